@@ -1,0 +1,90 @@
+#!/bin/sh
+# Brings a fresh Debian 12+ or Ubuntu 22.04+ to where the testbed runs: system packages from packages.txt, and a
+# virtual environment .venv with the pinned versions of requirements.lock. Run it again at any time: what is there
+# stays. On any other system it changes nothing and says what to install.
+set -eu
+cd "$(dirname "$0")"
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 3; }
+
+packages=$(sed 's/#.*//' packages.txt | xargs)
+
+supported_system() {
+    [ -r /etc/os-release ] || return 1
+    # shellcheck disable=SC1091
+    . /etc/os-release
+    case "${ID:-}" in
+        debian) [ "${VERSION_ID:-99}" -ge 12 ] 2>/dev/null ;;
+        ubuntu) [ "$(printf '%s\n' 22.04 "${VERSION_ID:-0}" | sort -V | head -n 1)" = 22.04 ] ;;
+        *) return 1 ;;
+    esac
+}
+
+if ! supported_system; then
+    fail "this system is neither Debian 12+ nor Ubuntu 22.04+, so nothing was changed. Install by hand: Python 3.11
+or later with venv, and what these Debian packages hold: $packages.
+Then: python3 -m venv .venv && .venv/bin/pip install -r requirements.lock && .venv/bin/pip install --no-deps -e ."
+fi
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo >/dev/null 2>&1; then sudo "$@"
+    else fail "installing packages needs root or sudo; ask an administrator for: apt-get install $*"
+    fi
+}
+
+installed() { dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed; }
+
+install_packages() { # those of the arguments that are not there yet
+    missing=
+    for package in "$@"; do installed "$package" || missing="$missing $package"; done
+    [ -n "$missing" ] || return 0
+    say "installing$missing"
+    as_root apt-get update -qq
+    # Without recommendations: Mininet's would start an Open vSwitch service on the host.
+    # shellcheck disable=SC2086
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+}
+
+usable_python() { # prints the first Python 3.11+ that can make virtual environments
+    for python in python3 /usr/bin/python3 python3.13 python3.12 python3.11; do
+        if "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            echo "$python"
+            return 0
+        fi
+    done
+    return 1
+}
+
+# shellcheck disable=SC2086
+install_packages $packages
+
+if ! python=$(usable_python); then
+    # Ubuntu 22.04's own Python is 3.10; its archive has 3.11 beside it.
+    if apt-cache policy python3 | grep -q 'Candidate: 3\.\(1[1-9]\|[2-9][0-9]\)'; then
+        install_packages python3 python3-venv
+    else
+        install_packages python3.11 python3.11-venv
+    fi
+    python=$(usable_python) || fail "no Python 3.11 or later with venv found, even after installing one"
+fi
+
+# A new lock or project file, or another Python, makes the environment anew; otherwise it is left as it is.
+stamp=$(cat requirements.lock pyproject.toml setup.sh | sha256sum | cut -d ' ' -f 1)
+if [ ! -x .venv/bin/testbed ] || [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" ] \
+    || ! .venv/bin/python -c 'import testbed' 2>/dev/null; then
+    say "making .venv with $("$python" --version)"
+    rm -rf .venv
+    "$python" -m venv .venv
+    pip() { .venv/bin/python -m pip --disable-pip-version-check --no-input --quiet "$@"; }
+    # Mininet comes as source and needs setuptools to build: the pinned one, first, instead of whatever is newest.
+    sed -n '/^setuptools==/,/[^\\]$/p' requirements.lock > .venv/setuptools.lock
+    pip install --require-hashes -r .venv/setuptools.lock
+    pip install --require-hashes --no-build-isolation -r requirements.lock
+    pip install --no-deps --no-build-isolation --editable .
+    echo "$stamp" > .venv/stamp
+fi
+
+.venv/bin/testbed --version
+say "ready; next: sudo .venv/bin/python -m testbed run scenarios/quick.yaml"
