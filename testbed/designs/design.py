@@ -1,0 +1,59 @@
+"""What a design is: a name, a pure function from topology to plan, and what it claims and needs."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from testbed.plan.addressing import Layout, layout
+from testbed.plan.objects import Plan, Space
+from testbed.plan.sightings import Sighting
+from testbed.spec.problems import Misfit
+from testbed.spec.topology import MIN_MTU, Topology
+
+
+@dataclass(frozen=True)
+class Design:
+    """How pods are attached to their node and how pod traffic crosses the fabric."""
+
+    name: str
+    summary: str
+    """One line for a list of designs."""
+    like: tuple[str, ...]
+    """Who does it so in real clusters."""
+    needs: tuple[str, ...]
+    """Names of kernel features, see `testbed.kernel.features`."""
+    wire: Callable[[Layout, int], Plan]
+    """From addresses and the pods' MTU to the plan."""
+    crossing: Callable[[Plan, Layout, Space, Space, int], tuple[Sighting, ...]]
+    """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6."""
+    overhead: Callable[[Layout], int] = lambda _: 0
+    """Bytes that the design puts around a pod's packet on the fabric."""
+    carries_any_family: bool = False
+    """Whether pods may use an address family that the fabric does not have."""
+
+    def pod_mtu(self, topology: Topology) -> int:
+        """The largest packet that a pod may send, in bytes."""
+        return topology.fabric.mtu - self.overhead(layout(topology))
+
+    def misfits(self, topology: Topology) -> Iterator[Misfit]:
+        """Why this design cannot be had on that topology, if so."""
+        mtu = self.pod_mtu(topology)
+        least = max(MIN_MTU[cidr.version] for cidr in topology.cluster.pod_cidr)
+        if mtu < least:
+            family = 6 if least == MIN_MTU[6] else 4
+            yield Misfit(
+                ("fabric", "mtu"),
+                f"{self.name} adds {topology.fabric.mtu - mtu} bytes to each packet, which leaves pods an MTU of "
+                f"{mtu}; IPv{family} needs {least}, so the fabric's must be at least {least + topology.fabric.mtu - mtu}",
+            )
+        fabric_families = {subnet.version for subnet in topology.fabric.subnet}
+        for cidr in topology.cluster.pod_cidr:
+            if cidr.version not in fabric_families and not self.carries_any_family:
+                yield Misfit(
+                    ("fabric", "subnet"),
+                    f"{self.name} carries pods' IPv{cidr.version} packets as they are, so the fabric needs an "
+                    f"IPv{cidr.version} range for {cidr} to be routed over",
+                )
+
+    def plan(self, topology: Topology) -> Plan:
+        """The plan of a topology that has no misfits with this design."""
+        return self.wire(layout(topology), self.pod_mtu(topology))

@@ -1,0 +1,90 @@
+"""The fabric: nodes and the gateway on one switch, the same under every design.
+
+Each node's `eth0` is a veth whose other end is a port of the switch, a bridge in a namespace of its own. The gateway is
+a router on the same subnet and every node's default route, as in life.
+"""
+
+import ipaddress
+
+from testbed.plan.addressing import Layout
+from testbed.plan.draft import Draft, SpaceDraft
+from testbed.plan.naming import interface_name
+from testbed.plan.objects import Kind
+from testbed.spec.topology import ROUTER, SWITCH
+from testbed.spec.types import Interface, Network
+
+UPLINK = "eth0"
+"""The interface by which a node or the gateway hangs on the fabric."""
+SWITCH_BRIDGE = "br0"
+
+DEFAULT_ROUTE: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
+
+
+def switch_port(name: str) -> str:
+    """The switch's port to that node or to the gateway."""
+    return interface_name("to", name)
+
+
+def fabric(layout: Layout, node_bridge: str | None = None) -> Draft:
+    """The fabric with every node on it; designs go on from here.
+
+    With `node_bridge` a node's address sits on a bridge of that name, of which `eth0` is a port.
+    """
+    draft = Draft()
+    mtu = layout.topology.fabric.mtu
+    switch = draft.space(SWITCH, Kind.SWITCH)
+    quiet(switch, layout)
+    switch.bridge(SWITCH_BRIDGE, mtu)
+    gateway = draft.space(ROUTER, Kind.ROUTER, reached_at=tuple(at.ip for at in layout.gateway))
+    quiet(gateway, layout)
+    forward(gateway, layout)
+    _plug_in(draft, gateway, layout.gateway, mtu)
+    for node in layout.nodes:
+        space = draft.space(node.name, Kind.NODE, reached_at=tuple(at.ip for at in node.addresses))
+        quiet(space, layout)
+        _plug_in(draft, space, node.addresses, mtu, node_bridge)
+        for at in layout.gateway:
+            space.route(DEFAULT_ROUTE[at.version], node_bridge or UPLINK, via=at.ip)
+    return draft
+
+
+def _plug_in(
+    draft: Draft, space: SpaceDraft, addresses: tuple[Interface, ...], mtu: int, bridge: str | None = None
+) -> None:
+    draft.veth(
+        (SWITCH, switch_port(space.name)), (space.name, UPLINK), mtu, a_master=SWITCH_BRIDGE, b_master=bridge
+    )
+    if bridge:
+        space.bridge(bridge, mtu)
+    for address in addresses:
+        space.address(bridge or UPLINK, address)
+
+
+def quiet(space: SpaceDraft, layout: Layout) -> None:
+    """Settings that a new namespace may inherit from the host, and chatter that would cost time, fixed."""
+    for scope in ("all", "default"):
+        # Designs may be asymmetric on purpose: a pod's packet to a remote node leaves by the fabric, while the
+        # answer comes back through the tunnel.
+        space.sysctl(f"net.ipv4.conf.{scope}.rp_filter", 0)
+        # A redirect would take packets off the path that the design claims.
+        space.sysctl(f"net.ipv4.conf.{scope}.accept_redirects", 0)
+        space.sysctl(f"net.ipv4.conf.{scope}.send_redirects", 0)
+    if 6 not in layout.families:
+        space.sysctl("net.ipv6.conf.all.disable_ipv6", 1, optional=True)
+        return
+    for scope in ("all", "default"):
+        # A namespace may start with the host's choice; IPv6 is in use here.
+        space.sysctl(f"net.ipv6.conf.{scope}.disable_ipv6", 0)
+        # Addresses are unique by plan: detecting duplicates would only delay each of them by a second.
+        space.sysctl(f"net.ipv6.conf.{scope}.accept_dad", 0)
+        space.sysctl(f"net.ipv6.conf.{scope}.accept_ra", 0)
+        space.sysctl(f"net.ipv6.conf.{scope}.accept_redirects", 0)
+        space.sysctl(f"net.ipv6.conf.{scope}.router_solicitations", 0)
+
+
+def forward(space: SpaceDraft, layout: Layout) -> None:
+    """Makes the namespace a router."""
+    if 4 in layout.families:
+        space.sysctl("net.ipv4.ip_forward", 1)
+    if 6 in layout.families:
+        space.sysctl("net.ipv6.conf.all.forwarding", 1)
