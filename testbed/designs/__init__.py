@@ -3,8 +3,6 @@
 from testbed.designs import l2, l3_gateway, l3_host_routes, vxlan
 from testbed.designs.design import Design
 
-DESIGNS: dict[str, Design] = {
-    module.DESIGN.name: module.DESIGN for module in (l2, l3_gateway, l3_host_routes, vxlan)
-}
+DESIGNS: dict[str, Design] = {module.DESIGN.name: module.DESIGN for module in (l2, l3_gateway, l3_host_routes, vxlan)}
 
 __all__ = ["DESIGNS", "Design"]

@@ -37,13 +37,14 @@ class Design:
     def misfits(self, topology: Topology) -> Iterator[Misfit]:
         """Why this design cannot be had on that topology, if so."""
         mtu = self.pod_mtu(topology)
+        added = topology.fabric.mtu - mtu
         least = max(MIN_MTU[cidr.version] for cidr in topology.cluster.pod_cidr)
         if mtu < least:
             family = 6 if least == MIN_MTU[6] else 4
             yield Misfit(
                 ("fabric", "mtu"),
-                f"{self.name} adds {topology.fabric.mtu - mtu} bytes to each packet, which leaves pods an MTU of "
-                f"{mtu}; IPv{family} needs {least}, so the fabric's must be at least {least + topology.fabric.mtu - mtu}",
+                f"{self.name} adds {added} bytes to each packet, which leaves pods an MTU of {mtu}; "
+                f"IPv{family} needs {least}, so the fabric's must be at least {least + added}",
             )
         fabric_families = {subnet.version for subnet in topology.fabric.subnet}
         for cidr in topology.cluster.pod_cidr:

@@ -27,9 +27,7 @@ def _wire(layout: Layout, mtu: int) -> Plan:
     for node in layout.nodes:
         space = draft[node.name]
         space.bridge(POD_BRIDGE, mtu)
-        draft.veth(
-            (node.name, "to-fabric"), (node.name, "to-pods"), mtu, a_master=POD_BRIDGE, b_master=NODE_BRIDGE
-        )
+        draft.veth((node.name, "to-fabric"), (node.name, "to-pods"), mtu, a_master=POD_BRIDGE, b_master=NODE_BRIDGE)
         for cidr in layout.pod_cidrs:
             space.route(cidr, NODE_BRIDGE)
         for place in node.pods:
@@ -44,8 +42,7 @@ def _wire(layout: Layout, mtu: int) -> Plan:
 def _in_whole_range(addresses: tuple[Interface, ...], layout: Layout) -> list[Interface]:
     """The same addresses with the prefix of the whole pod range instead of the node's share."""
     return [
-        type(address)((address.ip, cidr.prefixlen))
-        for address, cidr in zip(addresses, layout.pod_cidrs, strict=True)
+        type(address)((address.ip, cidr.prefixlen)) for address, cidr in zip(addresses, layout.pod_cidrs, strict=True)
     ]
 
 

@@ -4,6 +4,7 @@
       manifest.json      scenario and topology as read, seed, machine, state
       samples.csv        one row a sample, appended as it is taken
       histograms.jsonl   one line a distribution: the values behind the percentiles, to three significant digits
+      plans/DESIGN.txt   the commands that would build each design by hand
       raw/               each probe's own output, gzipped
 
 Statistics, plots and reports are made from these files alone (`testbed.report`), so the folder is complete in itself
@@ -101,6 +102,7 @@ class ResultsWriter:
         self.folder = folder
         folder.mkdir(parents=True)
         (folder / "raw").mkdir()
+        (folder / "plans").mkdir()
         self._samples = (folder / "samples.csv").open("x", newline="")
         self._rows = csv.writer(self._samples, lineterminator="\n")
         self._histograms = (folder / "histograms.jsonl").open("x")
@@ -133,6 +135,10 @@ class ResultsWriter:
             self._histograms.write(json.dumps(line) + "\n")
         _to_disk(self._histograms)
         _to_disk(self._samples)
+
+    def write_plan(self, design: str, commands: str) -> None:
+        """Keeps the commands that would build a design by hand."""
+        (self.folder / "plans" / f"{design}.txt").write_text(commands)
 
     def write_raw(self, name: str, content: bytes) -> None:
         """Keeps a probe's own output as raw/NAME.gz."""

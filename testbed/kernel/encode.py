@@ -56,7 +56,8 @@ def link_up(index: int, master: int | None = None) -> Request:
 def new_link(link: Link) -> Request:
     match link:
         case Bridge():
-            kind, data = "bridge", [("IFLA_BR_STP_STATE", 0), ("IFLA_BR_FORWARD_DELAY", 0)]
+            kind = "bridge"
+            data: list[tuple[str, object]] = [("IFLA_BR_STP_STATE", 0), ("IFLA_BR_FORWARD_DELAY", 0)]
         case Vxlan():
             kind, data = "vxlan", _vxlan(link)
     info = {"attrs": [("IFLA_INFO_KIND", kind), ("IFLA_INFO_DATA", {"attrs": data})]}

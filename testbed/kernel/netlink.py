@@ -8,7 +8,7 @@ one; only the last asks for an acknowledgement, failed ones are answered in any 
 import os
 import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,9 @@ CHANGE = NLM_F_REQUEST
 
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 10, 11
-_HEADER = struct.Struct("=IHHII")
+HEADER = struct.Struct("=IHHII")
+"""Length, type, flags, sequence number and port of a netlink message."""
+_ERROR = struct.Struct("=iIHHII")
 _MAX_BATCH = 64 * 1024
 """Bytes in one send: well below the socket's default buffer of 208 KiB."""
 _RECEIVE = 1 << 20
@@ -39,13 +41,20 @@ class KernelRefusal(Exception):
     """The kernel did not do what was asked."""
 
     def __init__(self, command: str, number: int, reason: str) -> None:
-        super().__init__(f"{command}: {reason} ({os.strerror(number)})" if reason else f"{command}: {os.strerror(number)}")
+        super().__init__(
+            f"{command}: {reason} ({os.strerror(number)})" if reason else f"{command}: {os.strerror(number)}"
+        )
         self.command = command
         self.errno = number
 
 
 def request(
-    message: nlmsg, kind: int, flags: int, fields: dict[str, Any], attributes: list[tuple[str, Any]], command: str
+    message: nlmsg,
+    kind: int,
+    flags: int,
+    fields: dict[str, Any],
+    attributes: list[tuple[str, Any]],
+    command: str,
 ) -> Request:
     """Fills in a pyroute2 message: `kind` is RTM_..., `fields` its fixed header, `attributes` what follows."""
     message["header"]["type"] = kind
@@ -91,35 +100,42 @@ def _pieces(batch: Sequence[Request]) -> Iterable[tuple[int, list[bytes]]]:
 
 def _with_ack(parts: list[bytes]) -> list[bytes]:
     """Asks for an acknowledgement of the last request."""
-    length, kind, flags, sequence, pid = _HEADER.unpack_from(parts[-1])
-    parts[-1] = _HEADER.pack(length, kind, flags | NLM_F_ACK, sequence, pid) + parts[-1][_HEADER.size :]
+    length, kind, flags, sequence, pid = HEADER.unpack_from(parts[-1])
+    parts[-1] = HEADER.pack(length, kind, flags | NLM_F_ACK, sequence, pid) + parts[-1][HEADER.size :]
     return parts
+
+
+def messages(data: bytes) -> Iterator[tuple[int, memoryview]]:
+    """The netlink messages of one datagram: each one's type and what follows its header."""
+    rest = memoryview(data)
+    while rest:
+        length, kind = struct.unpack_from("=IH", rest)
+        yield kind, rest[HEADER.size : length]
+        rest = rest[(length + 3) & ~3 :]
 
 
 def _await_last(sock: socket.socket, batch: Sequence[Request], last: int) -> None:
     refusal: KernelRefusal | None = None
     while True:
-        data = memoryview(sock.recv(_RECEIVE))
-        while data:
-            length, kind, _, sequence, _ = _HEADER.unpack_from(data)
-            if kind == NLMSG_ERROR:
-                (error,) = struct.unpack_from("=i", data, _HEADER.size)
-                if error and refusal is None:
-                    refusal = KernelRefusal(batch[sequence].command, -error, _reason(data[:length]))
-                if sequence == last:
-                    if refusal:
-                        raise refusal
-                    return
-            data = data[(length + 3) & ~3 :]
+        for kind, payload in messages(sock.recv(_RECEIVE)):
+            if kind != NLMSG_ERROR:
+                continue
+            # The error, then the header of the request that it is about.
+            error, _, _, _, sequence, _ = _ERROR.unpack_from(payload)
+            if error and refusal is None:
+                refusal = KernelRefusal(batch[sequence].command, -error, _reason(payload))
+            if sequence == last:
+                if refusal:
+                    raise refusal
+                return
 
 
-def _reason(answer: memoryview) -> str:
+def _reason(payload: memoryview) -> str:
     """The kernel's own words (extended acknowledgement), if it gave any."""
-    # With NETLINK_CAP_ACK the answer repeats only the header of the request, then come attributes.
-    place = _HEADER.size + 4 + _HEADER.size
-    while place + 4 <= len(answer):
-        length, kind = struct.unpack_from("=HH", answer, place)
+    place = _ERROR.size
+    while place + 4 <= len(payload):
+        length, kind = struct.unpack_from("=HH", payload, place)
         if kind == _ATTRIBUTE_MESSAGE:
-            return bytes(answer[place + 4 : place + length]).rstrip(b"\0").decode(errors="replace")
-        place += (length + 3) & ~3 or 4
+            return bytes(payload[place + 4 : place + length]).rstrip(b"\0").decode(errors="replace")
+        place += max((length + 3) & ~3, 4)
     return ""

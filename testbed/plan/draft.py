@@ -22,7 +22,6 @@ from testbed.plan.objects import (
 )
 from testbed.spec.types import Address, Interface, Network
 
-
 FIRST_INDEX = 101
 """Behind the numbers of devices that some kernels put into each new namespace (tunl0, sit0, ...)."""
 
@@ -95,9 +94,7 @@ class Draft:
     def __getitem__(self, name: str) -> SpaceDraft:
         return self._spaces[name]
 
-    def space(
-        self, name: str, kind: Kind, node: str | None = None, reached_at: tuple[Address, ...] = ()
-    ) -> SpaceDraft:
+    def space(self, name: str, kind: Kind, node: str | None = None, reached_at: tuple[Address, ...] = ()) -> SpaceDraft:
         """Adds a namespace."""
         self._spaces[name] = SpaceDraft(name, kind, node, reached_at, self._indices)
         return self._spaces[name]

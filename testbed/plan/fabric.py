@@ -51,9 +51,7 @@ def fabric(layout: Layout, node_bridge: str | None = None) -> Draft:
 def _plug_in(
     draft: Draft, space: SpaceDraft, addresses: tuple[Interface, ...], mtu: int, bridge: str | None = None
 ) -> None:
-    draft.veth(
-        (SWITCH, switch_port(space.name)), (space.name, UPLINK), mtu, a_master=SWITCH_BRIDGE, b_master=bridge
-    )
+    draft.veth((SWITCH, switch_port(space.name)), (space.name, UPLINK), mtu, a_master=SWITCH_BRIDGE, b_master=bridge)
     if bridge:
         space.bridge(bridge, mtu)
     for address in addresses:

@@ -170,6 +170,10 @@ class Plan:
         }
         return devices | {(space.name, link.name): link for space in self.spaces for link in space.links}
 
+    def devices_of(self, space: str) -> dict[str, Link | VethEnd]:
+        """All devices of a space, by name."""
+        return {name: device for (owner, name), device in self._devices.items() if owner == space}
+
     def device(self, space: str, name: str) -> Link | VethEnd:
         """The device of that name in that space."""
         return self._devices[space, name]

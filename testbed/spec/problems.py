@@ -28,8 +28,13 @@ class Problem:
     where: str = ""
     """The dotted path in the document, such as `nodes.node1.pods`."""
     found: str = ""
+    """The key or scalar as the user wrote it."""
     valid: tuple[str, ...] = ()
     nearest: str = ""
+    excerpt: str = ""
+    """The line of the file."""
+    width: int = 1
+    """How many characters of the line are meant."""
 
 
 class SpecError(Exception):

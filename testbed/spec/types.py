@@ -1,16 +1,25 @@
 """The scalar types of the files a user writes: names, networks, durations, sizes.
 
-Each takes the text of the YAML scalar, says in one line what is wrong with it, and shows an example that would do.
-Pydantic turns the ValueErrors into located problems (see `testbed.spec.source`).
+Each takes the text of the YAML scalar, says in one line what is wrong with it, and shows an example that
+would do. Pydantic makes its own errors of the ValueErrors, `testbed.spec.wording` makes misfits of those.
 """
 
 import ipaddress
 import re
+import unicodedata
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainValidator, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -19,22 +28,51 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 NAME_PATTERN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 NAME_LENGTH = 63
 
+UNUSABLE_RANGES = {
+    ipaddress.ip_network(cidr): use
+    for cidr, use in {
+        "0.0.0.0/8": "addresses that mean 'this network'",
+        "127.0.0.0/8": "loopback addresses, which never leave a host",
+        "169.254.0.0/16": "link-local addresses, which are not routed",
+        "224.0.0.0/4": "multicast addresses",
+        "240.0.0.0/4": "reserved addresses",
+        "::/127": "the unspecified and the loopback address",
+        "::ffff:0:0/96": "IPv4 addresses in IPv6 notation",
+        "fe80::/10": "link-local addresses, which are not routed",
+        "ff00::/8": "multicast addresses",
+    }.items()
+}
+"""Ranges that no node or pod can have its address from, and what they are for."""
+
 
 class Spec(BaseModel):
-    """What every part of a user's file shares: unknown keys are mistakes, types are not guessed, values stay put."""
+    """What every part of a user's file shares: no unknown keys, no guessing of types, no change later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
 
+def unusual_character(text: str) -> str:
+    """The first character beyond printable ASCII, by number and name: it may look like another one."""
+    for char in text:
+        if not " " <= char <= "~":
+            return f"U+{ord(char):04X} {unicodedata.name(char, '')}".rstrip()
+    return ""
+
+
 def _name(text: str) -> str:
+    if unusual := unusual_character(text):
+        raise ValueError(f"a name is made of a-z, 0-9 and '-', but this one has the character {unusual}")
+    if not text:
+        raise ValueError("a name has at least one character")
     if len(text) > NAME_LENGTH:
         raise ValueError(f"a name has at most {NAME_LENGTH} characters, this one has {len(text)}")
-    if not re.fullmatch(NAME_PATTERN, text):
-        raise ValueError(
-            "a name is made of lower-case letters, digits and '-', and starts and ends with a letter or digit, "
-            "such as 'web-1'"
-        )
-    return text
+    if re.fullmatch(NAME_PATTERN, text):
+        return text
+    mend = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    raise ValueError(
+        "a name is made of lower-case letters, digits and '-', and starts and ends with a letter or digit, "
+        f"such as '{mend or 'web-1'}'"
+    )
 
 
 Name = Annotated[
@@ -48,36 +86,57 @@ Name = Annotated[
 def _network(value: object) -> Network:
     if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return value
-    if not isinstance(value, str) or "/" not in value:
+    if not isinstance(value, str):
         raise ValueError("an address range is written like 10.244.0.0/16 or fd00:10:244::/56")
+    address, slash, length = value.partition("/")
+    network = ipaddress.ip_interface((_address(address), _prefix_length(address, slash, length))).network
+    if str(network.network_address) != str(ipaddress.ip_address(address)):
+        raise ValueError(f"the address has bits set behind the prefix; the range around it is {network}")
+    for unusable, use in UNUSABLE_RANGES.items():
+        if network.version == unusable.version and network.overlaps(unusable):
+            raise ValueError(f"{network} holds {use}; private ranges are 10.0.0.0/8, 192.168.0.0/16 and fd00::/8")
+    return network
+
+
+def _address(text: str) -> Address:
+    if "%" in text:
+        raise ValueError("an address range has no zone; leave out what follows the '%'")
     try:
-        interface = ipaddress.ip_interface(value)
+        return ipaddress.IPv6Address(text) if ":" in text else ipaddress.IPv4Address(text)
     except ValueError as error:
-        raise ValueError(f"{error}; an address range is written like 10.244.0.0/16") from None
-    if interface.ip != interface.network.network_address:
-        raise ValueError(f"the address has bits set behind the prefix; the range around it is {interface.network}")
-    return interface.network
+        raise ValueError(f"{error}; an address range is written like 10.244.0.0/16 or fd00:10:244::/56") from None
+
+
+def _prefix_length(address: str, slash: str, length: str) -> int:
+    version, longest, example = (6, 128, 56) if ":" in address else (4, 32, 16)
+    if not slash:
+        raise ValueError(f"an address range ends with its prefix length, such as {address}/{example}")
+    if not re.fullmatch(r"[0-9]{1,3}", length) or int(length) > longest:
+        raise ValueError(f"the prefix length of an IPv{version} range is a number from 0 to {longest}, not '{length}'")
+    return int(length)
 
 
 NetworkRange = Annotated[
     Network,
     PlainValidator(_network),
+    PlainSerializer(str, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "examples": ["10.244.0.0/16", "fd00:10:244::/56"]}),
 ]
 
 
-def _as_list(value: object) -> object:
-    return value if isinstance(value, list | tuple) else (value,)
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
 def one_or_many(item_schema: dict[str, Any]) -> tuple[BeforeValidator, WithJsonSchema]:
     """For a tuple field that may be written as a bare item: `pod_cidr: 10.244.0.0/16`."""
-    schema = {"anyOf": [item_schema, {"type": "array", "items": item_schema, "minItems": 1}]}
-    return BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else _as_list(value)), WithJsonSchema(schema)
+    many = {"type": "array", "items": item_schema, "minItems": 1}
+    return BeforeValidator(_as_tuple), WithJsonSchema({"anyOf": [item_schema, many]})
 
 
 def _quantity(what: str, units: dict[str, float], example: str) -> Callable[[object], float]:
-    pattern = re.compile(rf"(\d+(?:\.\d+)?)\s*({'|'.join(sorted(units, key=len, reverse=True))})")
+    # At most nine digits, so that no product of them and a unit is beyond what a timedelta can hold.
+    pattern = re.compile(rf"([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?) ?({'|'.join(sorted(units, key=len, reverse=True))})")
 
     def parse(value: object) -> float:
         match = pattern.fullmatch(value) if isinstance(value, str) else None
@@ -98,19 +157,41 @@ def _duration(value: object) -> timedelta:
 
 def _size(value: object) -> int:
     size = _bytes(value)
-    if size != int(size) or size < 1:
-        raise ValueError("a size is a whole number of bytes, at least one")
+    if size != int(size):
+        raise ValueError("a size is a whole number of bytes, such as 64B")
     return int(size)
 
 
 Duration = Annotated[
     timedelta,
     PlainValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(ms|s|min)$", "examples": ["2s", "500ms"]}),
+    PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json"),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(ms|s|min)$",
+            "examples": ["2s", "500ms"],
+        }
+    ),
 ]
 Size = Annotated[
     int,
     PlainValidator(_size),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*(B|KB|MB|KiB|MiB)$", "examples": ["64B", "16KiB"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(B|KB|MB|KiB|MiB)$",
+            "examples": ["64B", "16KiB"],
+        }
+    ),
 ]
 """A number of bytes."""
+
+
+def duration_text(duration: timedelta) -> str:
+    """A duration as a user would write it."""
+    milliseconds = duration // timedelta(milliseconds=1)
+    for unit, factor in (("min", 60_000), ("s", 1000)):
+        if milliseconds and milliseconds % factor == 0:
+            return f"{milliseconds // factor}{unit}"
+    return f"{milliseconds}ms"

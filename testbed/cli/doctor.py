@@ -1,0 +1,75 @@
+"""testbed doctor"""
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass
+
+import click
+
+from testbed.cli.errors import MACHINE_LACKS
+from testbed.kernel.features import FEATURES, missing
+from testbed.kernel.machine import facts
+from testbed.kernel.programs import PROGRAMS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that the testbed wants of a machine."""
+
+    kind: str
+    name: str
+    present: bool | None
+    """None: could not be tried."""
+    detail: str
+    remedy: str
+
+
+@click.command(epilog="Example: sudo testbed doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def doctor(as_json: bool) -> None:
+    """Say what this machine has, what it lacks, and how to get that. Exit code 3 if anything is missing."""
+    findings = [_root(), *_features(), *_programs()]
+    if as_json:
+        click.echo(json.dumps({"machine": facts(), "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        machine = facts()
+        click.echo(f"{machine['system']}, Linux {machine['kernel']}, {machine['cpus']} CPUs: {machine['cpu']}\n")
+        for finding in findings:
+            mark = {True: "ok", False: "MISSING", None: "?"}[finding.present]
+            rest = finding.detail if finding.present else finding.remedy
+            click.echo(f"{mark:8}{finding.kind:8} {finding.name:10} {rest}")
+    if not all(finding.present for finding in findings):
+        sys.exit(MACHINE_LACKS)
+
+
+def _root() -> Finding:
+    return Finding("rights", "root", os.geteuid() == 0, "labs can be built", "to build labs, run as root or with sudo")
+
+
+def _features() -> list[Finding]:
+    root = os.geteuid() == 0
+    lacking = missing(tuple(FEATURES)) if root else ()
+    return [
+        Finding(
+            "kernel",
+            feature.name,
+            feature not in lacking if root else None,
+            feature.option,
+            feature.remedy if root else "can only be tried as root",
+        )
+        for feature in FEATURES.values()
+    ]
+
+
+def _programs() -> list[Finding]:
+    return [
+        Finding(
+            "program",
+            program.name,
+            program.installed,
+            f"{program.version()}, {program.purpose}" if program.installed else "",
+            f"{program.purpose}; {program.remedy}",
+        )
+        for program in PROGRAMS.values()
+    ]

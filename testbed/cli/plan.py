@@ -1,0 +1,35 @@
+"""testbed plan"""
+
+import json
+from pathlib import Path
+
+import click
+
+from testbed.designs import DESIGNS
+from testbed.designs.fitting import check_designs
+from testbed.plan.serialise import as_data
+from testbed.plan.shell import script
+from testbed.spec.load import load_topology
+
+
+@click.command(epilog="Example: testbed plan topologies/two-nodes.yaml --design vxlan")
+@click.argument("topology", type=click.Path(path_type=Path))
+@click.option("--design", required=True, type=click.Choice(list(DESIGNS)), help="Which design to plan.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["sh", "json"]),
+    default="sh",
+    show_default=True,
+    help="Commands to type, or data.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+def plan(topology: Path, design: str, form: str, as_json: bool) -> None:
+    """Print every kernel object that a design puts into each namespace. Needs no root, builds nothing."""
+    loaded = load_topology(topology)
+    check_designs([DESIGNS[design]], loaded)
+    made = DESIGNS[design].plan(loaded.value)
+    if as_json or form == "json":
+        click.echo(json.dumps(as_data(made), indent=2))
+    else:
+        click.echo(script(made), nl=False)

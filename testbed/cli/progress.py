@@ -1,0 +1,81 @@
+"""What a run shows while it goes on: a bar on a terminal, plain lines elsewhere. On standard error."""
+
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from testbed.experiment.results import WARM_UP_ROUND
+from testbed.experiment.trial import Trial
+
+
+class Progress:
+    """A `testbed.experiment.watcher.Watcher` for people."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = Bar(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[count]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._trials = 0
+        self._done = 0
+        self._seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def preparing(self, design: str) -> None:
+        if self._console.is_terminal:
+            if self._task is None:
+                self._task = self._bar.add_task("", total=None, count="")
+            self._bar.update(self._task, description=f"building and checking {design}")
+
+    def prepared(self, design: str, ready: bool, news: str) -> None:
+        self._say(f"{'ready ' if ready else 'FAILED'}  {design}: {news}")
+
+    def planned(self, trials: int, seconds: float) -> None:
+        self._trials, self._seconds = trials, seconds
+        self._say(f"{trials} measurements, about {_minutes(seconds)}")
+        if self._task is not None:
+            self._bar.reset(self._task, total=seconds)
+
+    def began(self, trial: Trial) -> None:
+        if self._task is not None:
+            self._bar.update(
+                self._task,
+                description=f"{_round(trial)}: {trial.label}",
+                count=f"{self._done + 1}/{self._trials}",
+            )
+
+    def ended(self, trial: Trial, news: str, seconds: float) -> None:
+        self._done += 1
+        self._seconds -= seconds
+        if self._task is not None:
+            self._bar.advance(self._task, seconds)
+        else:
+            left = _minutes(max(self._seconds, 0))
+            self._say(f"[{self._done}/{self._trials}] {_round(trial)}: {trial.label}: {news}; {left} left")
+
+
+def _round(trial: Trial) -> str:
+    return "warm-up" if trial.round == WARM_UP_ROUND else f"round {trial.round}"
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"

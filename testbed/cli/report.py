@@ -1,0 +1,23 @@
+"""testbed report"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from testbed.report import write_report
+
+
+@click.command(epilog="Example: testbed report results/compare-designs-20260101-120000")
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the summary's rows as JSON.")
+def report(results: Path, as_json: bool) -> None:
+    """Make the tables, plots and report.html of a results folder again, from what is on disk. Needs no root."""
+    made = write_report(results)
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in made.summaries], indent=2))
+        return
+    Console().print(made.table)
+    click.echo(f"\nReport: {made.html}")

@@ -1,0 +1,208 @@
+"""A run of a scenario: labs up and checked, rounds measured, every sample on disk as it comes."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from testbed import __version__
+from testbed.designs import DESIGNS
+from testbed.experiment.results import ResultsWriter
+from testbed.experiment.schedule import schedule
+from testbed.experiment.trial import Outcome, Trial, carry_out
+from testbed.experiment.watcher import Watcher
+from testbed.kernel import features, machine
+from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.programs import PROGRAMS
+from testbed.lab.lab import Lab
+from testbed.observe.offloads import offloads
+from testbed.observe.reach import check_reach
+from testbed.observe.wire import check_crossings
+from testbed.plan.shell import script
+from testbed.probes import TOOLS, probe_of
+from testbed.spec.load import LoadedScenario
+from testbed.spec.topology import Topology
+
+FORMAT = 1
+"""Of the results folder."""
+
+
+@dataclass
+class Prepared:
+    """A design's lab, if it is fit to be measured, and what the manifest says of it."""
+
+    lab: Lab | None
+    facts: dict[str, Any]
+
+
+class Run:
+    """One run of a scenario into one results folder. To be used inside a capsule."""
+
+    def __init__(self, loaded: LoadedScenario, file: str, seed: int, writer: ResultsWriter, watcher: Watcher) -> None:
+        self._loaded = loaded
+        self._scenario = loaded.value
+        self._topology = loaded.topology.value
+        self._seed = seed
+        self._writer = writer
+        self._watcher = watcher
+        self._manifest = _manifest(loaded, file, seed)
+
+    def carry_out(self) -> bool:
+        """Prepares every design, measures those that are fit, and says whether all were.
+
+        Ctrl-C and errors are recorded in the manifest, with everything measured until then, before they go on up.
+        """
+        self._writer.write_manifest(self._manifest)
+        state, reason = "failed", "ended unexpectedly"
+        try:
+            with ExitStack() as labs:
+                fit = self._prepare(labs)
+                self._measure(fit)
+            state, reason = "done", ""
+        except KeyboardInterrupt:
+            state, reason = "interrupted", "interrupted by the user"
+            raise
+        except SystemExit:
+            state, reason = "interrupted", "asked to end"
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self._note(state=state, reason=reason, ended=_now())
+        return len(fit) == len(self._scenario.designs)
+
+    def _note(self, **changes: Any) -> None:
+        self._manifest |= changes
+        self._writer.write_manifest(self._manifest)
+
+    def _prepare(self, labs: ExitStack) -> dict[str, Lab]:
+        """Every design's lab that is up and does what the design claims."""
+        fit: dict[str, Lab] = {}
+        for name in self._scenario.designs:
+            self._watcher.preparing(name)
+            prepared = prepare(name, self._topology, labs)
+            self._manifest["designs"][name] = prepared.facts
+            self._writer.write_plan(name, script(DESIGNS[name].plan(self._topology)))
+            self._watcher.prepared(name, prepared.lab is not None, _news(prepared.facts))
+            if prepared.lab is not None:
+                fit[name] = prepared.lab
+        if fit:
+            first = next(iter(fit.values()))
+            self._manifest["offloads"] = offloads(first)
+        self._note()
+        return fit
+
+    def _measure(self, labs: Mapping[str, Lab]) -> None:
+        rounds = schedule(tuple(labs), self._scenario.rounds, self._seed)
+        if not labs:
+            return
+        trials = {number: self._trials(number, order) for number, order in rounds.items()}
+        self._watcher.planned(
+            sum(map(len, trials.values())), sum(sum(_durations(one_round)) for one_round in trials.values())
+        )
+        for number, one_round in trials.items():
+            self._round(one_round, labs)
+            self._note(rounds_done=number)
+
+    def _trials(self, number: int, order: tuple[str, ...]) -> list[Trial]:
+        scenario = self._scenario
+        return [
+            Trial(number, position, design, path_name, path, probe_name, probe_of(spec))
+            for position, design in enumerate(order, start=1)
+            for path_name, path in scenario.paths.items()
+            for probe_name, spec in scenario.probes.items()
+        ]
+
+    def _round(self, trials: list[Trial], labs: Mapping[str, Lab]) -> None:
+        with closing(carry_out(trials, labs)) as outcomes:
+            for trial, seconds in zip(trials, _durations(trials), strict=True):
+                self._watcher.began(trial)
+                outcome = next(outcomes)
+                self._keep(outcome)
+                self._watcher.ended(trial, _outcome_news(outcome), seconds)
+
+    def _keep(self, outcome: Outcome) -> None:
+        for name, content in outcome.raw.items():
+            self._writer.write_raw(f"{outcome.trial.file_name}.{name}", content)
+        self._writer.append(outcome.samples, outcome.histograms)
+
+
+def prepare(name: str, topology: Topology, labs: ExitStack) -> Prepared:
+    """Brings a design's lab up and checks it: who reaches whom, and by which way.
+
+    A lab that is fit stays up until `labs` closes; any other is taken down at once.
+    """
+    design = DESIGNS[name]
+    facts: dict[str, Any] = {"summary": design.summary, "pod_mtu": design.pod_mtu(topology)}
+    if lacking := features.missing(design.needs):
+        reason = "; ".join(f"{feature.name}: {feature.remedy}" for feature in lacking)
+        return Prepared(None, facts | {"state": "unavailable", "reason": reason})
+    with ExitStack() as own:
+        try:
+            lab = own.enter_context(Lab(design.plan(topology)))
+        except PlanRefused as error:
+            return Prepared(None, facts | {"state": "failed", "reason": str(error)})
+        reach = check_reach(lab.plan, lab.namespaces)
+        # Only now: before, switches would flood frames whose way they have not learned yet.
+        sent, astray = check_crossings(design, topology, lab.plan, lab.namespaces)
+        failures = [*reach.failures, *astray]
+        facts |= {
+            "up_seconds": round(lab.up_seconds, 4),
+            "check": {
+                "asked": reach.asked + sent,
+                "passed": reach.asked + sent - len(failures),
+                "failures": failures,
+            },
+            "evidence": [] if astray else [f"{sent} packets between nodes were seen on the fabric as claimed"],
+        }
+        if failures:
+            return Prepared(None, facts | {"state": "failed", "reason": f"{len(failures)} checks failed"})
+        labs.push(own.pop_all())
+        return Prepared(lab, facts | {"state": "measured", "reason": ""})
+
+
+def _news(facts: Mapping[str, Any]) -> str:
+    if "check" not in facts:
+        return str(facts["reason"])
+    check = facts["check"]
+    done = f"up in {facts['up_seconds'] * 1000:.0f} ms, {check['passed']} of {check['asked']} checks passed"
+    return "\n".join([done, *(f"  {failure}" for failure in check["failures"])])
+
+
+def _outcome_news(outcome: Outcome) -> str:
+    samples = outcome.samples
+    if samples[0].value is None:
+        return f"no number: {samples[0].error}"
+    return f"{samples[0].metric} {samples[0].value:.4g} {samples[0].unit}"
+
+
+def _durations(trials: list[Trial]) -> list[float]:
+    return [trial.seconds(before) for before, trial in zip([None, *trials], trials, strict=False)]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _manifest(loaded: LoadedScenario, file: str, seed: int) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "testbed": __version__,
+        "scenario_file": file,
+        "scenario_text": loaded.source.text,
+        "topology_text": loaded.topology.source.text,
+        "scenario": loaded.value.model_dump(mode="json", by_alias=True),
+        "topology": loaded.topology.value.model_dump(mode="json", by_alias=True),
+        "seed": seed,
+        "started": _now(),
+        "ended": None,
+        "state": "running",
+        "reason": "",
+        "rounds_done": 0,
+        "machine": machine.facts(),
+        "tools": {name: PROGRAMS[name].version() for name in TOOLS},
+        "offloads": {},
+        "designs": {},
+    }

@@ -1,0 +1,35 @@
+"""The machine as a part of a result: kernel, processor, memory, system."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+
+def facts() -> dict[str, Any]:
+    """What a reader of a result wants to know of the machine, ready for JSON."""
+    return {
+        "kernel": platform.release(),
+        "cpu": _field("/proc/cpuinfo", "model name"),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "python": platform.python_version(),
+        "system": _system(),
+        "clock": Path("/sys/devices/system/clocksource/clocksource0/current_clocksource").read_text().strip(),
+    }
+
+
+def _system() -> str:
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return platform.system()
+    return release.get("PRETTY_NAME", release["NAME"])
+
+
+def _field(path: str, name: str) -> str:
+    for line in Path(path).read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == name:
+            return value.strip()
+    return platform.machine()

@@ -1,0 +1,66 @@
+"""The programs that the testbed runs, and which Debian package brings each."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of the system's."""
+
+    name: str
+    package: str
+    purpose: str
+    version_option: str = "--version"
+
+    @property
+    def installed(self) -> bool:
+        return shutil.which(self.name) is not None
+
+    @property
+    def remedy(self) -> str:
+        """How to get it."""
+        return f"apt-get install {self.package}"
+
+    def version(self) -> str:
+        """The number in the first line of what it says of its version; empty if it says none."""
+        try:
+            said = subprocess.run(
+                [self.name, self.version_option],
+                capture_output=True,
+                text=True,
+                timeout=5,
+                stdin=subprocess.DEVNULL,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        found = re.search(r"\d+(\.\d+)+[-\w.+]*|\d{6,}", said.stdout + said.stderr)
+        return found[0] if found else ""
+
+
+PROGRAMS = {
+    program.name: program
+    for program in (
+        Program("mnexec", "mininet", "starts Mininet's hosts", "-v"),
+        Program("ifconfig", "net-tools", "Mininet looks for it", "--version"),
+        Program("taskset", "util-linux", "binds probes to CPUs"),
+        Program("ethtool", "ethtool", "reads the offloads of devices"),
+        Program("iperf3", "iperf3", "probe: throughput"),
+        Program("sockperf", "sockperf", "probe: latency"),
+        Program("ip", "iproute2", "for the commands that `testbed plan` prints", "-V"),
+        Program("bridge", "iproute2", "for the commands that `testbed plan` prints", "-V"),
+        Program("tcpdump", "tcpdump", "to look at packets by hand"),
+        Program("nft", "nftables", "to look at rules by hand"),
+        Program("ping", "iputils-ping", "to try by hand", "-V"),
+    )
+}
+
+FOR_LABS = ("mnexec", "ifconfig")
+FOR_PROBES = ("taskset", "ethtool")
+
+
+def missing(names: tuple[str, ...]) -> tuple[Program, ...]:
+    """Those of the named programs that are not installed."""
+    return tuple(PROGRAMS[name] for name in names if not PROGRAMS[name].installed)

@@ -1,0 +1,91 @@
+"""A lab: Mininet hosts as nodes, switch and gateway, namespaces as pods, and in them what the plan says."""
+
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import IO, Any, Self
+
+from mininet.link import Intf
+from mininet.node import Host
+
+from testbed.kernel.carry_out import carry_out
+from testbed.kernel.namespace import Namespace
+from testbed.plan.objects import Kind, Plan
+
+
+class _PlannedInterface(Intf):  # type: ignore[misc]  # Mininet has no types
+    """An interface that the plan has already set up, made known to its Mininet host."""
+
+    def config(self, **_: Any) -> dict[str, Any]:
+        """Leaves the device as it is; Mininet's own would call ifconfig for it."""
+        return {}
+
+
+class Lab:
+    """One plan brought to life. To be used inside a capsule (`testbed.lab.capsule`), as a context manager.
+
+    Nodes, switch and gateway are Mininet hosts (`hosts`); a pod is a namespace without a process, held open here.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        """Brings the plan up; what was there already is taken down if a part of it fails."""
+        self.plan = plan
+        self.hosts: dict[str, Host] = {}
+        self.namespaces: dict[str, Namespace] = {}
+        begin = time.monotonic()
+        try:
+            for space in plan.spaces:
+                if space.kind is Kind.POD:
+                    self.namespaces[space.name] = Namespace.create()
+                else:
+                    host = self.hosts[space.name] = Host(space.name)
+                    self.namespaces[space.name] = Namespace.of_process(host.pid)
+            carry_out(plan, self.namespaces)
+            self._tell_mininet()
+        except BaseException:
+            self.down()
+            raise
+        self.up_seconds = time.monotonic() - begin
+
+    def _tell_mininet(self) -> None:
+        """Lets the Mininet hosts know their interfaces, so that `host.IP()` and the like answer.
+
+        A host's first interface stands for the host, so the one with its address comes first.
+        """
+        for name, host in self.hosts.items():
+            own = self.plan[name].reached_at
+            addresses = {item.dev: item.interface for item in self.plan[name].addresses if item.interface.version == 4}
+            devices = self.plan.devices_of(name)
+            for dev in sorted(devices, key=lambda dev: dev not in addresses or addresses[dev].ip not in own):
+                interface = _PlannedInterface(dev, node=host, mac=devices[dev].mac, moveIntfFn=lambda *_: None)
+                if dev in addresses:
+                    interface.ip = str(addresses[dev].ip)
+                    interface.prefixLen = addresses[dev].network.prefixlen
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def start(
+        self, place: str, command: Sequence[str], stdout: int | IO[bytes] = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
+        """Starts a program in a pod or on a node, with its own process group and nothing to read."""
+        with self.namespaces[place].entered():
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+
+    def down(self) -> None:
+        """Ends the Mininet hosts and lets go of the namespaces. May be called twice, and on a half-built lab."""
+        while self.hosts:
+            _, host = self.hosts.popitem()
+            host.terminate()
+        while self.namespaces:
+            _, namespace = self.namespaces.popitem()
+            namespace.close()

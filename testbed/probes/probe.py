@@ -1,0 +1,172 @@
+"""What probes have in common: two ends in a lab, programs that are always ended, and what comes out."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from testbed.lab.lab import Lab
+from testbed.probes.placement import Placement
+from testbed.spec.types import Address
+
+START_PATIENCE_S = 3.0
+"""How long a server may take until it listens."""
+END_PATIENCE_S = 10.0
+"""How long a client may take beyond the time that it was asked to measure."""
+_LISTEN = "0A"
+_UDP_BOUND = "07"
+
+
+class ProbeError(Exception):
+    """A probe gave no number; says why."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number, such as ("throughput", "Gbit/s", 9.3)."""
+
+    metric: str
+    unit: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Every single value behind some percentiles."""
+
+    metric: str
+    unit: str
+    values: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one run of a probe gave."""
+
+    values: tuple[Value, ...]
+    distributions: tuple[Distribution, ...] = ()
+
+
+@dataclass
+class Ends:
+    """The two ends of a path in a lab, and the programs that a probe runs there.
+
+    As a context manager it ends every program that is still running when the block is left.
+    """
+
+    lab: Lab
+    source: str
+    target: str
+    scratch: Path
+    """A folder for files that programs write."""
+    cpus: Placement
+    """The CPUs that programs at the source and at the target are bound to."""
+    raw: dict[str, bytes] = field(default_factory=dict)
+    """What the programs printed, by name, kept also when the probe fails."""
+    _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._running:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+    @property
+    def address(self) -> Address:
+        """Where the source reaches the target, in the first family that both have."""
+        families = {address.version for address in self.lab.plan[self.source].reached_at}
+        for address in self.lab.plan[self.target].reached_at:
+            if address.version in families:
+                return address
+        raise ProbeError(f"{self.source} and {self.target} have no address family in common")
+
+    def start(self, place: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Starts a program at the source or the target, on that end's CPU."""
+        cpus = self.cpus.source if place == self.source else self.cpus.target
+        try:
+            process = self.lab.start(place, ["taskset", "--cpu-list", cpus, *command])
+        except FileNotFoundError as error:
+            raise ProbeError(f"{error.filename} is not installed") from error
+        self._running.append(process)
+        return process
+
+    def serve(self, command: Sequence[str], port: int, protocol: str = "tcp") -> subprocess.Popen[bytes]:
+        """Starts a server at the target and waits until it listens."""
+        server = self.start(self.target, command)
+        deadline = time.monotonic() + START_PATIENCE_S
+        while not _listening(server.pid, port, protocol):
+            if server.poll() is not None:
+                output, errors = server.communicate()
+                raise ProbeError(f"{command[0]} server ended at once: {_last_line(errors or output)}")
+            if time.monotonic() > deadline:
+                raise ProbeError(f"{command[0]} server did not listen within {START_PATIENCE_S:.0f} s")
+            time.sleep(0.005)
+        return server
+
+    def finish(self, process: subprocess.Popen[bytes], name: str, seconds: float) -> bytes:
+        """Waits for a program that should take so many seconds, keeps and returns what it printed."""
+        try:
+            output, errors = process.communicate(timeout=seconds + END_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise ProbeError(f"{name} did not end within {seconds + END_PATIENCE_S:.0f} s") from None
+        self.raw[name] = output + errors
+        if process.returncode != 0:
+            raise ProbeError(f"{name} failed with exit code {process.returncode}: {_last_line(errors or output)}")
+        return output
+
+
+class Probe(Protocol):
+    """One measuring program, told what to measure."""
+
+    @property
+    def together(self) -> bool:
+        """Whether both ends are to share one CPU, see `testbed.probes.placement`."""
+        ...
+
+    @property
+    def sleeps_s(self) -> float:
+        """How long the program only sleeps, both ends idle, between its start and its first packet."""
+        ...
+
+    @property
+    def measures_s(self) -> float:
+        """How long it is busy behind that."""
+        ...
+
+    def start(self, ends: Ends) -> Callable[[], Measurement]:
+        """Starts the programs. What it returns waits for their end and reads what they measured.
+
+        Both raise ProbeError where there is no number to be had.
+        """
+        ...
+
+
+def _last_line(text: bytes) -> str:
+    lines = text.decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else "it said nothing"
+
+
+def _listening(pid: int, port: int, protocol: str) -> bool:
+    """Whether a socket of the process's namespace listens there; asking the kernel disturbs no server."""
+    state = _LISTEN if protocol == "tcp" else _UDP_BOUND
+    for table in (protocol, f"{protocol}6"):
+        try:
+            lines = Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+        except OSError:  # The process has ended, or the kernel has no IPv6.
+            continue
+        for line in lines:
+            local, _, actual = line.split()[1:4]
+            if actual == state and int(local.rpartition(":")[2], 16) == port:
+                return True
+    return False

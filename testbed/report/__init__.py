@@ -1,0 +1,79 @@
+"""Report: statistics, plots, tables and HTML, made from a results folder alone, without root."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+from rich.console import RenderableType
+
+from testbed.experiment.results import read_results
+from testbed.report import html, metrics, statistics, tables
+from testbed.report.run import Run, read_run
+from testbed.report.statistics import Summary
+
+if TYPE_CHECKING:
+    from testbed.report.plots import Plot
+
+__all__ = ["Report", "write_report"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written into a results folder, and what a terminal shows of it."""
+
+    run: Run
+    summaries: tuple[Summary, ...]
+    """The rows of summary.csv."""
+    table: RenderableType
+    summary_csv: Path
+    html: Path
+    markdown: Path
+    plots: tuple[Path, ...]
+    """PNG and SVG files; none where nothing was measured."""
+
+
+def write_report(folder: Path) -> Report:
+    """Makes summary.csv, plots/, report.md and report.html anew from what the run wrote.
+
+    The same samples give the same bytes. Raises ResultsError where the folder is no results folder.
+    """
+    from testbed.report.plots import draw_plots  # here, because matplotlib takes a second to import
+
+    results = read_results(folder)
+    run = read_run(results)
+    series = statistics.series(results.samples)
+    summaries = _sorted(run, statistics.summarise(series, run.baseline))
+    pooled = statistics.pooled(results.histograms)
+    plots = draw_plots(folder / "plots", run, series, summaries, pooled)
+
+    report = Report(
+        run,
+        summaries,
+        tables.terminal(run, summaries),
+        folder / "summary.csv",
+        folder / "report.html",
+        folder / "report.md",
+        tuple(file for plot in plots for file in (plot.png, plot.svg)),
+    )
+    report.summary_csv.write_text(statistics.to_csv(summaries), "utf-8")
+    files = [(plot.question, f"plots/{plot.png.name}") for plot in plots]
+    report.markdown.write_text(tables.markdown(run, summaries, files), "utf-8")
+    report.html.write_text(html.render(run, summaries, pooled, [_shown(plot) for plot in plots]), "utf-8")
+    return report
+
+
+def _sorted(run: Run, summaries: Sequence[Summary]) -> tuple[Summary, ...]:
+    """By path, metric and design, each in the order of the scenario."""
+    designs, paths = run.design_names(), [path.name for path in run.paths]
+    return tuple(
+        sorted(summaries, key=lambda s: (paths.index(s.path), metrics.order(s.metric), designs.index(s.design)))
+    )
+
+
+def _shown(plot: "Plot") -> Markup:
+    if plot.svg.stat().st_size <= html.MAX_SVG_BYTES:
+        return html.inlined(plot.svg.read_text("utf-8"), plot.name, plot.question)
+    return html.embedded(base64.b64encode(plot.png.read_bytes()).decode(), plot.question)

@@ -1,0 +1,159 @@
+"""The verdict table: for the terminal with rich, and the same for Markdown."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from testbed.report import metrics, words
+from testbed.report.run import Design, Path, Run
+from testbed.report.statistics import Summary
+
+STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline": "bold"}
+HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
+WIDTHS = (23, 6, 11, 5, 12, 12)
+"""Of the columns in the terminal, in characters; with the gaps between them 79. What is longer is folded."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One design in a section, in words."""
+
+    design: str
+    median: str
+    spread: str
+    ratio: str
+    ratio_spread: str
+    verdict: str
+    """A verdict, or what became of a design that has no number."""
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        return self.design, self.median, self.spread, self.ratio, self.ratio_spread, self.verdict
+
+
+@dataclass(frozen=True)
+class Section:
+    """One metric on one path; a row for every design of the scenario, those without a number too."""
+
+    path: Path
+    metric: str
+    title: str
+    """With its unit."""
+    better: str
+    """`higher`, `lower`, or empty where no direction is better."""
+    rows: tuple[Row, ...]
+
+
+def sections(run: Run, summaries: Sequence[Summary], every_metric: bool = False) -> tuple[Section, ...]:
+    """Sorted by path, then metric; only the metrics that belong at the head of a report, or all."""
+    found = []
+    names = sorted({s.metric for s in summaries}, key=metrics.order)
+    for path in run.paths:
+        for metric in names:
+            by_design = {s.design: s for s in summaries if (s.path, s.metric) == (path.name, metric)}
+            if by_design and (every_metric or metrics.known(metric).in_table):
+                rows = tuple(_row(design, by_design.get(design.name)) for design in run.designs)
+                title = f"{metrics.title(metric)}, {words.unit(next(iter(by_design.values())).unit)}"
+                found.append(Section(path, metric, title, metrics.known(metric).better or "", rows))
+    return tuple(found)
+
+
+def _row(design: Design, summary: Summary | None) -> Row:
+    none = words.NOTHING
+    if summary is None:
+        return Row(design.name, none, none, none, none, "no value" if design.usable else design.state)
+    is_baseline = summary.verdict == "baseline"
+    return Row(
+        design.name,
+        words.number(summary.median),
+        words.span(summary.ci_low, summary.ci_high),
+        none if is_baseline else words.ratio(summary.ratio),
+        none if is_baseline else words.ratio_span(summary.ratio_low, summary.ratio_high),
+        summary.verdict,
+    )
+
+
+def terminal(run: Run, summaries: Sequence[Summary]) -> RenderableType:
+    """A table a path, 80 columns wide at most; then what is to be known with it."""
+    parts: list[RenderableType] = []
+    shown = sections(run, summaries)
+    for path, some in groupby(shown, key=lambda section: section.path):
+        parts += [Text(path.title, style="bold"), *(part for s in some for part in (_table(s), Text()))]
+    if not shown:
+        parts.append(Text("No sample counts yet, so there is nothing to compare."))
+    parts += [Text(note) for note in notes(run, summaries)]
+    return Group(*parts)
+
+
+def _table(section: Section) -> Table:
+    """The columns are as wide in every section, so that sections read as one table."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
+    name = section.title
+    for heading, width in zip((name, *HEADINGS[1:]), WIDTHS, strict=True):
+        left = heading in (name, "verdict")
+        table.add_column(Text(heading), justify="left" if left else "right", overflow="fold", width=width)
+    for row in section.rows:
+        style = STYLES.get(row.verdict, "yellow")
+        table.add_row(*(Text(cell) for cell in row.cells[:-1]), Text(row.verdict, style=style))
+    return table
+
+
+def notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
+    """What a reader of the table must know; nothing where all went well."""
+    if state := words.state(run):
+        yield state
+    for design in run.lost_designs():
+        yield f"{design.name} {words.lost(design)}"
+    if failed := sum(failure.samples for failure in run.failures):
+        yield f"{failed} sample{'s have' if failed > 1 else ' has'} no number; the report says why."
+    if summaries:
+        yield words.intervals(summaries)
+
+
+def markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str, str]]) -> str:
+    """report.md; `plots` are the question and the file of each."""
+    return "\n".join(_markdown(run, summaries, plots)) + "\n"
+
+
+def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str, str]]) -> Iterator[str]:
+    yield f"# {plain(run.name)}\n"
+    facts = (run.kernel, run.machine.get("cpu", ""), f"{run.rounds} rounds", f"seed {run.seed}", run.started)
+    yield plain(" · ".join(fact for fact in facts if fact)) + "\n"
+    path = None
+    for answer in words.answers(run, summaries):
+        if answer.path != path:
+            path = answer.path
+            yield f"\n## {plain(path.title)}\n"
+        said = " ".join(sentence.text for sentence in answer.sentences)
+        yield f"- **{plain(answer.title)}.** {plain(said)}"
+    if not summaries:
+        yield "No sample counts yet, so there is nothing to compare."
+    yield "\n## Numbers\n"
+    yield from _markdown_table(sections(run, summaries))
+    yield ""
+    yield from (f"{plain(note)}\n" for note in (*notes(run, summaries), words.chance(summaries)) if note)
+    for question, file in plots:
+        yield f"![{plain(question)}]({file})\n"
+
+
+def _markdown_table(shown: Sequence[Section]) -> Iterator[str]:
+    if not shown:
+        return
+    headings = ("path", "metric", *HEADINGS)
+    yield "| " + " | ".join(headings) + " |"
+    yield "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |"
+    for section in shown:
+        for row in section.rows:
+            cells = (section.path.name, section.title, *row.cells)
+            yield "| " + " | ".join(plain(cell) for cell in cells) + " |"
+
+
+def plain(text: str) -> str:
+    """The text with everything escaped that Markdown or HTML in Markdown would take for markup."""
+    line = " ".join(text.split())
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|#!" else c for c in line)

@@ -1,0 +1,165 @@
+"""From a file to a topology or a scenario, or to every problem that it has.
+
+Three sieves, one after the other: the YAML itself, each value by itself (pydantic), and what is wrong
+although each value is well-formed (`misfits()`, only asked once every value is).
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import ValidationError
+
+from testbed.spec.files import nearest_file
+from testbed.spec.problems import Misfit, Problem, SpecError
+from testbed.spec.scenario import Scenario
+from testbed.spec.source import Source, read_source
+from testbed.spec.topology import Topology
+from testbed.spec.types import Spec
+from testbed.spec.wording import keys_of, misfits_of
+
+MAX_PROBLEMS = 100
+"""Of one file: whoever has more mends these first."""
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[SpecT]):
+    """What a file says, with the file, so that later checks can point into it."""
+
+    value: SpecT
+    source: Source
+
+
+@dataclass(frozen=True)
+class LoadedScenario(Loaded[Scenario]):
+    """A scenario and the topology that it names."""
+
+    topology: Loaded[Topology]
+
+
+def load_topology(path: Path) -> Loaded[Topology]:
+    """The topology in a file; SpecError with every problem if it has any."""
+    source = read_source(path)
+    if _kind(source) is Scenario:
+        raise SpecError((Problem(source.file, 0, 0, "this is a scenario, but a topology is needed"),))
+    return _topology_of(source)
+
+
+def load_scenario(path: Path, known_designs: tuple[str, ...]) -> LoadedScenario:
+    """The scenario in a file, and its topology; SpecError with every problem of both if there are any."""
+    source = read_source(path)
+    if _kind(source) is Topology:
+        raise SpecError((Problem(source.file, 0, 0, "this is a topology, but a scenario is needed"),))
+    return _scenario_of(source, path, known_designs)
+
+
+def load_any(path: Path, known_designs: tuple[str, ...]) -> Loaded[Topology] | LoadedScenario:
+    """Whichever of both a file holds, told by its keys."""
+    source = read_source(path)
+    kind = _kind(source)
+    if kind is None:
+        raise SpecError((*source.problems, source.problem(_neither())))
+    return _topology_of(source) if kind is Topology else _scenario_of(source, path, known_designs)
+
+
+def _kind(source: Source) -> type[Topology] | type[Scenario] | None:
+    """What a file is to be: the one that more of its keys belong to."""
+    keys = source.data if isinstance(source.data, dict) else {}
+    of_topology = sum(key in keys for key in _own_keys(Topology))
+    of_scenario = sum(key in keys for key in _own_keys(Scenario))
+    if of_topology == of_scenario:
+        return None
+    return Topology if of_topology > of_scenario else Scenario
+
+
+def _own_keys(model: type[Spec]) -> tuple[str, ...]:
+    return tuple(key for key in keys_of(model) if key != "name")
+
+
+def _neither() -> Misfit:
+    return Misfit(
+        (),
+        f"this is neither a topology (keys {', '.join(_own_keys(Topology))}) "
+        f"nor a scenario (keys {', '.join(_own_keys(Scenario))})",
+    )
+
+
+def _topology_of(source: Source) -> Loaded[Topology]:
+    topology, problems = _validated(source, Topology)
+    if topology is not None:
+        problems += _located(source, topology.misfits())
+    if topology is None or problems:
+        raise SpecError(_in_order(problems))
+    return Loaded(topology, source)
+
+
+def _scenario_of(source: Source, path: Path, known_designs: tuple[str, ...]) -> LoadedScenario:
+    scenario, problems = _validated(source, Scenario)
+    topology, topology_problems = _topology_beside(source, path)
+    if scenario is not None:
+        problems += _located(source, scenario.misfits(topology.value if topology else None, known_designs))
+    if scenario is None or topology is None or problems:
+        raise SpecError(_in_order(problems + topology_problems, source.file))
+    return LoadedScenario(scenario, source, topology)
+
+
+def _topology_beside(source: Source, path: Path) -> tuple[Loaded[Topology] | None, tuple[Problem, ...]]:
+    """The topology that a scenario names, which is looked at even if the scenario has problems of its own."""
+    name = source.data.get("topology") if isinstance(source.data, dict) else None
+    if not isinstance(name, str):
+        return None, ()  # The scenario's own problems say so.
+    file = _tidied(path.parent / name)
+    try:
+        return load_topology(file), ()
+    except SpecError as error:
+        return None, tuple(
+            _at_topology_key(source, name, file, problem) if problem.line == 0 else problem
+            for problem in error.problems
+        )
+
+
+def _at_topology_key(source: Source, name: str, file: Path, problem: Problem) -> Problem:
+    """A problem of the topology's file as a whole is one of the name by which the scenario calls it."""
+    near = nearest_file(file)
+    located = source.problem(Misfit(("topology",), f"{file}: {problem.message}"))
+    return located if near in ("", file.name) else replace(located, nearest=str(Path(name).parent / near))
+
+
+def _tidied(path: Path) -> Path:
+    """`scenarios/../topologies/a.yaml` as `topologies/a.yaml`, unless a symbolic link makes these differ."""
+    tidy = Path(os.path.normpath(path))
+    try:
+        same = tidy.samefile(path)
+    except (OSError, ValueError):
+        same = not os.path.exists(path)  # noqa: PTH110 - Path.exists raises for some names
+    return tidy if same else path
+
+
+def _validated(source: Source, model: type[SpecT]) -> tuple[SpecT | None, tuple[Problem, ...]]:
+    try:
+        # By alias only: the field `source` is written `from`, and `source` itself is an unknown key.
+        return model.model_validate(source.data, by_alias=True, by_name=False), source.problems
+    except ValidationError as error:
+        return None, source.problems + _located(source, misfits_of(error, model, source))
+
+
+def _located(source: Source, misfits: Iterable[Misfit]) -> tuple[Problem, ...]:
+    remaining = iter(misfits)
+    problems = tuple(source.problem(misfit) for misfit in islice(remaining, MAX_PROBLEMS))
+    more = next(remaining, None) is not None
+    return (*problems, Problem(source.file, 0, 0, "there are more problems than these")) if more else problems
+
+
+def _in_order(problems: tuple[Problem, ...], first: str = "") -> tuple[Problem, ...]:
+    """By place in the files, the file `first` before others; what is said of a file as a whole comes last."""
+    return tuple(
+        sorted(
+            dict.fromkeys(problems),
+            key=lambda problem: (problem.file != first, problem.line == 0, problem.line, problem.column),
+        )
+    )

@@ -1,0 +1,42 @@
+"""The JSON Schemas of topologies and scenarios, by which editors complete and check these files.
+
+A schema knows what each value may be by itself; what must fit together (ranges, names, endpoints) only
+`testbed validate` knows.
+"""
+
+import json
+from typing import Any, Literal
+
+from testbed.spec.scenario import Scenario
+from testbed.spec.topology import Topology
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+Kind = Literal["topology", "scenario"]
+
+
+def schema(kind: Kind) -> dict[str, Any]:
+    """The JSON Schema of either file."""
+    model = Topology if kind == "topology" else Scenario
+    tidied = _tidied(model.model_json_schema(by_alias=True))
+    return {"$schema": DIALECT, **tidied, "title": f"testbed {kind}"}
+
+
+def schema_text(kind: Kind) -> str:
+    """The schema as it is printed, and shipped in `schemas/`."""
+    return json.dumps(schema(kind), indent=2) + "\n"
+
+
+def _tidied(part: Any) -> Any:
+    """Without titles that repeat keys and defaults that no one would write; names as strict as they are."""
+    if isinstance(part, list):
+        return [_tidied(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    tidied = {
+        key: _tidied(value)
+        for key, value in part.items()
+        if not (key == "title" and isinstance(value, str)) and not (key == "default" and value == [])
+    }
+    if "patternProperties" in tidied:
+        tidied["additionalProperties"] = False
+    return tidied

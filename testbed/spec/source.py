@@ -1,0 +1,146 @@
+"""A user's file as text and tree, in which every mistake finds its line and column."""
+
+import difflib
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from testbed.spec.files import Unreadable, read_text
+from testbed.spec.problems import Loc, Misfit, Problem, SpecError
+from testbed.spec.tree import WHOLE, Broken, Flaw, Node, compose
+
+LONGEST_NEAREST = 100
+"""Longer words are not compared with the valid ones: no typing error is so long, and comparing takes time."""
+
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The end of a walk into the document, as far as the path leads."""
+
+    loc: Loc
+    key: Node | None
+    value: Node
+    reached: bool
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file as text and tree."""
+
+    file: str
+    text: str
+    root: Node
+    problems: tuple[Problem, ...] = ()
+    """Mistakes in the YAML itself that left a tree to go on with."""
+
+    @property
+    def data(self) -> object:
+        """Mappings, lists, text, numbers, as YAML has them."""
+        return self.root.data
+
+    def place(self, loc: Loc) -> Place:
+        """Where a path leads.
+
+        A bare item may stand for a list of one, or for a mapping of one key: what is said of the inside is
+        then meant of the item.
+        """
+        key, value = None, self.root
+        for depth, step in enumerate(loc):
+            if step not in value.children:
+                bare = not isinstance(value.data, dict if isinstance(step, str) else list)
+                return Place(loc[:depth] if bare else loc, key, value, reached=bare)
+            key, value = value.keys.get(step), value.children[step]
+        return Place(loc, key, value, reached=True)
+
+    def problem(self, misfit: Misfit) -> Problem:
+        """The misfit with line and column; at the nearest key above, if its own place is not written."""
+        place = self.place(misfit.loc)
+        spot = place.key if place.key and (misfit.at_key or not place.reached) else place.value
+        # A list or mapping is meant by its first character: it may go on for many lines.
+        end = spot.start + 1 if isinstance(spot.data, list | dict) else spot.end
+        problem = self._lines.problem(self.file, spot.start, end, misfit.message, place.loc)
+        return replace(problem, found=spot.text, valid=misfit.valid, nearest=nearest(spot.text, misfit.valid))
+
+    @cached_property
+    def _lines(self) -> "_Lines":
+        return _Lines(self.text)
+
+
+class _Lines:
+    """Where lines begin, counted as editors do: PyYAML takes some more characters for line breaks."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        breaks = list(_LINE_BREAK.finditer(text))
+        self.starts = [0, *(match.end() for match in breaks)]
+        self.ends = [*(match.start() for match in breaks), len(text)]
+
+    def number(self, index: int) -> int:
+        """The line in which an index stands, counted from 0."""
+        return bisect_right(self.starts, min(index, len(self.text))) - 1
+
+    def problem(self, file: str, start: int, end: int, message: str, loc: Loc) -> Problem:
+        line = self.number(start)
+        excerpt = self.text[self.starts[line] : self.ends[line]]
+        return Problem(
+            file=file,
+            line=line + 1,
+            column=start - self.starts[line] + 1,
+            message=message,
+            where=dotted(loc),
+            excerpt=excerpt,
+            width=max(1, min(end, self.ends[line]) - start),
+        )
+
+
+def read_source(path: Path) -> Source:
+    """The YAML document in a file; SpecError if there is none."""
+    try:
+        return parse(read_text(path), str(path))
+    except Unreadable as error:
+        raise SpecError((Problem(str(path), error.line, error.column, error.message),)) from None
+
+
+def parse(text: str, file: str) -> Source:
+    """The YAML document in a text; SpecError if there is none."""
+    try:
+        root, flaws = compose(text)
+    except Broken as broken:
+        raise SpecError(_problems(text, file, broken.flaws)) from None
+    return Source(file, text, root, _problems(text, file, flaws))
+
+
+def _problems(text: str, file: str, flaws: tuple[Flaw, ...]) -> tuple[Problem, ...]:
+    lines = _Lines(text)
+    return tuple(
+        Problem(file, 0, 0, flaw.message)
+        if flaw.start == WHOLE
+        else lines.problem(file, flaw.start, flaw.end, _message(flaw, lines), flaw.loc)
+        for flaw in flaws
+    )
+
+
+def _message(flaw: Flaw, lines: _Lines) -> str:
+    return flaw.message if flaw.earlier is None else f"{flaw.message} {lines.number(flaw.earlier) + 1}"
+
+
+def nearest(found: str, valid: tuple[str, ...]) -> str:
+    """The valid word that was probably meant, or nothing."""
+    if len(found) > LONGEST_NEAREST:
+        return ""
+    by_lower = {word.lower(): word for word in reversed(valid)}
+    match = difflib.get_close_matches(found.lower(), by_lower, n=1)
+    return by_lower[match[0]] if match else ""
+
+
+def dotted(loc: Loc) -> str:
+    """`nodes.node1.pods[0]`; a key that could be mistaken for more than one is quoted."""
+    steps = (
+        f"[{step}]" if isinstance(step, int) else f".{step}" if re.fullmatch(r"[-\w]+", step) else f".'{step}'"
+        for step in loc
+    )
+    return "".join(steps).removeprefix(".")

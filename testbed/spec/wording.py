@@ -1,0 +1,260 @@
+"""Pydantic's errors in words for the one who wrote the file.
+
+A validation error names its place by a path that runs through the models: with the tags of unions, and
+`[key]` for a key. That path is followed once more here, which gives the place in the document and the model
+that it leads to. What is wrong is then told by the error's type, from the table at the end.
+"""
+
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, Tag, ValidationError
+
+from testbed.spec.problems import Loc, Misfit
+from testbed.spec.source import Source
+from testbed.spec.tree import Node, Odd
+from testbed.spec.types import unusual_character
+
+KEY = "[key]"
+"""Pydantic's mark for an error in a key of a mapping."""
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    """One of pydantic's errors with its place in the document."""
+
+    loc: Loc
+    holder: type[BaseModel] | None
+    """The model whose field is wrong, missing or unknown."""
+    annotation: object
+    """The type that the value should have."""
+    node: Node
+    ctx: Mapping[str, Any]
+    message: str
+
+
+def misfits_of(error: ValidationError, model: type[BaseModel], source: Source) -> Iterator[Misfit]:
+    """Each error as a misfit."""
+    for details in error.errors(include_url=False):
+        steps = details["loc"]
+        at_key = steps[-1:] == (KEY,) and details["type"] != "extra_forbidden"
+        loc, holder, annotation = _follow(model, steps[:-1] if at_key else steps)
+        node = source.place(loc).value
+        if details["type"] == "too_short" and (source.problems or node.data not in ([], {})):
+            continue  # It was counted without its wrong items, each of which has its own error.
+        mistake = _Mistake(loc, holder, annotation, node, details.get("ctx", {}), details["msg"])
+        if at_key:
+            yield Misfit(loc, str(mistake.ctx.get("error", mistake.message)), at_key=True)
+        else:
+            yield _WORDING.get(details["type"], _other)(mistake)
+
+
+def keys_of(model: type[BaseModel]) -> tuple[str, ...]:
+    """The keys of a mapping that the model reads, as the user writes them."""
+    return tuple(info.alias or name for name, info in model.model_fields.items())
+
+
+def _follow(model: type[BaseModel], steps: Loc) -> tuple[Loc, type[BaseModel] | None, object]:
+    """The path in the document, the model that its last key belongs to, and the type it leads to."""
+    loc: list[str | int] = []
+    holder: type[BaseModel] | None = None
+    annotation: object = model
+    for step in steps:
+        members = _members(annotation)
+        if len(members) > 1:
+            annotation = next((member for member in members if _has_tag(member, step)), None)
+            continue
+        loc.append(step)
+        kind = _bare(members[0])
+        holder = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        annotation = _field_type(holder, step) if holder else next(reversed(_item_types(kind)), None)
+    return tuple(loc), holder, annotation
+
+
+def _bare(annotation: object) -> object:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
+def _members(annotation: object) -> tuple[object, ...]:
+    """The types of a union without None, or the one type."""
+    bare = _bare(annotation)
+    if get_origin(bare) in (Union, types.UnionType):
+        return tuple(member for member in get_args(bare) if member is not types.NoneType)
+    return (annotation,)
+
+
+def _has_tag(member: object, tag: object) -> bool:
+    if any(isinstance(note, Tag) and note.tag == tag for note in get_args(member)[1:]):
+        return True
+    return tag in _literals(member)
+
+
+def _literals(annotation: object) -> tuple[str, ...]:
+    """The values of a literal; of a model, those of its first field, which tells it apart in a union."""
+    bare = _bare(annotation)
+    if get_origin(bare) is Literal:
+        return get_args(bare)
+    if isinstance(bare, type) and issubclass(bare, BaseModel):
+        first = next(iter(bare.model_fields.values()))
+        return _literals(first.annotation)
+    members = _members(annotation)
+    return tuple(value for member in members for value in _literals(member)) if len(members) > 1 else ()
+
+
+def _field_type(model: type[BaseModel], key: object) -> object:
+    fields = {info.alias or name: info.annotation for name, info in model.model_fields.items()}
+    return fields.get(str(key))
+
+
+def _item_types(annotation: object) -> tuple[object, ...]:
+    """Of `dict[K, V]` the last is V; of `tuple[V, ...]` it is V too."""
+    return tuple(kind for kind in get_args(annotation) if kind is not ...)
+
+
+def _not(node: Node) -> str:
+    """The end of a sentence on what is needed: what there is instead."""
+    if isinstance(node.data, list | dict):
+        return f", not {'a list' if isinstance(node.data, list) else 'a mapping'}"
+    if node.data is None:
+        return ", but there is nothing here"
+    if isinstance(node.data, str):
+        return f", not the text '{_clipped(node.data)}'"
+    return f", but {_surprise(node)}" if _surprise(node) else f", not {_clipped(node.text)}"
+
+
+def _surprise(node: Node) -> str:
+    """How YAML reads a scalar, if it is not what it looks like."""
+    plain_number = isinstance(node.data, int | float) and node.reading == "a number"
+    if node.data is None or plain_number or node.reading in ("", node.text.lower()):
+        return ""
+    return f"YAML reads {_clipped(node.text)} as {node.reading}"
+
+
+def _either(words: tuple[str, ...]) -> str:
+    return " or ".join(words)
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _missing(mistake: _Mistake) -> Misfit:
+    *parent, key = mistake.loc
+    field = next((f for f in mistake.holder.model_fields.values() if f.alias == key), None) if mistake.holder else None
+    field = field or (mistake.holder.model_fields.get(str(key)) if mistake.holder else None)
+    meaning = f" ({field.description})" if field and field.description else ""
+    return Misfit(tuple(parent), f"the key '{key}' is missing{meaning}", at_key=True)
+
+
+def _unknown_key(mistake: _Mistake) -> Misfit:
+    key = str(mistake.loc[-1])
+    unusual = unusual_character(key)
+    note = f", which has the character {unusual}" if unusual else ""
+    valid = keys_of(mistake.holder) if mistake.holder else ()
+    return Misfit(mistake.loc, f"unknown key '{_clipped(key)}'{note}", valid=valid, at_key=True)
+
+
+def _not_a_mapping(mistake: _Mistake) -> Misfit:
+    kind = _bare(mistake.annotation)
+    members = _members(mistake.annotation)
+    if len(members) > 1:
+        kind = _bare(members[0])
+        assert isinstance(kind, type) and issubclass(kind, BaseModel)
+        needed = f"a mapping with the key {keys_of(kind)[0]} ({_either(_literals(mistake.annotation))})"
+        return Misfit(mistake.loc, f"must be {needed}{_not(mistake.node)}")
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        keys = keys_of(kind)
+        needed = f"a mapping with the key {keys[0]}" if len(keys) == 1 else f"a mapping with keys {', '.join(keys)}"
+        optional = not any(info.is_required() for info in kind.model_fields.values())
+        mend = "; write {} to leave all to the defaults" if optional and mistake.node.data is None else ""
+        return Misfit(mistake.loc, f"must be {needed}{_not(mistake.node)}{mend}")
+    return Misfit(mistake.loc, f"must be a mapping of names{_not(mistake.node)}")
+
+
+def _not_text(mistake: _Mistake) -> Misfit:
+    node = mistake.node
+    mend = f"; write '{node.text}' with the quotes" if node.text and node.data is not None else ""
+    return Misfit(mistake.loc, f"must be text{_not(node)}{mend}")
+
+
+def _not_whole(mistake: _Mistake) -> Misfit:
+    data, text = mistake.node.data, mistake.node.text
+    mend = ""
+    if isinstance(data, Odd):
+        mend = "; write a decimal number"
+    elif isinstance(data, float) and data.is_integer():
+        mend = f"; write {int(data)}"
+    elif isinstance(data, str) and _is_short_number(text):
+        mend = f"; write {int(text)}"
+    return Misfit(mistake.loc, f"must be a whole number{_not(mistake.node)}{mend}")
+
+
+def _is_short_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
+def _not_a_list(mistake: _Mistake) -> Misfit:
+    node = mistake.node
+    mend = f"; write [{node.text}]" if isinstance(node.data, str) and node.text.isprintable() else ""
+    return Misfit(mistake.loc, f"must be a list{_not(node)}{mend}")
+
+
+def _too_short(mistake: _Mistake) -> Misfit:
+    return Misfit(mistake.loc, "must have at least one entry")
+
+
+def _bound(word: str, name: str) -> Callable[[_Mistake], Misfit]:
+    def misfit(mistake: _Mistake) -> Misfit:
+        bound, text = mistake.ctx[name], mistake.node.text
+        if isinstance(mistake.node.data, str):
+            bound = f"{bound}B"  # A number that is written as text is a size.
+        return Misfit(mistake.loc, f"must be {word} {bound}, not {_clipped(text)}")
+
+    return misfit
+
+
+def _not_listed(mistake: _Mistake) -> Misfit:
+    valid = _literals(mistake.annotation)
+    return Misfit(mistake.loc, f"must be {_either(valid)}{_not(mistake.node)}", valid=valid)
+
+
+def _wrong_tag(mistake: _Mistake) -> Misfit:
+    """The key that tells the members of a union apart is missing or has an unknown value."""
+    key = str(mistake.ctx["discriminator"]).strip("'")
+    valid = _literals(mistake.annotation)
+    if key not in mistake.node.children:
+        return Misfit(mistake.loc, f"the key '{key}' is missing ({_either(valid)})", at_key=True)
+    chosen = mistake.node.children[key]
+    return Misfit((*mistake.loc, key), f"must be {_either(valid)}{_not(chosen)}", valid=valid)
+
+
+def _said_by_type(mistake: _Mistake) -> Misfit:
+    """What the types of `testbed.spec.types` say themselves."""
+    node = mistake.node
+    note = f"; {_surprise(node)}" if _surprise(node) else "; there is nothing here" if node.data is None else ""
+    return Misfit(mistake.loc, f"{mistake.ctx['error']}{note}")
+
+
+def _other(mistake: _Mistake) -> Misfit:
+    return Misfit(mistake.loc, mistake.message)
+
+
+_WORDING: dict[str, Callable[[_Mistake], Misfit]] = {
+    "missing": _missing,
+    "extra_forbidden": _unknown_key,
+    "model_type": _not_a_mapping,
+    "model_attributes_type": _not_a_mapping,
+    "dict_type": _not_a_mapping,
+    "string_type": _not_text,
+    "int_type": _not_whole,
+    "tuple_type": _not_a_list,
+    "too_short": _too_short,
+    "greater_than_equal": _bound("at least", "ge"),
+    "less_than_equal": _bound("at most", "le"),
+    "literal_error": _not_listed,
+    "union_tag_invalid": _wrong_tag,
+    "union_tag_not_found": _wrong_tag,
+    "value_error": _said_by_type,
+}

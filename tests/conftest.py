@@ -1,0 +1,58 @@
+"""Shared by all tests: topologies to build, and tests whose bodies run in a capsule."""
+
+import os
+import tempfile
+import traceback
+from pathlib import Path
+
+import pytest
+
+from testbed.lab.capsule import enclosed
+from testbed.spec.load import load_topology
+from testbed.spec.topology import Topology
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The folder that holds topologies/ and scenarios/."""
+    return ROOT
+
+
+@pytest.fixture
+def two_nodes() -> Topology:
+    return load_topology(ROOT / "topologies/two-nodes.yaml").value
+
+
+@pytest.fixture
+def dual_stack() -> Topology:
+    return load_topology(ROOT / "topologies/dual-stack.yaml").value
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    needs_root = item.get_closest_marker("root") or item.get_closest_marker("sealed")
+    if needs_root and os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a test marked `sealed` in a capsule; what it raises there fails it here, with the traceback as text."""
+    if pyfuncitem.get_closest_marker("sealed") is None:
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    with tempfile.NamedTemporaryFile("r") as news:
+
+        def body() -> int:
+            try:
+                pyfuncitem.obj(**arguments)
+            except BaseException:  # noqa: BLE001 - whatever it is, it is the news
+                Path(news.name).write_text(traceback.format_exc())
+                return 1
+            return 0
+
+        code = enclosed(body)
+        if code != 0:
+            pytest.fail(news.read() or f"the capsule ended with exit code {code}", pytrace=False)
+    return True

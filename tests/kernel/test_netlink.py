@@ -1,0 +1,64 @@
+"""Batches of netlink requests against the real kernel."""
+
+import ipaddress
+import json
+import subprocess
+from typing import Any
+
+import pytest
+
+from testbed.kernel import encode
+from testbed.kernel.namespace import Namespace
+from testbed.kernel.netlink import KernelRefusal, send
+from testbed.plan.objects import Bridge, DeviceAddress, Route
+
+pytestmark = pytest.mark.sealed
+
+BRIDGE = Bridge("br0", 101, "02:00:00:00:00:01", 1400)
+ADDRESS = DeviceAddress("br0", ipaddress.ip_interface("10.1.2.3/24"))
+
+
+def ip(*words: str) -> list[dict[str, Any]]:
+    """What iproute2 says of the calling thread's namespace."""
+    said = subprocess.run(["ip", "-json", "-details", *words], capture_output=True, check=True)
+    return json.loads(said.stdout)  # type: ignore[no-any-return]
+
+
+def test_a_batch_is_carried_out_in_order() -> None:
+    with Namespace.create().entered():
+        send([encode.link_up(encode.LOOPBACK), encode.new_link(BRIDGE), encode.new_address(ADDRESS, 101)])
+        (link,) = ip("link", "show", "dev", "br0")
+        (shown,) = ip("address", "show", "dev", "br0")
+    assert (link["ifindex"], link["address"], link["mtu"]) == (101, "02:00:00:00:00:01", 1400)
+    assert "UP" in link["flags"]
+    assert (shown["addr_info"][0]["local"], shown["addr_info"][0]["prefixlen"]) == ("10.1.2.3", 24)
+
+
+def test_a_refusal_names_the_command_and_the_kernels_reason() -> None:
+    nowhere = Route(ipaddress.ip_network("10.9.0.0/16"), "br0", ipaddress.ip_address("192.0.2.1"))
+    with Namespace.create().entered(), pytest.raises(KernelRefusal) as refusal:
+        send([encode.new_link(BRIDGE), encode.new_route(nowhere, 101)])
+    assert "ip route add 10.9.0.0/16 via 192.0.2.1 dev br0" in str(refusal.value)
+    assert "Nexthop has invalid gateway" in str(refusal.value)
+
+
+def test_the_others_are_carried_out_although_one_is_refused() -> None:
+    with Namespace.create().entered():
+        with pytest.raises(KernelRefusal, match="ip link add br0"):
+            send([encode.new_link(BRIDGE), encode.new_link(BRIDGE), encode.new_address(ADDRESS, 101)])
+        assert ip("address", "show", "dev", "br0")[0]["addr_info"]
+
+
+def test_a_batch_larger_than_one_send_is_carried_out_whole() -> None:
+    addresses = [
+        DeviceAddress("br0", ipaddress.ip_interface((ipaddress.ip_address("10.0.0.1") + number, 32)))
+        for number in range(3000)
+    ]
+    with Namespace.create().entered():
+        send([encode.new_link(BRIDGE), *(encode.new_address(address, 101) for address in addresses)])
+        (shown,) = ip("address", "show", "dev", "br0")
+    assert len([address for address in shown["addr_info"] if address["family"] == "inet"]) == 3000
+
+
+def test_nothing_to_send_is_no_error() -> None:
+    send([])

@@ -1,0 +1,107 @@
+"""The check: each design passes it, and each way of breaking one is noticed and named."""
+
+import subprocess
+
+import pytest
+from testbed.designs import DESIGNS
+from testbed.lab.lab import Lab
+from testbed.observe.reach import PROTOCOLS, Reach, check_reach, questions
+from testbed.plan.objects import Kind
+from testbed.spec.topology import Topology
+
+every_design = pytest.mark.parametrize("design", list(DESIGNS))
+
+
+@every_design
+def test_every_pair_is_asked(design: str, two_nodes: Topology) -> None:
+    plan = DESIGNS[design].plan(two_nodes)
+    places = len(plan.of_kind(Kind.POD, Kind.NODE))
+    assert len(list(questions(plan))) == places * (places - 1) * len(PROTOCOLS)
+
+
+@pytest.mark.sealed
+@every_design
+def test_every_design_keeps_the_kubernetes_model_in_both_families(design: str, dual_stack: Topology) -> None:
+    reach = reach_after(design, dual_stack)
+    assert reach.failures == ()
+    assert reach.asked == 5 * 4 * 2 * 2
+
+
+@pytest.mark.sealed
+def test_a_cut_route_is_noticed(two_nodes: Topology) -> None:
+    reach = reach_after("l3-host-routes", two_nodes, node1="ip route delete 10.244.1.0/24; ip route delete default")
+    assert "pod client -> pod web-2 tcp 10.244.1.2: Network is unreachable" in reach.failures
+    assert "pod web-2 -> pod client udp 10.244.0.2: no answer within 3 s" in reach.failures
+    # Inside a node nothing is broken.
+    assert not [failure for failure in reach.failures if failure.startswith("pod client -> pod web-1")]
+
+
+@pytest.mark.sealed
+def test_a_cut_link_is_noticed(two_nodes: Topology) -> None:
+    reach = reach_after("l2", two_nodes, web_2="ip link set eth0 down")
+    assert reach.failures
+    assert all("web-2" in failure for failure in reach.failures)
+
+
+@pytest.mark.sealed
+def test_a_missing_forwarding_entry_is_noticed(two_nodes: Topology) -> None:
+    reach = reach_after("vxlan", two_nodes, node1="bridge fdb flush dev flannel.1 permanent || bridge fdb delete "
+                        "$(bridge fdb show dev flannel.1 | head -n 1 | cut -d ' ' -f 1) dev flannel.1 dst 192.168.56.2")
+    assert any(failure.startswith("pod client -> pod web-2 tcp") for failure in reach.failures)
+    assert not [failure for failure in reach.failures if failure.startswith("pod client -> pod web-1")]
+
+
+@pytest.mark.sealed
+def test_a_translated_source_address_is_noticed(two_nodes: Topology) -> None:
+    reach = reach_after(
+        "l3-host-routes",
+        two_nodes,
+        node1="nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname eth0 masquerade; }; }'",
+    )
+    assert "pod client -> pod web-2 tcp 10.244.1.2: the target saw it come from 192.168.56.1" in reach.failures
+
+
+@pytest.mark.sealed
+def test_the_wrong_answerer_is_noticed(two_nodes: Topology) -> None:
+    reach = reach_after(
+        "l3-host-routes",
+        two_nodes,
+        node1="nft 'table ip t { chain c { type nat hook prerouting priority -100; "
+        "ip daddr 10.244.1.2 dnat to 10.244.0.3; }; }'",
+    )
+    assert "pod client -> pod web-2 tcp 10.244.1.2: web-1 answered in its place" in reach.failures
+
+
+@pytest.mark.sealed
+def test_one_dropped_protocol_is_noticed(two_nodes: Topology) -> None:
+    reach = reach_after(
+        "vxlan",
+        two_nodes,
+        node2="nft 'table ip t { chain c { type filter hook forward priority 0; "
+        "ip daddr 10.244.1.2 meta l4proto udp drop; }; }'",
+    )
+    assert "pod client -> pod web-2 udp 10.244.1.2: no answer within 3 s" in reach.failures
+    assert not [failure for failure in reach.failures if "-> pod web-2 tcp" in failure]
+
+
+@pytest.mark.sealed
+def test_more_neighbours_than_the_kernel_keeps_do_not_fail_the_check() -> None:
+    """64 pods on one link know 63 neighbours each, four times what the kernel keeps in all."""
+    topology = Topology.model_validate(
+        {
+            "name": "many",
+            "cluster": {"pod_cidr": "10.244.0.0/16", "node_prefix": 24},
+            "fabric": {"subnet": "192.168.56.0/24"},
+            "nodes": {"node1": {"pods": 32}, "node2": {"pods": 32}},
+        }
+    )
+    assert reach_after("l2", topology).failures == ()
+
+
+def reach_after(design: str, topology: Topology, **breakage: str) -> Reach:
+    """What the check finds in a lab in whose places (web_2: web-2) a shell command was run before."""
+    with Lab(DESIGNS[design].plan(topology)) as lab:
+        for place, command in breakage.items():
+            with lab.namespaces[place.replace("_", "-")].entered():
+                subprocess.run(["sh", "-ec", command], check=True)
+        return check_reach(lab.plan, lab.namespaces)

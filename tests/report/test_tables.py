@@ -1,0 +1,144 @@
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from testbed.experiment.results import read_results
+from testbed.report import statistics, tables, words
+from testbed.report.run import Run, read_run
+from testbed.report.statistics import Summary
+
+Make = Callable[..., Path]
+
+STATES = {
+    "l2": {
+        "state": "failed",
+        "reason": "1 of 60 questions was not answered",
+        "check": {"asked": 60, "passed": 59, "failures": ["pod client -> pod web-2 udp: no answer"]},
+    },
+    "l3-gateway": {"state": "unavailable", "reason": "needs a kernel module"},
+}
+
+
+def gbit(design: str, path: str, round_: int) -> float:
+    return {"vxlan": 6.0, "l2": 11.0}.get(design, 10.0) + round_ / 100
+
+
+def read(make: Make, **fields: object) -> tuple[Run, tuple[Summary, ...]]:
+    results = read_results(make(**fields))
+    run = read_run(results)
+    return run, statistics.summarise(statistics.series(results.samples), run.baseline)
+
+
+def printed(table: RenderableType, width: int = 80, terminal: bool = False) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, force_terminal=terminal, legacy_windows=False).print(table)
+    return out.getvalue()
+
+
+def line_of(text: str, design: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(design))
+
+
+def test_a_row_holds_median_interval_ratio_and_verdict(make: Make) -> None:
+    text = printed(tables.terminal(*read(make, throughput=gbit)))
+    assert line_of(text, "vxlan").split() == [
+        "vxlan",
+        "6.03",
+        "6.01..6.05",
+        "0.601",
+        "0.600..0.602",
+        "slower",
+    ]
+    assert line_of(text, "l2").split()[-1] == "faster"
+    assert line_of(text, "l3-host-routes").split()[-1] == "baseline"
+    assert line_of(text, "l3-gateway").split()[-2:] == ["not", "resolved"]
+    assert "cross-node: client → web-2" in text
+
+
+def test_the_table_fits_80_columns_in_plain_text(make: Make) -> None:
+    text = printed(tables.terminal(*read(make, throughput=gbit)))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "\x1b" not in text
+    assert "l3-host-routes " in text, "no design's name is folded"
+    assert text.count("not resolved") == 1, "no verdict is folded"
+
+
+def test_verdicts_are_coloured_on_a_terminal(make: Make) -> None:
+    assert "\x1b[31mslower" in printed(tables.terminal(*read(make, throughput=gbit)), terminal=True)
+
+
+def test_a_design_that_was_not_measured_is_a_row_that_says_so(make: Make) -> None:
+    run, summaries = read(make, throughput=gbit, design_states=STATES)
+    text = printed(tables.terminal(run, summaries), width=200)
+    assert line_of(text, "l2").split()[-1] == "failed"
+    assert line_of(text, "l3-gateway").split()[-1] == "unavailable"
+    assert "l2 failed: 1 of 60 questions was not answered; pod client -> pod web-2 udp: no answer." in text
+    assert "l3-gateway is unavailable: needs a kernel module." in text
+    markdown = tables.markdown(run, summaries, [])
+    assert "| cross-node | Throughput, Gbit/s | l2 | - | - | - | - | failed |" in markdown.replace(words.NOTHING, "-")
+
+
+def test_an_interrupted_run_says_how_far_it_got(make: Make) -> None:
+    cut = {"state": "interrupted", "reason": "Ctrl-C"}
+    text = printed(tables.terminal(*read(make, rounds=3, planned=5, throughput=gbit, manifest=cut)), width=200)
+    assert "The run was interrupted (Ctrl-C): 3 of 5 rounds have samples that count." in text
+    assert "slower" not in text
+    assert "75% (3 rounds)" in text
+
+
+def test_nothing_measured_is_said(make: Make) -> None:
+    run, summaries = read(make, rounds=0, planned=5, throughput=gbit)
+    assert "No sample counts yet" in printed(tables.terminal(run, summaries))
+    assert "No sample counts yet" in tables.markdown(run, summaries, [])
+
+
+def test_markup_in_names_and_reasons_stays_text(make: Make) -> None:
+    states = {"l2": {"state": "failed", "reason": "[red]a[/red] | <b>b</b> [/nope]"}}
+    run, summaries = read(make, throughput=gbit, design_states=states)
+    assert "[red]a[/red] | <b>b</b> [/nope]" in printed(tables.terminal(run, summaries), width=200)
+    assert "<b>" not in tables.markdown(run, summaries, []).replace("\\<b", "")
+
+
+def said(make: Make, **fields: object) -> str:
+    return " ".join(s.text for answer in words.answers(*read(make, **fields)) for s in answer.sentences)
+
+
+def test_the_answer_in_sentences(make: Make) -> None:
+    text = said(make, throughput=gbit).replace("\N{NO-BREAK SPACE}", " ").replace(words.MINUS, "-")
+    assert "vxlan is slower than l3-host-routes: -39.9% (-40.0% to -39.8%), 6.03 against 10.0 Gbit/s." in text
+    assert "l2 is faster than l3-host-routes" in text
+    assert "Not resolved against l3-host-routes: l3-gateway (+0.0% to +0.0%)." in text
+    assert "equal" not in text
+
+
+def test_too_few_rounds_give_no_verdict_but_say_how_many_there_are(make: Make) -> None:
+    text = said(make, rounds=4, throughput=gbit)
+    assert "Too few rounds for a verdict: l2 (4 of 5), l3-gateway (4 of 5) and vxlan (4 of 5)." in text
+
+
+def test_a_lost_baseline_is_said(make: Make) -> None:
+    text = said(make, throughput=gbit, design_states={"l3-host-routes": {"state": "failed"}})
+    assert "Nothing to compare with, as the baseline l3-host-routes has no value" in text
+
+
+def test_one_design_alone(make: Make) -> None:
+    assert said(make, designs=["l2"], baseline="l2", throughput=gbit).startswith("l2 alone has values: 11.0")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, words.NOTHING),
+        (0, "0"),
+        (0.0123, "0.012"),
+        (1.234, "1.23"),
+        (12.34, "12.3"),
+        (123.4, "123"),
+        (12345.6, "12,346"),
+    ],
+)
+def test_numbers_have_about_three_digits(value: float | None, text: str) -> None:
+    assert words.number(value) == text

@@ -1,0 +1,55 @@
+"""The JSON Schemas: up to date, valid themselves, and of one mind with the models.
+
+The shipped copies are written anew with `testbed schema topology > schemas/topology.json`, or with
+`TESTBED_WRITE_GOLDEN=1 pytest tests/spec/test_schema.py`.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+
+from testbed.spec.schema import Kind, schema, schema_text
+
+ROOT = Path(__file__).parents[2]
+KINDS: tuple[Kind, ...] = ("topology", "scenario")
+FOLDERS = {"topology": "topologies", "scenario": "scenarios"}
+SHIPPED = [
+    pytest.param(kind, path, id=path.stem) for kind in KINDS for path in sorted(ROOT.glob(f"{FOLDERS[kind]}/*.yaml"))
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shipped_copy_is_up_to_date(kind: Kind) -> None:
+    copy = ROOT / "schemas" / f"{kind}.json"
+    if os.environ.get("TESTBED_WRITE_GOLDEN"):
+        copy.write_text(schema_text(kind))
+    assert copy.read_text() == schema_text(kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_schema_is_valid(kind: Kind) -> None:
+    Draft202012Validator.check_schema(schema(kind))
+
+
+@pytest.mark.parametrize(("kind", "path"), SHIPPED)
+def test_shipped_file_is_valid_and_names_its_schema(kind: Kind, path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith(f"# yaml-language-server: $schema=../schemas/{kind}.json\n")
+    Draft202012Validator(schema(kind)).validate(yaml.safe_load(text))
+
+
+BROKEN = {
+    "topology": "unknown-key-node mtu-quoted mtu-too-small name-upper-case missing-keys pods-is-text "
+    "no-nodes no-ranges node-name-unusable pods-negative pod-label-is-number",
+    "scenario": "unknown-key-top endpoint-by-field-name unknown-tool duration-without-unit rounds-huge "
+    "no-designs unknown-protocol path-name message-without-unit seed-negative",
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in KINDS for name in BROKEN[kind].split()])
+def test_broken_file_is_refused(kind: Kind, name: str) -> None:
+    document = yaml.safe_load((Path(__file__).parent / "errors" / f"{kind}-{name}.yaml").read_text())
+    assert not Draft202012Validator(schema(kind)).is_valid(document)
