@@ -9,7 +9,7 @@ import sys
 import click
 
 from testbed import __version__
-from testbed.cli.errors import explained
+from testbed.cli.errors import explained, unknown
 
 VERBS = ("run", "validate", "plan", "designs", "doctor", "report", "schema")
 
@@ -27,6 +27,13 @@ class _Verbs(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            ctx.fail(unknown("verb", args[0], VERBS))
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="testbed")
@@ -42,4 +49,4 @@ def testbed() -> None:
 def main() -> None:
     """The program `testbed`."""
     with explained():
-        sys.exit(testbed(prog_name="testbed", standalone_mode=True))
+        sys.exit(testbed.main(prog_name="testbed", standalone_mode=False))

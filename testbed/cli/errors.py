@@ -9,6 +9,7 @@ import click
 from testbed.experiment.results import ResultsError
 from testbed.spec.problems import SpecError
 from testbed.spec.render import render_all
+from testbed.spec.source import nearest
 
 WRONG_INPUT = 2
 MACHINE_LACKS = 3
@@ -19,7 +20,15 @@ class MachineLacks(Exception):
     """This machine has not what it takes; each line names what is missing and what brings it."""
 
     def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join(["this cannot be done here:", *(f"  {line}" for line in lines)]))
+
+
+def unknown(what: str, found: str, valid: tuple[str, ...]) -> str:
+    """The line for a word that is none of the valid ones."""
+    near = nearest(found, valid)
+    return (
+        f"there is no {what} '{found}'; " + (f"did you mean '{near}'? " if near else "") + f"valid: {', '.join(valid)}"
+    )
 
 
 @contextmanager
@@ -36,7 +45,10 @@ def explained() -> Iterator[None]:
     except MachineLacks as error:
         click.echo(f"testbed: {error}", err=True)
         sys.exit(MACHINE_LACKS)
-    except KeyboardInterrupt:
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # Whoever read our output has had enough of it (`testbed plan ... | head`); that is no failure.

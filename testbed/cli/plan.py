@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from testbed.cli.errors import unknown
 from testbed.designs import DESIGNS
 from testbed.designs.fitting import check_designs
 from testbed.plan.serialise import as_data
@@ -14,7 +15,7 @@ from testbed.spec.load import load_topology
 
 @click.command(epilog="Example: testbed plan topologies/two-nodes.yaml --design vxlan")
 @click.argument("topology", type=click.Path(path_type=Path))
-@click.option("--design", required=True, type=click.Choice(list(DESIGNS)), help="Which design to plan.")
+@click.option("--design", required=True, metavar="DESIGN", help=f"Which design to plan: {', '.join(DESIGNS)}.")
 @click.option(
     "--format",
     "form",
@@ -26,6 +27,8 @@ from testbed.spec.load import load_topology
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def plan(topology: Path, design: str, form: str, as_json: bool) -> None:
     """Print every kernel object that a design puts into each namespace. Needs no root, builds nothing."""
+    if design not in DESIGNS:
+        raise click.UsageError(unknown("design", design, tuple(DESIGNS)))
     loaded = load_topology(topology)
     check_designs([DESIGNS[design]], loaded)
     made = DESIGNS[design].plan(loaded.value)

@@ -14,7 +14,7 @@ from testbed.designs import DESIGNS
 from testbed.designs.fitting import check_designs
 from testbed.experiment.results import ResultsWriter
 from testbed.kernel import programs
-from testbed.lab.capsule import enclosed
+from testbed.lab.capsule import SCRATCH, enclosed
 from testbed.spec.load import LoadedScenario, load_scenario
 from testbed.spec.scenario import MAX_SEED
 
@@ -49,9 +49,11 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
     """Everything that will be needed, asked for before anything is begun."""
     tools = tuple(dict.fromkeys(probe.tool for probe in loaded.value.probes.values()))
     lines = [
-        f"the program {program.name} is not installed ({program.purpose}): {program.remedy}"
+        f"the program {program.name} is missing ({program.purpose}): {program.remedy}"
         for program in programs.missing((*programs.FOR_LABS, *programs.FOR_PROBES, *tools))
     ]
+    if lines:
+        lines.append("all of them come with ./setup.sh")
     if os.geteuid() != 0:
         lines.append("building labs needs root: run it with sudo, or as root")
     if lines:
@@ -60,8 +62,8 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
 
 def _new_folder(results: Path, name: str) -> Path:
     """A name that is not taken, for the folder to be made."""
-    if results.resolve().is_relative_to("/run"):
-        raise click.UsageError("results cannot be kept under /run, which a lab has for itself")
+    if results.resolve().is_relative_to(SCRATCH):
+        raise click.UsageError(f"results cannot be kept under {SCRATCH}, which a lab has for itself")
     folder = results / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     again = 2
     while folder.exists():

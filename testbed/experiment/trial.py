@@ -10,6 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from testbed.experiment.results import Histogram, Sample, binned
+from testbed.lab.capsule import SCRATCH
 from testbed.lab.lab import Lab
 from testbed.probes.placement import placement
 from testbed.probes.probe import Ends, Measurement, Probe, ProbeError
@@ -63,7 +64,7 @@ class _Started:
         self.began = time.monotonic()
         self._started = datetime.now(UTC)
         self._stack = ExitStack()
-        scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="testbed-")))
+        scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(dir=SCRATCH)))
         cpus = placement(trial.probe.together)
         self._ends = self._stack.enter_context(Ends(lab, trial.ends.source, trial.ends.target, scratch, cpus))
         self._error = ""

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from testbed.kernel.syscalls import (
@@ -31,6 +32,9 @@ from testbed.kernel.syscalls import (
     setns,
     unshare,
 )
+
+SCRATCH = Path("/run")
+"""Inside a capsule: a folder in memory that goes with it."""
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM)
 
@@ -96,7 +100,7 @@ def _first_process(alive: int, work: Callable[[], int]) -> int:
     mount("none", "/", "none", MS_REC | MS_PRIVATE)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     # What programs put there (/run/netns, locks, sockets) is neither seen by the host nor left behind.
-    mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV)
+    mount("tmpfs", str(SCRATCH), "tmpfs", MS_NOSUID | MS_NODEV)
     worker = os.fork()
     if worker == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+
 from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
 from testbed.observe.reach import PROTOCOLS, Reach, check_reach, questions
@@ -30,7 +31,8 @@ def test_every_design_keeps_the_kubernetes_model_in_both_families(design: str, d
 @pytest.mark.sealed
 def test_a_cut_route_is_noticed(two_nodes: Topology) -> None:
     reach = reach_after("l3-host-routes", two_nodes, node1="ip route delete 10.244.1.0/24; ip route delete default")
-    assert "pod client -> pod web-2 tcp 10.244.1.2: Network is unreachable" in reach.failures
+    assert "node node1 -> pod web-2 tcp 10.244.1.2: Network is unreachable" in reach.failures
+    assert "pod client -> pod web-2 tcp 10.244.1.2: no answer within 3 s" in reach.failures
     assert "pod web-2 -> pod client udp 10.244.0.2: no answer within 3 s" in reach.failures
     # Inside a node nothing is broken.
     assert not [failure for failure in reach.failures if failure.startswith("pod client -> pod web-1")]
@@ -45,8 +47,12 @@ def test_a_cut_link_is_noticed(two_nodes: Topology) -> None:
 
 @pytest.mark.sealed
 def test_a_missing_forwarding_entry_is_noticed(two_nodes: Topology) -> None:
-    reach = reach_after("vxlan", two_nodes, node1="bridge fdb flush dev flannel.1 permanent || bridge fdb delete "
-                        "$(bridge fdb show dev flannel.1 | head -n 1 | cut -d ' ' -f 1) dev flannel.1 dst 192.168.56.2")
+    reach = reach_after(
+        "vxlan",
+        two_nodes,
+        node1="bridge fdb flush dev flannel.1 permanent || bridge fdb delete "
+        "$(bridge fdb show dev flannel.1 | head -n 1 | cut -d ' ' -f 1) dev flannel.1 dst 192.168.56.2",
+    )
     assert any(failure.startswith("pod client -> pod web-2 tcp") for failure in reach.failures)
     assert not [failure for failure in reach.failures if failure.startswith("pod client -> pod web-1")]
 
@@ -67,9 +73,9 @@ def test_the_wrong_answerer_is_noticed(two_nodes: Topology) -> None:
         "l3-host-routes",
         two_nodes,
         node1="nft 'table ip t { chain c { type nat hook prerouting priority -100; "
-        "ip daddr 10.244.1.2 dnat to 10.244.0.3; }; }'",
+        "ip daddr 10.244.1.2 dnat to 192.168.56.2; }; }'",
     )
-    assert "pod client -> pod web-2 tcp 10.244.1.2: web-1 answered in its place" in reach.failures
+    assert "pod client -> pod web-2 tcp 10.244.1.2: node2 answered in its place" in reach.failures
 
 
 @pytest.mark.sealed

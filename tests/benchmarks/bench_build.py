@@ -1,0 +1,120 @@
+"""How long a lab takes to come up and go, against Mininet's own SingleSwitchTopo with a Linux bridge.
+
+    sudo .venv/bin/python tests/benchmarks/bench_build.py [--pods 64] [--nodes 4] [--rounds 5]
+
+Both are taken in turn in one run, so that the ratio holds whatever the machine is doing. Mininet's hosts stand beside
+our pods: a namespace with a link to a bridge, an address and a route each.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mininet.log import setLogLevel
+from mininet.net import Mininet
+from mininet.nodelib import LinuxBridge
+from mininet.topo import SingleSwitchTopo
+from rich.console import Console
+from rich.table import Table
+
+from testbed.designs import DESIGNS
+from testbed.kernel import encode
+from testbed.kernel.namespace import Namespace
+from testbed.kernel.netlink import send
+from testbed.lab.capsule import enclosed
+from testbed.lab.lab import Lab
+from testbed.plan.objects import VethEnd
+from testbed.spec.topology import Topology
+
+Times = tuple[float, float]
+"""Seconds to build and to tear down."""
+
+
+def topology(nodes: int, pods: int) -> Topology:
+    return Topology.model_validate(
+        {
+            "name": "benchmark",
+            "cluster": {"pod_cidr": "10.244.0.0/16", "node_prefix": 24},
+            "fabric": {"subnet": "192.168.0.0/16"},
+            "nodes": {f"node{number}": {"pods": pods // nodes} for number in range(nodes)},
+        }
+    )
+
+
+def timed(build: Callable[[], Callable[[], object]]) -> Times:
+    start = time.perf_counter()
+    tear_down = build()
+    built = time.perf_counter()
+    tear_down()
+    wait_for_the_kernel()
+    return built - start, time.perf_counter() - built
+
+
+def wait_for_the_kernel() -> None:
+    """Until the kernel has really freed every namespace that was let go before.
+
+    It frees them in the background, in order. So a last one is let go that has a link to this namespace; when that
+    link has gone, so have all before it.
+    """
+    last = Namespace.create()
+    here, there = (VethEnd("", f"canary{end}", 100_000 + end, f"02:00:00:00:00:0{end}", 1500) for end in range(2))
+    send([encode.new_veth(here, there, last.fd, None)])
+    last.close()
+    while Path("/proc/net/dev").read_text().count("canary"):
+        time.sleep(0.0005)
+
+
+def mininet_lab(hosts: int) -> Callable[[], object]:
+    net = Mininet(SingleSwitchTopo(hosts), switch=LinuxBridge, controller=None, waitConnected=False)
+    net.start()
+    return net.stop
+
+
+def our_lab(design: str, made: Topology) -> Callable[[], object]:
+    return Lab(DESIGNS[design].plan(made)).down
+
+
+def work(nodes: int, pods: int, rounds: int) -> int:
+    setLogLevel("critical")
+    made = topology(nodes, pods)
+    arms: dict[str, Callable[[], Callable[[], object]]] = {"Mininet": lambda: mininet_lab(pods)}
+    for design in DESIGNS:
+        arms[design] = lambda design=design: our_lab(design, made)  # type: ignore[misc]  # bound now, on purpose
+    times: dict[str, list[Times]] = {name: [] for name in arms}
+    for number in range(rounds + 1):
+        for name, build in arms.items():
+            taken = timed(build)
+            if number > 0:  # The first round warms up.
+                times[name].append(taken)
+    show(times, pods)
+    return 0
+
+
+def show(times: dict[str, list[Times]], pods: int) -> None:
+    table = Table(title=f"{pods} pods or hosts, median of {len(next(iter(times.values())))} rounds", box=None)
+    for title in ("", "build, ms a pod", "down, ms a pod", "Mininet's time / ours"):
+        table.add_column(title, justify="left" if not title else "right")
+    reference = [sum(taken) for taken in times["Mininet"]]
+    for name, taken in times.items():
+        ratios = [ours / sum(mine) for ours, mine in zip(reference, taken, strict=True)]
+        table.add_row(
+            name,
+            *(f"{statistics.median(part) / pods * 1000:.2f}" for part in zip(*taken, strict=True)),
+            f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
+        )
+    Console().print(table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pods", type=int, default=64)
+    parser.add_argument("--nodes", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+    return enclosed(lambda: work(chosen.nodes, chosen.pods, chosen.rounds))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

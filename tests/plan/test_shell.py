@@ -1,0 +1,41 @@
+"""The printed commands are true: typed by hand in an empty namespace they build a network that passes the checks."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.kernel.namespace import Namespace
+from testbed.observe.reach import check_reach
+from testbed.observe.wire import check_crossings
+from testbed.plan.shell import script
+from testbed.spec.topology import Topology
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("topology", ["two_nodes", "dual_stack"])
+@pytest.mark.parametrize("design", list(DESIGNS))
+def test_typed_by_hand_the_commands_pass_the_same_checks(
+    design: str, topology: str, two_nodes: Topology, dual_stack: Topology, tmp_path: Path
+) -> None:
+    chosen = {"two_nodes": two_nodes, "dual_stack": dual_stack}[topology]
+    plan = DESIGNS[design].plan(chosen)
+    file = tmp_path / "plan.sh"
+    file.write_text(script(plan))
+    # The test runs in a capsule: an empty network namespace, with a /run of its own.
+    said = subprocess.run(["sh", "-e", file], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+    assert {line.split()[0] for line in listed.splitlines()} == {space.name for space in plan.spaces}
+    namespaces = {space.name: Namespace.at(Path("/run/netns") / space.name) for space in plan.spaces}
+    assert check_reach(plan, namespaces).failures == ()
+    assert check_crossings(DESIGNS[design], chosen, plan, namespaces)[1] == ()
+
+
+def test_every_command_is_explained_by_a_section(two_nodes: Topology) -> None:
+    lines = script(DESIGNS["vxlan"].plan(two_nodes)).splitlines()
+    assert lines[0] == "#!/bin/sh -e"
+    sections = [line for line in lines if line.startswith("# --- ")]
+    assert "# --- node1: settings and devices" in sections
+    assert "# --- Cables: veth pairs, each end in its namespace" in sections
