@@ -1,9 +1,13 @@
 """testbed validate"""
 
+import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from testbed.cli.errors import WRONG_INPUT
 from testbed.designs import DESIGNS
 from testbed.designs.fitting import check_designs
 from testbed.spec.load import LoadedScenario, load_any
@@ -12,7 +16,8 @@ from testbed.spec.problems import Problem, SpecError
 
 @click.command(epilog="Example: testbed validate topologies/*.yaml scenarios/*.yaml")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-def validate(files: tuple[Path, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the mistakes as JSON.")
+def validate(files: tuple[Path, ...], as_json: bool) -> None:
     """Read topologies and scenarios and report every mistake in them; nothing is built."""
     problems: list[Problem] = []
     good: list[str] = []
@@ -24,6 +29,9 @@ def validate(files: tuple[Path, ...]) -> None:
             good.append(f"{file}: {type(loaded.value).__name__.lower()} {loaded.value.name}, no mistake found")
         except SpecError as error:
             problems += error.problems
+    if as_json:
+        click.echo(json.dumps([asdict(problem) for problem in problems], indent=2))
+        sys.exit(WRONG_INPUT if problems else 0)
     for line in good:
         click.echo(line)
     if problems:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
 from testbed.plan.shell import script
 from testbed.probes import TOOLS, probe_of
+from testbed.probes.placement import placement
 from testbed.spec.load import LoadedScenario
 from testbed.spec.topology import Topology
 
@@ -202,6 +203,7 @@ def _manifest(loaded: LoadedScenario, file: str, seed: int) -> dict[str, Any]:
         "reason": "",
         "rounds_done": 0,
         "machine": machine.facts(),
+        "placement": {name: asdict(placement(probe_of(spec).together)) for name, spec in loaded.value.probes.items()},
         "tools": {name: PROGRAMS[name].version() for name in TOOLS},
         "offloads": {},
         "designs": {},

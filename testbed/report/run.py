@@ -88,6 +88,8 @@ class Run:
     machine: dict[str, str]
     tools: dict[str, str]
     offloads: dict[str, dict[str, bool]]
+    placement: dict[str, dict[str, str]]
+    """The CPUs that each probe's `source` and `target` ran on."""
     scenario_file: str
     scenario_text: str
     topology_text: str
@@ -130,6 +132,7 @@ def read_run(results: Results) -> Run:
         machine=_machine(_mapping(manifest, "machine")),
         tools={key: str(value) for key, value in _mapping(manifest, "tools").items() if value},
         offloads={key: dict(value) for key, value in _mapping(manifest, "offloads").items()},
+        placement={key: dict(value) for key, value in _mapping(manifest, "placement").items()},
         scenario_file=str(manifest.get("scenario_file") or ""),
         scenario_text=str(manifest.get("scenario_text") or ""),
         topology_text=str(manifest.get("topology_text") or ""),

@@ -67,6 +67,16 @@ def test_mistakes_are_located_and_exit_code_2(tmp_path: Path) -> None:
     golden("validate-bad", said.stderr)
 
 
+def test_mistakes_are_printed_as_data_too(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(
+        "name: bad\ncluster: {pod_cidr: 10.244.0.0/16}\nfabrik: {}\nnodes: {node1: {}}\n"
+    )
+    said = cli("validate", "bad.yaml", "--json", cwd=tmp_path)
+    assert said.returncode == 2
+    problems = json.loads(said.stdout)
+    assert (problems[1]["line"], problems[1]["column"], problems[1]["nearest"]) == (3, 1, "fabric")
+
+
 def test_a_design_without_room_in_the_mtu_is_located_in_the_topology(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(
         "name: small\ncluster: {pod_cidr: 10.244.0.0/16}\nfabric:\n  subnet: 192.168.56.0/24\n  mtu: 600\n"

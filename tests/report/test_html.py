@@ -128,7 +128,7 @@ def test_the_page_tells_how_it_came_about(make: Make, spread_rtt: Spread) -> Non
     _, reader = page(full(make, spread_rtt))
     for fact in (
         *(
-            "seed: 123",
+            "--seed 123",
             "testbed run scenarios/synthetic.yaml",
             "testbed report results/results",
             "Linux 6.1.0",
