@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from testbed.cli.errors import MACHINE_LACKS
-from testbed.kernel.features import FEATURES, missing
+from testbed.cli.errors import MACHINE_LACKS, NO_NAMESPACES
+from testbed.kernel.features import FEATURES, may_make_namespaces, missing
 from testbed.kernel.machine import facts
 from testbed.kernel.programs import PROGRAMS
 
@@ -44,19 +44,21 @@ def doctor(as_json: bool) -> None:
 
 
 def _root() -> Finding:
-    return Finding("rights", "root", os.geteuid() == 0, "labs can be built", "to build labs, run as root or with sudo")
+    if os.geteuid() != 0:
+        return Finding("rights", "root", False, "", "to build labs, run as root or with sudo")
+    return Finding("rights", "namespaces", may_make_namespaces(), "labs can be built", NO_NAMESPACES)
 
 
 def _features() -> list[Finding]:
-    root = os.geteuid() == 0
-    lacking = missing(tuple(FEATURES)) if root else ()
+    able = may_make_namespaces()
+    lacking = missing(tuple(FEATURES)) if able else ()
     return [
         Finding(
             "kernel",
             feature.name,
-            feature not in lacking if root else None,
+            feature not in lacking if able else None,
             feature.option,
-            feature.remedy if root else "can only be tried as root",
+            feature.remedy if able else "can only be tried by who may build labs",
         )
         for feature in FEATURES.values()
     ]

@@ -15,6 +15,8 @@ WRONG_INPUT = 2
 MACHINE_LACKS = 3
 INTERRUPTED = 130
 
+NO_NAMESPACES = "this root may not make namespaces; a container needs CAP_SYS_ADMIN (docker run --privileged)"
+
 
 class MachineLacks(Exception):
     """This machine has not what it takes; each line names what is missing and what brings it."""

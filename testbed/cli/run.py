@@ -9,11 +9,12 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from testbed.cli.errors import INTERRUPTED, MachineLacks
+from testbed.cli.errors import INTERRUPTED, NO_NAMESPACES, MachineLacks
 from testbed.designs import DESIGNS
 from testbed.designs.fitting import check_designs
 from testbed.experiment.results import ResultsWriter
 from testbed.kernel import programs
+from testbed.kernel.features import may_make_namespaces
 from testbed.lab.capsule import SCRATCH, enclosed
 from testbed.spec.load import LoadedScenario, load_scenario
 from testbed.spec.scenario import MAX_SEED
@@ -56,6 +57,8 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
         lines.append("all of them come with ./setup.sh")
     if os.geteuid() != 0:
         lines.append("building labs needs root: run it with sudo, or as root")
+    elif not may_make_namespaces():
+        lines.append(NO_NAMESPACES)
     if lines:
         raise MachineLacks(lines)
 
@@ -67,8 +70,14 @@ def _new_folder(results: Path, name: str) -> Path:
     folder = results / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     again = 2
     while folder.exists():
-        folder = folder.with_name(f"{folder.name}-{again}")
+        folder = folder.with_name(f"{name}-{datetime.now():%Y%m%d-%H%M%S}-{again}")
         again += 1
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"results cannot be kept in {results}: {error.strerror}") from None
+    if not os.access(results, os.W_OK):
+        raise click.UsageError(f"results cannot be kept in {results}: it may not be written")
     return folder
 
 

@@ -51,8 +51,17 @@ FEATURES = {
 }
 
 
+def may_make_namespaces() -> bool:
+    """Whether this process has the right to: root has it, but not in every container."""
+    try:
+        Namespace.create().close()
+    except PermissionError:
+        return False
+    return True
+
+
 def missing(names: tuple[str, ...]) -> tuple[Feature, ...]:
-    """Those of the named features that this kernel lacks. Needs root (CAP_SYS_ADMIN, CAP_NET_ADMIN)."""
+    """Those of the named features that this kernel lacks. Needs the right to make namespaces."""
     return tuple(FEATURES[name] for name in names if not _works(FEATURES[name]))
 
 

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -53,13 +54,12 @@ def enclosed(work: Callable[[], int]) -> int:
     unshare(CLONE_NEWPID)
     try:
         first = os.fork()
+        if first == 0:
+            os.close(alive_here)
+            _exit_with(lambda: _first_process(alive, work))
     finally:
-        if os.getpid() != 1:
-            setns(own_pids, CLONE_NEWPID)
-            os.close(own_pids)
-    if first == 0:
-        os.close(alive_here)
-        _exit_with(lambda: _first_process(alive, work))
+        setns(own_pids, CLONE_NEWPID)
+        os.close(own_pids)
     os.close(alive)
     try:
         return _wait(first)
@@ -70,10 +70,13 @@ def enclosed(work: Callable[[], int]) -> int:
 def _wait(first: int) -> int:
     """Waits for the capsule's end, passing signals on; the second one is SIGKILL."""
     received: list[int] = []
+    # A descriptor never comes to mean another process, as a number may once this one has ended.
+    process = os.pidfd_open(first)
 
     def forward(number: int, _: FrameType | None) -> None:
         received.append(number)
-        os.kill(first, number if len(received) == 1 else signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(process, number if len(received) == 1 else signal.SIGKILL)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
@@ -81,6 +84,7 @@ def _wait(first: int) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(process)
     return _exit_code(status)
 
 

@@ -84,9 +84,9 @@ class Ends:
 
     @property
     def address(self) -> Address:
-        """Where the source reaches the target, in the first family that both have."""
+        """Where the source reaches the target: by IPv4 if both have it, since not every tool knows IPv6."""
         families = {address.version for address in self.lab.plan[self.source].reached_at}
-        for address in self.lab.plan[self.target].reached_at:
+        for address in sorted(self.lab.plan[self.target].reached_at, key=lambda address: address.version):
             if address.version in families:
                 return address
         raise ProbeError(f"{self.source} and {self.target} have no address family in common")
@@ -108,7 +108,7 @@ class Ends:
         while not _listening(server.pid, port, protocol):
             if server.poll() is not None:
                 output, errors = server.communicate()
-                raise ProbeError(f"{command[0]} server ended at once: {_last_line(errors or output)}")
+                raise ProbeError(f"{command[0]} server ended at once: {_telling_line(errors or output)}")
             if time.monotonic() > deadline:
                 raise ProbeError(f"{command[0]} server did not listen within {START_PATIENCE_S:.0f} s")
             time.sleep(0.005)
@@ -122,7 +122,7 @@ class Ends:
             raise ProbeError(f"{name} did not end within {seconds + END_PATIENCE_S:.0f} s") from None
         self.raw[name] = output + errors
         if process.returncode != 0:
-            raise ProbeError(f"{name} failed with exit code {process.returncode}: {_last_line(errors or output)}")
+            raise ProbeError(f"{name} failed with exit code {process.returncode}: {_telling_line(errors or output)}")
         return output
 
 
@@ -152,9 +152,11 @@ class Probe(Protocol):
         ...
 
 
-def _last_line(text: bytes) -> str:
+def _telling_line(text: bytes) -> str:
+    """The line of a program's output that says what went wrong, as far as one can tell: else its last."""
     lines = text.decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else "it said nothing"
+    telling = [line for line in lines if any(word in line.lower() for word in ("error", "invalid", "fail", "unable"))]
+    return (telling or lines[-1:] or ["it said nothing"])[0].strip()
 
 
 def _listening(pid: int, port: int, protocol: str) -> bool:

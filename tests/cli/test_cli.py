@@ -114,7 +114,7 @@ def test_the_doctor_finds_this_machine_fit(repository: Path) -> None:
     said = cli("doctor", "--json", cwd=repository)
     assert said.returncode == 0
     findings = json.loads(said.stdout)["findings"]
-    assert {finding["name"] for finding in findings} >= {"root", "vxlan", "mnexec", "iperf3", "sockperf"}
+    assert {finding["name"] for finding in findings} >= {"namespaces", "vxlan", "mnexec", "iperf3", "sockperf"}
     assert "MISSING" not in cli("doctor", cwd=repository).stdout
 
 
@@ -155,6 +155,24 @@ def test_results_are_not_kept_where_the_lab_would_hide_them(repository: Path) ->
     said = cli("run", "scenarios/quick.yaml", "--results", "/run/results", cwd=repository)
     assert said.returncode in (2, 3)
     assert not Path("/run/results").exists()
+
+
+@pytest.mark.root
+def test_results_that_cannot_be_kept_are_said_before_anything_is_built(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    said = cli("run", str(repository / "scenarios/quick.yaml"), "--results", "file/results", cwd=tmp_path)
+    assert said.returncode == 2
+    assert "results cannot be kept in file/results: Not a directory" in said.stderr
+
+
+@pytest.mark.root
+def test_a_container_without_the_right_to_make_namespaces_is_told(repository: Path) -> None:
+    drop = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
+    program = [sys.executable, "-m", "testbed", "doctor"]
+    said = subprocess.run([*drop, *program], capture_output=True, text=True, cwd=repository, check=False)
+    assert said.returncode == 3
+    assert "MISSING rights   namespaces this root may not make namespaces" in said.stdout
+    assert "Traceback" not in said.stderr
 
 
 def test_a_folder_that_is_no_result_is_exit_code_2(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Loading files, and the exact text of every mistake.
 
 `errors/` holds broken files, each beside the text that it must produce. After a change of wording, write the
-texts anew with `TESTBED_WRITE_GOLDEN=1 pytest tests/spec/test_load.py`, then read the difference as a user.
+texts anew with `UPDATE_GOLDEN=1 pytest tests/spec/test_load.py`, then read the difference as a user.
 """
 
 import os
@@ -32,7 +32,7 @@ def test_error_text(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_any(Path(broken.name), DESIGNS)
     text = render_all(caught.value.problems) + "\n"
     golden = broken.with_suffix(".txt")
-    if os.environ.get("TESTBED_WRITE_GOLDEN"):
+    if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(text)
     assert text == golden.read_text()
 

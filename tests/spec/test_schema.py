@@ -1,7 +1,7 @@
 """The JSON Schemas: up to date, valid themselves, and of one mind with the models.
 
 The shipped copies are written anew with `testbed schema topology > schemas/topology.json`, or with
-`TESTBED_WRITE_GOLDEN=1 pytest tests/spec/test_schema.py`.
+`UPDATE_GOLDEN=1 pytest tests/spec/test_schema.py`.
 """
 
 import os
@@ -24,7 +24,7 @@ SHIPPED = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_shipped_copy_is_up_to_date(kind: Kind) -> None:
     copy = ROOT / "schemas" / f"{kind}.json"
-    if os.environ.get("TESTBED_WRITE_GOLDEN"):
+    if os.environ.get("UPDATE_GOLDEN"):
         copy.write_text(schema_text(kind))
     assert copy.read_text() == schema_text(kind)
 
