@@ -70,7 +70,7 @@ def _programs() -> list[Finding]:
             "program",
             program.name,
             program.installed,
-            f"{program.version()}, {program.purpose}" if program.installed else "",
+            ", ".join(filter(None, (program.version(), program.purpose))) if program.installed else "",
             f"{program.purpose}; {program.remedy}",
         )
         for program in PROGRAMS.values()
