@@ -8,7 +8,7 @@ from typing import Any
 
 from testbed import __version__
 from testbed.designs import DESIGNS
-from testbed.experiment.results import ResultsWriter
+from testbed.experiment.results import WARM_UP_ROUND, ResultsWriter
 from testbed.experiment.schedule import schedule
 from testbed.experiment.trial import Outcome, Trial, carry_out
 from testbed.experiment.watcher import Watcher
@@ -50,16 +50,16 @@ class Run:
         self._manifest = _manifest(loaded, file, seed)
 
     def carry_out(self) -> bool:
-        """Prepares every design, measures those that are fit, and says whether all were.
+        """Measures every design that does what it claims, and says whether all did.
 
         Ctrl-C and errors are recorded in the manifest, with everything measured until then, before they go on up.
         """
         self._writer.write_manifest(self._manifest)
+        for name in self._scenario.designs:
+            self._writer.write_plan(name, script(DESIGNS[name].plan(self._topology)))
         state, reason = "failed", "ended unexpectedly"
         try:
-            with ExitStack() as labs:
-                fit = self._prepare(labs)
-                self._measure(fit)
+            lost = self._rounds()
             state, reason = "done", ""
         except KeyboardInterrupt:
             state, reason = "interrupted", "interrupted by the user"
@@ -72,40 +72,49 @@ class Run:
             raise
         finally:
             self._note(state=state, reason=reason, ended=_now())
-        return len(fit) == len(self._scenario.designs)
+        return not lost
 
     def _note(self, **changes: Any) -> None:
         self._manifest |= changes
         self._writer.write_manifest(self._manifest)
 
-    def _prepare(self, labs: ExitStack) -> dict[str, Lab]:
+    def _rounds(self) -> set[str]:
+        """Measures all rounds; returns the designs that were left out because they failed.
+
+        Each round builds its labs anew, in the order in which it measures them: two builds of the same design differ by
+        a percent or so (where things happen to lie in memory), and that belongs into the interval.
+        """
+        lost: set[str] = set()
+        for number, order in schedule(self._scenario.designs, self._scenario.rounds, self._seed).items():
+            with ExitStack() as labs:
+                fit = self._prepare([name for name in order if name not in lost], labs, number)
+                lost |= set(order) - set(fit)
+                if not fit:
+                    break
+                trials = self._trials(number, tuple(fit))
+                if number == WARM_UP_ROUND:
+                    self._watcher.planned(
+                        len(trials) * (self._scenario.rounds + 1), sum(_durations(trials)) * (self._scenario.rounds + 1)
+                    )
+                self._round(trials, fit)
+            self._note(rounds_done=number)
+        return lost
+
+    def _prepare(self, designs: list[str], labs: ExitStack, number: int) -> dict[str, Lab]:
         """Every design's lab that is up and does what the design claims."""
         fit: dict[str, Lab] = {}
-        for name in self._scenario.designs:
+        for name in designs:
             self._watcher.preparing(name)
             prepared = prepare(name, self._topology, labs)
-            self._manifest["designs"][name] = prepared.facts
-            self._writer.write_plan(name, script(DESIGNS[name].plan(self._topology)))
-            self._watcher.prepared(name, prepared.lab is not None, _news(prepared.facts))
             if prepared.lab is not None:
                 fit[name] = prepared.lab
-        if fit:
-            first = next(iter(fit.values()))
-            self._manifest["offloads"] = offloads(first)
+            if number == WARM_UP_ROUND or prepared.lab is None:
+                self._manifest["designs"][name] = prepared.facts
+                self._watcher.prepared(name, prepared.lab is not None, _news(prepared.facts))
+        if fit and not self._manifest["offloads"]:
+            self._manifest["offloads"] = offloads(next(iter(fit.values())))
         self._note()
         return fit
-
-    def _measure(self, labs: Mapping[str, Lab]) -> None:
-        rounds = schedule(tuple(labs), self._scenario.rounds, self._seed)
-        if not labs:
-            return
-        trials = {number: self._trials(number, order) for number, order in rounds.items()}
-        self._watcher.planned(
-            sum(map(len, trials.values())), sum(sum(_durations(one_round)) for one_round in trials.values())
-        )
-        for number, one_round in trials.items():
-            self._round(one_round, labs)
-            self._note(rounds_done=number)
 
     def _trials(self, number: int, order: tuple[str, ...]) -> list[Trial]:
         scenario = self._scenario
@@ -206,5 +215,6 @@ def _manifest(loaded: LoadedScenario, file: str, seed: int) -> dict[str, Any]:
         "placement": {name: asdict(placement(probe_of(spec).together)) for name, spec in loaded.value.probes.items()},
         "tools": {name: PROGRAMS[name].version() for name in TOOLS},
         "offloads": {},
-        "designs": {},
+        # In the scenario's order, whatever order they are built in.
+        "designs": {name: {"summary": DESIGNS[name].summary, "state": ""} for name in loaded.value.designs},
     }

@@ -19,7 +19,7 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.experiment.results import ResultsWriter, read_results
-from testbed.experiment.run import Run
+from testbed.experiment.run import Prepared, Run, prepare
 from testbed.experiment.trial import Trial
 from testbed.plan.objects import Plan
 from testbed.spec.load import load_scenario
@@ -154,6 +154,32 @@ def test_a_design_that_takes_another_way_than_claimed_is_not_measured(
     failures = read_results(tmp_path / "run").manifest["designs"]["vxlan"]["check"]["failures"]
     assert len(failures) == 2
     assert all("seen on the fabric" in failure for failure in failures)
+
+
+@pytest.mark.sealed
+def test_a_design_that_fails_later_is_left_out_from_then_on(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Labs are built and checked anew for each round."""
+    built: list[str] = []
+
+    def careless_the_second_time(name: str, *rest: Any) -> Prepared:
+        built.append(name)
+        if built.count("vxlan") == 2 and name == "vxlan":
+            return Prepared(None, {"summary": "", "state": "failed", "reason": "on purpose"})
+        return prepare(name, *rest)
+
+    monkeypatch.setattr("testbed.experiment.run.prepare", careless_the_second_time)
+    all_fit, _ = carry_out(scenario, tmp_path / "run")
+    assert not all_fit
+    assert sorted(built) == ["l3-host-routes", "l3-host-routes", "vxlan", "vxlan"]
+    results = read_results(tmp_path / "run")
+    assert results.manifest["designs"]["vxlan"]["state"] == "failed"
+    assert {(sample.round, sample.design) for sample in results.samples} == {
+        (0, "l3-host-routes"),
+        (0, "vxlan"),
+        (1, "l3-host-routes"),
+    }
 
 
 @pytest.mark.sealed
