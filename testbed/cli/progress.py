@@ -24,6 +24,7 @@ class Progress:
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
+            refresh_per_second=1,  # Drawing takes CPU time beside what is being measured.
         )
         self._task: TaskID | None = None
         self._trials = 0

@@ -73,7 +73,9 @@ def _new_folder(results: Path, name: str) -> Path:
         folder = folder.with_name(f"{name}-{datetime.now():%Y%m%d-%H%M%S}-{again}")
         again += 1
     try:
-        results.mkdir(parents=True, exist_ok=True)
+        if not results.exists():
+            results.mkdir(parents=True)
+            _give_to_caller(results)
     except OSError as error:
         raise click.UsageError(f"results cannot be kept in {results}: {error.strerror}") from None
     if not os.access(results, os.W_OK):

@@ -1,7 +1,7 @@
 """A run of a scenario: labs up and checked, rounds measured, every sample on disk as it comes."""
 
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -94,7 +94,8 @@ class Run:
                 trials = self._trials(number, tuple(fit))
                 if number == WARM_UP_ROUND:
                     self._watcher.planned(
-                        len(trials) * (self._scenario.rounds + 1), sum(_durations(trials)) * (self._scenario.rounds + 1)
+                        len(trials) * (self._scenario.rounds + 1),
+                        sum(trial.seconds for trial in trials) * (self._scenario.rounds + 1),
                     )
                 self._round(trials, fit)
             self._note(rounds_done=number)
@@ -108,6 +109,8 @@ class Run:
             prepared = prepare(name, self._topology, labs)
             if prepared.lab is not None:
                 fit[name] = prepared.lab
+            if prepared.lab is None and number != WARM_UP_ROUND:
+                prepared.facts["reason"] += f" before round {number}; samples until then are kept"
             if number == WARM_UP_ROUND or prepared.lab is None:
                 self._manifest["designs"][name] = prepared.facts
                 self._watcher.prepared(name, prepared.lab is not None, _news(prepared.facts))
@@ -126,17 +129,13 @@ class Run:
         ]
 
     def _round(self, trials: list[Trial], labs: Mapping[str, Lab]) -> None:
-        with closing(carry_out(trials, labs)) as outcomes:
-            for trial, seconds in zip(trials, _durations(trials), strict=True):
-                self._watcher.began(trial)
-                outcome = next(outcomes)
-                self._keep(outcome)
-                self._watcher.ended(trial, _outcome_news(outcome), seconds)
-
-    def _keep(self, outcome: Outcome) -> None:
-        for name, content in outcome.raw.items():
-            self._writer.write_raw(f"{outcome.trial.file_name}.{name}", content)
-        self._writer.append(outcome.samples, outcome.histograms)
+        for trial in trials:
+            self._watcher.began(trial)
+            outcome = carry_out(trial, labs[trial.design])
+            for name, content in outcome.raw.items():
+                self._writer.write_raw(f"{trial.file_name}.{name}", content)
+            self._writer.append(outcome.samples, outcome.histograms)
+            self._watcher.ended(trial, _outcome_news(outcome), trial.seconds)
 
 
 def prepare(name: str, topology: Topology, labs: ExitStack) -> Prepared:
@@ -186,10 +185,6 @@ def _outcome_news(outcome: Outcome) -> str:
     if samples[0].value is None:
         return f"no number: {samples[0].error}"
     return f"{samples[0].metric} {samples[0].value:.4g} {samples[0].unit}"
-
-
-def _durations(trials: list[Trial]) -> list[float]:
-    return [trial.seconds(before) for before, trial in zip([None, *trials], trials, strict=False)]
 
 
 def _now() -> str:

@@ -51,6 +51,8 @@ PROGRAMS = {
         Program("sockperf", "sockperf", "probe: latency"),
         Program("ip", "iproute2", "for the commands that `testbed plan` prints", "-V"),
         Program("bridge", "iproute2", "for the commands that `testbed plan` prints", "-V"),
+        Program("sysctl", "procps", "for the commands that `testbed plan` prints"),
+        Program("unshare", "util-linux", "for the commands that `testbed plan` prints"),
         Program("tcpdump", "tcpdump", "to look at packets by hand"),
         Program("nft", "nftables", "to look at rules by hand"),
         Program("ping", "iputils-ping", "to try by hand", "-V"),

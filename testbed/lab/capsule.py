@@ -8,6 +8,7 @@ PID 1 is killed by the kernel when the caller ends, by SIGKILL too. So nothing i
 """
 
 import os
+import resource
 import select
 import signal
 import sys
@@ -47,8 +48,7 @@ def enclosed(work: Callable[[], int]) -> int:
     once. Needs root (CAP_SYS_ADMIN); raises PermissionError without.
     """
     alive, alive_here = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    _flush()
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     # Only children are put into the new PID namespace; the caller's later children must not be.
     unshare(CLONE_NEWPID)
@@ -100,6 +100,9 @@ def _first_process(alive: int, work: Callable[[], int]) -> int:
         return 1  # The caller ended before the line above took effect: its end of the pipe is closed.
     # A process group of its own: the terminal's Ctrl-C reaches the caller alone, which passes it on, once.
     os.setpgid(0, 0)
+    # Every namespace and every socket of a check is a descriptor; the usual 1,024 would end at a few hundred pods.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
     mount("none", "/", "none", MS_REC | MS_PRIVATE)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -130,6 +133,12 @@ def _exit_with(work: Callable[[], int]) -> None:
     except BaseException:  # noqa: BLE001 - the last frame of the process: nobody above could report it
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # Closed by whoever called the program.
+            with suppress(OSError):
+                stream.flush()

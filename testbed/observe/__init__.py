@@ -1,1 +1,4 @@
-"""Looking at a living lab, without changing it: who reaches whom, and what is seen on the fabric."""
+"""Looking at a living lab, changing nothing but what the kernel learns from packets.
+
+Who reaches whom, and what is seen on the fabric.
+"""

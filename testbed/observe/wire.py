@@ -9,6 +9,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 
 import dpkt
@@ -84,9 +85,11 @@ def sightings(source: Space, target: Space, address: Address, namespaces: Namesp
         sender = socket.socket(family, socket.SOCK_DGRAM)
     with tap, receiver, sender:
         tap.setblocking(False)
-        receiver.bind((str(address), PORT))
-        sender.sendto(mark, (str(address), PORT))
-        _wait_for(receiver)
+        # A packet that cannot be sent or received is one that is not seen.
+        with suppress(OSError):
+            receiver.bind((str(address), PORT))
+            sender.sendto(mark, (str(address), PORT))
+            _wait_for(receiver)
         # Whoever delivered the packet has passed the switch before: all its frames are in the tap's queue.
         return tuple(_marked(tap, mark))
 

@@ -24,8 +24,8 @@ def script(plan: Plan) -> str:
 def _lines(plan: Plan) -> Iterator[str]:
     yield "#!/bin/sh -e"
     yield f"# Topology {plan.topology} under the design {plan.design}; pods have an MTU of {plan.pod_mtu}."
-    yield "# Run as root where it can do no harm: unshare --net --mount sh -ec 'mkdir -p /run/netns;"
-    yield "#   mount -t tmpfs tmpfs /run/netns; . ./THIS-FILE; exec sh'"
+    yield "# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;"
+    yield "#   . ./THIS-FILE; exec sh'"
     yield from _section("Namespaces")
     for space in plan.spaces:
         yield f"ip netns add {space.name}    # {_role(space)}"

@@ -31,7 +31,7 @@ def test_trying_leaves_nothing_behind() -> None:
 
 
 def test_a_refused_attempt_is_a_missing_feature(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bridge below an unknown master: any kernel refuses it."""
+    """Setting up a device that is not there: any kernel refuses it."""
     from testbed.kernel import encode
 
     lacking = Feature("impossible", "CONFIG_IMPOSSIBLE", "impossible", lambda _: encode.link_up(99_999))

@@ -31,9 +31,7 @@ def test_an_error_inside_moves_the_thread_back() -> None:
 def test_other_threads_stay_where_they_are() -> None:
     before = here()
     seen: list[str] = []
-    with Namespace.create().entered():
-        # A new thread starts where its maker is; one that was there before must not be moved.
-        waiting = threading.Event()
+    waiting = threading.Event()
     thread = threading.Thread(target=lambda: (waiting.wait(5), seen.append(here())))
     thread.start()
     with Namespace.create().entered():

@@ -46,6 +46,13 @@ def test_a_cut_link_is_noticed(two_nodes: Topology) -> None:
 
 
 @pytest.mark.sealed
+def test_a_pod_without_its_address_is_noticed(two_nodes: Topology) -> None:
+    reach = reach_after("l3-host-routes", two_nodes, web_2="ip address flush dev eth0")
+    assert any(failure.startswith("pod client -> pod web-2 tcp") for failure in reach.failures)
+    assert any(failure.startswith("pod web-2 -> pod client tcp") for failure in reach.failures)
+
+
+@pytest.mark.sealed
 def test_a_missing_forwarding_entry_is_noticed(two_nodes: Topology) -> None:
     reach = reach_after(
         "vxlan",

@@ -78,6 +78,15 @@ def test_a_redirect_is_noticed(two_nodes: Topology) -> None:
 
 
 @pytest.mark.sealed
+def test_a_packet_that_cannot_be_sent_is_seen_nowhere(two_nodes: Topology) -> None:
+    with settled("l3-host-routes", two_nodes) as lab:
+        with lab.namespaces["client"].entered():
+            subprocess.run(["ip", "route", "delete", "default"], check=True)
+        _, astray = check_crossings(DESIGNS["l3-host-routes"], two_nodes, lab.plan, lab.namespaces)
+    assert "packet client -> web-2 10.244.1.2: seen on the fabric nothing" in astray[0]
+
+
+@pytest.mark.sealed
 def test_a_lost_packet_is_seen_nowhere(two_nodes: Topology) -> None:
     with settled("l3-host-routes", two_nodes) as lab:
         with lab.namespaces["node1"].entered():

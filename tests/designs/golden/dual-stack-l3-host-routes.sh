@@ -1,7 +1,7 @@
 #!/bin/sh -e
 # Topology dual-stack under the design l3-host-routes; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mkdir -p /run/netns;
-#   mount -t tmpfs tmpfs /run/netns; . ./THIS-FILE; exec sh'
+# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+#   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
 ip netns add fabric    # the fabric's switch
