@@ -15,7 +15,10 @@ from testbed.report import write_report
 @click.option("--json", "as_json", is_flag=True, help="Print the summary's rows as JSON.")
 def report(results: Path, as_json: bool) -> None:
     """Make the tables, plots and report.html of a results folder again, from what is on disk. Needs no root."""
-    made = write_report(results)
+    try:
+        made = write_report(results)
+    except OSError as error:
+        raise click.UsageError(f"the report cannot be written: {error}") from None
     if as_json:
         click.echo(json.dumps([asdict(row) for row in made.summaries], indent=2))
         return

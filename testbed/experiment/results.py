@@ -179,7 +179,7 @@ def read_results(folder: Path) -> Results:
         manifest = json.loads((folder / "manifest.json").read_text())
         samples = tuple(_samples(folder / "samples.csv"))
         histograms = tuple(_histograms(folder / "histograms.jsonl"))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsError(f"{folder} cannot be read: {error}") from error
     return Results(folder, manifest, samples, histograms)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -172,6 +173,17 @@ def test_a_container_without_the_right_to_make_namespaces_is_told(repository: Pa
     said = subprocess.run([*drop, *program], capture_output=True, text=True, cwd=repository, check=False)
     assert said.returncode == 3
     assert "MISSING rights   namespaces this root may not make namespaces" in said.stdout
+    assert "Traceback" not in said.stderr
+
+
+def test_a_report_that_cannot_be_written_is_exit_code_2(repository: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(repository / "results/example", folder)
+    (folder / "summary.csv").unlink()
+    (folder / "summary.csv").mkdir()
+    said = cli("report", "run", cwd=tmp_path)
+    assert said.returncode == 2
+    assert "the report cannot be written: " in said.stderr
     assert "Traceback" not in said.stderr
 
 

@@ -71,6 +71,14 @@ def test_a_missing_file_is_said(tmp_path: Path, name: str) -> None:
         read_results(folder)
 
 
+@pytest.mark.parametrize("line", ["[]", "{}", '{"round": 1, "values": [], "counts": [], "more": 2}', "nonsense"])
+def test_a_damaged_file_is_said(tmp_path: Path, line: str) -> None:
+    folder = written(tmp_path / "run")
+    (folder / "histograms.jsonl").write_text(line + "\n")
+    with pytest.raises(ResultsError, match="cannot be read"):
+        read_results(folder)
+
+
 @given(positive)
 def test_bins_keep_the_count_and_three_digits(values: np.ndarray) -> None:  # type: ignore[type-arg]
     distinct, counts = binned(values)
