@@ -36,7 +36,7 @@ def designs(as_json: bool) -> None:
         table.add_row(design.name, design.summary, ", ".join(design.like), ", ".join(design.needs), available)
     Console().print(table)
     if None in here.values():
-        click.echo("Whether this kernel has what they need can only be tried as root.")
+        click.echo("Whether this kernel has what they need could not be tried; `testbed doctor` says why.")
 
 
 def _here(needs: tuple[str, ...]) -> bool | None:

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 
 import click
 
-from testbed.experiment.results import ResultsError
 from testbed.spec.problems import SpecError
 from testbed.spec.render import render_all
 from testbed.spec.source import nearest
@@ -16,6 +15,10 @@ MACHINE_LACKS = 3
 INTERRUPTED = 130
 
 NO_NAMESPACES = "this root may not make namespaces; a container needs CAP_SYS_ADMIN (docker run --privileged)"
+
+
+class WrongInput(Exception):
+    """Something that the user named cannot be used."""
 
 
 class MachineLacks(Exception):
@@ -41,7 +44,7 @@ def explained() -> Iterator[None]:
     except SpecError as error:
         click.echo(render_all(error.problems), err=True)
         sys.exit(WRONG_INPUT)
-    except ResultsError as error:
+    except WrongInput as error:
         click.echo(f"testbed: {error}", err=True)
         sys.exit(WRONG_INPUT)
     except MachineLacks as error:

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from testbed.cli.errors import WrongInput
+from testbed.experiment.results import ResultsError
 from testbed.report import write_report
 
 
@@ -17,6 +19,8 @@ def report(results: Path, as_json: bool) -> None:
     """Make the tables, plots and report.html of a results folder again, from what is on disk. Needs no root."""
     try:
         made = write_report(results)
+    except ResultsError as error:
+        raise WrongInput(str(error)) from None
     except OSError as error:
         raise click.UsageError(f"the report cannot be written: {error}") from None
     if as_json:

@@ -36,7 +36,7 @@ class Trial:
     @property
     def seconds(self) -> float:
         """About how long it takes."""
-        return self.probe.sleeps_s + self.probe.measures_s + _AROUND_S
+        return self.probe.seconds + _AROUND_S
 
     @property
     def file_name(self) -> str:
@@ -65,7 +65,7 @@ def carry_out(trial: Trial, lab: Lab) -> Outcome:
         Ends(lab, trial.ends.source, trial.ends.target, Path(scratch), placement(trial.probe.together)) as ends,
     ):
         try:
-            measurement = trial.probe.start(ends)()
+            measurement = trial.probe.measure(ends)
         except ProbeError as reason:
             error = str(reason)
     return Outcome(

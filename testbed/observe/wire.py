@@ -17,6 +17,7 @@ import dpkt
 from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.plan.addressing import layout
+from testbed.plan.fabric import SWITCH_BRIDGE
 from testbed.plan.objects import Kind, Plan, Space
 from testbed.plan.sightings import Direction, Sighting, VxlanHeader
 from testbed.spec.topology import SWITCH, Topology
@@ -108,8 +109,8 @@ def _marked(tap: socket.socket, mark: bytes) -> Iterator[Sighting]:
             frame, (port, _, packet_type, _, _) = tap.recvfrom(65536)
         except BlockingIOError:
             return
-        # The bridge device itself sees a frame only if it is for the switch, or flooded: no port, no sighting.
-        if mark in frame and port.startswith("to"):
+        # The bridge itself, which is no port, sees a frame only if it is for the switch, or flooded.
+        if mark in frame and port != SWITCH_BRIDGE:
             direction = Direction.OUT if packet_type == _PACKET_OUTGOING else Direction.IN
             yield sighting(port, direction, frame)
 

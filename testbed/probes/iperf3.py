@@ -5,7 +5,6 @@ thread instead of the network.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,34 +20,29 @@ class Iperf3:
     spec: Iperf3Probe
 
     together = False
-    sleeps_s = 0.0
 
     @property
-    def measures_s(self) -> float:
+    def seconds(self) -> float:
         return self.spec.duration.total_seconds()
 
-    def start(self, ends: Ends) -> Callable[[], Measurement]:
+    def measure(self, ends: Ends) -> Measurement:
         """What arrived at the receivers, in Gbit/s of payload, and how many segments were sent again."""
         address = str(ends.address)
         ports = [str(FIRST_PORT + number) for number in range(self.spec.streams)]
         for port in ports:
             ends.serve([NAME, "--server", "--one-off", "--bind", address, "--port", port], int(port))
-        options = ["--time", f"{self.measures_s:.0f}", "--json"]
+        options = ["--time", f"{self.seconds:.0f}", "--json"]
         clients = {
             port: ends.start(ends.source, [NAME, "--client", address, "--port", port, *options]) for port in ports
         }
-
-        def finish() -> Measurement:
-            outputs = [ends.finish(clients[port], f"{NAME}-{port}.json", self.measures_s) for port in ports]
-            streams = [parse(output.decode()) for output in outputs]
-            return Measurement(
-                (
-                    Value("throughput", "Gbit/s", sum(gbits for gbits, _ in streams)),
-                    Value("retransmits", "segments", float(sum(resent for _, resent in streams))),
-                )
+        outputs = [ends.finish(client, f"{NAME}-{port}.json", self.seconds) for port, client in clients.items()]
+        streams = [parse(output.decode()) for output in outputs]
+        return Measurement(
+            (
+                Value("throughput", "Gbit/s", sum(gbits for gbits, _ in streams)),
+                Value("retransmits", "segments", float(sum(resent for _, resent in streams))),
             )
-
-        return finish
+        )
 
 
 def parse(output: str) -> tuple[float, int]:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,20 +135,12 @@ class Probe(Protocol):
         ...
 
     @property
-    def sleeps_s(self) -> float:
-        """How long the program only sleeps, both ends idle, between its start and its first packet."""
+    def seconds(self) -> float:
+        """How long its program runs."""
         ...
 
-    @property
-    def measures_s(self) -> float:
-        """How long it is busy behind that."""
-        ...
-
-    def start(self, ends: Ends) -> Callable[[], Measurement]:
-        """Starts the programs. What it returns waits for their end and reads what they measured.
-
-        Both raise ProbeError where there is no number to be had.
-        """
+    def measure(self, ends: Ends) -> Measurement:
+        """Measures once from source to target. Raises ProbeError where there is no number to be had."""
         ...
 
 

@@ -5,7 +5,6 @@ out the first 400 ms and the last 50 ms, and sleeps for two seconds before it be
 """
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,39 +28,27 @@ class Sockperf:
     spec: SockperfProbe
 
     together = True
-    sleeps_s = SLEEP_S
 
     @property
-    def measures_s(self) -> float:
-        return self.spec.duration.total_seconds()
+    def seconds(self) -> float:
+        return SLEEP_S + self.spec.duration.total_seconds()
 
-    def start(self, ends: Ends) -> Callable[[], Measurement]:
+    def measure(self, ends: Ends) -> Measurement:
         """RTT percentiles in microseconds, and how many round trips they are of."""
-        spec = self.spec
         log = ends.scratch / "sockperf.csv"
-        common = ["-i", str(ends.address), "-p", str(PORT), *(["--tcp"] if spec.protocol == "tcp" else [])]
-        ends.serve([NAME, "server", *common], PORT, spec.protocol)
-        options = [
-            "-m",
-            str(spec.message),
-            "-t",
-            f"{self.measures_s:.0f}",
-            "--full-rtt",
-            "--full-log",
-            str(log),
-        ]
+        protocol = self.spec.protocol
+        common = ["-i", str(ends.address), "-p", str(PORT), *(["--tcp"] if protocol == "tcp" else [])]
+        ends.serve([NAME, "server", *common], PORT, protocol)
+        size, seconds = str(self.spec.message), f"{self.spec.duration.total_seconds():.0f}"
+        options = ["-m", size, "-t", seconds, "--full-rtt", "--full-log", str(log)]
         client = ends.start(ends.source, [NAME, "ping-pong", *common, *options])
-
-        def finish() -> Measurement:
-            ends.finish(client, NAME, SLEEP_S + self.measures_s)
-            try:
-                ends.raw["sockperf.csv"] = log.read_bytes()
-            except FileNotFoundError:
-                raise ProbeError("sockperf wrote no log") from None
-            rtts = round_trips(ends.raw["sockperf.csv"].decode())
-            return Measurement(tuple(_values(rtts)), (Distribution("rtt", "us", rtts),))
-
-        return finish
+        ends.finish(client, NAME, self.seconds)
+        try:
+            ends.raw["sockperf.csv"] = log.read_bytes()
+        except FileNotFoundError:
+            raise ProbeError("sockperf wrote no log") from None
+        rtts = round_trips(ends.raw["sockperf.csv"].decode())
+        return Measurement(tuple(_values(rtts)), (Distribution("rtt", "us", rtts),))
 
 
 def round_trips(log: str) -> npt.NDArray[np.float64]:

@@ -133,6 +133,7 @@ class _Composer:
                 f"the invisible character U+{ord(match[0]):04X} cannot stand here; remove it",
             )
 
+    # PyYAML's stubs leave these two methods of its loader without types.
     def _events(self) -> Iterator[yaml.Event]:
         while not isinstance(event := self.loader.get_event(), yaml.StreamEndEvent):  # type: ignore[no-untyped-call]
             yield event

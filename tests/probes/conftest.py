@@ -42,6 +42,6 @@ def measured() -> Measured:
         with tempfile.TemporaryDirectory() as folder:
             cpus = placement(probe.together)
             with Ends(lab, "client", "web-2", Path(folder), cpus) as ends:
-                return probe.start(ends)(), ends.raw
+                return probe.measure(ends), ends.raw
 
     return measure
