@@ -7,7 +7,7 @@ import click
 
 from testbed.cli.errors import unknown
 from testbed.designs import DESIGNS
-from testbed.designs.fitting import check_designs
+from testbed.designs.fitting import check_design
 from testbed.plan.serialise import as_data
 from testbed.plan.shell import script
 from testbed.spec.load import load_topology
@@ -30,7 +30,7 @@ def plan(topology: Path, design: str, form: str, as_json: bool) -> None:
     if design not in DESIGNS:
         raise click.UsageError(unknown("design", design, tuple(DESIGNS)))
     loaded = load_topology(topology)
-    check_designs([DESIGNS[design]], loaded)
+    check_design(DESIGNS[design], loaded)
     made = DESIGNS[design].plan(loaded.value)
     if as_json or form == "json":
         click.echo(json.dumps(as_data(made), indent=2))

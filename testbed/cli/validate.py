@@ -25,7 +25,7 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
         try:
             loaded = load_any(file, tuple(DESIGNS))
             if isinstance(loaded, LoadedScenario):
-                check_designs((DESIGNS[name] for name in loaded.value.designs), loaded.topology)
+                check_designs(loaded, DESIGNS)
             good.append(f"{file}: {type(loaded.value).__name__.lower()} {loaded.value.name}, no mistake found")
         except SpecError as error:
             problems += error.problems

@@ -1,15 +1,32 @@
 """Whether designs can be had on a topology, before anything is built."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from testbed.designs.design import Design
-from testbed.spec.load import Loaded
-from testbed.spec.problems import SpecError
+from testbed.spec.load import Loaded, LoadedScenario
+from testbed.spec.problems import Misfit, Problem, SpecError
 from testbed.spec.topology import Topology
 
 
-def check_designs(designs: Iterable[Design], topology: Loaded[Topology]) -> None:
-    """Raises SpecError, located in the topology's file, if one of the designs cannot be had there."""
-    misfits = [misfit for design in designs for misfit in design.misfits(topology.value)]
-    if misfits:
-        raise SpecError(tuple(topology.source.problem(misfit) for misfit in misfits))
+def check_design(design: Design, topology: Loaded[Topology]) -> None:
+    """Raises SpecError, located in the topology's file, if the design cannot be had there."""
+    _raise_if([topology.source.problem(misfit) for misfit in design.misfits(topology.value)])
+
+
+def check_designs(loaded: LoadedScenario, known: Mapping[str, Design]) -> None:
+    """Raises SpecError if one of a scenario's designs cannot be had on its topology, or in one of its sweep's cells."""
+    designs = [known[name] for name in loaded.value.designs]
+    _raise_if([loaded.topology.source.problem(m) for design in designs for m in design.misfits(loaded.topology.value)])
+    _raise_if(
+        [
+            loaded.source.problem(Misfit(("sweep",), f"{cell.name}: {misfit.message}", at_key=True))
+            for cell in loaded.cells
+            for design in designs
+            for misfit in design.misfits(cell.topology)
+        ]
+    )
+
+
+def _raise_if(problems: list[Problem]) -> None:
+    if problems:
+        raise SpecError(tuple(problems))

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from testbed.spec.files import nearest_file
 from testbed.spec.problems import Misfit, Problem, SpecError
 from testbed.spec.scenario import Scenario
-from testbed.spec.source import Source, read_source
+from testbed.spec.source import Source, parse, read_source
+from testbed.spec.sweep import Cell, cells
 from testbed.spec.topology import Topology
 from testbed.spec.types import Spec
 from testbed.spec.wording import keys_of, misfits_of
@@ -37,9 +38,10 @@ class Loaded(Generic[SpecT]):
 
 @dataclass(frozen=True)
 class LoadedScenario(Loaded[Scenario]):
-    """A scenario and the topology that it names."""
+    """A scenario, the topology that it names, and the cells of its sweep."""
 
     topology: Loaded[Topology]
+    cells: tuple[Cell, ...]
 
 
 def load_topology(path: Path) -> Loaded[Topology]:
@@ -105,7 +107,29 @@ def _scenario_of(source: Source, path: Path, known_designs: tuple[str, ...]) -> 
         problems += _located(source, scenario.misfits(topology.value if topology else None, known_designs))
     if scenario is None or topology is None or problems:
         raise SpecError(_in_order(problems + topology_problems, source.file))
-    return LoadedScenario(scenario, source, topology)
+    return _with_cells(source, scenario, topology, known_designs)
+
+
+def scenario_of_texts(
+    scenario: tuple[str, str], topology: tuple[str, str], known_designs: tuple[str, ...]
+) -> LoadedScenario:
+    """A scenario from the texts of its file and of its topology's, each with the file's name: as a run keeps them."""
+    source, beside = parse(*scenario), _topology_of(parse(*topology))
+    value, problems = _validated(source, Scenario)
+    if value is not None:
+        problems += _located(source, value.misfits(beside.value, known_designs))
+    if value is None or problems:
+        raise SpecError(_in_order(problems))
+    return _with_cells(source, value, beside, known_designs)
+
+
+def _with_cells(
+    source: Source, scenario: Scenario, topology: Loaded[Topology], known_designs: tuple[str, ...]
+) -> LoadedScenario:
+    found, misfits = cells(source, scenario, topology.source, topology.value, known_designs)
+    if misfits:
+        raise SpecError(_in_order(_located(source, misfits)))
+    return LoadedScenario(scenario, source, topology, found)
 
 
 def _topology_beside(source: Source, path: Path) -> tuple[Loaded[Topology] | None, tuple[Problem, ...]]:

@@ -9,47 +9,34 @@ paths:
 probes:
   latency:    {tool: sockperf, protocol: tcp, message: 64B, duration: 2s}
   throughput: {tool: iperf3, protocol: tcp, streams: 1, duration: 2s}
-rounds: 5
+rounds: 5                         # or auto, with a budget
+
+Further keys: aa, budget, settle, rebuild_every, pin, offload, sweep.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
+from testbed.spec.probes import Probe, SockperfProbe
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import Topology
-from testbed.spec.types import Duration, Name, Size, Spec, duration_text
+from testbed.spec.types import Duration, Name, Share, Spec, duration_text
 
-MAX_DURATION = timedelta(minutes=10)
-MIN_DURATION = timedelta(seconds=1)
 MAX_ROUNDS = 1000
 MAX_SEED = 2**32 - 1
-
-
-def _probe_duration(duration: timedelta) -> timedelta:
-    if not MIN_DURATION <= duration <= MAX_DURATION:
-        raise ValueError(
-            f"a probe measures for {duration_text(MIN_DURATION)} to {duration_text(MAX_DURATION)}, "
-            f"not {duration_text(duration)}"
-        )
-    if duration % timedelta(seconds=1):
-        raise ValueError(
-            f"a probe measures for whole seconds, since its program counts so, not {duration_text(duration)}"
-        )
-    return duration
-
-
-ProbeDuration = Annotated[
-    Duration,
-    AfterValidator(_probe_duration),
-    Field(
-        description="how long it measures, such as 2s",
-        json_schema_extra={"default": "2s"},
-    ),
-]
-PROBE_DURATION = timedelta(seconds=2)
+AUTO: Literal["auto"] = "auto"
+AA = "aa"
+"""What results call the baseline's second turn in each round."""
+LIMITS = "limits"
+"""What results call the measurements of the probes' own limits, over loopback."""
+MIN_BUDGET = timedelta(seconds=10)
+MAX_BUDGET = timedelta(hours=24)
+MAX_CELLS = 1000
+MAX_CPU = 4095
 
 
 class Path(Spec):
@@ -59,31 +46,85 @@ class Path(Spec):
     target: str = Field(alias="to", description="a pod or a node")
 
 
-class SockperfProbe(Spec):
-    """Request-response latency: one message at a time, each answered before the next is sent."""
+def _rounds(value: object) -> int | Literal["auto"]:
+    if value == AUTO:
+        return AUTO
+    if type(value) is int and 1 <= value <= MAX_ROUNDS:
+        return value
+    raise ValueError(f"rounds are a whole number from 1 to {MAX_ROUNDS}, or auto")
 
-    tool: Literal["sockperf"]
-    protocol: Literal["tcp", "udp"] = "tcp"
-    message: Annotated[Size, Field(ge=14, le=65000)] = Field(
-        default=64, description="size of a message, such as 64B", json_schema_extra={"default": "64B"}
+
+Rounds = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_rounds),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_ROUNDS}, {"const": AUTO}]}),
+]
+
+
+def _budget(budget: timedelta) -> timedelta:
+    if not MIN_BUDGET <= budget <= MAX_BUDGET:
+        raise ValueError(
+            f"a budget is {duration_text(MIN_BUDGET)} to {duration_text(MAX_BUDGET)}, not {duration_text(budget)}"
+        )
+    return budget
+
+
+def _cpus(value: object) -> str:
+    """CPU numbers and ranges as taskset takes them."""
+    text = str(value) if type(value) is int else value
+    parts = text.split(",") if isinstance(text, str) else [""]
+    for part in parts:
+        low, dash, high = part.partition("-")
+        numbers = [low, high] if dash else [low]
+        if not all(number.isascii() and number.isdigit() and int(number[:9]) <= MAX_CPU for number in numbers):
+            raise ValueError("CPUs are written as numbers and ranges, such as 0 or '0,2-3'")
+        if dash and int(low) > int(high):
+            raise ValueError(f"the range {part} ends before it begins")
+    return ",".join(parts)
+
+
+Cpus = Annotated[
+    str, PlainValidator(_cpus), WithJsonSchema({"type": ["string", "integer"], "examples": ["1", "0,2-3"]})
+]
+
+
+class Pin(Spec):
+    """Which CPUs the two ends of a probe run on."""
+
+    source: Cpus = Field(description="the CPUs of the programs at the source, such as 1 or '0,2-3'")
+    target: Cpus = Field(description="the CPUs of the programs at the target")
+    steering: Cpus | None = Field(
+        default=None,
+        description="the CPUs that work on packets which arrive at a device (receive packet steering); "
+        "if absent, the CPU that sent them does",
     )
-    duration: ProbeDuration = PROBE_DURATION
 
 
-class Iperf3Probe(Spec):
-    """Bulk throughput of TCP streams; each stream is an iperf3 process of its own."""
-
-    tool: Literal["iperf3"]
-    protocol: Literal["tcp"] = "tcp"
-    streams: int = Field(default=1, ge=1, le=64, description="how many streams run at the same time")
-    duration: ProbeDuration = PROBE_DURATION
+def _pin(value: object) -> object:
+    """YAML reads a bare `off` as false."""
+    return "off" if value is False else value
 
 
-Probe = Annotated[SockperfProbe | Iperf3Probe, Field(discriminator="tool")]
+def _word_or_mapping(value: object) -> str:
+    return "mapping" if isinstance(value, dict | Pin) else "word"
+
+
+PinChoice = Annotated[
+    Annotated[Literal["auto", "off"], Tag("word")] | Annotated[Pin, Tag("mapping")],
+    Discriminator(_word_or_mapping),
+    BeforeValidator(_pin),
+]
 
 
 def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
+
+
+Sweep = Annotated[
+    tuple[Any, ...],
+    BeforeValidator(_tuple, json_schema_input_type=Annotated[list[Any], Field(min_length=1)]),
+    Field(min_length=1),
+]
 
 
 class Scenario(Spec):
@@ -98,8 +139,46 @@ class Scenario(Spec):
     baseline: str = Field(description="the design that the others are compared with")
     paths: dict[Name, Path] = Field(min_length=1, description="the paths to measure, by name")
     probes: dict[Name, Probe] = Field(min_length=1, description="what to measure on each path, by name")
-    rounds: int = Field(
-        default=5, ge=1, le=MAX_ROUNDS, description="rounds that count; a warm-up round runs before them"
+    aa: bool = Field(
+        default=True,
+        description="whether the baseline is measured a second time in each round, which shows what this machine "
+        "takes for a difference where there is none",
+    )
+    rounds: Rounds = Field(
+        default=5,
+        description="rounds that count, or auto: until every verdict is resolved or the budget is spent; "
+        "a warm-up round runs before them",
+    )
+    budget: Annotated[Duration, AfterValidator(_budget)] = Field(
+        default=timedelta(minutes=15),
+        description="with rounds: auto, after how long no further round is begun",
+        json_schema_extra={"default": "15min"},
+    )
+    settle: Share = Field(
+        default=0.01,
+        description="with rounds: auto, a verdict that is not resolved counts as settled when an effect of this size "
+        "would have been seen",
+        json_schema_extra={"default": "1%"},
+    )
+    rebuild_every: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_ROUNDS,
+        description="after how many rounds the labs are built anew; 1 puts what one build differs from another into "
+        "the intervals",
+    )
+    pin: PinChoice = Field(
+        default="auto",
+        description="the CPUs of the probes' ends: auto (latency shares one, throughput has halves), off, or a mapping",
+    )
+    offload: bool = Field(
+        default=True,
+        description="whether devices carry segments larger than their MTU (TSO, GSO, GRO), as they do if left alone",
+    )
+    sweep: dict[str, Sweep] = Field(
+        default_factory=dict,
+        description="values to go through, by the dotted path of what they replace: `topology.fabric.mtu`, "
+        "`probes.latency.message`, `offload`; every combination is measured",
     )
     seed: int | None = Field(
         default=None,
@@ -120,8 +199,23 @@ class Scenario(Spec):
                 yield Misfit(("designs", index), f"the design '{design}' is listed twice; list each once")
         if self.baseline not in self.designs:
             yield Misfit(("baseline",), f"the baseline '{self.baseline}' is not among the designs", valid=self.designs)
+        for name, probe in self.probes.items():
+            for misfit in probe.misfits():
+                yield replace(misfit, loc=("probes", name, *misfit.loc))
         if topology is not None:
             yield from self._endpoint_misfits(topology)
+            yield from self._family_misfits(topology)
+
+    def _family_misfits(self, topology: Topology) -> Iterator[Misfit]:
+        """sockperf 3.7 knows IPv4 alone."""
+        if all(cidr.version == 6 for cidr in (*topology.cluster.pod_cidr, *topology.fabric.subnet)):
+            for name, probe in self.probes.items():
+                if isinstance(probe, SockperfProbe):
+                    yield Misfit(
+                        ("probes", name, "tool"),
+                        f"sockperf knows no IPv6, and the topology '{topology.name}' has nothing else; "
+                        "irtt, iperf3 and fping do",
+                    )
 
     def _endpoint_misfits(self, topology: Topology) -> Iterator[Misfit]:
         endpoints = (*topology.pod_ids, *topology.nodes)

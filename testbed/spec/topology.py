@@ -10,6 +10,8 @@ fabric:
 nodes:
   node1: {pods: [client, web-1]}
   node2: {pods: 8}               # eight pods, node2-pod-1 to node2-pod-8
+
+`nodes: 4` stands for node1 to node4, each with `pods_per_node` pods.
 """
 
 import re
@@ -17,10 +19,10 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Annotated
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from testbed.spec.problems import Loc, Misfit
-from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, one_or_many
+from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Rate, Size, Spec, one_or_many, rate_text
 
 DEFAULT_NODE_PREFIX = {4: 24, 6: 64}
 """What kube-controller-manager hands to a node of either family."""
@@ -33,6 +35,19 @@ MAX_PODS = 10_000
 """Of a topology: each is a network namespace, and a machine holds no more."""
 MIN_MTU = {4: 576, 6: 1280}
 """The smallest MTU that a link may have: RFC 791 wants every host to take 576 bytes, RFC 8200 sets 1280."""
+
+
+MIN_RATE = 1_000_000
+MAX_RATE = 30_000_000_000
+MIN_QUEUE = 70_000
+"""In bytes: room for one segment of the largest size, without which a link would carry none."""
+MAX_NODES = 1000
+
+
+def _link_rate(rate: int) -> int:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise ValueError(f"a link carries {rate_text(MIN_RATE)} to {rate_text(MAX_RATE)}, not {rate_text(rate)}")
+    return rate
 
 
 class Cluster(Spec):
@@ -62,6 +77,15 @@ class Fabric(Spec):
         description="the range of the nodes' own addresses; or a list with one IPv4 and one IPv6 range",
     )
     mtu: int = Field(default=1500, ge=MIN_MTU[4], le=65535, description="largest packet of the fabric, in bytes")
+    rate: Annotated[Rate, AfterValidator(_link_rate)] | None = Field(
+        default=None,
+        description="what each node's link carries towards it, such as 1Gbit; unlimited if absent",
+    )
+    queue: Annotated[Size, Field(ge=MIN_QUEUE, le=2**30)] | None = Field(
+        default=None,
+        description="how many bytes wait for a link that has a rate before packets are dropped; if absent what the "
+        "link carries in 50 ms",
+    )
 
 
 class Pod(Spec):
@@ -110,7 +134,16 @@ class Node(Spec):
         | Annotated[tuple[Annotated[Pod, BeforeValidator(_pod)], ...], Tag("names")],
         Discriminator(_count_or_names),
         BeforeValidator(_pods, json_schema_input_type=Annotated[int, Field(ge=0, le=MAX_PODS)] | list[Name | Pod]),
-    ] = Field(default=(), description="names of the node's pods, or how many it has")
+    ] = Field(default=(), description="names of the node's pods, or how many it has; pods_per_node if absent")
+
+
+def _nodes(value: object) -> object:
+    """`4` stands for node1 to node4."""
+    if type(value) is not int:
+        return value
+    if not 1 <= value <= MAX_NODES:
+        raise ValueError(f"nodes are a mapping of names, or how many, 1 to {MAX_NODES}")
+    return {f"node{number}": {} for number in range(1, value + 1)}
 
 
 class Topology(Spec):
@@ -119,14 +152,30 @@ class Topology(Spec):
     name: Name = Field(description="what results and reports call this topology")
     cluster: Cluster = Field(description="the address ranges of the pods")
     fabric: Fabric = Field(description="the network between the nodes")
-    nodes: dict[Name, Node] = Field(min_length=1, description="the nodes, by name, each with its pods")
+    nodes: Annotated[
+        dict[Name, Node],
+        BeforeValidator(
+            _nodes,
+            json_schema_input_type=Annotated[int, Field(ge=1, le=MAX_NODES)]
+            | Annotated[dict[Name, Node], Field(min_length=1)],
+        ),
+    ] = Field(
+        min_length=1, description="the nodes, by name, each with its pods; or how many there are, node1, node2, ..."
+    )
+    pods_per_node: int = Field(
+        default=0, ge=0, le=MAX_PODS, description="how many pods each node has that says nothing of its own pods"
+    )
 
     def pods_of(self, node: str) -> tuple[Pod, ...]:
         """The node's pods; a number N stands for NODE-pod-1 to NODE-pod-N."""
-        pods = self.nodes[node].pods
+        pods = self._pods(node)
         if isinstance(pods, int):
             return tuple(Pod(name=f"{node}-pod-{index}") for index in range(1, pods + 1))
         return pods
+
+    def _pods(self, node: str) -> int | tuple[Pod, ...]:
+        spec = self.nodes[node]
+        return spec.pods if "pods" in spec.model_fields_set else self.pods_per_node
 
     @property
     def pod_ids(self) -> tuple[str, ...]:
@@ -159,9 +208,10 @@ class Topology(Spec):
                 f"the nodes have {total} pods in all, but at most {MAX_PODS} fit a machine",
                 at_key=True,
             )
-        for node, spec in self.nodes.items():
-            last = f"{node}-pod-{spec.pods}"
-            if isinstance(spec.pods, int) and spec.pods and len(last) > NAME_LENGTH:
+        for node in self.nodes:
+            pods = self._pods(node)
+            last = f"{node}-pod-{pods}"
+            if isinstance(pods, int) and pods and len(last) > NAME_LENGTH:
                 yield Misfit(
                     ("nodes", node),
                     f"its pods would have names of {len(last)} characters, like '{last}', but a name has at "
@@ -170,7 +220,7 @@ class Topology(Spec):
                 )
 
     def _pod_count(self, node: str) -> int:
-        pods = self.nodes[node].pods
+        pods = self._pods(node)
         return pods if isinstance(pods, int) else len(pods)
 
     def _prefix_misfits(self) -> Iterator[Misfit]:
@@ -235,11 +285,11 @@ class Topology(Spec):
             if node in taken:
                 yield Misfit(("nodes", node), _taken(node, taken), at_key=True)
             taken[node] = "a node"
-        for node, spec in self.nodes.items():
+        for node in self.nodes:
             for index, pod in enumerate(self.pods_of(node)):
                 if pod.id in taken:
                     pods: Loc = ("nodes", node, "pods")
-                    yield Misfit(pods if isinstance(spec.pods, int) else (*pods, index), _taken(pod.id, taken))
+                    yield Misfit(pods if isinstance(self._pods(node), int) else (*pods, index), _taken(pod.id, taken))
                 taken.setdefault(pod.id, f"a pod of {node}")
 
     def _fabric_misfits(self) -> Iterator[Misfit]:

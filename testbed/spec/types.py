@@ -148,6 +148,7 @@ def _quantity(what: str, units: dict[str, float], example: str) -> Callable[[obj
 
 
 _seconds = _quantity("a duration", {"ms": 1e-3, "s": 1.0, "min": 60.0}, "2s or 500ms")
+_bits_per_second = _quantity("a rate", {"kbit": 1e3, "Mbit": 1e6, "Gbit": 1e9}, "100Mbit or 1Gbit")
 _bytes = _quantity("a size", {"B": 1, "KB": 1e3, "MB": 1e6, "KiB": 1024, "MiB": 1024**2}, "64B or 16KiB")
 
 
@@ -160,6 +161,19 @@ def _size(value: object) -> int:
     if size != int(size):
         raise ValueError("a size is a whole number of bytes, such as 64B")
     return int(size)
+
+
+def _rate(value: object) -> int:
+    return value if type(value) is int else round(_bits_per_second(value))
+
+
+def _share(value: object) -> float:
+    if isinstance(value, float):
+        return value
+    match = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,4})?) ?%", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a share is a number of percent below 100, such as 1% or 0.5%")
+    return float(match[1]) / 100
 
 
 Duration = Annotated[
@@ -186,6 +200,33 @@ Size = Annotated[
     ),
 ]
 """A number of bytes."""
+
+Rate = Annotated[
+    int,
+    PlainValidator(_rate),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(kbit|Mbit|Gbit)$",
+            "examples": ["100Mbit", "1Gbit"],
+        }
+    ),
+]
+"""Bits per second."""
+Share = Annotated[
+    float,
+    PlainValidator(_share),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,2}(\.[0-9]{1,4})? ?%$", "examples": ["1%"]}),
+]
+"""A part of one, written in percent."""
+
+
+def rate_text(bits_per_second: int) -> str:
+    """A rate as a user would write it."""
+    for unit, factor in (("Gbit", 10**9), ("Mbit", 10**6)):
+        if bits_per_second >= factor:
+            return f"{bits_per_second / factor:g}{unit}"
+    return f"{bits_per_second / 1000:g}kbit"
 
 
 def duration_text(duration: timedelta) -> str:

@@ -191,6 +191,10 @@ def _not_whole(mistake: _Mistake) -> Misfit:
     return Misfit(mistake.loc, f"must be a whole number{_not(mistake.node)}{mend}")
 
 
+def _not_a_switch(mistake: _Mistake) -> Misfit:
+    return Misfit(mistake.loc, f"must be on or off{_not(mistake.node)}")
+
+
 def _is_short_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 20
 
@@ -249,6 +253,7 @@ _WORDING: dict[str, Callable[[_Mistake], Misfit]] = {
     "dict_type": _not_a_mapping,
     "string_type": _not_text,
     "int_type": _not_whole,
+    "bool_type": _not_a_switch,
     "tuple_type": _not_a_list,
     "too_short": _too_short,
     "greater_than_equal": _bound("at least", "ge"),

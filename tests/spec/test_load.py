@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.spec.load import MAX_PROBLEMS, LoadedScenario, load_any, load_scenario, load_topology
+from testbed.spec.probes import Iperf3Probe, SockperfProbe
 from testbed.spec.problems import Misfit, Problem, SpecError
 from testbed.spec.render import render, render_all
-from testbed.spec.scenario import Iperf3Probe, Scenario, SockperfProbe
+from testbed.spec.scenario import Scenario
 from testbed.spec.topology import Cluster, Fabric, Node, Pod, Topology
 from testbed.spec.wording import keys_of
 

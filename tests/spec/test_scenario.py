@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from testbed.spec.probes import Iperf3Probe, SockperfProbe
 from testbed.spec.problems import Misfit
-from testbed.spec.scenario import Iperf3Probe, Scenario, SockperfProbe
+from testbed.spec.scenario import Scenario
 from testbed.spec.topology import Topology
 from testbed.spec.types import duration_text
 

@@ -1,0 +1,159 @@
+"""What a scenario says of its probes: which program measures what, with which load, for how long.
+
+Each class is one program; what all of them have is a duration, which bounds them in time.
+"""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from testbed.spec.problems import Misfit
+from testbed.spec.types import Duration, Rate, Size, Spec, duration_text, one_or_many
+
+MAX_DURATION = timedelta(minutes=10)
+MIN_DURATION = timedelta(seconds=1)
+PROBE_DURATION = timedelta(seconds=2)
+MIN_INTERVAL = timedelta(milliseconds=1)
+MAX_INTERVAL = timedelta(seconds=1)
+
+
+def _probe_duration(duration: timedelta) -> timedelta:
+    if not MIN_DURATION <= duration <= MAX_DURATION:
+        raise ValueError(
+            f"a probe measures for {duration_text(MIN_DURATION)} to {duration_text(MAX_DURATION)}, "
+            f"not {duration_text(duration)}"
+        )
+    if duration % timedelta(seconds=1):
+        raise ValueError(
+            f"a probe measures for whole seconds, since its program counts so, not {duration_text(duration)}"
+        )
+    return duration
+
+
+def _interval(interval: timedelta) -> timedelta:
+    if not MIN_INTERVAL <= interval <= MAX_INTERVAL:
+        raise ValueError(
+            f"packets are sent every {duration_text(MIN_INTERVAL)} to {duration_text(MAX_INTERVAL)}, "
+            f"not every {duration_text(interval)}"
+        )
+    return interval
+
+
+ProbeDuration = Annotated[
+    Duration,
+    AfterValidator(_probe_duration),
+    Field(description="how long it measures, such as 2s", json_schema_extra={"default": "2s"}),
+]
+Interval = Annotated[Duration, AfterValidator(_interval)]
+
+
+class _Probe(Spec):
+    def misfits(self) -> Iterator[Misfit]:
+        """What is wrong although each value by itself is well-formed; places are relative to the probe."""
+        return iter(())
+
+
+class SockperfProbe(_Probe):
+    """Request-response latency: one message at a time, each answered before the next is sent."""
+
+    tool: Literal["sockperf"]
+    protocol: Literal["tcp", "udp"] = "tcp"
+    message: Annotated[Size, Field(ge=14, le=65000)] = Field(
+        default=64, description="size of a message, such as 64B", json_schema_extra={"default": "64B"}
+    )
+    duration: ProbeDuration = PROBE_DURATION
+
+
+class Iperf3Probe(_Probe):
+    """Bulk throughput of TCP streams, or UDP at offered rates; each stream is an iperf3 process of its own."""
+
+    tool: Literal["iperf3"]
+    protocol: Literal["tcp", "udp"] = "tcp"
+    streams: int = Field(default=1, ge=1, le=64, description="how many streams run at the same time")
+    direction: Literal["forward", "reverse", "both"] = Field(
+        default="forward", description="of TCP: from source to target, from target to source, or both at once"
+    )
+    message: Annotated[Size, Field(ge=16, le=65000)] | None = Field(
+        default=None,
+        description="size of each write (TCP) or of a datagram's payload (UDP), such as 64B; "
+        "if absent 128KiB (TCP) or what fits the pods' MTU (UDP)",
+    )
+    rates: Annotated[tuple[Rate, ...], *one_or_many({"type": "string"})] = Field(
+        default=(),
+        description="of UDP: the rates offered one after the other, such as [100Mbit, 1Gbit]; "
+        "if absent as fast as it goes",
+    )
+    duration: ProbeDuration = PROBE_DURATION
+
+    def misfits(self) -> Iterator[Misfit]:
+        """Keys that have no meaning for the protocol."""
+        if self.protocol == "tcp" and self.rates:
+            yield Misfit(("rates",), "only UDP is offered at given rates; TCP finds its own", at_key=True)
+        if self.protocol == "udp" and self.direction != "forward":
+            yield Misfit(("direction",), "UDP is sent from source to target only; write forward or leave it out")
+        if self.protocol == "udp" and self.streams != 1:
+            yield Misfit(("streams",), "UDP is offered by one stream, so that its rate is the one asked for; write 1")
+
+
+class IrttProbe(_Probe):
+    """Open-loop latency: packets at a fixed rate, each timed from when it was due, whether answers come or not."""
+
+    tool: Literal["irtt"]
+    interval: Interval = Field(
+        default=timedelta(milliseconds=2),
+        description="time from one packet to the next, such as 2ms",
+        json_schema_extra={"default": "2ms"},
+    )
+    message: Annotated[Size, Field(ge=64, le=65000)] = Field(
+        default=64, description="size of a packet's payload, such as 64B", json_schema_extra={"default": "64B"}
+    )
+    load: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="how many TCP streams of iperf3 fill the path meanwhile, which shows what waits in its queues",
+    )
+    duration: ProbeDuration = PROBE_DURATION
+
+
+class WrkProbe(_Probe):
+    """New TCP connections to a web server: how many a second, and how long each takes."""
+
+    tool: Literal["wrk"]
+    connections: int = Field(default=8, ge=1, le=512, description="how many are opened at the same time")
+    duration: ProbeDuration = PROBE_DURATION
+
+
+class FpingProbe(_Probe):
+    """ICMP echo at a fixed rate."""
+
+    tool: Literal["fping"]
+    interval: Interval = Field(
+        default=timedelta(milliseconds=2),
+        description="time from one echo request to the next, such as 2ms",
+        json_schema_extra={"default": "2ms"},
+    )
+    message: Annotated[Size, Field(ge=12, le=65000)] = Field(
+        default=56, description="size of an echo request's payload, such as 56B", json_schema_extra={"default": "56B"}
+    )
+    duration: ProbeDuration = PROBE_DURATION
+
+
+class NetperfProbe(_Probe):
+    """A test of netperf's, where that is installed; Debian has it in non-free."""
+
+    tool: Literal["netperf"]
+    test: Literal["tcp_rr", "udp_rr", "tcp_crr", "tcp_stream"] = Field(
+        default="tcp_rr", description="request-response, connect-request-response, or bulk"
+    )
+    message: Annotated[Size, Field(ge=1, le=65000)] | None = Field(
+        default=None, description="size of a request and of its answer (1B), or of each write (128KiB)"
+    )
+    duration: ProbeDuration = PROBE_DURATION
+
+
+Probe = Annotated[
+    SockperfProbe | Iperf3Probe | IrttProbe | WrkProbe | FpingProbe | NetperfProbe, Field(discriminator="tool")
+]

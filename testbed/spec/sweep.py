@@ -1,0 +1,181 @@
+"""A sweep's cells: every combination of its values, each worked into the scenario and the topology and validated.
+
+A dotted path says what is replaced. `topology.fabric.mtu` is the key `mtu` of `fabric` in the topology's file;
+`offload`, `pin` and `probes.NAME.KEY` are keys of the scenario itself.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from testbed.spec.problems import Misfit
+from testbed.spec.scenario import MAX_CELLS, Scenario
+from testbed.spec.source import Source, dotted, parse
+from testbed.spec.topology import Topology
+from testbed.spec.tree import Odd
+from testbed.spec.types import Spec
+from testbed.spec.wording import misfits_of
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+ROOTS = ("topology", "probes", "offload", "pin")
+"""What a path may begin with."""
+TOPOLOGY = "topology"
+
+Setting = tuple[str, int]
+"""A factor's path, and the index of one of its values."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of a sweep's values; the only one, without a name, where nothing is swept."""
+
+    name: str
+    """Such as `mtu=1500 offload=on`."""
+    factors: Mapping[str, str]
+    """By dotted path: the value as the user wrote it."""
+    scenario: Scenario
+    topology: Topology
+
+    def __str__(self) -> str:
+        return self.name or "the only cell"
+
+
+class _Unfit(Exception):
+    """A combination that is not valid; places in the topology begin with `topology`."""
+
+    def __init__(self, misfits: Iterable[Misfit], *root: str) -> None:
+        super().__init__()
+        self.misfits = [replace(misfit, loc=(*root, *misfit.loc)) for misfit in misfits]
+
+
+def cells(
+    source: Source, scenario: Scenario, topology_source: Source, topology: Topology, known_designs: tuple[str, ...]
+) -> tuple[tuple[Cell, ...], list[Misfit]]:
+    """All cells of a valid scenario and its topology, and what is wrong with its sweep, located in the scenario.
+
+    Each value is tried by itself first, so that a mistake in it is told once and at its place.
+    """
+    if not scenario.sweep:
+        return (Cell("", {}, scenario, topology),), []
+    misfits = list(_path_misfits(scenario))
+    count = prod(len(values) for values in scenario.sweep.values())
+    if count > MAX_CELLS:
+        misfits.append(Misfit(("sweep",), f"these are {count} combinations, but at most {MAX_CELLS} can be run"))
+    if misfits:
+        return (), misfits
+    maker = _Maker(source, topology_source, scenario, known_designs)
+    singly = [(path, index) for path, values in scenario.sweep.items() for index in range(len(values))]
+    for setting in singly:
+        try:
+            maker.cell([setting])
+        except _Unfit as unfit:
+            misfits += (_at(setting, misfit) for misfit in unfit.misfits)
+    if misfits:
+        return (), misfits
+    made = []
+    for settings in product(*([(path, i) for i in range(len(values))] for path, values in scenario.sweep.items())):
+        try:
+            made.append(maker.cell(settings))
+        except _Unfit as unfit:
+            misfits += (Misfit(("sweep",), f"{maker.name(settings)}: {m.message}") for m in unfit.misfits)
+    return tuple(made), misfits
+
+
+def _path_misfits(scenario: Scenario) -> Iterator[Misfit]:
+    for path, values in scenario.sweep.items():
+        root = path.partition(".")[0]
+        if root not in ROOTS:
+            yield Misfit(
+                ("sweep", path),
+                f"a sweep goes through values of {', '.join(ROOTS[:-1])} or {ROOTS[-1]}, written as a dotted path such "
+                "as topology.fabric.mtu",
+                valid=ROOTS,
+                at_key=True,
+            )
+        for index, value in enumerate(values):
+            if value in values[:index]:
+                yield Misfit(("sweep", path, index), "this value is listed twice; list each once")
+
+
+def _at(setting: Setting, misfit: Misfit) -> Misfit:
+    path, index = setting
+    where = dotted(misfit.loc)
+    told = misfit.message if where in ("", path) else f"{where}: {misfit.message}"
+    return Misfit(("sweep", path, index), told, valid=misfit.valid)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes cells of a scenario."""
+
+    source: Source
+    topology_source: Source
+    scenario: Scenario
+    known_designs: tuple[str, ...]
+
+    def cell(self, settings: Sequence[Setting]) -> Cell:
+        """The cell of these settings; raises _Unfit if it cannot be."""
+        own: Any = deepcopy(self.source.data)
+        its: Any = deepcopy(self.topology_source.data)
+        del own["sweep"]
+        for path, index in settings:
+            value = self.scenario.sweep[path][index]
+            if isinstance(value, Odd):
+                raise _Unfit([Misfit((), f"'{value.text}' is not a number here; write it in quotes, or as decimals")])
+            below = path.removeprefix(f"{TOPOLOGY}.")
+            if below == path:
+                _replace(own, path, value)
+            else:
+                _replace(its, below, value, TOPOLOGY)
+        topology = _valid(Topology, its, self.topology_source.file, TOPOLOGY)
+        _raise_if(topology.misfits(), TOPOLOGY)
+        scenario = _valid(Scenario, own, self.source.file)
+        _raise_if(scenario.misfits(topology, self.known_designs))
+        return Cell(self.name(settings), {path: self.text(path, i) for path, i in settings}, scenario, topology)
+
+    def name(self, settings: Sequence[Setting]) -> str:
+        last = [path.rpartition(".")[2] for path in self.scenario.sweep]
+        parts = []
+        for path, index in settings:
+            short = path.rpartition(".")[2]
+            parts.append(f"{short if last.count(short) == 1 else path}={self.text(path, index)}")
+        return " ".join(parts)
+
+    def text(self, path: str, index: int) -> str:
+        """A value as the user wrote it, if it is a scalar."""
+        node = self.source.place(("sweep", path, index)).value
+        return json.dumps(node.data) if isinstance(node.data, list | dict) else node.text
+
+
+def _valid(model: type[SpecT], data: object, file: str, *root: str) -> SpecT:
+    try:
+        return model.model_validate(data, by_alias=True, by_name=False)
+    except ValidationError as error:
+        changed = parse(yaml.safe_dump(data, sort_keys=False), file)
+        raise _Unfit(misfits_of(error, model, changed), *root) from None
+
+
+def _replace(data: Any, path: str, value: object, *root: str) -> None:
+    """Sets the value at a dotted path; all but the last key must be there."""
+    *above, last = path.split(".")
+    for depth, step in enumerate(above):
+        if not isinstance(data, dict) or step not in data:
+            valid = tuple(data) if isinstance(data, dict) else ()
+            raise _Unfit([Misfit((*above[:depth],), f"there is no '{step}' here", valid=valid)], *root)
+        data = data[step]
+    if not isinstance(data, dict):
+        raise _Unfit([Misfit(tuple(above), f"this has no keys, so no '{last}' either")], *root)
+    data[last] = deepcopy(value)
+
+
+def _raise_if(misfits: Iterator[Misfit], *root: str) -> None:
+    if found := list(misfits):
+        raise _Unfit(found, *root)
