@@ -42,9 +42,27 @@ install_packages() { # those of the arguments that are not there yet
     [ -n "$missing" ] || return 0
     say "installing$missing"
     as_root apt-get update -qq
-    # Without recommendations: Mininet's would start an Open vSwitch service on the host.
+    # Programs are wanted, not services of this host: nginx would be started now and at each boot.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        trap 'as_root rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+    else
+        policy=
+    fi
+    # Without recommendations: Mininet's would start an Open vSwitch service.
     # shellcheck disable=SC2086
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    for package in $missing; do
+        if [ -d /run/systemd/system ] && systemctl -q is-enabled "$package.service" 2>/dev/null; then
+            as_root systemctl -q disable "$package.service"
+        fi
+    done
+    if [ -n "$policy" ]; then
+        as_root rm -f "$policy"
+        trap - EXIT
+    fi
 }
 
 usable_python() { # prints the first Python 3.11+ that can make virtual environments

@@ -1,7 +1,7 @@
 """What a design is: a name, a pure function from topology to plan, and what it claims and needs."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from testbed.plan.addressing import Layout, layout
 from testbed.plan.objects import Plan, Space
@@ -55,6 +55,13 @@ class Design:
                     f"IPv{cidr.version} range for {cidr} to be routed over",
                 )
 
-    def plan(self, topology: Topology) -> Plan:
-        """The plan of a topology that has no misfits with this design."""
-        return self.wire(layout(topology), self.pod_mtu(topology))
+    def needs_on(self, topology: Topology) -> tuple[str, ...]:
+        """Names of the kernel features that the design needs, and those that the topology's fabric does."""
+        return (*self.needs, "tbf") if topology.fabric.rate else self.needs
+
+    def plan(self, topology: Topology, offload: bool = True) -> Plan:
+        """The plan of a topology that has no misfits with this design.
+
+        Without `offload` no device carries segments larger than its MTU.
+        """
+        return replace(self.wire(layout(topology), self.pod_mtu(topology)), offload=offload)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from testbed.kernel import encode
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
-from testbed.plan.objects import Bridge, VethEnd, Vxlan
+from testbed.plan.objects import Bridge, TokenBucket, VethEnd, Vxlan
 
 _MAC = "02:00:00:00:00:01"
 _LOCAL = ipaddress.ip_address("127.0.0.1")
@@ -46,6 +46,12 @@ FEATURES = {
             "CONFIG_VXLAN",
             "vxlan",
             lambda _: encode.new_link(Vxlan("try", 100, _MAC, 1450, 1, 8472, _LOCAL)),
+        ),
+        Feature(
+            "tbf",
+            "CONFIG_NET_SCH_TBF",
+            "sch_tbf",
+            lambda _: encode.new_token_bucket(TokenBucket("lo", 10**9, 125_000, 125_000), encode.LOOPBACK),
         ),
     )
 }

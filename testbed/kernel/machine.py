@@ -15,15 +15,19 @@ def facts() -> dict[str, Any]:
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "python": platform.python_version(),
         "system": _system(),
-        "clock": _clock(),
+        "clock": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource") or "unknown",
+        # Virtual machines have none: their host decides.
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "none",
+        "hypervisor": "yes" if " hypervisor" in _field("/proc/cpuinfo", "flags") else "none seen",
     }
 
 
-def _clock() -> str:
+def _read(path: str) -> str:
+    """A file of /sys in one word; empty where the kernel has none, or a container hides it."""
     try:
-        return Path("/sys/devices/system/clocksource/clocksource0/current_clocksource").read_text().strip()
-    except OSError:  # Containers may hide it.
-        return "unknown"
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
 
 
 def _system() -> str:

@@ -14,6 +14,8 @@ class Program:
     package: str
     purpose: str
     version_option: str = "--version"
+    optional: bool = False
+    """Whether all else works without it."""
 
     @property
     def installed(self) -> bool:
@@ -48,14 +50,21 @@ PROGRAMS = {
         Program("taskset", "util-linux", "binds probes to CPUs"),
         Program("ethtool", "ethtool", "reads the offloads of devices"),
         Program("iperf3", "iperf3", "probe: throughput"),
-        Program("sockperf", "sockperf", "probe: latency"),
+        Program("sockperf", "sockperf", "probe: request-response latency"),
+        Program("irtt", "irtt", "probe: latency at a fixed rate", "version"),
+        Program("fping", "fping", "probe: ICMP"),
+        Program("wrk", "wrk", "probe: new connections", "-v"),
+        Program("nginx", "nginx", "probe: the web server of wrk and curl", "-v"),
+        Program("curl", "curl", "probe: how long connecting takes"),
+        Program("netperf", "netperf", "probe: a further driver, in Debian's non-free", "-V", optional=True),
+        Program("netserver", "netperf", "probe: the server of netperf", "-V", optional=True),
         Program("ip", "iproute2", "for the commands that `testbed plan` prints", "-V"),
         Program("bridge", "iproute2", "for the commands that `testbed plan` prints", "-V"),
         Program("sysctl", "procps", "for the commands that `testbed plan` prints"),
         Program("unshare", "util-linux", "for the commands that `testbed plan` prints"),
-        Program("tcpdump", "tcpdump", "to look at packets by hand"),
-        Program("nft", "nftables", "to look at rules by hand"),
-        Program("ping", "iputils-ping", "to try by hand", "-V"),
+        Program("tcpdump", "tcpdump", "to look at packets by hand", optional=True),
+        Program("nft", "nftables", "to look at rules by hand", optional=True),
+        Program("ping", "iputils-ping", "to try by hand", "-V", optional=True),
     )
 }
 

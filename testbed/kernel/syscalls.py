@@ -11,6 +11,11 @@ CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x4000, 0x40000
 
+# Of Linux 5.2 and newer, with the same numbers on every architecture; glibc has functions for them since 2.36 only.
+_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
+_FSCONFIG_CMD_CREATE = 6
+_CLOEXEC = 1
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -18,6 +23,14 @@ def _check(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _syscall(number: int, *arguments: object) -> int:
+    """One that returns a descriptor, or nothing."""
+    result = int(_libc.syscall(number, *arguments))
+    if result < 0:
+        _check(result, f"system call {number}")
+    return result
 
 
 def unshare(flags: int) -> None:
@@ -32,6 +45,16 @@ def setns(fd: int, flags: int) -> None:
 
 def mount(source: str, target: str, kind: str, flags: int = 0) -> None:
     _check(_libc.mount(source.encode(), target.encode(), kind.encode(), flags, None), f"mount {target}")
+
+
+def detached_mount(kind: str) -> int:
+    """A new file system of that kind, mounted nowhere: a descriptor of its root. It goes with the descriptor."""
+    context = _syscall(_FSOPEN, kind.encode(), _CLOEXEC)
+    try:
+        _syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _syscall(_FSMOUNT, context, _CLOEXEC, 0)
+    finally:
+        os.close(context)
 
 
 def die_with_parent(signal_number: int) -> None:

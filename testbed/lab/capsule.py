@@ -49,6 +49,8 @@ def enclosed(work: Callable[[], int]) -> int:
     """
     alive, alive_here = os.pipe()
     _flush()
+    # Held back until all handlers stand, so that none is lost that comes meanwhile.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     # Only children are put into the new PID namespace; the caller's later children must not be.
     unshare(CLONE_NEWPID)
@@ -56,18 +58,19 @@ def enclosed(work: Callable[[], int]) -> int:
         first = os.fork()
         if first == 0:
             os.close(alive_here)
-            _exit_with(lambda: _first_process(alive, work))
+            _exit_with(lambda: _first_process(alive, work, mask))
     finally:
         setns(own_pids, CLONE_NEWPID)
         os.close(own_pids)
     os.close(alive)
     try:
-        return _wait(first)
+        return _wait(first, mask)
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(alive_here)
 
 
-def _wait(first: int) -> int:
+def _wait(first: int, mask: set[int]) -> int:
     """Waits for the capsule's end, passing signals on; the second one is SIGKILL."""
     received: list[int] = []
     # A descriptor never comes to mean another process, as a number may once this one has ended.
@@ -79,6 +82,9 @@ def _wait(first: int) -> int:
             signal.pidfd_send_signal(process, number if len(received) == 1 else signal.SIGKILL)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    # Ctrl-Z would stop the caller alone, while the work goes on unseen: a measurement cannot be paused.
+    before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         _, status = os.waitpid(first, 0)
     finally:
@@ -93,7 +99,7 @@ def _exit_code(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _first_process(alive: int, work: Callable[[], int]) -> int:
+def _first_process(alive: int, work: Callable[[], int], mask: set[int]) -> int:
     """PID 1 inside: starts the worker, passes signals on, reaps, and ends with the worker's exit code."""
     die_with_parent(signal.SIGKILL)
     if select.select([alive], [], [], 0)[0]:
@@ -112,13 +118,20 @@ def _first_process(alive: int, work: Callable[[], int]) -> int:
     if worker == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-        _exit_with(work)
+        _exit_with(lambda: _unmasked(work, mask))
     for number in _FORWARDED:
         signal.signal(number, lambda number, _: os.kill(worker, number))
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     while True:
         pid, status = os.wait()
         if pid == worker:
             return _exit_code(status)
+
+
+def _unmasked(work: Callable[[], int], mask: set[int]) -> int:
+    """Lets signals through, those that came meanwhile at once, and does the work."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return work()
 
 
 def _exit_with(work: Callable[[], int]) -> None:

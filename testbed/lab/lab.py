@@ -8,9 +8,13 @@ from typing import IO, Any, Self
 from mininet.link import Intf
 from mininet.node import Host
 
-from testbed.kernel.carry_out import carry_out
+from testbed.kernel.carry_out import attach_pods, make_nodes
+from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
 from testbed.plan.objects import Kind, Plan
+
+MANY_PODS = 16
+"""With fewer, what else the machine allocates meanwhile is more than the pods do."""
 
 
 class _PlannedInterface(Intf):  # type: ignore[misc]  # Mininet has no types
@@ -32,15 +36,26 @@ class Lab:
         self.plan = plan
         self.hosts: dict[str, Host] = {}
         self.namespaces: dict[str, Namespace] = {}
+        self.attach_seconds: float | None = None
+        """What attaching a pod took, on average over all of them; None without pods."""
+        self.pod_memory_kib: float | None = None
+        """Kernel memory that came into use while pods were made, for each of them; None for fewer than MANY_PODS."""
+        pods = plan.of_kind(Kind.POD)
         begin = time.monotonic()
         try:
             for space in plan.spaces:
-                if space.kind is Kind.POD:
-                    self.namespaces[space.name] = Namespace.create()
-                else:
+                if space.kind is not Kind.POD:
                     host = self.hosts[space.name] = Host(space.name)
                     self.namespaces[space.name] = Namespace.of_process(host.pid)
-            carry_out(plan, self.namespaces)
+            make_nodes(plan, self.namespaces)
+            before, attaching = kernel_memory_kib(), time.monotonic()
+            for pod in pods:
+                self.namespaces[pod.name] = Namespace.create()
+            attach_pods(plan, self.namespaces)
+            if pods:
+                self.attach_seconds = (time.monotonic() - attaching) / len(pods)
+            if len(pods) >= MANY_PODS:
+                self.pod_memory_kib = (kernel_memory_kib() - before) / len(pods)
             self._tell_mininet()
         except BaseException:
             self.down()

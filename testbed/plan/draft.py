@@ -16,6 +16,7 @@ from testbed.plan.objects import (
     Route,
     Space,
     Sysctl,
+    TokenBucket,
     Veth,
     VethEnd,
     Vxlan,
@@ -41,6 +42,7 @@ class SpaceDraft:
     _neighbours: list[Neighbour] = field(default_factory=list)
     _fdb: list[FdbEntry] = field(default_factory=list)
     _routes: list[Route] = field(default_factory=list)
+    _token_buckets: list[TokenBucket] = field(default_factory=list)
 
     def sysctl(self, key: str, value: int, optional: bool = False) -> None:
         """Sets a kernel setting; a later value replaces an earlier one."""
@@ -68,6 +70,9 @@ class SpaceDraft:
     def route(self, to: Network, dev: str, via: Address | None = None, onlink: bool = False) -> None:
         self._routes.append(Route(to, dev, via, onlink))
 
+    def token_bucket(self, dev: str, rate: int, burst: int, limit: int) -> None:
+        self._token_buckets.append(TokenBucket(dev, rate, burst, limit))
+
     def finished(self) -> Space:
         return Space(
             self.name,
@@ -78,6 +83,7 @@ class SpaceDraft:
             tuple(self._neighbours),
             tuple(self._fdb),
             tuple(self._routes),
+            tuple(self._token_buckets),
             self.node,
             self.reached_at,
         )

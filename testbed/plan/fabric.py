@@ -2,6 +2,14 @@
 
 Each node's `eth0` is a veth whose other end is a port of the switch, a bridge in a namespace of its own. The gateway is
 a router on the same subnet and every node's default route, as in life.
+
+With a rate the switch's ports limit what they send, each to its node: packets wait where they wait in a real network.
+So a path's limit is the link of whoever receives, in each direction, and that of the gateway under designs that go by
+way of it; what a node sends to several others at a time is limited at their links alone. The senders' own devices are
+left as they are. There a queue would hold TCP back before it can fill it (TCP Small Queues).
+
+Linux counts a packet as its sender's own until it is routed. Where nothing routes it before it comes to the switch
+(`l2`, and between nodes themselves), TCP holds back in this way all the same: the rate is the same, but less waits.
 """
 
 import ipaddress
@@ -10,12 +18,15 @@ from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft, SpaceDraft
 from testbed.plan.naming import interface_name
 from testbed.plan.objects import Kind
-from testbed.spec.topology import ROUTER, SWITCH
+from testbed.spec.topology import MIN_QUEUE, ROUTER, SWITCH, Fabric
 from testbed.spec.types import Interface, Network
 
 UPLINK = "eth0"
 """The interface by which a node or the gateway hangs on the fabric."""
 SWITCH_BRIDGE = "br0"
+ETHERNET_HEADER = 14
+QUEUE_MS = 50
+"""How long a full queue takes to empty, where the topology does not say how much waits for a link."""
 
 DEFAULT_ROUTE: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 
@@ -38,24 +49,45 @@ def fabric(layout: Layout, node_bridge: str | None = None) -> Draft:
     gateway = draft.space(ROUTER, Kind.ROUTER, reached_at=tuple(at.ip for at in layout.gateway))
     quiet(gateway, layout)
     forward(gateway, layout)
-    _plug_in(draft, gateway, layout.gateway, mtu)
+    _plug_in(draft, gateway, layout.gateway, layout.topology.fabric)
     for node in layout.nodes:
         space = draft.space(node.name, Kind.NODE, reached_at=tuple(at.ip for at in node.addresses))
         quiet(space, layout)
-        _plug_in(draft, space, node.addresses, mtu, node_bridge)
+        _plug_in(draft, space, node.addresses, layout.topology.fabric, node_bridge)
         for at in layout.gateway:
             space.route(DEFAULT_ROUTE[at.version], node_bridge or UPLINK, via=at.ip)
     return draft
 
 
 def _plug_in(
-    draft: Draft, space: SpaceDraft, addresses: tuple[Interface, ...], mtu: int, bridge: str | None = None
+    draft: Draft, space: SpaceDraft, addresses: tuple[Interface, ...], fabric: Fabric, bridge: str | None = None
 ) -> None:
+    mtu = fabric.mtu
     draft.veth((SWITCH, switch_port(space.name)), (space.name, UPLINK), mtu, a_master=SWITCH_BRIDGE, b_master=bridge)
     if bridge:
         space.bridge(bridge, mtu)
     for address in addresses:
         space.address(bridge or UPLINK, address)
+    if fabric.rate:
+        queue = queue_of(fabric)
+        # No burst is larger than the queue: only then does the kernel cut segments that do not fit into it.
+        draft[SWITCH].token_bucket(switch_port(space.name), fabric.rate, min(burst_of(fabric), queue), queue)
+
+
+def queue_of(fabric: Fabric) -> int:
+    """How many bytes wait for a link of that fabric, which has a rate, before packets are dropped."""
+    assert fabric.rate
+    return fabric.queue or max(fabric.rate // 8 * QUEUE_MS // 1000, MIN_QUEUE)
+
+
+def burst_of(fabric: Fabric) -> int:
+    """How many bytes a link of that fabric, which has a rate, sends at once after a pause.
+
+    What it carries in a millisecond: less would throttle fast links, as the kernel may look after them that late
+    (tc-tbf(8)); more would let short transfers through at any speed. But two of the largest frames at least.
+    """
+    assert fabric.rate
+    return max(fabric.rate // 8 // 1000, 2 * (fabric.mtu + ETHERNET_HEADER))
 
 
 def quiet(space: SpaceDraft, layout: Layout) -> None:

@@ -1,6 +1,6 @@
 """The kernel objects of a plan, as small frozen dataclasses.
 
-Their names and fields are those of `ip`, `bridge` and `sysctl`. A plan is complete: whoever carries it out, be it
+Their names and fields are those of `ip`, `bridge`, `tc` and `sysctl`. A plan is complete: whoever carries it out, be it
 `testbed.kernel` or a person with the commands of `testbed.plan.shell`, has nothing left to decide.
 
 Every device has its `index`, the number by which the kernel knows it, unique over all spaces of the plan. So nothing
@@ -111,6 +111,19 @@ class FdbEntry:
 
 
 @dataclass(frozen=True)
+class TokenBucket:
+    """A device that sends no faster than this (tbf): what exceeds the burst waits, and beyond the limit is dropped."""
+
+    dev: str
+    rate: int
+    """Bits per second, Ethernet headers included."""
+    burst: int
+    """Bytes that may be sent at once after a pause."""
+    limit: int
+    """Bytes that may wait."""
+
+
+@dataclass(frozen=True)
 class Sysctl:
     """A kernel setting of one namespace, such as `net.ipv4.ip_forward`."""
 
@@ -132,6 +145,7 @@ class Space:
     neighbours: tuple[Neighbour, ...] = ()
     fdb: tuple[FdbEntry, ...] = ()
     routes: tuple[Route, ...] = ()
+    token_buckets: tuple[TokenBucket, ...] = ()
     node: str | None = None
     """Of a pod: the node that it is attached to."""
     reached_at: tuple[Address, ...] = ()
@@ -152,6 +166,8 @@ class Plan:
     pod_mtu: int
     spaces: tuple[Space, ...]
     veths: tuple[Veth, ...]
+    offload: bool = True
+    """Whether devices may carry segments larger than their MTU; if not, TSO, GSO and GRO are off on all of them."""
 
     @cached_property
     def _by_name(self) -> dict[str, Space]:

@@ -39,6 +39,11 @@ def _lines(plan: Plan) -> Iterator[str]:
         if commands := list(_addresses_and_routes(space)):
             yield from _section(f"{space.name}: addresses and ways to the others")
             yield from commands
+    if not plan.offload:
+        yield from _section("No segments larger than the MTU")
+        for space in plan.spaces:
+            for dev in plan.devices_of(space.name):
+                yield f"ip netns exec {space.name} ethtool -K {dev} tso off gso off gro off"
 
 
 def _section(title: str) -> Iterator[str]:
@@ -99,3 +104,6 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
         via = f" via {route.via}" if route.via else ""
         onlink = " onlink" if route.onlink else ""
         yield f"{ip} -{route.to.version} route add {to}{via} dev {route.dev}{onlink}"
+    for bucket in space.token_buckets:
+        limits = f"rate {bucket.rate}bit burst {bucket.burst} limit {bucket.limit}"
+        yield f"tc -n {space.name} qdisc add dev {bucket.dev} root tbf {limits}"

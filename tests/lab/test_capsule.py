@@ -136,3 +136,31 @@ def test_sigkill_of_the_first_process_ends_everything() -> None:
     os.kill(int(first), signal.SIGKILL)
     assert program.wait(5) == 128 + signal.SIGKILL
     assert gone(mark)
+
+
+EARLY = """
+import os, signal, time
+from testbed.lab.capsule import enclosed
+fork = os.fork
+def fork_and_signal():
+    child = fork()
+    if child:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return child
+os.fork = fork_and_signal
+os._exit(enclosed(lambda: time.sleep(60) or 0))
+"""
+
+
+def test_a_signal_that_comes_before_the_handlers_stand_is_not_lost() -> None:
+    program = subprocess.Popen([sys.executable, "-c", EARLY])
+    assert program.wait(10) == 128 + signal.SIGTERM
+
+
+def test_ctrl_z_does_not_stop_the_caller_alone() -> None:
+    mark = f"1000.{random.randrange(10**9)}"
+    program = start(mark)
+    program.send_signal(signal.SIGTSTP)
+    program.send_signal(signal.SIGINT)
+    assert program.wait(5) == 5
+    assert gone(mark)

@@ -1,0 +1,26 @@
+"""Two ends in one namespace, on loopback: what a probe could measure if there were no network between its ends."""
+
+import ipaddress
+import os
+
+from testbed.kernel.carry_out import carry_out
+from testbed.kernel.namespace import Namespace
+from testbed.lab.lab import Lab
+from testbed.plan.objects import Kind, Plan, Space
+
+SOURCE, TARGET = "loopback-source", "loopback-target"
+_ADDRESSES = {4: ipaddress.ip_address("127.0.0.1"), 6: ipaddress.ip_address("::1")}
+
+
+class Loopback(Lab):
+    """A lab of one namespace under two names, so that either end can have CPUs of its own."""
+
+    def __init__(self, families: tuple[int, ...], mtu: int) -> None:
+        """Of these address families; `mtu` is what probes make datagrams fit that ask for the pods' MTU."""
+        reached_at = tuple(_ADDRESSES[family] for family in families)
+        spaces = tuple(Space(name, Kind.POD, reached_at=reached_at) for name in (SOURCE, TARGET))
+        self.plan = Plan("loopback", "loopback", mtu, spaces, ())
+        self.hosts = {}
+        only = Namespace.create()
+        self.namespaces = {SOURCE: only, TARGET: Namespace(os.dup(only.fd))}
+        carry_out(Plan("loopback", "loopback", mtu, spaces[:1], ()), self.namespaces)

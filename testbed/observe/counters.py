@@ -1,0 +1,191 @@
+"""Whether the packets of a sample crossed the path that its design claims, told by the counters of the devices.
+
+Which devices a path crosses follows from what the design claims to be seen on the fabric: the switch's ports, each in
+its direction, and both nodes' tunnel devices where packets travel inside a tunnel. At least as much must have been
+counted there as arrived at the end; what was lost on the way is no matter. All other ports and tunnels must have stayed
+quiet. The kernel counts in any case, and reading takes about half a millisecond, so this is done for every sample.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from testbed.designs.design import Design
+from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.links import Carried, carried
+from testbed.plan.addressing import Layout, layout
+from testbed.plan.fabric import SWITCH_BRIDGE, UPLINK, switch_port
+from testbed.plan.objects import Kind, Plan, Space, Vxlan
+from testbed.plan.pods import POD_INTERFACE
+from testbed.plan.sightings import Direction, Sighting, VxlanHeader
+from testbed.spec.topology import SWITCH, Topology
+
+MOST_PACKETS = 0.9
+"""So much of what arrived must have been counted on the way, in packets or else in bytes.
+
+Packets are the same everywhere while bytes are not, as tunnels add headers. But where a large segment is cut in pieces
+on the way, packets are not the same, and bytes nearly so: a segment counts its headers once, its pieces each."""
+MOST_BYTES = 0.75
+LITTLE = 0.01
+"""And no more than this of the packets beside the way."""
+BACKGROUND = 8
+"""So few packets say nothing: ARP, NDP, what a switch had to flood. They come to ends as well that they are not for."""
+
+
+@dataclass(frozen=True)
+class Counter:
+    """What one device received (in) or sent (out)."""
+
+    space: str
+    device: str
+    direction: Direction
+
+    def __str__(self) -> str:
+        return f"{self.device} of {self.space} {'received' if self.direction is Direction.IN else 'sent'}"
+
+
+Counts = Mapping[Counter, Carried]
+"""Since the device was made."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What must be counted while packets go between two ends, and what must not."""
+
+    source: str
+    target: str
+    arrivals: tuple[Counter, Counter]
+    """What came to the target, and what came back to the source."""
+    crossed: tuple[tuple[Counter, Counter], ...]
+    """On the way, each with the arrival whose packets it must have counted."""
+    quiet: tuple[Counter, ...]
+    numbers: Mapping[tuple[str, str], int]
+    """The kernel's number of each device, by space and name."""
+
+    @property
+    def counters(self) -> tuple[Counter, ...]:
+        return tuple(dict.fromkeys((*self.arrivals, *(counter for counter, _ in self.crossed), *self.quiet)))
+
+
+def passage(design: Design, topology: Topology, plan: Plan, source: str, target: str, family: int) -> Passage:
+    """What must be counted while a source's packets go to a target, and the answers back, in family 4 or 6."""
+    one, other = plan[source], plan[target]
+    forth, back = _arrival(plan, other, one), _arrival(plan, one, other)
+    crossed: list[tuple[Counter, Counter]] = []
+    if one.home != other.home:
+        addresses = layout(topology)
+        crossed += [(counter, forth) for counter in _forth(design, plan, addresses, one, other, family)]
+        crossed += [(counter, back) for counter in _back(design, plan, addresses, one, other, family)]
+    busy = {counter for counter, _ in crossed}
+    quiet = tuple(counter for counter in _all(plan, one.home, other.home) if counter not in busy)
+    counters = (forth, back, *busy, *quiet)
+    numbers = {(item.space, item.device): plan.device(item.space, item.device).index for item in counters}
+    return Passage(source, target, (forth, back), tuple(crossed), quiet, numbers)
+
+
+def _arrival(plan: Plan, end: Space, sender: Space) -> Counter:
+    """Where is counted what arrives at an end; on one node a pod's own device tells what it sent to its node."""
+    if end.kind is Kind.POD:
+        return Counter(end.name, POD_INTERFACE, Direction.IN)
+    if sender.kind is Kind.POD and sender.home == end.name:
+        return Counter(sender.name, POD_INTERFACE, Direction.OUT)
+    return Counter(end.name, UPLINK, Direction.IN)
+
+
+def _forth(design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int) -> Iterator[Counter]:
+    """The way to a pod is the design's; nodes are on one link with everybody, under every design."""
+    if other.kind is Kind.NODE:
+        return _straight(one, other)
+    return _claimed(plan, design.crossing(plan, addresses, one, other, family))
+
+
+def _back(design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int) -> Iterator[Counter]:
+    """A node that asks from an address of its pods' range, as that of its tunnel device is, is answered as pods are."""
+    if one.kind is Kind.NODE and _asks_from_fabric(one, other, family):
+        return _straight(other, one)
+    return _claimed(plan, design.crossing(plan, addresses, other, one, family))
+
+
+def _asks_from_fabric(node: Space, target: Space, family: int) -> bool:
+    """Whether the node's kernel takes its address on the fabric as the source: that of the device of the best route."""
+    reached = next(address for address in target.reached_at if address.version == family)
+    ways = [route for route in node.routes if route.to.version == family and reached in route.to]
+    if not ways:
+        return True
+    dev = max(ways, key=lambda route: route.to.prefixlen).dev
+    own = [item.interface.ip for item in node.addresses if item.dev == dev and item.interface.version == family]
+    return bool(own) and own[0] in node.reached_at
+
+
+def _straight(one: Space, other: Space) -> Iterator[Counter]:
+    yield Counter(SWITCH, switch_port(one.home), Direction.IN)
+    yield Counter(SWITCH, switch_port(other.home), Direction.OUT)
+
+
+def _claimed(plan: Plan, sightings: tuple[Sighting, ...]) -> Iterator[Counter]:
+    for sighting in sightings:
+        yield Counter(SWITCH, sighting.port, sighting.direction)
+        if sighting.tunnel:
+            yield from _tunnel_end(plan, sighting.tunnel, sighting.direction)
+
+
+def _tunnel_end(plan: Plan, header: VxlanHeader, direction: Direction) -> Iterator[Counter]:
+    """Before a packet enters the switch a tunnel device has sent it; after it left the switch one receives it."""
+    entering = direction is Direction.IN
+    local = header.source if entering else header.target
+    for space in plan.spaces:
+        for link in space.links:
+            if isinstance(link, Vxlan) and (link.vni, link.local) == (header.vni, local):
+                yield Counter(space.name, link.name, Direction.OUT if entering else Direction.IN)
+
+
+def _all(plan: Plan, *homes: str) -> Iterator[Counter]:
+    """Every port of the switch and every tunnel device of these nodes, both ways."""
+    ports = [(SWITCH, name) for name in plan.devices_of(SWITCH) if name != SWITCH_BRIDGE]
+    tunnels = [
+        (home, name)
+        for home in dict.fromkeys(homes)
+        for name, device in plan.devices_of(home).items()
+        if isinstance(device, Vxlan)
+    ]
+    for space, name in (*ports, *tunnels):
+        for direction in Direction:
+            yield Counter(space, name, direction)
+
+
+def read(of: Passage, namespaces: Namespaces) -> Counts:
+    """The passage's counters now. A device that is not there has counted nothing."""
+    counts: dict[Counter, Carried] = {}
+    for space in dict.fromkeys(space for space, _ in of.numbers):
+        with namespaces[space].entered():
+            found = carried(number for (where, _), number in of.numbers.items() if where == space)
+        for counter in of.counters:
+            if counter.space == space:
+                nothing = (Carried(0, 0), Carried(0, 0))
+                received, sent = found.get(of.numbers[space, counter.device], nothing)
+                counts[counter] = received if counter.direction is Direction.IN else sent
+    return counts
+
+
+def astray(of: Passage, before: Counts, after: Counts) -> str:
+    """Why what was counted in between cannot have taken the passage; empty if it can."""
+    moved = {counter: after[counter] - before[counter] for counter in of.counters}
+    arrived = [moved[arrival] for arrival in of.arrivals]
+    total = arrived[0] + arrived[1]
+    if not total.packets:
+        return f"no packet came to {of.target} or {of.source}"
+    due: dict[Counter, Carried] = {}
+    for counter, arrival in of.crossed:
+        due[counter] = due.get(counter, Carried(0, 0)) + moved[arrival]
+    for counter, least in due.items():
+        seen = moved[counter]
+        few = seen.packets < MOST_PACKETS * (least.packets - BACKGROUND)
+        if few and seen.bytes < MOST_BYTES * least.bytes:
+            return f"{counter} {_text(seen)} of {_text(least)} that were to cross it"
+    for counter in of.quiet:
+        if moved[counter].packets > LITTLE * total.packets + BACKGROUND:
+            return f"{counter} {_text(moved[counter])}, although nothing was to cross it"
+    return ""
+
+
+def _text(count: Carried) -> str:
+    return f"{count.packets} packets ({count.bytes / 1e6:.3g} MB)"
