@@ -11,13 +11,22 @@ Left alone, the kernel's scheduler moves the ends about, and that moves the numb
 import os
 from dataclasses import dataclass
 
+from testbed.spec.scenario import Pin, PinChoice
+
 
 @dataclass(frozen=True)
 class Placement:
-    """CPU lists as taskset takes them."""
+    """CPU lists as taskset takes them; an empty one leaves the choice to the kernel."""
 
     source: str
     target: str
+
+
+def chosen(pin: PinChoice, together: bool) -> Placement:
+    """Where the ends of a probe go under a scenario's `pin`."""
+    if isinstance(pin, Pin):
+        return Placement(pin.source, pin.target)
+    return Placement("", "") if pin == "off" else placement(together)
 
 
 def placement(together: bool, cpus: set[int] | None = None) -> Placement:

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,9 @@ from typing import Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from testbed.kernel.cpu import CpuTimes, cpu_times
 from testbed.lab.lab import Lab
+from testbed.plan.objects import Plan
 from testbed.probes.placement import Placement
 from testbed.spec.types import Address
 
@@ -53,6 +55,10 @@ class Measurement:
 
     values: tuple[Value, ...]
     distributions: tuple[Distribution, ...] = ()
+    carried_gbit: float | None = None
+    """How much payload crossed the path, where the probe is about that; what its CPU time is counted against."""
+    requests: int | None = None
+    """How many requests were answered, where the probe is about that."""
 
 
 @dataclass
@@ -69,8 +75,15 @@ class Ends:
     """A folder for files that programs write."""
     cpus: Placement
     """The CPUs that programs at the source and at the target are bound to."""
+    clock: Callable[[], CpuTimes] = cpu_times
+    began: CpuTimes | None = None
+    """The machine's CPU time when the first program was started."""
+    ended: CpuTimes | None = None
+    """And when the last one that was waited for had ended; reading what they printed comes after."""
     raw: dict[str, bytes] = field(default_factory=dict)
     """What the programs printed, by name, kept also when the probe fails."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """What they wrote to files in `scratch` that may be too large to hold, by name; kept likewise."""
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -84,18 +97,16 @@ class Ends:
 
     @property
     def address(self) -> Address:
-        """Where the source reaches the target: by IPv4 if both have it, since not every tool knows IPv6."""
-        families = {address.version for address in self.lab.plan[self.source].reached_at}
-        for address in sorted(self.lab.plan[self.target].reached_at, key=lambda address: address.version):
-            if address.version in families:
-                return address
-        raise ProbeError(f"{self.source} and {self.target} have no address family in common")
+        """Where the source reaches the target."""
+        return reached_by(self.lab.plan, self.source, self.target)
 
     def start(self, place: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """Starts a program at the source or the target, on that end's CPU."""
         cpus = self.cpus.source if place == self.source else self.cpus.target
+        bound = ["taskset", "--cpu-list", cpus] if cpus else []
+        self.began = self.began or self.clock()
         try:
-            process = self.lab.start(place, ["taskset", "--cpu-list", cpus, *command])
+            process = self.lab.start(place, [*bound, *command])
         except FileNotFoundError as error:
             raise ProbeError(f"{error.filename} is not installed") from error
         self._running.append(process)
@@ -120,10 +131,20 @@ class Ends:
             output, errors = process.communicate(timeout=seconds + END_PATIENCE_S)
         except subprocess.TimeoutExpired:
             raise ProbeError(f"{name} did not end within {seconds + END_PATIENCE_S:.0f} s") from None
+        self.ended = self.clock()
         self.raw[name] = output + errors
         if process.returncode != 0:
             raise ProbeError(f"{name} failed with exit code {process.returncode}: {_telling_line(errors or output)}")
         return output
+
+
+def reached_by(plan: Plan, source: str, target: str) -> Address:
+    """Where the source reaches the target: by IPv4 if both have it, since not every tool knows IPv6."""
+    families = {address.version for address in plan[source].reached_at}
+    for address in sorted(plan[target].reached_at, key=lambda address: address.version):
+        if address.version in families:
+            return address
+    raise ProbeError(f"{source} and {target} have no address family in common")
 
 
 class Probe(Protocol):
@@ -136,7 +157,12 @@ class Probe(Protocol):
 
     @property
     def seconds(self) -> float:
-        """How long its program runs."""
+        """How long its programs run."""
+        ...
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The programs that it starts, as named in `testbed.kernel.programs`."""
         ...
 
     def measure(self, ends: Ends) -> Measurement:

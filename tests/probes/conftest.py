@@ -1,15 +1,20 @@
-"""A lab to measure in, and how to measure once."""
+"""A lab to measure in, how to measure once, and a second way of looking at what was measured."""
 
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import dpkt
 import pytest
 
 from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
 from testbed.probes.placement import placement
 from testbed.probes.probe import Ends, Measurement, Probe
+from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
 
 Measured = Callable[[Lab, Probe], tuple[Measurement, dict[str, bytes]]]
@@ -45,3 +50,68 @@ def measured() -> Measured:
                 return probe.measure(ends), ends.raw
 
     return measure
+
+
+@dataclass
+class Seen:
+    """What passed at `client`'s eth0, known once the tap is closed."""
+
+    packets: list[tuple[float, bytes]] = field(default_factory=list)
+    """When, in seconds since 1970 by the kernel's own timestamp, and what was behind the IP header."""
+
+
+class Hands:
+    """What a person would do to a lab by hand."""
+
+    @staticmethod
+    def run(lab: Lab, place: str, *command: str) -> str:
+        """A command that must succeed, and what it printed."""
+        program = lab.start(place, command)
+        output, errors = program.communicate(timeout=10)
+        assert program.returncode == 0, errors
+        return output.decode()
+
+    def drop(self, lab: Lab, place: str, what: str) -> None:
+        """Makes the kernel drop and count what comes in there and matches."""
+        self.run(lab, place, "nft", "add table inet lossy")
+        self.run(lab, place, "nft", "add chain inet lossy input { type filter hook input priority 0; }")
+        self.run(lab, place, "nft", f"add rule inet lossy input {what} counter drop")
+
+    def shape(self, lab: Lab, *how: str) -> None:
+        """Puts a token bucket before what the fabric's switch sends to node2."""
+        self.run(lab, "fabric", "tc", "qdisc", "add", "dev", "to-node2", "root", "tbf", *how)
+
+    @staticmethod
+    @contextmanager
+    def tapped(lab: Lab, folder: Path, what: str) -> Iterator[Seen]:
+        """Records with tcpdump what passes at `client`'s eth0."""
+        seen, file = Seen(), folder / "seen.pcap"
+        # Without immediate mode the last packets would still be in its buffer when it is ended.
+        options = ["-i", "eth0", "-Z", "root", "-s", "160", "-B", "65536", "--immediate-mode", "-U", "-w", str(file)]
+        tcpdump = lab.start("client", ["tcpdump", *options, "--time-stamp-precision=nano", what])
+        assert tcpdump.stderr
+        while b"listening on" not in tcpdump.stderr.readline():
+            assert tcpdump.poll() is None
+        yield seen
+        tcpdump.send_signal(signal.SIGINT)
+        _, said = tcpdump.communicate(timeout=10)
+        assert b"0 packets dropped by kernel" in said.splitlines()
+        with file.open("rb") as capture:
+            for time, frame in dpkt.pcap.Reader(capture):
+                seen.packets.append((float(time), bytes(dpkt.ethernet.Ethernet(frame).data.data)))
+
+
+@pytest.fixture
+def by_hand() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def ipv6_only(tmp_path: Path) -> Topology:
+    """The two nodes, without IPv4."""
+    file = tmp_path / "topology.yaml"
+    file.write_text(
+        "name: two-nodes\ncluster: {pod_cidr: 'fd00:10:244::/56', node_prefix: 64}\n"
+        "fabric: {subnet: 'fd00:192:168:56::/64'}\nnodes: {node1: {pods: [client]}, node2: {pods: [web-2]}}\n"
+    )
+    return load_topology(file).value
