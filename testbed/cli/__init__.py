@@ -11,7 +11,7 @@ import click
 from testbed import __version__
 from testbed.cli.errors import explained, unknown
 
-VERBS = ("run", "validate", "plan", "designs", "doctor", "report", "schema")
+VERBS = ("run", "validate", "plan", "designs", "probes", "doctor", "report", "compare", "results", "schema")
 
 
 class _Verbs(click.Group):

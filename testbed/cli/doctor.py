@@ -23,6 +23,8 @@ class Finding:
     """None: could not be tried."""
     detail: str
     remedy: str
+    optional: bool = False
+    """Whether all else works without it."""
 
 
 @click.command(epilog="Example: sudo testbed doctor")
@@ -36,10 +38,11 @@ def doctor(as_json: bool) -> None:
         machine = facts()
         click.echo(f"{machine['system']}, Linux {machine['kernel']}, {machine['cpus']} CPUs: {machine['cpu']}\n")
         for finding in findings:
-            mark = {True: "ok", False: "MISSING", None: "?"}[finding.present]
+            missing = "none" if finding.optional else "MISSING"
+            mark = {True: "ok", False: missing, None: "?"}[finding.present]
             rest = finding.detail if finding.present else finding.remedy
             click.echo(f"{mark:8}{finding.kind:8} {finding.name:10} {rest}")
-    if not all(finding.present for finding in findings):
+    if not all(finding.present or finding.optional for finding in findings):
         sys.exit(MACHINE_LACKS)
 
 
@@ -72,6 +75,7 @@ def _programs() -> list[Finding]:
             program.installed,
             ", ".join(filter(None, (program.version(), program.purpose))) if program.installed else "",
             f"{program.purpose}; {program.remedy}",
+            program.optional,
         )
         for program in PROGRAMS.values()
     ]

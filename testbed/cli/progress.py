@@ -8,6 +8,7 @@ from rich.progress import Progress as Bar
 
 from testbed.experiment.results import WARM_UP_ROUND
 from testbed.experiment.trial import Trial
+from testbed.spec.scenario import LIMITS
 
 
 class Progress:
@@ -51,8 +52,11 @@ class Progress:
         self._say(f"{'ready ' if ready else 'FAILED'}  {design}: {news}")
 
     def planned(self, trials: int, seconds: float) -> None:
-        self._trials, self._seconds = trials, seconds
-        self._say(f"{trials} measurements, about {_minutes(seconds)}")
+        self._trials, self._seconds, self._done = trials, seconds, 0
+        if trials:
+            self._say(f"{trials} measurements, about {minutes(seconds)}")
+        else:
+            self._say(f"as many rounds as it takes, {minutes(seconds)} at most")
         if self._task is not None:
             self._bar.reset(self._task, total=seconds)
 
@@ -61,7 +65,7 @@ class Progress:
             self._bar.update(
                 self._task,
                 description=f"{_round(trial)}: {trial.label}",
-                count=f"{self._done + 1}/{self._trials}",
+                count=self._counted(self._done + 1),
             )
 
     def ended(self, trial: Trial, news: str, seconds: float) -> None:
@@ -70,13 +74,23 @@ class Progress:
         if self._task is not None:
             self._bar.advance(self._task, seconds)
         else:
-            left = _minutes(max(self._seconds, 0))
-            self._say(f"[{self._done}/{self._trials}] {_round(trial)}: {trial.label}: {news}; {left} left")
+            left = minutes(max(self._seconds, 0))
+            self._say(f"[{self._counted(self._done)}] {_round(trial)}: {trial.label}: {news}; {left} left")
+
+    def trouble(self, reason: str, waiting: int) -> None:
+        kept = f"; {waiting} bytes of samples wait for room" if waiting else ""
+        self._say(f"NOT WRITTEN  {reason}{kept}")
+
+    def _counted(self, number: int) -> str:
+        return f"{number}/{self._trials}" if self._trials else str(number)
 
 
 def _round(trial: Trial) -> str:
+    if trial.arm == LIMITS:
+        return "limits"
     return "warm-up" if trial.round == WARM_UP_ROUND else f"round {trial.round}"
 
 
-def _minutes(seconds: float) -> str:
+def minutes(seconds: float) -> str:
+    """A time to wait, as precise as anybody needs it."""
     return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"

@@ -3,25 +3,28 @@
 import os
 import random
 import sys
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
-from testbed.cli.errors import INTERRUPTED, NO_NAMESPACES, MachineLacks
+from testbed.cli.errors import INTERRUPTED, NO_NAMESPACES, MachineLacks, WrongInput
 from testbed.designs import DESIGNS
 from testbed.designs.fitting import check_designs
-from testbed.experiment.results import ResultsWriter
 from testbed.kernel import programs
 from testbed.kernel.features import may_make_namespaces
 from testbed.lab.capsule import SCRATCH, enclosed
 from testbed.spec.load import LoadedScenario, load_scenario
 from testbed.spec.scenario import MAX_SEED
 
+if TYPE_CHECKING:
+    from testbed.experiment.schedule import Schedule
+
 
 @click.command(epilog="Example: sudo testbed run scenarios/quick.yaml")
-@click.argument("scenario", type=click.Path(path_type=Path))
+@click.argument("scenario", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--results",
     type=click.Path(path_type=Path, file_okay=False),
@@ -29,26 +32,112 @@ from testbed.spec.scenario import MAX_SEED
     show_default=True,
     help="Where the folder of this run is made.",
 )
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="Seed of the order of designs.")
-def run(scenario: Path, results: Path, seed: int | None) -> None:
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="Seed of the orders of designs.")
+@click.option("--dry-run", is_flag=True, help="Say what would be measured and how long that takes; needs no root.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Go on with a run that was cut short, in its own folder; instead of SCENARIO.",
+)
+def run(scenario: Path | None, results: Path, seed: int | None, dry_run: bool, resume: Path | None) -> None:
     """Build every design of a scenario, check it, measure it round by round, and write the report."""
+    if (scenario is None) == (resume is None):
+        raise click.UsageError("name a scenario to run, or a folder to --resume")
+    if resume is not None:
+        if seed is not None or dry_run:
+            raise click.UsageError("a run goes on with its own seed; leave out --seed and --dry-run")
+        sys.exit(_go_on(resume))
+    assert scenario is not None
     loaded = load_scenario(scenario, tuple(DESIGNS))
-    check_designs((DESIGNS[name] for name in loaded.value.designs), loaded.topology)
-    _need_the_machine(loaded)
+    check_designs(loaded, DESIGNS)
     if seed is None:
         seed = loaded.value.seed if loaded.value.seed is not None else random.SystemRandom().randint(0, MAX_SEED)
-    folder = _new_folder(results, loaded.value.name)
+    sys.exit(_outline(loaded, seed) if dry_run else _begin(loaded, scenario, seed, results))
+
+
+def _outline(loaded: LoadedScenario, seed: int) -> int:
+    from testbed.cli.progress import minutes
+    from testbed.experiment.outline import Outline
+    from testbed.experiment.schedule import Schedule
+
+    outline = Outline.of(Schedule.of(loaded, seed))
+    for number, name in enumerate(outline.cells, start=1):
+        if name:
+            click.echo(f"cell {number}: {name}")
+    click.echo(f"arms: {', '.join(outline.arms)}")
+    click.echo(f"a round: {outline.labs} labs, {outline.trials} measurements, about {minutes(outline.round_seconds)}")
+    if outline.rounds is None:
+        click.echo(f"rounds: as many as it takes, for {minutes(loaded.value.budget.total_seconds())} at most")
+    else:
+        total = (outline.rounds + 1) * outline.round_seconds
+        click.echo(f"in all: {outline.rounds} rounds and a warm-up, about {minutes(total)}")
+    return 0
+
+
+def _begin(loaded: LoadedScenario, scenario: Path, seed: int, results: Path) -> int:
+    from testbed.experiment.manifest import manifest_of
+    from testbed.experiment.results import new_folder
+    from testbed.experiment.schedule import Schedule
+
+    _need_the_machine(loaded)
+    if results.resolve().is_relative_to(SCRATCH):
+        raise click.UsageError(f"results cannot be kept under {SCRATCH}, which a lab has for itself")
+    fresh = not results.exists()
     try:
-        code = enclosed(lambda: _measure(loaded, scenario, seed, folder))
-        _report(folder, code)
+        folder = new_folder(results, loaded.value.name)
+    except OSError as error:
+        raise click.UsageError(f"results cannot be kept in {results}: {error.strerror}") from None
+    schedule = Schedule.of(loaded, seed)
+    return _carry_out(
+        results if fresh else folder,
+        folder,
+        lambda: _measure(loaded, schedule, manifest_of(loaded, str(scenario), schedule), folder),
+    )
+
+
+def _go_on(folder: Path) -> int:
+    """Resumes a run; everything that it needs is in its folder."""
+    from testbed.experiment.manifest import NotResumable, check_resumable, scenario_in
+    from testbed.experiment.results import ResultsError, read_results
+    from testbed.experiment.schedule import Schedule
+
+    try:
+        manifest = read_results(folder).manifest
+        check_resumable(manifest)
+        loaded = scenario_in(manifest)
+    except ResultsError as error:
+        raise WrongInput(str(error)) from None
+    except NotResumable as reason:
+        raise WrongInput(f"{folder} cannot be resumed: {reason}") from None
+    _need_the_machine(loaded)
+    schedule = Schedule.of(loaded, manifest["seed"])
+    return _carry_out(folder, folder, lambda: _measure(loaded, schedule, manifest, folder))
+
+
+def _carry_out(made: Path, folder: Path, work: Callable[[], int]) -> int:
+    """Measures in a capsule, then reports; what was `made` on the way goes to the user behind sudo."""
+    from testbed.experiment.owner import give_to_caller
+    from testbed.experiment.results import ResultsError, held
+
+    try:
+        with held(folder):
+            code = enclosed(work)
+        if (folder / "manifest.json").exists():
+            code = _report(folder, code)
+    except ResultsError as error:
+        raise WrongInput(str(error)) from None
     finally:
-        _give_to_caller(folder)
-    sys.exit(code)
+        give_to_caller(made)
+    return code
 
 
 def _need_the_machine(loaded: LoadedScenario) -> None:
     """Everything that will be needed, asked for before anything is begun."""
-    tools = tuple(dict.fromkeys(probe.tool for probe in loaded.value.probes.values()))
+    from testbed.probes import probe_of
+
+    probes = [probe_of(spec) for cell in loaded.cells for spec in cell.scenario.probes.values()]
+    tools = tuple(dict.fromkeys(tool for probe in probes for tool in probe.tools))
     lines = [
         f"the program {program.name} is missing ({program.purpose}): {program.remedy}"
         for program in programs.missing((*programs.FOR_LABS, *programs.FOR_PROBES, *tools))
@@ -63,54 +152,36 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
         raise MachineLacks(lines)
 
 
-def _new_folder(results: Path, name: str) -> Path:
-    """A name that is not taken, for the folder to be made."""
-    if results.resolve().is_relative_to(SCRATCH):
-        raise click.UsageError(f"results cannot be kept under {SCRATCH}, which a lab has for itself")
-    folder = results / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    again = 2
-    while folder.exists():
-        folder = folder.with_name(f"{name}-{datetime.now():%Y%m%d-%H%M%S}-{again}")
-        again += 1
-    try:
-        if not results.exists():
-            results.mkdir(parents=True)
-            _give_to_caller(results)
-    except OSError as error:
-        raise click.UsageError(f"results cannot be kept in {results}: {error.strerror}") from None
-    if not os.access(results, os.W_OK):
-        raise click.UsageError(f"results cannot be kept in {results}: it may not be written")
-    return folder
-
-
-def _measure(loaded: LoadedScenario, scenario: Path, seed: int, folder: Path) -> int:
+def _measure(loaded: LoadedScenario, schedule: "Schedule", manifest: dict[str, Any], folder: Path) -> int:
     """The work inside the capsule."""
     # Mininet and the probes' libraries: only whoever builds labs pays for their import.
     from testbed.cli.progress import Progress
+    from testbed.experiment.results import ResultsWriter
+    from testbed.experiment.resume import mend
     from testbed.experiment.run import Run
 
+    def judge(look: int) -> bool:
+        from testbed.report import is_settled  # here, because scipy takes a second to import
+
+        return is_settled(folder, look, loaded.value.settle)
+
+    earlier = mend(folder) if (folder / "manifest.json").exists() else None
     with ResultsWriter(folder) as writer, Progress() as progress:
-        all_fit = Run(loaded, str(scenario), seed, writer, progress).carry_out()
-    return 0 if all_fit else 1
+        all_well = Run(loaded, schedule, manifest, writer, progress, judge, earlier).carry_out()
+    return 0 if all_well and not writer.waiting else 1
 
 
-def _report(folder: Path, code: int) -> None:
-    if not (folder / "manifest.json").exists():
-        return
+def _report(folder: Path, code: int) -> int:
     from testbed.report import write_report
 
-    made = write_report(folder)
+    try:
+        made = write_report(folder)
+    except OSError as error:
+        click.echo(f"testbed: the report cannot be written: {error}; `testbed report {folder}` tries again", err=True)
+        return code or 1
     if code == INTERRUPTED:
-        click.echo("Interrupted; this is what had been measured until then.", err=True)
+        click.echo(f"Interrupted; this is what had been measured until then. `--resume {folder}` goes on.", err=True)
     click.echo()
     Console().print(made.table)
     click.echo(f"\nReport: {made.html}")
-
-
-def _give_to_caller(folder: Path) -> None:
-    """With sudo, the results belong to the user who called it."""
-    user, group = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
-    if user is None or group is None or not folder.exists():
-        return
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, int(user), int(group), follow_symlinks=False)
+    return code

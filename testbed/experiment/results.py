@@ -12,17 +12,28 @@ and may be moved to another machine.
 """
 
 import csv
+import fcntl
 import gzip
+import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields
+from datetime import datetime
+from io import BytesIO
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+LAB = "lab"
+"""The path, and the probe, of what building a lab took."""
+LOOPBACK = "loopback"
+"""The path of the measurements of the probes' own limits."""
 WARM_UP_ROUND = 0
 """The round that is recorded but never counted."""
 
@@ -37,8 +48,12 @@ class Sample:
     """Counts from 1; 0 is the warm-up."""
     position: int
     """When in its round the design's turn came, counted from 1."""
+    cell: str
+    """Which combination of a sweep's values, such as `mtu=1500 offload=on`; empty without a sweep."""
     design: str
+    """The design; `aa` for the baseline's second turn; `limits` for a probe over loopback."""
     path: str
+    """Of the scenario; `lab` for what building the lab took; `loopback` for a probe's own limits."""
     probe: str
     metric: str
     """Such as `throughput`, `rtt_p50`."""
@@ -48,6 +63,12 @@ class Sample:
     started: str
     """UTC time at which the probe was started, ISO 8601."""
     error: str = ""
+    idle: float | None = None
+    """Which part of all CPUs' time was idle while the probe ran, 0 to 1."""
+    steal: float | None = None
+    """Which part of it the hypervisor gave to others."""
+    flags: str = ""
+    """What casts doubt on it, words separated by spaces; see `testbed.experiment.doubts`."""
 
 
 COLUMNS = tuple(field.name for field in fields(Sample))
@@ -58,6 +79,7 @@ class Histogram:
     """How often each value came, to three significant digits; mergeable, unlike percentiles."""
 
     round: int
+    cell: str
     design: str
     path: str
     probe: str
@@ -96,60 +118,167 @@ def merged(histograms: Iterable[Histogram]) -> tuple[Values, npt.NDArray[np.int6
 
 
 class ResultsWriter:
-    """Appends to a results folder; each row is on disk before the next sample is taken."""
+    """Appends to a results folder; each trial is on disk before the next one begins.
+
+    A disk that is full, or gone, ends nothing: what could not be written waits and is tried again with what comes next,
+    and `trouble` says why.
+    """
 
     def __init__(self, folder: Path) -> None:
-        """Makes the folder, which must not exist: a result on disk is never written over."""
+        """Takes a folder that `new_folder` made or a run left; `held` sees to it that nobody else writes there."""
         self.folder = folder
-        folder.mkdir(parents=True)
-        (folder / "raw").mkdir()
-        (folder / "plans").mkdir()
-        self._samples = (folder / "samples.csv").open("x", newline="")
-        self._rows = csv.writer(self._samples, lineterminator="\n")
-        self._histograms = (folder / "histograms.jsonl").open("x")
-        self._rows.writerow(COLUMNS)
-        _to_disk(self._samples)
+        self.trouble = ""
+        (folder / "raw").mkdir(parents=True, exist_ok=True)
+        (folder / "plans").mkdir(exist_ok=True)
+        self._histograms = _Log(folder / "histograms.jsonl")
+        self._samples = _Log(folder / "samples.csv")
+        if self._samples.size == 0:
+            self._samples.append(HEADING)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._tried(self._histograms.flush):
+            self._tried(self._samples.flush)
         self._samples.close()
         self._histograms.close()
 
+    @property
+    def waiting(self) -> int:
+        """How many bytes could not be written yet."""
+        return len(self._samples.pending) + len(self._histograms.pending)
+
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replaces manifest.json as a whole, so that it is never half-written."""
-        draft = self.folder / "manifest.json.new"
-        with draft.open("w") as file:
-            json.dump(manifest, file, indent=2)
-            file.write("\n")
-            _to_disk(file)
-        draft.replace(self.folder / "manifest.json")
+        text = json.dumps(manifest, indent=2) + "\n"
+        self._tried(lambda: replace_file(self.folder / "manifest.json", text))
 
     def append(self, samples: Iterable[Sample], histograms: Iterable[Histogram] = ()) -> None:
-        for sample in samples:
-            row = {column: getattr(sample, column) for column in COLUMNS}
-            self._rows.writerow("" if cell is None else cell for cell in row.values())
-        for histogram in histograms:
-            line = {field.name: getattr(histogram, field.name) for field in fields(Histogram)}
-            line |= {"values": histogram.values.tolist(), "counts": histogram.counts.tolist()}
-            self._histograms.write(json.dumps(line) + "\n")
-        _to_disk(self._histograms)
-        _to_disk(self._samples)
+        """Writes a trial's rows: the histograms first, so that a trial which has samples is whole."""
+        self._histograms.pending += "".join(map(histogram_line, histograms)).encode()
+        self._samples.pending += "".join(map(sample_line, samples)).encode()
+        if self._tried(self._histograms.flush):
+            self._tried(self._samples.flush)
 
-    def write_plan(self, design: str, commands: str) -> None:
+    def write_plan(self, name: str, commands: str) -> None:
         """Keeps the commands that would build a design by hand."""
-        (self.folder / "plans" / f"{design}.txt").write_text(commands)
+        self._tried(lambda: replace_file(self.folder / "plans" / f"{name}.txt", commands))
 
-    def write_raw(self, name: str, content: bytes) -> None:
-        """Keeps a probe's own output as raw/NAME.gz."""
-        # mtime 0: the same output gives the same file.
-        (self.folder / "raw" / f"{name}.gz").write_bytes(gzip.compress(content, compresslevel=1, mtime=0))
+    def write_raw(self, name: str, content: bytes | Path) -> bool:
+        """Keeps a probe's own output, or a file that it wrote, as raw/NAME.gz; says whether that could be done."""
+        file = self.folder / "raw" / f"{name}.gz"
+
+        def write() -> None:
+            # mtime 0: the same output gives the same file.
+            with (
+                content.open("rb") if isinstance(content, Path) else BytesIO(content) as plain,
+                file.open("wb") as out,
+                gzip.GzipFile("", "wb", 1, out, mtime=0) as packed,
+            ):
+                shutil.copyfileobj(plain, packed)
+
+        if self._tried(write):
+            return True
+        file.unlink(missing_ok=True)
+        return False
+
+    def _tried(self, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except OSError as error:
+            self.trouble = error.strerror or str(error)
+            return False
+        return True
 
 
-def _to_disk(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+class _Log:
+    """A file that only grows, by whole pieces: what cannot be written as a whole is taken back and waits."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self.pending = b""
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def append(self, text: str) -> None:
+        self.pending += text.encode()
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what is pending; raises OSError, and leaves the file as it was, if that cannot be done."""
+        size = self.size
+        try:
+            rest = memoryview(self.pending)
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+            os.fsync(self._fd)
+        except OSError:
+            os.ftruncate(self._fd, size)
+            raise
+        self.pending = b""
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def new_folder(results: Path, name: str) -> Path:
+    """Makes `RESULTS/NAME-TIME`, or with a number behind it where that is taken: nothing is ever written over."""
+    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    for number in count(1):
+        folder = results / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("there is always a next number")
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps every other run out of the folder; ResultsError if one is at work there."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise ResultsError(f"{folder} is being written by another run") from None
+    finally:
+        os.close(fd)
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replaces a file as a whole, by way of the disk."""
+    draft = path.with_name(f"{path.name}.new")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def sample_line(sample: Sample) -> str:
+    """A sample as a line of samples.csv."""
+    return _csv_line("" if cell is None else cell for cell in astuple(sample))
+
+
+def histogram_line(histogram: Histogram) -> str:
+    """A histogram as a line of histograms.jsonl."""
+    line = {field.name: getattr(histogram, field.name) for field in fields(Histogram)}
+    return json.dumps(line | {"values": histogram.values.tolist(), "counts": histogram.counts.tolist()}) + "\n"
+
+
+HEADING = ",".join(COLUMNS) + "\n"
+"""The first line of samples.csv."""
+
+
+def _csv_line(cells: Iterable[object]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
 
 
 class ResultsError(Exception):
@@ -191,6 +320,7 @@ def _samples(file: Path) -> Iterator[Sample]:
         yield Sample(
             round=int(row["round"]),
             position=int(row["position"]),
+            cell=row.get("cell", ""),
             design=row["design"],
             path=row["path"],
             probe=row["probe"],
@@ -199,13 +329,16 @@ def _samples(file: Path) -> Iterator[Sample]:
             value=float(row["value"]) if row["value"] else None,
             started=row["started"],
             error=row["error"],
+            idle=float(row["idle"]) if row.get("idle") else None,
+            steal=float(row["steal"]) if row.get("steal") else None,
+            flags=row.get("flags", ""),
         )
 
 
 def _histograms(file: Path) -> Iterator[Histogram]:
     text = file.read_text()
     for line in text[: text.rfind("\n") + 1].splitlines():
-        entry = json.loads(line)
+        entry = {"cell": ""} | json.loads(line)
         entry["values"] = np.array(entry["values"], dtype=np.float64)
         entry["counts"] = np.array(entry["counts"], dtype=np.int64)
         yield Histogram(**entry)

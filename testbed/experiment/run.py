@@ -1,65 +1,75 @@
 """A run of a scenario: labs up and checked, rounds measured, every sample on disk as it comes."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from testbed import __version__
-from testbed.designs import DESIGNS
-from testbed.experiment.results import WARM_UP_ROUND, ResultsWriter
-from testbed.experiment.schedule import schedule
+from testbed.experiment.labs import Labs, Prepared, path_watch, plan_of
+from testbed.experiment.manifest import now
+from testbed.experiment.outline import Outline, trial_of, trials_of
+from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, ResultsWriter, Sample
+from testbed.experiment.resume import Measured, measured
+from testbed.experiment.schedule import Block, Schedule, Site, is_look
 from testbed.experiment.trial import Outcome, Trial, carry_out
 from testbed.experiment.watcher import Watcher
-from testbed.kernel import features, machine
-from testbed.kernel.carry_out import PlanRefused
-from testbed.kernel.programs import PROGRAMS
 from testbed.lab.lab import Lab
-from testbed.observe.offloads import offloads
-from testbed.observe.reach import check_reach
-from testbed.observe.wire import check_crossings
+from testbed.lab.loopback import SOURCE, TARGET, Loopback
+from testbed.observe.devices import devices
 from testbed.plan.shell import script
-from testbed.probes import TOOLS, probe_of
-from testbed.probes.placement import placement
+from testbed.probes.probe import reached_by
 from testbed.spec.load import LoadedScenario
-from testbed.spec.topology import Topology
+from testbed.spec.scenario import AA, LIMITS
+from testbed.spec.sweep import Cell
 
-FORMAT = 1
-"""Of the results folder."""
+LIMIT_REPEATS = 3
+"""How often each probe is run over loopback, to know what it could measure at best."""
 
-
-@dataclass
-class Prepared:
-    """A design's lab, if it is fit to be measured, and what the manifest says of it."""
-
-    lab: Lab | None
-    facts: dict[str, Any]
+Judge = Callable[[int], bool]
+"""Looks at the results for the n-th time and says whether every verdict is settled."""
 
 
 class Run:
     """One run of a scenario into one results folder. To be used inside a capsule."""
 
-    def __init__(self, loaded: LoadedScenario, file: str, seed: int, writer: ResultsWriter, watcher: Watcher) -> None:
+    def __init__(
+        self,
+        loaded: LoadedScenario,
+        schedule: Schedule,
+        manifest: dict[str, Any],
+        writer: ResultsWriter,
+        watcher: Watcher,
+        judge: Judge,
+        earlier: Results | None = None,
+    ) -> None:
+        """`earlier` is what a run that is resumed measured before; `judge` is asked where rounds are `auto`."""
         self._loaded = loaded
-        self._scenario = loaded.value
-        self._topology = loaded.topology.value
-        self._seed = seed
+        self._schedule = schedule
+        self._manifest = manifest
         self._writer = writer
         self._watcher = watcher
-        self._manifest = _manifest(loaded, file, seed)
+        self._judge = judge
+        samples = earlier.samples if earlier else ()
+        self._done = {measured(sample) for sample in samples}
+        self._numbers: dict[Measured, bool] = {}
+        for sample in samples:
+            self._count(sample)
+        self._lost: set[tuple[int, str]] = set()
+        self._planned = False
+        self._began = time.monotonic()
 
     def carry_out(self) -> bool:
-        """Measures every design that does what it claims, and says whether all did.
+        """Measures every design that does what it claims; says whether all did, and gave numbers.
 
         Ctrl-C and errors are recorded in the manifest, with everything measured until then, before they go on up.
         """
-        self._writer.write_manifest(self._manifest)
-        for name in self._scenario.designs:
-            self._writer.write_plan(name, script(DESIGNS[name].plan(self._topology)))
+        self._note(state="running", reason="", ended=None)
+        for name in self._loaded.value.designs:
+            self._writer.write_plan(name, script(plan_of(self._schedule.sites[0], name)))
         state, reason = "failed", "ended unexpectedly"
         try:
-            lost = self._rounds()
+            self._limits()
+            self._rounds()
             state, reason = "done", ""
         except KeyboardInterrupt:
             state, reason = "interrupted", "interrupted by the user"
@@ -71,145 +81,158 @@ class Run:
             reason = f"{type(error).__name__}: {error}"
             raise
         finally:
-            self._note(state=state, reason=reason, ended=_now())
-        return not lost
+            self._note(state=state, reason=reason, ended=now())
+        return not self._lost and all(self._numbers.values())
 
     def _note(self, **changes: Any) -> None:
         self._manifest |= changes
         self._writer.write_manifest(self._manifest)
 
-    def _rounds(self) -> set[str]:
-        """Measures all rounds; returns the designs that were left out because they failed.
+    def _count(self, sample: Sample) -> None:
+        """Remembers whether a design has a number for a path and probe in any round that counts."""
+        if sample.round != WARM_UP_ROUND:
+            key = Measured(0, sample.cell, sample.design, sample.path, sample.probe)
+            self._numbers[key] = self._numbers.get(key, False) or sample.value is not None
 
-        Each round builds its labs anew, in the order in which it measures them: two builds of the same design differ by
-        a percent or so (where things happen to lie in memory), and that belongs into the interval.
+    def _limits(self) -> None:
+        """What each probe measures over loopback: no design can be better, and one that comes close is not measured."""
+        topology = self._loaded.topology.value
+        families = tuple(sorted({cidr.version for cidr in topology.cluster.pod_cidr}))
+        with Loopback(families, topology.fabric.mtu) as lab:
+            for trial in self._limit_trials():
+                self._measure(trial, lab, lambda: lambda: "")
+
+    def _limit_trials(self) -> Iterator[Trial]:
+        seen = []
+        for cell in self._schedule.cells:
+            for name, spec in cell.scenario.probes.items():
+                if (name, spec, cell.scenario.pin) in seen:
+                    continue
+                seen.append((name, spec, cell.scenario.pin))
+                for number in range(1, LIMIT_REPEATS + 1):
+                    block = Block(WARM_UP_ROUND, cell, LOOPBACK, name)
+                    yield trial_of(self._schedule, block, LIMITS, number, SOURCE, TARGET)
+
+    def _rounds(self) -> None:
+        """Measures all rounds.
+
+        Labs are built anew every so many rounds, in the order that belongs to the round: two builds of the same design
+        differ by a percent or so (where things happen to lie in memory), and that belongs into the interval.
         """
-        lost: set[str] = set()
-        for number, order in schedule(self._scenario.designs, self._scenario.rounds, self._seed).items():
-            with ExitStack() as labs:
-                fit = self._prepare([name for name in order if name not in lost], labs, number)
-                lost |= set(order) - set(fit)
-                if not fit:
-                    break
-                trials = self._trials(number, tuple(fit))
-                if number == WARM_UP_ROUND:
-                    self._watcher.planned(
-                        len(trials) * (self._scenario.rounds + 1),
-                        sum(trial.seconds for trial in trials) * (self._scenario.rounds + 1),
-                    )
-                self._round(trials, fit)
-            self._note(rounds_done=number)
-        return lost
+        for rounds in self._schedule.builds():
+            with Labs() as labs:
+                for number in rounds:
+                    for site in self._schedule.sites_of(number):
+                        self._round_at(site, number, labs)
+                        if len(rounds) == 1:
+                            labs.take_down(site)
+                    if self._is_over(number):
+                        return
 
-    def _prepare(self, designs: list[str], labs: ExitStack, number: int) -> dict[str, Lab]:
-        """Every design's lab that is up and does what the design claims."""
-        fit: dict[str, Lab] = {}
-        for name in designs:
-            self._watcher.preparing(name)
-            prepared = prepare(name, self._topology, labs)
+    def _is_over(self, number: int) -> bool:
+        """Whether nothing is left to measure after this round."""
+        self._note(rounds_done=max(number, self._manifest["rounds_done"]))
+        if self._schedule.rounds is not None or number == WARM_UP_ROUND:
+            return False
+        spent = time.monotonic() - self._began >= self._loaded.value.budget.total_seconds()
+        if not spent and not is_look(number):
+            return False
+        if number not in self._manifest["looks"]:
+            self._note(looks=[*self._manifest["looks"], number])
+        return self._judge(len(self._manifest["looks"])) or spent
+
+    def _round_at(self, site: Site, number: int, labs: Labs) -> None:
+        blocks = [
+            (block, trials_of(self._schedule, block, arms)) for block, arms in self._schedule.blocks(site, number)
+        ]
+        if all(trial.measured in self._done for _, trials in blocks for trial in trials):
+            return
+        fit = labs.at(site)
+        if fit is None:
+            fit = self._build(site, number, labs)
+        if not self._planned:
+            self._watcher.planned(*self._outlook())
+            self._planned = True
+        for block, trials in blocks:
+            path = block.cell.scenario.paths[block.path]
+            for trial in trials:
+                if trial.arm in fit:
+                    lab = fit[trial.arm]
+                    family = reached_by(lab.plan, path.source, path.target).version
+                    design = self._schedule.arms[trial.arm]
+                    self._measure(trial, lab, path_watch(site, design, lab, path.source, path.target, family))
+
+    def _outlook(self) -> tuple[int, float]:
+        """How many trials are left, and how many seconds they take: with `rounds: auto` at most the whole budget."""
+        outline = Outline.of(self._schedule)
+        if outline.rounds is None:
+            return 0, outline.round_seconds + self._loaded.value.budget.total_seconds()
+        left = outline.trials * (outline.rounds + 1) - sum(done.repetition == 0 for done in self._done)
+        return left, outline.round_seconds * left / outline.trials
+
+    def _build(self, site: Site, number: int, labs: Labs) -> Mapping[str, Lab]:
+        """Builds the labs of a site for a round; a design that proved unfit there is not tried again."""
+        where = self._schedule.sites.index(site)
+        order = [arm for arm in self._schedule.arms_to_build(site, number) if (where, arm) not in self._lost]
+        positions = {arm: position for position, arm in enumerate(order, start=1)}
+        started = datetime.now(UTC).isoformat(timespec="milliseconds")
+
+        def told(arm: str, prepared: Prepared) -> None:
+            self._record(site, number, arm, prepared)
             if prepared.lab is not None:
-                fit[name] = prepared.lab
-            if prepared.lab is None and number != WARM_UP_ROUND:
-                prepared.facts["reason"] += f" before round {number}; samples until then are kept"
-            if number == WARM_UP_ROUND or prepared.lab is None:
-                self._manifest["designs"][name] = prepared.facts
-                self._watcher.prepared(name, prepared.lab is not None, _news(prepared.facts))
-        if fit and not self._manifest["offloads"]:
-            self._manifest["offloads"] = offloads(next(iter(fit.values())))
+                self._write_lab(site.cells[0], number, positions[arm], arm, prepared.lab, started)
+
+        self._watcher.preparing(", ".join(order))
+        fit = labs.build(site, {arm: self._schedule.arms[arm] for arm in order}, told)
+        if fit and not self._manifest["devices"]:
+            self._manifest["devices"] = devices(next(iter(fit.values())))
         self._note()
         return fit
 
-    def _trials(self, number: int, order: tuple[str, ...]) -> list[Trial]:
-        scenario = self._scenario
-        return [
-            Trial(number, position, design, path_name, path, probe_name, probe_of(spec))
-            for position, design in enumerate(order, start=1)
-            for path_name, path in scenario.paths.items()
-            for probe_name, spec in scenario.probes.items()
-        ]
+    def _record(self, site: Site, number: int, arm: str, prepared: Prepared) -> None:
+        """Tells what came of a lab: always if it is unfit, otherwise only the first time."""
+        facts, unfit = prepared.facts, prepared.lab is None
+        where = site.cells[0].name if len(self._schedule.sites) > 1 else ""
+        if unfit:
+            self._lost.add((self._schedule.sites.index(site), arm))
+            facts["reason"] += f" ({where})" if where else ""
+            facts["reason"] += f" before round {number}; samples until then are kept" if number != WARM_UP_ROUND else ""
+        known = self._manifest["designs"].get(arm, {}).get("state")
+        if arm != AA and (unfit or not known):
+            self._manifest["designs"][arm] = facts
+        if unfit or number == WARM_UP_ROUND:
+            self._watcher.prepared(" ".join(filter(None, (where, arm))), not unfit, prepared.news)
 
-    def _round(self, trials: list[Trial], labs: Mapping[str, Lab]) -> None:
-        for trial in trials:
-            self._watcher.began(trial)
-            outcome = carry_out(trial, labs[trial.design])
-            for name, content in outcome.raw.items():
-                self._writer.write_raw(f"{trial.file_name}.{name}", content)
-            self._writer.append(outcome.samples, outcome.histograms)
-            self._watcher.ended(trial, _outcome_news(outcome), trial.seconds)
+    def _write_lab(self, cell: Cell, number: int, position: int, arm: str, lab: Lab, started: str) -> None:
+        """What building took, as samples of the path `lab`."""
+        if Measured(number, cell.name, arm, LAB, LAB) in self._done:
+            return
+        took = [("build_time", "ms", lab.up_seconds * 1000)]
+        if lab.attach_seconds is not None:
+            took.append(("attach_time", "ms", lab.attach_seconds * 1000))
+        if lab.pod_memory_kib is not None:
+            took.append(("pod_memory", "KiB", lab.pod_memory_kib))
+        self._writer.append(
+            Sample(number, position, cell.name, arm, LAB, LAB, metric, unit, value, started)
+            for metric, unit, value in took
+        )
 
-
-def prepare(name: str, topology: Topology, labs: ExitStack) -> Prepared:
-    """Brings a design's lab up and checks it: who reaches whom, and by which way.
-
-    A lab that is fit stays up until `labs` closes; any other is taken down at once.
-    """
-    design = DESIGNS[name]
-    facts: dict[str, Any] = {"summary": design.summary, "pod_mtu": design.pod_mtu(topology)}
-    if lacking := features.missing(design.needs):
-        reason = "; ".join(f"{feature.name}: {feature.remedy}" for feature in lacking)
-        return Prepared(None, facts | {"state": "unavailable", "reason": reason})
-    with ExitStack() as own:
-        try:
-            lab = own.enter_context(Lab(design.plan(topology)))
-        except PlanRefused as error:
-            return Prepared(None, facts | {"state": "failed", "reason": str(error)})
-        reach = check_reach(lab.plan, lab.namespaces)
-        # Only now: before, switches would flood frames whose way they have not learned yet.
-        sent, astray = check_crossings(design, topology, lab.plan, lab.namespaces)
-        failures = [*reach.failures, *astray]
-        facts |= {
-            "up_seconds": round(lab.up_seconds, 4),
-            "check": {
-                "asked": reach.asked + sent,
-                "passed": reach.asked + sent - len(failures),
-                "failures": failures,
-            },
-            "evidence": [] if astray else [f"{sent} packets between nodes were seen on the fabric as claimed"],
-        }
-        if failures:
-            return Prepared(None, facts | {"state": "failed", "reason": f"{len(failures)} checks failed"})
-        labs.push(own.pop_all())
-        return Prepared(lab, facts | {"state": "measured", "reason": ""})
+    def _measure(self, trial: Trial, lab: Lab, watch: Callable[[], Callable[[], str]]) -> None:
+        if trial.measured in self._done:
+            self._watcher.ended(trial, "measured before", trial.seconds)
+            return
+        self._watcher.began(trial)
+        outcome = carry_out(trial, lab, watch, self._writer.write_raw)
+        self._writer.append(outcome.samples, outcome.histograms)
+        if trial.arm != LIMITS:
+            for sample in outcome.samples:
+                self._count(sample)
+        self._watcher.ended(trial, _news(outcome), trial.seconds)
+        if self._writer.trouble:
+            self._watcher.trouble(self._writer.trouble, self._writer.waiting)
+            self._writer.trouble = ""
 
 
-def _news(facts: Mapping[str, Any]) -> str:
-    if "check" not in facts:
-        return str(facts["reason"])
-    check = facts["check"]
-    done = f"up in {facts['up_seconds'] * 1000:.0f} ms, {check['passed']} of {check['asked']} checks passed"
-    return "\n".join([done, *(f"  {failure}" for failure in check["failures"])])
-
-
-def _outcome_news(outcome: Outcome) -> str:
-    samples = outcome.samples
-    if samples[0].value is None:
-        return f"no number: {samples[0].error}"
-    return f"{samples[0].metric} {samples[0].value:.4g} {samples[0].unit}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _manifest(loaded: LoadedScenario, file: str, seed: int) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "testbed": __version__,
-        "scenario_file": file,
-        "scenario_text": loaded.source.text,
-        "topology_text": loaded.topology.source.text,
-        "scenario": loaded.value.model_dump(mode="json", by_alias=True),
-        "topology": loaded.topology.value.model_dump(mode="json", by_alias=True),
-        "seed": seed,
-        "started": _now(),
-        "ended": None,
-        "state": "running",
-        "reason": "",
-        "rounds_done": 0,
-        "machine": machine.facts(),
-        "placement": {name: asdict(placement(probe_of(spec).together)) for name, spec in loaded.value.probes.items()},
-        "tools": {name: PROGRAMS[name].version() for name in TOOLS},
-        "offloads": {},
-        # In the scenario's order, whatever order they are built in.
-        "designs": {name: {"summary": DESIGNS[name].summary, "state": ""} for name in loaded.value.designs},
-    }
+def _news(outcome: Outcome) -> str:
+    first = outcome.samples[0]
+    return f"no number: {first.error}" if first.value is None else f"{first.metric} {first.value:.4g} {first.unit}"

@@ -1,18 +1,119 @@
-"""The schedule of an experiment: every round holds every design once, in an order of its own.
+"""The schedule of an experiment: what is measured in which round, in which order.
 
-Randomised complete blocks: whatever drifts (temperature, neighbours on the machine) hits every design alike, and no
-design always follows the same other one.
+Randomised complete blocks. A block is one probe on one path in one cell of the sweep in one round, and holds every arm
+once, one right after the other, in an order of its own: whatever drifts (temperature, neighbours on the machine) hits
+every arm alike, and none always follows the same other one. Orders follow from the seed and the block alone, so that a
+run which is resumed goes on as it would have gone.
 """
 
 import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count
+from typing import TypeVar
 
 from testbed.experiment.results import WARM_UP_ROUND
+from testbed.spec.load import LoadedScenario
+from testbed.spec.scenario import AA, AUTO
+from testbed.spec.sweep import Cell
+from testbed.spec.topology import Topology
+
+T = TypeVar("T")
+
+FIRST_LOOK = 5
+"""With `rounds: auto`, after how many rounds the verdicts are looked at first."""
 
 
-def schedule(designs: tuple[str, ...], rounds: int, seed: int) -> dict[int, tuple[str, ...]]:
-    """The order of designs in the warm-up (round 0) and in each round that counts.
+def is_look(rounds: int) -> bool:
+    """Whether `rounds: auto` looks at the verdicts after so many: 5, 10, 20, 40, ...
 
-    The same arguments always give the same orders.
+    Each look is a chance to be wrong and costs the others some of their certainty, so there are few.
     """
-    draw = random.Random(seed)
-    return {number: tuple(draw.sample(designs, len(designs))) for number in range(WARM_UP_ROUND, rounds + 1)}
+    looks, rest = divmod(rounds, FIRST_LOOK)
+    return rest == 0 and looks.bit_count() == 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """One probe on one path in one cell in one round, to be measured under every arm."""
+
+    round: int
+    cell: Cell
+    path: str
+    probe: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """Cells that can be measured in the same labs, since they differ in nothing that labs are built of."""
+
+    topology: Topology
+    offload: bool
+    steering: str
+    """CPUs that work on arriving packets; empty: the one that sent them."""
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Everything that a scenario wants measured."""
+
+    cells: tuple[Cell, ...]
+    arms: Mapping[str, str]
+    """The design of each arm: each of the designs, and `aa`, which is the baseline again."""
+    rounds: int | None
+    """How many count; None: as many as it takes."""
+    rebuild_every: int
+    seed: int
+
+    @classmethod
+    def of(cls, loaded: LoadedScenario, seed: int) -> "Schedule":
+        scenario = loaded.value
+        arms = {name: name for name in scenario.designs} | ({AA: scenario.baseline} if scenario.aa else {})
+        rounds = None if scenario.rounds == AUTO else scenario.rounds
+        return cls(loaded.cells, arms, rounds, scenario.rebuild_every, seed)
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        found: list[Site] = []
+        for cell in self.cells:
+            pin = cell.scenario.pin
+            steering = ("" if isinstance(pin, str) else pin.steering) or ""
+            wanted = (cell.topology, cell.scenario.offload, steering)
+            same = next((i for i, s in enumerate(found) if (s.topology, s.offload, s.steering) == wanted), None)
+            if same is None:
+                found.append(Site(*wanted, (cell,)))
+            else:
+                found[same] = Site(*wanted, (*found[same].cells, cell))
+        return tuple(found)
+
+    def builds(self) -> Iterator[tuple[int, ...]]:
+        """The rounds that are measured in the same labs: the warm-up in its own, then so many together."""
+        yield (WARM_UP_ROUND,)
+        for first in range(1, self.rounds + 1, self.rebuild_every) if self.rounds else count(1, self.rebuild_every):
+            last = first + self.rebuild_every
+            yield tuple(range(first, min(last, self.rounds + 1) if self.rounds else last))
+
+    def sites_of(self, number: int) -> tuple[Site, ...]:
+        """The sites in the order in which a round visits them."""
+        return tuple(self._shuffled(self.sites, number, "sites"))
+
+    def arms_to_build(self, site: Site, number: int) -> tuple[str, ...]:
+        """The arms in the order in which their labs are built."""
+        return tuple(self._shuffled(tuple(self.arms), number, self.sites.index(site), "build"))
+
+    def blocks(self, site: Site, number: int) -> Iterator[tuple[Block, tuple[str, ...]]]:
+        """The blocks of a round at a site, each with its arms in order."""
+        for cell in self._shuffled(site.cells, number, self.sites.index(site), "cells"):
+            for path in cell.scenario.paths:
+                for probe in cell.scenario.probes:
+                    yield (
+                        Block(number, cell, path, probe),
+                        tuple(self._shuffled(tuple(self.arms), number, cell.name, path, probe)),
+                    )
+
+    def _shuffled(self, items: Sequence[T], *where: object) -> Iterable[T]:
+        # A text seeds the generator by way of SHA-512, so similar places have orders that have nothing in common.
+        draw = random.Random(" ".join(map(str, (self.seed, *where))))
+        return draw.sample(items, len(items))

@@ -1,20 +1,26 @@
-"""Trials: one probe on one path under one design in one round, carried out one after the other."""
+"""Trials: one probe on one path under one arm in one round, carried out one after the other."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from testbed.experiment.doubts import NO_RAW, doubts
 from testbed.experiment.results import Histogram, Sample, binned
+from testbed.experiment.resume import Measured
+from testbed.kernel.cpu import CpuTimes
 from testbed.lab.capsule import SCRATCH
 from testbed.lab.lab import Lab
-from testbed.probes.placement import placement
-from testbed.probes.probe import Ends, Measurement, Probe, ProbeError
-from testbed.spec.scenario import Path as ScenarioPath
+from testbed.probes.placement import Placement
+from testbed.probes.probe import Distribution, Ends, Measurement, Probe, ProbeError, Value
+from testbed.spec.scenario import LIMITS
 
 _AROUND_S = 0.3
 """What starting programs, reading their output and writing it down takes beside measuring."""
+
+Witness = Callable[[], str]
+"""Called when a probe has ended: why its packets cannot have taken the design's path, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +29,20 @@ class Trial:
 
     round: int
     position: int
-    design: str
+    """In its block, counted from 1."""
+    cell: str
+    cell_number: int
+    arm: str
     path: str
-    ends: ScenarioPath
+    source: str
+    target: str
     probe_name: str
     probe: Probe
+    placement: Placement
 
     @property
     def label(self) -> str:
-        return f"{self.design} {self.path} {self.probe_name}"
+        return " ".join(filter(None, (self.cell, self.arm, self.path, self.probe_name)))
 
     @property
     def seconds(self) -> float:
@@ -40,20 +51,29 @@ class Trial:
 
     @property
     def file_name(self) -> str:
-        return f"{self.round:03d}-{self.position}-{self.design}-{self.path}-{self.probe_name}"
+        """Of its raw output. A sweep's cells are numbered, as in the manifest, since their names may hold anything."""
+        cell = f"c{self.cell_number:03d}-" if self.cell else ""
+        return f"{self.round:03d}-{cell}{self.arm}-{self.path}-{self.probe_name}-{self.position}"
+
+    @property
+    def measured(self) -> Measured:
+        """Names it. Under an arm a block holds it once, whatever its position; limits are measured several times."""
+        repetition = self.position if self.arm == LIMITS else 0
+        return Measured(self.round, self.cell, self.arm, self.path, self.probe_name, repetition)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial gave: samples (one with an error if it gave no number), distributions, the programs' own output."""
+    """What a trial gave: samples (one with an error if it gave no number) and distributions."""
 
     samples: tuple[Sample, ...]
-    histograms: tuple[Histogram, ...]
-    raw: dict[str, bytes]
+    histograms: tuple[Histogram, ...] = ()
 
 
-def carry_out(trial: Trial, lab: Lab) -> Outcome:
-    """Runs a trial, alone on the machine.
+def carry_out(
+    trial: Trial, lab: Lab, watch: Callable[[], Witness], keep: Callable[[str, bytes | Path], bool]
+) -> Outcome:
+    """Runs a trial, alone on the machine; `keep` is given each program's own output under a name.
 
     sockperf only sleeps for its first two seconds; to start it while the trial before is still measuring would save
     those, and was tried. It cost that trial's first second a tenth of its throughput.
@@ -62,27 +82,59 @@ def carry_out(trial: Trial, lab: Lab) -> Outcome:
     measurement, error = None, ""
     with (
         tempfile.TemporaryDirectory(dir=SCRATCH) as scratch,
-        Ends(lab, trial.ends.source, trial.ends.target, Path(scratch), placement(trial.probe.together)) as ends,
+        Ends(lab, trial.source, trial.target, Path(scratch), trial.placement) as ends,
     ):
         try:
+            witness = watch()
             measurement = trial.probe.measure(ends)
+            error = witness()
         except ProbeError as reason:
             error = str(reason)
+        except OSError as reason:  # No more descriptors, processes or room: of the machine, not of the design.
+            error = f"{trial.probe_name} could not be run: {reason.strerror or reason}"
+        output: dict[str, bytes | Path] = {**ends.raw, **ends.files}
+        kept = [keep(f"{trial.file_name}.{name}", content) for name, content in output.items()]
+    spent = ends.ended - ends.began if ends.began and ends.ended else None
+    stamp = _Stamp(trial, started, spent, () if all(kept) else (NO_RAW,))
+    if measurement is None or error:
+        return Outcome((stamp.sample("", "", None, error),))
+    values = (*measurement.values, *_costs(measurement, spent))
     return Outcome(
-        tuple(_samples(trial, started, measurement, error)), tuple(_histograms(trial, measurement)), ends.raw
+        tuple(stamp.sample(item.metric, item.unit, item.value) for item in values),
+        tuple(stamp.histogram(item) for item in measurement.distributions),
     )
 
 
-def _samples(trial: Trial, started: str, measurement: Measurement | None, error: str) -> Iterator[Sample]:
-    common = (trial.round, trial.position, trial.design, trial.path, trial.probe_name)
-    if measurement is None:
-        yield Sample(*common, metric="", unit="", value=None, started=started, error=error)
-        return
-    for item in measurement.values:
-        yield Sample(*common, metric=item.metric, unit=item.unit, value=item.value, started=started)
+def _costs(measurement: Measurement, spent: CpuTimes | None) -> Iterator[Value]:
+    """The CPU time of the whole machine, kernel and both ends, for what was carried or answered."""
+    if spent and measurement.carried_gbit:
+        yield Value("cpu_per_gbit", "s/Gbit", spent.busy / measurement.carried_gbit)
+    if spent and measurement.requests:
+        yield Value("cpu_per_request", "us", spent.busy / measurement.requests * 1e6)
 
 
-def _histograms(trial: Trial, measurement: Measurement | None) -> Iterator[Histogram]:
-    for item in measurement.distributions if measurement else ():
-        values, counts = binned(item.values)
-        yield Histogram(trial.round, trial.design, trial.path, trial.probe_name, item.metric, item.unit, values, counts)
+@dataclass(frozen=True)
+class _Stamp:
+    """What all samples of a trial have in common."""
+
+    trial: Trial
+    started: str
+    spent: CpuTimes | None
+    flags: tuple[str, ...]
+
+    def sample(self, metric: str, unit: str, value: float | None, error: str = "") -> Sample:
+        trial, spent = self.trial, self.spent
+        known = spent is not None and spent.total > 0
+        return Sample(
+            *(trial.round, trial.position, trial.cell, trial.arm, trial.path, trial.probe_name, metric, unit, value),
+            started=self.started,
+            error=" ".join(error.split()),
+            idle=round(spent.idle / spent.total, 4) if spent and known else None,
+            steal=round(spent.steal / spent.total, 4) if spent and known else None,
+            flags=" ".join((*(doubts(spent) if spent else ()), *self.flags)),
+        )
+
+    def histogram(self, item: Distribution) -> Histogram:
+        trial = self.trial
+        where = (trial.round, trial.cell, trial.arm, trial.path, trial.probe_name)
+        return Histogram(*where, item.metric, item.unit, *binned(item.values))

@@ -17,7 +17,7 @@ class Watcher(Protocol):
         ...
 
     def planned(self, trials: int, seconds: float) -> None:
-        """So many trials are to come, in about so many seconds."""
+        """The rounds have so many trials (0: nobody knows yet), in about so many seconds."""
         ...
 
     def began(self, trial: Trial) -> None:
@@ -26,4 +26,8 @@ class Watcher(Protocol):
 
     def ended(self, trial: Trial, news: str, seconds: float) -> None:
         """It gave numbers, or none; `news` says which. `seconds` is its part of the time that was planned."""
+        ...
+
+    def trouble(self, reason: str, waiting: int) -> None:
+        """Something could not be written to disk; so many bytes of samples wait for room."""
         ...

@@ -1,3 +1,7 @@
+import errno
+import gzip
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +16,40 @@ from testbed.experiment.results import (
     ResultsWriter,
     Sample,
     binned,
+    held,
     merged,
+    new_folder,
     read_results,
 )
 
-SAMPLE = Sample(1, 2, "vxlan", "cross-node", "latency", "rtt_p50", "us", 26.5, "2026-11-21T06:00:00+00:00")
-FAILED = Sample(1, 3, "l2", "cross-node", "latency", "", "", None, "2026-11-21T06:00:00+00:00", 'said "no", twice')
+SAMPLE = Sample(1, 2, "", "vxlan", "cross-node", "latency", "rtt_p50", "us", 26.5, "2026-11-21T06:00:00+00:00")
+FAILED = Sample(
+    1,
+    3,
+    "mtu=9000",
+    "l2",
+    "cross-node",
+    "latency",
+    "",
+    "",
+    None,
+    "2026-11-21T06:00:00+00:00",
+    'said "no", twice',
+    0.5,
+    0.01,
+    "stolen",
+)
 positive = st.lists(st.floats(0.001, 1e9), min_size=1, max_size=200).map(np.array)
 
 
 def written(folder: Path) -> Path:
     values, counts = binned(np.array([20.5, 20.5, 31.0]))
+    folder.mkdir()
     with ResultsWriter(folder) as writer:
         writer.write_manifest({"state": "done"})
-        writer.append([SAMPLE, FAILED], [Histogram(1, "vxlan", "cross-node", "latency", "rtt", "us", values, counts)])
+        writer.append(
+            [SAMPLE, FAILED], [Histogram(1, "", "vxlan", "cross-node", "latency", "rtt", "us", values, counts)]
+        )
         writer.write_raw("one.json", b"{}")
         writer.write_plan("vxlan", "ip link\n")
     return folder
@@ -42,13 +66,93 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_the_columns_are_those_documented(tmp_path: Path) -> None:
     header = (written(tmp_path / "run") / "samples.csv").read_text().splitlines()[0]
-    assert header == ",".join(COLUMNS) == "round,position,design,path,probe,metric,unit,value,started,error"
+    assert (
+        header
+        == ",".join(COLUMNS)
+        == ("round,position,cell,design,path,probe,metric,unit,value,started,error,idle,steal,flags")
+    )
 
 
 def test_a_folder_that_is_there_is_never_written_over(tmp_path: Path) -> None:
-    written(tmp_path / "run")
-    with pytest.raises(FileExistsError):
-        ResultsWriter(tmp_path / "run")
+    folders = {new_folder(tmp_path / "results", "run") for _ in range(5)}
+    assert len(folders) == 5
+    assert {folder.parent for folder in folders} == {tmp_path / "results"}
+
+
+def test_one_run_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    with held(folder), pytest.raises(ResultsError, match="being written by another run"), held(folder):
+        pass
+    with held(folder):
+        pass
+
+
+def test_what_is_appended_later_follows(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    with ResultsWriter(folder) as writer:
+        writer.append([FAILED])
+    assert read_results(folder).samples == (SAMPLE, FAILED, FAILED)
+
+
+def test_a_full_disk_loses_nothing_that_was_there_and_what_waits_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path / "run")
+    before = (folder / "samples.csv").read_bytes()
+    write, room = os.write, [10]
+
+    def nearly_full(fd: int, content: bytes) -> int:
+        if room[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        room[0], done = 0, write(fd, content[: room[0]])
+        return done
+
+    with ResultsWriter(folder) as writer:
+        with monkeypatch.context() as full:
+            full.setattr(os, "write", nearly_full)
+            writer.append([FAILED])
+        assert writer.trouble == "No space left on device"
+        assert writer.waiting
+        assert (folder / "samples.csv").read_bytes() == before
+        writer.append([SAMPLE])
+        assert not writer.waiting
+    assert read_results(folder).samples == (SAMPLE, FAILED, FAILED, SAMPLE)
+
+
+@pytest.mark.root
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    """Of 256 KiB, in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], check=True)
+    try:
+        folder = written(disk / "run")
+        with ResultsWriter(folder) as writer:
+            filler = os.open(folder / "filler", os.O_WRONLY | os.O_CREAT)
+            with pytest.raises(OSError, match="No space"):
+                while True:
+                    os.write(filler, b"x" * 4096)
+            os.close(filler)
+            assert not writer.write_raw("large", os.urandom(100_000))
+            assert writer.trouble == "No space left on device"
+            assert not (folder / "raw/large.gz").exists()
+            for _ in range(1000):
+                writer.append([FAILED])
+            assert writer.waiting
+            assert all(sample in (SAMPLE, FAILED) for sample in read_results(folder).samples)
+            (folder / "filler").unlink()
+        assert not writer.waiting
+        assert len(read_results(folder).samples) == 1002
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_file_that_a_probe_wrote_is_kept_like_what_it_printed(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    (tmp_path / "log").write_bytes(b"line\n" * 100_000)
+    with ResultsWriter(folder) as writer:
+        assert writer.write_raw("log", tmp_path / "log")
+    assert gzip.decompress((folder / "raw/log.gz").read_bytes()) == b"line\n" * 100_000
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])
@@ -89,7 +193,7 @@ def test_bins_keep_the_count_and_three_digits(values: np.ndarray) -> None:  # ty
 
 @given(positive, positive)
 def test_merging_is_pooling(one: np.ndarray, other: np.ndarray) -> None:  # type: ignore[type-arg]
-    histograms = [Histogram(1, "d", "p", "l", "rtt", "us", *binned(values)) for values in (one, other)]
+    histograms = [Histogram(1, "", "d", "p", "l", "rtt", "us", *binned(values)) for values in (one, other)]
     values, counts = merged(histograms)
     together, together_counts = binned(np.concatenate([one, other]))
     assert values.tolist() == together.tolist()
@@ -98,5 +202,5 @@ def test_merging_is_pooling(one: np.ndarray, other: np.ndarray) -> None:  # type
 
 @given(positive, st.sampled_from([50.0, 90.0, 99.0, 99.9]))
 def test_percentiles_are_those_of_the_values(values: np.ndarray, q: float) -> None:  # type: ignore[type-arg]
-    histogram = Histogram(1, "d", "p", "l", "rtt", "us", *binned(values))
+    histogram = Histogram(1, "", "d", "p", "l", "rtt", "us", *binned(values))
     assert histogram.percentile(q) == pytest.approx(np.percentile(values, q, method="inverted_cdf"), rel=0.0051)

@@ -5,8 +5,11 @@ import csv
 import dataclasses
 import gzip
 import json
+import os
 import random
+import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,11 +21,16 @@ from typing import Any
 import pytest
 
 from testbed.designs import DESIGNS
-from testbed.experiment.results import ResultsWriter, read_results
-from testbed.experiment.run import Prepared, Run, prepare
+from testbed.experiment.labs import Prepared, prepare
+from testbed.experiment.manifest import manifest_of
+from testbed.experiment.results import LAB, ResultsWriter, Sample, read_results
+from testbed.experiment.resume import mend
+from testbed.experiment.run import LIMIT_REPEATS, Run
+from testbed.experiment.schedule import Schedule, Site
 from testbed.experiment.trial import Trial
 from testbed.plan.objects import Plan
 from testbed.spec.load import load_scenario
+from testbed.spec.scenario import LIMITS
 
 SCENARIO = """
 name: small
@@ -37,6 +45,7 @@ probes:
 rounds: 1
 seed: 7
 """
+ARMS = ["aa", "l3-host-routes", "vxlan"]
 
 
 @pytest.fixture
@@ -44,6 +53,13 @@ def scenario(tmp_path: Path, repository: Path) -> Path:
     file = tmp_path / "small.yaml"
     file.write_text(SCENARIO.format(topology=repository / "topologies/two-nodes.yaml"))
     return file
+
+
+def throughput_only(scenario: Path, *lines: str) -> Path:
+    """The scenario with its quicker probe alone, and these lines in place of `rounds`."""
+    kept = [line for line in scenario.read_text().splitlines() if "sockperf" not in line and "rounds" not in line]
+    scenario.write_text("\n".join([*kept, *lines]) + "\n")
+    return scenario
 
 
 class Silent:
@@ -65,19 +81,32 @@ class Silent:
     def ended(self, trial: Trial, news: str, seconds: float) -> None:
         self.told.append(f"{trial.round} {trial.label}: {news}")
 
+    def trouble(self, reason: str, waiting: int) -> None:
+        self.told.append(f"trouble: {reason}")
 
-def carry_out(scenario: Path, folder: Path) -> tuple[bool, list[str]]:
+
+def carry_out(scenario: Path, folder: Path, judge: Callable[[int], bool] = lambda look: True) -> tuple[bool, list[str]]:
+    """Runs a scenario, or goes on with the run that is in the folder."""
     watcher = Silent()
+    loaded = load_scenario(scenario, tuple(DESIGNS))
+    schedule = Schedule.of(loaded, 7)
+    earlier = mend(folder) if folder.exists() else None
+    manifest = earlier.manifest if earlier else manifest_of(loaded, str(scenario), schedule)
+    folder.mkdir(exist_ok=True)
     with ResultsWriter(folder) as writer:
-        loaded = load_scenario(scenario, tuple(DESIGNS))
-        return Run(loaded, str(scenario), 7, writer, watcher).carry_out(), watcher.told
+        return Run(loaded, schedule, manifest, writer, watcher, judge, earlier).carry_out(), watcher.told
+
+
+def counted(samples: tuple[Sample, ...], metric: str) -> list[Sample]:
+    """Those of the metric, without the limits."""
+    return [sample for sample in samples if sample.metric == metric and sample.design != LIMITS]
 
 
 @pytest.mark.sealed
 def test_a_run_measures_every_design_on_every_path_in_every_round(scenario: Path, tmp_path: Path) -> None:
     all_fit, told = carry_out(scenario, tmp_path / "run")
     assert all_fit
-    assert "8 trials" in told
+    assert "12 trials" in told
     results = read_results(tmp_path / "run")
     assert results.manifest["state"] == "done"
     assert results.manifest["rounds_done"] == 1
@@ -85,16 +114,15 @@ def test_a_run_measures_every_design_on_every_path_in_every_round(scenario: Path
     assert results.manifest["designs"]["vxlan"]["check"] == {"asked": 42, "passed": 42, "failures": []}
     assert results.manifest["scenario"]["probes"]["latency"]["duration"] == 1.0
     assert results.manifest["scenario_text"] == scenario.read_text()
-    throughputs = [sample for sample in results.samples if sample.metric == "throughput"]
+    throughputs = counted(results.samples, "throughput")
     assert sorted((sample.round, sample.design) for sample in throughputs) == [
-        (0, "l3-host-routes"),
-        (0, "vxlan"),
-        (1, "l3-host-routes"),
-        (1, "vxlan"),
+        (number, arm) for number in (0, 1) for arm in ARMS
     ]
+    assert sorted(sample.position for sample in throughputs) == [1, 1, 2, 2, 3, 3]
     assert all(sample.value and sample.value > 0.1 for sample in throughputs)
-    assert len(results.histograms) == 4
-    for histogram in results.histograms:
+    histograms = [histogram for histogram in results.histograms if histogram.design != LIMITS]
+    assert len(histograms) == 6
+    for histogram in histograms:
         (p50,) = (
             sample.value
             for sample in results.samples
@@ -102,10 +130,135 @@ def test_a_run_measures_every_design_on_every_path_in_every_round(scenario: Path
         )
         assert histogram.percentile(50) == pytest.approx(p50, rel=0.006)
     raw = {path.name for path in (tmp_path / "run/raw").iterdir()}
-    assert len([name for name in raw if name.endswith("iperf3-7500.json.gz")]) == 4
+    assert len([name for name in raw if name.endswith("iperf3-7500.json.gz")]) == 6 + LIMIT_REPEATS
     (one, *_) = (tmp_path / "run/raw").glob("*iperf3-7500.json.gz")
     assert "end" in json.loads(gzip.decompress(one.read_bytes()))
     assert (tmp_path / "run/plans/vxlan.txt").read_text().startswith("#!/bin/sh -e\n")
+
+
+@pytest.mark.sealed
+def test_beside_each_value_stands_what_it_cost_and_what_the_machine_did(scenario: Path, tmp_path: Path) -> None:
+    carry_out(throughput_only(scenario), tmp_path / "run")
+    samples = read_results(tmp_path / "run").samples
+    for throughput, cost in zip(counted(samples, "throughput"), counted(samples, "cpu_per_gbit"), strict=True):
+        assert throughput.value is not None
+        assert cost.value is not None
+        assert throughput.idle is not None
+        assert throughput.steal is not None
+        # Two CPUs for a good second, less what was idle, for so many Gbit: counted another way.
+        cpus = os.sysconf("SC_NPROCESSORS_ONLN")
+        assert cost.value == pytest.approx(cpus * (1 - throughput.idle - throughput.steal) / throughput.value, rel=0.25)
+
+
+@pytest.mark.sealed
+def test_labs_are_measured_too(scenario: Path, tmp_path: Path) -> None:
+    carry_out(throughput_only(scenario), tmp_path / "run")
+    for metric, low, high in (("build_time", 5, 5000), ("attach_time", 0.1, 500)):
+        found = counted(read_results(tmp_path / "run").samples, metric)
+        assert sorted((sample.round, sample.design) for sample in found) == [(n, arm) for n in (0, 1) for arm in ARMS]
+        assert all(sample.path == LAB and sample.value and low < sample.value < high for sample in found), found
+
+
+@pytest.mark.sealed
+def test_limits_are_measured_first_over_loopback(scenario: Path, tmp_path: Path) -> None:
+    carry_out(scenario, tmp_path / "run")
+    samples = read_results(tmp_path / "run").samples
+    limits = [sample for sample in samples if sample.design == LIMITS]
+    assert [s.position for s in limits if s.metric == "throughput"] == list(range(1, LIMIT_REPEATS + 1))
+    assert samples[: len(limits)] == tuple(limits)
+    floor = min(sample.value or 0 for sample in limits if sample.metric == "rtt_p50")
+    assert 0 < floor < min(sample.value or 0 for sample in counted(samples, "rtt_p50"))
+
+
+@pytest.mark.sealed
+def test_a_sweep_measures_every_cell(scenario: Path, tmp_path: Path) -> None:
+    sweep = "sweep: {topology.fabric.mtu: [1500, 9000], probes.throughput.streams: [1, 2]}"
+    all_well, _ = carry_out(throughput_only(scenario, "rounds: 1", "offload: off", sweep), tmp_path / "run")
+    assert all_well
+    results = read_results(tmp_path / "run")
+    found = counted(results.samples, "throughput")
+    cells = {f"mtu={mtu} streams={streams}" for mtu in (1500, 9000) for streams in (1, 2)}
+    assert {sample.cell for sample in found} == cells
+    assert {cell["name"] for cell in results.manifest["cells"]} == cells
+    assert len(found) == 2 * 3 * 4
+
+    def median(mtu: int) -> float:
+        return statistics.median(sample.value or 0 for sample in found if f"mtu={mtu} " in sample.cell)
+
+    assert median(9000) > 1.5 * median(1500), "without offloads, larger packets carry more"
+
+
+@pytest.mark.sealed
+def test_auto_goes_on_until_the_judge_is_content(scenario: Path, tmp_path: Path) -> None:
+    looks: list[int] = []
+
+    def content_at_the_second_look(look: int) -> bool:
+        looks.append(look)
+        return look == 2
+
+    carry_out(throughput_only(scenario, "rounds: auto", "aa: off"), tmp_path / "run", content_at_the_second_look)
+    manifest = read_results(tmp_path / "run").manifest
+    assert looks == [1, 2]
+    assert manifest["looks"] == [5, 10]
+    assert manifest["rounds_done"] == 10
+
+
+@pytest.mark.sealed
+def test_auto_ends_with_its_budget(scenario: Path, tmp_path: Path) -> None:
+    lines = ("rounds: auto", "budget: 10s", "aa: off")
+    carry_out(throughput_only(scenario, *lines), tmp_path / "run", lambda look: False)
+    manifest = read_results(tmp_path / "run").manifest
+    assert manifest["state"] == "done"
+    assert 0 < manifest["rounds_done"] < 10
+    assert manifest["looks"][-1] == manifest["rounds_done"]
+
+
+@pytest.mark.sealed
+def test_a_run_that_was_cut_short_goes_on_where_it_was(scenario: Path, tmp_path: Path) -> None:
+    throughput_only(scenario, "rounds: 2")
+    carry_out(scenario, tmp_path / "whole")
+    folder = tmp_path / "run"
+    shutil.copytree(tmp_path / "whole", folder)
+    lines = (folder / "samples.csv").read_text().splitlines(keepends=True)
+    first_of_round_2 = next(i for i, line in enumerate(lines) if line.startswith("2,") and ",throughput," in line)
+    kept = "".join(lines[: first_of_round_2 + 2])
+    (folder / "samples.csv").write_text(kept)
+    all_well, told = carry_out(scenario, folder)
+    assert all_well
+    again = (folder / "samples.csv").read_text()
+    assert again.startswith("".join(lines[:first_of_round_2])), "nothing whole is lost or measured again"
+    whole, resumed = read_results(tmp_path / "whole").samples, read_results(folder).samples
+    assert [(s.round, s.position, s.design, s.path, s.metric) for s in resumed if s.path != LAB] == [
+        (s.round, s.position, s.design, s.path, s.metric) for s in whole if s.path != LAB
+    ]
+    assert sum("measured before" not in line for line in told if line.startswith("2 ")) == 3
+
+
+@pytest.mark.sealed
+def test_a_sample_whose_packets_took_another_way_is_an_error(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lab is rewired after it was checked."""
+
+    def rewired(site: Site, design: str, labs: contextlib.ExitStack) -> Prepared:
+        prepared = prepare(site, design, labs)
+        if design == "vxlan" and prepared.lab is not None:
+            for node, cidr, via in (
+                ("node1", "10.244.1.0/24", "192.168.56.2"),
+                ("node2", "10.244.0.0/24", "192.168.56.1"),
+            ):
+                command = ["ip", "route", "replace", cidr, "via", via]
+                assert prepared.lab.start(node, command).wait(5) == 0
+        return prepared
+
+    monkeypatch.setattr("testbed.experiment.labs.prepare", rewired)
+    all_well, _ = carry_out(throughput_only(scenario), tmp_path / "run")
+    assert not all_well
+    samples = read_results(tmp_path / "run").samples
+    assert {s.design for s in counted(samples, "throughput")} == {"l3-host-routes", "aa"}
+    errors = {sample.error for sample in samples if sample.design == "vxlan" and sample.value is None}
+    assert errors
+    assert all("flannel.1" in error for error in errors), errors
 
 
 def without_routes_to(node_cidr: str) -> Callable[[Any, int], Plan]:
@@ -137,7 +290,7 @@ def test_a_design_that_fails_its_check_is_not_measured_and_the_others_are(
     facts = results.manifest["designs"]["vxlan"]
     assert facts["state"] == "failed"
     assert any("pod client -> pod web-2 tcp" in failure for failure in facts["check"]["failures"])
-    assert {sample.design for sample in results.samples} == {"l3-host-routes"}
+    assert {sample.design for sample in results.samples} == {"l3-host-routes", "aa", LIMITS}
     assert results.manifest["state"] == "done"
 
 
@@ -163,22 +316,23 @@ def test_a_design_that_fails_later_is_left_out_from_then_on(
     """Labs are built and checked anew for each round."""
     built: list[str] = []
 
-    def careless_the_second_time(name: str, *rest: Any) -> Prepared:
+    def careless_the_second_time(site: Site, name: str, labs: contextlib.ExitStack) -> Prepared:
         built.append(name)
         if built.count("vxlan") == 2 and name == "vxlan":
             return Prepared(None, {"summary": "", "state": "failed", "reason": "on purpose"})
-        return prepare(name, *rest)
+        return prepare(site, name, labs)
 
-    monkeypatch.setattr("testbed.experiment.run.prepare", careless_the_second_time)
-    all_fit, _ = carry_out(scenario, tmp_path / "run")
+    monkeypatch.setattr("testbed.experiment.labs.prepare", careless_the_second_time)
+    all_fit, _ = carry_out(throughput_only(scenario, "rounds: 2", "aa: off"), tmp_path / "run")
     assert not all_fit
-    assert sorted(built) == ["l3-host-routes", "l3-host-routes", "vxlan", "vxlan"]
+    assert sorted(built) == ["l3-host-routes"] * 3 + ["vxlan", "vxlan"]
     results = read_results(tmp_path / "run")
     assert results.manifest["designs"]["vxlan"]["state"] == "failed"
-    assert {(sample.round, sample.design) for sample in results.samples} == {
+    assert {(sample.round, sample.design) for sample in counted(results.samples, "throughput")} == {
         (0, "l3-host-routes"),
         (0, "vxlan"),
         (1, "l3-host-routes"),
+        (2, "l3-host-routes"),
     }
 
 
@@ -187,13 +341,13 @@ def test_a_probe_that_fails_costs_its_own_sample_only(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.probes.sockperf.NAME", "false")
-    all_fit, _ = carry_out(scenario, tmp_path / "run")
-    assert all_fit
+    all_well, _ = carry_out(scenario, tmp_path / "run")
+    assert not all_well, "a design without a single number for a path and probe is no success"
     samples = read_results(tmp_path / "run").samples
     failed = [sample for sample in samples if sample.value is None]
-    assert len(failed) == 4
+    assert len(failed) == 6 + LIMIT_REPEATS
     assert {sample.error for sample in failed} == {"false server ended at once: it said nothing"}
-    assert len([sample for sample in samples if sample.metric == "throughput"]) == 4
+    assert len(counted(samples, "throughput")) == 6
 
 
 def left_over() -> tuple[object, ...]:
@@ -235,7 +389,7 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_else(scenario: Path, 
     run = start(scenario, tmp_path / "results")
     assert run.stderr is not None
     seen = ""
-    while "[3/8]" not in seen:
+    while "round 1" not in seen:
         seen = run.stderr.readline()
         assert seen, "the run ended too early"
     run.send_signal(signal.SIGINT)
@@ -267,7 +421,7 @@ def test_sigkill_at_any_moment_leaves_nothing(scenario: Path, tmp_path: Path, at
 def test_what_was_measured_before_sigkill_is_on_disk_and_can_be_reported(scenario: Path, tmp_path: Path) -> None:
     run = start(scenario, tmp_path / "results")
     assert run.stderr is not None
-    while "[2/8]" not in run.stderr.readline():
+    while "round 1" not in run.stderr.readline():
         pass
     run.kill()
     run.communicate(timeout=30)

@@ -1,33 +1,104 @@
-from collections import Counter
+"""The schedule: blocks that hold every arm once, in orders that follow from the seed and nothing else."""
 
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.experiment.schedule import schedule
+from testbed.experiment.schedule import Schedule, is_look
+from testbed.spec.load import load_scenario, scenario_of_texts
+from testbed.spec.scenario import AA
 
-designs = st.lists(st.sampled_from(["l2", "l3-gateway", "l3-host-routes", "vxlan"]), min_size=1, unique=True).map(tuple)
+ROOT = Path(__file__).parents[2]
+DESIGNS = ("l2", "l3-gateway", "l3-host-routes", "vxlan")
+COMPARE = load_scenario(ROOT / "scenarios/compare-designs.yaml", DESIGNS)
 seeds = st.integers(0, 2**32 - 1)
 
 
-@given(designs, st.integers(1, 50), seeds)
-def test_every_round_holds_every_design_once(names: tuple[str, ...], rounds: int, seed: int) -> None:
-    made = schedule(names, rounds, seed)
-    assert list(made) == list(range(rounds + 1))
-    assert all(sorted(order) == sorted(names) for order in made.values())
+def schedule(seed: int = 1, **changes: str) -> Schedule:
+    """That of compare-designs, with lines added or changed."""
+    text = COMPARE.source.text
+    for key, value in changes.items():
+        text = "\n".join(line for line in text.splitlines() if not line.startswith(f"{key}:")) + f"\n{key}: {value}\n"
+    loaded = scenario_of_texts((text, "a.yaml"), (COMPARE.topology.source.text, "b.yaml"), DESIGNS)
+    return Schedule.of(loaded, seed)
 
 
-@given(designs, st.integers(1, 50), seeds)
-def test_the_same_seed_gives_the_same_orders(names: tuple[str, ...], rounds: int, seed: int) -> None:
-    assert schedule(names, rounds, seed) == schedule(names, rounds, seed)
+@given(seeds, st.integers(0, 50))
+def test_every_block_holds_every_arm_once(seed: int, number: int) -> None:
+    made = schedule(seed)
+    (site,) = made.sites_of(number)
+    blocks = list(made.blocks(site, number))
+    assert [(block.path, block.probe) for block, _ in blocks] == [
+        (path, probe) for path in COMPARE.value.paths for probe in COMPARE.value.probes
+    ]
+    assert all(sorted(arms) == sorted((*DESIGNS, AA)) for _, arms in blocks)
 
 
-@given(designs, seeds)
-def test_more_rounds_keep_the_first_ones(names: tuple[str, ...], seed: int) -> None:
-    assert list(schedule(names, 9, seed).items())[:4] == list(schedule(names, 3, seed).items())
+@given(seeds)
+def test_the_same_seed_gives_the_same_orders(seed: int) -> None:
+    first, second = (
+        [(made.arms_to_build(site, 3), list(made.blocks(site, 3))) for made in (schedule(seed),) for site in made.sites]
+        for _ in range(2)
+    )
+    assert first == second
 
 
-def test_every_design_comes_at_every_position() -> None:
+def test_more_rounds_keep_the_orders_of_the_first_ones() -> None:
+    few, many = schedule(rounds="3"), schedule(rounds="9")
+    assert [[arms for _, arms in made.blocks(made.sites[0], 2)] for made in (few,)] == [
+        [arms for _, arms in made.blocks(made.sites[0], 2)] for made in (many,)
+    ]
+
+
+def test_every_arm_comes_at_every_position() -> None:
     """A fixed order would hand each design the same predecessor every time."""
-    made = schedule(("a", "b", "c", "d"), 400, 1)
-    first = Counter(order[0] for order in made.values())
-    assert all(70 < count < 130 for count in first.values())
+    made = schedule()
+    (site,) = made.sites
+    first = Counter(arms[0] for number in range(100) for _, arms in made.blocks(site, number))
+    assert all(80 < count < 160 for count in first.values()), first
+
+
+def test_the_baseline_has_a_second_turn_unless_that_is_switched_off() -> None:
+    assert schedule().arms[AA] == "l3-host-routes"
+    assert AA not in schedule(aa="off").arms
+
+
+@pytest.mark.parametrize(
+    ("every", "builds"),
+    [("1", [(0,), (1,), (2,), (3,), (4,), (5,)]), ("2", [(0,), (1, 2), (3, 4), (5,)]), ("9", [(0,), (1, 2, 3, 4, 5)])],
+)
+def test_labs_are_built_every_so_many_rounds(every: str, builds: list[tuple[int, ...]]) -> None:
+    assert list(schedule(rounds="5", rebuild_every=every).builds()) == builds
+
+
+def test_auto_has_no_last_round() -> None:
+    made = schedule(rounds="auto", rebuild_every="3")
+    assert made.rounds is None
+    assert list(islice(made.builds(), 3)) == [(0,), (1, 2, 3), (4, 5, 6)]
+
+
+def test_auto_looks_at_the_verdicts_seldom() -> None:
+    assert [number for number in range(1, 200) if is_look(number)] == [5, 10, 20, 40, 80, 160]
+
+
+def test_cells_that_differ_in_their_probes_alone_share_their_labs() -> None:
+    made = schedule(
+        sweep="{probes.latency.message: [64B, 1KiB], topology.fabric.mtu: [1500, 9000], offload: [on, off]}"
+    )
+    assert len(made.cells) == 8
+    assert [len(site.cells) for site in made.sites] == [2, 2, 2, 2]
+    for site in made.sites:
+        assert {cell.topology for cell in site.cells if cell.topology != site.topology} == set()
+        assert {cell.scenario.offload for cell in site.cells} == {site.offload}
+
+
+def test_a_sweep_is_interleaved() -> None:
+    """Every round goes through all cells, in an order of its own."""
+    made = schedule(sweep="{topology.fabric.mtu: [1500, 4000, 9000]}")
+    orders = {tuple(site.topology.fabric.mtu for site in made.sites_of(number)) for number in range(20)}
+    assert len(orders) > 3
+    assert all(sorted(order) == [1500, 4000, 9000] for order in orders)

@@ -1,0 +1,126 @@
+"""The labs of an experiment: each arm's, built when it is needed, checked before anything is measured in it."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Self
+
+from testbed.designs import DESIGNS
+from testbed.experiment.schedule import Site
+from testbed.experiment.trial import Witness
+from testbed.kernel import features
+from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.steering import steer
+from testbed.lab.lab import Lab
+from testbed.observe import counters
+from testbed.observe.reach import check_reach
+from testbed.observe.wire import check_crossings
+from testbed.plan.objects import Plan
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A lab, if it is fit to be measured, and what the manifest says of it."""
+
+    lab: Lab | None
+    facts: dict[str, Any]
+
+    @property
+    def news(self) -> str:
+        """The facts in a line, and a line for each failure."""
+        if "check" not in self.facts:
+            return str(self.facts["reason"])
+        check = self.facts["check"]
+        done = f"up in {self.facts['up_seconds'] * 1000:.0f} ms, {check['passed']} of {check['asked']} checks passed"
+        return "\n".join([done, *(f"  {failure}" for failure in check["failures"])])
+
+
+def plan_of(site: Site, design: str) -> Plan:
+    """The plan of a design at a site."""
+    return DESIGNS[design].plan(site.topology, site.offload)
+
+
+def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
+    """Brings a design's lab up and checks it: who reaches whom, and by which way.
+
+    A lab that is fit stays up until `labs` closes; any other is taken down at once.
+    """
+    design, topology = DESIGNS[design_name], site.topology
+    facts: dict[str, Any] = {"summary": design.summary, "pod_mtu": design.pod_mtu(topology)}
+    if lacking := features.missing(design.needs_on(topology)):
+        reason = "; ".join(f"{feature.name}: {feature.remedy}" for feature in lacking)
+        return Prepared(None, facts | {"state": "unavailable", "reason": reason})
+    with ExitStack() as own:
+        try:
+            lab = own.enter_context(Lab(plan_of(site, design_name)))
+            if site.steering:
+                steer(lab.plan, lab.namespaces, site.steering)
+        except PlanRefused as error:
+            return Prepared(None, facts | {"state": "failed", "reason": str(error)})
+        reach = check_reach(lab.plan, lab.namespaces)
+        # Only now: before, switches would flood frames whose way they have not learned yet.
+        sent, astray = check_crossings(design, topology, lab.plan, lab.namespaces)
+        failures = [*reach.failures, *astray]
+        facts |= {
+            "up_seconds": round(lab.up_seconds, 4),
+            "check": {
+                "asked": reach.asked + sent,
+                "passed": reach.asked + sent - len(failures),
+                "failures": failures,
+            },
+            "evidence": [] if astray else [f"{sent} packets between nodes were seen on the fabric as claimed"],
+        }
+        if failures:
+            return Prepared(None, facts | {"state": "failed", "reason": f"{len(failures)} checks failed"})
+        labs.push(own.pop_all())
+        return Prepared(lab, facts | {"state": "measured", "reason": ""})
+
+
+def path_watch(site: Site, design: str, lab: Lab, source: str, target: str, family: int) -> Callable[[], Witness]:
+    """Watches the counters of the devices that a path's packets must and must not cross under the design."""
+    passage = counters.passage(DESIGNS[design], site.topology, lab.plan, source, target, family)
+
+    def watch() -> Witness:
+        before = counters.read(passage, lab.namespaces)
+        return lambda: counters.astray(passage, before, counters.read(passage, lab.namespaces))
+
+    return watch
+
+
+class Labs:
+    """The labs that are up, by site and arm; all go down when the block is left."""
+
+    def __init__(self) -> None:
+        self._stacks: dict[int, ExitStack] = {}
+        self._fit: dict[int, dict[str, Lab]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for key in list(self._stacks):
+            self._close(key)
+
+    def _close(self, key: int) -> None:
+        self._fit.pop(key, None)
+        if stack := self._stacks.pop(key, None):
+            stack.close()
+
+    def at(self, site: Site) -> Mapping[str, Lab] | None:
+        """The labs that are up at a site, by arm; None where none was built."""
+        return self._fit.get(id(site))
+
+    def build(self, site: Site, arms: Mapping[str, str], told: Callable[[str, Prepared], None]) -> Mapping[str, Lab]:
+        """Builds and checks a lab for each arm, in this order; `told` hears what came of each."""
+        stack = self._stacks[id(site)] = ExitStack()
+        fit = self._fit[id(site)] = {}
+        for arm, design in arms.items():
+            prepared = prepare(site, design, stack)
+            told(arm, prepared)
+            if prepared.lab is not None:
+                fit[arm] = prepared.lab
+        return fit
+
+    def take_down(self, site: Site) -> None:
+        """Takes the labs of a site down, if there are any."""
+        self._close(id(site))

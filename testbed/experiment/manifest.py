@@ -1,0 +1,84 @@
+"""manifest.json: everything about a run that is not a number, from which it can be understood, resumed and repeated."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from testbed import __version__
+from testbed.designs import DESIGNS
+from testbed.experiment.schedule import Schedule
+from testbed.kernel import machine
+from testbed.kernel.programs import PROGRAMS
+from testbed.probes import probe_of
+from testbed.probes.placement import chosen
+from testbed.spec.load import LoadedScenario, scenario_of_texts
+
+FORMAT = 2
+"""Of the results folder. 1 knew no cells, no A/A arm and no limits."""
+
+
+class NotResumable(Exception):
+    """Why a run cannot be gone on with."""
+
+
+def now() -> str:
+    """UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[str, Any]:
+    """The manifest of a run that is about to begin."""
+    scenario = loaded.value
+    probes = {name: probe_of(spec) for name, spec in scenario.probes.items()}
+    tools = sorted({tool for probe in probes.values() for tool in probe.tools})
+    cells = [{"name": cell.name, "factors": dict(cell.factors)} for cell in loaded.cells if cell.factors]
+    return {
+        "format": FORMAT,
+        "testbed": __version__,
+        "scenario_file": file,
+        "scenario_text": loaded.source.text,
+        "topology_file": loaded.topology.source.file,
+        "topology_text": loaded.topology.source.text,
+        "scenario": scenario.model_dump(mode="json", by_alias=True),
+        "topology": loaded.topology.value.model_dump(mode="json", by_alias=True),
+        "cells": cells,
+        "arms": dict(schedule.arms),
+        "seed": schedule.seed,
+        "started": now(),
+        "ended": None,
+        "state": "running",
+        "reason": "",
+        "rounds_done": 0,
+        "looks": [],
+        "machine": machine.facts(),
+        "placement": {name: asdict(chosen(scenario.pin, probe.together)) for name, probe in probes.items()},
+        "tools": {tool: PROGRAMS[tool].version() for tool in tools},
+        "devices": [],
+        # In the scenario's order, whatever order they are built in.
+        "designs": {name: {"summary": DESIGNS[name].summary, "state": ""} for name in scenario.designs},
+    }
+
+
+def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
+    """The scenario of a run, from its own copy; raises NotResumable where that does not fit this version."""
+    if manifest.get("format") != FORMAT:
+        raise NotResumable("another version of testbed wrote it")
+    return scenario_of_texts(
+        (manifest["scenario_text"], manifest["scenario_file"]),
+        (manifest["topology_text"], manifest["topology_file"]),
+        tuple(DESIGNS),
+    )
+
+
+def check_resumable(manifest: Mapping[str, Any]) -> None:
+    """Raises NotResumable if the run is over, or was begun on another machine or kernel than this one."""
+    if manifest.get("state") == "done":
+        raise NotResumable("it was finished; there is nothing left to measure")
+    then, here = manifest.get("machine", {}), machine.facts()
+    for key in ("kernel", "cpu", "cpus"):
+        if then.get(key) != here[key]:
+            raise NotResumable(
+                f"it was begun with {key} {then.get(key)}, and this is {here[key]}: rounds of different machines "
+                "cannot be compared; begin a new run, and compare both with `testbed compare`"
+            )

@@ -1,0 +1,65 @@
+"""What a run is going to do, known before anything is built: trials, samples, time."""
+
+from dataclasses import dataclass
+
+from testbed.experiment.results import WARM_UP_ROUND
+from testbed.experiment.schedule import Block, Schedule
+from testbed.experiment.trial import Trial
+from testbed.probes import probe_of
+from testbed.probes.placement import chosen
+
+LAB_SECONDS = 0.5
+"""About how long a small lab takes to be built, checked and taken down."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The size of a run."""
+
+    cells: tuple[str, ...]
+    arms: tuple[str, ...]
+    trials: int
+    """In each round, and as many in the warm-up."""
+    rounds: int | None
+    """None: as many as it takes."""
+    labs: int
+    """How many are built for a round."""
+    round_seconds: float
+
+    @classmethod
+    def of(cls, schedule: Schedule) -> "Outline":
+        trials = [
+            trial
+            for site in schedule.sites
+            for block, arms in schedule.blocks(site, WARM_UP_ROUND)
+            for trial in trials_of(schedule, block, arms)
+        ]
+        labs = len(schedule.sites) * len(schedule.arms)
+        seconds = sum(trial.seconds for trial in trials) + labs / schedule.rebuild_every * LAB_SECONDS
+        names = tuple(cell.name for cell in schedule.cells)
+        return cls(names, tuple(schedule.arms), len(trials), schedule.rounds, labs, seconds)
+
+
+def trials_of(schedule: Schedule, block: Block, arms: tuple[str, ...]) -> list[Trial]:
+    """The trials of a block, in order."""
+    path = block.cell.scenario.paths[block.path]
+    return [trial_of(schedule, block, arm, turn, path.source, path.target) for turn, arm in enumerate(arms, start=1)]
+
+
+def trial_of(schedule: Schedule, block: Block, arm: str, position: int, source: str, target: str) -> Trial:
+    """A block's trial of an arm, between two ends."""
+    cell = block.cell
+    probe = probe_of(cell.scenario.probes[block.probe])
+    return Trial(
+        round=block.round,
+        position=position,
+        cell=cell.name,
+        cell_number=schedule.cells.index(cell) + 1,
+        arm=arm,
+        path=block.path,
+        source=source,
+        target=target,
+        probe_name=block.probe,
+        probe=probe,
+        placement=chosen(cell.scenario.pin, probe.together),
+    )

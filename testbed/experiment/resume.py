@@ -1,0 +1,65 @@
+"""Going on with a run that was cut short: what of it is whole, and what is to be measured again."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from testbed.experiment.results import (
+    HEADING,
+    Results,
+    Sample,
+    histogram_line,
+    read_results,
+    replace_file,
+    sample_line,
+)
+from testbed.spec.scenario import LIMITS
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Names a trial: what was measured where, when, under which arm."""
+
+    round: int
+    cell: str
+    design: str
+    path: str
+    probe: str
+    repetition: int = 0
+    """Tells the repetitions of a measurement of limits apart."""
+
+
+def measured(sample: Sample) -> Measured:
+    """The trial that a sample is of."""
+    repetition = sample.position if sample.design == LIMITS else 0
+    return Measured(sample.round, sample.cell, sample.design, sample.path, sample.probe, repetition)
+
+
+def mend(folder: Path) -> Results:
+    """Cuts off what the end of a run left half-written, and returns the rest.
+
+    Histograms are written before a trial's samples, and samples row by row, so all that may be broken is the last
+    trial: it is whole if it has all metrics that its probe gave another time, or the reason why it has none.
+    """
+    results = read_results(folder)
+    samples = list(results.samples)
+    trials = [list(rows) for _, rows in groupby(samples, key=lambda s: (measured(s), s.started))]
+    if trials and not _is_whole(trials[-1], trials[:-1]):
+        samples = [sample for rows in trials[:-1] for sample in rows]
+    known = {(s.round, s.cell, s.design, s.path, s.probe) for s in samples}
+    histograms = [h for h in results.histograms if (h.round, h.cell, h.design, h.path, h.probe) in known]
+    replace_file(folder / "samples.csv", HEADING + "".join(map(sample_line, samples)))
+    replace_file(folder / "histograms.jsonl", "".join(map(histogram_line, histograms)))
+    return Results(folder, results.manifest, tuple(samples), tuple(histograms))
+
+
+def _is_whole(last: list[Sample], earlier: Iterable[list[Sample]]) -> bool:
+    if any(sample.value is None for sample in last):
+        return True
+    metrics = {sample.metric for sample in last}
+    alike = (rows for rows in earlier if (rows[0].probe, rows[0].cell) == (last[0].probe, last[0].cell))
+    # Whether there is a p99.9 depends on how many values there were.
+    return all(
+        metrics >= {s.metric for s in rows if s.value is not None and not s.metric.endswith("_p99.9")} for rows in alike
+    )
