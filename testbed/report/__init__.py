@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 from rich.console import RenderableType
 
-from testbed.experiment.results import read_results
+from testbed.experiment.results import Results, read_results
 from testbed.report import html, metrics, statistics, tables
 from testbed.report.run import Run, read_run
-from testbed.report.statistics import Summary
+from testbed.report.statistics import Series, Summary
 
 if TYPE_CHECKING:
     from testbed.report.plots import Plot
 
-__all__ = ["Report", "write_report"]
+__all__ = ["Report", "is_settled", "summaries_of", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def write_report(folder: Path) -> Report:
     results = read_results(folder)
     run = read_run(results)
     series = statistics.series(results.samples)
-    summaries = _sorted(run, statistics.summarise(series, run.baseline))
+    summaries = summaries_of(run, series, results)
     pooled = statistics.pooled(results.histograms)
     plots = draw_plots(folder / "plots", run, series, summaries, pooled)
 
@@ -65,12 +65,29 @@ def write_report(folder: Path) -> Report:
     return report
 
 
-def _sorted(run: Run, summaries: Sequence[Summary]) -> tuple[Summary, ...]:
-    """By path, metric and design, each in the order of the scenario."""
-    designs, paths = run.design_names(), [path.name for path in run.paths]
+def summaries_of(run: Run, series: Sequence[Series], results: Results) -> tuple[Summary, ...]:
+    """By path, metric, cell and design, each in the order of the scenario."""
+    paths, cells = [path.name for path in run.paths], [cell.name for cell in run.cells] or [""]
+    summaries = statistics.summarise(series, run.baseline, results.histograms, look=run.look)
     return tuple(
-        sorted(summaries, key=lambda s: (paths.index(s.path), metrics.order(s.metric), designs.index(s.design)))
+        sorted(
+            summaries,
+            key=lambda s: (
+                paths.index(s.path),
+                metrics.order(s.metric),
+                cells.index(s.cell),
+                run.arms.index(s.design),
+            ),
+        )
     )
+
+
+def is_settled(folder: Path, look: int, enough: float) -> bool:
+    """Whether a run with `rounds: auto` may end: its n-th look finds every verdict resolved, or no larger than that."""
+    results = read_results(folder)
+    series = statistics.series(results.samples)
+    baseline = str(results.manifest["scenario"]["baseline"])
+    return statistics.settled(statistics.summarise(series, baseline, results.histograms, look=look), enough)
 
 
 def _shown(plot: "Plot") -> Markup:

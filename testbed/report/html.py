@@ -40,13 +40,26 @@ def render(run: Run, summaries: Sequence[Summary], pooled: Sequence[Histogram], 
         compared=any(s.pairs and s.verdict != "baseline" for s in summaries),
         state=words.state(run),
         intervals=words.intervals(summaries),
-        chance=words.chance(summaries),
+        method=words.method(run, summaries),
+        cautions=list(words.limits(run, summaries)),
+        doubts=run.doubts,
+        limits=_limits(run),
         min_rounds=MIN_ROUNDS_FOR_VERDICT,
         values=_values(pooled),
         min_values=metrics.MIN_VALUES[99.9],
         plots=plots,
         lost=words.lost,
     )
+
+
+def _limits(run: Run) -> list[tuple[str, str]]:
+    """What the tables show of each probe, over loopback."""
+    known = ((probe, metrics.known(metric), value) for (probe, metric), value in run.limits.items())
+    return [
+        (f"{probe}: {metric.title}", f"{words.number(value)} {words.unit(metric.unit)}")
+        for probe, metric, value in known
+        if metric.in_table
+    ]
 
 
 def _environment() -> Environment:

@@ -3,14 +3,18 @@
 Keys may be missing: the folder may come from an older version, or from a run that was cut short.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from statistics import median
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from testbed.experiment.results import WARM_UP_ROUND, Results
+from testbed.experiment.doubts import MEANING
+from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, Sample
+from testbed.spec.scenario import AA, LIMITS
+from testbed.spec.types import rate_text
 
 _DURATION = TypeAdapter(timedelta)
 """Reads a duration written as seconds or, as pydantic writes it, in ISO 8601: 2.0 or `PT2S`."""
@@ -26,6 +30,8 @@ class Path:
 
     @property
     def title(self) -> str:
+        if self.name == LAB:
+            return "building the lab"
         return f"{self.name}: {self.source} → {self.target}" if self.source else self.name
 
 
@@ -55,6 +61,27 @@ class Design:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One combination of a sweep's values."""
+
+    name: str
+    factors: dict[str, str]
+    """By dotted path: the value as the user wrote it."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Measurements that have a value and a flag."""
+
+    flag: str
+    meaning: str
+    trials: int
+    of: int
+    """Among so many measurements that count."""
+    probes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Failure:
     """Samples of counted rounds that have no number, for one reason."""
 
@@ -72,13 +99,22 @@ class Run:
     name: str
     folder: str
     designs: tuple[Design, ...]
+    arms: tuple[str, ...]
+    """The designs, and `aa` behind them where the baseline had a second turn in each round."""
     baseline: str
+    cells: tuple[Cell, ...]
+    """Of a sweep; none where nothing was swept."""
     paths: tuple[Path, ...]
+    """Those of the scenario, and `lab` where building was measured."""
     probes: dict[str, str]
     """By name: what it did, such as `iperf3 tcp, 1 stream, 2 s`."""
     rounds: int
     """Rounds that count and in which at least one probe gave a number."""
-    rounds_planned: int
+    rounds_planned: int | None
+    """None: as many as it took."""
+    rebuild_every: int
+    looks: tuple[int, ...]
+    """With `rounds: auto`: after how many rounds the verdicts were looked at."""
     state: str
     reason: str
     started: str
@@ -87,13 +123,16 @@ class Run:
     testbed: str
     machine: dict[str, str]
     tools: dict[str, str]
-    offloads: dict[str, dict[str, bool]]
+    devices: tuple[dict[str, Any], ...]
     placement: dict[str, dict[str, str]]
     """The CPUs that each probe's `source` and `target` ran on."""
     scenario_file: str
     scenario_text: str
     topology_text: str
     failures: tuple[Failure, ...]
+    doubts: tuple[Doubt, ...]
+    limits: dict[tuple[str, str], float]
+    """By probe and metric: what the probe reached over loopback, as the median of its repetitions."""
 
     @property
     def kernel(self) -> str:
@@ -102,27 +141,42 @@ class Run:
     def design_names(self) -> tuple[str, ...]:
         return tuple(design.name for design in self.designs)
 
+    def arm_title(self, name: str) -> str:
+        """The arm's name for a reader."""
+        return f"{self.baseline} again (A/A)" if name == AA else name
+
+    @property
+    def look(self) -> int | None:
+        """Which look at the verdicts the report is; None where there is only the one at the end."""
+        return len(self.looks) or None
+
     def lost_designs(self) -> tuple[Design, ...]:
         """Those that failed their check or cannot be built on the machine."""
         return tuple(design for design in self.designs if not design.usable)
 
     def is_whole(self) -> bool:
-        return self.state in ("done", "") and self.rounds >= self.rounds_planned
+        return self.state in ("done", "") and self.rounds >= (self.rounds_planned or 0)
 
 
 def read_run(results: Results) -> Run:
     manifest = results.manifest
     scenario = _mapping(manifest, "scenario")
-    counted = {s.round for s in results.samples if s.round != WARM_UP_ROUND and s.value is not None}
+    counted = {s.round for s in results.samples if _counts(s) and s.value is not None and s.path != LAB}
+    planned = scenario.get("rounds", len(counted))
+    designs = _designs(results, scenario)
     return Run(
         name=str(scenario.get("name", results.folder.name)),
         folder=results.folder.name,
-        designs=_designs(results, scenario),
+        designs=designs,
+        arms=(*(d.name for d in designs), *([AA] if any(s.design == AA for s in results.samples) else [])),
+        cells=tuple(Cell(cell["name"], cell["factors"]) for cell in manifest.get("cells") or ()),
         baseline=str(scenario.get("baseline", "")),
         paths=_paths(results, scenario),
         probes=_probes(results, scenario),
         rounds=len(counted),
-        rounds_planned=int(scenario.get("rounds", len(counted))),
+        rounds_planned=planned if isinstance(planned, int) else None,
+        rebuild_every=int(scenario.get("rebuild_every", 1)),
+        looks=tuple(manifest.get("looks") or ()),
         state=str(manifest.get("state") or ""),
         reason=str(manifest.get("reason") or ""),
         started=str(manifest.get("started") or ""),
@@ -131,13 +185,19 @@ def read_run(results: Results) -> Run:
         testbed=str(manifest.get("testbed") or ""),
         machine=_machine(_mapping(manifest, "machine")),
         tools={key: str(value) for key, value in _mapping(manifest, "tools").items() if value},
-        offloads={key: dict(value) for key, value in _mapping(manifest, "offloads").items()},
+        devices=tuple(manifest.get("devices") or ()),
         placement={key: dict(value) for key, value in _mapping(manifest, "placement").items()},
         scenario_file=str(manifest.get("scenario_file") or ""),
         scenario_text=str(manifest.get("scenario_text") or ""),
         topology_text=str(manifest.get("topology_text") or ""),
         failures=_failures(results),
+        doubts=tuple(_doubts(results)),
+        limits=_limits(results),
     )
+
+
+def _counts(sample: Sample) -> bool:
+    return sample.round != WARM_UP_ROUND and sample.design != LIMITS
 
 
 def _mapping(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -153,7 +213,8 @@ def _in_order(named: Iterable[str], seen: Iterable[str]) -> tuple[str, ...]:
 def _designs(results: Results, scenario: Mapping[str, Any]) -> tuple[Design, ...]:
     recorded = _mapping(results.manifest, "designs")
     commands = {file.stem: file.read_text("utf-8") for file in (results.folder / "plans").glob("*.txt")}
-    named = _in_order(scenario.get("designs", recorded), {s.design for s in results.samples})
+    seen = {s.design for s in results.samples} - {AA, LIMITS}
+    named = _in_order(scenario.get("designs", recorded), seen)
     return tuple(_design(name, _mapping(recorded, name), commands.get(name, "")) for name in named)
 
 
@@ -176,27 +237,42 @@ def _design(name: str, entry: Mapping[str, Any], commands: str) -> Design:
 
 def _paths(results: Results, scenario: Mapping[str, Any]) -> tuple[Path, ...]:
     recorded = _mapping(scenario, "paths")
-    named = _in_order(recorded, {s.path for s in results.samples})
+    seen = {s.path for s in results.samples} - {LOOPBACK, LAB}
+    last = [LAB] if any(s.path == LAB for s in results.samples) else []
+    named = [*_in_order(recorded, seen), *last]
     ends = {name: _mapping(recorded, name) for name in named}
     return tuple(Path(name, str(end.get("from") or ""), str(end.get("to") or "")) for name, end in ends.items())
 
 
 def _probes(results: Results, scenario: Mapping[str, Any]) -> dict[str, str]:
     recorded = _mapping(scenario, "probes")
-    named = _in_order(recorded, {s.probe for s in results.samples})
-    return {name: _did(_mapping(recorded, name)) for name in named}
+    named = _in_order(recorded, {s.probe for s in results.samples} - {LAB})
+    paths = [path.split(".") for path in _mapping(scenario, "sweep")]
+    swept = {name: [path[-1] for path in paths if path[:2] == ["probes", name]] for name in named}
+    return {name: _did(_mapping(recorded, name), swept[name]) for name in named}
 
 
-def _did(probe: Mapping[str, Any]) -> str:
-    """What a probe did, in a few words; empty where nothing is known of it."""
-    words = [" ".join(str(probe[key]) for key in ("tool", "protocol") if key in probe)]
-    if "message" in probe:
-        words.append(f"{probe['message']} B messages")
-    if "streams" in probe:
-        words.append(f"{probe['streams']} stream" + ("s" if probe["streams"] != 1 else ""))
-    if "duration" in probe:
-        words.append(f"{_DURATION.validate_python(probe['duration']).total_seconds():g} s")
+def _did(probe: Mapping[str, Any], swept: Sequence[str]) -> str:
+    """What a probe did, in a few words; empty where nothing is known of it. `swept` are keys that had many values."""
+    words = [" ".join(str(probe[key]) for key in ("tool", "protocol", "test") if key in probe)]
+    told: dict[str, Callable[[Any], str]] = {
+        "message": lambda size: f"{size} B messages" if size else "",
+        "streams": lambda number: f"{number} stream" + ("s" if number != 1 else ""),
+        "direction": lambda direction: "" if direction == "forward" else str(direction),
+        "rates": lambda rates: "offered " + ", ".join(map(rate_text, rates)) if rates else "",
+        "interval": lambda interval: f"every {_seconds(interval) * 1000:g} ms",
+        "connections": lambda number: f"{number} at a time",
+        "load": lambda number: f"beside {number} TCP stream" + ("s" if number != 1 else "") if number else "",
+        "duration": lambda duration: f"{_seconds(duration):g} s",
+    }
+    for key, tell in told.items():
+        if key in probe:
+            words.append(f"{key} swept" if key in swept else tell(probe[key]))
     return ", ".join(word for word in words if word)
+
+
+def _seconds(duration: object) -> float:
+    return _DURATION.validate_python(duration).total_seconds()
 
 
 def _machine(recorded: Mapping[str, Any]) -> dict[str, str]:
@@ -208,7 +284,7 @@ def _machine(recorded: Mapping[str, Any]) -> dict[str, str]:
 
 def _failures(results: Results) -> tuple[Failure, ...]:
     """By reason, the most frequent first."""
-    without = [s for s in results.samples if s.round != WARM_UP_ROUND and s.value is None]
+    without = [s for s in results.samples if (s.round != WARM_UP_ROUND or s.design == LIMITS) and s.value is None]
     found = []
     for reason in sorted({s.error for s in without}):
         samples = [s for s in without if s.error == reason]
@@ -220,3 +296,24 @@ def _failures(results: Results) -> tuple[Failure, ...]:
             )
         )
     return tuple(sorted(found, key=lambda failure: -failure.samples))
+
+
+def _doubts(results: Results) -> Iterator[Doubt]:
+    """By flag, in the order in which the flags are explained."""
+    trials = {
+        (s.round, s.cell, s.design, s.path, s.probe): s.flags.split()
+        for s in results.samples
+        if _counts(s) and s.value is not None and s.path != LAB
+    }
+    for flag, meaning in MEANING.items():
+        flagged = [trial for trial, flags in trials.items() if flag in flags]
+        if flagged:
+            yield Doubt(flag, meaning, len(flagged), len(trials), tuple(sorted({trial[-1] for trial in flagged})))
+
+
+def _limits(results: Results) -> dict[tuple[str, str], float]:
+    found: dict[tuple[str, str], list[float]] = {}
+    for sample in results.samples:
+        if sample.design == LIMITS and sample.value is not None:
+            found.setdefault((sample.probe, sample.metric), []).append(sample.value)
+    return {key: median(values) for key, values in found.items()}

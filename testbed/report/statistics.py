@@ -1,55 +1,81 @@
 """From samples to summaries: medians over rounds, ratios to the same round's baseline, intervals, verdicts.
 
-Every round measures every design once, so a round is a block: what disturbed the machine in it disturbed all
-designs. Therefore designs are compared inside a round (`ratio`), and rounds are what is counted (`n`).
+Every round measures every design once, so a round is a block: what disturbed the machine in it disturbed all designs.
+Therefore designs are compared inside a round (`ratio`), and rounds are what is counted (`n`) and resampled.
 
-All functions are pure. Round 0 is the warm-up and never counts.
+A ratio's logarithm is what is computed with: there, twice and half are equally far from 1.
+
+All functions are pure. Round 0 is the warm-up and never counts. How it is judged is in `paired`.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import groupby
-from math import comb
-from statistics import median
+from math import exp, expm1, log
 from typing import Literal
+
+import numpy as np
 
 from testbed.experiment.results import WARM_UP_ROUND, Histogram, Sample, merged
 from testbed.report import metrics
+from testbed.report.paired import (
+    ALPHA,
+    CONFIDENCE,
+    MIN_ROUNDS_FOR_VERDICT,
+    RESAMPLES,
+    Interval,
+    coverage,
+    decide,
+    holm,
+    intervals,
+    pooled_interval,
+    smallest_effect,
+)
+from testbed.spec.scenario import AA, LIMITS
+
+__all__ = [
+    "ALPHA",
+    "CONFIDENCE",
+    "MIN_ROUNDS_FOR_VERDICT",
+    "RESAMPLES",
+    "Series",
+    "Summary",
+    "Verdict",
+    "comparisons",
+    "coverage",
+    "holm",
+    "percentiles",
+    "pooled",
+    "ratios",
+    "series",
+    "settled",
+    "smallest_effect",
+    "summarise",
+    "to_csv",
+]
 
 Verdict = Literal["faster", "slower", "not resolved", "baseline", ""]
 
 COLUMNS = (
-    *("design", "path", "metric", "unit", "rounds", "median", "ci_low", "ci_high"),
-    *("ratio", "ratio_low", "ratio_high", "verdict"),
+    *("cell", "design", "path", "metric", "unit", "rounds", "median", "ci_low", "ci_high"),
+    *("ratio", "ratio_low", "ratio_high", "p_value", "smallest", "verdict"),
 )
 """The columns of summary.csv."""
-
-CONFIDENCE = Fraction(95, 100)
-"""The coverage that an interval is to reach where the number of rounds allows it."""
-
-MIN_ROUNDS_FOR_VERDICT = 5
 
 ALL_ROUNDS = -1
 """The round of a histogram that holds those of all counted rounds."""
 
 
 @dataclass(frozen=True)
-class Interval:
-    """What the rounds say of the true median, in the unit of the values."""
-
-    median: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Series:
-    """The counted rounds of one design, path and metric."""
+    """The counted rounds of one design, path and metric in one cell."""
 
+    cell: str
     design: str
+    """`aa` for the baseline's second turn."""
     path: str
     probe: str
     metric: str
@@ -63,148 +89,261 @@ class Series:
 class Summary:
     """A row of summary.csv. Values are in `unit`; a ratio is this design's value over the baseline's."""
 
+    cell: str
+    """Of a sweep; empty without one."""
     design: str
     path: str
     metric: str
     """`PROBE/METRIC` where several probes measure the same metric."""
     unit: str
     rounds: int
-    """How many counted rounds gave a value."""
+    """How many counted rounds stand behind the value."""
     median: float
+    """The median over rounds; of a percentile, that of all counted rounds' raw values together."""
     ci_low: float
     ci_high: float
-    """The interval holds the true median with probability `coverage(rounds)`."""
+    """The interval holds the truth with about the probability `coverage(rounds)`."""
     ratio: float | None
     """The median over rounds of this design's value over the same round's baseline value."""
     ratio_low: float | None
     ratio_high: float | None
+    p_value: float | None
+    """Of the paired t test, adjusted for the number of comparisons and of looks: below 0.05 a verdict is allowed."""
+    smallest: float | None
+    """The smallest difference that this comparison would have seen with 90% probability: 0.03 is a ratio of 1.03 or
+    1/1.03."""
     verdict: Verdict
+    probe: str = ""
+    """No column."""
     pairs: int = 0
     """How many rounds the ratio rests on: those in which the baseline gave a value too. No column."""
 
 
-def _rank(n: int) -> int:
-    """The largest r for which r-th smallest to r-th largest of n values reaches CONFIDENCE; at least 1."""
-    allowed = (1 - CONFIDENCE) / 2 * 2**n
-    below, rank = 0, 0
-    while (below := below + comb(n, rank)) <= allowed:
-        rank += 1
-    return max(rank, 1)
-
-
-def coverage(n: int) -> float:
-    """How surely `interval` of n values holds the true median, 0 to 1: at least 0.95 from 6 values on.
-
-    With fewer it is the smallest to the largest value, and 1 - 2^(1-n): 0.9375 for 5.
-    """
-    return 1 - 2 * sum(comb(n, i) for i in range(_rank(n))) / 2**n if n else 0.0
-
-
-def interval(values: Iterable[float]) -> Interval:
-    """The median and its order-statistic interval, from the r-th smallest to the r-th largest value.
-
-    Each value lies below the true median with probability 1/2, whatever the distribution, so how many do is
-    binomial; only independence of the rounds is assumed. W. J. Conover, Practical Nonparametric Statistics,
-    3rd ed. 1999, section 3.2; scipy.stats.quantile_test(values, p=0.5) gives the same.
-    """
-    ascending = sorted(values)
-    rank = _rank(len(ascending))
-    return Interval(median(ascending), ascending[rank - 1], ascending[-rank])
-
-
 def series(samples: Iterable[Sample]) -> tuple[Series, ...]:
-    """The samples that count, gathered; by path and metric. What gave no value in any round is absent."""
-    counted = [s for s in samples if s.round != WARM_UP_ROUND and s.value is not None]
+    """The samples that count, gathered; by cell, path and metric. What gave no value in any round is absent."""
+    counted = [s for s in samples if s.round != WARM_UP_ROUND and s.design != LIMITS and s.value is not None]
     probes: dict[str, set[str]] = {}
     for sample in counted:
         probes.setdefault(sample.metric, set()).add(sample.probe)
 
-    def key(s: Sample) -> tuple[str, str, str, str, str]:
+    def key(s: Sample) -> tuple[str, str, str, str, str, str]:
         name = s.metric if len(probes[s.metric]) == 1 else f"{s.probe}/{s.metric}"
-        return s.path, name, s.design, s.probe, s.unit
+        return s.cell, s.path, name, s.design, s.probe, s.unit
 
     gathered = []
-    for (path, name, design, probe, unit), group in groupby(sorted(counted, key=key), key=key):
+    for (cell, path, name, design, probe, unit), group in groupby(sorted(counted, key=key), key=key):
         values = {s.round: s.value for s in group if s.value is not None}
-        gathered.append(Series(design, path, probe, name, unit, values))
+        gathered.append(Series(cell, design, path, probe, name, unit, values))
     return tuple(gathered)
 
 
 def ratios(one: Series, baseline: Series) -> dict[int, float]:
     """By round: the value over the baseline's of the same round. Rounds that lack either are left out."""
     shared = sorted(one.values.keys() & baseline.values.keys())
-    return {r: one.values[r] / baseline.values[r] for r in shared if baseline.values[r] != 0}
+    return {r: one.values[r] / baseline.values[r] for r in shared if baseline.values[r] > 0 and one.values[r] >= 0}
 
 
-def verdict(better: Literal["lower", "higher"] | None, ratio: Interval | None, pairs: int) -> Verdict:
-    """What the interval of the ratio allows one to say; for fewer than 5 rounds nothing."""
-    if better is None:
-        return ""
-    if ratio is None or pairs < MIN_ROUNDS_FOR_VERDICT or ratio.low <= 1 <= ratio.high:
-        return "not resolved"
-    return "faster" if (ratio.low > 1) == (better == "higher") else "slower"
+def summarise(
+    all_series: Sequence[Series], baseline: str, histograms: Iterable[Histogram] = (), look: int | None = None
+) -> tuple[Summary, ...]:
+    """One summary a series, in the same order; then percentiles that only all rounds together have enough values for.
 
-
-def summarise(all_series: Sequence[Series], baseline: str) -> tuple[Summary, ...]:
-    """One summary a series, in the same order."""
-    baselines = {(s.path, s.metric): s for s in all_series if s.design == baseline}
-    return tuple(_summary(one, baselines.get((one.path, one.metric))) for one in all_series)
-
-
-def _summary(one: Series, baseline: Series | None) -> Summary:
-    paired = ratios(one, baseline) if baseline else {}
-    value = interval(one.values.values())
-    ratio = interval(paired.values()) if paired else None
-    better = metrics.known(one.metric).better
-    return Summary(
-        design=one.design,
-        path=one.path,
-        metric=one.metric,
-        unit=one.unit,
-        rounds=len(one.values),
-        median=value.median,
-        ci_low=value.low,
-        ci_high=value.high,
-        ratio=ratio.median if ratio else None,
-        ratio_low=ratio.low if ratio else None,
-        ratio_high=ratio.high if ratio else None,
-        verdict="baseline" if one is baseline else verdict(better, ratio, len(paired)),
-        pairs=len(paired),
+    `look` says which look at the run this is, as for `alpha`. A percentile is that of the raw values in `histograms`;
+    where those are missing or too few, it is absent.
+    """
+    raw = _by_arm(histograms)
+    shown = [s for s in (*all_series, *_tails(all_series, raw)) if not _percentile(s) or _behind(s, raw)]
+    baselines = {_where(s): s for s in shown if s.design == baseline}
+    logs = [_logs(s, baselines.get(_where(s))) for s in shown]
+    values = _intervals_of([{} if _percentile(s) else s.values for s in shown])
+    spans = _intervals_of(logs)
+    judged = _judged(shown, logs, baseline, look)
+    return tuple(
+        _summary(
+            s,
+            values[i] or pooled_interval(_behind(s, raw), _percentile(s)),
+            len(_behind(s, raw)) or len(s.values),
+            spans[i],
+            len(logs[i]),
+            "baseline" if s.design == baseline else _verdict(s, judged.get(i)),
+            judged.get(i),
+        )
+        for i, s in enumerate(shown)
     )
 
 
-def false_verdicts(summaries: Iterable[Summary]) -> tuple[int, float]:
-    """How many verdicts were sought among what reports show, and how many of them chance alone would give.
+def _summary(
+    s: Series,
+    value: Interval,
+    rounds: int,
+    log: Interval | None,
+    pairs: int,
+    verdict: Verdict,
+    judged: "_Judged | None",
+) -> Summary:
+    return Summary(
+        cell=s.cell,
+        design=s.design,
+        path=s.path,
+        metric=s.metric,
+        unit=s.unit,
+        rounds=rounds,
+        median=value.median,
+        ci_low=value.low,
+        ci_high=value.high,
+        ratio=exp(log.median) if log else None,
+        ratio_low=exp(log.low) if log else None,
+        ratio_high=exp(log.high) if log else None,
+        p_value=judged.p_value if judged else None,
+        smallest=judged.smallest if judged else None,
+        verdict=verdict,
+        probe=s.probe,
+        pairs=pairs,
+    )
 
-    An interval misses a true ratio of 1 with probability 1 - coverage; looking often is not corrected for.
+
+Arm = tuple[str, str, str, str, str]
+"""Cell, design, path, probe and distribution, with what it was measured at."""
+
+
+def _by_arm(histograms: Iterable[Histogram]) -> dict[Arm, list[Histogram]]:
+    """The counted rounds' histograms."""
+    arms: dict[Arm, list[Histogram]] = {}
+    for h in histograms:
+        if h.round != WARM_UP_ROUND and h.design != LIMITS and h.total:
+            arms.setdefault((h.cell, h.design, h.path, h.probe, h.metric), []).append(h)
+    return arms
+
+
+def _percentile(s: Series) -> float:
+    """Which percentile it is, 0 to 100; 0: it is none."""
+    return metrics.known(s.metric).percentile
+
+
+def _behind(s: Series, raw: Mapping[Arm, list[Histogram]]) -> list[Histogram]:
+    """The raw values behind a percentile, a histogram a round; none where they are too few."""
+    _, at, where = s.metric.partition("@")
+    found = raw.get((s.cell, s.design, s.path, s.probe, metrics.known(s.metric).distribution + at + where), [])
+    needed = metrics.MIN_VALUES.get(_percentile(s), 1)
+    return found if sum(h.total for h in found) >= needed else []
+
+
+def _tails(all_series: Iterable[Series], raw: Mapping[Arm, list[Histogram]]) -> Iterator[Series]:
+    """Percentiles that no single round had enough values for."""
+    known = {(s.cell, s.design, s.path, s.probe, s.metric.rpartition("/")[2]) for s in all_series}
+    for (*where, distribution), parts in sorted(raw.items()):
+        probes = {probe for *_, probe, other in raw if other == distribution}
+        name, at, measured_at = distribution.partition("@")
+        for metric in metrics.METRICS.values():
+            full = metric.name + at + measured_at
+            if metric.distribution == name and (*where, full) not in known:
+                cell, design, path, probe = where
+                shown = full if len(probes) == 1 else f"{probe}/{full}"
+                yield Series(cell, design, path, probe, shown, parts[0].unit, {})
+
+
+def _logs(one: Series, baseline: Series | None) -> dict[int, float]:
+    """By round: the logarithm of the ratio. A ratio of 0 counts as the smallest number there is."""
+    found = ratios(one, baseline) if baseline else {}
+    return {r: log(max(ratio, sys.float_info.min)) for r, ratio in found.items()}
+
+
+def _intervals_of(all_values: Sequence[Mapping[int, float]]) -> list[Interval | None]:
+    """The interval of each one's values; None of none."""
+    rows = [np.array(list(values.values())) for values in all_values]
+    having = [i for i, row in enumerate(rows) if len(row)]
+    found = dict(zip(having, intervals([rows[i] for i in having]).tolist(), strict=True))
+    return [Interval(*found[i]) if i in found else None for i in range(len(rows))]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One comparison that could get a verdict."""
+
+    p_value: float
+    smallest: float | None
+    """As a fraction; None where it is beyond all numbers."""
+    side: int
+
+
+def _judged(
+    shown: Sequence[Series], logs: Sequence[Mapping[int, float]], baseline: str, look: int | None
+) -> dict[int, _Judged]:
+    """The comparisons that could get a verdict, by the index of their series.
+
+    Those of metrics with a direction, against the baseline, with rounds enough. They are the family that is corrected
+    for.
     """
-    compared = [
-        s.pairs
-        for s in summaries
-        if metrics.known(s.metric).in_table and s.verdict in ("faster", "slower", "not resolved")
+    family = [
+        i
+        for i, s in enumerate(shown)
+        if s.design != baseline and metrics.known(s.metric).better and len(logs[i]) >= MIN_ROUNDS_FOR_VERDICT
     ]
-    return len(compared), sum(1 - coverage(n) for n in compared if n >= MIN_ROUNDS_FOR_VERDICT)
+    columns = {r: column for column, r in enumerate(sorted({r for i in family for r in logs[i]}))}
+    matrix = np.full((len(family), len(columns)), np.nan)
+    for row, i in enumerate(family):
+        matrix[row, [columns[r] for r in logs[i]]] = list(logs[i].values())
+    again = {_where(shown[i]): row for row, i in enumerate(family) if shown[i].design == AA}
+    aa = np.array([again.get(_where(shown[i]), -1) if shown[i].design != AA else -1 for i in family], dtype=np.intp)
+    found = decide(matrix, aa, look)
+    return {
+        i: _Judged(float(found.p_value[row]), _fraction(float(found.smallest[row])), int(found.side[row]))
+        for row, i in enumerate(family)
+    }
+
+
+def _where(s: Series) -> tuple[str, str, str]:
+    return s.cell, s.path, s.metric
+
+
+def _fraction(log_ratio: float) -> float | None:
+    return expm1(log_ratio) if log_ratio < log(sys.float_info.max) else None
+
+
+def _verdict(s: Series, judged: _Judged | None) -> Verdict:
+    better = metrics.known(s.metric).better
+    if better is None:
+        return ""
+    if judged is None or judged.side == 0:
+        return "not resolved"
+    return "faster" if (judged.side > 0) == (better == "higher") else "slower"
+
+
+def comparisons(summaries: Iterable[Summary]) -> int:
+    """How many comparisons were tested, and corrected for: all that could get a verdict, the A/A arm's among them."""
+    return sum(s.p_value is not None for s in summaries)
+
+
+def settled(summaries: Iterable[Summary], enough: float) -> bool:
+    """Whether each comparison has its verdict, or would have seen an effect of that size, as a fraction.
+
+    The A/A arm does not count: it is hoped to stay unresolved.
+    """
+    return all(
+        s.smallest is not None and s.smallest <= enough
+        for s in summaries
+        if s.verdict == "not resolved" and s.design != AA
+    )
 
 
 def pooled(histograms: Iterable[Histogram]) -> tuple[Histogram, ...]:
-    """For each design, path and probe, the values of all counted rounds as one histogram."""
+    """For each cell, path, probe, metric and design, the values of all counted rounds as one histogram."""
 
-    def key(h: Histogram) -> tuple[str, str, str, str]:
-        return h.path, h.probe, h.metric, h.design
+    def key(h: Histogram) -> tuple[str, str, str, str, str]:
+        return h.cell, h.path, h.probe, h.metric, h.design
 
-    counted = sorted((h for h in histograms if h.round != WARM_UP_ROUND), key=key)
+    counted = sorted((part for parts in _by_arm(histograms).values() for part in parts), key=key)
     whole = []
     for _, group in groupby(counted, key=key):
         parts = list(group)
         values, counts = merged(parts)
-        if len(values):
-            whole.append(replace(parts[0], round=ALL_ROUNDS, values=values, counts=counts))
+        whole.append(replace(parts[0], round=ALL_ROUNDS, values=values, counts=counts))
     return tuple(whole)
 
 
 def percentiles(histogram: Histogram) -> dict[float, float]:
     """The percentiles that reports show, in the histogram's unit, where enough values stand behind them."""
-    wanted = [m.percentile for m in metrics.METRICS.values() if m.percentile is not None]
+    wanted = [m.percentile for m in metrics.METRICS.values() if m.distribution == metrics.bare(histogram.metric)]
     return {q: histogram.percentile(q) for q in wanted if histogram.total >= metrics.MIN_VALUES.get(q, 1)}
 
 

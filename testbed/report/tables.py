@@ -1,6 +1,6 @@
 """The verdict table: for the terminal with rich, and the same for Markdown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -12,10 +12,11 @@ from rich.text import Text
 from testbed.report import metrics, words
 from testbed.report.run import Design, Path, Run
 from testbed.report.statistics import Summary
+from testbed.spec.scenario import AA
 
 STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline": "bold"}
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
-WIDTHS = (23, 6, 11, 5, 12, 12)
+WIDTHS = (17, 6, 12, 5, 12, 18)
 """Of the columns in the terminal, in characters; with the gaps between them 79. What is longer is folded."""
 
 
@@ -23,17 +24,21 @@ WIDTHS = (23, 6, 11, 5, 12, 12)
 class Row:
     """One design in a section, in words."""
 
+    cell: str
+    """Of a sweep; empty without one."""
     design: str
     median: str
     spread: str
     ratio: str
     ratio_spread: str
+    told: str
+    """The verdict in words, or what became of a design that has no number."""
     verdict: str
-    """A verdict, or what became of a design that has no number."""
+    """The bare verdict; empty without a number."""
 
     @property
     def cells(self) -> tuple[str, ...]:
-        return self.design, self.median, self.spread, self.ratio, self.ratio_spread, self.verdict
+        return self.design, self.median, self.spread, self.ratio, self.ratio_spread, self.told
 
 
 @dataclass(frozen=True)
@@ -55,25 +60,36 @@ def sections(run: Run, summaries: Sequence[Summary], every_metric: bool = False)
     names = sorted({s.metric for s in summaries}, key=metrics.order)
     for path in run.paths:
         for metric in names:
-            by_design = {s.design: s for s in summaries if (s.path, s.metric) == (path.name, metric)}
-            if by_design and (every_metric or metrics.known(metric).in_table):
-                rows = tuple(_row(design, by_design.get(design.name)) for design in run.designs)
-                title = f"{metrics.title(metric)}, {words.unit(next(iter(by_design.values())).unit)}"
-                found.append(Section(path, metric, title, metrics.known(metric).better or "", rows))
+            here = {(s.cell, s.design): s for s in summaries if (s.path, s.metric) == (path.name, metric)}
+            if here and (every_metric or metrics.known(metric).in_table):
+                title = f"{metrics.title(metric)}, {words.unit(next(iter(here.values())).unit)}"
+                better = metrics.known(metric).better or ""
+                found.append(Section(path, metric, title, better, tuple(_rows(run, here))))
     return tuple(found)
 
 
-def _row(design: Design, summary: Summary | None) -> Row:
-    none = words.NOTHING
+def _rows(run: Run, here: Mapping[tuple[str, str], Summary]) -> Iterator[Row]:
+    designs = {design.name: design for design in run.designs}
+    measured = {cell for cell, _ in here}
+    for cell in [cell.name for cell in run.cells if cell.name in measured] or [""]:
+        for arm in run.arms:
+            yield _row(run, cell, arm, designs.get(arm), here.get((cell, arm)))
+
+
+def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary | None) -> Row:
+    none, name = words.NOTHING, "A/A" if arm == AA else arm
     if summary is None:
-        return Row(design.name, none, none, none, none, "no value" if design.usable else design.state)
+        told = "no value" if design is None or design.usable else design.state
+        return Row(cell, name, none, none, none, none, told, "")
     is_baseline = summary.verdict == "baseline"
     return Row(
-        design.name,
+        cell,
+        name,
         words.number(summary.median),
         words.span(summary.ci_low, summary.ci_high),
         none if is_baseline else words.ratio(summary.ratio),
         none if is_baseline else words.ratio_span(summary.ratio_low, summary.ratio_high),
+        words.verdict(summary),
         summary.verdict,
     )
 
@@ -86,7 +102,7 @@ def terminal(run: Run, summaries: Sequence[Summary]) -> RenderableType:
         parts += [Text(path.title, style="bold"), *(part for s in some for part in (_table(s), Text()))]
     if not shown:
         parts.append(Text("No sample counts yet, so there is nothing to compare."))
-    parts += [Text(note) for note in notes(run, summaries)]
+    parts += [Text(note) for note in notes(run, summaries) if note]
     return Group(*parts)
 
 
@@ -97,9 +113,13 @@ def _table(section: Section) -> Table:
     for heading, width in zip((name, *HEADINGS[1:]), WIDTHS, strict=True):
         left = heading in (name, "verdict")
         table.add_column(Text(heading), justify="left" if left else "right", overflow="fold", width=width)
+    cell = ""
     for row in section.rows:
-        style = STYLES.get(row.verdict, "yellow")
-        table.add_row(*(Text(cell) for cell in row.cells[:-1]), Text(row.verdict, style=style))
+        if row.cell != cell:
+            cell = row.cell
+            table.add_row(Text(cell, style="italic"))
+        style = STYLES.get(row.verdict, "" if row.told == "" else "yellow")
+        table.add_row(*(Text(cell) for cell in row.cells[:-1]), Text(row.told, style=style))
     return table
 
 
@@ -111,8 +131,11 @@ def notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
         yield f"{design.name} {words.lost(design)}"
     if failed := sum(failure.samples for failure in run.failures):
         yield f"{failed} sample{'s have' if failed > 1 else ' has'} no number; the report says why."
+    yield from words.doubts(run)
+    yield from words.limits(run, summaries)
     if summaries:
         yield words.intervals(summaries)
+        yield words.method(run, summaries)
 
 
 def markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str, str]]) -> str:
@@ -136,7 +159,7 @@ def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str,
     yield "\n## Numbers\n"
     yield from _markdown_table(sections(run, summaries))
     yield ""
-    yield from (f"{plain(note)}\n" for note in (*notes(run, summaries), words.chance(summaries)) if note)
+    yield from (f"{plain(note)}\n" for note in notes(run, summaries) if note)
     for question, file in plots:
         yield f"![{plain(question)}]({file})\n"
 
@@ -149,7 +172,7 @@ def _markdown_table(shown: Sequence[Section]) -> Iterator[str]:
     yield "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |"
     for section in shown:
         for row in section.rows:
-            cells = (section.path.name, section.title, *row.cells)
+            cells = (section.path.name, " ".join(filter(None, (section.title, row.cell))), *row.cells)
             yield "| " + " | ".join(plain(cell) for cell in cells) + " |"
 
 

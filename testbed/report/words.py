@@ -1,25 +1,22 @@
 """Numbers and verdicts as words: what the terminal, Markdown and HTML say alike.
 
-`Not resolved` never becomes `equal`: the words say what the run could not tell, and how large a difference it
-leaves room for.
+`Not resolved` never becomes `equal`: the words say what the run could not tell, and how large a difference it would
+have seen.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from testbed.report import metrics
+from testbed.report import metrics, statistics
 from testbed.report.run import Design, Path, Run
-from testbed.report.statistics import (
-    CONFIDENCE,
-    MIN_ROUNDS_FOR_VERDICT,
-    Summary,
-    Verdict,
-    coverage,
-    false_verdicts,
-)
+from testbed.report.statistics import MIN_ROUNDS_FOR_VERDICT, Summary, Verdict
+from testbed.spec.scenario import AA
 
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+NEAR_LIMIT = 0.9
+"""A value beyond this part of what the probe reaches over loopback is said to be close to the probe's own limit."""
 
 
 def _places(value: float) -> int:
@@ -64,6 +61,20 @@ def percent(value: float | None) -> str:
     return f"{(value - 1) * 100:+.1f}%".replace("-", MINUS)
 
 
+def size(effect: float) -> str:
+    """An effect's size, for `under N%`: two digits."""
+    return f"{effect * 100:.2g}%" if effect < 1 else f"{effect * 100:.0f}%"
+
+
+def verdict(s: Summary) -> str:
+    """The verdict; one that is not resolved with the smallest effect that would have been seen."""
+    if s.verdict == "not resolved" and s.pairs < MIN_ROUNDS_FOR_VERDICT:
+        return "too few rounds"
+    if s.verdict == "not resolved" and s.smallest is not None:
+        return f"{s.verdict} <{size(s.smallest)}"
+    return s.verdict
+
+
 def listed(words: Sequence[str]) -> str:
     return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
 
@@ -90,22 +101,24 @@ def answers(run: Run, summaries: Sequence[Summary]) -> tuple[Answer, ...]:
         here = [s for s in summaries if s.path == path.name and metrics.known(s.metric).main]
         for metric in dict.fromkeys(s.metric for s in here):
             rows = [s for s in here if s.metric == metric]
-            found.append(Answer(path, metrics.title(metric), tuple(_sentences(run, rows))))
+            told = _swept(run, rows) if run.cells else _sentences(run, rows)
+            found.append(Answer(path, metrics.title(metric), tuple(told)))
     return tuple(found)
 
 
 def _sentences(run: Run, rows: Sequence[Summary]) -> list[Sentence]:
     baseline = next((s for s in rows if s.verdict == "baseline"), None)
-    others = [s for s in rows if s is not baseline]
+    others = [s for s in rows if s is not baseline and s.design != AA]
     if baseline is None:
-        values = listed([f"{s.design} {value(s)}" for s in rows])
+        values = listed([f"{run.arm_title(s.design)} {value(s)}" for s in rows])
         lost = f"the baseline {run.baseline} has no value" if run.baseline else "no baseline is known"
         return [Sentence("", f"Nothing to compare with, as {lost}: {values}.")]
-    if not others:
-        return [Sentence("baseline", f"{baseline.design} alone has values: {value(baseline)}.")]
+    told = [Sentence("baseline", f"{baseline.design} alone has values: {value(baseline)}.")] if not others else []
     return [
+        *told,
         *(_resolved(s, baseline) for s in others if s.verdict in ("faster", "slower")),
         *_unresolved([s for s in others if s.verdict == "not resolved"], baseline),
+        *_against_itself(run, [s for s in rows if s.design == AA and s.ratio is not None]),
     ]
 
 
@@ -118,13 +131,42 @@ def _resolved(s: Summary, baseline: Summary) -> Sentence:
 
 
 def _unresolved(rows: Sequence[Summary], baseline: Summary) -> Iterator[Sentence]:
-    """Says why, and which differences the run leaves room for."""
+    """Says why, and which differences the run would have seen."""
     few = [f"{s.design} ({s.pairs} of {MIN_ROUNDS_FOR_VERDICT})" for s in rows if s.pairs < MIN_ROUNDS_FOR_VERDICT]
     if few:
         yield Sentence("not resolved", f"Too few rounds for a verdict: {listed(few)}.")
-    wide = [f"{s.design} ({_range(s)})" for s in rows if s.pairs >= MIN_ROUNDS_FOR_VERDICT]
+    wide = [f"{s.design} ({_room(s)})" for s in rows if s.pairs >= MIN_ROUNDS_FOR_VERDICT]
     if wide:
         yield Sentence("not resolved", f"Not resolved against {baseline.design}: {listed(wide)}.")
+
+
+def _room(s: Summary) -> str:
+    under = f"under {size(s.smallest)}; " if s.smallest is not None else ""
+    return f"{under}{_range(s)}"
+
+
+def _against_itself(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
+    """What the A/A arm showed."""
+    for s in rows:
+        if s.verdict in ("faster", "slower"):
+            text = f"A/A: {run.baseline} came out {s.verdict} than itself ({_range(s)}), so doubt what is no larger."
+            yield Sentence(s.verdict, text)
+        else:
+            yield Sentence("not resolved", f"A/A: {run.baseline} against itself {percent(s.ratio)} ({_range(s)}).")
+
+
+def _swept(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
+    """One sentence a design: where it differs, and where that could not be told."""
+    for arm in run.arms:
+        own = [s for s in rows if s.design == arm and s.verdict != "baseline"]
+        for kind, some in groupby(sorted(own, key=lambda s: s.verdict), key=lambda s: s.verdict):
+            cells = list(some)
+            if kind in ("faster", "slower"):
+                where = listed([f"{s.cell} ({percent(s.ratio)})" for s in cells])
+                yield Sentence(kind, f"{run.arm_title(arm)} is {kind} at {where}.")
+            elif kind == "not resolved" and arm != AA:
+                where = listed([f"{s.cell} ({_room(s)})" for s in cells])
+                yield Sentence(kind, f"{run.arm_title(arm)} is not resolved at {where}.")
 
 
 def _range(s: Summary) -> str:
@@ -144,33 +186,69 @@ def state(run: Run) -> str:
         return ""
     how = {"interrupted": "was interrupted", "failed": "failed", "running": "had not ended"}.get(run.state, "ended")
     why = f" ({run.reason})" if run.reason else ""
-    return f"The run {how}{why}: {run.rounds} of {run.rounds_planned} rounds have samples that count."
+    planned = f" of {run.rounds_planned}" if run.rounds_planned else ""
+    return f"The run {how}{why}: {run.rounds}{planned} rounds have samples that count."
+
+
+def doubts(run: Run) -> Iterator[str]:
+    """What casts doubt on samples that have a value, a line each."""
+    for doubt in run.doubts:
+        yield f"{doubt.trials} of {doubt.of} measurements are flagged '{doubt.flag}': {doubt.meaning}."
+
+
+def limits(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
+    """Which values are close to what their probe can do at best, a line each metric."""
+    for (probe, metric), limit in run.limits.items():
+        better = metrics.known(metric).better
+        near = [
+            s
+            for s in summaries
+            if (s.probe, metrics.known(s.metric).name) == (probe, metric)
+            and limit > 0
+            and (
+                (better == "higher" and s.median >= NEAR_LIMIT * limit)
+                or (better == "lower" and s.median <= limit / NEAR_LIMIT)
+            )
+        ]
+        if near and better and metrics.known(metric).main:
+            where = listed(list(dict.fromkeys(f"{s.design} {s.path}" for s in near)))
+            yield (
+                f"{metrics.known(metric).title} of {where} is close to what {probe} itself reaches over loopback "
+                f"({number(limit)} {unit(near[0].unit)}): the probe, and not the design, may be what limits it."
+            )
 
 
 def kind(summaries: Sequence[Summary]) -> str:
     """What the intervals of a run are."""
-    if all(coverage(s.rounds) < CONFIDENCE for s in summaries):
-        return "smallest to largest round"
-    return "interval of at least 95%"
+    few = all(statistics.coverage(s.rounds) < statistics.CONFIDENCE for s in summaries)
+    return "smallest to largest round" if few else "95% interval"
 
 
 def intervals(summaries: Sequence[Summary]) -> str:
-    """What the intervals of a run are, with their true coverage."""
+    """What the intervals of a run are, and how sure."""
     rounds = sorted({s.rounds for s in summaries if s.rounds > 1})
     if not rounds:
         return "One round gives no interval." if summaries else ""
-    sure = listed([f"{100 * coverage(n):.4g}% ({n} rounds)" for n in rounds])
-    few = coverage(rounds[-1]) < CONFIDENCE
-    what = "is the smallest and the largest round" if few else "ends at the rounds' narrowest ranks that reach 95%"
-    return f"An interval {what}; it holds the true median with a probability of {sure}."
+    text = "Intervals are of 95%: bootstrap over rounds, widened for there being few"
+    few = [n for n in rounds if statistics.coverage(n) < statistics.CONFIDENCE]
+    if not few:
+        return f"{text}."
+    sure = listed([f"{100 * statistics.coverage(n):.4g}% for {n}" for n in few])
+    return f"{text}; with so few they run from the smallest to the largest, and hold the median with {sure}."
 
 
-def chance(summaries: Sequence[Summary]) -> str:
-    """How many verdicts chance alone would give."""
-    compared, expected = false_verdicts(summaries)
-    if not expected:
+def method(run: Run, summaries: Sequence[Summary]) -> str:
+    """How many comparisons were made, and what was done against being fooled by their number."""
+    made = statistics.comparisons(summaries)
+    if not made:
         return ""
+    looks = (
+        f" The verdicts were looked at {len(run.looks)} times (after {listed([str(n) for n in run.looks])} rounds), and "
+        f"share the 5% between them."
+        if run.looks
+        else ""
+    )
     return (
-        f"{compared} comparisons are shown; were all designs truly equal, about {expected:.1f} of them would "
-        "still come out faster or slower by chance. A lone, small verdict deserves a longer run."
+        f"{made} comparisons were made; by Holm's correction the probability of even one false verdict among all of "
+        f"them is at most 5%.{looks}"
     )

@@ -60,7 +60,7 @@ def _throughput(recipe: Recipe, round_: int, position: int, design: str, path: s
     if recipe.throughput is None:
         return []
     value = recipe.throughput(design, path, round_)
-    where = (round_, position, design, path, "throughput")
+    where = (round_, position, "", design, path, "throughput")
     if value is None:
         return [Sample(*where, "", "", None, STARTED, "iperf3 failed with exit code 1: no route to host")]
     return [
@@ -73,8 +73,8 @@ def _latency(
     rtt: Rtt, round_: int, position: int, design: str, path: str, probe: str
 ) -> tuple[list[Sample], list[Histogram]]:
     values = rtt(design, path, round_)
-    where = (round_, position, design, path, probe)
-    histogram = Histogram(round_, design, path, probe, "rtt", "us", *binned(values))
+    where = (round_, position, "", design, path, probe)
+    histogram = Histogram(round_, "", design, path, probe, "rtt", "us", *binned(values))
     metrics = {f"rtt_p{q}": float(np.percentile(values, float(q))) for q in ("50", "90", "99", "99.9")}
     if len(values) < 10_000:
         del metrics["rtt_p99.9"]
@@ -88,7 +88,7 @@ def _manifest(recipe: Recipe) -> dict[str, Any]:
     }
     probes["throughput"] = {"tool": "iperf3", "protocol": "tcp", "streams": 1, "duration": "PT2S"}
     manifest = {
-        "format": 1,
+        "format": 2,
         "testbed": "0.1.0",
         "scenario_file": "scenarios/synthetic.yaml",
         "scenario_text": "name: synthetic\n",
@@ -109,7 +109,7 @@ def _manifest(recipe: Recipe) -> dict[str, Any]:
         "reason": "",
         "machine": {"kernel": "6.1.0", "cpu": "a processor", "cpus": 2, "memory_bytes": 8 * 2**30},
         "tools": {"iperf3": "iperf 3.12", "sockperf": "3.7"},
-        "offloads": {"veth": {"tcp-segmentation-offload": True, "generic-receive-offload": False}},
+        "devices": [{"first": "node1 eth0", "alike": 2, "mtu": 1500, "qdisc": "noqueue", "offloads": "tso gso"}],
         "designs": {design: _design(recipe, design) for design in recipe.designs},
     }
     return manifest | dict(recipe.manifest)

@@ -12,13 +12,18 @@ from matplotlib.figure import Figure
 
 from testbed.experiment.results import Histogram
 from testbed.report import metrics
-from testbed.report.plots import latency, rounds, throughput
+from testbed.report.plots import cost, forest, latency, rounds, sweep, throughput
 from testbed.report.plots.sheet import save
 from testbed.report.run import Run
 from testbed.report.statistics import Series, Summary
 
 Drawing = tuple[str, str, Figure]
 """Name, question and figure of a plot."""
+
+CELLS_WITH_PLOTS = 2
+"""A sweep of more cells has no plots for each; its lines, and the tables, hold what those would show."""
+CELLS_IN_ROUNDS = 4
+"""A sweep of more cells has no plot of its rounds."""
 
 
 @dataclass(frozen=True)
@@ -47,37 +52,80 @@ def draw_plots(
 def figures(
     run: Run, series: Sequence[Series], summaries: Sequence[Summary], pooled: Sequence[Histogram]
 ) -> Iterator[Drawing]:
-    """Every plot of what was measured. A name holds the probe where several measure the same."""
-    by_metric: dict[str, list[Series]] = {}
-    for one in sorted(series, key=lambda one: metrics.order(one.metric)):
-        by_metric.setdefault(one.metric, []).append(one)
-    for metric, some in by_metric.items():
-        if metrics.known(metric).name == "throughput":
+    """Every plot of what was measured, the answer first.
+
+    A name holds the path where a metric has a plot for each, the probe where several probes measure the same, and the
+    cell's number where each cell has a plot.
+    """
+    for some in sweep.pages(run, summaries):
+        paths = {s.path for s in some}
+        path = [next(iter(paths))] if len(paths) == 1 and len(run.paths) > 1 else []
+        yield _name("sweep", some[0].metric, *path), sweep.question(run, some), sweep.draw(run, some)
+    cells = [cell.name for cell in run.cells] or [""]
+    for number, cell in enumerate(cells if len(cells) <= CELLS_WITH_PLOTS else [], start=1):
+        suffix = [f"cell-{number}"] if cell else []
+        for name, question, figure in _of_cell(
+            run,
+            [s for s in series if s.cell == cell],
+            [s for s in summaries if s.cell == cell],
+            [h for h in pooled if h.cell == cell],
+        ):
+            yield "-".join([name, *suffix]), question, figure
+    if len(cells) <= CELLS_IN_ROUNDS:
+        for some_series in _by_metric(series):
+            metric = some_series[0].metric
+            if metrics.known(metric).main and rounds.is_drawable(run, some_series):
+                yield _name("rounds", metric), rounds.question(run, metric), rounds.draw(run, some_series)
+
+
+def _of_cell(
+    run: Run, series: Sequence[Series], summaries: Sequence[Summary], pooled: Sequence[Histogram]
+) -> Iterator[Drawing]:
+    pages = list(forest.pages(summaries))
+    for number, page in enumerate(pages, start=1):
+        name = "forest" if number == 1 else f"forest-{number}"
+        part = f"{number} of {len(pages)}" if len(pages) > 1 else ""
+        yield name, forest.question(run, page, part), forest.draw(run, page, part)
+    for some in _by_metric(series):
+        metric = some[0].metric
+        if metric.rpartition("/")[2] == "throughput":
             rows = [s for s in summaries if s.metric == metric]
-            yield _name("throughput", metric), throughput.QUESTION, throughput.draw(run, some, rows)
+            name = _name("", metric)
+            yield name, throughput.question(some), throughput.draw(run, some, rows)
     yield from _latencies(run, pooled)
-    compared = {s.metric for s in summaries if s.pairs and s.verdict != "baseline"}
-    for metric, some in by_metric.items():
-        if metrics.known(metric).main and metric in compared:
-            name = _name(f"rounds-{metrics.known(metric).name}", metric)
-            yield name, rounds.question(run, metric), rounds.draw(run, some)
+    for bought in cost.pairs(summaries):
+        yield _name("cost", bought[0][0].metric), cost.question(bought), cost.draw(run, bought)
 
 
 def _latencies(run: Run, pooled: Sequence[Histogram]) -> Iterator[Drawing]:
-    probes = sorted({histogram.probe for histogram in pooled})
-    for probe in probes:
-        some = [histogram for histogram in pooled if histogram.probe == probe]
-        suffix = f"{probe}/" if len(probes) > 1 else ""
-        name = _name("latency-percentiles", suffix)
-        yield name, latency.PERCENTILES, latency.draw_percentiles(run, some)
-        name = _name("latency-distribution", suffix)
-        yield name, latency.DISTRIBUTION, latency.draw_distribution(run, some)
+    """Two plots for each distribution that a probe measured; that of the request's RTT goes without its name."""
+    measured = sorted({(h.metric, h.probe) for h in pooled}, key=lambda key: (metrics.order(f"{key[0]}_p50"), key[1]))
+    for metric, probe in measured:
+        some = [h for h in pooled if (h.metric, h.probe) == (metric, probe)]
+        several = sum(other == metric for other, _ in measured) > 1
+        parts = [*([] if metric == "rtt" else [metric]), *([probe] if several else [])]
+        name = _slug("latency-percentiles", *parts)
+        yield name, latency.waiting_question(some, several), latency.draw_percentiles(run, some, several)
+        name = _slug("latency-distribution", *parts)
+        yield name, latency.tail_question(some, several), latency.draw_distribution(run, some, several)
 
 
-def _name(what: str, metric: str) -> str:
+def _by_metric(series: Sequence[Series]) -> list[list[Series]]:
+    """The series of each metric, in the metrics' order."""
+    found: dict[str, list[Series]] = {}
+    for one in sorted(series, key=lambda one: metrics.order(one.metric)):
+        found.setdefault(one.metric, []).append(one)
+    return list(found.values())
+
+
+def _name(what: str, metric: str, *more: str) -> str:
     """The name of a plot's files, with the probe if the metric is written PROBE/METRIC."""
-    probe = metric.rpartition("/")[0]
-    return what + ("-" + re.sub(r"[^A-Za-z0-9_]", "-", probe) if probe else "")
+    probe, _, name = metric.rpartition("/")
+    return _slug(what, name, probe, *more)
+
+
+def _slug(*parts: str) -> str:
+    return "-".join(re.sub(r"[^A-Za-z0-9_]", "-", part) for part in parts if part)
 
 
 def _saved(folder: Path, name: str, question: str, figure: Figure) -> Plot:

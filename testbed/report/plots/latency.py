@@ -1,6 +1,7 @@
 """How long does a request wait for its answer: percentiles, and the whole distribution with its tail."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -9,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from testbed.experiment.results import Histogram, Values
-from testbed.report import words
-from testbed.report.plots.panels import grid
+from testbed.report import metrics, words
+from testbed.report.plots.panels import bottom_panels, grid
 from testbed.report.plots.sheet import (
     FAINT,
     INK,
@@ -18,17 +19,18 @@ from testbed.report.plots.sheet import (
     WIDTH,
     Look,
     Sheet,
+    arm_label,
     caption,
+    handles,
     looks,
     name_margin,
     plain_log,
-    short,
+    question_at,
+    title_panel,
 )
-from testbed.report.run import Run
+from testbed.report.run import Path, Run
 from testbed.report.statistics import percentiles
 
-PERCENTILES = "How long does a request wait for its answer?"
-DISTRIBUTION = "How many requests are slower than a given time?"
 POOLED = "All counted rounds' values together. Less is better."
 
 ROW = 0.27
@@ -42,53 +44,109 @@ VALUES_BEHIND = 10
 """A line ends where fewer values than this are slower: what lies beyond is chance."""
 
 
-def draw_percentiles(run: Run, pooled: Sequence[Histogram]) -> Figure:
+@dataclass(frozen=True)
+class Kind:
+    """One kind of waiting."""
+
+    waiting: str
+    """The question that the percentiles answer."""
+    things: str
+    """What waits."""
+    axis: str
+
+
+KINDS = {
+    "rtt": Kind("How long does a request wait for its answer?", "requests", "RTT"),
+    "open_rtt": Kind(
+        "How long does a packet sent at a fixed rate wait for its answer?",
+        "packets sent at a fixed rate",
+        "Open-loop RTT",
+    ),
+    "loaded_rtt": Kind(
+        "How long does a packet wait for its answer beside bulk transfers?",
+        "packets beside bulk transfers",
+        "RTT under load",
+    ),
+    "icmp_rtt": Kind("How long does a ping wait for its answer?", "pings", "ICMP RTT"),
+    "connect": Kind("How long does it take to connect?", "connections", "Time to connect"),
+}
+
+
+def waiting_question(pooled: Sequence[Histogram], several: bool = False) -> str:
+    """What the percentiles answer; with the probe's name where several probes measure it."""
+    return question_at(_of_probe(_kind(pooled[0]).waiting, pooled[0], several), pooled)
+
+
+def tail_question(pooled: Sequence[Histogram], several: bool = False) -> str:
+    """What the distribution answers; with the probe's name where several probes measure it."""
+    question = f"How many {_kind(pooled[0]).things} take longer than a given time?"
+    return question_at(_of_probe(question, pooled[0], several), pooled)
+
+
+def _kind(histogram: Histogram) -> Kind:
+    name = metrics.bare(histogram.metric)
+    return KINDS.get(name) or Kind(f"{name}: how long does it take?", "values", name)
+
+
+def _of_probe(question: str, histogram: Histogram, several: bool) -> str:
+    return f"{histogram.probe}: {question[0].lower()}{question[1:]}" if several else question
+
+
+def _shown(run: Run, pooled: Sequence[Histogram]) -> tuple[list[Path], list[str]]:
+    """The paths and the arms that have values."""
+    paths = [path for path in run.paths if any(h.path == path.name for h in pooled)]
+    return paths, [name for name in run.arms if any(h.design == name for h in pooled)]
+
+
+def _axis(histogram: Histogram) -> str:
+    return f"{_kind(histogram).axis}, {words.unit(histogram.unit)}, logarithmic"
+
+
+def draw_percentiles(run: Run, pooled: Sequence[Histogram], several: bool = False) -> Figure:
     """One panel a path, one row a design: its percentiles as marks on a logarithmic axis, and as numbers."""
     with mpl.rc_context(STYLE):
-        paths = [path for path in run.paths if any(h.path == path.name for h in pooled)]
-        designs = [name for name in run.design_names() if any(h.design == name for h in pooled)]
+        paths, arms = _shown(run, pooled)
         shown = sorted({q for h in pooled for q in percentiles(h)})
-        handles = [
+        entries = [
             Line2D([], [], color=INK, marker=SHAPES.get(q, "o"), ls="none", ms=5, label=f"p{q:g}") for q in shown
         ]
         note = f"{POOLED} p99.9 only where at least 10,000 values stand behind it."
-        height, left = ROW * len(designs), name_margin(designs)
+        height, left = ROW * len(arms), name_margin(arm_label(run, name) for name in arms)
         width = WIDTH - left - COLUMN * len(shown) - 0.2
         body = len(paths) * (height + 0.42) + 0.5
-        sheet = Sheet(PERCENTILES, caption(run, pooled[0].probe, note), handles, body)
+        sheet = Sheet(waiting_question(pooled, several), caption(run, pooled, note), entries, body)
         first: Axes | None = None
         for i, path in enumerate(paths):
             top = 0.3 + i * (height + 0.42)
             axes = first = sheet.panel(left, top, width, height, xscale="log", sharex=first)
-            axes.set_title(path.title, x=-left / width + 0.02, pad=5)
+            title_panel(axes, path.title, left, width, pad=5)
             here = {h.design: percentiles(h) for h in pooled if h.path == path.name}
-            _rows(axes, designs, here, looks(run))
-            _numbers(axes, designs, here, shown, COLUMN / width)
+            _rows(run, axes, arms, here)
+            _numbers(axes, arms, here, shown, COLUMN / width)
             plain_log(axes.xaxis)
             axes.tick_params(labelbottom=i == len(paths) - 1, length=0)
-        axes.set_xlabel(f"RTT, {words.unit(pooled[0].unit)}, logarithmic")
+        axes.set_xlabel(_axis(pooled[0]))
         return sheet.figure
 
 
-def _rows(axes: Axes, designs: list[str], here: dict[str, dict[float, float]], look: dict[str, Look]) -> None:
-    axes.set_yticks(range(len(designs)), [short(name) for name in designs], color=INK)
-    axes.set_ylim(len(designs) - 0.5, -0.5)
+def _rows(run: Run, axes: Axes, arms: list[str], here: dict[str, dict[float, float]]) -> None:
+    axes.set_yticks(range(len(arms)), [arm_label(run, name) for name in arms], color=INK)
+    axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
+    look = looks(run)
     for name, found in here.items():
-        y, colour = designs.index(name), look[name].colour
-        axes.plot(list(found.values()), [y] * len(found), color=colour, lw=1.4, alpha=0.5)
+        y, how = arms.index(name), look[name]
+        axes.plot(list(found.values()), [y] * len(found), color=how.colour, ls=how.line, lw=1.4, alpha=0.5)
         for q, value in found.items():
-            axes.plot(value, y, SHAPES.get(q, "o"), color=colour, ms=5.5, mec="white", mew=0.6)
+            axes.plot(value, y, ms=5.5, **how.mark() | {"marker": SHAPES.get(q, "o")})
 
 
-def _numbers(
-    axes: Axes, designs: list[str], here: dict[str, dict[float, float]], shown: list[float], step: float
-) -> None:
+def _numbers(axes: Axes, arms: list[str], here: dict[str, dict[float, float]], shown: list[float], step: float) -> None:
     """The same percentiles as a table at the right of the panel; a column is `step` of the panel wide."""
     for column, q in enumerate(shown):
         x = 1 + (column + 1) * step
         axes.text(x, 1.03, f"p{q:g}", transform=axes.transAxes, ha="right", va="bottom", color=FAINT)
-        for y, name in enumerate(designs):
+        for y, name in enumerate(arms):
             value = here.get(name, {}).get(q)
             axes.text(
                 *(x, y, words.number(value)),
@@ -99,30 +157,36 @@ def _numbers(
             )
 
 
-def draw_distribution(run: Run, pooled: Sequence[Histogram]) -> Figure:
+def draw_distribution(run: Run, pooled: Sequence[Histogram], several: bool = False) -> Figure:
     """One panel a path: the fraction of requests slower than a time, down to one in 10,000."""
     with mpl.rc_context(STYLE):
+        paths, arms = _shown(run, pooled)
         look = looks(run)
-        paths = [path for path in run.paths if any(h.path == path.name for h in pooled)]
-        designs = [name for name in run.design_names() if any(h.design == name for h in pooled)]
-        handles = [Line2D([], [], color=look[name].colour, lw=2, label=short(name)) for name in designs]
         ends = f"A line ends where fewer than {VALUES_BEHIND} values are slower."
-        note = f"Upright: the fraction of requests slower than that. {POOLED} {ends}"
-        sheet, panels = grid(DISTRIBUTION, caption(run, pooled[0].probe, note), handles, len(paths))
+        note = f"Upright: the fraction that takes longer. {POOLED} {ends}"
+        sheet, panels = grid(
+            tail_question(pooled, several),
+            caption(run, pooled, note),
+            handles(run, arms, marks=False),
+            [(path.title,) for path in paths],
+        )
         for axes, path in zip(panels, paths, strict=True):
-            axes.set_title(path.title)
-            # Each line is thinner than the one under it, so that lines which coincide can all be seen.
-            for i, histogram in enumerate(
-                h for name in designs for h in pooled if (h.path, h.design) == (path.name, name)
-            ):
-                width = 2.8 - 1.8 * i / max(len(designs) - 1, 1)
-                axes.plot(*_tail(histogram), color=look[histogram.design].colour, lw=width, drawstyle="steps-post")
+            _tails(axes, [h for name in arms for h in pooled if (h.path, h.design) == (path.name, name)], look)
             axes.set(xscale="log", yscale="log", ylim=(TAIL, 1))
-            plain_log(axes.xaxis)
             axes.set_yticks([1, 0.1, 0.01, 1e-3, 1e-4], ["all", "1 in 10", "1 in 100", "1 in 1000", "1 in 10⁴"])
             axes.tick_params(length=0)
-            axes.set_xlabel(f"RTT, {words.unit(pooled[0].unit)}, logarithmic")
+        plain_log(panels[0].xaxis)  # all panels have the same axes
+        for axes in bottom_panels(panels):
+            axes.set_xlabel(_axis(pooled[0]))
         return sheet.figure
+
+
+def _tails(axes: Axes, ordered: Sequence[Histogram], look: dict[str, Look]) -> None:
+    """Each line is thinner than the one under it, so that lines which coincide can all be seen."""
+    for i, histogram in enumerate(ordered):
+        how = look[histogram.design]
+        width = 2.8 - 1.8 * i / max(len(ordered) - 1, 1)
+        axes.plot(*_tail(histogram), color=how.colour, ls=how.line, lw=width, drawstyle="steps-post")
 
 
 def _tail(histogram: Histogram) -> tuple[Values, Values]:

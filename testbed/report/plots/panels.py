@@ -1,11 +1,11 @@
-"""A grid of equal panels, one a path."""
+"""A grid of equal panels, one a path, and of a sweep one a path and cell."""
 
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from testbed.report.plots.sheet import WIDTH, Sheet
+from testbed.report.plots.sheet import HEADING, WIDTH, Sheet, fitted
 
 HEIGHT = 2.1
 """Of a panel, in inches."""
@@ -13,19 +13,35 @@ BELOW = 0.82
 """Between two rows of panels: the upper one's axis and the lower one's title, in inches."""
 LEFT = 0.8
 """For the labels of the vertical axis, in inches."""
+BETWEEN = 0.3
+"""Between two panels in a row, in inches."""
 
 
-def grid(title: str, below: str, handles: Sequence[Line2D], count: int) -> tuple[Sheet, list[Axes]]:
-    """A sheet with so many panels, two in a row, their axes alike so that panels may be compared."""
-    columns = min(2, count)
-    rows = -(-count // columns)
-    sheet = Sheet(title, below, handles, 0.3 + rows * (HEIGHT + BELOW) - 0.2)
-    width = (WIDTH - LEFT - 0.2 - (columns - 1) * 0.3) / columns
+def grid(
+    title: str, below: str, handles: Sequence[Line2D], titles: Sequence[tuple[str, ...]]
+) -> tuple[Sheet, list[Axes]]:
+    """A sheet with a panel for each of the titles, which have a line or more; two panels in a row.
+
+    Their axes are alike, so that panels may be compared.
+    """
+    columns = min(2, len(titles))
+    rows = -(-len(titles) // columns)
+    lines = max(len(title) for title in titles) - 1
+    step, head = HEIGHT + BELOW + 0.16 * lines, 0.3 + 0.16 * lines
+    sheet = Sheet(title, below, handles, head + rows * step - 0.16 * lines - 0.2)
+    width = (WIDTH - LEFT - 0.2 - (columns - 1) * BETWEEN) / columns
     panels: list[Axes] = []
-    for i in range(count):
+    for i, text in enumerate(titles):
         row, column = divmod(i, columns)
         first = panels[0] if panels else None
-        left, top = LEFT + column * (width + 0.3), 0.3 + row * (HEIGHT + BELOW)
-        panels.append(sheet.panel(left, top, width, HEIGHT, sharex=first, sharey=first))
-        panels[-1].tick_params(labelleft=column == 0)
+        left, top = LEFT + column * (width + BETWEEN), head + row * step
+        axes = sheet.panel(left, top, width, HEIGHT, sharex=first, sharey=first)
+        axes.set_title("\n".join(fitted(line, width, HEADING, bold=True) for line in text))
+        axes.tick_params(labelleft=column == 0)
+        panels.append(axes)
     return sheet, panels
+
+
+def bottom_panels(panels: Sequence[Axes]) -> Sequence[Axes]:
+    """Those with no panel below them."""
+    return panels[-min(2, len(panels)) :]

@@ -4,21 +4,25 @@ Everything is laid out in inches from the text that has to fit, so nothing overl
 path or 6. matplotlib's object-oriented interface is used throughout; there is no pyplot state.
 """
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from testbed.experiment.results import LAB
 from testbed.report import metrics, words
 from testbed.report.run import Run
+from testbed.spec.scenario import AA
 
 INK = "#1f2328"
 FAINT = "#6e7781"
@@ -32,21 +36,31 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#9
 Its black and yellow vanish on dark or light paper and are left out; an olive of Paul Tol's is added."""
 MARKERS = ("o", "s", "D", "^", "v", "<", ">", "p")
 
+EDGE = 0.12
+"""Around everything, in inches."""
 WIDTH = 7.2
 """Inches. Narrow, so that the text stays readable where the plot is shrunk to fit a page or a phone."""
 LINE = 0.175
 """Height of a line of small text, in inches."""
 LONGEST_NAME = 26
+TEXT, SMALL, HEADING, TITLE = 8.5, 8, 9, 11.5
+"""Sizes of most text, of captions, of panels' headings and of the title, in points."""
+DPI = 160
+"""Of a PNG."""
+LEGEND_ROW = 0.19
+"""Height of a legend's row, in inches."""
+WIDEST_RATIO = 20.0
+"""An axis of ratios shows no more than this and its inverse; what lies beyond ends with an arrow."""
 
 STYLE: Any = {  # matplotlib types the keys of such a table as one enormous Literal
     "svg.fonttype": "none",  # text stays text: it can be selected and searched
     "svg.hashsalt": "testbed",  # the same plot gives the same file
     "text.parse_math": False,  # a dollar in a name is a dollar
-    "font.size": 8.5,
+    "font.size": TEXT,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": GRID,
-    "axes.titlesize": 9,
+    "axes.titlesize": HEADING,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.titlecolor": INK,
@@ -65,18 +79,42 @@ STYLE: Any = {  # matplotlib types the keys of such a table as one enormous Lite
 }
 
 
+class Taken(Protocol):
+    """A series, a summary or a histogram."""
+
+    @property
+    def cell(self) -> str: ...
+    @property
+    def probe(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Look:
     """How a design is drawn in every plot of a report."""
 
     colour: str
     marker: str
+    line: str = "-"
+    hollow: bool = False
+
+    def mark(self, hollow: bool = False) -> dict[str, Any]:
+        """Options of a mark on paper: with a rim in the paper's colour, or hollow."""
+        if hollow or self.hollow:
+            return {"marker": self.marker, "color": self.colour, "mfc": PAPER, "mec": self.colour, "mew": 1.1}
+        return {"marker": self.marker, "color": self.colour, "mfc": self.colour, "mec": PAPER, "mew": 0.6}
 
 
 def looks(run: Run) -> dict[str, Look]:
+    """By arm. The A/A arm looks like the baseline that it is, but hollow and dashed."""
     others = [name for name in run.design_names() if name != run.baseline]
     look = {name: Look(COLOURS[i % len(COLOURS)], MARKERS[(i + 1) % len(MARKERS)]) for i, name in enumerate(others)}
-    return look | {run.baseline: Look(BASELINE_COLOUR, MARKERS[0])}
+    again = Look(BASELINE_COLOUR, MARKERS[0], "--", hollow=True)
+    return look | {run.baseline: Look(BASELINE_COLOUR, MARKERS[0]), AA: again}
+
+
+def arm_label(run: Run, name: str) -> str:
+    """What a plot calls a design, or the A/A arm."""
+    return short(run.arm_title(name))
 
 
 def short(name: str) -> str:
@@ -85,10 +123,62 @@ def short(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
 
 
-def caption(run: Run, probe: str, *notes: str) -> str:
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float = TEXT, bold: bool = False) -> float:
+    """How wide a text is drawn at most, in inches: fitting glyphs to pixels may add 4%."""
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return 1.04 * float(width) / 72
+
+
+def fitted(text: str, inches: float, size: float = TEXT, bold: bool = False) -> str:
+    """The text, cut in its middle where it is too wide for so many inches."""
+    kept = len(text)
+    shown = text
+    while kept > 2 and text_width(shown, size, bold) > inches:
+        kept -= 1
+        shown = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+    return shown
+
+
+def wrapped(text: str, inches: float, size: float = TEXT, bold: bool = False) -> list[str]:
+    """The text in lines that are no wider; a word that alone is wider is cut."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else ""
+        if longer and text_width(longer, size, bold) <= inches:
+            lines[-1] = longer
+        else:
+            lines.append(fitted(word, inches, size, bold))
+    return lines
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    """The most columns that fit; entries fill one column after the other, each as wide as its widest."""
+    for columns in range(len(labels), 1, -1):
+        rows = -(-len(labels) // columns)
+        widest = [max(map(text_width, labels[i : i + rows])) for i in range(0, len(labels), rows)]
+        if sum(widest) + 0.5 * len(widest) <= WIDTH - 2 * EDGE:
+            return len(widest)
+    return 1
+
+
+def question_at(question: str, some: Iterable[Taken]) -> str:
+    """The question, with the cell of a sweep where all is of one."""
+    cell = _only_cell(some)
+    return f"{question} ({cell})" if cell else question
+
+
+def _only_cell(some: Iterable[Taken]) -> str:
+    cells = {one.cell for one in some}
+    return cells.pop() if len(cells) == 1 else ""
+
+
+def caption(run: Run, some: Iterable[Taken], *notes: str) -> str:
     """What was measured, how often, where; then the notes, and which designs are missing."""
+    probes = run.probes | {LAB: "the lab's own clock and memory"}
     facts = [
-        run.probes.get(probe) or probe,
+        *dict.fromkeys(probes.get(one.probe) or one.probe for one in some),
         f"n = {run.rounds} round" + ("s" if run.rounds != 1 else ""),
         run.kernel,
         f"scenario {run.name}",
@@ -103,35 +193,31 @@ class Sheet:
 
     def __init__(self, title: str, below: str, handles: Sequence[Line2D], body: float) -> None:
         """`body` is the height in inches that is left for the panels."""
-        self.title = textwrap.wrap(title, 70)
-        self.caption = [line for text in below.splitlines() for line in textwrap.wrap(text, 112)]
-        self.columns = self._legend_columns(handles)
-        legend_rows = -(-len(handles) // self.columns) if handles else 0
-        self.top = 0.16 + 0.23 * len(self.title) + LINE * len(self.caption) + 0.24 * legend_rows + 0.08
+        inside = WIDTH - 2 * EDGE
+        self.title = wrapped(title, inside, TITLE, bold=True)
+        self.caption = [line for text in below.splitlines() for line in wrapped(text, inside, SMALL)]
+        self.columns = _legend_columns([str(handle.get_label()) for handle in handles])
+        legend = LEGEND_ROW * -(-len(handles) // self.columns) + 0.06 if handles else 0
+        self.top = 0.16 + 0.23 * len(self.title) + LINE * len(self.caption) + legend + 0.1
         self.height = self.top + body
         self.figure = Figure(figsize=(WIDTH, self.height))
         self._write(handles)
-
-    @staticmethod
-    def _legend_columns(handles: Iterable[Line2D]) -> int:
-        longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-        return max(1, int((WIDTH - 0.2) / (0.075 * longest + 0.45)))
 
     def _write(self, handles: Sequence[Line2D]) -> None:
         y = 0.12
         place: dict[str, Any] = {"ha": "left", "va": "top"}
         for text in self.title:
-            self.figure.text(0.12 / WIDTH, self.up(y), text, fontsize=11.5, fontweight="bold", **place)
+            self.figure.text(EDGE / WIDTH, self.up(y), text, fontsize=TITLE, fontweight="bold", **place)
             y += 0.23
         for text in self.caption:
-            self.figure.text(0.12 / WIDTH, self.up(y), text, fontsize=8, color=FAINT, **place)
+            self.figure.text(EDGE / WIDTH, self.up(y), text, fontsize=SMALL, color=FAINT, **place)
             y += LINE
         if handles:
             self.figure.legend(
                 handles=handles,
                 loc="upper left",
-                bbox_to_anchor=(0.09 / WIDTH, self.up(y)),
-                ncols=min(self.columns, len(handles)),
+                bbox_to_anchor=((EDGE - 0.03) / WIDTH, self.up(y)),
+                ncols=self.columns,
                 frameon=False,
                 borderaxespad=0.1,
                 columnspacing=1.4,
@@ -148,14 +234,37 @@ class Sheet:
         return self.figure.add_axes((left / WIDTH, bottom, width / WIDTH, height / self.height), **options)
 
 
-def handle(label: str, look: Look, line: str = "none") -> Line2D:
-    """An entry of a legend."""
-    return Line2D([], [], color=look.colour, marker=look.marker, ls=line, ms=5, label=short(label))
+def handles(run: Run, arms: Iterable[str], lines: bool = True, marks: bool = True) -> list[Line2D]:
+    """The legend's entries for designs, as lines, marks or both."""
+    found = []
+    for name in arms:
+        look = looks(run)[name]
+        options = look.mark() if marks else {"color": look.colour}
+        entry = Line2D([], [], ls=look.line if lines else "none", ms=5, label=arm_label(run, name), **options)
+        found.append(entry)
+    return found
 
 
-def name_margin(names: Iterable[str]) -> float:
-    """Inches that the longest of the names takes at the left of a panel."""
-    return 0.2 + 0.072 * max((len(short(name)) for name in names), default=0)
+def name_margin(labels: Iterable[str]) -> float:
+    """Inches that the widest of the labels takes at the left of a panel."""
+    return 0.25 + max((text_width(label) for label in labels), default=0)
+
+
+def title_panel(axes: Axes, text: str, left: float, width: float, **options: Any) -> None:
+    """Titles a panel that begins `left` inches from the figure's edge; the title begins at the figure's margin."""
+    axes.set_title(fitted(text, left + width - EDGE, HEADING, bold=True), x=edge_of(left, width), **options)
+
+
+def edge_of(left: float, width: float) -> float:
+    """The figure's left margin, as a panel counts from its own left side in parts of its width."""
+    return (EDGE - left) / width
+
+
+def ratio_limits(ends: Iterable[float]) -> tuple[float, float]:
+    """Of an axis of ratios that holds 1 and, within reason, all of these, which are positive."""
+    found = [min(max(end, 1 / WIDEST_RATIO), WIDEST_RATIO) for end in (0.99, 1.01, *ends)]
+    margin = (max(found) / min(found)) ** 0.06
+    return min(found) / margin, max(found) * margin
 
 
 def plain_log(axis: Axis) -> None:
@@ -170,11 +279,11 @@ def plain_log(axis: Axis) -> None:
 
 
 def axis_label(metric: str, unit: str) -> str:
-    return f"{metrics.known(metric).title}, {words.unit(unit)}"
+    return f"{metrics.title(metric)}, {words.unit(unit)}"
 
 
 def save(figure: Figure, png: Path, svg: Path) -> None:
     """Writes both files; without dates and versions, so that the same numbers give the same bytes."""
     with mpl.rc_context(STYLE):
-        figure.savefig(png, dpi=160, metadata={"Software": None})
+        figure.savefig(png, dpi=DPI, metadata={"Software": None})
         figure.savefig(svg, metadata={"Date": None, "Creator": None})

@@ -6,7 +6,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from testbed.report import words
+from testbed.report import metrics, words
 from testbed.report.plots.sheet import (
     FAINT,
     INK,
@@ -14,11 +14,13 @@ from testbed.report.plots.sheet import (
     WIDTH,
     Look,
     Sheet,
+    arm_label,
     axis_label,
     caption,
     looks,
     name_margin,
-    short,
+    question_at,
+    title_panel,
 )
 from testbed.report.run import Run
 from testbed.report.statistics import Series, Summary
@@ -27,47 +29,66 @@ QUESTION = "How much throughput does each design carry?"
 
 ROW = 0.27
 """Height of a design's row, in inches."""
+NEAR = 1.25
+"""The axis reaches for the probe's limit if that is no more than so many times the largest value."""
+
+
+def question(some: Sequence[Series]) -> str:
+    return question_at(QUESTION, some)
 
 
 def draw(run: Run, series: Sequence[Series], summaries: Sequence[Summary]) -> Figure:
     """One panel a path, one row a design; the axis begins at zero, so that lengths may be compared."""
     with mpl.rc_context(STYLE):
         paths = [path for path in run.paths if any(s.path == path.name for s in series)]
-        designs = [name for name in run.design_names() if any(s.design == name for s in series)]
-        height = ROW * len(designs)
+        arms = [name for name in run.arms if any(s.design == name for s in series)]
+        largest = max(max(s.values.values()) for s in series)
+        ceiling = _ceiling(run, series[0])
+        inside = ceiling is not None and ceiling <= NEAR * largest
         note = f"Large mark: median. Line: {words.kind(summaries)}. Dots: the single rounds. More is better."
-        sheet = Sheet(QUESTION, caption(run, series[0].probe, note), (), len(paths) * (height + 0.42) + 0.5)
-        left = name_margin(designs)
-        limit = 1.06 * max(max(s.values.values()) for s in series)
+        told = "" if ceiling is None else "Loopback: what the probe itself reaches, without any network."
+        height, head = ROW * len(arms), 0.3 + (0.17 if ceiling is not None else 0)
+        left = name_margin(arm_label(run, name) for name in arms)
+        width = WIDTH - left - 0.75
+        body = head + len(paths) * (height + 0.42) + 0.2
+        sheet = Sheet(question(series), caption(run, series, note, told), (), body)
         for i, path in enumerate(paths):
-            axes = sheet.panel(left, 0.3 + i * (height + 0.42), WIDTH - left - 0.75, height)
-            axes.set_title(path.title, x=-left / (WIDTH - left - 0.75) + 0.02, pad=5)
-            axes.set_xlim(0, limit or 1)
-            _rows(axes, designs, looks(run), series, [s for s in summaries if s.path == path.name])
+            axes = sheet.panel(left, head + i * (height + 0.42), width, height)
+            title_panel(axes, path.title, left, width, pad=5 if i or ceiling is None else 17)
+            axes.set_xlim(0, 1.06 * max(largest, ceiling if ceiling and inside else 0) or 1)
+            _rows(run, axes, arms, series, [s for s in summaries if s.path == path.name])
             axes.tick_params(labelbottom=i == len(paths) - 1, length=0)
+            if ceiling is not None:
+                _limit(axes, ceiling, inside, labelled=i == 0)
         axes.set_xlabel(axis_label(series[0].metric, series[0].unit))
         return sheet.figure
 
 
-def _rows(
-    axes: Axes,
-    designs: list[str],
-    look: dict[str, Look],
-    series: Sequence[Series],
-    summaries: Sequence[Summary],
-) -> None:
-    axes.set_yticks(range(len(designs)), [short(name) for name in designs], color=INK)
-    axes.set_ylim(len(designs) - 0.5, -0.5)
+def _ceiling(run: Run, one: Series) -> float | None:
+    """What the probe reaches over loopback; None where it did other things in other cells."""
+    swept = any(path.startswith(f"probes.{one.probe}.") for cell in run.cells for path in cell.factors)
+    return None if swept else run.limits.get((one.probe, metrics.bare(one.metric)))
+
+
+def _limit(axes: Axes, ceiling: float, inside: bool, labelled: bool) -> None:
+    """A line at the probe's own limit, or beyond the axis its number at the border."""
+    if inside:
+        axes.axvline(ceiling, color=FAINT, lw=1, ls=":")
+    if labelled:
+        x = ceiling / axes.get_xlim()[1] if inside else 1
+        text = f"loopback {words.number(ceiling)}" + ("" if inside else " →")
+        axes.text(x, 1.02, text, transform=axes.transAxes, ha="right", va="bottom", color=FAINT, fontsize=7.5)
+
+
+def _rows(run: Run, axes: Axes, arms: Sequence[str], series: Sequence[Series], summaries: Sequence[Summary]) -> None:
+    axes.set_yticks(range(len(arms)), [arm_label(run, name) for name in arms], color=INK)
+    axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
+    look = looks(run)
     for summary in summaries:
-        y, how = designs.index(summary.design), look[summary.design]
-        rounds = next(s for s in series if (s.design, s.path) == (summary.design, summary.path))
-        axes.barh(y, summary.median, height=0.62, color=how.colour, alpha=0.16, lw=0)
-        axes.plot([summary.ci_low, summary.ci_high], [y - 0.1] * 2, color=how.colour, lw=1.4)
-        axes.plot(summary.median, y - 0.1, how.marker, color=how.colour, ms=6, mec="white", mew=0.8)
-        values = list(rounds.values.values())
-        axes.plot(values, [y + 0.2] * len(values), "o", color=how.colour, ms=2.6, alpha=0.7, mew=0)
-    for y, name in enumerate(designs):
+        values = next(s.values for s in series if (s.design, s.path) == (summary.design, summary.path))
+        _row(axes, arms.index(summary.design), look[summary.design], summary, list(values.values()))
+    for y, name in enumerate(arms):
         found = next((s for s in summaries if s.design == name), None)
         axes.text(
             *(1.015, y, words.number(found.median) if found else "no value"),
@@ -76,3 +97,13 @@ def _rows(
             color=INK if found else FAINT,
             clip_on=False,
         )
+
+
+def _row(axes: Axes, y: float, how: Look, summary: Summary, values: list[float]) -> None:
+    if how.hollow:
+        axes.barh(y, summary.median, height=0.62, fc="none", ec=how.colour, lw=0.8, ls="--", alpha=0.5)
+    else:
+        axes.barh(y, summary.median, height=0.62, color=how.colour, lw=0, alpha=0.16)
+    axes.plot([summary.ci_low, summary.ci_high], [y - 0.1] * 2, color=how.colour, lw=1.4)
+    axes.plot(summary.median, y - 0.1, ms=6, **how.mark())
+    axes.plot(values, [y + 0.2] * len(values), "o", color=how.colour, ms=2.6, alpha=0.7, mew=0)

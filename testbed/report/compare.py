@@ -1,0 +1,313 @@
+"""Two runs against each other: other kernel, other machine, other version of a design.
+
+Rounds of two runs have nothing in common, so they cannot be paired: each run's rounds are resampled on their own, and
+the logs are compared by Welch's t test. Inside a run a round is a block, and `relative` makes use of that: each
+design becomes a ratio to its own run's baseline, round by round, and those ratios are compared. A machine that is
+faster at everything has the same ratios.
+
+All functions are pure.
+"""
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from testbed.experiment.results import WARM_UP_ROUND, Histogram, Results
+from testbed.report import metrics, statistics
+from testbed.report.differences import Difference, differences
+from testbed.report.paired import ALPHA, MIN_ROUNDS_FOR_VERDICT, holm
+from testbed.report.run import Run, read_run
+from testbed.report.statistics import Series, Verdict, ratios
+from testbed.report.unpaired import Evidence, Welch, draws, interval, plain, pooled, smallest, welch
+from testbed.spec.scenario import AA
+
+LARGEST_LOG = math.log(sys.float_info.max)
+
+Key = tuple[str, str, str, str, str]
+"""Cell, design, path, metric and unit."""
+
+
+class NotComparable(Exception):
+    """Why two runs cannot be compared."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number of NEW against the same number of OLD."""
+
+    cell: str
+    design: str
+    path: str
+    metric: str
+    """`PROBE/METRIC` where several probes measure the same metric."""
+    unit: str
+    """Of `old` and `new`; empty where they are ratios to the baseline."""
+    probe: str
+    rounds_old: int
+    rounds_new: int
+    old: float
+    """The median over rounds, or the percentile of all rounds' values; if relative, of ratios to the baseline."""
+    new: float
+    ratio: float | None
+    """NEW over OLD; None where OLD is 0."""
+    ratio_low: float | None
+    ratio_high: float | None
+    """The 95% bootstrap interval, each run's rounds resampled on their own."""
+    p_value: float | None
+    """Of Welch's t test on logs, adjusted by Holm; None where no verdict is sought."""
+    smallest: float | None
+    """The smallest difference that would have been seen with 90% probability, as a fraction."""
+    floor: float
+    """The larger of what the A/A arms of both runs showed, as a fraction."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two runs, compared."""
+
+    old: Run
+    new: Run
+    relative: bool
+    """Whether ratios to each run's own baseline were compared."""
+    comparisons: tuple[Comparison, ...]
+    """By path, metric, cell and design, each in the order of OLD's scenario."""
+    only_old: tuple[str, ...]
+    """What NEW has not, in words."""
+    only_new: tuple[str, ...]
+    differences: tuple[Difference, ...]
+
+
+def compare(old: Results, new: Results, relative: bool = False) -> Compared:
+    """Compares all that both runs have; raises NotComparable if that is nothing, or the baselines differ."""
+    runs = read_run(old), read_run(new)
+    gathered = statistics.series(old.samples), statistics.series(new.samples)
+    names = _names(*gathered)
+    sides = [
+        _Side(number, run, _keyed(series, names), _by_round(results.histograms))
+        for number, (run, series, results) in enumerate(zip(runs, gathered, (old, new), strict=True))
+    ]
+    if relative and runs[0].baseline != runs[1].baseline:
+        raise NotComparable(
+            f"ratios to different baselines cannot be compared: {runs[0].baseline or 'none'} in {runs[0].folder}, "
+            f"{runs[1].baseline or 'none'} in {runs[1].folder}; leave out --relative"
+        )
+    drafts = list(_drafts(sides[0], sides[1], relative))
+    if not drafts:
+        raise NotComparable(
+            f"{runs[0].folder} and {runs[1].folder} have no measurement in common"
+            + (" besides the baseline's; leave out --relative" if relative and sides[0].common(sides[1]) else "")
+            + "".join(f"\n  only {name} has {part}" for name, part in _alone_in_both(*sides))
+        )
+    return Compared(
+        *runs,
+        relative,
+        tuple(sorted(judged(drafts), key=lambda c: _order(runs[0], c))),
+        tuple(_only(sides[0], sides[1])),
+        tuple(_only(sides[1], sides[0])),
+        differences(old, new, *runs),
+    )
+
+
+# From samples to what is compared
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two runs."""
+
+    number: int
+    """0 for OLD, 1 for NEW."""
+    run: Run
+    series: Mapping[Key, Series]
+    histograms: Mapping[tuple[str, ...], Mapping[int, Histogram]]
+
+    def common(self, other: "_Side") -> list[Key]:
+        return [key for key in self.series if key in other.series and key[1] != AA]
+
+    def distribution(self, one: Series) -> Mapping[int, Histogram]:
+        """The histograms behind a percentile, by round; none for other metrics."""
+        name, _, at = one.metric.partition("@")
+        distribution = metrics.known(name).distribution + (f"@{at}" if at else "")
+        return self.histograms.get((one.cell, one.design, one.path, one.probe, distribution), {})
+
+    def evidence(self, key: Key) -> Evidence:
+        """Of a number; a percentile is that of all rounds' values together, where they were kept."""
+        one = self.series[key]
+        drawn = draws(self.number, len(one.values))
+        histograms = self.distribution(one)
+        values = np.array(list(one.values.values()))
+        if not one.values.keys() <= histograms.keys():
+            return plain(values, drawn)
+        q = metrics.known(one.metric).percentile
+        return Evidence(values, *pooled([histograms[r] for r in one.values], q, drawn))
+
+    def against_baseline(self, key: Key) -> Evidence | None:
+        """Of a design's ratios to the baseline, round by round; None where no round has both."""
+        cell, _, path, metric, unit = key
+        one, baseline = self.series.get(key), self.series.get((cell, self.run.baseline, path, metric, unit))
+        found = ratios(one, baseline) if one and baseline else {}
+        return plain(np.array(list(found.values())), draws(self.number, len(found))) if found else None
+
+
+def _names(old: Sequence[Series], new: Sequence[Series]) -> Mapping[str, bool]:
+    """By metric: whether it must be told with its probe, because one of the runs measured it with several."""
+    probes: list[dict[str, set[str]]] = [{}, {}]
+    for found, some in zip(probes, (old, new), strict=True):
+        for one in some:
+            found.setdefault(_plain_name(one), set()).add(one.probe)
+    return {name: any(len(found.get(name, ())) > 1 for found in probes) for found in probes for name in found}
+
+
+def _plain_name(one: Series) -> str:
+    return one.metric.rpartition("/")[2]
+
+
+def _keyed(series: Sequence[Series], with_probe: Mapping[str, bool]) -> dict[Key, Series]:
+    found = {}
+    for one in series:
+        name = _plain_name(one)
+        named = f"{one.probe}/{name}" if with_probe[name] else name
+        found[(one.cell, one.design, one.path, named, one.unit)] = replace(one, metric=named)
+    return found
+
+
+def _by_round(histograms: Sequence[Histogram]) -> dict[tuple[str, ...], dict[int, Histogram]]:
+    found: dict[tuple[str, ...], dict[int, Histogram]] = {}
+    for h in histograms:
+        if h.round != WARM_UP_ROUND and h.total:
+            found.setdefault((h.cell, h.design, h.path, h.probe, h.metric), {})[h.round] = h
+    return found
+
+
+# From two runs' rounds to a verdict
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A comparison without what depends on how many others there are."""
+
+    key: Key
+    probe: str
+    old: Evidence
+    new: Evidence
+    floor: float
+    """The larger log ratio of both A/A arms, as a size."""
+
+
+def _drafts(old: _Side, new: _Side, relative: bool) -> Iterator[Draft]:
+    for key in old.common(new):
+        cell, design, path, metric, unit = key
+        if relative and design == old.run.baseline:
+            continue
+        probe = new.series[key].probe
+        floor = max(_aa(side, (cell, AA, path, metric, unit)) for side in (old, new))
+        if not relative:
+            yield Draft(key, probe, old.evidence(key), new.evidence(key), floor)
+            continue
+        ones = [side.against_baseline(key) for side in (old, new)]
+        if ones[0] and ones[1]:
+            yield Draft((cell, design, path, metric, ""), probe, ones[0], ones[1], floor)
+
+
+def _aa(side: _Side, key: Key) -> float:
+    """By how much the run's baseline differed from itself, as a log; 0 where it had no second turn."""
+    itself = side.against_baseline(key)
+    return abs(math.log(itself.point)) if itself and itself.point > 0 else 0.0
+
+
+def judged(drafts: Sequence[Draft]) -> list[Comparison]:
+    """The comparisons, each with a verdict that holds for all of them together."""
+    tests = {i: test for i, draft in enumerate(drafts) if (test := _test(draft)) is not None}
+    adjusted = np.minimum(holm(np.array([test.p_value for test in tests.values()])), 1)
+    seen = smallest(list(tests.values()), [drafts[i].floor for i in tests], ALPHA / max(len(tests), 1))
+    by_draft = dict(zip(tests, zip(tests.values(), adjusted.tolist(), seen.tolist(), strict=True), strict=True))
+    return [_judged(draft, *by_draft.get(i, (None, None, None))) for i, draft in enumerate(drafts)]
+
+
+def _test(draft: Draft) -> Welch | None:
+    """The test of a comparison that may come to a verdict."""
+    enough = min(len(draft.old.values), len(draft.new.values)) >= MIN_ROUNDS_FOR_VERDICT
+    directed = metrics.known(draft.key[3]).better is not None
+    return welch(draft.old.values, draft.new.values) if enough and directed else None
+
+
+def _judged(draft: Draft, test: Welch | None, p_value: float | None, seen: float | None) -> Comparison:
+    cell, design, path, metric, unit = draft.key
+    old, new = draft.old, draft.new
+    span = interval(old, new)
+    return Comparison(
+        cell=cell,
+        design=design,
+        path=path,
+        metric=metric,
+        unit=unit,
+        probe=draft.probe,
+        rounds_old=len(old.values),
+        rounds_new=len(new.values),
+        old=old.point,
+        new=new.point,
+        ratio=new.point / old.point if old.point else None,
+        ratio_low=span[0] if span else None,
+        ratio_high=span[1] if span else None,
+        p_value=p_value,
+        smallest=math.expm1(seen) if seen is not None and seen < LARGEST_LOG else None,
+        floor=math.expm1(draft.floor),
+        verdict=_verdict(draft, test, p_value, span),
+    )
+
+
+def _verdict(draft: Draft, test: Welch | None, p_value: float | None, span: tuple[float, float] | None) -> Verdict:
+    """A verdict needs all three: the interval excludes 1, the test agrees, and A/A showed less."""
+    better = metrics.known(draft.key[3]).better
+    if better is None:
+        return ""
+    if test is None or p_value is None or span is None:
+        return "not resolved"
+    grew = test.difference > 0
+    outside = span[0] > 1 if grew else span[1] < 1
+    if not outside or p_value >= ALPHA or abs(math.log(draft.new.point / draft.old.point)) <= draft.floor:
+        return "not resolved"
+    return "faster" if grew == (better == "higher") else "slower"
+
+
+# What is to be said besides
+
+
+def _order(run: Run, c: Comparison) -> tuple[object, ...]:
+    def place(name: str, names: Sequence[str]) -> int:
+        return names.index(name) if name in names else len(names)
+
+    paths, cells = [path.name for path in run.paths], [cell.name for cell in run.cells]
+    where = place(c.path, paths), c.path, metrics.order(c.metric), place(c.cell, cells), c.cell
+    return *where, place(c.design, run.arms), c.design
+
+
+def _alone_in_both(old: _Side, new: _Side) -> Iterator[tuple[str, str]]:
+    yield from ((old.run.folder, part) for part in _only(old, new))
+    yield from ((new.run.folder, part) for part in _only(new, old))
+
+
+def _only(side: _Side, other: _Side) -> Iterator[str]:
+    """What a run has and the other has not: whole designs, paths and so on first, then single measurements."""
+    keys, others = ([key for key in one.series if key[1] != AA] for one in (side, other))
+    missing: list[set[str]] = []
+    for index, (one, many) in enumerate(
+        (("cell", "cells"), ("design", "designs"), ("path", "paths"), ("metric", "metrics"))
+    ):
+        there = {key[index] for key in others}
+        names = list(dict.fromkeys(key[index] for key in keys if key[index] not in there and (key[index] or there)))
+        missing.append(set(names))
+        if names:
+            yield f"the {one if len(names) == 1 else many} {', '.join(name or 'without a sweep' for name in names)}"
+    single: dict[str, list[str]] = {}
+    for key in keys:
+        if key not in other.series and not any(name in gone for name, gone in zip(key, missing, strict=False)):
+            cell, design, path, metric, unit = key
+            in_unit = f" in {unit}" if any(key[:4] == there[:4] for there in others) else ""
+            single.setdefault(" ".join(filter(None, (design, path, cell))), []).append(f"{metric}{in_unit}")
+    for where, measured in single.items():
+        yield f"{where}: {', '.join(measured)}"

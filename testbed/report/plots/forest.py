@@ -1,0 +1,193 @@
+"""What differs from the baseline, and how sure is that?
+
+A forest plot: one row a design, its ratio to the baseline as a mark and the ratio's interval as a line. Each metric has
+an axis of its own, which its paths share, so that they may be compared.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from testbed.report import metrics, words
+from testbed.report.plots.sheet import (
+    BASELINE_COLOUR,
+    EDGE,
+    FAINT,
+    INK,
+    PAPER,
+    STYLE,
+    WIDTH,
+    Look,
+    Sheet,
+    arm_label,
+    caption,
+    edge_of,
+    fitted,
+    looks,
+    name_margin,
+    plain_log,
+    question_at,
+    ratio_limits,
+    short,
+    title_panel,
+)
+from testbed.report.run import Run
+from testbed.report.statistics import Summary
+from testbed.spec.scenario import AA
+
+ROW = 0.2
+"""Height of a row, in inches."""
+HEADING = 1.25
+"""Height of a path's heading, in rows."""
+HEAD = 0.3
+"""Height of a metric's title, in inches."""
+FOOT = 0.32
+"""Height of its axis, in inches."""
+TALLEST = 9.0
+"""A figure's body is no taller than this, in inches, unless one metric alone is."""
+NUMBERS, VERDICTS = 0.55, 0.85
+"""Widths of the columns at the right, in inches."""
+
+
+def question(run: Run, summaries: Sequence[Summary], part: str = "") -> str:
+    """`part` tells this figure from the others, such as `2 of 3`, where one cannot hold all."""
+    question = question_at(f"What differs from {short(run.baseline)}, and how sure is that?", summaries)
+    return f"{question} ({part})" if part else question
+
+
+def pages(summaries: Sequence[Summary]) -> Iterator[tuple[Summary, ...]]:
+    """What one figure each can hold of the comparisons that a reader is shown; the main metrics first.
+
+    None of a metric on which nothing is compared.
+    """
+    compared = [s for s in summaries if _is_compared(s)]
+    page: list[Summary] = []
+    for _, group in groupby(sorted(compared, key=_order), key=_order):
+        block = list(group)
+        if page and _height(page) + _height(block) > TALLEST:
+            yield tuple(page)
+            page = []
+        page += block
+    if page:
+        yield tuple(page)
+
+
+def _is_compared(s: Summary) -> bool:
+    metric = metrics.known(s.metric)
+    return metric.in_table and metric.better is not None and s.verdict != "baseline" and s.ratio is not None
+
+
+def _order(s: Summary) -> tuple[bool, int, str]:
+    return not metrics.known(s.metric).main, *metrics.order(s.metric)
+
+
+def _height(some: Sequence[Summary]) -> float:
+    """Of all the metrics' blocks, in inches."""
+    rows, headings = len(some), len({(s.metric, s.path) for s in some})
+    return ROW * (rows + HEADING * headings) + (HEAD + FOOT) * len({s.metric for s in some})
+
+
+def draw(run: Run, summaries: Sequence[Summary], part: str = "") -> Figure:
+    """One block a metric, in it one group of rows a path; `summaries` is one of the `pages`."""
+    with mpl.rc_context(STYLE):
+        sheet = Sheet(
+            question(run, summaries, part),
+            caption(run, summaries, *_notes(run, summaries)),
+            _legend(run, summaries),
+            _height(summaries) + 0.1,
+        )
+        left = name_margin(arm_label(run, s.design) for s in summaries)
+        top = 0.0
+        for _, group in groupby(summaries, key=lambda s: s.metric):
+            block = list(group)
+            tall = _height(block)
+            axes = sheet.panel(left, top + HEAD, WIDTH - left - NUMBERS - VERDICTS, tall - HEAD - FOOT, xscale="log")
+            _block(run, axes, left, block)
+            top += tall
+        return sheet.figure
+
+
+def _notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
+    kind = words.kind(summaries)
+    yield f"Mark: median ratio to {run.baseline} in the same round. Line: {kind}. Axes are logarithmic."
+    if any(s.verdict == "not resolved" and s.smallest is not None for s in summaries):
+        yield "< N%: not resolved; a difference of N% would have been seen nine times in ten."
+
+
+def _legend(run: Run, summaries: Sequence[Summary]) -> list[Line2D]:
+    resolved = any(s.verdict in ("faster", "slower") for s in summaries)
+    kinds = [("faster or slower", resolved, False), ("not resolved", True, True)]
+    entries = [
+        Line2D([], [], ls="none", ms=5, label=label, **Look(INK, "o", hollow=hollow).mark())
+        for label, wanted, hollow in kinds
+        if wanted
+    ]
+    if any(s.design == AA for s in summaries):
+        band = f"what {short(run.baseline)} shows against itself"
+        entries.append(Line2D([], [], color=BASELINE_COLOUR, alpha=0.35, lw=7, solid_capstyle="butt", label=band))
+    return entries
+
+
+def _block(run: Run, axes: Axes, left: float, block: Sequence[Summary]) -> None:
+    """One metric: its title, and a group of rows for each path."""
+    width = WIDTH - left - NUMBERS - VERDICTS
+    metric = metrics.known(block[0].metric)
+    side = "right is better" if metric.better == "higher" else "left is better"
+    title_panel(axes, f"{metrics.title(block[0].metric)}: {side}", left, width)
+    low, high = ratio_limits(end for s in block for end in (s.ratio_low, s.ratio_high) if end)
+    axes.set(xlim=(low, high), ylim=((_height(block) - HEAD - FOOT) / ROW, 0))
+    plain_log(axes.xaxis)
+    axes.axvline(1, color=INK, lw=1)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(length=0)
+    y = 0.0
+    for path in [path for path in run.paths if any(s.path == path.name for s in block)]:
+        rows = [s for arm in run.arms for s in block if (s.path, s.design) == (path.name, arm)]
+        axes.text(
+            *(edge_of(left, width), y + 0.7, fitted(path.title, left + width - EDGE)),
+            transform=axes.get_yaxis_transform(),
+            va="center_baseline",
+            color=FAINT,
+            bbox={"fc": PAPER, "ec": "none", "pad": 1},  # a long one reaches over the lines of the panel
+        )
+        y += HEADING
+        _band(axes, rows, y)
+        for i, s in enumerate(rows):
+            _row(run, axes, s, y + 0.5 + i)
+        y += len(rows)
+
+
+def _band(axes: Axes, rows: Sequence[Summary], top: float) -> None:
+    """What the A/A arm showed, behind all rows of its path."""
+    for s in rows:
+        if s.design == AA and s.ratio_low and s.ratio_high:
+            span = [top + 0.05, top + len(rows) - 0.05]
+            axes.fill_betweenx(span, s.ratio_low, s.ratio_high, color=BASELINE_COLOUR, alpha=0.22, lw=0)
+
+
+def _row(run: Run, axes: Axes, s: Summary, y: float) -> None:
+    """One comparison: its interval, with an arrow where that leaves the axis, its mark, and at both sides its words."""
+    how, resolved = looks(run)[s.design], s.verdict in ("faster", "slower")
+    low, high = axes.get_xlim()
+    ratio, ends = s.ratio or 0, (s.ratio_low or 0, s.ratio_high or 0)
+    axes.plot([max(ends[0], low), min(ends[1], high)], [y] * 2, color=how.colour, lw=1.6)
+    for arrow, border, is_beyond in (("<", low, ends[0] < low), (">", high, ends[1] > high)):
+        if is_beyond:
+            axes.plot(border, y, arrow, color=how.colour, ms=5, clip_on=False)
+    if low <= ratio <= high:
+        axes.plot(ratio, y, ms=6, **how.mark(hollow=not resolved))
+    seen = s.smallest is not None and s.smallest < 1  # to have seen no less than twice says nothing
+    told = f"< {words.size(s.smallest)}" if seen and s.smallest and not resolved else s.verdict
+    width = axes.get_position().width * WIDTH
+    for x, text, ha, ink in (
+        (-0.1 / width, arm_label(run, s.design), "right", INK),
+        (1 + NUMBERS / width, words.percent(s.ratio), "right", INK if resolved else FAINT),
+        (1 + (NUMBERS + 0.1) / width, told, "left", INK if resolved else FAINT),
+    ):
+        place = axes.get_yaxis_transform()
+        axes.text(x, y, text, transform=place, ha=ha, va="center_baseline", color=ink, clip_on=False)
