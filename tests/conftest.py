@@ -30,6 +30,11 @@ def dual_stack() -> Topology:
     return load_topology(ROOT / "topologies/dual-stack.yaml").value
 
 
+@pytest.fixture
+def shaped() -> Topology:
+    return load_topology(ROOT / "topologies/shaped.yaml").value
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     needs_root = item.get_closest_marker("root") or item.get_closest_marker("sealed")
     if needs_root and os.geteuid() != 0:

@@ -19,6 +19,8 @@ from testbed.lab.capsule import SCRATCH, enclosed
 from testbed.spec.load import LoadedScenario, load_scenario
 from testbed.spec.scenario import MAX_SEED
 
+WAITING = "Another run is measuring on this machine; waiting for it to end, since both would be wrong. Ctrl-C gives up."
+
 if TYPE_CHECKING:
     from testbed.experiment.schedule import Schedule
 
@@ -117,11 +119,12 @@ def _go_on(folder: Path) -> int:
 
 def _carry_out(made: Path, folder: Path, work: Callable[[], int]) -> int:
     """Measures in a capsule, then reports; what was `made` on the way goes to the user behind sudo."""
+    from testbed.experiment.alone import alone
     from testbed.experiment.owner import give_to_caller
     from testbed.experiment.results import ResultsError, held
 
     try:
-        with held(folder):
+        with held(folder), alone(lambda: click.echo(WAITING, err=True)):
             code = enclosed(work)
         if (folder / "manifest.json").exists():
             code = _report(folder, code)
@@ -144,12 +147,27 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
     ]
     if lines:
         lines.append("all of them come with ./setup.sh")
+    lines += _absent_cpus(loaded)
     if os.geteuid() != 0:
         lines.append("building labs needs root: run it with sudo, or as root")
     elif not may_make_namespaces():
         lines.append(NO_NAMESPACES)
     if lines:
         raise MachineLacks(lines)
+
+
+def _absent_cpus(loaded: LoadedScenario) -> list[str]:
+    """What a scenario pins to CPUs that this machine does not have, or that this process may not use."""
+    from testbed.kernel.cpu import numbers
+
+    here = os.sched_getaffinity(0)
+    pins = [cell.scenario.pin for cell in loaded.cells if not isinstance(cell.scenario.pin, str)]
+    wanted = {cpus for pin in pins for cpus in (pin.source, pin.target, pin.steering) if cpus}
+    return [
+        f"CPU {cpus} (pin) cannot be used; this machine has {', '.join(map(str, sorted(here)))}"
+        for cpus in sorted(wanted)
+        if not set(numbers(cpus)) <= here
+    ]
 
 
 def _measure(loaded: LoadedScenario, schedule: "Schedule", manifest: dict[str, Any], folder: Path) -> int:

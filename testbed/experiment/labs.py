@@ -10,6 +10,7 @@ from testbed.experiment.schedule import Site
 from testbed.experiment.trial import Witness
 from testbed.kernel import features
 from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.freeing import await_freed
 from testbed.kernel.steering import steer
 from testbed.lab.lab import Lab
 from testbed.observe import counters
@@ -112,6 +113,7 @@ class Labs:
 
     def build(self, site: Site, arms: Mapping[str, str], told: Callable[[str, Prepared], None]) -> Mapping[str, Lab]:
         """Builds and checks a lab for each arm, in this order; `told` hears what came of each."""
+        await_freed()  # of the labs before, which would slow down the first of these
         stack = self._stacks[id(site)] = ExitStack()
         fit = self._fit[id(site)] = {}
         for arm, design in arms.items():

@@ -167,7 +167,7 @@ class Run:
         outline = Outline.of(self._schedule)
         if outline.rounds is None:
             return 0, outline.round_seconds + self._loaded.value.budget.total_seconds()
-        left = outline.trials * (outline.rounds + 1) - sum(done.repetition == 0 for done in self._done)
+        left = outline.trials * (outline.rounds + 1) - sum(done.path not in (LAB, LOOPBACK) for done in self._done)
         return left, outline.round_seconds * left / outline.trials
 
     def _build(self, site: Site, number: int, labs: Labs) -> Mapping[str, Lab]:
@@ -179,13 +179,12 @@ class Run:
 
         def told(arm: str, prepared: Prepared) -> None:
             self._record(site, number, arm, prepared)
-            if prepared.lab is not None:
+            # Cells that share their labs differ in nothing that building could show.
+            if prepared.lab is not None and len(site.cells) == 1:
                 self._write_lab(site.cells[0], number, positions[arm], arm, prepared.lab, started)
 
         self._watcher.preparing(", ".join(order))
         fit = labs.build(site, {arm: self._schedule.arms[arm] for arm in order}, told)
-        if fit and not self._manifest["devices"]:
-            self._manifest["devices"] = devices(next(iter(fit.values())))
         self._note()
         return fit
 
@@ -200,6 +199,8 @@ class Run:
         known = self._manifest["designs"].get(arm, {}).get("state")
         if arm != AA and (unfit or not known):
             self._manifest["designs"][arm] = facts
+            if prepared.lab is not None:
+                self._manifest["devices"] += [{"design": arm} | device for device in devices(prepared.lab)]
         if unfit or number == WARM_UP_ROUND:
             self._watcher.prepared(" ".join(filter(None, (where, arm))), not unfit, prepared.news)
 
@@ -219,7 +220,6 @@ class Run:
 
     def _measure(self, trial: Trial, lab: Lab, watch: Callable[[], Callable[[], str]]) -> None:
         if trial.measured in self._done:
-            self._watcher.ended(trial, "measured before", trial.seconds)
             return
         self._watcher.began(trial)
         outcome = carry_out(trial, lab, watch, self._writer.write_raw)

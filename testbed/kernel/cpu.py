@@ -26,6 +26,12 @@ class CpuTimes:
         return self.busy + self.idle + self.steal
 
 
+def numbers(cpus: str) -> tuple[int, ...]:
+    """The CPUs of a list as taskset takes it: `0,2-3`."""
+    ends = (part.partition("-") for part in cpus.split(","))
+    return tuple(cpu for low, _, high in ends for cpu in range(int(low), int(high or low) + 1))
+
+
 def cpu_times() -> CpuTimes:
     """What the kernel has counted until now, to a hundredth of a second."""
     first, _, _ = Path("/proc/stat").read_text().partition("\n")

@@ -2,7 +2,6 @@
 
 import socket
 
-from pyroute2.netlink import nla
 from pyroute2.netlink.rtnl import (
     RTM_NEWADDR,
     RTM_NEWLINK,
@@ -18,7 +17,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD, ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_NOARP, NUD_PERMANENT, ndmsg
 from pyroute2.netlink.rtnl.rtmsg import RTNH_F_ONLINK, rtmsg
-from pyroute2.netlink.rtnl.tcmsg import sched_tbf, tcmsg
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from testbed.kernel.netlink import CHANGE, CREATE, Request, request
 from testbed.plan.objects import (
@@ -38,7 +37,8 @@ LOOPBACK = 1
 """Index of `lo` in every namespace."""
 
 _TC_LINKLAYER_ETHERNET = 1
-_MAX_32_BITS = 2**32 - 1
+_NS_PER_TICK = 64
+"""Of the packet scheduler's clock, PSCHED_SHIFT in the kernel."""
 
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
@@ -135,44 +135,20 @@ def new_address(item: DeviceAddress, index: int) -> Request:
     )
 
 
-class _TokenBucketOptions(nla):  # type: ignore[misc]  # pyroute2 has no types
-    """Those of linux/pkt_sched.h, of which pyroute2's own lack rates beyond 32 bits and the burst in bytes."""
-
-    nla_map = (
-        ("TCA_TBF_UNSPEC", "none"),
-        ("TCA_TBF_PARMS", "parameters"),
-        ("TCA_TBF_RTAB", "none"),
-        ("TCA_TBF_PTAB", "none"),
-        ("TCA_TBF_RATE64", "uint64"),
-        ("TCA_TBF_PRATE64", "uint64"),
-        ("TCA_TBF_BURST", "uint32"),
-    )
-
-    class parameters(nla):  # type: ignore[misc]
-        fields = sched_tbf.options.tbf_parms.fields
-
-
-class _TokenBucketMessage(tcmsg):  # type: ignore[misc]  # pyroute2 has no types
-    nla_map = (("TCA_UNSPEC", "none"), ("TCA_KIND", "asciiz"), ("TCA_OPTIONS", "options"))
-    options = _TokenBucketOptions
-
-
 def new_token_bucket(item: TokenBucket, index: int) -> Request:
     per_second = item.rate // 8
     parameters = {
-        "rate": min(per_second, _MAX_32_BITS),
+        "rate": per_second,
         "rate___reserved": _TC_LINKLAYER_ETHERNET,  # Otherwise the kernel wants a table of times by packet size.
         "limit": item.limit,
+        "buffer": -(-item.burst * 1_000_000_000 // per_second // _NS_PER_TICK),
     }
-    options: list[tuple[str, object]] = [("TCA_TBF_PARMS", parameters), ("TCA_TBF_BURST", item.burst)]
-    if per_second >= _MAX_32_BITS:
-        options.append(("TCA_TBF_RATE64", per_second))
     return request(
-        _TokenBucketMessage(),
+        tcmsg(),
         RTM_NEWQDISC,
         CREATE,
         {"index": index, "parent": TC_H_ROOT},
-        [("TCA_KIND", "tbf"), ("TCA_OPTIONS", {"attrs": options})],
+        [("TCA_KIND", "tbf"), ("TCA_OPTIONS", {"attrs": [("TCA_TBF_PARMS", parameters)]})],
         f"tc qdisc add dev {item.dev} root tbf rate {item.rate}bit burst {item.burst} limit {item.limit}",
     )
 

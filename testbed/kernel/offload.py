@@ -1,47 +1,97 @@
 """The offloads of devices: whether they carry segments larger than their MTU, and leave checksums to the hardware.
 
-By the ioctl that ethtool(8) itself falls back to: a process for each device would take longer than building the lab.
+By ioctl: a process of ethtool(8) for each device would take longer than building the lab. The kernel has a bit for each
+feature, and more of them with every few releases, so they are found by their names, as ethtool does; the older commands
+of one offload each (ETHTOOL_STSO) leave newer kinds of segments on.
 """
 
-import ctypes
+import array
 import fcntl
 import socket
 import struct
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Self
+
+PATTERNS = {
+    "tso": "tx-tcp*-segmentation",
+    "gso": "tx-generic-segmentation",
+    "gro": "rx-gro",
+    "checksum": "tx-checksum-*",
+}
+"""The features that make up each offload, by name as in ethtool(8)."""
+SEGMENTATION = ("tso", "gso", "gro")
 
 _SIOCETHTOOL = 0x8946
 _IFNAMSIZ = 16
-_GET = {"tso": 0x1E, "gso": 0x23, "gro": 0x2B, "checksum": 0x16}
-"""The commands that ask for each: ETHTOOL_GTSO and so on in linux/ethtool.h; `checksum` is that of sent packets."""
-_SET_SEGMENTATION = (0x1F, 0x24, 0x2C)
-"""ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO."""
-
-
-class _Value(ctypes.Structure):
-    _fields_ = (("command", ctypes.c_uint32), ("data", ctypes.c_uint32))
+_ETHTOOL_GSTRINGS, _ETHTOOL_GSSET_INFO, _ETHTOOL_GFEATURES, _ETHTOOL_SFEATURES = 0x1B, 0x37, 0x3A, 0x3B
+_ETH_SS_FEATURES = 4
+_NAME_WORDS = 32 // 4
+_BITS = 32
+_READ_WORDS, _ACTIVE = 4, 2
+"""A block of features as read: available, requested, active, never changed."""
 
 
 def switch_offloads_off(devices: Iterable[str]) -> None:
     """Switches TSO, GSO and GRO off for these devices of the calling thread's namespace."""
-    with _socket() as sock:
+    with _Ethtool() as ethtool:
         for dev in devices:
-            for command in _SET_SEGMENTATION:
-                _ethtool(sock, dev, command)
+            ethtool.switch_off(dev, SEGMENTATION)
 
 
 def offloads_of(devices: Iterable[str]) -> dict[str, dict[str, bool]]:
     """By device of the calling thread's namespace: whether `tso`, `gso`, `gro` and `checksum` are on."""
-    with _socket() as sock:
-        return {dev: {name: bool(_ethtool(sock, dev, command)) for name, command in _GET.items()} for dev in devices}
+    with _Ethtool() as ethtool:
+        return {dev: ethtool.active(dev) for dev in devices}
 
 
-def _socket() -> socket.socket:
-    """Any socket will do: it only names the namespace."""
-    return socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+class _Ethtool:
+    """Asks the kernel about the devices of the namespace in which it was made."""
 
+    def __init__(self) -> None:
+        # Any socket will do: it only names the namespace.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._masks: dict[str, list[int]] = {}
 
-def _ethtool(sock: socket.socket, dev: str, command: int) -> int:
-    value = _Value(command, 0)
-    request = struct.pack(f"{_IFNAMSIZ}sP", dev.encode(), ctypes.addressof(value))
-    fcntl.ioctl(sock, _SIOCETHTOOL, request)
-    return int(value.data)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def switch_off(self, dev: str, offloads: Iterable[str]) -> None:
+        chosen = [self._masks_by(dev)[name] for name in offloads]
+        blocks = [sum(words) for words in zip(*chosen, strict=True)]
+        # For each block of features: those that are to change, and to what.
+        self._ask(dev, _ETHTOOL_SFEATURES, len(blocks), *(word for block in blocks for word in (block, 0)))
+
+    def active(self, dev: str) -> dict[str, bool]:
+        masks = self._masks_by(dev)
+        blocks = len(next(iter(masks.values())))
+        answer = self._ask(dev, _ETHTOOL_GFEATURES, blocks, *([0] * _READ_WORDS * blocks))[2:]
+        active = answer[_ACTIVE::_READ_WORDS]
+        return {name: any(a & m for a, m in zip(active, mask, strict=True)) for name, mask in masks.items()}
+
+    def _masks_by(self, dev: str) -> dict[str, list[int]]:
+        """By offload its features, as a mask of each block of 32; they are the same for all devices."""
+        if not self._masks:
+            names = self._names(dev)
+            for offload, pattern in PATTERNS.items():
+                blocks = [0] * -(-len(names) // _BITS)
+                for number, name in enumerate(names):
+                    blocks[number // _BITS] |= fnmatchcase(name, pattern) << number % _BITS
+                self._masks[offload] = blocks
+        return self._masks
+
+    def _names(self, dev: str) -> list[str]:
+        # The command, four bytes of nothing, a mask of 64 bits of the wanted sets, and the count that is asked for.
+        count = self._ask(dev, _ETHTOOL_GSSET_INFO, 0, 1 << _ETH_SS_FEATURES, 0, 0)[4]
+        words = self._ask(dev, _ETHTOOL_GSTRINGS, _ETH_SS_FEATURES, count, *([0] * _NAME_WORDS * count))[3:]
+        texts = (words[at : at + _NAME_WORDS].tobytes() for at in range(0, len(words), _NAME_WORDS))
+        return [text.partition(b"\0")[0].decode() for text in texts]
+
+    def _ask(self, dev: str, *words: int) -> "array.array[int]":
+        """A command with its arguments; the kernel's answer takes their place."""
+        memory = array.array("I", words)
+        fcntl.ioctl(self._socket, _SIOCETHTOOL, struct.pack(f"{_IFNAMSIZ}sP", dev.encode(), memory.buffer_info()[0]))
+        return memory

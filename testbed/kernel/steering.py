@@ -6,10 +6,11 @@ alone holds it, and it has gone when that is closed.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.cpu import numbers
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.syscalls import detached_mount
 from testbed.plan.objects import Plan
@@ -22,7 +23,7 @@ def steer(plan: Plan, namespaces: Mapping[str, Namespace], cpus: str) -> None:
 
     Raises PlanRefused where the kernel has no packet steering, or the machine not these CPUs.
     """
-    wanted = set(_numbers(cpus))
+    wanted = set(numbers(cpus))
     mask = _mask(wanted)
     for space in plan.spaces:
         with namespaces[space.name].entered():
@@ -41,7 +42,7 @@ def steer(plan: Plan, namespaces: Mapping[str, Namespace], cpus: str) -> None:
 
 def _check(wanted: set[int], cpus: str, sysfs: Path) -> None:
     online = (sysfs / "devices/system/cpu/online").read_text().strip()
-    if not wanted <= set(_numbers(online)):
+    if not wanted <= set(numbers(online)):
         raise PlanRefused(f"packets cannot be steered to CPU {cpus}: this machine has CPU {online}")
 
 
@@ -50,13 +51,6 @@ def _steer(queue: Path, mask: str) -> None:
     if not setting.exists():
         raise PlanRefused("packet steering (pin.steering) needs a kernel with CONFIG_RPS")
     setting.write_text(mask)
-
-
-def _numbers(cpus: str) -> Iterator[int]:
-    """The CPUs of a list such as `0,2-3`."""
-    for part in cpus.split(","):
-        low, _, high = part.partition("-")
-        yield from range(int(low), int(high or low) + 1)
 
 
 def _mask(cpus: set[int]) -> str:

@@ -69,9 +69,7 @@ def _plug_in(
     for address in addresses:
         space.address(bridge or UPLINK, address)
     if fabric.rate:
-        queue = queue_of(fabric)
-        # No burst is larger than the queue: only then does the kernel cut segments that do not fit into it.
-        draft[SWITCH].token_bucket(switch_port(space.name), fabric.rate, min(burst_of(fabric), queue), queue)
+        draft[SWITCH].token_bucket(switch_port(space.name), fabric.rate, burst_of(fabric), queue_of(fabric))
 
 
 def queue_of(fabric: Fabric) -> int:

@@ -83,7 +83,7 @@ def _flat(value: object, prefix: str = "") -> dict[str, Any]:
 def _devices(results: Results, run: Run) -> dict[str, Any]:
     """MTU, queueing discipline and offloads by device; folders of format 1 have offloads alone."""
     facts = {
-        f"{device.get('first')} {fact}": value
+        f"{device.get('design', '')} {device.get('first')} {fact}".strip(): value
         for device in run.devices
         for fact, value in device.items()
         if fact in ("mtu", "qdisc", "offloads")

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from testbed.experiment.doubts import MEANING
 from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, Sample
+from testbed.report import metrics
 from testbed.spec.scenario import AA, LIMITS
 from testbed.spec.types import rate_text
 
@@ -132,7 +133,7 @@ class Run:
     failures: tuple[Failure, ...]
     doubts: tuple[Doubt, ...]
     limits: dict[tuple[str, str], float]
-    """By probe and metric: what the probe reached over loopback, as the median of its repetitions."""
+    """By probe and metric: what the probe reached over loopback, the best of its repetitions."""
 
     @property
     def kernel(self) -> str:
@@ -147,8 +148,13 @@ class Run:
 
     @property
     def look(self) -> int | None:
-        """Which look at the verdicts the report is; None where there is only the one at the end."""
-        return len(self.looks) or None
+        """Which look at the verdicts the report is; None where there is only the one at the end.
+
+        A run with `rounds: auto` that was cut short after its last look is looked at once more.
+        """
+        if self.rounds_planned is not None:
+            return None
+        return len(self.looks) + (self.rounds > max(self.looks, default=0))
 
     def lost_designs(self) -> tuple[Design, ...]:
         """Those that failed their check or cannot be built on the machine."""
@@ -300,11 +306,10 @@ def _failures(results: Results) -> tuple[Failure, ...]:
 
 def _doubts(results: Results) -> Iterator[Doubt]:
     """By flag, in the order in which the flags are explained."""
-    trials = {
-        (s.round, s.cell, s.design, s.path, s.probe): s.flags.split()
-        for s in results.samples
-        if _counts(s) and s.value is not None and s.path != LAB
-    }
+    trials: dict[tuple[int, str, str, str, str], set[str]] = {}
+    for s in results.samples:
+        if _counts(s) and s.value is not None and s.path != LAB:
+            trials.setdefault((s.round, s.cell, s.design, s.path, s.probe), set()).update(s.flags.split())
     for flag, meaning in MEANING.items():
         flagged = [trial for trial, flags in trials.items() if flag in flags]
         if flagged:
@@ -312,8 +317,15 @@ def _doubts(results: Results) -> Iterator[Doubt]:
 
 
 def _limits(results: Results) -> dict[tuple[str, str], float]:
-    found: dict[tuple[str, str], list[float]] = {}
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for sample in results.samples:
         if sample.design == LIMITS and sample.value is not None:
-            found.setdefault((sample.probe, sample.metric), []).append(sample.value)
-    return {key: median(values) for key, values in found.items()}
+            found.setdefault((sample.probe, sample.metric), {}).setdefault(sample.cell, []).append(sample.value)
+    # A probe that is swept has a limit in each cell, none of which is that of the others.
+    return {(probe, name): _best(name, *cells.values()) for (probe, name), cells in found.items() if len(cells) == 1}
+
+
+def _best(metric: str, values: list[float]) -> float:
+    """The best of some repetitions: what disturbs the machine makes none of them better."""
+    better = metrics.known(metric).better
+    return max(values) if better == "higher" else min(values) if better == "lower" else median(values)

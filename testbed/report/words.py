@@ -15,6 +15,8 @@ from testbed.spec.scenario import AA
 
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+LARGEST_NAMED = 1.0
+"""A comparison that would only have seen a factor of two says nothing by naming it."""
 NEAR_LIMIT = 0.9
 """A value beyond this part of what the probe reaches over loopback is said to be close to the probe's own limit."""
 
@@ -58,19 +60,20 @@ def percent(value: float | None) -> str:
     """A ratio as a difference: 0.9 is `-10.0%`."""
     if value is None:
         return NOTHING
-    return f"{(value - 1) * 100:+.1f}%".replace("-", MINUS)
+    difference = round((value - 1) * 100, 1)
+    return f"{difference:+.1f}%".replace("-", MINUS) if difference else "0.0%"
 
 
 def size(effect: float) -> str:
-    """An effect's size, for `under N%`: two digits."""
-    return f"{effect * 100:.2g}%" if effect < 1 else f"{effect * 100:.0f}%"
+    """An effect's size, for `under N%`: a tenth matters where it is small."""
+    return f"{effect * 100:.1f}%" if effect < 0.0995 else f"{effect * 100:.0f}%"
 
 
 def verdict(s: Summary) -> str:
     """The verdict; one that is not resolved with the smallest effect that would have been seen."""
     if s.verdict == "not resolved" and s.pairs < MIN_ROUNDS_FOR_VERDICT:
         return "too few rounds"
-    if s.verdict == "not resolved" and s.smallest is not None:
+    if s.verdict == "not resolved" and s.smallest is not None and s.smallest < LARGEST_NAMED:
         return f"{s.verdict} <{size(s.smallest)}"
     return s.verdict
 
@@ -141,7 +144,7 @@ def _unresolved(rows: Sequence[Summary], baseline: Summary) -> Iterator[Sentence
 
 
 def _room(s: Summary) -> str:
-    under = f"under {size(s.smallest)}; " if s.smallest is not None else ""
+    under = f"under {size(s.smallest)}; " if s.smallest is not None and s.smallest < LARGEST_NAMED else ""
     return f"{under}{_range(s)}"
 
 
@@ -229,7 +232,7 @@ def intervals(summaries: Sequence[Summary]) -> str:
     rounds = sorted({s.rounds for s in summaries if s.rounds > 1})
     if not rounds:
         return "One round gives no interval." if summaries else ""
-    text = "Intervals are of 95%: bootstrap over rounds, widened for there being few"
+    text = "Intervals are of 95%, by bootstrap over rounds, widened for few rounds (Hesterberg 2015)"
     few = [n for n in rounds if statistics.coverage(n) < statistics.CONFIDENCE]
     if not few:
         return f"{text}."
@@ -243,8 +246,8 @@ def method(run: Run, summaries: Sequence[Summary]) -> str:
     if not made:
         return ""
     looks = (
-        f" The verdicts were looked at {len(run.looks)} times (after {listed([str(n) for n in run.looks])} rounds), and "
-        f"share the 5% between them."
+        f" The verdicts were looked at {len(run.looks)} times (after {listed([str(n) for n in run.looks])} rounds), "
+        "and share the 5% between them."
         if run.looks
         else ""
     )

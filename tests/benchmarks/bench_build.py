@@ -10,7 +10,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from mininet.log import setLogLevel
 from mininet.net import Mininet
@@ -20,12 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.designs import DESIGNS
-from testbed.kernel import encode
-from testbed.kernel.namespace import Namespace
-from testbed.kernel.netlink import send
+from testbed.kernel.freeing import await_freed
 from testbed.lab.capsule import enclosed
 from testbed.lab.lab import Lab
-from testbed.plan.objects import VethEnd
 from testbed.spec.topology import Topology
 
 Times = tuple[float, float]
@@ -48,22 +44,8 @@ def timed(build: Callable[[], Callable[[], object]]) -> Times:
     tear_down = build()
     built = time.perf_counter()
     tear_down()
-    wait_for_the_kernel()
+    await_freed()
     return built - start, time.perf_counter() - built
-
-
-def wait_for_the_kernel() -> None:
-    """Until the kernel has really freed every namespace that was let go before.
-
-    It frees them in the background, in order. So a last one is let go that has a link to this namespace; when that
-    link has gone, so have all before it.
-    """
-    last = Namespace.create()
-    here, there = (VethEnd("", f"canary{end}", 100_000 + end, f"02:00:00:00:00:0{end}", 1500) for end in range(2))
-    send([encode.new_veth(here, there, last.fd, None)])
-    last.close()
-    while Path("/proc/net/dev").read_text().count("canary"):
-        time.sleep(0.0005)
 
 
 def mininet_lab(hosts: int) -> Callable[[], object]:

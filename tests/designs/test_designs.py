@@ -27,7 +27,7 @@ def topology_named(name: str) -> Topology:
 
 
 @every_design
-@pytest.mark.parametrize("topology", ["two-nodes", "dual-stack"])
+@pytest.mark.parametrize("topology", ["two-nodes", "dual-stack", "shaped"])
 def test_the_plan_is_the_golden_one(design: object, topology: str) -> None:
     plan = DESIGNS[design.name].plan(topology_named(topology))  # type: ignore[attr-defined]
     golden = GOLDEN / f"{topology}-{plan.design}.sh"
@@ -55,7 +55,7 @@ def test_device_numbers_are_unique_over_the_whole_plan(plan: Plan) -> None:
 def test_everything_refers_to_devices_that_are_there(plan: Plan) -> None:
     for space in plan.spaces:
         devices = plan.devices_of(space.name)
-        used = chain(space.addresses, space.neighbours, space.fdb, space.routes)
+        used = chain(space.addresses, space.neighbours, space.fdb, space.routes, space.token_buckets)
         assert {item.dev for item in used} <= set(devices)
     for end in chain.from_iterable((veth.a, veth.b) for veth in plan.veths):
         assert end.master is None or end.master in plan.devices_of(end.space)

@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import subprocess
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,8 @@ from mininet.node import Host
 from testbed.designs import DESIGNS
 from testbed.kernel.carry_out import PlanRefused
 from testbed.lab.lab import Lab
-from testbed.plan.objects import Bridge, Kind, Space, VethEnd, Vxlan
-from testbed.spec.topology import Topology
+from testbed.plan.objects import Bridge, Kind, Route, Space, VethEnd, Vxlan
+from testbed.spec.topology import Node, Topology
 
 pytestmark = pytest.mark.sealed
 every_design = pytest.mark.parametrize("design", list(DESIGNS))
@@ -139,6 +140,31 @@ def test_a_lab_that_cannot_be_built_says_where_and_leaves_no_process(two_nodes: 
         Lab(broken)
     said = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     assert "mininet:" not in said
+
+
+def test_what_a_node_has_on_its_end_of_a_pods_cable_is_made_with_the_pod(two_nodes: Topology) -> None:
+    """As Calico's routes to each pod are."""
+    plan = DESIGNS["l3-host-routes"].plan(two_nodes)
+    route = Route(ipaddress.ip_network("198.51.100.7/32"), "veth-client")
+    spaces = tuple(
+        replace(space, routes=(*space.routes, route)) if space.name == "node1" else space for space in plan.spaces
+    )
+    with Lab(replace(plan, spaces=spaces)) as lab:
+        assert ("198.51.100.7/32", "", "veth-client") in kernel_routes(lab, lab.plan["node1"])
+
+
+def test_attaching_a_pod_is_timed_and_its_memory_told_where_there_are_many(two_nodes: Topology) -> None:
+    with Lab(DESIGNS["vxlan"].plan(two_nodes)) as few:
+        assert few.attach_seconds is not None
+        assert 0 < 3 * few.attach_seconds < few.up_seconds
+        assert few.pod_memory_kib is None
+    many = two_nodes.model_copy(update={"nodes": {"node1": Node(pods=64)}})
+    with Lab(DESIGNS["vxlan"].plan(many)) as lab:
+        assert lab.pod_memory_kib is not None
+        assert 50 < lab.pod_memory_kib < 5000
+    none = two_nodes.model_copy(update={"nodes": {"node1": Node()}})
+    with Lab(DESIGNS["vxlan"].plan(none)) as lab:
+        assert (lab.attach_seconds, lab.pod_memory_kib) == (None, None)
 
 
 def test_down_twice_is_no_error(two_nodes: Topology) -> None:

@@ -1,5 +1,6 @@
 """The printed commands are true: typed by hand in an empty namespace they build a network that passes the checks."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.kernel.namespace import Namespace
+from testbed.lab.lab import Lab
 from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
+from testbed.plan.objects import Plan
 from testbed.plan.shell import script
 from testbed.spec.topology import Topology
 
@@ -31,6 +34,33 @@ def test_typed_by_hand_the_commands_pass_the_same_checks(
     namespaces = {space.name: Namespace.at(Path("/run/netns") / space.name) for space in plan.spaces}
     assert check_reach(plan, namespaces).failures == ()
     assert check_crossings(DESIGNS[design], chosen, plan, namespaces)[1] == ()
+
+
+def shown(namespaces: dict[str, Namespace], plan: Plan) -> dict[str, str]:
+    """What tc and ethtool say of every namespace and device, without the numbers that the kernel draws."""
+    said: dict[str, str] = {}
+    for space in plan.spaces:
+        with namespaces[space.name].entered():
+            listed = subprocess.run(["tc", "-json", "qdisc"], capture_output=True, text=True, check=True).stdout
+            said[space.name] = str([{**item, "handle": ""} for item in json.loads(listed)])
+            for dev in plan.devices_of(space.name):
+                command = ["ethtool", "--show-features", dev]
+                said[f"{space.name} {dev}"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return said
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("design", list(DESIGNS))
+def test_typed_by_hand_rates_and_offloads_are_the_same(design: str, shaped: Topology, tmp_path: Path) -> None:
+    plan = DESIGNS[design].plan(shaped, offload=False)
+    file = tmp_path / "plan.sh"
+    file.write_text(script(plan))
+    said = subprocess.run(["sh", "-e", file], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+    typed = {space.name: Namespace.at(Path("/run/netns") / space.name) for space in plan.spaces}
+    with Lab(plan) as lab:
+        assert shown(typed, plan) == shown(lab.namespaces, plan)
+    assert "tbf" in shown(typed, plan)["fabric"]
 
 
 def test_every_command_is_explained_by_a_section(two_nodes: Topology) -> None:

@@ -34,13 +34,28 @@ class Recipe:
     """Replaces what the manifest says of a design."""
     latency_probes: Sequence[str] = ("latency",)
     write_plans: bool = True
+    aa: bool = False
+    """Whether the baseline has a second turn, as the arm `aa`."""
+    cells: Sequence[str] = ()
+    """Of a sweep; `value` is then asked for the design `DESIGN CELL`."""
+    limit: float | None = None
+    """Gbit/s of throughput over loopback."""
+    flags: str = ""
+    """Of every sample."""
 
 
 def write_folder(folder: Path, recipe: Recipe) -> Path:
     with ResultsWriter(folder) as writer:
         writer.write_manifest(_manifest(recipe))
+        if recipe.limit is not None:
+            limits = (0, 1, recipe.cells[0] if recipe.cells else "", "limits", "loopback", "throughput")
+            writer.append([Sample(*limits, "throughput", "Gbit/s", recipe.limit, STARTED)])
         for round_ in range(recipe.rounds + 1):
-            for position, design in enumerate(_measured(recipe), 1):
+            for cell in recipe.cells:
+                for position, design in enumerate(_measured(recipe), 1):
+                    for path in recipe.paths:
+                        writer.append(_throughput(recipe, round_, position, design, path, cell))
+            for position, design in enumerate(() if recipe.cells else _measured(recipe), 1):
                 for path in recipe.paths:
                     writer.append(_throughput(recipe, round_, position, design, path))
                     for probe in recipe.latency_probes if recipe.rtt else ():
@@ -54,17 +69,19 @@ def _measured(recipe: Recipe) -> Iterator[str]:
     for design in recipe.designs:
         if recipe.design_states.get(design, {}).get("state", "measured") == "measured":
             yield design
+    if recipe.aa:
+        yield "aa"
 
 
-def _throughput(recipe: Recipe, round_: int, position: int, design: str, path: str) -> list[Sample]:
+def _throughput(recipe: Recipe, round_: int, position: int, design: str, path: str, cell: str = "") -> list[Sample]:
     if recipe.throughput is None:
         return []
-    value = recipe.throughput(design, path, round_)
-    where = (round_, position, "", design, path, "throughput")
+    value = recipe.throughput(f"{design} {cell}" if cell else design, path, round_)
+    where = (round_, position, cell, design, path, "throughput")
     if value is None:
         return [Sample(*where, "", "", None, STARTED, "iperf3 failed with exit code 1: no route to host")]
     return [
-        Sample(*where, "throughput", "Gbit/s", value, STARTED),
+        Sample(*where, "throughput", "Gbit/s", value, STARTED, idle=0.01, steal=0.0, flags=recipe.flags),
         Sample(*where, "retransmits", "segments", 0.0, STARTED),
     ]
 
@@ -110,6 +127,7 @@ def _manifest(recipe: Recipe) -> dict[str, Any]:
         "machine": {"kernel": "6.1.0", "cpu": "a processor", "cpus": 2, "memory_bytes": 8 * 2**30},
         "tools": {"iperf3": "iperf 3.12", "sockperf": "3.7"},
         "devices": [{"first": "node1 eth0", "alike": 2, "mtu": 1500, "qdisc": "noqueue", "offloads": "tso gso"}],
+        "cells": [{"name": name, "factors": {"topology.fabric.mtu": name[4:]}} for name in recipe.cells],
         "designs": {design: _design(recipe, design) for design in recipe.designs},
     }
     return manifest | dict(recipe.manifest)

@@ -17,20 +17,8 @@ from testbed.experiment.results import LAB, LOOPBACK, Histogram, Results, Sample
 from testbed.report import statistics, summaries_of
 from testbed.report.plots import draw_plots, figures, forest
 from testbed.report.plots.factors import factors
-from testbed.report.plots.sheet import (
-    BASELINE_COLOUR,
-    COLOURS,
-    DPI,
-    FAINT,
-    GRID,
-    INK,
-    PAPER,
-    STYLE,
-    fitted,
-    looks,
-    text_width,
-    wrapped,
-)
+from testbed.report.plots.lettering import fitted, text_width, wrapped
+from testbed.report.plots.sheet import BASELINE_COLOUR, COLOURS, DPI, FAINT, GRID, INK, PAPER, STYLE, looks
 from testbed.report.run import Run, read_run
 from testbed.report.statistics import Series, Summary
 from testbed.spec.scenario import AA, LIMITS
@@ -74,6 +62,8 @@ class Made:
     building: bool = True
     step: float = 0.1
     noise: float = 0.004
+    """Between rounds, as the standard deviation of a logarithm; `spread` that of single values."""
+    spread: float = 0.1
     ceiling: float | None = None
     """Gbit/s that iperf3 reaches over loopback."""
 
@@ -106,7 +96,7 @@ class Made:
                     add(path, probe, "cpu_per_request", "us", 70 * here)
                 if probe in DISTRIBUTIONS:
                     metric, base = DISTRIBUTIONS[probe]
-                    values = base * here * rng.lognormal(0, 0.1, 300)
+                    values = base * here * rng.lognormal(0, self.spread, 300)
                     histograms.append(Histogram(round_, cell, arm, path, probe, metric, "us", *binned(values)))
                     for q in (50, 90, 99):
                         add(path, probe, f"{metric}_p{q}", "us", float(np.percentile(values, q)))
@@ -240,6 +230,16 @@ def test_no_text_of_a_sweep_covers_another_or_leaves_the_figure(sweep: dict[str,
         assert_readable(name, figure)
 
 
+@pytest.mark.parametrize("noise", [0.5, 1.5])
+def test_no_text_covers_another_where_values_spread_over_decades_and_rounds_are_few(noise: float) -> None:
+    paths = {"same-node": FROM_TO, "cross-node": FROM_TO}
+    made = Made(paths=paths, probes=("latency", "throughput", "new"), rounds=2, noise=noise, spread=noise, ceiling=5.0)
+    plots = plots_of(made.results())
+    assert "not resolved" in written(plots["forest"][1]).splitlines()
+    for name, (_, figure) in plots.items():
+        assert_readable(name, figure)
+
+
 def test_a_metric_that_was_not_measured_has_no_plot(make: Make) -> None:
     assert set(drawn(make("a", throughput=gbit))) == {"forest", "throughput", "rounds-throughput"}
     assert drawn(make("b", rounds=0, throughput=gbit)) == {}
@@ -301,8 +301,10 @@ def test_the_forest_tells_each_verdict_or_what_would_have_been_seen() -> None:
     assert said.count("l3-host-routes again (A/A)") == 2 and "Throughput: right is better" in said
 
 
-def test_a_mark_is_filled_only_where_the_verdict_is_resolved() -> None:
-    run, _, summaries = judged(Made(probes=["throughput"], building=False, noise=0.002).results())
+@pytest.mark.parametrize(("path", "is_filled"), [("cross-node", True), ("same-node", False)])
+def test_a_mark_is_filled_only_where_the_verdict_is_resolved(path: str, is_filled: bool) -> None:
+    made = Made(paths={path: FROM_TO}, probes=["throughput"], building=False, noise=0.002)
+    run, _, summaries = judged(made.results())
     (page,) = forest.pages(summaries)
     faces = {
         (to_hex(line.get_markeredgecolor()), to_hex(line.get_markerfacecolor()))
@@ -310,8 +312,9 @@ def test_a_mark_is_filled_only_where_the_verdict_is_resolved() -> None:
         for line in axes.lines
         if line.get_marker() not in ("None", "", None)
     }
-    l2, vxlan = looks(run)["l2"].colour, looks(run)["vxlan"].colour
-    assert {(PAPER, l2), (PAPER, vxlan), (BASELINE_COLOUR, PAPER)} == faces
+    colours = [looks(run)[name].colour for name in ("l2", "vxlan")]
+    marks = {(PAPER, colour) if is_filled else (colour, PAPER) for colour in colours}
+    assert faces == {*marks, (BASELINE_COLOUR, PAPER)}
 
 
 def test_the_forest_s_pages_hold_every_comparison_once_and_the_main_metrics_first() -> None:
@@ -395,6 +398,16 @@ def test_further_factors_have_panels_of_their_own_and_what_is_left_out_is_named(
     assert "how does it change with mtu?" in said
     assert "cross-node: client → web-2, nodes=2, offload=on, pin=auto" in said
     assert "Left out: " in said.replace("\n", " ")
+
+
+def test_a_sweep_with_too_many_panels_for_a_figure_has_one_for_each_path() -> None:
+    sweep = {"topology.nodes": ("2", "4"), "offload": ("on", "off"), "pin": ("auto", "off")}
+    paths = {"same-node": FROM_TO, "cross-node": FROM_TO}
+    made = Made(probes=["throughput"], building=False, rounds=1, aa=False, paths=paths, sweep=sweep)
+    questions = {name: question for name, (question, _) in plots_of(made.results()).items()}
+    assert questions == {
+        f"sweep-throughput-{path}": f"Throughput on {path}: how does it change with nodes?" for path in paths
+    }
 
 
 @pytest.mark.parametrize(

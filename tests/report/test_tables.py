@@ -111,7 +111,7 @@ def test_the_answer_in_sentences(make: Make) -> None:
     text = said(make, throughput=gbit).replace("\N{NO-BREAK SPACE}", " ").replace(words.MINUS, "-")
     assert "vxlan is slower than l3-host-routes: -39.9% (-40.0% to -39.8%), 6.03 against 10.0 Gbit/s." in text
     assert "l2 is faster than l3-host-routes" in text
-    assert "Not resolved against l3-host-routes: l3-gateway (under 0%; +0.0% to +0.0%)." in text
+    assert "Not resolved against l3-host-routes: l3-gateway (under 0.0%; 0.0% to 0.0%)." in text
     assert "equal" not in text
 
 

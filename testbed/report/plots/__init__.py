@@ -57,10 +57,8 @@ def figures(
     A name holds the path where a metric has a plot for each, the probe where several probes measure the same, and the
     cell's number where each cell has a plot.
     """
-    for some in sweep.pages(run, summaries):
-        paths = {s.path for s in some}
-        path = [next(iter(paths))] if len(paths) == 1 and len(run.paths) > 1 else []
-        yield _name("sweep", some[0].metric, *path), sweep.question(run, some), sweep.draw(run, some)
+    for page in sweep.pages(run, summaries):
+        yield _name("sweep", page.metric, page.path), sweep.question(run, page), sweep.draw(run, page)
     cells = [cell.name for cell in run.cells] or [""]
     for number, cell in enumerate(cells if len(cells) <= CELLS_WITH_PLOTS else [], start=1):
         suffix = [f"cell-{number}"] if cell else []

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from testbed.report import metrics, words
+from testbed.report.plots.lettering import fitted
 from testbed.report.plots.panels import HEIGHT, bottom_panels, grid
-from testbed.report.plots.sheet import FAINT, STYLE, Look, axis_label, caption, fitted, handles, looks, question_at
+from testbed.report.plots.sheet import FAINT, STYLE, Look, axis_label, caption, handles, looks, question_at
 from testbed.report.run import Run
 from testbed.report.statistics import Summary
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
-from testbed.report.plots.sheet import TEXT, WIDTH, fitted, text_width
+from testbed.report.plots.lettering import TEXT, fitted, text_width
+from testbed.report.plots.sheet import WIDTH
 from testbed.report.run import Run
 
 WIDE_SPAN = 10

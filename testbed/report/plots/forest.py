@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from testbed.report import metrics, words
+from testbed.report.plots.lettering import fitted
 from testbed.report.plots.sheet import (
     BASELINE_COLOUR,
     EDGE,
@@ -26,7 +27,6 @@ from testbed.report.plots.sheet import (
     arm_label,
     caption,
     edge_of,
-    fitted,
     looks,
     name_margin,
     plain_log,
@@ -49,8 +49,10 @@ FOOT = 0.32
 """Height of its axis, in inches."""
 TALLEST = 9.0
 """A figure's body is no taller than this, in inches, unless one metric alone is."""
-NUMBERS, VERDICTS = 0.55, 0.85
+NUMBERS, VERDICTS = 0.65, 0.97
 """Widths of the columns at the right, in inches."""
+TWICE = 0.99
+"""What would have been seen is told up to about this fraction; a larger one says nothing."""
 
 
 def question(run: Run, summaries: Sequence[Summary], part: str = "") -> str:
@@ -114,7 +116,7 @@ def draw(run: Run, summaries: Sequence[Summary], part: str = "") -> Figure:
 def _notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
     kind = words.kind(summaries)
     yield f"Mark: median ratio to {run.baseline} in the same round. Line: {kind}. Axes are logarithmic."
-    if any(s.verdict == "not resolved" and s.smallest is not None for s in summaries):
+    if any(s.verdict == "not resolved" and s.smallest is not None and s.smallest < TWICE for s in summaries):
         yield "< N%: not resolved; a difference of N% would have been seen nine times in ten."
 
 
@@ -181,8 +183,9 @@ def _row(run: Run, axes: Axes, s: Summary, y: float) -> None:
             axes.plot(border, y, arrow, color=how.colour, ms=5, clip_on=False)
     if low <= ratio <= high:
         axes.plot(ratio, y, ms=6, **how.mark(hollow=not resolved))
-    seen = s.smallest is not None and s.smallest < 1  # to have seen no less than twice says nothing
-    told = f"< {words.size(s.smallest)}" if seen and s.smallest and not resolved else s.verdict
+    told: str = s.verdict
+    if not resolved and s.smallest is not None and s.smallest < TWICE:
+        told = f"< {words.size(s.smallest)}"
     width = axes.get_position().width * WIDTH
     for x, text, ha, ink in (
         (-0.1 / width, arm_label(run, s.design), "right", INK),

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from testbed.report.plots.sheet import HEADING, WIDTH, Sheet, fitted
+from testbed.report.plots.lettering import HEADING, fitted
+from testbed.report.plots.sheet import WIDTH, Sheet
 
 HEIGHT = 2.1
 """Of a panel, in inches."""

@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from testbed.report import metrics
+from testbed.report.plots.lettering import fitted
 from testbed.report.plots.panels import HEIGHT, grid
-from testbed.report.plots.sheet import INK, STYLE, Look, caption, fitted, handles, looks, plain_log, ratio_limits, short
+from testbed.report.plots.sheet import INK, STYLE, Look, caption, handles, looks, plain_log, ratio_limits, short
 from testbed.report.run import Run
 from testbed.report.statistics import Series, ratios
 

@@ -6,21 +6,20 @@ path or 6. matplotlib's object-oriented interface is used throughout; there is n
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, YAxis
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
-from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from testbed.experiment.results import LAB
 from testbed.report import metrics, words
+from testbed.report.plots.lettering import HEADING, SMALL, TEXT, TITLE, fitted, text_width, wrapped
 from testbed.report.run import Run
 from testbed.spec.scenario import AA
 
@@ -43,8 +42,6 @@ WIDTH = 7.2
 LINE = 0.175
 """Height of a line of small text, in inches."""
 LONGEST_NAME = 26
-TEXT, SMALL, HEADING, TITLE = 8.5, 8, 9, 11.5
-"""Sizes of most text, of captions, of panels' headings and of the title, in points."""
 DPI = 160
 """Of a PNG."""
 LEGEND_ROW = 0.19
@@ -121,36 +118,6 @@ def short(name: str) -> str:
     """The name, cut in its middle where it is too long for a plot."""
     half = LONGEST_NAME // 2 - 1
     return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
-
-
-@lru_cache(maxsize=4096)
-def text_width(text: str, size: float = TEXT, bold: bool = False) -> float:
-    """How wide a text is drawn at most, in inches: fitting glyphs to pixels may add 4%."""
-    font = FontProperties(size=size, weight="bold" if bold else "normal")
-    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
-    return 1.04 * float(width) / 72
-
-
-def fitted(text: str, inches: float, size: float = TEXT, bold: bool = False) -> str:
-    """The text, cut in its middle where it is too wide for so many inches."""
-    kept = len(text)
-    shown = text
-    while kept > 2 and text_width(shown, size, bold) > inches:
-        kept -= 1
-        shown = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
-    return shown
-
-
-def wrapped(text: str, inches: float, size: float = TEXT, bold: bool = False) -> list[str]:
-    """The text in lines that are no wider; a word that alone is wider is cut."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else ""
-        if longer and text_width(longer, size, bold) <= inches:
-            lines[-1] = longer
-        else:
-            lines.append(fitted(word, inches, size, bold))
-    return lines
 
 
 def _legend_columns(labels: Sequence[str]) -> int:
@@ -270,12 +237,26 @@ def ratio_limits(ends: Iterable[float]) -> tuple[float, float]:
 def plain_log(axis: Axis) -> None:
     """Labels a logarithmic axis, whose limits must be known, with plain numbers: 20, not 2 x 10^1."""
     low, high = axis.get_view_interval()
-    narrow = high < 10 * low
-    axis.set_major_locator(
-        MaxNLocator(6, steps=[1, 2, 5, 10]) if narrow else LogLocator(subs=(1.0, 2.0, 5.0), numticks=20)
-    )
+    room = _room(axis)
+    if high < 10 * low:
+        axis.set_major_locator(MaxNLocator(min(6, max(int(room), 2)), steps=[1, 2, 5, 10]))
+    else:
+        decades = np.log10(high / low)
+        dense = [subs for subs in ((1.0, 2.0, 5.0), (1.0, 3.0)) if decades * len(subs) <= room]
+        # numticks: a locator skips decades where there are more than that
+        axis.set_major_locator(LogLocator(subs=(*dense, (1.0,))[0], numticks=max(int(room), 2)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
+
+
+def _room(axis: Axis) -> float:
+    """How many numbers fit beside each other on the axis, or above each other."""
+    place = axis.axes.get_position()
+    if isinstance(axis, YAxis):
+        figure = axis.axes.get_figure(root=True)
+        assert figure is not None
+        return float(figure.get_figheight() * place.height) / 0.2
+    return WIDTH * place.width / (text_width(f"{axis.get_view_interval()[1]:.0f}") + 0.12)
 
 
 def axis_label(metric: str, unit: str) -> str:

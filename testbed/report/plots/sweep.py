@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 
 from testbed.report import metrics, words
 from testbed.report.plots.factors import Factor, factors, lay_axis
+from testbed.report.plots.lettering import HEADING, fitted
 from testbed.report.plots.sheet import (
     BASELINE_COLOUR,
-    HEADING,
     INK,
     STYLE,
     WIDTH,
@@ -20,7 +20,6 @@ from testbed.report.plots.sheet import (
     Sheet,
     axis_label,
     caption,
-    fitted,
     handles,
     looks,
     plain_log,
@@ -46,6 +45,19 @@ SHADE = 0.13
 
 
 @dataclass(frozen=True)
+class Page:
+    """What one figure holds: one metric, on all paths or on one."""
+
+    summaries: tuple[Summary, ...]
+    path: str
+    """Empty: all."""
+
+    @property
+    def metric(self) -> str:
+        return self.summaries[0].metric
+
+
+@dataclass(frozen=True)
 class Row:
     """What two panels show: one path, with the other factors at these values."""
 
@@ -63,34 +75,30 @@ def _last(path: str) -> str:
     return path.rpartition(".")[2]
 
 
-def question(run: Run, summaries: Sequence[Summary]) -> str:
-    what = _last(factors(run)[0].path)
-    paths = {s.path for s in summaries}
-    on = f" on {next(iter(paths))}" if len(paths) == 1 and len(run.paths) > 1 else ""
-    return f"{metrics.title(summaries[0].metric)}{on}: how does it change with {what}?"
+def question(run: Run, page: Page) -> str:
+    on = f" on {page.path}" if page.path else ""
+    return f"{metrics.title(page.metric)}{on}: how does it change with {_last(factors(run)[0].path)}?"
 
 
-def pages(run: Run, summaries: Sequence[Summary]) -> Iterator[tuple[Summary, ...]]:
-    """What one figure each can hold: a main metric on all paths, or where these are too many rows, on one."""
+def pages(run: Run, summaries: Sequence[Summary]) -> Iterator[Page]:
+    """Of each main metric: all paths, or where these are too many rows for a figure, each by itself."""
     for metric in dict.fromkeys(s.metric for s in summaries if metrics.known(s.metric).main):
         some = tuple(s for s in summaries if s.metric == metric)
         if len({s.cell for s in some}) < 2 or not factors(run):
             continue
-        if len(_rows(run, some)) <= MAX_ROWS:
-            yield some
+        measured = {s.path for s in some}
+        if len(measured) == 1 or len(_rows(run, some)) <= MAX_ROWS:
+            yield Page(some, "")
         else:
-            yield from (tuple(s for s in some if s.path == path.name) for path in run.paths if _on(some, path))
-
-
-def _on(some: Sequence[Summary], path: Path) -> bool:
-    return any(s.path == path.name for s in some)
+            names = (path.name for path in run.paths if path.name in measured)
+            yield from (Page(tuple(s for s in some if s.path == name), name) for name in names)
 
 
 def _rows(run: Run, some: Sequence[Summary]) -> list[Row]:
     axis = factors(run)[0].path
     measured = {(s.path, s.cell) for s in some}
     rows = []
-    for path in (path for path in run.paths if _on(some, path)):
+    for path in run.paths:
         by_setting: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         for cell in (cell for cell in run.cells if (path.name, cell.name) in measured):
             others = tuple((f.path, cell.factors[f.path]) for f in factors(run)[1:])
@@ -99,17 +107,18 @@ def _rows(run: Run, some: Sequence[Summary]) -> list[Row]:
     return rows
 
 
-def draw(run: Run, summaries: Sequence[Summary]) -> Figure:
-    """At the left the values, at the right their ratios to the baseline; `summaries` is one of the `pages`."""
+def draw(run: Run, page: Page) -> Figure:
+    """At the left the values, at the right their ratios to the baseline."""
     with mpl.rc_context(STYLE):
-        axis, rows = factors(run)[0], _rows(run, summaries)
+        summaries, axis = page.summaries, factors(run)[0]
+        rows = _rows(run, summaries)
         shown, left_out = rows[:MAX_ROWS], rows[MAX_ROWS:]
         compared = any(s.ratio is not None and s.verdict != "baseline" for s in summaries)
         arms = [name for name in run.arms if any(s.design == name for s in summaries)]
         note = _note(run, summaries, axis, compared)
         lost = f"Left out: {words.listed([row.title for row in left_out])}." if left_out else ""
         sheet = Sheet(
-            question(run, summaries),
+            question(run, page),
             caption(run, summaries, note, lost),
             _legend(run, arms, compared),
             0.3 + len(shown) * STEP + 0.1,
@@ -122,7 +131,7 @@ def draw(run: Run, summaries: Sequence[Summary]) -> Figure:
             last = i == len(shown) - 1
             panels = _panels(sheet, 0.3 + i * STEP, row, axis, compared, last)
             _values(panels[0], _lines(run, here, row, axis, arms), axis)
-            panels[0].set_ylabel(fitted(axis_label(summaries[0].metric, summaries[0].unit), HEIGHT))
+            panels[0].set_ylabel(fitted(axis_label(page.metric, summaries[0].unit), HEIGHT))
             for axes in panels[1:]:
                 _ratios(axes, _lines(run, here, row, axis, arms), axis, limits)
                 axes.set_ylabel(fitted(f"ratio to {short(run.baseline)}", HEIGHT))
@@ -174,10 +183,11 @@ def _lines(run: Run, here: Sequence[Summary], row: Row, axis: Factor, arms: Sequ
     """In the axis' order; the designs of a category stand side by side."""
     look, found = looks(run), []
     for i, name in enumerate(arms):
-        own = sorted((axis.place(row.cells[s.cell]), s) for s in here if s.design == name)
+        own = {axis.place(row.cells[s.cell]): s for s in here if s.design == name}
         aside = 0.0 if axis.is_numeric or name == AA else DODGE * (i / max(len(run.designs) - 1, 1) - 0.5)
         if own:
-            found.append(Line(name, look[name], [place + aside for place, _ in own], [s for _, s in own]))
+            places = sorted(own)
+            found.append(Line(name, look[name], [place + aside for place in places], [own[place] for place in places]))
     return found
 
 

@@ -1,0 +1,24 @@
+"""Namespaces that were let go are really freed, with all that they held."""
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.kernel.freeing import await_freed
+from testbed.kernel.memory import kernel_memory_kib
+from testbed.lab.lab import Lab
+from testbed.spec.topology import Node, Topology
+
+pytestmark = pytest.mark.sealed
+
+
+def test_the_memory_of_a_lab_is_given_back(two_nodes: Topology) -> None:
+    """Waiting for the devices alone would leave nearly all of it in use."""
+    many = two_nodes.model_copy(update={"nodes": {"node1": Node(pods=100)}})
+    plan = DESIGNS["vxlan"].plan(many)
+    Lab(plan).down()  # What the kernel keeps for the next time is allocated once.
+    await_freed()
+    before = kernel_memory_kib()
+    with Lab(plan):
+        held = kernel_memory_kib() - before
+    await_freed()
+    assert kernel_memory_kib() - before < held / 2

@@ -1,0 +1,50 @@
+"""A fabric with a rate: the kernel's word on it, and what iperf3 measures over it."""
+
+import json
+import time
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.lab.lab import Lab
+from testbed.spec.topology import MAX_RATE, MIN_RATE, Topology
+
+pytestmark = pytest.mark.sealed
+
+HEADERS = 14 + 20 + 20 + 12
+"""Ethernet, IPv4, TCP and its timestamps, in bytes: on the link, but not in what iperf3 counts."""
+
+
+def with_rate(topology: Topology, rate: int, queue: int | None = None) -> Topology:
+    return topology.model_copy(update={"fabric": topology.fabric.model_copy(update={"rate": rate, "queue": queue})})
+
+
+def carried(lab: Lab, *options: str) -> float:
+    """Bits per second on the links between `client` and `web-2`, headers included."""
+    server = lab.start("web-2", ["iperf3", "--server", "--one-off"])
+    time.sleep(0.3)
+    address = str(lab.plan["web-2"].reached_at[0])
+    # Without its first second, in which the queue fills.
+    command = ["iperf3", "--client", address, "--time", "2", "--omit", "1", "--json", "--congestion", "reno", *options]
+    said = json.loads(lab.start("client", command).communicate(timeout=20)[0])
+    server.communicate(timeout=5)
+    payload = lab.plan.pod_mtu - (HEADERS - 14)
+    return float(said["end"]["sum_received"]["bits_per_second"]) * (payload + HEADERS) / payload
+
+
+@pytest.mark.parametrize("rate", [10**7, 10**8, 10**9])
+def test_a_link_carries_its_rate_in_both_directions(rate: int, two_nodes: Topology) -> None:
+    with Lab(DESIGNS["l3-host-routes"].plan(with_rate(two_nodes, rate))) as lab:
+        assert carried(lab) == pytest.approx(rate, rel=0.03)
+        assert carried(lab, "--reverse") == pytest.approx(rate, rel=0.03)
+
+
+def test_the_kernel_shows_what_was_planned(two_nodes: Topology) -> None:
+    for rate in (MIN_RATE, 2 * 10**9, MAX_RATE):
+        with Lab(DESIGNS["l2"].plan(with_rate(two_nodes, rate, queue=10**6))) as lab:
+            shown = lab.start("fabric", ["tc", "-json", "qdisc"]).communicate(timeout=5)[0]
+            found = {item["dev"]: item["options"] for item in json.loads(shown) if item["kind"] == "tbf"}
+            assert set(found) == {"to-gateway", "to-node1", "to-node2"}
+            for bucket in lab.plan["fabric"].token_buckets:
+                assert found[bucket.dev]["rate"] == rate // 8
+                assert found[bucket.dev]["burst"] == pytest.approx(bucket.burst, rel=0.02)

@@ -1,0 +1,126 @@
+"""What reports say in words: of A/A, of sweeps, of doubts, of limits, and of how many comparisons were made."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.experiment.results import read_results
+from testbed.report import statistics, summaries_of, words
+from testbed.report.run import Run, read_run
+from testbed.report.statistics import Summary
+
+DESIGNS = ("l3-host-routes", "vxlan")
+NOISE = (0.99, 1.0, 1.01, 1.004, 0.996, 1.002, 0.998)
+
+
+def gbit(design: str, path: str, round_: int) -> float:
+    """VXLAN is slower by a fifth; noise that differs from design to design."""
+    noise = NOISE[(round_ * (3 if design.startswith("vxlan") else 5 if design.startswith("aa") else 1)) % 7]
+    return (8.0 if design.startswith("vxlan") else 10.0) * noise
+
+
+def read(make: Any, **fields: object) -> tuple[Run, tuple[Summary, ...]]:
+    results = read_results(make(designs=DESIGNS, rounds=7, throughput=gbit, **fields))
+    run = read_run(results)
+    return run, summaries_of(run, statistics.series(results.samples), results)
+
+
+def sentences(run: Run, summaries: tuple[Summary, ...]) -> str:
+    said = " ".join(sentence.text for answer in words.answers(run, summaries) for sentence in answer.sentences)
+    return said.replace("\N{NO-BREAK SPACE}", " ").replace(words.MINUS, "-")
+
+
+def test_what_the_baseline_shows_against_itself_is_told(make: Any) -> None:
+    said = sentences(*read(make, aa=True))
+    assert "vxlan is slower than l3-host-routes: -20" in said
+    assert "A/A: l3-host-routes against itself " in said
+
+
+def test_a_baseline_that_differs_from_itself_is_a_warning(make: Any) -> None:
+    def drifting(design: str, path: str, round_: int) -> float:
+        return gbit(design, path, round_) * (1.5 if design == "aa" else 1)
+
+    results = read_results(make(designs=DESIGNS, rounds=7, throughput=drifting, aa=True))
+    run = read_run(results)
+    summaries = summaries_of(run, statistics.series(results.samples), results)
+    said = sentences(run, summaries)
+    assert "A/A: l3-host-routes came out faster than itself" in said
+    assert "vxlan is slower" not in said, "an effect no larger than A/A's is no verdict"
+
+
+def test_a_sweep_is_told_design_by_design(make: Any) -> None:
+    run, summaries = read(make, aa=True, cells=("mtu=1500", "mtu=9000"))
+    said = sentences(run, summaries)
+    assert said.startswith("vxlan is slower at mtu=1500 (-")
+    assert " and mtu=9000 (-" in said
+    assert [cell.factors for cell in run.cells] == [{"topology.fabric.mtu": "1500"}, {"topology.fabric.mtu": "9000"}]
+    assert run.arms == (*DESIGNS, "aa")
+
+
+def test_flagged_samples_are_counted(make: Any) -> None:
+    run, _ = read(make, flags="saturated")
+    assert list(words.doubts(run)) == [
+        "14 of 14 measurements are flagged 'saturated': less than 2% of the CPUs' time was idle."
+    ]
+
+
+def test_without_flags_nothing_is_doubted(make: Any) -> None:
+    assert list(words.doubts(read(make)[0])) == []
+
+
+def test_a_value_close_to_what_the_probe_can_do_is_told(make: Any) -> None:
+    run, summaries = read(make, limit=10.5)
+    (line,) = words.limits(run, summaries)
+    assert line.startswith("Throughput of l3-host-routes cross-node is close to what throughput itself reaches over")
+    assert list(words.limits(*read(make, limit=20.0))) == []
+
+
+def test_limits_are_no_design(make: Any) -> None:
+    run, summaries = read(make, limit=10.5)
+    assert run.limits == {("throughput", "throughput"): 10.5}
+    assert {summary.design for summary in summaries} == set(DESIGNS)
+
+
+def test_the_correction_is_told_with_the_number_of_comparisons(make: Any) -> None:
+    assert words.method(*read(make, aa=True)).startswith("2 comparisons were made; by Holm's correction")
+    auto = {"scenario": {"designs": list(DESIGNS), "baseline": DESIGNS[0], "rounds": "auto"}, "looks": [5, 7]}
+    run, summaries = read(make, aa=True, manifest=auto)
+    assert "looked at 2 times (after 5 and 7 rounds)" in words.method(run, summaries)
+    assert run.look == 2
+    cut = read(make, manifest=auto | {"looks": [5]})[0]
+    assert cut.look == 2, "a run cut short after a look is looked at once more"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "smallest", "text"),
+    [
+        (7, 0.0312, "not resolved <3.1%"),
+        (7, 0.456, "not resolved <46%"),
+        (7, 3.0, "not resolved"),
+        (4, None, "too few rounds"),
+    ],
+)
+def test_the_verdict_in_a_table(pairs: int, smallest: float | None, text: str) -> None:
+    summary = Summary(
+        *("", "vxlan", "cross-node", "throughput", "Gbit/s", pairs, 1.0, 0.9, 1.1, 1.0, 0.9, 1.1, None, smallest),
+        verdict="not resolved",
+        pairs=pairs,
+    )
+    assert words.verdict(summary) == text
+
+
+@pytest.mark.parametrize(("ratio", "text"), [(1.0, "0.0%"), (0.99999, "0.0%"), (1.0512, "+5.1%"), (0.9, "\u221210.0%")])
+def test_a_ratio_as_a_difference(ratio: float, text: str) -> None:
+    assert words.percent(ratio) == text
+
+
+def test_the_folder_of_a_sweep_makes_a_whole_report(make: Any) -> None:
+    from testbed.report import write_report
+
+    folder: Path = make(designs=DESIGNS, rounds=7, throughput=gbit, aa=True, cells=("mtu=1500", "mtu=9000"), limit=20.0)
+    report = write_report(folder)
+    page = report.html.read_text("utf-8")
+    assert page.count("mtu=9000") > 3
+    assert any("sweep" in plot.name for plot in report.plots)
+    assert "| cross-node | Throughput, Gbit/s mtu=9000 | vxlan |" in report.markdown.read_text("utf-8")
