@@ -8,9 +8,13 @@ import pytest
 from testbed.experiment import alone as module
 from testbed.experiment.alone import alone
 
-HOLDER = "import sys; from testbed.experiment.alone import alone\nwith alone(print): print('in'); sys.stdin.read()"
-    "import sys; from testbed.experiment.alone import alone\nwith alone(lambda: None): print('in'); sys.stdin.read()"
-)
+HOLDER = """
+import sys
+from testbed.experiment.alone import alone
+with alone(lambda: None):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture(autouse=True)
