@@ -28,14 +28,15 @@ class Outline:
 
     @classmethod
     def of(cls, schedule: Schedule) -> "Outline":
-        trials = [
-            trial
+        blocks = [
+            trials_of(schedule, block, arms)
             for site in schedule.sites
             for block, arms in schedule.blocks(site, WARM_UP_ROUND)
-            for trial in trials_of(schedule, block, arms)
         ]
+        trials = [trial for block in blocks for trial in block]
         labs = len(schedule.sites) * len(schedule.arms)
         seconds = sum(trial.seconds for trial in trials) + labs / schedule.rebuild_every * LAB_SECONDS
+        seconds += sum(max(trial.lead for trial in block) for block in blocks)
         names = tuple(cell.name for cell in schedule.cells)
         return cls(names, tuple(schedule.arms), len(trials), schedule.rounds, labs, seconds)
 

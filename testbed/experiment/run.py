@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,13 +12,13 @@ from testbed.experiment.outline import Outline, trial_of, trials_of
 from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, ResultsWriter, Sample
 from testbed.experiment.resume import Measured, measured
 from testbed.experiment.schedule import Block, Schedule, Site, is_look
-from testbed.experiment.trial import Outcome, Trial, carry_out
+from testbed.experiment.trial import Outcome, Trial, Witness, carry_out, ends_of
 from testbed.experiment.watcher import Watcher
 from testbed.lab.lab import Lab
 from testbed.lab.loopback import SOURCE, TARGET, Loopback
 from testbed.observe.devices import devices
 from testbed.plan.shell import script
-from testbed.probes.probe import reached_by
+from testbed.probes.probe import reached_by, start_ahead
 from testbed.spec.load import LoadedScenario
 from testbed.spec.scenario import AA, LIMITS
 from testbed.spec.sweep import Cell
@@ -100,7 +101,7 @@ class Run:
         families = tuple(sorted({cidr.version for cidr in topology.cluster.pod_cidr}))
         with Loopback(families, topology.fabric.mtu) as lab:
             for trial in self._limit_trials():
-                self._measure(trial, lab, lambda: lambda: "")
+                self._measure([trial], lambda _: lab, lambda *_: lambda: lambda: "")
 
     def _limit_trials(self) -> Iterator[Trial]:
         seen = []
@@ -153,14 +154,13 @@ class Run:
         if not self._planned:
             self._watcher.planned(*self._outlook())
             self._planned = True
-        for block, trials in blocks:
-            path = block.cell.scenario.paths[block.path]
-            for trial in trials:
-                if trial.arm in fit:
-                    lab = fit[trial.arm]
-                    family = reached_by(lab.plan, path.source, path.target).version
-                    design = self._schedule.arms[trial.arm]
-                    self._measure(trial, lab, path_watch(site, design, lab, path.source, path.target, family))
+
+        def watch(trial: Trial, lab: Lab) -> Callable[[], Witness]:
+            family = reached_by(lab.plan, trial.source, trial.target).version
+            return path_watch(site, self._schedule.arms[trial.arm], lab, trial.source, trial.target, family)
+
+        for _, trials in blocks:
+            self._measure([trial for trial in trials if trial.arm in fit], lambda trial: fit[trial.arm], watch)
 
     def _outlook(self) -> tuple[int, float]:
         """How many trials are left, and how many seconds they take: with `rounds: auto` at most the whole budget."""
@@ -218,11 +218,23 @@ class Run:
             for metric, unit, value in took
         )
 
-    def _measure(self, trial: Trial, lab: Lab, watch: Callable[[], Callable[[], str]]) -> None:
-        if trial.measured in self._done:
-            return
-        self._watcher.began(trial)
-        outcome = carry_out(trial, lab, watch, self._writer.write_raw)
+    def _measure(
+        self, block: list[Trial], lab_of: Callable[[Trial], Lab], watch: Callable[[Trial, Lab], Callable[[], Witness]]
+    ) -> None:
+        """Carries out what is not done yet of a block's trials, one after the other."""
+        trials = [trial for trial in block if trial.measured not in self._done]
+        with ExitStack() as stack:
+            stages = []
+            for trial in trials:
+                own = stack.enter_context(ExitStack())
+                stages.append((trial, own, own.enter_context(ends_of(trial, lab_of(trial)))))
+            start_ahead([(trial.probe, ends) for trial, _, ends in stages])
+            for trial, own, ends in stages:
+                with own:
+                    self._watcher.began(trial)
+                    self._record_trial(trial, carry_out(trial, ends, watch(trial, ends.lab), self._writer.write_raw))
+
+    def _record_trial(self, trial: Trial, outcome: Outcome) -> None:
         self._writer.append(outcome.samples, outcome.histograms)
         if trial.arm != LIMITS:
             for sample in outcome.samples:

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from testbed.kernel.cpu import CpuTimes
 from testbed.lab.capsule import SCRATCH
 from testbed.lab.lab import Lab
 from testbed.probes.placement import Placement
-from testbed.probes.probe import Distribution, Ends, Measurement, Probe, ProbeError, Value
+from testbed.probes.probe import Distribution, Ends, Measurement, Probe, ProbeError, StartsAhead, Value
 from testbed.spec.scenario import LIMITS
 
 _AROUND_S = 0.3
@@ -46,8 +47,13 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """About how long it takes."""
-        return self.probe.seconds + _AROUND_S
+        """About how long it takes, without what it sleeps beside the others of its block."""
+        return self.probe.seconds - self.lead + _AROUND_S
+
+    @property
+    def lead(self) -> float:
+        """How long its program sleeps before it begins, beside others."""
+        return self.probe.lead if isinstance(self.probe, StartsAhead) else 0
 
     @property
     def file_name(self) -> str:
@@ -70,30 +76,36 @@ class Outcome:
     histograms: tuple[Histogram, ...] = ()
 
 
-def carry_out(
-    trial: Trial, lab: Lab, watch: Callable[[], Witness], keep: Callable[[str, bytes | Path], bool]
-) -> Outcome:
-    """Runs a trial, alone on the machine; `keep` is given each program's own output under a name.
-
-    sockperf only sleeps for its first two seconds; to start it while the trial before is still measuring would save
-    those, and was tried. It cost that trial's first second a tenth of its throughput.
-    """
-    started = datetime.now(UTC).isoformat(timespec="milliseconds")
-    measurement, error = None, ""
+@contextmanager
+def ends_of(trial: Trial, lab: Lab) -> Iterator[Ends]:
+    """The two ends of a trial in its lab, with a folder of their own; both go when the block is left."""
     with (
         tempfile.TemporaryDirectory(dir=SCRATCH) as scratch,
         Ends(lab, trial.source, trial.target, Path(scratch), trial.placement) as ends,
     ):
-        try:
-            witness = watch()
-            measurement = trial.probe.measure(ends)
-            error = witness()
-        except ProbeError as reason:
-            error = str(reason)
-        except OSError as reason:  # No more descriptors, processes or room: of the machine, not of the design.
-            error = f"{trial.probe_name} could not be run: {reason.strerror or reason}"
-        output: dict[str, bytes | Path] = {**ends.raw, **ends.files}
-        kept = [keep(f"{trial.file_name}.{name}", content) for name, content in output.items()]
+        yield ends
+
+
+def carry_out(
+    trial: Trial, ends: Ends, watch: Callable[[], Witness], keep: Callable[[str, bytes | Path], bool]
+) -> Outcome:
+    """Runs a trial, alone on the machine; `keep` is given each program's own output under a name.
+
+    What was started ahead for other trials of the block is stopped. To start a program while another trial is measuring
+    was tried, and cost that trial's first second a tenth of its throughput.
+    """
+    started = datetime.now(UTC).isoformat(timespec="milliseconds")
+    measurement, error = None, ""
+    try:
+        witness = watch()
+        measurement = trial.probe.measure(ends)
+        error = witness()
+    except ProbeError as reason:
+        error = str(reason)
+    except OSError as reason:  # No more descriptors, processes or room: of the machine, not of the design.
+        error = f"{trial.probe_name} could not be run: {reason.strerror or reason}"
+    output: dict[str, bytes | Path] = {**ends.raw, **ends.files}
+    kept = [keep(f"{trial.file_name}.{name}", content) for name, content in output.items()]
     spent = ends.ended - ends.began if ends.began and ends.ended else None
     stamp = _Stamp(trial, started, spent, () if all(kept) else (NO_RAW,))
     if measurement is None or error:

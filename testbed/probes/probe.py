@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ START_PATIENCE_S = 3.0
 """How long a server may take until it listens."""
 END_PATIENCE_S = 10.0
 """How long a client may take beyond the time that it was asked to measure."""
+HOLD_AFTER_S = 0.5
+"""How long after its start a program is taken to be asleep that sleeps before it begins."""
 _LISTEN = "0A"
 _UDP_BOUND = "07"
 
@@ -62,6 +64,16 @@ class Measurement:
 
 
 @dataclass
+class Held:
+    """A program that sleeps before it begins, and when, on the monotonic clock, it was started."""
+
+    process: subprocess.Popen[bytes]
+    started: float
+    wakes: float
+    """When it will have slept enough."""
+
+
+@dataclass
 class Ends:
     """The two ends of a path in a lab, and the programs that a probe runs there.
 
@@ -84,16 +96,24 @@ class Ends:
     """What the programs printed, by name, kept also when the probe fails."""
     files: dict[str, Path] = field(default_factory=dict)
     """What they wrote to files in `scratch` that may be too large to hold, by name; kept likewise."""
+    held: Held | None = None
+    """The program that was started ahead, see `StartsAhead`."""
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._running:
+        self.end_all()
+
+    def end_all(self) -> None:
+        """Ends every program that is still running."""
+        while self._running:
+            process = self._running.pop()
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+        self.held = None
 
     @property
     def address(self) -> Address:
@@ -124,6 +144,14 @@ class Ends:
                 raise ProbeError(f"{command[0]} server did not listen within {START_PATIENCE_S:.0f} s")
             time.sleep(0.005)
         return server
+
+    def let_go(self) -> subprocess.Popen[bytes]:
+        """Lets the program go on that was held, once it has slept enough. What CPU time it takes counts from here."""
+        assert self.held
+        time.sleep(max(0, self.held.wakes - time.monotonic()))
+        self.began = self.clock()
+        self.held.process.send_signal(signal.SIGCONT)
+        return self.held.process
 
     def finish(self, process: subprocess.Popen[bytes], name: str, seconds: float) -> bytes:
         """Waits for a program that should take so many seconds, keeps and returns what it printed."""
@@ -168,6 +196,40 @@ class Probe(Protocol):
     def measure(self, ends: Ends) -> Measurement:
         """Measures once from source to target. Raises ProbeError where there is no number to be had."""
         ...
+
+
+@runtime_checkable
+class StartsAhead(Protocol):
+    """A probe whose program sleeps before it begins, which it may do while the ones of other trials do so as well."""
+
+    @property
+    def lead(self) -> float:
+        """The seconds that it sleeps, a part of the probe's; 0 if it should not be started ahead."""
+        ...
+
+    def start_ahead(self, ends: Ends) -> None:
+        """Starts it, as `ends.held`. `measure` then lets it go on. Raises ProbeError where that cannot be done."""
+        ...
+
+
+def start_ahead(staged: Sequence[tuple[Probe, Ends]]) -> None:
+    """Starts the programs of probes that sleep before they begin, and holds each until its probe measures.
+
+    A program that has not been started, or that could not be held while it slept for certain, is started when its probe
+    measures; whatever is wrong with it will be told then.
+    """
+    ahead = [(probe, ends) for probe, ends in staged if isinstance(probe, StartsAhead) and probe.lead]
+    for probe, ends in ahead:
+        try:
+            probe.start_ahead(ends)
+        except (ProbeError, OSError):
+            ends.end_all()
+    for probe, ends in ahead:
+        if held := ends.held:
+            time.sleep(max(0, held.started + HOLD_AFTER_S - time.monotonic()))
+            held.process.send_signal(signal.SIGSTOP)
+            if time.monotonic() > held.started + probe.lead - HOLD_AFTER_S:
+                ends.end_all()
 
 
 def _telling_line(text: bytes) -> str:

@@ -1,15 +1,19 @@
 """sockperf's log read, and the probe held against a second way of measuring the same thing."""
 
+import signal
+import time
 import tracemalloc
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from testbed.kernel.cpu import CpuTimes
 from testbed.lab.lab import Lab
 from testbed.probes.placement import placement
-from testbed.probes.probe import Ends, ProbeError
-from testbed.probes.sockperf import Sockperf, round_trips
+from testbed.probes.probe import Ends, ProbeError, start_ahead
+from testbed.probes.sockperf import SLEEP_S, Sockperf, round_trips
 from testbed.spec.probes import SockperfProbe
 
 LOG = """------------------------------
@@ -127,6 +131,73 @@ def test_ten_minutes_take_no_gigabytes_to_prepare(lab: Lab, tmp_path: Path) -> N
         with pytest.raises(ProbeError):
             probe.measure(ends)
     assert sizes[0] < 1.2 * 1024**2  # In KiB.
+
+
+ONE_SECOND = Sockperf(SockperfProbe(tool="sockperf", duration="1s"))  # type: ignore[arg-type]
+
+
+def state(pid: int) -> str:
+    """As proc(5) names it: T is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.sealed
+def test_what_is_started_ahead_is_stopped_before_it_sends_anything_and_measures_when_told(
+    lab: Lab, tmp_path: Path
+) -> None:
+    readings = count()
+    before = sent_packets(lab)
+    with Ends(
+        lab, "client", "web-2", tmp_path, placement(together=True), lambda: CpuTimes(next(readings), 0, 0)
+    ) as ends:
+        start_ahead([(ONE_SECOND, ends)])
+        assert ends.held
+        assert state(ends.held.process.pid) == "T"
+        time.sleep(SLEEP_S)
+        assert state(ends.held.process.pid) == "T"
+        assert sent_packets(lab) - before < 20
+        waited = next(readings)
+        measurement = ONE_SECOND.measure(ends)
+        assert len(measurement.distributions[0].values) > 100
+        assert ends.began
+        assert ends.began.busy > waited, "what it took to wait counts as a cost of measuring"
+
+
+@pytest.mark.sealed
+def test_what_was_started_ahead_and_never_measured_is_ended(lab: Lab, tmp_path: Path) -> None:
+    with Ends(lab, "client", "web-2", tmp_path, placement(together=True)) as ends:
+        start_ahead([(ONE_SECOND, ends)])
+        assert ends.held
+        held = ends.held.process
+    assert held.poll() == -signal.SIGKILL
+
+
+@pytest.mark.sealed
+def test_a_client_that_may_have_begun_before_it_was_stopped_is_started_anew(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.probes.probe.HOLD_AFTER_S", SLEEP_S / 2 + 0.1)
+    with Ends(lab, "client", "web-2", tmp_path, placement(together=True)) as ends:
+        start_ahead([(ONE_SECOND, ends)])
+        assert ends.held is None
+        assert len(ONE_SECOND.measure(ends).distributions[0].values) > 100
+
+
+@pytest.mark.sealed
+def test_what_cannot_be_started_ahead_says_why_when_it_is_to_measure(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testbed.probes.sockperf.NAME", "no-such-program")
+    with Ends(lab, "client", "web-2", tmp_path, placement(together=True)) as ends:
+        start_ahead([(ONE_SECOND, ends)])
+        assert ends.held is None
+        with pytest.raises(ProbeError, match="no-such-program"):
+            ONE_SECOND.measure(ends)
+
+
+def test_long_ones_are_not_started_ahead() -> None:
+    """Each would hold its memory while it waits."""
+    assert Sockperf(SockperfProbe(tool="sockperf", duration="10min")).lead == 0  # type: ignore[arg-type]
 
 
 def sent_packets(lab: Lab) -> int:
