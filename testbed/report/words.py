@@ -17,6 +17,7 @@ NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 LARGEST_NAMED = 1.0
 """A comparison that would only have seen a factor of two says nothing by naming it."""
+MANY = 10_000
 NEAR_LIMIT = 0.9
 """A value beyond this part of what the probe reaches over loopback is said to be close to the probe's own limit."""
 
@@ -27,8 +28,18 @@ def _places(value: float) -> int:
 
 
 def number(value: float | None) -> str:
-    """About three significant digits, as a reader takes them in."""
-    return NOTHING if value is None else f"{value:,.{_places(value)}f}"
+    """About three significant digits, as a reader takes them in; `35.0k` for 35,000, as columns are narrow."""
+    return NOTHING if value is None else _number(value, _thousands(value))
+
+
+def _thousands(value: float) -> int:
+    """How many times a value is told in thousands of thousands: from 10,000 on."""
+    return 0 if abs(value) < MANY else 1 if abs(value) < 999_500 else 2
+
+
+def _number(value: float, thousands: int, places: int | None = None) -> str:
+    value /= 1000**thousands
+    return f"{value:,.{_places(value) if places is None else places}f}{('', 'k', 'M')[thousands]}"
 
 
 def ratio(value: float | None) -> str:
@@ -40,8 +51,9 @@ def span(low: float | None, high: float | None) -> str:
     """An interval; its ends with equally many places."""
     if low is None or high is None:
         return NOTHING
-    places = _places(high)
-    return f"{low:,.{places}f}..{high:,.{places}f}"
+    thousands = _thousands(high)
+    places = _places(high / 1000**thousands)
+    return f"{_number(low, thousands, places)}..{_number(high, thousands, places)}"
 
 
 def ratio_span(low: float | None, high: float | None) -> str:
@@ -52,8 +64,10 @@ def unit(name: str) -> str:
     return "µs" if name == "us" else name
 
 
-def value(s: Summary) -> str:
-    return f"{number(s.median)}\N{NO-BREAK SPACE}{unit(s.unit)}"
+def value(s: Summary, *others: Summary) -> str:
+    """The value with its unit; of several, the first `against` the next, in the unit of the first."""
+    name, per = ("ms", 1000) if s.unit == "us" and s.median >= MANY else (unit(s.unit), 1)
+    return f"{' against '.join(number(one.median / per) for one in (s, *others))}\N{NO-BREAK SPACE}{name}"
 
 
 def percent(value: float | None) -> str:
@@ -128,7 +142,7 @@ def _sentences(run: Run, rows: Sequence[Summary]) -> list[Sentence]:
 def _resolved(s: Summary, baseline: Summary) -> Sentence:
     text = (
         f"{s.design} is {s.verdict} than {baseline.design}: {percent(s.ratio)} ({_range(s)}), "
-        f"{number(s.median)} against {value(baseline)}."
+        f"{value(s, baseline)}."
     )
     return Sentence(s.verdict, text)
 

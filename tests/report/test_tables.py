@@ -138,8 +138,20 @@ def test_one_design_alone(make: Make) -> None:
         (1.234, "1.23"),
         (12.34, "12.3"),
         (123.4, "123"),
-        (12345.6, "12,346"),
+        (9_999, "9,999"),
+        (12_345.6, "12.3k"),
+        (999_499, "999k"),
+        (1_000_000, "1.00M"),
+        (1_234_567, "1.23M"),
     ],
 )
 def test_numbers_have_about_three_digits(value: float | None, text: str) -> None:
     assert words.number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(1.5, 12.34, "1.5..12.3"), (9_000, 35_000, "9.0k..35.0k"), (118_000, 160_400, "118k..160k")],
+)
+def test_an_intervals_ends_are_told_alike_and_fit_their_column(low: float, high: float, text: str) -> None:
+    assert words.span(low, high) == text
