@@ -11,6 +11,7 @@ from testbed.experiment.trial import Witness
 from testbed.kernel import features
 from testbed.kernel.carry_out import PlanRefused
 from testbed.kernel.freeing import await_freed
+from testbed.kernel.neighbours import forget_learned_in
 from testbed.kernel.steering import steer
 from testbed.lab.lab import Lab
 from testbed.observe import counters
@@ -61,6 +62,8 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
         reach = check_reach(lab.plan, lab.namespaces)
         # Only now: before, switches would flood frames whose way they have not learned yet.
         sent, astray = check_crossings(design, topology, lab.plan, lab.namespaces)
+        # All labs of the machine share the room for neighbours: what the checks found would be in the next one's way.
+        forget_learned_in(lab.namespaces.values())
         failures = [*reach.failures, *astray]
         facts |= {
             "up_seconds": round(lab.up_seconds, 4),

@@ -2,11 +2,13 @@
 
 import socket
 import struct
+from collections.abc import Iterable
 
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH
 from pyroute2.netlink.rtnl.ndmsg import NUD_NOARP, NUD_PERMANENT
 
+from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import HEADER, messages
 
 _NDMSG = struct.Struct("=BxxxiHBB")
@@ -15,6 +17,13 @@ _NDA_DST = 1
 _RECEIVE = 1 << 18
 _TIMEOUT_S = 10
 _AT_ONCE = 64
+
+
+def forget_learned_in(namespaces: Iterable[Namespace]) -> None:
+    """Deletes what was learned in each of these namespaces, see `forget_learned`."""
+    for namespace in namespaces:
+        with namespace.entered():
+            forget_learned()
 
 
 def forget_learned() -> None:

@@ -16,7 +16,7 @@ from itertools import product
 from typing import Literal
 
 from testbed.kernel.carry_out import Namespaces
-from testbed.kernel.neighbours import forget_learned
+from testbed.kernel.neighbours import forget_learned_in
 from testbed.plan.objects import Kind, Plan, Space
 from testbed.spec.types import Address
 
@@ -176,14 +176,8 @@ class _Asker:
         for start in range(0, len(asked), _AT_ONCE):
             self._ask_at_once(asked[start : start + _AT_ONCE])
             if start + _AT_ONCE < len(asked):
-                self._forget_neighbours()
+                forget_learned_in(self._namespaces.values())  # Makes room for those of the next questions.
         return self._answers
-
-    def _forget_neighbours(self) -> None:
-        """Makes room for the neighbours that the next questions will find."""
-        for namespace in self._namespaces.values():
-            with namespace.entered():
-                forget_learned()
 
     def _ask_at_once(self, asked: list[Question]) -> None:
         try:

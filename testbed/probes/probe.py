@@ -228,6 +228,8 @@ def start_ahead(staged: Sequence[tuple[Probe, Ends]]) -> None:
         if held := ends.held:
             time.sleep(max(0, held.started + HOLD_AFTER_S - time.monotonic()))
             held.process.send_signal(signal.SIGSTOP)
+            # Until it has stopped, or ended; WNOWAIT leaves its exit code to whoever asks for it later.
+            os.waitid(os.P_PID, held.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             if time.monotonic() > held.started + probe.lead - HOLD_AFTER_S:
                 ends.end_all()
 

@@ -140,10 +140,7 @@ def _sentences(run: Run, rows: Sequence[Summary]) -> list[Sentence]:
 
 
 def _resolved(s: Summary, baseline: Summary) -> Sentence:
-    text = (
-        f"{s.design} is {s.verdict} than {baseline.design}: {percent(s.ratio)} ({_range(s)}), "
-        f"{value(s, baseline)}."
-    )
+    text = f"{s.design} is {s.verdict} than {baseline.design}: {percent(s.ratio)} ({_range(s)}), {value(s, baseline)}."
     return Sentence(s.verdict, text)
 
 
