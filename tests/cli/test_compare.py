@@ -202,8 +202,8 @@ def test_a_folder_that_is_none_or_damaged_is_exit_code_2(make: Make, tmp_path: P
     assert said.stderr == "testbed: damaged cannot be read: manifest.json is no mapping\n"
 
 
-def test_the_shipped_example_of_format_1_is_comparable(make: Make, repository: Path, tmp_path: Path) -> None:
-    example = repository / "results/example"
+def test_results_of_format_1_are_comparable(make: Make, tmp_path: Path) -> None:
+    example = Path(__file__).parent / "format-1"
     said = cli(str(example), str(example), "--json", cwd=tmp_path)
     assert said.returncode == 0
     comparisons = json.loads(said.stdout)["comparisons"]

@@ -124,9 +124,9 @@ def test_a_misspelt_verb_is_exit_code_2(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def example(repository: Path, tmp_path: Path) -> Path:
+def example(tmp_path: Path) -> Path:
     folder = tmp_path / "example"
-    shutil.copytree(repository / "results/example", folder)
+    shutil.copytree(Path(__file__).parent / "format-1", folder)
     return folder
 
 
