@@ -3,50 +3,15 @@
 Exit codes: 0 done, 1 a check says no, 2 the input is wrong, 3 this machine lacks something, 130 interrupted.
 """
 
-import importlib
 import sys
-
-import click
-
-from testbed import __version__
-from testbed.cli.errors import explained, unknown
-
-VERBS = ("run", "validate", "plan", "designs", "probes", "doctor", "report", "compare", "results", "schema")
-
-
-class _Verbs(click.Group):
-    """Imports a verb's file only when it is asked for, so that no verb pays for the imports of another."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
-            return None
-        command = getattr(importlib.import_module(f"testbed.cli.{cmd_name}"), cmd_name)
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            ctx.fail(unknown("verb", args[0], VERBS))
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="testbed")
-def testbed() -> None:
-    """Builds Kubernetes pod networks on this machine's own kernel, measures them, and says how they differ.
-
-    \b
-    Begin with:
-      sudo testbed run scenarios/quick.yaml
-    """
 
 
 def main() -> None:
     """The program `testbed`."""
-    with explained():
-        sys.exit(testbed.main(prog_name="testbed", standalone_mode=False))
+    if sys.argv[1:2] == ["exec"]:
+        from testbed.cli.quick import try_exec
+
+        try_exec(sys.argv[2:])
+    from testbed.cli.verbs import run_verb
+
+    run_verb()

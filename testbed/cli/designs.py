@@ -41,4 +41,5 @@ def designs(as_json: bool) -> None:
 
 def _here(needs: tuple[str, ...]) -> bool | None:
     """Whether this kernel has all of it; None where that cannot be tried."""
-    return not features.missing(needs) if features.may_make_namespaces() else None
+    lacking = features.missing_here(needs)
+    return None if lacking is None else not lacking

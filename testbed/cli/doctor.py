@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from testbed.cli.errors import MACHINE_LACKS, NO_NAMESPACES
-from testbed.kernel.features import FEATURES, may_make_namespaces, missing
+from testbed.cli.errors import MACHINE_LACKS
+from testbed.kernel.features import FEATURES, missing_here
 from testbed.kernel.machine import facts
 from testbed.kernel.programs import PROGRAMS
+from testbed.kernel.rights import hindrance
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,18 @@ def doctor(as_json: bool) -> None:
 
 
 def _root() -> Finding:
-    if os.geteuid() != 0:
-        return Finding("rights", "root", False, "", "to build labs, run as root or with sudo")
-    return Finding("rights", "namespaces", may_make_namespaces(), "labs can be built", NO_NAMESPACES)
+    reason, by = hindrance(), "root" if os.geteuid() == 0 else "this user"
+    return Finding("rights", "namespaces", not reason, f"{by} may build labs", reason)
 
 
 def _features() -> list[Finding]:
-    able = may_make_namespaces()
-    lacking = missing(tuple(FEATURES)) if able else ()
+    lacking = missing_here(FEATURES)
+    able = lacking is not None
     return [
         Finding(
             "kernel",
             feature.name,
-            feature not in lacking if able else None,
+            None if lacking is None else feature not in lacking,
             feature.option,
             feature.remedy if able else "can only be tried by who may build labs",
         )

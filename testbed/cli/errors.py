@@ -7,14 +7,10 @@ from contextlib import contextmanager
 import click
 
 from testbed.spec.problems import SpecError
-from testbed.spec.render import render_all
-from testbed.spec.source import nearest
 
 WRONG_INPUT = 2
 MACHINE_LACKS = 3
 INTERRUPTED = 130
-
-NO_NAMESPACES = "this root may not make namespaces; a container needs CAP_SYS_ADMIN (docker run --privileged)"
 
 
 class WrongInput(Exception):
@@ -30,6 +26,8 @@ class MachineLacks(Exception):
 
 def unknown(what: str, found: str, valid: tuple[str, ...]) -> str:
     """The line for a word that is none of the valid ones."""
+    from testbed.spec.source import nearest
+
     near = nearest(found, valid)
     return (
         f"there is no {what} '{found}'; " + (f"did you mean '{near}'? " if near else "") + f"valid: {', '.join(valid)}"
@@ -42,6 +40,8 @@ def explained() -> Iterator[None]:
     try:
         yield
     except SpecError as error:
+        from testbed.spec.render import render_all  # What reads YAML takes longer to import than some verbs to run.
+
         click.echo(render_all(error.problems), err=True)
         sys.exit(WRONG_INPUT)
     except WrongInput as error:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from testbed.cli.errors import INTERRUPTED, NO_NAMESPACES, MachineLacks, WrongInput
+from testbed.cli.errors import INTERRUPTED, MachineLacks, WrongInput
 from testbed.designs import DESIGNS
 from testbed.designs.fitting import check_designs
 from testbed.kernel import programs
-from testbed.kernel.features import may_make_namespaces
+from testbed.kernel.rights import hindrance
 from testbed.lab.capsule import SCRATCH, enclosed
 from testbed.spec.load import LoadedScenario, load_scenario
 from testbed.spec.scenario import MAX_SEED
@@ -148,10 +148,12 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
     if lines:
         lines.append("all of them come with ./setup.sh")
     lines += _absent_cpus(loaded)
-    if os.geteuid() != 0:
-        lines.append("building labs needs root: run it with sudo, or as root")
-    elif not may_make_namespaces():
-        lines.append(NO_NAMESPACES)
+    if reason := hindrance():
+        lines.append(reason)
+    elif os.geteuid() != 0 and any(
+        not isinstance(c.scenario.pin, str) and c.scenario.pin.steering for c in loaded.cells
+    ):
+        lines.append("only root may steer packets to CPUs (pin.steering): run it with sudo, or leave steering out")
     if lines:
         raise MachineLacks(lines)
 

@@ -1,12 +1,13 @@
 """What the running kernel can do, found by trying it in a namespace that is thrown away."""
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from testbed.kernel import encode
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
+from testbed.kernel.rights import as_root
 from testbed.plan.objects import Bridge, TokenBucket, VethEnd, Vxlan
 
 _MAC = "02:00:00:00:00:01"
@@ -57,13 +58,10 @@ FEATURES = {
 }
 
 
-def may_make_namespaces() -> bool:
-    """Whether this process has the right to: root has it, but not in every container."""
-    try:
-        Namespace.create().close()
-    except PermissionError:
-        return False
-    return True
+def missing_here(names: Iterable[str]) -> tuple[Feature, ...] | None:
+    """As `missing`, for any user; None if this one has no right to try."""
+    found = as_root(lambda: [feature.name for feature in missing(tuple(names))])
+    return None if found is None else tuple(FEATURES[name] for name in found)
 
 
 def missing(names: tuple[str, ...]) -> tuple[Feature, ...]:

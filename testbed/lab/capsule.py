@@ -3,8 +3,12 @@
     caller ---fork--> first process (PID 1 inside) ---fork--> worker, which does the work
 
 The worker and all that it starts see nothing of the host's network and cannot change its mounts or /run. Its processes
-are in the capsule's PID namespace: when PID 1 ends, the kernel kills every one of them and frees every namespace, and
-PID 1 is killed by the kernel when the caller ends, by SIGKILL too. So nothing is ever left to clean.
+are in the capsule's PID namespace: when PID 1 ends, the kernel kills every one of them and frees every namespace. The
+PID 1 of an `enclosed` capsule is killed by the kernel when its caller ends, by SIGKILL too; a `released` one goes on
+without its caller until its work ends. Either way nothing is ever left to clean.
+
+Whoever is not root becomes it in a user namespace around the capsule, where that root may do all that a lab needs, and
+outside of it nothing.
 """
 
 import os
@@ -17,7 +21,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+from testbed.kernel.rights import become_root
 from testbed.kernel.syscalls import (
     CLONE_NEWIPC,
     CLONE_NEWNET,
@@ -45,29 +51,92 @@ def enclosed(work: Callable[[], int]) -> int:
     """Runs `work` in a new capsule and returns its exit code; 128 + N if signal N ended it.
 
     SIGINT raises KeyboardInterrupt in `work`, SIGTERM raises SystemExit; a second one of either ends the capsule at
-    once. Needs root (CAP_SYS_ADMIN); raises PermissionError without.
+    once. Needs root (CAP_SYS_ADMIN), or the right to make user namespaces; raises OSError without.
+    """
+    if os.geteuid() == 0:
+        return _attended(lambda mask: _first_process(work, mask), CLONE_NEWPID)
+
+    def as_root(mask: set[int]) -> int:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        become_root()
+        return enclosed(work)
+
+    return _attended(as_root)
+
+
+def released(work: Callable[[], int]) -> None:
+    """Runs `work` in a new capsule that has nothing more to do with its caller; returns once that has begun.
+
+    The work has no terminal, and nothing to read or to print to. Rights as for `enclosed`.
+    """
+    _flush()
+    between = os.fork()
+    if between == 0:
+        _exit_with(_release, work)
+    if code := _exit_code(os.waitpid(between, 0)[1]):
+        raise OSError(code, os.strerror(code))
+
+
+def _release(work: Callable[[], int]) -> int:
+    """The process between the caller and the first one, which init inherits as soon as this one ends."""
+    os.setsid()
+    try:
+        if os.geteuid() != 0:
+            become_root()
+        unshare(CLONE_NEWPID)
+    except OSError as error:
+        return error.errno or 1
+    if os.fork() == 0:
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):
+            os.dup2(nowhere, stream)
+        os.close(nowhere)
+        _exit_with(_first_process, work, set[int]())
+    return 0
+
+
+def _attended(work: Callable[[set[int]], int], flags: int = 0) -> int:
+    """Runs `work` in a child that ends with this process, and returns its exit code; signals are passed on.
+
+    They are held back until all handlers stand, so that none is lost that comes meanwhile: `work` is given the mask to
+    let them through. With `flags` CLONE_NEWPID the child is the first process of a new PID namespace.
     """
     alive, alive_here = os.pipe()
     _flush()
-    # Held back until all handlers stand, so that none is lost that comes meanwhile.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-    # Only children are put into the new PID namespace; the caller's later children must not be.
-    unshare(CLONE_NEWPID)
+    if flags:
+        unshare(flags)
     try:
-        first = os.fork()
-        if first == 0:
+        child = os.fork()
+        if child == 0:
             os.close(alive_here)
-            _exit_with(lambda: _first_process(alive, work, mask))
+            _exit_with(_tied, alive, lambda: work(mask))
     finally:
-        setns(own_pids, CLONE_NEWPID)
+        if flags:
+            # Only children are put into the new PID namespace; the caller's later children must not be. One who has
+            # just become root in a user namespace may not go back, and has no later children.
+            with suppress(PermissionError):
+                setns(own_pids, CLONE_NEWPID)
         os.close(own_pids)
     os.close(alive)
     try:
-        return _wait(first, mask)
+        return _wait(child, mask)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         os.close(alive_here)
+
+
+def _tied(alive: int, work: Callable[[], int]) -> int:
+    """Does the work in a process that the kernel kills when its parent ends.
+
+    In a process group of its own: the terminal's Ctrl-C reaches the caller alone, which passes it on, once.
+    """
+    die_with_parent(signal.SIGKILL)
+    if select.select([alive], [], [], 0)[0]:
+        return 1  # The caller ended before the line above took effect: its end of the pipe is closed.
+    os.setpgid(0, 0)
+    return work()
 
 
 def _wait(first: int, mask: set[int]) -> int:
@@ -99,13 +168,8 @@ def _exit_code(status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _first_process(alive: int, work: Callable[[], int], mask: set[int]) -> int:
+def _first_process(work: Callable[[], int], mask: set[int]) -> int:
     """PID 1 inside: starts the worker, passes signals on, reaps, and ends with the worker's exit code."""
-    die_with_parent(signal.SIGKILL)
-    if select.select([alive], [], [], 0)[0]:
-        return 1  # The caller ended before the line above took effect: its end of the pipe is closed.
-    # A process group of its own: the terminal's Ctrl-C reaches the caller alone, which passes it on, once.
-    os.setpgid(0, 0)
     # Every namespace and every socket of a check is a descriptor; the usual 1,024 would end at a few hundred pods.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -118,7 +182,7 @@ def _first_process(alive: int, work: Callable[[], int], mask: set[int]) -> int:
     if worker == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-        _exit_with(lambda: _unmasked(work, mask))
+        _exit_with(_unmasked, work, mask)
     for number in _FORWARDED:
         signal.signal(number, lambda number, _: os.kill(worker, number))
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -134,11 +198,11 @@ def _unmasked(work: Callable[[], int], mask: set[int]) -> int:
     return work()
 
 
-def _exit_with(work: Callable[[], int]) -> None:
+def _exit_with(work: Callable[..., int], *arguments: Any) -> None:
     """Ends this forked process with what `work` returns, whatever happens in it; never returns."""
     code = 1
     try:
-        code = work()
+        code = work(*arguments)
     except SystemExit as request:
         code = request.code if isinstance(request.code, int) else 1
     except KeyboardInterrupt:

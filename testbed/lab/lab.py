@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import IO, Any, Self
 
 from mininet.link import Intf
-from mininet.node import Host
+from mininet.node import Host, Node
 
 from testbed.kernel.carry_out import attach_pods, make_nodes
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
-from testbed.plan.objects import Kind, Plan
+from testbed.plan.objects import Kind, Plan, Space
 
 MANY_PODS = 16
 """With fewer, what else the machine allocates meanwhile is more than the pods do."""
@@ -23,6 +23,20 @@ class _PlannedInterface(Intf):  # type: ignore[misc]  # Mininet has no types
     def config(self, **_: Any) -> dict[str, Any]:
         """Leaves the device as it is; Mininet's own would call ifconfig for it."""
         return {}
+
+
+def introduce(host: Node, space: Space, plan: Plan) -> None:
+    """Lets a Mininet node know its interfaces, so that `host.IP()` and the like answer.
+
+    A node's first interface stands for it, so the one with its address comes first.
+    """
+    addresses = {item.dev: item.interface for item in space.addresses if item.interface.version == 4}
+    devices = plan.devices_of(space.name)
+    for dev in sorted(devices, key=lambda dev: dev not in addresses or addresses[dev].ip not in space.reached_at):
+        interface = _PlannedInterface(dev, node=host, mac=devices[dev].mac, moveIntfFn=lambda *_: None)
+        if dev in addresses:
+            interface.ip = str(addresses[dev].ip)
+            interface.prefixLen = addresses[dev].network.prefixlen
 
 
 class Lab:
@@ -56,26 +70,12 @@ class Lab:
                 self.attach_seconds = (time.monotonic() - attaching) / len(pods)
             if len(pods) >= MANY_PODS:
                 self.pod_memory_kib = (kernel_memory_kib() - before) / len(pods)
-            self._tell_mininet()
+            for name, host in self.hosts.items():
+                introduce(host, plan[name], plan)
         except BaseException:
             self.down()
             raise
         self.up_seconds = time.monotonic() - begin
-
-    def _tell_mininet(self) -> None:
-        """Lets the Mininet hosts know their interfaces, so that `host.IP()` and the like answer.
-
-        A host's first interface stands for the host, so the one with its address comes first.
-        """
-        for name, host in self.hosts.items():
-            own = self.plan[name].reached_at
-            addresses = {item.dev: item.interface for item in self.plan[name].addresses if item.interface.version == 4}
-            devices = self.plan.devices_of(name)
-            for dev in sorted(devices, key=lambda dev: dev not in addresses or addresses[dev].ip not in own):
-                interface = _PlannedInterface(dev, node=host, mac=devices[dev].mac, moveIntfFn=lambda *_: None)
-                if dev in addresses:
-                    interface.ip = str(addresses[dev].ip)
-                    interface.prefixLen = addresses[dev].network.prefixlen
 
     def __enter__(self) -> Self:
         return self

@@ -52,6 +52,11 @@ def load_topology(path: Path) -> Loaded[Topology]:
     return _topology_of(source)
 
 
+def topology_of_text(text: str, file: str) -> Loaded[Topology]:
+    """The topology in a text that was read from a file of that name: as a lab that is up keeps it."""
+    return _topology_of(parse(text, file))
+
+
 def load_scenario(path: Path, known_designs: tuple[str, ...]) -> LoadedScenario:
     """The scenario in a file, and its topology; SpecError with every problem of both if there are any."""
     source = read_source(path)

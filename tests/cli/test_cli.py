@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cli import VERBS
+from testbed.cli.verbs import VERBS
 from testbed.designs import DESIGNS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -140,15 +141,26 @@ def test_a_run_without_the_programs_is_refused_before_it_begins(repository: Path
 
 
 @pytest.mark.root
-def test_a_run_without_root_is_refused_before_it_begins(repository: Path, tmp_path: Path) -> None:
-    """As root without the right to be asked for: the user id is another one in this process only."""
-    program = (
-        "import os, sys; os.geteuid = lambda: 1000; sys.argv = ['testbed', 'run', 'scenarios/quick.yaml', "
-        f"'--results', {str(tmp_path / 'results')!r}]; from testbed.cli import main; main()"
+@pytest.mark.parametrize("verb", ["run", "up"])
+def test_a_user_who_may_make_no_namespaces_is_refused_before_anything_begins(
+    verb: str, repository: Path, tmp_path: Path
+) -> None:
+    """In a user namespace in which there may be one more, which is the user's own."""
+    words = {
+        "run": ["scenarios/quick.yaml", "--results", str(tmp_path / "results")],
+        "up": ["topologies/two-nodes.yaml", "--design", "vxlan"],
+    }
+    inner = shlex.join(["unshare", "--user", "--map-user", "1000", sys.executable, "-m", "testbed", verb, *words[verb]])
+    outer = ["unshare", "--user", "--map-root-user", "sh", "-c"]
+    said = subprocess.run(
+        [*outer, f"echo 1 > /proc/sys/user/max_user_namespaces; exec {inner}"],
+        capture_output=True,
+        text=True,
+        cwd=repository,
+        check=False,
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=repository, check=False)
     assert (said.returncode, said.stdout) == (3, "")
-    golden("run-without-root", said.stderr)
+    golden("no-namespaces", said.stderr)
     assert not (tmp_path / "results").exists()
 
 

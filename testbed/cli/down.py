@@ -1,0 +1,29 @@
+"""testbed down"""
+
+import click
+
+from testbed.cli.labs import the_lab, understood
+from testbed.lab.door import Unanswered
+from testbed.lab.living import LivingLab
+
+
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [lab.name for lab in LivingLab.all() if lab.name.startswith(incomplete)]
+
+
+@click.command(epilog="Example: testbed down")
+@click.argument("name", required=False, shell_complete=_complete)
+@click.option("--all", "every", is_flag=True, help="End every lab of this user; as root, everybody's.")
+def down(name: str | None, every: bool) -> None:
+    """End a lab, and all that runs in it. NAME may be left out if only one is up."""
+    if every and name:
+        raise click.UsageError("name a lab, or say --all")
+    for lab in LivingLab.all() if every else [the_lab(name)]:
+        try:
+            lab.down()
+        except Unanswered:
+            if not every:
+                with understood():
+                    raise
+        else:
+            click.echo(f"{lab.name} is down")

@@ -1,0 +1,25 @@
+"""testbed shell"""
+
+import sys
+
+import click
+
+from testbed.cli.exec import become
+from testbed.cli.labs import complete_place, of_lab, the_lab, understood
+
+BASHRC = "/run/testbed/bashrc"
+
+
+@click.command(epilog="Example: testbed shell web-1")
+@of_lab
+@click.argument("target", required=False, shell_complete=complete_place)
+def shell(name: str | None, target: str | None) -> None:
+    """Open a shell in a pod or on a node; without TARGET Mininet's own, where `web-1 ping web-2` works."""
+    if target is not None:
+        become(name, target, ["bash", "--rcfile", BASHRC, *(["-i"] if sys.stdin.isatty() else [])])
+    lab = the_lab(name)
+    with understood():
+        from testbed.lab.mininet_shell import converse
+
+        plan = lab.plan
+        lab.inside(lambda namespaces: converse(plan, namespaces))

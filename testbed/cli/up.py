@@ -1,0 +1,77 @@
+"""testbed up"""
+
+import re
+import sys
+from pathlib import Path
+
+import click
+
+from testbed.cli.errors import MachineLacks, WrongInput, unknown
+from testbed.designs import DESIGNS
+from testbed.designs.fitting import check_design
+from testbed.kernel import programs
+from testbed.kernel.rights import hindrance
+from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken
+from testbed.plan.objects import Kind
+from testbed.spec.load import load_topology
+
+_NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
+
+
+@click.command(epilog="Example: testbed up topologies/two-nodes.yaml --design vxlan")
+@click.argument("topology", type=click.Path(path_type=Path))
+@click.option("--design", required=True, metavar="DESIGN", help=f"Which design: {', '.join(DESIGNS)}.")
+@click.option("-n", "--name", metavar="LAB", help="What to call the lab.  [default: TOPOLOGY-DESIGN, by their names]")
+@click.option("--offload", type=click.Choice(["on", "off"]), default="on", show_default=True, help="TSO, GSO and GRO.")
+def up(topology: Path, design: str, name: str | None, offload: str) -> None:
+    """Bring a lab up. It stays until `testbed down`, whatever becomes of this terminal."""
+    if design not in DESIGNS:
+        raise click.UsageError(unknown("design", design, tuple(DESIGNS)))
+    loaded = load_topology(topology)
+    check_design(DESIGNS[design], loaded)
+    name = name or f"{loaded.value.name}-{design}"
+    if not _NAME.fullmatch(name):
+        raise click.UsageError(f"'{name}' cannot be a lab's name: letters, digits, '-', '_' and '.', 63 at most")
+    _need_the_machine()
+    plan = DESIGNS[design].plan(loaded.value, offload == "on")
+    facts = {
+        "design": design,
+        "offload": offload == "on",
+        "needs": DESIGNS[design].needs_on(loaded.value),
+        "topology_file": str(topology),
+        "topology_text": loaded.source.text,
+        "topology": loaded.value.name,
+        "nodes": len(plan.of_kind(Kind.NODE)),
+        "pods": len(plan.of_kind(Kind.POD)),
+    }
+    try:
+        lab = LivingLab.bring_up(plan, name, facts)
+    except NameTaken:
+        raise WrongInput(
+            f"a lab '{name}' is up already; call this one something else with --name, or end that one with "
+            f"`testbed down {name}`"
+        ) from None
+    except CannotBeBuilt as error:
+        click.echo(f"testbed: {name} could not be built: {error}", err=True)
+        sys.exit(1)
+    size = f"{_count(lab.facts['nodes'], 'node')}, {_count(lab.facts['pods'], 'pod')}"
+    click.echo(f"{name} is up: {design}, {size}, in {_time(lab.facts['seconds'])}")
+
+
+def _need_the_machine() -> None:
+    lines = [
+        f"the program {program.name} is missing ({program.purpose}): {program.remedy}"
+        for program in programs.missing(programs.FOR_LABS)
+    ]
+    if reason := hindrance():
+        lines.append(reason)
+    if lines:
+        raise MachineLacks(lines)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number != 1 else ''}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

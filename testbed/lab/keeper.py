@@ -1,0 +1,165 @@
+"""The process that a lab lives in while it is up: builds it, holds its namespaces, and opens its door to others.
+
+It answers four questions, each asked over a connection of its own (`testbed.lab.door`):
+
+- `built`: whether the lab could be built, once that is known. Whoever asks must then say `keep`: a lab whose maker went
+  away meanwhile ends, so that nothing stays that nobody was told of.
+- `facts`: all that was known when it was built, in a file of JSON.
+- `enter`: the namespaces of the capsule, and the network namespaces of places in the lab.
+- `down`: a descriptor of the capsule's first process, whose end is that of the lab.
+"""
+
+import json
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.syscalls import MS_BIND, mount
+from testbed.lab.capsule import SCRATCH
+from testbed.lab.door import PATIENCE_S, caller, close, hear, say
+from testbed.lab.lab import Lab
+from testbed.plan.objects import Kind, Plan
+
+FURNITURE = SCRATCH / "testbed"
+"""A folder inside the capsule: what makes living there easier."""
+HOSTS = FURNITURE / "hosts"
+BASHRC = FURNITURE / "bashrc"
+CAPSULE = ("user", "mnt", "ipc", "uts", "pid")
+"""The namespaces that all places of a lab share, in the order in which one must enter them."""
+_BASHRC = r"""
+[ -f ~/.bashrc ] && . ~/.bashrc
+PS1='\[\e[1m\]'"$TESTBED_PLACE"'\[\e[0m\]:\w\$ '
+unset PROMPT_COMMAND
+"""
+
+
+def keep(door: socket.socket, plan: Plan, facts: dict[str, Any]) -> int:
+    """Builds the plan and keeps it up until told to let go. To be called in a capsule of its own."""
+    keeper = _Keeper(facts)
+    threading.Thread(target=keeper.attend, args=[door], daemon=True).start()
+    keeper.build(plan)
+    return keeper.wait()
+
+
+class _Keeper:
+    """What the answering threads and the one that builds know in common."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self._facts = facts
+        self._lab: Lab | None = None
+        self._error: dict[str, Any] | None = None
+        self._built = threading.Event()
+        self._kept = threading.Event()
+        self._ended = threading.Event()
+
+    def build(self, plan: Plan) -> None:
+        begin = time.monotonic()
+        try:
+            self._lab = Lab(plan)
+            _furnish(plan)
+        except (PlanRefused, OSError) as error:
+            self._error = {"error": str(error)}
+        self._facts |= {
+            "seconds": time.monotonic() - begin,
+            "started": time.time(),
+            "places": [s.name for s in plan.spaces],
+        }
+        self._built.set()
+
+    def wait(self) -> int:
+        """Until the lab is to end. The processes of Mininet and all others are the kernel's to end."""
+        if self._kept.wait(PATIENCE_S) and self._error is None:
+            self._ended.wait()
+        return 0
+
+    def attend(self, door: socket.socket) -> None:
+        """Answers whoever may ask, each in a thread, so that nobody waits for anybody else."""
+        while True:
+            connection, _ = door.accept()
+            threading.Thread(target=self._answer, args=[connection], daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        questions: dict[Any, Callable[[socket.socket, dict[str, Any]], None]] = {
+            "built": self._tell_built,
+            "facts": self._tell_facts,
+            "enter": self._let_in,
+            "down": self._end,
+        }
+        # Callers who hang up, or are no callers at all, are nobody's mistake here.
+        with connection, suppress(OSError):
+            connection.settimeout(PATIENCE_S)
+            if caller(connection).user == os.geteuid():
+                question, descriptors = hear(connection)
+                close(descriptors)
+                if answer := questions.get(question.get("ask")):
+                    answer(connection, question)
+
+    def _tell_built(self, connection: socket.socket, _: dict[str, Any]) -> None:
+        while not self._built.wait(0.05):
+            if _hung_up(connection):
+                os._exit(1)
+        say(connection, self._error or {"seconds": self._facts["seconds"]})
+        if hear(connection)[0].get("ask") != "keep":
+            os._exit(1)
+        self._kept.set()
+
+    def _tell_facts(self, connection: socket.socket, _: dict[str, Any]) -> None:
+        """As soon as the lab is built; until then the state alone."""
+        known = dict(self._facts) | {"state": "up" if self._kept.is_set() else "building"}
+        file = os.memfd_create("facts", os.MFD_CLOEXEC)
+        try:
+            os.write(file, json.dumps(known).encode())
+            say(connection, {}, [file])
+        finally:
+            os.close(file)
+
+    def _let_in(self, connection: socket.socket, question: dict[str, Any]) -> None:
+        places = question.get("places")
+        lab = self._lab if self._built.is_set() else None
+        if lab is None or not isinstance(places, list):
+            return
+        if unknown := [place for place in places if place not in lab.namespaces]:
+            say(connection, {"unknown": unknown[0]})
+            return
+        own = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in CAPSULE]
+        try:
+            say(connection, {}, [*own, *(lab.namespaces[place].fd for place in places)])
+        finally:
+            close(own)
+
+    def _end(self, connection: socket.socket, _: dict[str, Any]) -> None:
+        first = os.pidfd_open(1)
+        with suppress(OSError):
+            say(connection, {}, [first])
+        os.close(first)
+        self._ended.set()
+        # Before it is up nobody waits for that.
+        if not self._kept.is_set():
+            os._exit(0)
+
+
+def _hung_up(connection: socket.socket) -> bool:
+    """While nothing is expected of the other side."""
+    return bool(select.select([connection], [], [], 0)[0])
+
+
+def _furnish(plan: Plan) -> None:
+    """Names for every pod and node, where programs look for names; and a prompt that tells where one is."""
+    FURNITURE.mkdir()
+    BASHRC.write_text(_BASHRC)
+    hosts = Path("/etc/hosts")
+    own = [
+        f"{address} {space.name}"
+        for space in plan.of_kind(Kind.POD, Kind.NODE, Kind.ROUTER)
+        for address in space.reached_at
+    ]
+    HOSTS.write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *own]) + "\n")
+    if hosts.exists():
+        mount(str(HOSTS), str(hosts), "", MS_BIND)

@@ -1,0 +1,221 @@
+"""A lab that is up, seen from outside: brought up, found by name, entered, brought down."""
+
+import json
+import os
+import select
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+from testbed.lab import door
+from testbed.lab.door import Address, Unanswered
+from testbed.lab.entering import step_in
+
+if TYPE_CHECKING:
+    import subprocess
+    from typing import NoReturn
+
+    from testbed.kernel.namespace import Namespace
+    from testbed.plan.objects import Plan
+    from testbed.spec.topology import Topology
+
+T = TypeVar("T")
+
+CAPSULE_SIZE = 5
+"""How many namespaces a capsule has beside its network, see `testbed.lab.keeper`."""
+BUILD_PATIENCE_S = 600.0
+
+
+class CannotBeBuilt(Exception):
+    """The lab could not be brought up; says why."""
+
+
+class UnknownPlace(LookupError):
+    """The lab has no pod, node, switch or gateway of that name."""
+
+    def __init__(self, name: str, places: Sequence[str]) -> None:
+        super().__init__(name)
+        self.name = name
+        self.places = tuple(places)
+
+
+class NameTaken(Exception):
+    """A lab of that name is up already."""
+
+
+class LivingLab:
+    """A lab that is up. Any number of these may exist for one lab; none of them keeps it up."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+
+    @property
+    def name(self) -> str:
+        return self.address.name
+
+    @classmethod
+    def bring_up(cls, plan: "Plan", name: str, facts: Mapping[str, Any]) -> "LivingLab":
+        """Builds the plan in a capsule that stays until `down`; returns when it is up.
+
+        `facts` are kept with it, ready for JSON. Raises NameTaken, CannotBeBuilt, or OSError without the rights.
+        """
+        from testbed.lab.capsule import released
+        from testbed.lab.keeper import keep
+
+        address = Address(os.geteuid(), name)
+        try:
+            opened = door.bound(address)
+        except FileExistsError:
+            raise NameTaken(name) from None
+        with opened:
+            opened.listen(64)
+            released(lambda: keep(opened, plan, {"name": name, **facts}))
+        with door.connected(address) as connection:
+            connection.settimeout(BUILD_PATIENCE_S)
+            door.say(connection, {"ask": "built"})
+            answer, _ = door.hear(connection)
+            if not answer:
+                raise CannotBeBuilt("its process ended before it was up")
+            if error := answer.get("error"):
+                raise CannotBeBuilt(str(error))
+            door.say(connection, {"ask": "keep"})
+        return cls(address)
+
+    @classmethod
+    def all(cls) -> "tuple[LivingLab, ...]":
+        """The labs of this user; for root, everybody's."""
+        own = os.geteuid()
+        return tuple(cls(address) for address in door.addresses() if own in (0, address.user))
+
+    def _ask(self, question: str, **more: Any) -> tuple[dict[str, Any], list[int]]:
+        with door.connected(self.address) as connection:
+            try:
+                door.say(connection, {"ask": question, **more})
+                answer, descriptors = door.hear(connection)
+            except OSError as error:
+                raise Unanswered(f"the lab {self.name} does not answer: {error}") from None
+        if not answer and not descriptors:
+            raise Unanswered(f"the lab {self.name} is not up yet, or going down")
+        return answer, descriptors
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What was known when it was built: name, design, offload, topology's file and text, places, seconds, state."""
+        _, (file,) = self._ask("facts")
+        with os.fdopen(file, "rb") as opened:
+            opened.seek(0)
+            found = json.load(opened)
+        assert isinstance(found, dict)
+        return found
+
+    @cached_property
+    def topology(self) -> "Topology":
+        """As it was read when the lab was brought up, whatever has become of the file."""
+        from testbed.spec.load import topology_of_text
+
+        return topology_of_text(self.facts["topology_text"], self.facts["topology_file"]).value
+
+    @cached_property
+    def plan(self) -> "Plan":
+        """What it was built from."""
+        from testbed.designs import DESIGNS
+
+        return DESIGNS[self.facts["design"]].plan(self.topology, self.facts["offload"])
+
+    def enter(self, places: Sequence[str]) -> tuple[list[int], list[int]]:
+        """Descriptors of the capsule's namespaces and of the places' networks; the caller's to close."""
+        answer, descriptors = self._ask("enter", places=list(places))
+        if unknown := answer.get("unknown"):
+            raise UnknownPlace(str(unknown), self.facts["places"])
+        return descriptors[:CAPSULE_SIZE], descriptors[CAPSULE_SIZE:]
+
+    def replace_process(self, place: str, command: Sequence[str], environment: Mapping[str, str]) -> "NoReturn":
+        """Becomes a program in a place, as far as anybody outside can tell; exit code 127 or 126 if it cannot be run.
+
+        The calling process must have one thread.
+        """
+        capsule, (network,) = self.enter([place])
+        step_in(capsule, network)
+        try:
+            os.execvpe(command[0], list(command), dict(environment))
+        except OSError as error:
+            os.write(2, f"testbed: {command[0]} cannot be run in {place}: {error.strerror}\n".encode())
+            os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+    def start(self, place: str, command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+        """Starts a program in a place; `options` are those of `subprocess.Popen`. Signals and its end are passed on."""
+        import subprocess
+
+        capsule, networks = self.enter([place])
+        try:
+            return subprocess.Popen(command, preexec_fn=lambda: step_in(capsule, networks[0]), **options)
+        finally:
+            door.close([*capsule, *networks])
+
+    def inside(self, work: "Callable[[Mapping[str, Namespace]], T]") -> T:
+        """What a function returns that is called in a process inside the capsule, with all the lab's networks.
+
+        What it returns or raises must be fit for pickling.
+        """
+        import pickle
+        import tempfile
+
+        from testbed.kernel.namespace import Namespace
+
+        places = self.facts["places"]
+        capsule, networks = self.enter(places)
+        with tempfile.TemporaryFile() as news:
+            child = os.fork()
+            if child == 0:
+                _report_from(
+                    news, capsule, networks[0], lambda: work(dict(zip(places, map(Namespace, networks), strict=True)))
+                )
+            door.close([*capsule, *networks])
+            try:
+                _, status = os.waitpid(child, 0)
+            except BaseException:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                raise
+            news.seek(0)
+            data = news.read()
+        if not data:
+            raise Unanswered(f"the lab {self.name} went down meanwhile ({os.waitstatus_to_exitcode(status)})")
+        result, error = pickle.loads(data)
+        if error is not None:
+            raise error
+        return result  # type: ignore[no-any-return]
+
+    def down(self) -> None:
+        """Ends the lab and all that runs in it, built or half built; returns when its last process has ended."""
+        _, descriptors = self._ask("down")
+        poll = select.poll()
+        for process in descriptors:
+            poll.register(process, select.POLLIN)
+        ended = poll.poll(door.PATIENCE_S * 1000)
+        if descriptors and not ended:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptors[0], signal.SIGKILL)
+            poll.poll(door.PATIENCE_S * 1000)
+        door.close(descriptors)
+
+
+def _report_from(news: IO[bytes], capsule: list[int], network: int, work: Callable[[], object]) -> None:
+    """Enters, works, writes down what came of it, and ends this forked process."""
+    import pickle
+
+    code = 1
+    try:
+        step_in(capsule, network)
+        outcome: tuple[object, BaseException | None]
+        try:
+            outcome = (work(), None)
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller
+            outcome = (None, error)
+        news.write(pickle.dumps(outcome))
+        news.flush()
+        code = 0
+    finally:
+        os._exit(code)

@@ -1,0 +1,77 @@
+"""Mininet's own command line on a lab that is up: its pods and nodes as hosts."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mininet.cli import CLI
+from mininet.net import Mininet
+from mininet.node import Node
+
+from testbed.kernel.namespace import Namespace
+from testbed.kernel.syscalls import CLONE_NEWNET, setns
+from testbed.lab.lab import introduce
+from testbed.plan.objects import Kind, Plan
+
+
+class _Place(Node):  # type: ignore[misc]  # Mininet has no types
+    """A place of the lab as a Mininet node: a shell that is in its network, which was there before."""
+
+    def __init__(self, name: str, namespace: Namespace) -> None:
+        self._namespace = namespace
+        super().__init__(name, inNamespace=False)
+
+    def _popen(self, *arguments: Any, **options: Any) -> Any:
+        return super()._popen(*arguments, **options | {"preexec_fn": lambda: setns(self._namespace.fd, CLONE_NEWNET)})
+
+
+class _Net(Mininet):  # type: ignore[misc]
+    """A lab as a Mininet network. A place gets its shell when it is first asked for: of many pods few are."""
+
+    def __init__(self, plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
+        # Not Mininet's own, which would build a network.
+        self._plan = plan
+        self._namespaces = namespaces
+        self._places: dict[str, _Place] = {}
+        self.controllers: list[Node] = []
+        self.switches: list[Node] = []
+        self.links: list[Any] = []
+        self.waitConn = False
+
+    def __getitem__(self, name: str) -> _Place:
+        if name not in self._places:
+            place = self._places[name] = _Place(name, self._namespaces[name])
+            introduce(place, self._plan[name], self._plan)
+        return self._places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (space.name for space in self._plan.spaces)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._namespaces
+
+    def __len__(self) -> int:
+        return len(self._plan.spaces)
+
+    @property
+    def hosts(self) -> list[_Place]:
+        """Pods and nodes: those that answer to `pingall`."""
+        return [self[space.name] for space in self._plan.of_kind(Kind.POD, Kind.NODE)]
+
+    def stop(self) -> None:
+        for place in self._places.values():
+            place.terminate()
+
+
+class _Prompt(CLI):  # type: ignore[misc]
+    """Mininet's prompt; names may have the characters that Kubernetes allows in them."""
+
+    identchars = CLI.identchars + "-."
+
+
+def converse(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
+    """Mininet's prompt, until the user leaves it. To be called inside the lab's capsule."""
+    net = _Net(plan, namespaces)
+    try:
+        _Prompt(net)
+    finally:
+        net.stop()

@@ -1,0 +1,354 @@
+"""Labs that are up: found, entered and ended from anywhere, by their user alone, and gone without a trace."""
+
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.lab import door
+from testbed.lab.door import Address, Unanswered
+from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, UnknownPlace
+from testbed.plan.objects import Plan, Route
+from testbed.spec.topology import Topology
+
+pytestmark = pytest.mark.root
+
+PATIENCE_S = 10
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """For a lab, which is ended if the test left it up."""
+    chosen = f"test-{os.getpid()}-{random.randrange(10**9)}"
+    yield chosen
+    with suppress(Unanswered):
+        LivingLab(Address(os.geteuid(), chosen)).down()
+
+
+def facts_of(topology: Topology, design: str) -> dict[str, object]:
+    return {
+        "design": design,
+        "offload": True,
+        "topology_file": "t.yaml",
+        "topology_text": "",
+        "topology": topology.name,
+    }
+
+
+def up(topology: Topology, name: str, design: str = "l3-host-routes") -> LivingLab:
+    return LivingLab.bring_up(DESIGNS[design].plan(topology), name, facts_of(topology, design))
+
+
+def cli(*arguments: str, **options: object) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "testbed", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def said(*arguments: str) -> tuple[int, str, str]:
+    with cli(*arguments) as process:
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+
+def output(lab: LivingLab, place: str, *command: str) -> str:
+    with lab.start(place, command, stdout=subprocess.PIPE) as process:
+        out, _ = process.communicate(timeout=30)
+        assert process.returncode == 0, command
+        return str(out.decode())
+
+
+def eventually(true: object) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if true():  # type: ignore[operator]
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def running(mark: str) -> bool:
+    return mark in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_lab_is_found_entered_and_ended_by_name(two_nodes: Topology, name: str) -> None:
+    up(two_nodes, name)
+    (lab,) = [lab for lab in LivingLab.all() if lab.name == name]
+    assert lab.facts["state"] == "up"
+    assert "10.244.0.2/24" in output(lab, "client", "ip", "address")
+    assert "1 received" in output(lab, "client", "ping", "-c", "1", "-W", "2", "web-2")
+    lab.down()
+    assert name not in [lab.name for lab in LivingLab.all()]
+    with pytest.raises(Unanswered):
+        lab.down()
+
+
+def test_two_labs_with_equal_pods_do_not_meet(two_nodes: Topology, name: str) -> None:
+    one, other = up(two_nodes, name), up(two_nodes, f"{name}-2", "vxlan")
+    try:
+        output(one, "client", "ip", "address", "add", "10.9.9.9/32", "dev", "eth0")
+        assert "10.9.9.9" not in output(other, "client", "ip", "address")
+        assert "flannel.1" not in output(one, "node1", "ip", "link")
+        assert "flannel.1" in output(other, "node1", "ip", "link")
+    finally:
+        other.down()
+
+
+def test_a_name_is_taken_once(two_nodes: Topology, name: str) -> None:
+    up(two_nodes, name)
+    with pytest.raises(NameTaken):
+        up(two_nodes, name)
+    LivingLab(Address(os.geteuid(), name)).down()
+    up(two_nodes, name)
+
+
+def test_what_the_kernel_refuses_is_said_and_nothing_stays(two_nodes: Topology, name: str) -> None:
+    whole = DESIGNS["vxlan"].plan(two_nodes)
+    spoilt = [space if space.name != "node1" else _with_route_to_nowhere(whole) for space in whole.spaces]
+    plan = Plan(whole.topology, whole.design, whole.pod_mtu, tuple(spoilt), whole.veths)
+    with pytest.raises(CannotBeBuilt, match=r"in node1: ip route add .*: .*unreachable"):
+        LivingLab.bring_up(plan, name, facts_of(two_nodes, "vxlan"))
+    assert eventually(lambda: name not in [lab.name for lab in LivingLab.all()])
+
+
+def _with_route_to_nowhere(plan: Plan) -> object:
+    import ipaddress
+    from dataclasses import replace
+
+    nowhere = Route(ipaddress.ip_network("198.51.100.0/24"), "eth0", ipaddress.ip_address("203.0.113.1"))
+    return replace(plan["node1"], routes=(*plan["node1"].routes, nowhere))
+
+
+def test_an_unknown_place_is_said_with_those_there_are(two_nodes: Topology, name: str) -> None:
+    lab = up(two_nodes, name)
+    with pytest.raises(UnknownPlace) as caught:
+        lab.start("clent", ["true"])
+    assert "client" in caught.value.places
+
+
+def test_work_inside_sees_every_network_and_gives_back_what_it_finds(two_nodes: Topology, name: str) -> None:
+    lab = up(two_nodes, name)
+
+    def look(namespaces: object) -> dict[str, str]:
+        found = {}
+        for place, namespace in namespaces.items():  # type: ignore[attr-defined]
+            with namespace.entered():
+                found[place] = Path("/proc/thread-self/net/dev").read_text()
+        return found
+
+    found = lab.inside(look)
+    assert set(found) == {"client", "web-1", "web-2", "node1", "node2", "fabric", "gateway"}
+    assert "kube-bridge" in found["node1"]
+    assert "kube-bridge" not in found["client"]
+    with pytest.raises(ZeroDivisionError):
+        lab.inside(lambda _: 1 // 0)
+
+
+def test_exit_codes_and_signals_pass_through(two_nodes: Topology, name: str) -> None:
+    up(two_nodes, name)
+    assert said("exec", "-n", name, "client", "--", "sh", "-c", "exit 7")[0] == 7
+    assert said("exec", "--name", name, "client", "sh", "-c", "kill -USR1 $$")[0] == -signal.SIGUSR1
+    code, _, err = said("exec", "-n", name, "client", "--", "no-such-program")
+    assert (code, err) == (127, "testbed: no-such-program cannot be run in client: No such file or directory\n")
+    with cli(
+        "exec",
+        "-n",
+        name,
+        "client",
+        "--",
+        "sh",
+        "-c",
+        "trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.05; done",
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.terminate()
+        assert process.stdout.read() == "caught\n"
+        assert process.wait(PATIENCE_S) == 3
+
+
+def test_a_command_ends_with_whoever_ran_it_by_sigkill_too(two_nodes: Topology, name: str) -> None:
+    up(two_nodes, name)
+    mark = f"1000.{random.randrange(10**9)}"
+    with cli("exec", "-n", name, "client", "--", "sleep", mark) as process:
+        assert eventually(lambda: running(f"sleep {mark}"))
+        time.sleep(0.3)
+        process.kill()
+    assert eventually(lambda: not running(mark))
+
+
+def test_a_command_ends_with_its_lab(two_nodes: Topology, name: str) -> None:
+    lab = up(two_nodes, name)
+    with cli("exec", "-n", name, "client", "--", "sh", "-c", "echo ready; sleep 1000") as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        lab.down()
+        assert process.wait(PATIENCE_S) == 128 + signal.SIGKILL
+
+
+def test_a_command_has_the_terminal(two_nodes: Topology, name: str) -> None:
+    up(two_nodes, name)
+    process, terminal = pty.fork()
+    if process == 0:
+        script = "trap 'echo caught; exit 9' INT; tty -s && echo ready; while :; do sleep 0.05; done"
+        os.execv(
+            sys.executable, [sys.executable, "-m", "testbed", "exec", "-n", name, "web-1", "--", "sh", "-c", script]
+        )
+    heard = b""
+    with suppress(OSError):  # The terminal's end, when nobody is left on the other side.
+        while chunk := os.read(terminal, 1000):
+            heard += chunk
+            if b"ready" in heard and b"^C" not in heard:
+                os.write(terminal, b"\x03")
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 9
+    assert heard.count(b"caught") == 1
+
+
+def test_the_shell_of_a_place_says_where_one_is(two_nodes: Topology, name: str) -> None:
+    up(two_nodes, name)
+    with cli("shell", "-n", name, "web-1", stdin=subprocess.PIPE) as process:
+        out, _ = process.communicate("echo $TESTBED_PLACE; hostname -I; exit 4\n", timeout=30)
+    assert (out.split(), process.returncode) == (["web-1", "10.244.0.3"], 4)
+
+
+def test_mininets_own_shell_knows_pods_and_nodes(two_nodes: Topology, name: str) -> None:
+    up_text(two_nodes, name)
+    with cli("shell", "-n", name, stdin=subprocess.PIPE) as process:
+        out, err = process.communicate("web-1 ping -c 1 -W 2 web-2\npingall\nexit\n", timeout=60)
+    assert " 1 received" in out + err
+    assert "0% dropped (20/20 received)" in out + err
+
+
+def up_text(topology: Topology, name: str) -> None:
+    """By the command line, which keeps the topology's text."""
+    file = Path(__file__).parents[2] / "topologies/two-nodes.yaml"
+    code, out, err = said("up", str(file), "--design", "vxlan", "--name", name)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{name} is up: vxlan, 2 nodes, 3 pods, in ")
+
+
+def test_a_file_that_is_gone_matters_to_no_verb(name: str, tmp_path: Path, repository: Path) -> None:
+    file = tmp_path / "net.yaml"
+    file.write_text((repository / "topologies/two-nodes.yaml").read_text())
+    assert said("up", str(file), "--design", "vxlan", "--name", name)[0] == 0
+    file.unlink()
+    assert name in said("list")[1]
+    lab = LivingLab(Address(os.geteuid(), name))
+    assert lab.plan == DESIGNS["vxlan"].plan(lab.topology)
+    assert said("down", name)[:2] == (0, f"{name} is down\n")
+
+
+def test_a_lab_that_is_being_built_can_be_ended(name: str, repository: Path, tmp_path: Path) -> None:
+    file = tmp_path / "grid.yaml"
+    grid = (repository / "topologies/grid.yaml").read_text()
+    file.write_text(grid.replace("nodes: 2", "nodes: 16").replace("pods_per_node: 4", "pods_per_node: 64"))
+    with cli("up", str(file), "--design", "vxlan", "--name", name) as process:
+        assert eventually(lambda: Address(os.geteuid(), name) in door.addresses())
+        LivingLab(Address(os.geteuid(), name)).down()
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err == f"testbed: {name} could not be built: its process ended before it was up\n"
+    assert Address(os.geteuid(), name) not in door.addresses()
+
+
+def things() -> dict[str, object]:
+    """What a lab could leave behind on the host."""
+
+    def lines(*command: str) -> list[str]:
+        return sorted(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+    return {
+        "links": lines("ip", "-o", "link"),
+        "addresses": lines("ip", "-o", "address"),
+        "routes": lines("ip", "route", "show", "table", "all"),
+        "rules": lines("ip", "rule"),
+        "mounts": lines("cat", "/proc/self/mounts"),
+        "run": sorted(str(path) for path in Path("/run").iterdir()),
+        "labs": [address.name for address in door.addresses() if address.name.startswith("test-")],
+    }
+
+
+def processes(mark: str) -> list[str]:
+    return [
+        line
+        for line in subprocess.run(
+            ["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        if mark in line
+    ]
+
+
+@pytest.mark.parametrize("design", list(DESIGNS))
+def test_the_host_is_the_same_before_during_and_after(design: str, two_nodes: Topology, name: str) -> None:
+    def host() -> dict[str, object]:
+        return {key: value for key, value in things().items() if key != "labs"}
+
+    before = host()
+    lab = up(two_nodes, name, design)
+    assert host() == before
+    lab.down()
+    assert host() == before
+
+
+KILLS = 200
+
+
+def test_nothing_stays_of_what_was_killed_at_any_moment(name: str, repository: Path) -> None:
+    """SIGKILL of whoever runs a verb, or of the lab's own processes, at random moments."""
+    before = things()
+    file = str(repository / "topologies/two-nodes.yaml")
+    chance = random.Random(11)
+    address = Address(os.geteuid(), name)
+    for number in range(KILLS):
+        kind = ("up", "exec", "down", "lab")[number % 4]
+        if kind != "up":
+            assert eventually(lambda: address not in door.addresses())
+            assert said("up", file, "--design", "vxlan", "--name", name)[0] == 0
+        if kind == "lab":
+            kill_one_of(name, chance)
+        else:
+            verbs = {
+                "up": [file, "--design", "vxlan", "--name", name],
+                "exec": ["-n", name, "client", "--", "sleep", f"9{name}"],
+                "down": [name],
+            }
+            process = cli(kind, *verbs[kind])
+            time.sleep(chance.uniform(0, 0.3))
+            process.kill()
+            process.communicate()
+        if kind in ("up", "exec", "down"):
+            # What was up when its maker was killed, and what nobody ended, can be ended as ever.
+            with suppress(Unanswered):
+                LivingLab(address).down()
+        assert eventually(lambda: address not in door.addresses()), kind
+    assert eventually(lambda: processes(name) == []), processes(name)
+    assert things() == before
+
+
+def kill_one_of(name: str, chance: random.Random) -> None:
+    """One of the lab's processes, all of which are its keeper's children in the same PID namespace."""
+    own = Path("/proc/self/ns/pid").readlink()
+    lab = LivingLab(Address(os.geteuid(), name))
+    descriptors, _ = lab.enter([])
+    inside = os.fstat(descriptors[-1]).st_ino
+    door.close(descriptors)
+    keepers = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            namespace = (entry / "ns/pid").readlink()
+            if (
+                namespace != own
+                and f"[{inside}]" in str(namespace)
+                and (entry / "comm").read_text().startswith("python")
+            ):
+                keepers.append(int(entry.name))
+    os.kill(chance.choice(keepers), signal.SIGKILL)

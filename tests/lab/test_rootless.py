@@ -1,0 +1,105 @@
+"""Users other than root have labs of their own, and no way into anybody else's."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.lab import door
+from testbed.lab.door import Address, Unanswered
+from testbed.lab.living import LivingLab
+from tests.as_user import as_user, interpreter, run_as
+
+pytestmark = pytest.mark.root
+
+USER, OTHER = 64_321, 64_322
+NAME = f"test-rootless-{os.getpid()}"
+FILE = "topologies/two-nodes.yaml"
+
+
+@pytest.fixture
+def lab() -> Iterator[Address]:
+    """A lab of USER's."""
+    made = run_as(USER, "up", FILE, "--design", "vxlan", "--name", NAME)
+    assert (made.returncode, made.stderr) == (0, "")
+    address = Address(USER, NAME)
+    yield address
+    LivingLab(address).down()
+    assert address not in door.addresses()
+
+
+def test_a_user_may_do_what_root_may(lab: Address) -> None:
+    assert [entry["lab"] for entry in json.loads(run_as(USER, "list", "--json").stdout)] == [NAME]
+    pinged = run_as(USER, "exec", "client", "--", "ping", "-c", "1", "-W", "2", "web-2")
+    assert " 1 received" in pinged.stdout
+    assert run_as(USER, "exec", "node1", "--", "ip", "link", "add", "mine0", "type", "bridge").returncode == 0
+    assert "flannel.1" in run_as(USER, "ip", "node1", "-brief", "link").stdout
+
+
+def test_another_user_neither_sees_enters_nor_ends_it(lab: Address) -> None:
+    assert json.loads(run_as(OTHER, "list", "--json").stdout) == []
+    for words in (["exec", "-n", NAME, "client", "--", "id"], ["down", NAME], ["ip", "-n", NAME, "client", "a"]):
+        refused = run_as(OTHER, *words)
+        assert (refused.returncode, refused.stdout) == (2, "")
+    intruder = (
+        "from testbed.lab.door import Address\n"
+        "from testbed.lab.living import LivingLab\n"
+        f"lab = LivingLab(Address({USER}, {NAME!r}))\n"
+        "for act in (lambda: lab.facts, lambda: lab.enter(['client']), lab.down):\n"
+        "    try:\n"
+        "        print(act())\n"
+        "    except Exception as error:\n"
+        "        print(type(error).__name__)\n"
+    )
+    tried = as_user(OTHER, [*interpreter(), "-c", intruder])
+    assert tried.stdout.split() == ["Unanswered"] * 3
+    assert run_as(USER, "exec", "client", "--", "true").returncode == 0
+
+
+def test_roots_lab_is_roots(repository: Path) -> None:
+    made = subprocess.run(
+        [*interpreter(), "-m", "testbed", "up", FILE, "--design", "l2", "--name", NAME], cwd=repository, check=False
+    )
+    assert made.returncode == 0
+    address = Address(0, NAME)
+    try:
+        assert json.loads(run_as(USER, "list", "--json").stdout) == []
+        knock = (
+            f"from testbed.lab.living import *; from testbed.lab.door import *; LivingLab(Address(0, {NAME!r})).facts"
+        )
+        assert "Unanswered" in as_user(USER, [*interpreter(), "-c", knock]).stderr
+    finally:
+        LivingLab(address).down()
+
+
+def test_root_enters_a_users_lab_as_that_user(lab: Address, tmp_path: Path) -> None:
+    """What is in it is the user's making: run as root it could do what only root may."""
+    file = tmp_path / "secret"
+    file.write_text("root's")
+    file.chmod(0o600)
+    tmp_path.chmod(0o755)
+    with LivingLab(lab).start("client", ["cat", str(file)], stderr=subprocess.PIPE) as process:
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert b"Permission denied" in err
+
+
+def test_a_name_that_another_user_has_taken_is_no_lab(lab: Address) -> None:
+    """Anybody may bind a socket of any name; the other side is looked at before it is believed."""
+    imposter = (
+        "import socket, time\n"
+        "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+        f"s.bind('\\0testbed/{USER}/{NAME}-2'); s.listen(); print('ready', flush=True); time.sleep(30)\n"
+    )
+    switch = ["setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups"]
+    with subprocess.Popen([*switch, *interpreter(), "-c", imposter], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        with pytest.raises(Unanswered, match="belongs to another user"):
+            door.connected(Address(USER, f"{NAME}-2"))
+        listed = json.loads(run_as(USER, "list", "--json").stdout)
+        process.kill()
+    assert [entry["lab"] for entry in listed] == [NAME]
