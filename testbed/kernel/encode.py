@@ -37,7 +37,7 @@ LOOPBACK = 1
 """Index of `lo` in every namespace."""
 
 _TC_LINKLAYER_ETHERNET = 1
-_NS_PER_TICK = 64
+NS_PER_TICK = 64
 """Of the packet scheduler's clock, PSCHED_SHIFT in the kernel."""
 
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -141,7 +141,7 @@ def new_token_bucket(item: TokenBucket, index: int) -> Request:
         "rate": per_second,
         "rate___reserved": _TC_LINKLAYER_ETHERNET,  # Otherwise the kernel wants a table of times by packet size.
         "limit": item.limit,
-        "buffer": -(-item.burst * 1_000_000_000 // per_second // _NS_PER_TICK),
+        "buffer": -(-item.burst * 1_000_000_000 // per_second // NS_PER_TICK),
     }
     return request(
         tcmsg(),

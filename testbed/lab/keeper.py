@@ -29,6 +29,8 @@ from testbed.plan.objects import Kind, Plan
 
 FURNITURE = SCRATCH / "testbed"
 """A folder inside the capsule: what makes living there easier."""
+NETNS = SCRATCH / "netns"
+"""Where `ip netns` finds namespaces by name."""
 HOSTS = FURNITURE / "hosts"
 BASHRC = FURNITURE / "bashrc"
 CAPSULE = ("user", "mnt", "ipc", "uts", "pid")
@@ -63,7 +65,7 @@ class _Keeper:
         begin = time.monotonic()
         try:
             self._lab = Lab(plan)
-            _furnish(plan)
+            _furnish(self._lab)
         except (PlanRefused, OSError) as error:
             self._error = {"error": str(error)}
         self._facts |= {
@@ -150,9 +152,13 @@ def _hung_up(connection: socket.socket) -> bool:
     return bool(select.select([connection], [], [], 0)[0])
 
 
-def _furnish(plan: Plan) -> None:
+def _furnish(lab: Lab) -> None:
     """Names for every pod and node, where programs look for names; and a prompt that tells where one is."""
+    plan = lab.plan
     FURNITURE.mkdir()
+    NETNS.mkdir()
+    for name, namespace in lab.namespaces.items():
+        (NETNS / name).symlink_to(f"/proc/{os.getpid()}/fd/{namespace.fd}")
     BASHRC.write_text(_BASHRC)
     hosts = Path("/etc/hosts")
     own = [

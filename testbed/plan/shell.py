@@ -6,7 +6,21 @@ The script is true: run with `sh -e` as root in an empty network and mount names
 
 from collections.abc import Iterator
 
-from testbed.plan.objects import Bridge, Kind, Link, Plan, Space, Veth, VethEnd, Vxlan
+from testbed.plan.objects import (
+    Bridge,
+    DeviceAddress,
+    FdbEntry,
+    Kind,
+    Link,
+    Neighbour,
+    Plan,
+    Route,
+    Space,
+    TokenBucket,
+    Veth,
+    VethEnd,
+    Vxlan,
+)
 
 _ROLE = {
     Kind.NODE: "a node",
@@ -34,7 +48,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from _settings_and_devices(space)
     yield from _section("Cables: veth pairs, each end in its namespace")
     for veth in plan.veths:
-        yield from _veth(veth)
+        yield from veth_commands(veth)
     for space in plan.spaces:
         if commands := list(_addresses_and_routes(space)):
             yield from _section(f"{space.name}: addresses and ways to the others")
@@ -65,11 +79,12 @@ def _settings_and_devices(space: Space) -> Iterator[str]:
         yield f"ip netns exec {space.name} sysctl -qew {' '.join(optional)}"
     yield f"ip -n {space.name} link set lo up"
     for link in space.links:
-        yield f"ip -n {space.name} {_link(link)}"
+        yield f"ip -n {space.name} {link_words(link)}"
         yield f"ip -n {space.name} link set {link.name} up"
 
 
-def _link(link: Link) -> str:
+def link_words(link: Link) -> str:
+    """What `ip` is told to make that device."""
     start = f"link add {link.name} index {link.index} address {link.mac} mtu {link.mtu} type"
     match link:
         case Bridge():
@@ -79,7 +94,8 @@ def _link(link: Link) -> str:
             return f"{start} vxlan id {link.vni} dstport {link.port} local {link.local} {learning}"
 
 
-def _veth(veth: Veth) -> Iterator[str]:
+def veth_commands(veth: Veth) -> Iterator[str]:
+    """The commands that make that pair and set it up; namespaces are named as `ip netns` knows them."""
     yield f"ip link add {_veth_end(veth.a)} type veth peer name {_veth_end(veth.b)}"
     for end in (veth.a, veth.b):
         master = f"master {end.master} " if end.master else ""
@@ -94,16 +110,42 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
     ip = f"ip -n {space.name}"
     for address in space.addresses:
         # The kernel's duplicate address detection is off (accept_dad above), so an IPv6 address is usable at once.
-        yield f"{ip} address add {address.interface} dev {address.dev}"
+        yield f"{ip} {address_words(address)}"
     for neighbour in space.neighbours:
-        yield f"{ip} neighbour add {neighbour.address} lladdr {neighbour.mac} dev {neighbour.dev} nud permanent"
+        yield f"{ip} {neighbour_words(neighbour)}"
     for entry in space.fdb:
-        yield f"bridge -n {space.name} fdb add {entry.mac} dev {entry.dev} dst {entry.remote} self permanent"
+        yield f"bridge -n {space.name} {fdb_words(entry)}"
     for route in space.routes:
-        to = "default" if route.to.prefixlen == 0 else str(route.to)
-        via = f" via {route.via}" if route.via else ""
-        onlink = " onlink" if route.onlink else ""
-        yield f"{ip} -{route.to.version} route add {to}{via} dev {route.dev}{onlink}"
+        yield f"{ip} {route_words(route)}"
     for bucket in space.token_buckets:
-        limits = f"rate {bucket.rate}bit burst {bucket.burst} limit {bucket.limit}"
-        yield f"tc -n {space.name} qdisc add dev {bucket.dev} root tbf {limits}"
+        yield f"tc -n {space.name} {token_bucket_words(bucket)}"
+
+
+def address_words(item: DeviceAddress, verb: str = "add") -> str:
+    """What `ip` is told to `add` or `del` that address."""
+    return f"address {verb} {item.interface} dev {item.dev}"
+
+
+def neighbour_words(item: Neighbour, verb: str = "add") -> str:
+    """What `ip` is told to `add`, `replace` or `del` that entry."""
+    kind = "" if verb == "del" else f" lladdr {item.mac}"
+    return f"neighbour {verb} {item.address}{kind} dev {item.dev}{'' if verb == 'del' else ' nud permanent'}"
+
+
+def fdb_words(item: FdbEntry, verb: str = "add") -> str:
+    """What `bridge` is told to `add` or `del` that entry."""
+    return f"fdb {verb} {item.mac} dev {item.dev} dst {item.remote} self{' permanent' if verb == 'add' else ''}"
+
+
+def route_words(route: Route, verb: str = "add") -> str:
+    """What `ip` is told to `add`, `replace` or `del` that route."""
+    to = "default" if route.to.prefixlen == 0 else str(route.to)
+    via = f" via {route.via}" if route.via else ""
+    onlink = " onlink" if route.onlink else ""
+    return f"-{route.to.version} route {verb} {to}{via} dev {route.dev}{onlink}"
+
+
+def token_bucket_words(bucket: TokenBucket, verb: str = "add") -> str:
+    """What `tc` is told to `add` or `replace` that limit."""
+    limits = f"rate {bucket.rate}bit burst {bucket.burst} limit {bucket.limit}"
+    return f"qdisc {verb} dev {bucket.dev} root tbf {limits}"

@@ -1,0 +1,40 @@
+"""testbed inspect"""
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from testbed.cli.labs import of_lab, the_lab, understood
+from testbed.lab.living import LivingLab
+
+
+@click.command(epilog="Example: testbed inspect")
+@of_lab
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def inspect(name: str | None, as_json: bool) -> None:
+    """Hold the kernel's state of every pod and node against the plan; exit code 1 if anything differs.
+
+    Each difference comes with the command that would mend it.
+    """
+    lab = the_lab(name)
+    with understood():
+        from testbed.observe.inspect import inspect as look
+
+        plan = lab.plan
+        found = lab.inside(lambda namespaces: look(plan, namespaces))
+    if as_json:
+        click.echo(json.dumps([asdict(item) for item in found], indent=2))
+    elif not found:
+        click.echo(f"{lab.name}: {len(plan.spaces)} namespaces are exactly as the design {plan.design} has them")
+    for item in () if as_json else found:
+        click.echo(f"{item.place}: {item.what}")
+        for command in item.mend:
+            click.echo(f"    {exec_words(lab)} {item.place} -- {command}")
+    sys.exit(1 if found else 0)
+
+
+def exec_words(lab: LivingLab) -> str:
+    """How `exec` is said of this lab: with its name if it is not the only one."""
+    return "testbed exec" if len(LivingLab.all()) == 1 else f"testbed exec -n {lab.name}"

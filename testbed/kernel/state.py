@@ -1,0 +1,223 @@
+"""What a namespace holds now, read from the kernel in the words in which plans are written."""
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, nlmsg
+from pyroute2.netlink.rtnl import (
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_GETNEIGH,
+    RTM_GETQDISC,
+    RTM_GETROUTE,
+    rt_type,
+)
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_PERMANENT, ndmsg
+from pyroute2.netlink.rtnl.rtmsg import RTNH_F_ONLINK, rtmsg
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
+
+from testbed.kernel.encode import NS_PER_TICK
+from testbed.kernel.netlink import HEADER
+from testbed.plan.objects import DeviceAddress, FdbEntry, Neighbour, Route, Sysctl, TokenBucket
+
+_RECEIVE = 1 << 20
+_TIMEOUT_S = 10
+_LENGTH_AND_TYPE = struct.Struct("=IH")
+_MAIN_TABLE = 254
+_ROUTE_TYPES = {number: name for name, number in rt_type.items()}
+_NETLINK_NETFILTER = 12
+_NFT_GETTABLE = (10 << 8) | 1
+_NFT_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
+_NFTA_TABLE_NAME = 1
+
+
+@dataclass(frozen=True)
+class DeviceState:
+    """A device as it is."""
+
+    name: str
+    index: int
+    kind: str
+    """`veth`, `bridge`, `vxlan` ...; empty where the kernel names none."""
+    mac: str
+    mtu: int
+    up: bool
+    master: str
+    """The bridge that it is a port of; empty if none."""
+    vni: int | None = None
+    port: int | None = None
+    local: str = ""
+    learning: bool | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """All of a namespace that a plan could say something about."""
+
+    devices: dict[str, DeviceState]
+    addresses: frozenset[DeviceAddress]
+    """Without those that the kernel gives by itself: loopback's and IPv6 link-local ones."""
+    routes: frozenset[Route]
+    """Of the main table, those of connected networks among them."""
+    refusals: frozenset[str]
+    """Routes of other kinds, as `ip route` writes them: `blackhole 10.0.0.0/8`."""
+    neighbours: frozenset[Neighbour]
+    """Permanent ones; what was learned is no matter."""
+    fdb: frozenset[FdbEntry]
+    """Permanent ones that lead to a tunnel's end."""
+    token_buckets: frozenset[TokenBucket]
+    tables: frozenset[str]
+    """Of nftables, as `inet filter`."""
+    sysctls: dict[str, str] = field(default_factory=dict)
+    """Those that were asked for; one that the kernel does not have is missing."""
+
+
+def state(sysctls: Iterable[Sysctl] = ()) -> State:
+    """The state of the namespace that the calling thread is in."""
+    with _socket(socket.NETLINK_ROUTE) as sock:
+        links = list(_dump(sock, RTM_GETLINK, ifinfmsg, socket.AF_UNSPEC))
+        names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
+        addresses = list(_dump(sock, RTM_GETADDR, ifaddrmsg, socket.AF_UNSPEC))
+        routes = [m for family in (socket.AF_INET, socket.AF_INET6) for m in _dump(sock, RTM_GETROUTE, rtmsg, family)]
+        neighbours = list(_dump(sock, RTM_GETNEIGH, ndmsg, socket.AF_UNSPEC))
+        forwarding = list(_dump(sock, RTM_GETNEIGH, ndmsg, socket.AF_BRIDGE))
+        queues = list(_dump(sock, RTM_GETQDISC, tcmsg, socket.AF_UNSPEC))
+    plain, refusals = _routes(routes, names)
+    return State(
+        devices={names[link["index"]]: _device(link, names) for link in links},
+        addresses=frozenset(_addresses(addresses, names)),
+        routes=frozenset(plain),
+        refusals=frozenset(refusals),
+        neighbours=frozenset(_neighbours(neighbours, names)),
+        fdb=frozenset(_forwarding(forwarding, names)),
+        token_buckets=frozenset(_token_buckets(queues, names)),
+        tables=frozenset(_nft_tables()),
+        sysctls=dict(_settings(sysctls)),
+    )
+
+
+def _socket(protocol: int) -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    sock.settimeout(_TIMEOUT_S)
+    sock.bind((0, 0))
+    return sock
+
+
+def _raw_dump(sock: socket.socket, kind: int, body: bytes) -> Iterator[bytes]:
+    """The messages, headers included, that answer a request for everything of a kind."""
+    sock.send(HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+    while True:
+        rest = sock.recv(_RECEIVE)
+        while rest:
+            length, answer = _LENGTH_AND_TYPE.unpack_from(rest)
+            if answer in (NLMSG_DONE, NLMSG_ERROR):
+                return
+            yield rest[:length]
+            rest = rest[(length + 3) & ~3 :]
+
+
+def _dump(sock: socket.socket, kind: int, message: type[nlmsg], family: int) -> Iterator[Any]:
+    """As `_raw_dump`, decoded."""
+    size = struct.calcsize("=" + "".join(form for _, form in message.fields))
+    for data in _raw_dump(sock, kind, bytes([family]) + bytes(size - 1)):
+        found = message(data)
+        found.decode()
+        yield found
+
+
+def _device(link: Any, names: dict[int, str]) -> DeviceState:
+    info = link.get_attr("IFLA_LINKINFO")
+    kind = str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
+    data = info.get_attr("IFLA_INFO_DATA") if kind == "vxlan" else None
+    return DeviceState(
+        name=names[link["index"]],
+        index=link["index"],
+        kind=kind,
+        mac=str(link.get_attr("IFLA_ADDRESS") or ""),
+        mtu=link.get_attr("IFLA_MTU"),
+        up=bool(link["flags"] & IFF_UP),
+        master=names.get(link.get_attr("IFLA_MASTER"), ""),
+        vni=data and data.get_attr("IFLA_VXLAN_ID"),
+        port=data and data.get_attr("IFLA_VXLAN_PORT"),
+        local=str(data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6") or "") if data else "",
+        learning=bool(data.get_attr("IFLA_VXLAN_LEARNING")) if data else None,
+    )
+
+
+def _addresses(found: Iterable[Any], names: dict[int, str]) -> Iterator[DeviceAddress]:
+    for item in found:
+        address = ipaddress.ip_address(item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS"))
+        if not address.is_loopback and not address.is_link_local:
+            yield DeviceAddress(names[item["index"]], ipaddress.ip_interface((address, item["prefixlen"])))
+
+
+def _routes(found: Iterable[Any], names: dict[int, str]) -> tuple[list[Route], list[str]]:
+    plain, refusals = [], []
+    for item in found:
+        if item.get_attr("RTA_TABLE", item["table"]) != _MAIN_TABLE:
+            continue
+        nowhere = "0.0.0.0" if item["family"] == socket.AF_INET else "::"
+        to = ipaddress.ip_network((item.get_attr("RTA_DST") or nowhere, item["dst_len"]))
+        kind = _ROUTE_TYPES.get(item["type"], str(item["type"]))
+        if to.is_link_local or to.is_multicast:
+            continue
+        if kind != "unicast":
+            refusals.append(f"{kind} {'default' if to.prefixlen == 0 else to}")
+            continue
+        gateway = item.get_attr("RTA_GATEWAY")
+        via = ipaddress.ip_address(gateway) if gateway else None
+        dev = names.get(item.get_attr("RTA_OIF"), "")
+        plain.append(Route(to, dev, via, bool(item["flags"] & RTNH_F_ONLINK)))
+    return plain, refusals
+
+
+def _neighbours(found: Iterable[Any], names: dict[int, str]) -> Iterator[Neighbour]:
+    for item in found:
+        if item["family"] in (socket.AF_INET, socket.AF_INET6) and item["state"] & NUD_PERMANENT:
+            address, mac = item.get_attr("NDA_DST"), item.get_attr("NDA_LLADDR")
+            yield Neighbour(ipaddress.ip_address(address), str(mac), names[item["ifindex"]])
+
+
+def _forwarding(found: Iterable[Any], names: dict[int, str]) -> Iterator[FdbEntry]:
+    for item in found:
+        remote = item.get_attr("NDA_DST")
+        if remote and item["flags"] & NTF_SELF and item["state"] & NUD_PERMANENT:
+            yield FdbEntry(str(item.get_attr("NDA_LLADDR")), names[item["ifindex"]], ipaddress.ip_address(remote))
+
+
+def _token_buckets(found: Iterable[Any], names: dict[int, str]) -> Iterator[TokenBucket]:
+    for item in found:
+        if item.get_attr("TCA_KIND") == "tbf":
+            options = item.get_attr("TCA_OPTIONS").get_attr("TCA_TBF_PARMS")
+            burst = options["buffer"] * NS_PER_TICK * options["rate"] // 1_000_000_000
+            yield TokenBucket(names[item["index"]], options["rate"] * 8, burst, options["limit"])
+
+
+def _nft_tables() -> Iterator[str]:
+    """Nothing on a kernel without nftables."""
+    try:
+        with _socket(_NETLINK_NETFILTER) as sock:
+            for data in _raw_dump(sock, _NFT_GETTABLE, bytes(4)):
+                family = data[HEADER.size]
+                # Behind the header of four bytes come attributes, the name first.
+                length, kind = struct.unpack_from("=HH", data, HEADER.size + 4)
+                if kind == _NFTA_TABLE_NAME:
+                    name = data[HEADER.size + 8 : HEADER.size + 4 + length].rstrip(b"\0").decode()
+                    yield f"{_NFT_FAMILIES.get(family, family)} {name}"
+    except OSError:
+        return
+
+
+def _settings(sysctls: Iterable[Sysctl]) -> Iterator[tuple[str, str]]:
+    for sysctl in sysctls:
+        try:
+            yield sysctl.key, Path("/proc/sys", *sysctl.key.split(".")).read_text().strip()
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,207 @@
+"""What of a living lab differs from its plan, and the commands that would mend each difference.
+
+What follows from another difference by itself is left out: the other end of a pair that is gone, the route that the
+kernel makes of an address that should not be there, or cannot make while its device is down.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.state import DeviceState, State, state
+from testbed.plan import shell
+from testbed.plan.objects import DeviceAddress, Link, Plan, Route, Space, VethEnd, Vxlan
+
+BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
+"""Devices that kernels put into each namespace by themselves."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in one place that is not as the plan has it."""
+
+    place: str
+    what: str
+    mend: tuple[str, ...]
+    """The commands to run in that place; none where none would do. `ip -n` finds the others of the lab by name."""
+
+
+def inspect(plan: Plan, namespaces: Namespaces) -> tuple[Difference, ...]:
+    """Holds every namespace against the plan."""
+    found: list[Difference] = []
+    for space in plan.spaces:
+        with namespaces[space.name].entered():
+            now = state(space.sysctls)
+        found += differences(plan, space, now)
+    return tuple(found)
+
+
+def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
+    """What differs in one namespace, devices first, since the rest hangs on them."""
+    for what, mend in (
+        *_devices(plan, space, now),
+        *_addresses(space, now),
+        *_routes(space, now),
+        *_neighbours(space, now),
+        *_forwarding(space, now),
+        *_token_buckets(space, now),
+        *_settings(space, now),
+        *((f"nftables has a table `{table}`", f"nft delete table {table}") for table in sorted(now.tables)),
+    ):
+        yield Difference(space.name, what, tuple(mend.splitlines()))
+
+
+_Finding = tuple[str, str]
+"""What differs, and the commands, a line each."""
+
+
+def _devices(plan: Plan, space: Space, now: State) -> Iterator[_Finding]:
+    planned = plan.devices_of(space.name)
+    if not now.devices["lo"].up:
+        yield "the device lo is down", "ip link set lo up"
+    # Bridges before their ports.
+    for name, device in sorted(planned.items(), key=lambda item: isinstance(item[1], VethEnd)):
+        there = now.devices.get(name)
+        if there is None:
+            if making := _making(plan, device):
+                yield f"the device {name} is missing", making
+        else:
+            yield from _device(name, device, there)
+    for name in sorted(set(now.devices) - set(planned) - BUILT_IN):
+        yield f"there is a device {name}{_of_kind(now.devices[name])}", f"ip link del {name}"
+
+
+def _of_kind(device: DeviceState) -> str:
+    return f" ({device.kind})" if device.kind else ""
+
+
+def _making(plan: Plan, device: Link | VethEnd) -> str:
+    """The commands that make a device; none for the second end of a pair, which comes with the first."""
+    if not isinstance(device, VethEnd):
+        return f"ip {shell.link_words(device)}\nip link set {device.name} up"
+    veth = next(veth for veth in plan.veths if device in (veth.a, veth.b))
+    return "\n".join(shell.veth_commands(veth)) if device is veth.a else ""
+
+
+def _device(name: str, device: Link | VethEnd, there: DeviceState) -> Iterator[_Finding]:
+    kind = "veth" if isinstance(device, VethEnd) else type(device).__name__.lower()
+    if there.kind != kind:
+        yield f"the device {name} is a {there.kind or 'device of no kind'}, not a {kind}", f"ip link del {name}"
+        return
+    if isinstance(device, Vxlan):
+        wanted = (device.vni, device.port, str(device.local), device.learning)
+        found = (there.vni, there.port, there.local, there.learning)
+        if wanted != found:
+            yield f"{name} is {_vxlan(*found)}, not {_vxlan(*wanted)}", f"ip link del {name}"
+    if not there.up:
+        yield f"{name} is down", f"ip link set {name} up"
+    if there.mtu != device.mtu:
+        yield f"{name} has an MTU of {there.mtu}, not {device.mtu}", f"ip link set {name} mtu {device.mtu}"
+    if there.mac != device.mac:
+        yield f"{name} has the MAC address {there.mac}, not {device.mac}", f"ip link set {name} address {device.mac}"
+    master = device.master or "" if isinstance(device, VethEnd) else ""
+    if there.master != master:
+        port_of = f"is a port of {there.master}" if there.master else "is a port of no bridge"
+        yield (
+            f"{name} {port_of}, not of {master}" if master else f"{name} {port_of}",
+            f"ip link set {name} {f'master {master}' if master else 'nomaster'}",
+        )
+
+
+def _vxlan(vni: int | None, port: int | None, local: str, learning: bool | None) -> str:
+    return f"VXLAN {vni} at {local} port {port}{' learning' if learning else ''}"
+
+
+def _addresses(space: Space, now: State) -> Iterator[_Finding]:
+    planned = set(space.addresses)
+    for item in space.addresses:
+        if item not in now.addresses:
+            yield f"{item.dev} has not the address {item.interface}", f"ip {shell.address_words(item)}"
+    for item in sorted(now.addresses - planned, key=str):
+        yield f"{item.dev} has the address {item.interface}", f"ip {shell.address_words(item, 'del')}"
+
+
+def _routes(space: Space, now: State) -> Iterator[_Finding]:
+    working = {name for name, device in now.devices.items() if device.up}
+    own = [item for item in space.addresses if item in now.addresses and item.dev in working]
+    planned = {*space.routes, *_connected(own)}
+    follows = {*_connected(now.addresses), *_connected(space.addresses)}
+    missing, extra = planned - now.routes, set(now.routes - planned - follows)
+    for route in sorted(missing, key=str):
+        instead = [other for other in extra if other.to == route.to]
+        if instead:
+            extra.difference_update(instead)
+            other = " and ".join(map(_way, instead))
+            what = f"the route to {_to(route)} goes {other}, not {_way(route)}"
+            yield what, f"ip {shell.route_words(route, 'replace')}"
+        else:
+            yield f"there is no route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route)}"
+    for route in sorted(extra, key=str):
+        yield f"there is a route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route, 'del')}"
+    for refusal in sorted(now.refusals):
+        yield f"there is a route `{refusal}`", f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}"
+
+
+def _connected(addresses: Iterable[DeviceAddress]) -> Iterator[Route]:
+    """The routes that the kernel makes of addresses."""
+    for item in addresses:
+        network = item.interface.network
+        if network.prefixlen < network.max_prefixlen or network.version == 6:
+            yield Route(network, item.dev)
+
+
+def _to(route: Route) -> str:
+    return "everywhere (default)" if route.to.prefixlen == 0 else str(route.to)
+
+
+def _way(route: Route) -> str:
+    return f"via {route.via} by {route.dev}" if route.via else f"by {route.dev}"
+
+
+def _neighbours(space: Space, now: State) -> Iterator[_Finding]:
+    there = {(item.address, item.dev): item for item in now.neighbours}
+    for item in space.neighbours:
+        other = there.pop((item.address, item.dev), None)
+        if other is None:
+            yield f"{item.dev} has no entry for the neighbour {item.address}", f"ip {shell.neighbour_words(item)}"
+        elif other.mac != item.mac:
+            yield (
+                f"{item.dev} takes the neighbour {item.address} for {other.mac}, not {item.mac}",
+                f"ip {shell.neighbour_words(item, 'replace')}",
+            )
+    for item in sorted(there.values(), key=str):
+        yield (
+            f"{item.dev} has a permanent entry for the neighbour {item.address} ({item.mac})",
+            f"ip {shell.neighbour_words(item, 'del')}",
+        )
+
+
+def _forwarding(space: Space, now: State) -> Iterator[_Finding]:
+    for item in space.fdb:
+        if item not in now.fdb:
+            yield (
+                f"{item.dev} does not forward frames for {item.mac} to {item.remote}",
+                f"bridge {shell.fdb_words(item)}",
+            )
+    for item in sorted(now.fdb - set(space.fdb), key=str):
+        yield f"{item.dev} forwards frames for {item.mac} to {item.remote}", f"bridge {shell.fdb_words(item, 'del')}"
+
+
+def _token_buckets(space: Space, now: State) -> Iterator[_Finding]:
+    there = {item.dev: item for item in now.token_buckets}
+    for item in space.token_buckets:
+        other = there.pop(item.dev, None)
+        if other != item:
+            found = f"is limited to {other.rate} bit/s" if other else "has no limit"
+            yield f"{item.dev} {found}, not {item.rate} bit/s", f"tc {shell.token_bucket_words(item, 'replace')}"
+    for dev in sorted(there):
+        yield f"{dev} is limited to {there[dev].rate} bit/s", f"tc qdisc del dev {dev} root"
+
+
+def _settings(space: Space, now: State) -> Iterator[_Finding]:
+    for item in space.sysctls:
+        value = now.sysctls.get(item.key)
+        if value is None and not item.optional:
+            yield f"the kernel has no setting {item.key}", ""
+        elif value is not None and value != item.value:
+            yield f"{item.key} is {value}, not {item.value}", f"sysctl -w {item.key}={item.value}"

@@ -1,0 +1,108 @@
+"""What differs from the plan is named, and the commands named with it mend it."""
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.lab.door import Address
+from testbed.lab.lab import Lab
+from testbed.lab.living import LivingLab
+from testbed.observe.inspect import Difference, inspect
+from testbed.spec.topology import Topology
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("topology", ["two_nodes", "dual_stack", "shaped"])
+@pytest.mark.parametrize("design", list(DESIGNS))
+def test_the_kernel_holds_exactly_what_the_plan_says(
+    design: str, topology: str, two_nodes: Topology, dual_stack: Topology, shaped: Topology
+) -> None:
+    chosen = {"two_nodes": two_nodes, "dual_stack": dual_stack, "shaped": shaped}[topology]
+    with Lab(DESIGNS[design].plan(chosen)) as lab:
+        assert inspect(lab.plan, lab.namespaces) == ()
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[LivingLab]:
+    from testbed.spec.load import load_topology
+    from tests.as_user import ROOT
+
+    plan = DESIGNS["vxlan"].plan(load_topology(ROOT / "topologies/shaped.yaml").value)
+    up = LivingLab.bring_up(plan, f"test-inspect-{os.getpid()}", {})
+    up.__dict__["plan"] = plan
+    yield up
+    LivingLab(Address(os.geteuid(), up.name)).down()
+
+
+def look(lab: LivingLab) -> tuple[Difference, ...]:
+    return lab.inside(lambda namespaces: inspect(lab.plan, namespaces))
+
+
+def do(lab: LivingLab, place: str, command: str) -> None:
+    with lab.start(place, shlex.split(command), stderr=subprocess.PIPE) as process:
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (0, b""), command
+
+
+BREAKS = [
+    ("node1", "ip route del 10.244.1.0/24", "there is no route to 10.244.1.0/24 via 10.244.1.0 by flannel.1"),
+    (
+        "node1",
+        "ip route replace default via 192.168.56.2",
+        "the route to everywhere (default) goes via 192.168.56.2 by eth0, not via 192.168.56.254 by eth0",
+    ),
+    ("node1", "ip route add 10.9.0.0/16 dev eth0", "there is a route to 10.9.0.0/16 by eth0"),
+    ("node1", "ip route add blackhole 10.9.0.0/16", "there is a route `blackhole 10.9.0.0/16`"),
+    ("node1", "ip link set kube-bridge mtu 1400", "kube-bridge has an MTU of 1400, not 1450"),
+    ("node1", "ip link add extra0 type bridge", "there is a device extra0 (bridge)"),
+    ("node1", "ip link set veth-client nomaster", "veth-client is a port of no bridge, not of kube-bridge"),
+    ("node1", "ip address add 203.0.113.7/24 dev eth0", "eth0 has the address 203.0.113.7/24"),
+    ("node2", "ip address del 192.168.56.2/24 dev eth0", "eth0 has not the address 192.168.56.2/24"),
+    (
+        "node1",
+        "ip neighbour replace 10.244.1.0 lladdr 02:00:00:00:00:09 dev flannel.1 nud permanent",
+        "flannel.1 takes the neighbour 10.244.1.0 for 02:00:00:00:00:09, not ",
+    ),
+    ("node1", "ip neighbour del 10.244.1.0 dev flannel.1", "flannel.1 has no entry for the neighbour 10.244.1.0"),
+    (
+        "node1",
+        "bridge fdb add 02:00:00:00:00:09 dev flannel.1 dst 192.0.2.1",
+        "flannel.1 forwards frames for 02:00:00:00:00:09 to 192.0.2.1",
+    ),
+    ("node2", "sysctl -qw net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.all.rp_filter is 1, not 0"),
+    ("fabric", "tc qdisc del dev to-node1 root", "to-node1 has no limit, not 100000000 bit/s"),
+    ("gateway", "tc qdisc add dev eth0 root tbf rate 1mbit burst 10k limit 100k", "eth0 is limited to 1000000 bit/s"),
+    ("web-2", "ip link set lo down", "the device lo is down"),
+    ("web-2", "ip link set eth0 address 02:00:00:00:00:09", "eth0 has the MAC address 02:00:00:00:00:09, not "),
+    ("web-2", "ip link set eth0 down", "eth0 is down"),
+    ("node1", "nft add table inet mine", "nftables has a table `inet mine`"),
+    ("node1", "ip link del kube-bridge", "the device kube-bridge is missing"),
+    ("node1", "ip link del flannel.1", "the device flannel.1 is missing"),
+    ("fabric", "ip link del to-node2", "the device to-node2 is missing"),
+]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(("place", "command", "what"), BREAKS, ids=[command for _, command, _ in BREAKS])
+def test_what_was_broken_is_named_and_mended_by_the_commands_named(
+    place: str, command: str, what: str, lab: LivingLab
+) -> None:
+    assert look(lab) == ()
+    do(lab, place, command)
+    found = look(lab)
+    named = [item for item in found if item.place == place and item.what.startswith(what)]
+    assert len(named) == 1, found
+    assert found[0] is named[0], "what follows comes before what it follows from"
+    # What hangs on a device can be mended once the device is there.
+    for _ in range(3):
+        for item in look(lab):
+            for mend in item.mend:
+                try:
+                    do(lab, item.place, mend)
+                except AssertionError:
+                    break
+    assert look(lab) == ()
