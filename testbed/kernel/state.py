@@ -19,13 +19,14 @@ from pyroute2.netlink.rtnl import (
 )
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_PERMANENT, ndmsg
+from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_FAILED, NUD_INCOMPLETE, NUD_PERMANENT, ndmsg
 from pyroute2.netlink.rtnl.rtmsg import RTNH_F_ONLINK, rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from testbed.kernel.encode import NS_PER_TICK
 from testbed.kernel.netlink import HEADER
 from testbed.plan.objects import DeviceAddress, FdbEntry, Neighbour, Route, Sysctl, TokenBucket
+from testbed.spec.types import Address
 
 _RECEIVE = 1 << 20
 _TIMEOUT_S = 10
@@ -98,8 +99,20 @@ def state(sysctls: Iterable[Sysctl] = ()) -> State:
         neighbours=frozenset(_neighbours(neighbours, names)),
         fdb=frozenset(_forwarding(forwarding, names)),
         token_buckets=frozenset(_token_buckets(queues, names)),
-        tables=frozenset(_nft_tables()),
+        tables=frozenset(nft_tables()),
         sysctls=dict(_settings(sysctls)),
+    )
+
+
+def unanswered() -> tuple[tuple[Address, str], ...]:
+    """The neighbours of the calling thread's namespace that did not answer ARP or NDP, each with the device."""
+    with _socket(socket.NETLINK_ROUTE) as sock:
+        names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in _dump(sock, RTM_GETLINK, ifinfmsg, 0)}
+        found = list(_dump(sock, RTM_GETNEIGH, ndmsg, socket.AF_UNSPEC))
+    return tuple(
+        (ipaddress.ip_address(item.get_attr("NDA_DST")), names[item["ifindex"]])
+        for item in found
+        if item["family"] in (socket.AF_INET, socket.AF_INET6) and item["state"] & (NUD_FAILED | NUD_INCOMPLETE)
     )
 
 
@@ -200,7 +213,7 @@ def _token_buckets(found: Iterable[Any], names: dict[int, str]) -> Iterator[Toke
             yield TokenBucket(names[item["index"]], options["rate"] * 8, burst, options["limit"])
 
 
-def _nft_tables() -> Iterator[str]:
+def nft_tables() -> Iterator[str]:
     """Nothing on a kernel without nftables."""
     try:
         with _socket(_NETLINK_NETFILTER) as sock:

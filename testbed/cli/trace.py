@@ -1,0 +1,103 @@
+"""testbed trace"""
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+
+from testbed.cli.errors import WrongInput
+from testbed.cli.labs import complete_place, of_lab, the_lab, understood
+from testbed.lab.living import UnknownPlace
+from testbed.observe.trace import PORT, CannotTrace, Hop, Protocol, Walk
+from testbed.observe.trace import trace as walk_of
+
+NO_REASON = "the kernel says nothing of why, and there all is as planned; `testbed inspect` tells of other places"
+
+
+@click.command(epilog="Example: testbed trace client web-2 --protocol tcp --port 80")
+@of_lab
+@click.argument("source", metavar="A", shell_complete=complete_place)
+@click.argument("target", metavar="B", shell_complete=complete_place)
+@click.option("--protocol", type=click.Choice(["icmp", "udp", "tcp"]), default="icmp", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True, help="Of B, for TCP and UDP.")
+@click.option(
+    "--size", type=click.IntRange(0, 65535), default=0, help="Of the whole packet, which may not be fragmented."
+)
+@click.option("-4", "family", flag_value=4, type=int, help="IPv4, which is taken where there is.")
+@click.option("-6", "family", flag_value=6, type=int, help="IPv6.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def trace(
+    name: str | None,
+    source: str,
+    target: str,
+    protocol: Protocol,
+    port: int,
+    size: int,
+    family: int | None,
+    as_json: bool,
+) -> None:
+    """Send one packet from A to B and show its walk and its answer's, hop by hop; exit code 1 if none came back.
+
+    Every device of the lab is watched: when the packet passed it, and what had become of it since the hop before. Where
+    nobody listens on B's port, `trace` itself does.
+    """
+    lab = the_lab(name)
+    with understood():
+        plan, topology = lab.plan, lab.facts["places"]
+        for place in (source, target):
+            if place not in topology:
+                raise UnknownPlace(place, topology)
+        try:
+            walk = lab.inside(
+                lambda namespaces: walk_of(plan, namespaces, source, target, protocol, port, size, family)
+            )
+        except CannotTrace as reason:
+            raise WrongInput(str(reason)) from None
+    if as_json:
+        click.echo(json.dumps(asdict(walk), indent=2))
+    else:
+        _print(walk, plan.design)
+    sys.exit(0 if walk.outcome == "answered" else 1)
+
+
+def _print(walk: Walk, design: str) -> None:
+    hops = (*walk.forth, *walk.back)
+    widths = [
+        max((len(text) for text in texts), default=0) for texts in ([h.place for h in hops], [h.device for h in hops])
+    ]
+    size = f", {walk.forth[0].packet.size} bytes" if walk.forth else ""
+    click.secho(
+        f"{walk.source} → {walk.target}  {walk.protocol} {' → '.join(walk.addresses)}{size}, {design}", bold=True
+    )
+    place = ""
+    for part in (walk.forth, walk.back):
+        for hop in part:
+            if hop is not part[0] or part is walk.forth:
+                click.echo(_line(hop, place, widths))
+            else:
+                click.secho(f"\nthe {'error' if hop.packet.error else 'answer'}", bold=True)
+                click.echo(_line(hop, "", widths))
+            place = hop.place
+    click.echo()
+    click.secho(_verdict(walk), fg="green" if walk.outcome == "answered" else "red")
+
+
+def _line(hop: Hop, before: str, widths: list[int]) -> str:
+    """One hop; its place is named where it is another one than before."""
+    place = hop.place if hop.place != before else ""
+    arrow = "→ " if hop.direction == "out" else "← "
+    what = "; ".join((*hop.changes, *((hop.packet.error,) if hop.packet.error and not hop.changes else ())))
+    return f"{hop.time_us:9.1f} µs  {place:{widths[0]}}  {arrow}{hop.device:{widths[1]}}  {what}".rstrip()
+
+
+def _verdict(walk: Walk) -> str:
+    hops = (*walk.forth, *walk.back)
+    if walk.outcome == "answered":
+        nodes = f"{len(walk.forth)} sightings there, {len(walk.back)} back"
+        return f"answered after {hops[-1].time_us:.1f} µs; {nodes}"
+    if walk.outcome == "refused":
+        return f"refused: {walk.reason}"
+    last = f"last seen at {hops[-1].device} of {hops[-1].place}" if hops else f"never seen outside {walk.source}"
+    what = f"no answer, but the packet came to {walk.target}" if walk.outcome == "no answer" else f"lost, {last}"
+    return f"{what}: {walk.reason or NO_REASON}"
