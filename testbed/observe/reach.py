@@ -51,11 +51,16 @@ class Reach:
     """How many pairs were asked, and which failed, each with what happened."""
 
     asked: int
-    failures: tuple[str, ...]
+    failed: tuple[tuple[Question, str], ...]
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """A line for each."""
+        return tuple(f"{question}: {why}" for question, why in self.failed)
 
     @property
     def passed(self) -> int:
-        return self.asked - len(self.failures)
+        return self.asked - len(self.failed)
 
 
 def questions(plan: Plan) -> Iterator[Question]:
@@ -83,7 +88,7 @@ def check_reach(plan: Plan, namespaces: Namespaces) -> Reach:
                             sockets.enter_context(answerer(selector, space.name, address))
         answers = _Asker(selector, namespaces).ask(asked)
     failures = ((question, wrong(question, answers[question])) for question in asked)
-    return Reach(len(asked), tuple(f"{question}: {why}" for question, why in failures if why))
+    return Reach(len(asked), tuple((question, why) for question, why in failures if why))
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,8 @@ def _open(address: Address, kind: socket.SocketKind) -> socket.socket:
 
 def _tcp_answerer(selector: selectors.BaseSelector, name: str, address: Address) -> socket.socket:
     listener = _open(address, socket.SOCK_STREAM)
+    # Connections of a check before this one are still remembered (TIME_WAIT).
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((str(address), PORT))
     listener.listen(_AT_ONCE)
 

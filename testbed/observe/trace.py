@@ -369,6 +369,7 @@ class _Tcp(_Shot):
 
     def fire(self) -> str:
         listener = self.open(self.target, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with suppress(OSError):  # Somebody listens there already.
             listener.bind((self.address, self.port))
             listener.listen(1)

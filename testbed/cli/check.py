@@ -1,0 +1,76 @@
+"""testbed check"""
+
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+
+import click
+
+from testbed.cli.labs import of_lab, the_lab, understood
+from testbed.observe.check import Verdict, matrix
+
+MOST_PLACES = 20
+"""Of a matrix of pods and nodes; of more the matrix is one of nodes."""
+MOST_PAIRS = 6
+
+
+@click.command(epilog="Example: testbed check")
+@of_lab
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+def check(name: str | None, as_json: bool) -> None:
+    """Ask every pair of pods and nodes, as the Kubernetes network model has it; exit code 1 if any fails.
+
+    Over TCP and UDP, in each family that both have: the right one must answer, and must have seen the asker's own
+    address. Where pairs fail, a packet is followed to find out why.
+    """
+    lab = the_lab(name)
+    with understood():
+        from testbed.designs import DESIGNS
+        from testbed.observe.check import check as ask
+
+        plan, topology = lab.plan, lab.topology
+        verdict = lab.inside(lambda namespaces: ask(DESIGNS[plan.design], topology, plan, namespaces))
+    if as_json:
+        click.echo(json.dumps(asdict(verdict), indent=2))
+    else:
+        _print(verdict, {space.name: space.home for space in plan.spaces})
+    sys.exit(0 if verdict.is_good else 1)
+
+
+def _print(verdict: Verdict, homes: dict[str, str]) -> None:
+    click.echo(_matrix(verdict, homes))
+    passed = verdict.asked - len(verdict.failures) - len(verdict.astray)
+    good = verdict.is_good
+    click.secho(f"\n{passed} of {verdict.asked} checks passed", fg="green" if good else "red", bold=True)
+    for cause in verdict.causes:
+        pairs = [f"{source} → {target}" for source, target in cause.pairs]
+        more = f" and {len(pairs) - MOST_PAIRS} more" if len(pairs) > MOST_PAIRS else ""
+        click.echo(f"\n{', '.join(pairs[:MOST_PAIRS])}{more}\n    {cause.reason}")
+    # What is wrong with an answer that came is no matter of where packets are lost.
+    for failure in [item for item in verdict.failures if "answer" not in item.what][:MOST_PAIRS]:
+        click.echo(f"{failure.source} → {failure.target} {failure.protocol}: {failure.what}")
+    for line in verdict.astray[:MOST_PAIRS]:
+        click.echo(line)
+
+
+def _matrix(verdict: Verdict, homes: dict[str, str]) -> str:
+    """Rows ask, columns answer."""
+    cells = matrix(verdict)
+    places = verdict.places
+    if len(places) <= MOST_PLACES:
+        signs = {pair: _sign(failed) for pair, failed in cells.items()}
+    else:
+        failed_between = Counter((homes[a], homes[b]) for (a, b), failed in cells.items() if failed)
+        places = tuple(dict.fromkeys(homes[place] for place in places))
+        signs = {(a, b): str(failed_between[a, b] or "✓") for a in places for b in places}
+    width = max(map(len, places))
+    lines = [" " * width + "  " + " ".join(f"{place:>{max(len(place), 3)}}" for place in places)]
+    for source in places:
+        row = " ".join(f"{signs.get((source, target), '·'):>{max(len(target), 3)}}" for target in places)
+        lines.append(f"{source:{width}}  {row}")
+    return "\n".join(lines)
+
+
+def _sign(failed: str) -> str:
+    return {"": "✓", "tcp udp": "✗"}.get(failed, failed)

@@ -1,0 +1,67 @@
+"""A check names the pairs that fail, and why."""
+
+import subprocess
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.lab.lab import Lab
+from testbed.observe.check import Verdict, check, matrix
+from testbed.spec.topology import Topology
+
+pytestmark = pytest.mark.sealed
+
+
+def checked(topology: Topology, *commands: str, place: str = "node1") -> Verdict:
+    design = DESIGNS["vxlan"]
+    with Lab(design.plan(topology)) as lab:
+        for command in commands:
+            with lab.namespaces[place].entered():
+                subprocess.run(["sh", "-ec", command], check=True)
+        return check(design, topology, lab.plan, lab.namespaces)
+
+
+@pytest.mark.parametrize("design", list(DESIGNS))
+def test_every_design_is_good_again_and_again(design: str, dual_stack: Topology) -> None:
+    with Lab(DESIGNS[design].plan(dual_stack)) as lab:
+        for _ in range(2):
+            verdict = check(DESIGNS[design], dual_stack, lab.plan, lab.namespaces)
+            assert verdict.is_good
+            assert verdict.asked == 84
+            assert (verdict.failures, verdict.astray, verdict.causes) == ((), (), ())
+            assert set(matrix(verdict).values()) == {""}
+
+
+def test_a_missing_route_is_why_pairs_fail(two_nodes: Topology) -> None:
+    verdict = checked(two_nodes, "ip route del 10.244.1.0/24")
+    assert not verdict.is_good
+    cells = matrix(verdict)
+    assert cells["client", "web-2"] == "tcp udp"
+    assert cells["client", "web-1"] == cells["node2", "web-2"] == ""
+    (cause,) = [cause for cause in verdict.causes if ("client", "web-2") in cause.pairs]
+    assert cause.reason == "last seen at eth0 of gateway: gateway has no route for it"
+    assert ("web-2", "client") in cause.pairs
+
+
+def test_a_dropped_protocol_is_why_it_alone_fails(two_nodes: Topology) -> None:
+    rules = "table ip t { chain c { type filter hook forward priority 0; tcp dport 7471 drop; }; }"
+    verdict = checked(two_nodes, f"nft '{rules}'", place="node2")
+    assert matrix(verdict)["client", "web-2"] == "tcp"
+    (cause,) = [cause for cause in verdict.causes if ("client", "web-2") in cause.pairs]
+    assert cause.reason == "last seen at flannel.1 of node2: on node2, nftables has a table `ip t`"
+
+
+def test_a_rewritten_source_is_shown_where_it_is_rewritten(two_nodes: Topology) -> None:
+    rules = 'table ip t { chain c { type nat hook postrouting priority 100; oifname "flannel.1" masquerade; }; }'
+    verdict = checked(two_nodes, f"nft '{rules}'")
+    assert {failure.what for failure in verdict.failures} == {"the target saw it come from 10.244.0.0"}
+    (cause,) = verdict.causes
+    assert cause.reason == "NAT: source 10.244.0.2 > 10.244.0.0 at flannel.1 of node1"
+
+
+def test_a_bypassed_tunnel_is_astray_although_everybody_is_reached(two_nodes: Topology) -> None:
+    verdict = checked(two_nodes, "ip route replace 10.244.1.0/24 via 192.168.56.2 dev eth0")
+    assert verdict.failures == ()
+    assert not verdict.is_good
+    (line,) = verdict.astray
+    assert line.startswith("packet client -> web-2 10.244.1.2: seen on the fabric to-node1 in")
