@@ -11,8 +11,7 @@ from testbed.designs import DESIGNS
 from testbed.designs.fitting import check_design
 from testbed.kernel import programs
 from testbed.kernel.rights import hindrance
-from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken
-from testbed.plan.objects import Kind
+from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, facts_of
 from testbed.spec.load import load_topology
 
 _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
@@ -34,18 +33,8 @@ def up(topology: Path, design: str, name: str | None, offload: str) -> None:
         raise click.UsageError(f"'{name}' cannot be a lab's name: letters, digits, '-', '_' and '.', 63 at most")
     _need_the_machine()
     plan = DESIGNS[design].plan(loaded.value, offload == "on")
-    facts = {
-        "design": design,
-        "offload": offload == "on",
-        "needs": DESIGNS[design].needs_on(loaded.value),
-        "topology_file": str(topology),
-        "topology_text": loaded.source.text,
-        "topology": loaded.value.name,
-        "nodes": len(plan.of_kind(Kind.NODE)),
-        "pods": len(plan.of_kind(Kind.POD)),
-    }
     try:
-        lab = LivingLab.bring_up(plan, name, facts)
+        lab = LivingLab.bring_up(plan, name, facts_of(loaded, plan))
     except NameTaken:
         raise WrongInput(
             f"a lab '{name}' is up already; call this one something else with --name, or end that one with "

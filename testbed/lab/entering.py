@@ -51,7 +51,9 @@ def step_in(capsule: Sequence[int], network: int) -> None:
         os.close(alive)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         return
-    os.close(alive)
+    # Whoever waits for the other end of what was open here waits for the child alone.
+    os.closerange(3, alive_here)
+    os.closerange(alive_here + 1, os.sysconf("SC_OPEN_MAX"))
     _accompany(child)
 
 

@@ -14,11 +14,13 @@ from testbed.lab.door import Address, Unanswered
 from testbed.lab.entering import step_in
 
 if TYPE_CHECKING:
+    import socket
     import subprocess
     from typing import NoReturn
 
     from testbed.kernel.namespace import Namespace
     from testbed.plan.objects import Plan
+    from testbed.spec.load import Loaded
     from testbed.spec.topology import Topology
 
 T = TypeVar("T")
@@ -45,21 +47,39 @@ class NameTaken(Exception):
     """A lab of that name is up already."""
 
 
+def facts_of(topology: "Loaded[Topology]", plan: "Plan") -> dict[str, Any]:
+    """What a lab is to remember of what it was made from."""
+    from testbed.plan.objects import Kind
+
+    return {
+        "design": plan.design,
+        "offload": plan.offload,
+        "topology_file": topology.source.file,
+        "topology_text": topology.source.text,
+        "topology": topology.value.name,
+        "nodes": len(plan.of_kind(Kind.NODE)),
+        "pods": len(plan.of_kind(Kind.POD)),
+    }
+
+
 class LivingLab:
     """A lab that is up. Any number of these may exist for one lab; none of them keeps it up."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self._tie: socket.socket | None = None
+        """Of a lab that ends with this process: what it would hear the end by."""
 
     @property
     def name(self) -> str:
         return self.address.name
 
     @classmethod
-    def bring_up(cls, plan: "Plan", name: str, facts: Mapping[str, Any]) -> "LivingLab":
+    def bring_up(cls, plan: "Plan", name: str, facts: Mapping[str, Any], tied: bool = False) -> "LivingLab":
         """Builds the plan in a capsule that stays until `down`; returns when it is up.
 
-        `facts` are kept with it, ready for JSON. Raises NameTaken, CannotBeBuilt, or OSError without the rights.
+        A `tied` one ends with this process, if not before. `facts` are kept with it, ready for JSON. Raises NameTaken,
+        CannotBeBuilt, or OSError without the rights.
         """
         from testbed.lab.capsule import released
         from testbed.lab.keeper import keep
@@ -72,7 +92,9 @@ class LivingLab:
         with opened:
             opened.listen(64)
             released(lambda: keep(opened, plan, {"name": name, **facts}))
-        with door.connected(address) as connection:
+        lab = cls(address)
+        connection = door.connected(address)
+        try:
             connection.settimeout(BUILD_PATIENCE_S)
             door.say(connection, {"ask": "built"})
             answer, _ = door.hear(connection)
@@ -80,8 +102,13 @@ class LivingLab:
                 raise CannotBeBuilt("its process ended before it was up")
             if error := answer.get("error"):
                 raise CannotBeBuilt(str(error))
-            door.say(connection, {"ask": "keep"})
-        return cls(address)
+            door.say(connection, {"ask": "keep", "tied": tied})
+            if tied:
+                lab._tie = connection
+        finally:
+            if lab._tie is None:
+                connection.close()
+        return lab
 
     @classmethod
     def all(cls) -> "tuple[LivingLab, ...]":
@@ -200,6 +227,8 @@ class LivingLab:
                 signal.pidfd_send_signal(descriptors[0], signal.SIGKILL)
             poll.poll(door.PATIENCE_S * 1000)
         door.close(descriptors)
+        if self._tie:
+            self._tie.close()
 
 
 def _report_from(news: IO[bytes], capsule: list[int], network: int, work: Callable[[], object]) -> None:

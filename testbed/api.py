@@ -1,0 +1,167 @@
+"""Labs from Python: `from testbed import Lab`.
+
+    with Lab.up("topologies/two-nodes.yaml", design="vxlan") as lab:
+        lab["client"].run(["ping", "-c", "1", "web-2"], check=True)
+        assert lab.check().is_good
+        print(lab.trace("client", "web-2").outcome)
+
+A lab made here ends with the `with` block, or with the process, however that ends. Needs root or the right to make user
+namespaces, as `testbed doctor` tells.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from testbed.designs import DESIGNS
+from testbed.designs.fitting import check_design
+from testbed.lab.door import Address
+from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, UnknownPlace, facts_of
+from testbed.observe.check import Verdict
+from testbed.observe.check import check as check_lab
+from testbed.observe.inspect import Difference
+from testbed.observe.inspect import inspect as inspect_lab
+from testbed.observe.trace import PORT, Protocol, Walk
+from testbed.observe.trace import trace as trace_packet
+from testbed.plan.objects import Kind, Plan
+from testbed.spec.load import load_topology
+from testbed.spec.types import Address as IPAddress
+
+__all__ = ["CannotBeBuilt", "Difference", "Lab", "NameTaken", "Place", "UnknownPlace", "Verdict", "Walk"]
+
+
+class Place:
+    """A pod, a node, the gateway or the fabric's switch of a lab."""
+
+    def __init__(self, lab: "Lab", name: str) -> None:
+        self.lab = lab
+        self.name = name
+        space = lab.plan[name]
+        self.kind: Kind = space.kind
+        self.node: str = space.home
+        """The node that a pod is on; of anything else its own name."""
+        self.addresses: tuple[IPAddress, ...] = space.reached_at
+        """Where the others reach it: one address of each family, none of the switch."""
+
+    def run(self, command: Sequence[str], **options: Any) -> "subprocess.CompletedProcess[Any]":
+        """Runs a program there and waits for its end; `options` are those of `subprocess.run`.
+
+        Without `stdout` or `capture_output` it prints where this process does. Programs find pods and nodes by name.
+        """
+        timeout, check = options.pop("timeout", None), options.pop("check", False)
+        given = options.pop("input", None)
+        if options.pop("capture_output", False):
+            options |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        if given is not None:
+            options["stdin"] = subprocess.PIPE
+        with self.start(command, **options) as process:
+            try:
+                out, err = process.communicate(given, timeout=timeout)
+            except BaseException:
+                process.kill()
+                raise
+        done = subprocess.CompletedProcess(list(command), process.returncode, out, err)
+        if check:
+            done.check_returncode()
+        return done
+
+    def start(self, command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
+        """Starts a program there; `options` are those of `subprocess.Popen`. It ends with the lab, if not before."""
+        return self.lab._living.start(self.name, command, **options)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name} of lab {self.lab.name}>"
+
+
+class Lab:
+    """A lab that is up."""
+
+    def __init__(self, living: LivingLab) -> None:
+        self._living = living
+
+    @classmethod
+    def up(cls, topology: str | Path, design: str, name: str | None = None, offload: bool = True) -> Self:
+        """Brings a lab up, which ends with this process if it is not ended before.
+
+        `topology` is a YAML file; `name` one that no other lab has, by default one made of this process's number.
+        Raises SpecError for a topology that has mistakes or does not carry the design, KeyError for a design that there
+        is not, NameTaken, CannotBeBuilt, and OSError without the rights.
+        """
+        loaded = load_topology(Path(topology))
+        if design not in DESIGNS:
+            raise KeyError(f"there is no design {design!r}; valid: {', '.join(DESIGNS)}")
+        check_design(DESIGNS[design], loaded)
+        plan = DESIGNS[design].plan(loaded.value, offload)
+        number = 1
+        while True:
+            chosen = name or f"{loaded.value.name}-{design}-{os.getpid()}-{number}"
+            try:
+                return cls(LivingLab.bring_up(plan, chosen, facts_of(loaded, plan), tied=True))
+            except NameTaken:
+                if name:
+                    raise
+                number += 1
+
+    @classmethod
+    def find(cls, name: str) -> Self:
+        """The lab of this user's that was brought up under a name, by `testbed up` or another process."""
+        found = cls(LivingLab(Address(os.geteuid(), name)))
+        _ = found._living.facts
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.down()
+
+    def down(self) -> None:
+        """Ends it, and all that runs in it."""
+        self._living.down()
+
+    @property
+    def name(self) -> str:
+        return self._living.name
+
+    @property
+    def plan(self) -> Plan:
+        """What it was built from: every kernel object of every namespace."""
+        return self._living.plan
+
+    def __getitem__(self, place: str) -> Place:
+        """The pod, node, `gateway` or `fabric` of that name. Raises UnknownPlace, a LookupError."""
+        places = [space.name for space in self.plan.spaces]
+        if place not in places:
+            raise UnknownPlace(place, places)
+        return Place(self, place)
+
+    def __iter__(self) -> Iterator[Place]:
+        """Pods and nodes."""
+        return (Place(self, space.name) for space in self.plan.of_kind(Kind.NODE, Kind.POD))
+
+    def check(self) -> Verdict:
+        """Whether every pair of pods and nodes reaches each other as the Kubernetes model has it, and if not, why."""
+        plan, topology = self.plan, self._living.topology
+        return self._living.inside(lambda namespaces: check_lab(DESIGNS[plan.design], topology, plan, namespaces))
+
+    def inspect(self) -> tuple[Difference, ...]:
+        """What of the kernel's state differs from the plan."""
+        plan = self.plan
+        return self._living.inside(lambda namespaces: inspect_lab(plan, namespaces))
+
+    def trace(
+        self,
+        source: str,
+        target: str,
+        protocol: Protocol = "icmp",
+        port: int = PORT,
+        size: int = 0,
+        family: int | None = None,
+    ) -> Walk:
+        """What happened to one packet from a pod or node to another, and to its answer; see `testbed.observe.trace`."""
+        plan = self.plan
+        return self._living.inside(
+            lambda namespaces: trace_packet(plan, namespaces, source, target, protocol, port, size, family)
+        )
