@@ -37,11 +37,14 @@ def list_(as_json: bool) -> None:
 
 
 def _facts(lab: LivingLab) -> dict[str, Any] | None:
-    """None of one that is going down."""
+    """None of one that is going down, or that is no lab of ours, whatever its user has put behind the name."""
     try:
-        facts = lab.facts
-    except Unanswered:
+        return _told(lab, lab.facts)
+    except (Unanswered, KeyError, TypeError, ValueError):
         return None
+
+
+def _told(lab: LivingLab, facts: dict[str, Any]) -> dict[str, Any]:
     started = facts.get("started")
     return {
         "lab": lab.name,

@@ -6,8 +6,7 @@ import click
 
 from testbed.cli.exec import become
 from testbed.cli.labs import complete_place, of_lab, the_lab, understood
-
-BASHRC = "/run/testbed/bashrc"
+from testbed.lab.entering import BASHRC
 
 
 @click.command(epilog="Example: testbed shell web-1")

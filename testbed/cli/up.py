@@ -10,6 +10,7 @@ from testbed.cli.errors import MachineLacks, WrongInput, unknown
 from testbed.designs import DESIGNS
 from testbed.designs.fitting import check_design
 from testbed.kernel import programs
+from testbed.kernel.features import missing_here
 from testbed.kernel.rights import hindrance
 from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, facts_of
 from testbed.spec.load import load_topology
@@ -31,7 +32,7 @@ def up(topology: Path, design: str, name: str | None, offload: str) -> None:
     name = name or f"{loaded.value.name}-{design}"
     if not _NAME.fullmatch(name):
         raise click.UsageError(f"'{name}' cannot be a lab's name: letters, digits, '-', '_' and '.', 63 at most")
-    _need_the_machine()
+    _need_the_machine(DESIGNS[design].needs_on(loaded.value))
     plan = DESIGNS[design].plan(loaded.value, offload == "on")
     try:
         lab = LivingLab.bring_up(plan, name, facts_of(loaded, plan))
@@ -47,13 +48,16 @@ def up(topology: Path, design: str, name: str | None, offload: str) -> None:
     click.echo(f"{name} is up: {design}, {size}, in {_time(lab.facts['seconds'])}")
 
 
-def _need_the_machine() -> None:
+def _need_the_machine(features: tuple[str, ...]) -> None:
+    """Everything that the lab takes, asked for before anything is begun."""
     lines = [
         f"the program {program.name} is missing ({program.purpose}): {program.remedy}"
         for program in programs.missing(programs.FOR_LABS)
     ]
     if reason := hindrance():
         lines.append(reason)
+    for feature in missing_here(features) or ():
+        lines.append(f"the kernel has no {feature.name}: {feature.remedy}")
     if lines:
         raise MachineLacks(lines)
 

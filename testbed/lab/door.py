@@ -74,7 +74,7 @@ def bound(address: Address) -> socket.socket:
 def addresses() -> tuple[Address, ...]:
     """Every lab whose door can be seen, of whatever user, sorted by name; one that is closing may be among them."""
     found = set()
-    with open("/proc/net/unix") as sockets:  # noqa: PTH123
+    with open("/proc/net/unix") as sockets:  # noqa: PTH123 - pathlib is slow to load
         lines = sockets.read().splitlines()
     for line in lines:
         _, at, name = line.partition(f"@{_PREFIX}")

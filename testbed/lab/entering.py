@@ -8,6 +8,10 @@ from contextlib import suppress
 
 from testbed.kernel.syscalls import die_with_parent, setns
 
+CAPSULE = ("user", "mnt", "ipc", "uts", "pid")
+"""The namespaces that all places of a lab share, in the order in which one must enter them."""
+BASHRC = "/run/testbed/bashrc"
+"""Inside a lab: what a shell reads there to tell where it is."""
 _FROM_PROCESS = (0, -6)
 """SI_USER and SI_TKILL: a signal that a process sent, and not the kernel for the terminal's sake."""
 
@@ -15,12 +19,12 @@ _FROM_PROCESS = (0, -6)
 def enter(capsule: Sequence[int], network: int | None = None) -> None:
     """Puts the calling process, which must have one thread, into a lab's namespaces.
 
-    `capsule` are descriptors in the order of `testbed.lab.keeper.CAPSULE`, the user namespace first: in it one has the
+    `capsule` are descriptors in the order of `CAPSULE`, the user namespace first: in it one has the
     right to enter the others. The PID namespace counts for children only. Root that enters another user's lab becomes
     that user: what is there is that user's making, and not to be run with root's rights.
     """
     user, *others = capsule
-    here, folder = os.stat("/proc/self/ns/user"), os.getcwd()  # noqa: PTH116, PTH109
+    here, folder = os.stat("/proc/self/ns/user"), os.getcwd()  # noqa: PTH116, PTH109 - pathlib is slow to load
     if os.fstat(user).st_ino != here.st_ino:
         if os.geteuid() == 0:
             os.setgroups([])

@@ -24,6 +24,7 @@ from testbed.kernel.carry_out import PlanRefused
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.capsule import SCRATCH
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
+from testbed.lab.entering import BASHRC, CAPSULE
 from testbed.lab.lab import Lab
 from testbed.plan.objects import Kind, Plan
 
@@ -32,9 +33,6 @@ FURNITURE = SCRATCH / "testbed"
 NETNS = SCRATCH / "netns"
 """Where `ip netns` finds namespaces by name."""
 HOSTS = FURNITURE / "hosts"
-BASHRC = FURNITURE / "bashrc"
-CAPSULE = ("user", "mnt", "ipc", "uts", "pid")
-"""The namespaces that all places of a lab share, in the order in which one must enter them."""
 _BASHRC = r"""
 [ -f ~/.bashrc ] && . ~/.bashrc
 PS1='\[\e[1m\]'"$TESTBED_PLACE"'\[\e[0m\]:\w\$ '
@@ -165,7 +163,7 @@ def _furnish(lab: Lab) -> None:
     NETNS.mkdir()
     for name, namespace in lab.namespaces.items():
         (NETNS / name).symlink_to(f"/proc/{os.getpid()}/fd/{namespace.fd}")
-    BASHRC.write_text(_BASHRC)
+    Path(BASHRC).write_text(_BASHRC)
     hosts = Path("/etc/hosts")
     own = [
         f"{address} {space.name}"

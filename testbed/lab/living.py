@@ -7,11 +7,11 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from testbed.lab import door
 from testbed.lab.door import Address, Unanswered
-from testbed.lab.entering import step_in
+from testbed.lab.entering import CAPSULE, step_in
 
 if TYPE_CHECKING:
     import socket
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CAPSULE_SIZE = 5
-"""How many namespaces a capsule has beside its network, see `testbed.lab.keeper`."""
 BUILD_PATIENCE_S = 600.0
 
 
@@ -156,7 +154,7 @@ class LivingLab:
         answer, descriptors = self._ask("enter", places=list(places))
         if unknown := answer.get("unknown"):
             raise UnknownPlace(str(unknown), self.facts["places"])
-        return descriptors[:CAPSULE_SIZE], descriptors[CAPSULE_SIZE:]
+        return descriptors[: len(CAPSULE)], descriptors[len(CAPSULE) :]
 
     def replace_process(self, place: str, command: Sequence[str], environment: Mapping[str, str]) -> "NoReturn":
         """Becomes a program in a place, as far as anybody outside can tell; exit code 127 or 126 if it cannot be run.
@@ -184,8 +182,13 @@ class LivingLab:
     def inside(self, work: "Callable[[Mapping[str, Namespace]], T]") -> T:
         """What a function returns that is called in a process inside the capsule, with all the lab's networks.
 
-        What it returns or raises must be fit for pickling.
+        What it returns or raises must be fit for pickling. Raises Unanswered for root in another user's lab: what comes
+        out of there has gone through that user's hands, and must not be unpickled with root's rights.
         """
+        if self.address.user != os.geteuid():
+            raise Unanswered(
+                f"the lab {self.name} is another user's, of whose labs root may run exec, shell POD, ip and down"
+            )
         import pickle
         import tempfile
 
@@ -213,7 +216,7 @@ class LivingLab:
         result, error = pickle.loads(data)
         if error is not None:
             raise error
-        return result  # type: ignore[no-any-return]
+        return cast("T", result)
 
     def down(self) -> None:
         """Ends the lab and all that runs in it, built or half built; returns when its last process has ended."""

@@ -24,7 +24,7 @@ class _Place(Node):  # type: ignore[misc]  # Mininet has no types
         return super()._popen(*arguments, **options | {"preexec_fn": lambda: setns(self._namespace.fd, CLONE_NEWNET)})
 
 
-class _Net(Mininet):  # type: ignore[misc]
+class _Net(Mininet):  # type: ignore[misc]  # Mininet has no types
     """A lab as a Mininet network. A place gets its shell when it is first asked for: of many pods few are."""
 
     def __init__(self, plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
@@ -62,7 +62,7 @@ class _Net(Mininet):  # type: ignore[misc]
             place.terminate()
 
 
-class _Prompt(CLI):  # type: ignore[misc]
+class _Prompt(CLI):  # type: ignore[misc]  # Mininet has no types
     """Mininet's prompt; names may have the characters that Kubernetes allows in them."""
 
     identchars = CLI.identchars + "-."

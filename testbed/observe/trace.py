@@ -389,10 +389,11 @@ class _Tcp(_Shot):
     def marked(self, seen: Iterable[_Sighting]) -> list[_Sighting]:
         everything = list(seen)
         wanted = (self._own_port, self.port)
-        syns = [s for s in everything if s.packet.ports == wanted and s.packet.tcp]
+        syns = [(s.time, s.packet.tcp[0]) for s in everything if s.packet.ports == wanted and s.packet.tcp]
         if not syns:
             return []
-        number = self._number = min(syns, key=lambda s: s.time).packet.tcp[0]  # type: ignore[index]
+        _, number = min(syns)
+        self._number = number
         return [sighting for sighting in everything if self._is_mine(sighting, number)]
 
     def _is_mine(self, sighting: _Sighting, number: int) -> bool:

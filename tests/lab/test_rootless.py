@@ -87,6 +87,12 @@ def test_root_enters_a_users_lab_as_that_user(lab: Address, tmp_path: Path) -> N
     assert b"Permission denied" in err
 
 
+def test_root_takes_no_objects_out_of_a_users_lab(lab: Address) -> None:
+    """They are pickled there, and a pickle may run anything when it is read."""
+    with pytest.raises(Unanswered, match="another user's"):
+        LivingLab(lab).inside(lambda _: 1)
+
+
 def test_a_name_that_another_user_has_taken_is_no_lab(lab: Address) -> None:
     """Anybody may bind a socket of any name; the other side is looked at before it is believed."""
     imposter = (
