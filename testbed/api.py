@@ -23,7 +23,8 @@ from testbed.observe.check import Verdict
 from testbed.observe.check import check as check_lab
 from testbed.observe.inspect import Difference
 from testbed.observe.inspect import inspect as inspect_lab
-from testbed.observe.trace import PORT, Protocol, Walk
+from testbed.observe.shots import Protocol
+from testbed.observe.trace import PORT, Walk
 from testbed.observe.trace import trace as trace_packet
 from testbed.plan.objects import Kind, Plan
 from testbed.spec.load import load_topology

@@ -9,7 +9,8 @@ import click
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import complete_place, of_lab, the_lab, understood
 from testbed.lab.living import UnknownPlace
-from testbed.observe.trace import PORT, CannotTrace, Hop, Protocol, Walk
+from testbed.observe.shots import Protocol
+from testbed.observe.trace import PORT, CannotTrace, Hop, Walk
 from testbed.observe.trace import trace as walk_of
 
 NO_REASON = "the kernel says nothing of why, and there all is as planned; `testbed inspect` tells of other places"

@@ -12,7 +12,8 @@ from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.observe.reach import PORT, PROTOCOLS, Question, check_reach
-from testbed.observe.trace import Protocol, trace
+from testbed.observe.shots import Protocol
+from testbed.observe.trace import trace
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Kind, Plan
 from testbed.spec.topology import Topology

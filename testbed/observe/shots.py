@@ -1,0 +1,190 @@
+"""One packet with a mark of its own, sent over ICMP, UDP or TCP, and how to know it and its answer again."""
+
+import errno
+import os
+import secrets
+import select
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Literal, Self
+
+import dpkt
+
+from testbed.kernel.namespace import Namespace
+from testbed.observe.taps import Sighting
+from testbed.spec.types import Address
+
+Protocol = Literal["icmp", "udp", "tcp"]
+PATIENCE_S = 1.5
+"""How long an answer may take; ARP asks again after a second."""
+_LINGER_S = 0.02
+_ECHO = {4: 8, 6: 128}
+_ANSWER = b"answer"
+_IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
+"""Never fragment, and heed no path MTU that was learned: the packet is to find out by itself."""
+_IPPROTO = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
+
+
+class Shot:
+    """One packet to be sent, and the sockets that this takes."""
+
+    def __init__(self, address: Address, port: int, size: int, source: Namespace, target: Namespace) -> None:
+        self.address, self.port, self.source, self.target = str(address), port, source, target
+        self.version = address.version
+        self.family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        self.mark = secrets.token_bytes(16)
+        self.size = size
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sock in self._sockets:
+            sock.close()
+
+    def open(self, where: Namespace, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+        with where.entered():
+            sock = socket.socket(self.family, kind, protocol)
+        self._sockets.append(sock)
+        sock.setblocking(False)
+        if self.version == 4:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PROBE)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PROBE)
+        return sock
+
+    def padded(self, headers: int) -> bytes:
+        """The mark, filled up so that the packet has its size with these headers and IP's."""
+        wanted = self.size - headers - (20 if self.version == 4 else 40)
+        return self.mark + bytes(max(wanted - len(self.mark), 0))
+
+    def unsent(self, error: OSError) -> str:
+        """Why the source could not send."""
+        if error.errno == errno.EMSGSIZE:
+            return f"{self.size} bytes are more than the MTU of the device that it would leave by"
+        return error.strerror or str(error)
+
+    def fire(self) -> str:
+        """Sends, and waits for an answer or for patience to end. Returns why it could not be sent, if so."""
+        raise NotImplementedError
+
+    def marked(self, seen: Iterable[Sighting]) -> list[Sighting]:
+        """The sightings of the packet, its answer, and of errors about either."""
+        return [sighting for sighting in seen if self.mark in sighting.frame]
+
+    def is_back(self, sighting: Sighting) -> bool:
+        """Whether it is on its way back."""
+        raise NotImplementedError
+
+
+def _until(deadline: float, sockets: Sequence[socket.socket], act: Callable[[socket.socket], bool]) -> None:
+    """Calls `act` for each socket that can be read, until it says that this is enough."""
+    while (left := deadline - time.monotonic()) > 0:
+        ready, _, _ = select.select(sockets, [], [], left)
+        if any(act(sock) for sock in ready):
+            time.sleep(_LINGER_S)  # For the taps to have it all.
+            return
+
+
+class _Icmp(Shot):
+    def fire(self) -> str:
+        sock = self.open(self.source, socket.SOCK_RAW, _IPPROTO[self.version])
+        echo = dpkt.icmp.ICMP.Echo(id=os.getpid() & 0xFFFF, seq=1, data=self.padded(8))
+        kind = dpkt.icmp.ICMP if self.version == 4 else dpkt.icmp6.ICMP6
+        message = kind(type=_ECHO[self.version], data=echo)
+        try:
+            sock.sendto(bytes(message), (self.address, 0))
+        except OSError as error:
+            return self.unsent(error)
+
+        def is_answer(sock: socket.socket) -> bool:
+            data = sock.recv(65_536)
+            kinds = data[20 if self.version == 4 else 0]
+            return self.mark in data and kinds != _ECHO[self.version]
+
+        _until(time.monotonic() + PATIENCE_S, [sock], is_answer)
+        return ""
+
+    def is_back(self, sighting: Sighting) -> bool:
+        return sighting.packet.icmp != _ECHO[self.version]
+
+
+class _Udp(Shot):
+    def fire(self) -> str:
+        answerer = self.open(self.target, socket.SOCK_DGRAM)
+        with suppress(OSError):  # Somebody listens there already, who may answer or not.
+            answerer.bind((self.address, self.port))
+        sender = self.open(self.source, socket.SOCK_DGRAM)
+        try:
+            sender.connect((self.address, self.port))
+            sender.send(self.padded(8))
+        except OSError as error:
+            return self.unsent(error)
+
+        def act(sock: socket.socket) -> bool:
+            try:
+                data, peer = sock.recvfrom(65_536)
+                if sock is answerer and data.startswith(self.mark):
+                    sock.sendto(self.mark + _ANSWER, peer)
+            except OSError:  # The error that came instead of an answer.
+                return True
+            return sock is sender
+
+        _until(time.monotonic() + PATIENCE_S, [answerer, sender], act)
+        return ""
+
+    def is_back(self, sighting: Sighting) -> bool:
+        return bool(sighting.packet.error) or self.mark + _ANSWER in sighting.frame
+
+
+class _Tcp(Shot):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._number: int | None = None
+        self._own_port = 0
+
+    def fire(self) -> str:
+        listener = self.open(self.target, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # Somebody listens there already.
+            listener.bind((self.address, self.port))
+            listener.listen(1)
+        sender = self.open(self.source, socket.SOCK_STREAM)
+        try:
+            sender.connect((self.address, self.port))
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            return self.unsent(error)
+        self._own_port = sender.getsockname()[1]
+        _, connected, _ = select.select([], [sender], [], PATIENCE_S)
+        if connected:
+            time.sleep(_LINGER_S)
+        return ""
+
+    def marked(self, seen: Iterable[Sighting]) -> list[Sighting]:
+        everything = list(seen)
+        wanted = (self._own_port, self.port)
+        syns = [(s.time, s.packet.tcp[0]) for s in everything if s.packet.ports == wanted and s.packet.tcp]
+        if not syns:
+            return []
+        _, number = min(syns)
+        self._number = number
+        return [sighting for sighting in everything if self._is_mine(sighting, number)]
+
+    def _is_mine(self, sighting: Sighting, number: int) -> bool:
+        """The SYN, what acknowledges or resets it, and errors that quote it."""
+        packet = sighting.packet
+        if packet.tcp is None:
+            return bool(packet.error) and number.to_bytes(4, "big") in sighting.frame
+        is_own = packet.ports == (self._own_port, self.port)
+        return packet.tcp[0] == number or (packet.tcp[1] == (number + 1) % 2**32 and not is_own)
+
+    def is_back(self, sighting: Sighting) -> bool:
+        return sighting.packet.tcp is None or sighting.packet.tcp[0] != self._number
+
+
+SHOTS: dict[Protocol, type[Shot]] = {"icmp": _Icmp, "udp": _Udp, "tcp": _Tcp}
