@@ -2,8 +2,9 @@
 
 It answers four questions, each asked over a connection of its own (`testbed.lab.door`):
 
-- `built`: whether the lab could be built, once that is known. Whoever asks must then say `keep`: a lab whose maker went
-  away meanwhile ends, so that nothing stays that nobody was told of. A `tied` lab ends with that connection.
+- `built`: whether the lab could be built, once that is known. Whoever asks must then say `keep`, and is told when that
+  is so: a lab whose maker went away meanwhile ends, so that nothing stays that nobody was told of. A `tied` lab ends
+  with that connection.
 - `facts`: all that was known when it was built, in a file of JSON.
 - `enter`: the namespaces of the capsule, and the network namespaces of places in the lab.
 - `down`: a descriptor of the capsule's first process, whose end is that of the lab.
@@ -110,10 +111,13 @@ class _Keeper:
         if reply.get("ask") != "keep":
             os._exit(1)
         self._kept.set()
+        with suppress(OSError):
+            say(connection, {"kept": True})
+            if reply.get("tied"):
+                # Until the maker hangs up, which the kernel does for it however it ends.
+                connection.settimeout(None)
+                hear(connection)
         if reply.get("tied"):
-            # Until the maker hangs up, which the kernel does for it however it ends.
-            connection.settimeout(None)
-            hear(connection)
             os._exit(0)
 
     def _tell_facts(self, connection: socket.socket, _: dict[str, Any]) -> None:

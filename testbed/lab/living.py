@@ -101,6 +101,8 @@ class LivingLab:
             if error := answer.get("error"):
                 raise CannotBeBuilt(str(error))
             door.say(connection, {"ask": "keep", "tied": tied})
+            if not door.hear(connection)[0]:
+                raise CannotBeBuilt("its process ended when it had just been built")
             if tied:
                 lab._tie = connection
         finally:
