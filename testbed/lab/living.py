@@ -94,17 +94,11 @@ class LivingLab:
         connection = door.connected(address)
         try:
             connection.settimeout(BUILD_PATIENCE_S)
-            door.say(connection, {"ask": "built"})
-            answer, _ = door.hear(connection)
-            if not answer:
-                raise CannotBeBuilt("its process ended before it was up")
-            if error := answer.get("error"):
-                raise CannotBeBuilt(str(error))
-            door.say(connection, {"ask": "keep", "tied": tied})
-            if not door.hear(connection)[0]:
-                raise CannotBeBuilt("its process ended when it had just been built")
+            _asked_to_stay(connection, tied)
             if tied:
                 lab._tie = connection
+        except OSError:
+            raise CannotBeBuilt("its process ended before it was up") from None
         finally:
             if lab._tie is None:
                 connection.close()
@@ -234,6 +228,20 @@ class LivingLab:
         door.close(descriptors)
         if self._tie:
             self._tie.close()
+
+
+def _asked_to_stay(connection: "socket.socket", tied: bool) -> None:
+    """Waits until the lab is built and has been told to stay. Raises CannotBeBuilt, or OSError if it ends meanwhile."""
+    door.say(connection, {"ask": "built"})
+    built, _ = door.hear(connection)
+    if error := built.get("error"):
+        raise CannotBeBuilt(str(error))
+    if built:
+        door.say(connection, {"ask": "keep", "tied": tied})
+        kept, _ = door.hear(connection)
+        if kept:
+            return
+    raise ConnectionResetError
 
 
 def _report_from(news: IO[bytes], capsule: list[int], network: int, work: Callable[[], object]) -> None:
