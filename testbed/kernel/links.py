@@ -28,8 +28,11 @@ class LinkState:
     """A device at one moment."""
 
     name: str
+    index: int
     mtu: int
     qdisc: str
+    hardware: int
+    """What its frames look like: 1 is Ethernet, 772 loopback (ARPHRD_ of linux/if_arp.h)."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,14 @@ def links() -> Iterator[LinkState]:
             for kind, payload in messages(sock.recv(_RECEIVE)):
                 if kind in (NLMSG_DONE, NLMSG_ERROR):
                     return
+                _, hardware, index, _, _ = _IFINFOMSG.unpack_from(payload)
                 attributes = _attributes(payload, _IFINFOMSG.size)
                 yield LinkState(
                     _text(attributes[_IFLA_IFNAME]),
+                    index,
                     struct.unpack("=I", attributes[_IFLA_MTU])[0],
                     _text(attributes[_IFLA_QDISC]),
+                    hardware,
                 )
 
 

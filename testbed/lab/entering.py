@@ -38,13 +38,18 @@ def enter(capsule: Sequence[int], network: int | None = None) -> None:
         os.chdir(folder)
 
 
-def step_in(capsule: Sequence[int], network: int) -> None:
+def step_in(capsule: Sequence[int], network: int, parent: int | None = None) -> None:
     """Enters, and goes on as a child inside, whose end and signals are passed on by the process that entered.
 
-    Returns in the child alone, which the kernel kills if that process ends.
+    Returns in the child alone, which the kernel kills if that process ends, and that one when its `parent` does, if one
+    is given.
     """
     alive, alive_here = os.pipe()
     enter(capsule, network)
+    if parent is not None:
+        die_with_parent(signal.SIGKILL)  # Not before: who enters a user namespace is released from it.
+        if os.getppid() != parent:
+            os._exit(1)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     child = os.fork()
     if child == 0:

@@ -178,6 +178,7 @@ class LivingLab:
     def inside(self, work: "Callable[[Mapping[str, Namespace]], T]") -> T:
         """What a function returns that is called in a process inside the capsule, with all the lab's networks.
 
+        Ctrl-C is its to heed: it may return something even so. That process ends with this one, however this one ends.
         What it returns or raises must be fit for pickling. Raises Unanswered for root in another user's lab: what comes
         out of there has gone through that user's hands, and must not be unpickled with root's rights.
         """
@@ -190,24 +191,23 @@ class LivingLab:
 
         from testbed.kernel.namespace import Namespace
 
-        places = self.facts["places"]
+        places, own_pid = self.facts["places"], os.getpid()
         capsule, networks = self.enter(places)
         with tempfile.TemporaryFile() as news:
             child = os.fork()
             if child == 0:
                 _report_from(
-                    news, capsule, networks[0], lambda: work(dict(zip(places, map(Namespace, networks), strict=True)))
+                    news,
+                    lambda: step_in(capsule, networks[0], parent=own_pid),
+                    lambda: work(dict(zip(places, map(Namespace, networks), strict=True))),
                 )
             door.close([*capsule, *networks])
-            try:
-                _, status = os.waitpid(child, 0)
-            except BaseException:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                raise
+            status, interrupted = _waited_for(child)
             news.seek(0)
             data = news.read()
         if not data:
+            if interrupted:
+                raise KeyboardInterrupt
             raise Unanswered(f"the lab {self.name} went down meanwhile ({os.waitstatus_to_exitcode(status)})")
         result, error = pickle.loads(data)
         if error is not None:
@@ -244,13 +244,28 @@ def _asked_to_stay(connection: "socket.socket", tied: bool) -> None:
     raise ConnectionResetError
 
 
-def _report_from(news: IO[bytes], capsule: list[int], network: int, work: Callable[[], object]) -> None:
+def _waited_for(child: int) -> tuple[int, bool]:
+    """A child's exit status, and whether SIGINT came meanwhile. The first is passed on; the second ends the child."""
+    interrupted = False
+    while True:
+        try:
+            return os.waitpid(child, 0)[1], interrupted
+        except KeyboardInterrupt:
+            os.kill(child, signal.SIGKILL if interrupted else signal.SIGINT)
+            interrupted = True
+        except BaseException:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise
+
+
+def _report_from(news: IO[bytes], enter: Callable[[], None], work: Callable[[], object]) -> None:
     """Enters, works, writes down what came of it, and ends this forked process."""
     import pickle
 
     code = 1
     try:
-        step_in(capsule, network)
+        enter()
         outcome: tuple[object, BaseException | None]
         try:
             outcome = (work(), None)

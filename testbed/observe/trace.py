@@ -20,15 +20,13 @@ from testbed.kernel.state import state, unanswered
 from testbed.observe.frames import Packet
 from testbed.observe.inspect import differences
 from testbed.observe.shots import SHOTS, Protocol, Shot
-from testbed.observe.taps import Sighting, recorded, tap
+from testbed.observe.taps import STAMPS_S, Sighting, recorded, tap
 from testbed.plan.objects import Kind, Plan, Space
 from testbed.spec.types import Address
 
 Outcome = Literal["answered", "refused", "no answer", "lost"]
 PORT = 7474
 """Where the answerer listens, unless told otherwise."""
-_STAMPS_S = 0.005
-"""About how long the kernel takes until it stamps packets, once it is asked to; it does so when it comes to it."""
 _TRIES = 4
 """How often a walk is taken anew because it had not yet."""
 
@@ -121,7 +119,7 @@ def _taken(shot: Shot, watched: Namespaces) -> _Taken:
     """Fires, with a tap in each of these namespaces."""
     with ExitStack() as stack:
         taps = {place: stack.enter_context(tap(namespace)) for place, namespace in watched.items()}
-        time.sleep(_STAMPS_S)
+        time.sleep(STAMPS_S)
         stack.enter_context(shot)
         unsent = shot.fire()
         reading = time.time_ns()

@@ -1,0 +1,363 @@
+"""Packets of several devices of a lab, in the order in which they passed, each with the name of its device.
+
+A packet socket for each place, filtered in the kernel; what they record becomes one stream, either of pcapng
+(https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-02.html) with an interface for each device, so that Wireshark
+shows a bare packet beside the same one encapsulated, or of tcpdump's lines.
+"""
+
+import os
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from typing import IO, NamedTuple, Protocol
+
+import dpkt
+from dpkt import pcapng
+
+from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.links import LinkState, links
+from testbed.observe.taps import STAMPS_S, WITH_ETHERNET, Frame, dropped, frames, tap
+
+SNAPLEN = 262_144
+_INSTRUCTION = struct.Struct("=HBBI")
+_LINKTYPES = {True: ("EN10MB", 1), False: ("RAW", 101)}
+"""By whether a device's frames have Ethernet headers: as tcpdump and as files name that."""
+_NANOSECONDS = b"\x09"
+_FILTER_IS_TEXT = b"\x00"
+_ROUND_MS = 100
+_LOAD, _JUMP, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x05, 0x15, 0x06
+_IFINDEX, _HATYPE = 0xFFFFF000 + 8, 0xFFFFF000 + 28
+"""Where the kernel's filter language finds the number of a frame's device, and its hardware type (SKF_AD_OFF)."""
+_MOST_JUMPS = 200
+"""A jump goes over 255 instructions at most."""
+_MOST_AT_ONCE = 10_000
+"""Frames of one place that are read before the others have their turn."""
+_EVERYTHING = _INSTRUCTION.pack(_RETURN, 0, 0, SNAPLEN)
+_BEGIN_OF_PACKET = re.compile(rb"\d\d:\d\d:\d\d\.")
+
+
+class BadFilter(Exception):
+    """tcpdump's own words on a filter that it does not understand."""
+
+
+class UnknownDevice(LookupError):
+    """A place has no device of that name."""
+
+    def __init__(self, place: str, device: str, devices: Sequence[str]) -> None:
+        super().__init__(place, device, devices)
+        self.place, self.device, self.devices = place, device, tuple(devices)
+
+
+@dataclass(frozen=True, order=True)
+class Target:
+    """A device of a place, or all of them."""
+
+    place: str
+    device: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> "Target":
+        """As users write it: `web-1`, or `node1:flannel.1`."""
+        place, _, device = text.partition(":")
+        return cls(place, device)
+
+    def __str__(self) -> str:
+        return f"{self.place}:{self.device}" if self.device else self.place
+
+
+class Caught(NamedTuple):
+    """A frame, and where it was."""
+
+    target: Target
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What came of a capture."""
+
+    packets: int
+    dropped: int
+    """By the kernel, as there was no room for them."""
+
+
+class Sink(Protocol):
+    """Where packets go."""
+
+    def begin(self, watched: dict[Target, LinkState], expression: str) -> None:
+        """Before the first packet: the devices and the filter."""
+
+    def take(self, caught: Sequence[Caught]) -> None:
+        """Raises BrokenPipeError when nobody wants any more."""
+
+    def end(self) -> None:
+        """After the last packet."""
+
+    def fileno(self) -> int:
+        """What `poll` tells of that nobody reads it any more."""
+
+
+def compiled(expression: str, ethernet: bool = True) -> bytes:
+    """A filter in tcpdump's language (pcap-filter(7)) as the kernel's instructions; empty for an empty one.
+
+    Raises BadFilter.
+    """
+    if not expression.strip():
+        return b""
+    linktype, _ = _LINKTYPES[ethernet]
+    command = ["tcpdump", "-y", linktype, "-s", str(SNAPLEN), "-ddd", "--", expression]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BadFilter(done.stderr.strip().splitlines()[-1].removeprefix("tcpdump: "))
+    instructions = (tuple(map(int, line.split())) for line in done.stdout.splitlines()[1:])
+    return b"".join(_INSTRUCTION.pack(*row) for row in instructions)
+
+
+def capture(
+    namespaces: Namespaces,
+    targets: Sequence[Target],
+    expression: str,
+    sink: Sink,
+    count: int | None = None,
+    seconds: float | None = None,
+    begun: Callable[[], object] = lambda: None,
+) -> Captured:
+    """Gives what passes the targets to a sink until `count` packets, `seconds`, SIGINT or SIGTERM, or nobody reads it.
+
+    `begun` is called when nothing is missed any more. Raises BadFilter, UnknownDevice, and OSError if the sink cannot
+    take them.
+    """
+    watched = devices(namespaces, targets)
+    places = dict.fromkeys(device.place for device in watched)
+    with ExitStack() as stack:
+        # One for all devices of a place, as it alone knows their order: some have the very same time.
+        taps = {
+            place: stack.enter_context(tap(namespaces[place], _program(place, watched, expression))) for place in places
+        }
+        stopped = stack.enter_context(_Stopped())
+        deadline = time.monotonic() + seconds if seconds is not None else None
+
+        def is_over() -> bool:
+            return bool(stopped) or (deadline is not None and time.monotonic() >= deadline)
+
+        time.sleep(STAMPS_S)
+        begun()
+        taken = 0
+        with suppress(BrokenPipeError), _begun(sink, watched, expression):
+            for batch in _rounds(taps, sink, is_over):
+                wanted = [caught for caught in batch if caught.target in watched]
+                wanted = wanted if count is None else wanted[: count - taken]
+                sink.take(wanted)
+                taken += len(wanted)
+                if taken == count:
+                    break
+        return Captured(taken, sum(map(dropped, taps.values())))
+
+
+@contextmanager
+def _begun(sink: Sink, watched: dict[Target, LinkState], expression: str) -> Iterator[None]:
+    sink.begin(watched, expression)
+    try:
+        yield
+    finally:
+        sink.end()
+
+
+class _Stopped:
+    """Whether a signal has asked for the end, however many of them come."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def __enter__(self) -> "_Stopped":
+        def ask(*_: object) -> None:
+            self._asked = True
+
+        self._before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def __bool__(self) -> bool:
+        return self._asked
+
+
+def devices(namespaces: Namespaces, targets: Sequence[Target]) -> dict[Target, LinkState]:
+    """Each device that is meant, once. Raises UnknownDevice."""
+    found: dict[Target, LinkState] = {}
+    for target in targets:
+        with namespaces[target.place].entered():
+            here = {link.name: link for link in links()}
+        if target.device and target.device not in here:
+            raise UnknownDevice(target.place, target.device, tuple(here))
+        wanted = [target.device] if target.device else list(here)
+        found |= {Target(target.place, device): here[device] for device in wanted}
+    return found
+
+
+def _is_ethernet(device: LinkState) -> bool:
+    return device.hardware in WITH_ETHERNET
+
+
+def _program(place: str, watched: dict[Target, LinkState], expression: str) -> bytes:
+    """What a tap of a place is to record: frames of the devices that are watched there, and that fit the filter.
+
+    The filter is there twice, once for frames with an Ethernet header and once for those without.
+    """
+    own = [device for target, device in watched.items() if target.place == place][:_MOST_JUMPS]
+    bare, framed = (compiled(expression, kind) or _EVERYTHING for kind in (False, True))
+    # Each line leads to the next one but for what it says: N instructions further on if equal, or always.
+    rows = []
+    if len(own) < _MOST_JUMPS:  # Of more devices those that are not wanted are sorted out later.
+        rows += [(_LOAD, 0, 0, _IFINDEX)]
+        rows += [(_JUMP_IF_EQUAL, len(own) - n, 0, device.index) for n, device in enumerate(own)]
+        rows += [(_RETURN, 0, 0, 0)]
+    rows += [(_LOAD, 0, 0, _HATYPE)]
+    rows += [(_JUMP_IF_EQUAL, len(WITH_ETHERNET) - n, 0, kind) for n, kind in enumerate(WITH_ETHERNET)]
+    rows += [(_JUMP, 0, 0, len(framed) // _INSTRUCTION.size)]
+    return b"".join(_INSTRUCTION.pack(*row) for row in rows) + framed + bare
+
+
+def _rounds(taps: dict[str, socket.socket], sink: Sink, is_over: Callable[[], bool]) -> Iterator[list[Caught]]:
+    """What the taps have recorded, in the order of time; the last round is what was recorded when it was over."""
+    poll = select.poll()
+    for sock in taps.values():
+        poll.register(sock, select.POLLIN)
+    poll.register(sink, 0)
+    early: list[Caught] = []
+    while True:
+        over = is_over()
+        if sink.fileno() in dict(poll.poll(0 if over else _ROUND_MS)):
+            return  # Nobody reads it any more.
+        # Taps are read one after the other: what is younger than this waits for those that were read before.
+        now = time.time_ns()
+        for place, sock in taps.items():
+            early += (Caught(Target(place, frame.device), frame) for frame in islice(frames(sock), _MOST_AT_ONCE))
+        early.sort(key=lambda caught: caught.frame.time)
+        if over:
+            yield early
+            return
+        ripe = [caught for caught in early if caught.frame.time <= now]
+        early = early[len(ripe) :]
+        if ripe:
+            yield ripe
+
+
+class PcapngFile:
+    """A sink for programs: pcapng."""
+
+    def __init__(self, file: IO[bytes], comment: str) -> None:
+        self._file, self._comment = file, comment
+        self._numbers: dict[Target, int] = {}
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+    def begin(self, watched: dict[Target, LinkState], expression: str) -> None:
+        self._numbers = {target: number for number, target in enumerate(watched)}
+        section = pcapng.SectionHeaderBlockLE(
+            opts=[
+                _option(pcapng.PCAPNG_OPT_COMMENT, self._comment.encode()),
+                _option(pcapng.PCAPNG_OPT_SHB_OS, f"{os.uname().sysname} {os.uname().release}".encode()),
+                _option(pcapng.PCAPNG_OPT_SHB_USERAPPL, b"testbed"),
+                _option(pcapng.PCAPNG_OPT_ENDOFOPT),
+            ]
+        )
+        interfaces = (_interface(target, _is_ethernet(device), expression) for target, device in watched.items())
+        self._write(b"".join(map(bytes, (section, *interfaces))))
+
+    def take(self, caught: Sequence[Caught]) -> None:
+        self._write(b"".join(_packet(self._numbers[target], frame) for target, frame in caught))
+
+    def end(self) -> None:
+        """Nothing more is to be said."""
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._file.flush()
+
+
+class Lines:
+    """A sink for people: one tcpdump that reads all packets, and in front of what it prints where each one was."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._places: deque[bytes] = deque()
+        self._width = 0
+
+    def fileno(self) -> int:
+        return self._out.fileno()
+
+    def begin(self, watched: dict[Target, LinkState], expression: str) -> None:
+        self._width = max(len(str(target)) for target in watched)
+        self._tcpdump = subprocess.Popen(
+            ["tcpdump", "-l", "-n", "-r", "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is ours to heed.
+        )
+        assert self._tcpdump.stdin is not None
+        self._file = dpkt.pcap.Writer(self._tcpdump.stdin, snaplen=SNAPLEN)
+        self._tcpdump.stdin.flush()
+        self._printer = threading.Thread(target=self._print, daemon=True)
+        self._printer.start()
+
+    def take(self, caught: Sequence[Caught]) -> None:
+        assert self._tcpdump.stdin is not None
+        for target, frame in caught:
+            arrow = "→" if frame.out else "←"
+            self._places.append(f"{target!s:{self._width}} {arrow} ".encode())
+            # Of bare IP packets, so that one file holds them all.
+            header = b"" if frame.has_ethernet else bytes(12) + frame.protocol.to_bytes(2, "big")
+            self._file.writepkt_time(header + frame.data, Fraction(frame.time // 1000, 10**6))
+        self._tcpdump.stdin.flush()
+
+    def end(self) -> None:
+        assert self._tcpdump.stdin is not None
+        with suppress(BrokenPipeError):
+            self._tcpdump.stdin.close()
+        self._printer.join()
+        self._tcpdump.wait()
+
+    def _print(self) -> None:
+        assert self._tcpdump.stdout is not None
+        with self._tcpdump.stdout as lines, suppress(BrokenPipeError):
+            for line in lines:
+                # A packet inside another has a line of its own, without a time.
+                where = self._places.popleft() if _BEGIN_OF_PACKET.match(line) else b" " * (self._width + 3)
+                self._out.write(where + line)
+                self._out.flush()
+
+
+def _interface(target: Target, ethernet: bool, expression: str) -> dpkt.Packet:
+    options = [
+        _option(pcapng.PCAPNG_OPT_IF_NAME, str(target).encode()),
+        _option(pcapng.PCAPNG_OPT_IF_TSRESOL, _NANOSECONDS),
+        _option(pcapng.PCAPNG_OPT_ENDOFOPT),
+    ]
+    if expression:
+        options.insert(1, _option(pcapng.PCAPNG_OPT_IF_FILTER, _FILTER_IS_TEXT + expression.encode()))
+    return pcapng.InterfaceDescriptionBlockLE(linktype=_LINKTYPES[ethernet][1], snaplen=SNAPLEN, opts=options)
+
+
+def _option(code: int, data: bytes = b"") -> dpkt.Packet:
+    return pcapng.PcapngOptionLE(code=code, data=data)
+
+
+def _packet(number: int, frame: Frame) -> bytes:
+    high, low = divmod(frame.time, 1 << 32)
+    return bytes(pcapng.EnhancedPacketBlockLE(iface_id=number, ts_high=high, ts_low=low, pkt_data=frame.data))

@@ -1,0 +1,151 @@
+"""The verbs on labs as a user meets them: what they say when something is wrong, and how a capture ends.
+
+In a capsule of their own, where nobody else's labs can be seen.
+"""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli import cli, golden
+
+pytestmark = pytest.mark.sealed
+PATIENCE_S = 20
+
+
+@contextmanager
+def up(repository: Path, *names: str) -> Iterator[None]:
+    for name in names:
+        made = cli("up", "topologies/two-nodes.yaml", "--design", "vxlan", "--name", name, cwd=repository)
+        assert made.returncode == 0, made.stderr
+    try:
+        yield
+    finally:
+        cli("down", "--all", cwd=repository)
+
+
+def refused(repository: Path, *words: str) -> str:
+    said = cli(*words, cwd=repository)
+    assert (said.returncode, said.stdout) == (2, "")
+    return said.stderr
+
+
+def test_without_a_lab_it_is_said_how_to_bring_one_up(repository: Path) -> None:
+    verbs = (["check"], ["exec", "client", "--", "true"], ["trace", "a", "b"], ["shell"], ["capture", "a"], ["graph"])
+    texts = {refused(repository, *words) for words in verbs}
+    assert len(texts) == 1
+    golden("lab-none", texts.pop())
+    golden("lab-none-to-end", refused(repository, "down"))
+
+
+def test_what_a_lab_does_not_have_is_named(repository: Path) -> None:
+    with up(repository, "one"):
+        texts = [
+            refused(repository, *words)
+            for words in (
+                ["up", "topologies/two-nodes.yaml", "--design", "l2", "--name", "one"],
+                ["up", "topologies/two-nodes.yaml", "--design", "l2", "--name", "no/name"],
+                ["check", "--name", "onne"],
+                ["exec", "clent", "--", "true"],
+                ["exec", "client"],
+                ["ip", "web-9"],
+                ["trace", "client", "web2"],
+                ["trace", "client", "client"],
+                ["trace", "client", "fabric"],
+                ["capture", "client:eth1"],
+                ["capture", "clinet", "icmp"],
+                ["capture", "client", "web2"],
+                ["capture", "client", "icmp", "or", "or"],
+                ["capture", "client", "-w", "README.md"],
+                ["capture", "client", "-w", "no/such/folder"],
+                ["capture", "client", "-w", "x.pcapng", "--text"],
+                ["down", "two"],
+            )
+        ]
+    golden("lab-unknown", "\n".join(texts))
+
+
+def test_of_several_labs_one_must_be_meant(repository: Path) -> None:
+    with up(repository, "one", "two"):
+        golden("lab-which", refused(repository, "check"))
+        env = {**os.environ, "TESTBED_LAB": "two"}
+        assert cli("exec", "client", "--", "true", cwd=repository, env=env).returncode == 0
+
+
+@contextmanager
+def recording(repository: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    """A capture that has begun to record."""
+    command = [sys.executable, "-m", "testbed", "capture", *words]
+    with subprocess.Popen(
+        command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("recording ")
+        yield process
+
+
+def ping(repository: Path) -> None:
+    assert cli("exec", "-n", "one", "client", "--", "ping", "-c1", "-W2", "web-2", cwd=repository).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["by another process", "by the terminal"])
+def test_a_signal_ends_a_capture_and_the_file_is_whole(
+    number: signal.Signals, whom: object, repository: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "one.pcapng"
+    with up(repository, "one"), recording(repository, "client", "node1:flannel.1", "icmp", "-w", str(file)) as process:
+        ping(repository)
+        whom(process.pid, number)  # type: ignore[operator]
+        _, said = process.communicate(timeout=PATIENCE_S)
+    if number == signal.SIGINT:
+        assert (process.returncode, said) == (0, f"4 packets in {file}\n")
+    shown = subprocess.run(["tcpdump", "-n", "-r", str(file)], capture_output=True, text=True, check=True).stdout
+    assert shown.count("ICMP echo re") == 4
+
+
+def test_nothing_of_a_killed_capture_goes_on(repository: Path, tmp_path: Path) -> None:
+    mark = str(tmp_path / "killed.pcapng")
+    with up(repository, "one"):
+        with recording(repository, "client", "-w", mark) as process:
+            process.kill()
+        deadline = time.monotonic() + PATIENCE_S
+        while mark in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_packets_go_through_a_pipe_and_end_with_its_reader(repository: Path) -> None:
+    with up(repository, "one"), recording(repository, "client", "icmp") as process:
+        reader = subprocess.Popen(
+            ["tcpdump", "-n", "-c", "2", "-r", "-"], stdin=process.stdout, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        ping(repository)
+        shown, _ = reader.communicate(timeout=PATIENCE_S)
+        assert process.wait(PATIENCE_S) == 0
+    assert shown.count("ICMP echo re") == 2
+
+
+def test_in_a_terminal_packets_are_lines(repository: Path) -> None:
+    terminal, end = pty.openpty()
+    with up(repository, "one"):
+        command = [sys.executable, "-m", "testbed", "capture", "client", "icmp", "--count", "2"]
+        with subprocess.Popen(command, cwd=repository, stdout=end, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("recording ")
+            ping(repository)
+            assert process.communicate(timeout=PATIENCE_S)[1] == "2 packets\n"
+    os.close(end)
+    text = os.read(terminal, 4096).decode()
+    os.close(terminal)
+    assert [line.split(" ")[:2] for line in text.splitlines()] == [["client:eth0", "→"], ["client:eth0", "←"]]
