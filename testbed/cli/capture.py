@@ -1,6 +1,7 @@
 """testbed capture"""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ def capture(
 
     The first words that are places, each with a device or with all of its devices, are the targets; the others are a
     filter as tcpdump has it. In a terminal each packet is a line of tcpdump's. Into a file or a pipe go the packets
-    themselves, in pcapng, each with its device and the kernel's time, as in `testbed capture node1 | wireshark -k -i -`.
+    themselves, in pcapng, each with its device and the kernel's time: `testbed capture node1 | wireshark -k -i -`.
     """
     if text and file:
         raise click.UsageError("lines go to the output, packets into a file: --text and -w exclude each other")
@@ -65,6 +66,8 @@ def capture(
         path = Path("-") if file is None else file
         with _opened(path) as opened:
             sink = _sink(opened, path, text or (file is None and opened.isatty()), lab)
+            # `kill` ends it as Ctrl-C does, so that what was recorded until then is all there.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
                 captured = lab.inside(
                     lambda namespaces: catch(

@@ -3,17 +3,17 @@
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import complete_place, of_lab, the_lab, understood
 from testbed.lab.living import UnknownPlace
+from testbed.observe.picture import svg
 from testbed.observe.shots import Protocol
 from testbed.observe.trace import PORT, CannotTrace, Hop, Walk
 from testbed.observe.trace import trace as walk_of
-
-NO_REASON = "the kernel says nothing of why, and there all is as planned; `testbed inspect` tells of other places"
 
 
 @click.command(epilog="Example: testbed trace client web-2 --protocol tcp --port 80")
@@ -28,6 +28,7 @@ NO_REASON = "the kernel says nothing of why, and there all is as planned; `testb
 @click.option("-4", "family", flag_value=4, type=int, help="IPv4, which is taken where there is.")
 @click.option("-6", "family", flag_value=6, type=int, help="IPv6.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--svg", "picture", type=click.Path(path_type=Path), metavar="FILE", help="Draw it, too.")
 def trace(
     name: str | None,
     source: str,
@@ -37,6 +38,7 @@ def trace(
     size: int,
     family: int | None,
     as_json: bool,
+    picture: Path | None,
 ) -> None:
     """Send one packet from A to B and show its walk and its answer's, hop by hop; exit code 1 if none came back.
 
@@ -55,6 +57,11 @@ def trace(
             )
         except CannotTrace as reason:
             raise WrongInput(str(reason)) from None
+    if picture:
+        try:
+            picture.write_text(svg(walk, plan.design))
+        except OSError as error:
+            raise WrongInput(f"{picture} cannot be written: {error.strerror}") from None
     if as_json:
         click.echo(json.dumps(asdict(walk), indent=2))
     else:
@@ -81,7 +88,7 @@ def _print(walk: Walk, design: str) -> None:
                 click.echo(_line(hop, "", widths))
             place = hop.place
     click.echo()
-    click.secho(_verdict(walk), fg="green" if walk.outcome == "answered" else "red")
+    click.secho(walk.summary, fg="green" if walk.outcome == "answered" else "red")
 
 
 def _line(hop: Hop, before: str, widths: list[int]) -> str:
@@ -90,15 +97,3 @@ def _line(hop: Hop, before: str, widths: list[int]) -> str:
     arrow = "→ " if hop.direction == "out" else "← "
     what = "; ".join((*hop.changes, *((hop.packet.error,) if hop.packet.error and not hop.changes else ())))
     return f"{hop.time_us:9.1f} µs  {place:{widths[0]}}  {arrow}{hop.device:{widths[1]}}  {what}".rstrip()
-
-
-def _verdict(walk: Walk) -> str:
-    hops = (*walk.forth, *walk.back)
-    if walk.outcome == "answered":
-        nodes = f"{len(walk.forth)} sightings there, {len(walk.back)} back"
-        return f"answered after {hops[-1].time_us:.1f} µs; {nodes}"
-    if walk.outcome == "refused":
-        return f"refused: {walk.reason}"
-    last = f"last seen at {hops[-1].device} of {hops[-1].place}" if hops else f"never seen outside {walk.source}"
-    what = f"no answer, but the packet came to {walk.target}" if walk.outcome == "no answer" else f"lost, {last}"
-    return f"{what}: {walk.reason or NO_REASON}"

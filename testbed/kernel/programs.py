@@ -62,7 +62,8 @@ PROGRAMS = {
         Program("bridge", "iproute2", "for the commands that `testbed plan` prints", "-V"),
         Program("sysctl", "procps", "for the commands that `testbed plan` prints"),
         Program("unshare", "util-linux", "for the commands that `testbed plan` prints"),
-        Program("tcpdump", "tcpdump", "to look at packets by hand", optional=True),
+        Program("tcpdump", "tcpdump", "for `testbed capture`"),
+        Program("dot", "graphviz", "for the pictures of `testbed graph`", "-V"),
         Program("nft", "nftables", "to look at rules by hand", optional=True),
         Program("ping", "iputils-ping", "to try by hand", "-V", optional=True),
     )

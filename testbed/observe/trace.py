@@ -25,6 +25,7 @@ from testbed.plan.objects import Kind, Plan, Space
 from testbed.spec.types import Address
 
 Outcome = Literal["answered", "refused", "no answer", "lost"]
+NO_REASON = "the kernel says nothing of why, and there all is as planned; `testbed inspect` tells of other places"
 PORT = 7474
 """Where the answerer listens, unless told otherwise."""
 _TRIES = 4
@@ -60,6 +61,20 @@ class Walk:
     """`refused` by an error; `no answer` if the target got it; `lost` if not."""
     reason: str
     """Of anything but an answer: what is known of why; may be empty."""
+
+    @property
+    def summary(self) -> str:
+        """What came of it, in one line."""
+        hops = (*self.forth, *self.back)
+        if self.outcome == "answered":
+            nodes = f"{len(self.forth)} sightings there, {len(self.back)} back"
+            return f"answered after {hops[-1].time_us:.1f} µs; {nodes}"
+        if self.outcome == "refused":
+            return f"refused: {self.reason}"
+        last = f"last seen at {hops[-1].device} of {hops[-1].place}" if hops else f"never seen outside {self.source}"
+        arrived = f"no answer, but the packet came to {self.target}"
+        what = arrived if self.outcome == "no answer" else f"lost, {last}"
+        return f"{what}: {self.reason or NO_REASON}"
 
 
 class CannotTrace(Exception):

@@ -106,8 +106,7 @@ def test_a_signal_ends_a_capture_and_the_file_is_whole(
         ping(repository)
         whom(process.pid, number)  # type: ignore[operator]
         _, said = process.communicate(timeout=PATIENCE_S)
-    if number == signal.SIGINT:
-        assert (process.returncode, said) == (0, f"4 packets in {file}\n")
+    assert (process.returncode, said) == (0, f"4 packets in {file}\n")
     shown = subprocess.run(["tcpdump", "-n", "-r", str(file)], capture_output=True, text=True, check=True).stdout
     assert shown.count("ICMP echo re") == 4
 

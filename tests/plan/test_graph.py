@@ -1,0 +1,88 @@
+"""The picture of a plan: everything is in it, in its order, and Graphviz draws it."""
+
+import os
+import re
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.plan.graph import MOST_LISTED_PODS, dot
+from testbed.plan.objects import Kind, Plan
+from testbed.spec.load import load_topology, topology_of_text
+from testbed.spec.topology import Topology
+
+GOLDEN = Path(__file__).parent / "graph"
+UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
+SIXTEEN = """
+name: sixteen
+cluster: {pod_cidr: 10.244.0.0/16}
+fabric: {subnet: 192.168.56.0/24}
+nodes: 16
+pods_per_node: 64
+"""
+
+
+def drawn(text: str, kind: str) -> bytes:
+    if shutil.which("dot") is None:
+        pytest.skip("needs Graphviz")
+    done = subprocess.run(["dot", f"-T{kind}"], input=text.encode(), capture_output=True, check=True)
+    assert done.stderr == b""
+    return done.stdout
+
+
+def words(text: str) -> str:
+    return unescape(re.sub(r"<[^>]*>", " ", text))
+
+
+@pytest.mark.parametrize("design", list(DESIGNS))
+def test_each_design_has_its_picture(design: str, two_nodes: Topology) -> None:
+    text = dot(DESIGNS[design].plan(two_nodes))
+    golden = GOLDEN / f"{design}.dot"
+    if UPDATE:
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+@pytest.mark.parametrize("design", list(DESIGNS))
+@pytest.mark.parametrize("file", ["two-nodes", "three-nodes", "dual-stack", "grid", "sixteen-nodes", "shaped"])
+def test_every_node_pod_address_and_way_out_is_drawn(design: str, file: str, repository: Path) -> None:
+    plan = DESIGNS[design].plan(load_topology(repository / f"topologies/{file}.yaml").value)
+    shown = words(drawn(dot(plan), "svg").decode())
+    for space in plan.of_kind(Kind.NODE, Kind.POD, Kind.SWITCH, Kind.ROUTER):
+        assert re.search(rf"\b{space.name}\b", shown), space.name
+        assert all(str(address) in shown for address in space.reached_at)
+
+
+@pytest.mark.parametrize("design", list(DESIGNS))
+def test_of_many_pods_the_first_are_listed_and_the_others_counted(design: str) -> None:
+    plan = DESIGNS[design].plan(topology_of_text(SIXTEEN, "sixteen.yaml").value)
+    shown = words(drawn(dot(plan), "svg").decode())
+    assert shown.count("64 pods") == 16
+    assert shown.count(f"and {64 - MOST_LISTED_PODS} more, up to") == 16
+    width, height = map(float, re.findall(r"-?[\d.]+", drawn(dot(plan), "plain").decode().splitlines()[0])[1:3])
+    assert width / height < 2.5, "two rows of nodes, not one"
+
+
+def columns(plan: Plan) -> list[str]:
+    """The nodes by the place of their routes, row by row, from left to right."""
+    found = re.findall(r'^node "?(node\d+)"? (\S+) (\S+)', drawn(dot(plan), "plain").decode(), re.MULTILINE)
+    return [name for name, _, _ in sorted(found, key=lambda item: (-round(float(item[2])), float(item[1])))]
+
+
+@pytest.mark.parametrize("design", list(DESIGNS))
+@pytest.mark.parametrize("nodes", [2, 4, 7, 16])
+def test_nodes_are_in_their_order(design: str, nodes: int) -> None:
+    text = SIXTEEN.replace("nodes: 16", f"nodes: {nodes}")
+    plan = DESIGNS[design].plan(topology_of_text(text, "t.yaml").value)
+    assert columns(plan) == [f"node{number}" for number in range(1, nodes + 1)]
+
+
+def test_tunnels_are_lines_between_the_devices_of_few_nodes_only(two_nodes: Topology) -> None:
+    assert dot(DESIGNS["vxlan"].plan(two_nodes)).count("style=dashed") == 1
+    assert dot(DESIGNS["vxlan"].plan(topology_of_text(SIXTEEN, "t.yaml").value)).count("style=dashed") == 0
+    assert dot(DESIGNS["l2"].plan(two_nodes)).count("style=dashed") == 0
