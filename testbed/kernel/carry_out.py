@@ -3,62 +3,105 @@
 One batch of netlink requests a namespace and phase; all device numbers are the plan's, so nothing is looked up.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import TypeVar
 
 from testbed.kernel import encode
-from testbed.kernel.namespace import Namespace, write_sysctls
+from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.offload import switch_offloads_off
-from testbed.plan.objects import Kind, Plan, Space, Veth, VethEnd
+from testbed.kernel.sysctls import Sysctls
+from testbed.plan.objects import Kind, Plan, Space, Sysctl, Veth, VethEnd
 
 Namespaces = Mapping[str, Namespace]
+MOST_THREADS = 4
+T = TypeVar("T")
 
 
 class PlanRefused(Exception):
     """The kernel refused a part of a plan."""
 
 
-def carry_out(plan: Plan, namespaces: Namespaces) -> None:
-    """Brings all spaces of the plan into their namespaces, which must be empty.
+def make_nodes(plan: Plan, namespaces: Namespaces) -> None:
+    """Brings up all but the pods: nodes and fabric, each in its namespace, which must be empty.
 
     Raises PlanRefused with the namespace and the command at fault.
     """
-    make_nodes(plan, namespaces)
-    attach_pods(plan, namespaces)
+    spaces = [space for space in plan.spaces if space.kind is not Kind.POD]
+    with Sysctls() as settings:
+        for space in spaces:
+            with _inside(space.name, namespaces):
+                settings.write(space.sysctls)
+    _wire(plan, namespaces, spaces, [veth for veth in plan.veths if not _is_pods(plan, veth)])
 
 
-def make_nodes(plan: Plan, namespaces: Namespaces) -> None:
-    """Brings up all but the pods: nodes and fabric."""
-    _carry_out(plan, namespaces, lambda kinds: Kind.POD not in kinds)
+def attach_pods(plan: Plan, namespaces: dict[str, Namespace]) -> None:
+    """Makes the pods, with a namespace each, their cables, and what a node has on its ends of them.
+
+    Their namespaces are added to the others as they come. Raises PlanRefused.
+    """
+    pods = plan.of_kind(Kind.POD)
+    _at_once(lambda part: _create(part, namespaces), pods)
+    _wire(plan, namespaces, pods, [veth for veth in plan.veths if _is_pods(plan, veth)])
 
 
-def attach_pods(plan: Plan, namespaces: Namespaces) -> None:
-    """Brings up the pods, their cables, and what a node has on its ends of them."""
-    _carry_out(plan, namespaces, lambda kinds: Kind.POD in kinds)
+def _at_once(work: Callable[[Sequence[T]], None], items: Sequence[T]) -> None:
+    """Has a thread for each CPU do its part of the work.
+
+    The kernel makes namespaces on several CPUs at a time. It changes devices and routes on one alone, but meanwhile the
+    next requests can be made ready.
+    """
+    threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    with ThreadPoolExecutor(threads) as pool:
+        for part in [pool.submit(work, items[number::threads]) for number in range(threads)]:
+            part.result()
 
 
-def _carry_out(plan: Plan, namespaces: Namespaces, is_part: Callable[[set[Kind]], bool]) -> None:
-    """Brings up those spaces and cables of the plan that are of, or between, such kinds."""
-    spaces = [space for space in plan.spaces if is_part({space.kind})]
-    cables = [veth for veth in plan.veths if is_part({plan[veth.a.space].kind, plan[veth.b.space].kind})]
-    made = _devices(spaces, cables)
+def _create(spaces: Sequence[Space], namespaces: dict[str, Namespace]) -> None:
+    """Makes a namespace for each of these and puts the settings right in it, before there are devices to have them."""
+    differing: dict[tuple[Sysctl, ...], tuple[Sysctl, ...]] = {}
+    with Sysctls() as settings, closing(Namespace.create_many(len(spaces))) as created:
+        for space, namespace in zip(spaces, created, strict=False):
+            namespaces[space.name] = namespace
+            with _refused_in(space.name):
+                if space.sysctls not in differing:
+                    # New namespaces are all alike: what is as it should be in the first one is so in the others.
+                    differing[space.sysctls] = settings.differing(space.sysctls)
+                settings.write(differing[space.sysctls])
+
+
+def _is_pods(plan: Plan, veth: Veth) -> bool:
+    return Kind.POD in (plan[veth.a.space].kind, plan[veth.b.space].kind)
+
+
+def _wire(plan: Plan, namespaces: Namespaces, spaces: Sequence[Space], cables: Sequence[Veth]) -> None:
+    """Brings up what is in these namespaces, and these cables between them or to others."""
     for space in spaces:
-        with _inside(space.name, namespaces):
-            write_sysctls((item.key, item.value, item.optional) for item in space.sysctls)
-            send([encode.link_up(encode.LOOPBACK), *map(encode.new_link, space.links)])
-    for requests in (_cables(plan, cables, namespaces), _far_ends(plan, cables)):
-        for name, batch in requests.items():
-            with _inside(name, namespaces):
-                send(batch)
-    for name, devices in made.items():
+        if space.links:
+            with _inside(space.name, namespaces):
+                send(map(encode.new_link, space.links))
+    for name, batch in _cables(plan, cables, namespaces).items():
         with _inside(name, namespaces):
-            send(_settled(plan, plan[name], devices))
-            if not plan.offload:
-                switch_offloads_off(devices)
+            send(batch)
+    fresh = {space.name for space in spaces}
+    far = _far_ends(plan, cables)
+    devices = _devices(spaces, cables)
+
+    def finish(names: Sequence[str]) -> None:
+        for name in names:
+            with _inside(name, namespaces):
+                loopback = [encode.link_up(encode.LOOPBACK)] if name in fresh else []
+                send([*loopback, *far.get(name, ()), *_settled(plan, plan[name], devices[name])])
+                if not plan.offload:
+                    switch_offloads_off(devices[name])
+
+    _at_once(finish, tuple(devices))
 
 
-def _devices(spaces: list[Space], cables: list[Veth]) -> dict[str, set[str]]:
+def _devices(spaces: Sequence[Space], cables: Sequence[Veth]) -> dict[str, set[str]]:
     """The names of the devices that these spaces hold and these cables end in, by space."""
     devices = {space.name: {link.name for link in space.links} for space in spaces}
     for veth in cables:
@@ -69,11 +112,17 @@ def _devices(spaces: list[Space], cables: list[Veth]) -> dict[str, set[str]]:
 
 @contextmanager
 def _inside(name: str, namespaces: Namespaces) -> Iterator[None]:
-    with namespaces[name].entered():
-        try:
-            yield
-        except (KernelRefusal, OSError) as error:
-            raise PlanRefused(f"in {name}: {error}") from error
+    with namespaces[name].entered(), _refused_in(name):
+        yield
+
+
+@contextmanager
+def _refused_in(name: str) -> Iterator[None]:
+    """What goes wrong is said to have gone wrong in that namespace."""
+    try:
+        yield
+    except (KernelRefusal, OSError) as error:
+        raise PlanRefused(f"in {name}: {error}") from error
 
 
 def _near_and_far(veth: Veth) -> tuple[VethEnd, VethEnd]:
@@ -81,7 +130,7 @@ def _near_and_far(veth: Veth) -> tuple[VethEnd, VethEnd]:
     return (veth.a, veth.b) if veth.a.master else (veth.b, veth.a)
 
 
-def _cables(plan: Plan, cables: list[Veth], namespaces: Namespaces) -> dict[str, list[Request]]:
+def _cables(plan: Plan, cables: Sequence[Veth], namespaces: Namespaces) -> dict[str, list[Request]]:
     """The requests for these veth pairs, by the namespace to send them in.
 
     The end it is made from is enslaved and set up in the same request; the kernel refuses to set the other end up
@@ -95,7 +144,7 @@ def _cables(plan: Plan, cables: list[Veth], namespaces: Namespaces) -> dict[str,
     return requests
 
 
-def _far_ends(plan: Plan, cables: list[Veth]) -> dict[str, list[Request]]:
+def _far_ends(plan: Plan, cables: Sequence[Veth]) -> dict[str, list[Request]]:
     """The other end of each pair set up, and made a port of its bridge if it has one too."""
     requests: dict[str, list[Request]] = {}
     for veth in cables:

@@ -5,7 +5,6 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, nlmsg
@@ -25,6 +24,7 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from testbed.kernel.encode import NS_PER_TICK
 from testbed.kernel.netlink import HEADER
+from testbed.kernel.sysctls import Sysctls
 from testbed.plan.objects import DeviceAddress, FdbEntry, Neighbour, Route, Sysctl, TokenBucket
 from testbed.spec.types import Address
 
@@ -82,6 +82,8 @@ class State:
 
 def state(sysctls: Iterable[Sysctl] = ()) -> State:
     """The state of the namespace that the calling thread is in."""
+    with Sysctls() as settings:
+        values = settings.values(sysctls)
     with _socket(socket.NETLINK_ROUTE) as sock:
         links = list(_dump(sock, RTM_GETLINK, ifinfmsg, socket.AF_UNSPEC))
         names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
@@ -100,7 +102,7 @@ def state(sysctls: Iterable[Sysctl] = ()) -> State:
         fdb=frozenset(_forwarding(forwarding, names)),
         token_buckets=frozenset(_token_buckets(queues, names)),
         tables=frozenset(nft_tables()),
-        sysctls=dict(_settings(sysctls)),
+        sysctls=values,
     )
 
 
@@ -226,11 +228,3 @@ def nft_tables() -> Iterator[str]:
                     yield f"{_NFT_FAMILIES.get(family, family)} {name}"
     except OSError:
         return
-
-
-def _settings(sysctls: Iterable[Sysctl]) -> Iterator[tuple[str, str]]:
-    for sysctl in sysctls:
-        try:
-            yield sysctl.key, Path("/proc/sys", *sysctl.key.split(".")).read_text().strip()
-        except FileNotFoundError:
-            continue

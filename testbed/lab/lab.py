@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any, Self
 
 from mininet.link import Intf
@@ -13,6 +14,7 @@ from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
 from testbed.plan.objects import Kind, Plan, Space
 
+HOSTS_AT_A_TIME = 4
 MANY_PODS = 16
 """With fewer, what else the machine allocates meanwhile is more than the pods do."""
 
@@ -57,14 +59,9 @@ class Lab:
         pods = plan.of_kind(Kind.POD)
         begin = time.monotonic()
         try:
-            for space in plan.spaces:
-                if space.kind is not Kind.POD:
-                    host = self.hosts[space.name] = Host(space.name)
-                    self.namespaces[space.name] = Namespace.of_process(host.pid)
+            self._start_hosts([space.name for space in plan.spaces if space.kind is not Kind.POD])
             make_nodes(plan, self.namespaces)
             before, attaching = kernel_memory_kib(), time.monotonic()
-            for pod in pods:
-                self.namespaces[pod.name] = Namespace.create()
             attach_pods(plan, self.namespaces)
             if pods:
                 self.attach_seconds = (time.monotonic() - attaching) / len(pods)
@@ -76,6 +73,17 @@ class Lab:
             self.down()
             raise
         self.up_seconds = time.monotonic() - begin
+
+    def _start_hosts(self, names: Sequence[str]) -> None:
+        """A Mininet host for each. Several at a time, as one mostly waits for its shell's first prompt."""
+        with ThreadPoolExecutor(HOSTS_AT_A_TIME) as pool:
+            # Each is known as soon as it is there, so that those of a half-built lab are ended too.
+            for starting in [pool.submit(self._start_host, name) for name in names]:
+                starting.result()
+
+    def _start_host(self, name: str) -> None:
+        host = self.hosts[name] = Host(name)
+        self.namespaces[name] = Namespace.of_process(host.pid)
 
     def __enter__(self) -> Self:
         return self

@@ -3,8 +3,9 @@
 import ipaddress
 import os
 
-from testbed.kernel.carry_out import carry_out
+from testbed.kernel import encode
 from testbed.kernel.namespace import Namespace
+from testbed.kernel.netlink import send
 from testbed.lab.lab import Lab
 from testbed.plan.objects import Kind, Plan, Space
 
@@ -23,4 +24,5 @@ class Loopback(Lab):
         self.hosts = {}
         only = Namespace.create()
         self.namespaces = {SOURCE: only, TARGET: Namespace(os.dup(only.fd))}
-        carry_out(Plan("loopback", "loopback", mtu, spaces[:1], ()), self.namespaces)
+        with only.entered():
+            send([encode.link_up(encode.LOOPBACK)])

@@ -94,9 +94,10 @@ def quiet(space: SpaceDraft, layout: Layout) -> None:
         # Designs may be asymmetric on purpose: a pod's packet to a remote node leaves by the fabric, while the
         # answer comes back through the tunnel.
         space.sysctl(f"net.ipv4.conf.{scope}.rp_filter", 0)
-        # A redirect would take packets off the path that the design claims.
-        space.sysctl(f"net.ipv4.conf.{scope}.accept_redirects", 0)
-        space.sysctl(f"net.ipv4.conf.{scope}.send_redirects", 0)
+        if space.kind is not Kind.POD:  # Whom nobody redirects, as all others are told not to.
+            # A redirect would take packets off the path that the design claims.
+            space.sysctl(f"net.ipv4.conf.{scope}.accept_redirects", 0)
+            space.sysctl(f"net.ipv4.conf.{scope}.send_redirects", 0)
     if 6 not in layout.families:
         space.sysctl("net.ipv6.conf.all.disable_ipv6", 1, optional=True)
         return

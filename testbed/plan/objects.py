@@ -180,16 +180,20 @@ class Plan:
         return tuple(space for space in self.spaces if space.kind in kinds)
 
     @cached_property
-    def _devices(self) -> dict[tuple[str, str], Link | VethEnd]:
-        devices: dict[tuple[str, str], Link | VethEnd] = {
-            (end.space, end.name): end for veth in self.veths for end in (veth.a, veth.b)
+    def _devices(self) -> dict[str, dict[str, Link | VethEnd]]:
+        """By space and name."""
+        devices: dict[str, dict[str, Link | VethEnd]] = {
+            space.name: {link.name: link for link in space.links} for space in self.spaces
         }
-        return devices | {(space.name, link.name): link for space in self.spaces for link in space.links}
+        for veth in self.veths:
+            for end in (veth.a, veth.b):
+                devices[end.space][end.name] = end
+        return devices
 
     def devices_of(self, space: str) -> dict[str, Link | VethEnd]:
         """All devices of a space, by name."""
-        return {name: device for (owner, name), device in self._devices.items() if owner == space}
+        return dict(self._devices[space])
 
     def device(self, space: str, name: str) -> Link | VethEnd:
         """The device of that name in that space."""
-        return self._devices[space, name]
+        return self._devices[space][name]

@@ -1,10 +1,12 @@
+import os
 import subprocess
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from testbed.kernel.namespace import Namespace, write_sysctls
+from testbed.kernel.namespace import Namespace
 
 pytestmark = pytest.mark.sealed
 
@@ -54,17 +56,19 @@ def test_a_closed_namespace_is_gone() -> None:
         pass
 
 
-def test_settings_are_those_of_the_namespace() -> None:
-    with Namespace.create().entered():
-        write_sysctls(iter([("net.ipv4.ip_forward", "1", False)]))
-        said = subprocess.run(["sysctl", "-n", "net.ipv4.ip_forward"], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "1"
-    with Namespace.create().entered():
-        said = subprocess.run(["sysctl", "-n", "net.ipv4.ip_forward"], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "0"
+def test_while_one_of_many_is_yielded_the_thread_is_inside() -> None:
+    before = here()
+    seen = []
+    for namespace in Namespace.create_many(3):
+        assert os.fstat(namespace.fd).st_ino == Path("/proc/thread-self/ns/net").stat().st_ino
+        seen.append(here())
+        namespace.close()
+    assert len({before, *seen}) == 4
+    assert here() == before
 
 
-def test_an_unknown_setting_is_an_error_unless_it_is_optional() -> None:
-    write_sysctls(iter([("net.no.such.key", "1", True)]))
-    with pytest.raises(FileNotFoundError):
-        write_sysctls(iter([("net.no.such.key", "1", False)]))
+def test_one_who_has_enough_of_many_is_back_where_they_were() -> None:
+    before = here()
+    with closing(Namespace.create_many(3)) as created:
+        next(created).close()
+    assert here() == before

@@ -39,17 +39,17 @@ ip -n node2 link add kube-bridge index 113 address 02:8d:33:fd:2b:22 mtu 1500 ty
 ip -n node2 link set kube-bridge up
 
 # --- client: settings and devices
-ip netns exec client sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
+ip netns exec client sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 ip netns exec client sysctl -qew net.ipv6.conf.all.disable_ipv6=1
 ip -n client link set lo up
 
 # --- web-1: settings and devices
-ip netns exec web-1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
+ip netns exec web-1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 ip netns exec web-1 sysctl -qew net.ipv6.conf.all.disable_ipv6=1
 ip -n web-1 link set lo up
 
 # --- web-2: settings and devices
-ip netns exec web-2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
+ip netns exec web-2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 ip netns exec web-2 sysctl -qew net.ipv6.conf.all.disable_ipv6=1
 ip -n web-2 link set lo up
 

@@ -43,17 +43,17 @@ ip -n node2 link add flannel.1 index 117 address 02:a3:29:54:fe:a6 mtu 1450 type
 ip -n node2 link set flannel.1 up
 
 # --- client: settings and devices
-ip netns exec client sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
+ip netns exec client sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 ip netns exec client sysctl -qew net.ipv6.conf.all.disable_ipv6=1
 ip -n client link set lo up
 
 # --- web-1: settings and devices
-ip netns exec web-1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
+ip netns exec web-1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 ip netns exec web-1 sysctl -qew net.ipv6.conf.all.disable_ipv6=1
 ip -n web-1 link set lo up
 
 # --- web-2: settings and devices
-ip netns exec web-2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
+ip netns exec web-2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 ip netns exec web-2 sysctl -qew net.ipv6.conf.all.disable_ipv6=1
 ip -n web-2 link set lo up
 

@@ -1,0 +1,81 @@
+"""The settings of network namespaces under /proc/sys/net."""
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Self
+
+from testbed.kernel.syscalls import detached_mount
+from testbed.plan.objects import Sysctl
+
+_NAMESPACES_A_MOUNT = 64
+
+
+class Sysctls:
+    """Settings of whatever namespace the calling thread is in, in any number of namespaces. For one thread.
+
+    The kernel's cache of names has one and the same entry for a setting of each namespace that it was opened in, and
+    looks through all of them to find the right one: in the 4,096th namespace that takes 1.4 ms a setting, 14 times as
+    long as in the first. They belong to a mount, so this one has a mount of its own, and often a new one.
+    """
+
+    def __init__(self) -> None:
+        self._proc = -1
+        self._left = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._proc >= 0:
+            os.close(self._proc)
+        self._proc, self._left = -1, 0
+
+    def write(self, items: Iterable[Sysctl]) -> None:
+        """Writes settings of one namespace. Raises FileNotFoundError for one that must be and that the kernel lacks."""
+        self._for_one_more()
+        for item in items:
+            try:
+                # One write, unbuffered: the kernel takes a setting as a whole or refuses it.
+                fd = os.open(_path(item), os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._proc)
+            except FileNotFoundError:
+                if item.optional:
+                    continue
+                raise
+            try:
+                os.write(fd, item.value.encode())
+            finally:
+                os.close(fd)
+
+    def values(self, items: Iterable[Sysctl]) -> dict[str, str]:
+        """What these are in one namespace, by key; one that the kernel lacks is missing."""
+        self._for_one_more()
+        read = {item.key: self._read(item) for item in items}
+        return {key: value for key, value in read.items() if value is not None}
+
+    def differing(self, items: Sequence[Sysctl]) -> tuple[Sysctl, ...]:
+        """Those of one namespace that are not as they should be, or that the kernel lacks."""
+        now = self.values(items)
+        return tuple(item for item in items if now.get(item.key) != item.value)
+
+    def _read(self, item: Sysctl) -> str | None:
+        with suppress(FileNotFoundError):
+            fd = os.open(_path(item), os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._proc)
+            try:
+                return os.read(fd, 4096).decode().strip()
+            finally:
+                os.close(fd)
+        return None
+
+    def _for_one_more(self) -> None:
+        if self._left == 0:
+            self._close()
+            self._proc, self._left = detached_mount("proc"), _NAMESPACES_A_MOUNT
+        self._left -= 1
+
+
+def _path(item: Sysctl) -> str:
+    return "sys/" + item.key.replace(".", "/")

@@ -1,0 +1,140 @@
+"""Our own packing of netlink messages against pyroute2, which reads each one as what it is meant to be."""
+
+import ipaddress
+import socket
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from pyroute2.netlink.rtnl.tcmsg import tcmsg
+
+from testbed.kernel import encode
+from testbed.kernel.netlink import HEADER, Request
+from testbed.plan.objects import Bridge, DeviceAddress, FdbEntry, Neighbour, Route, TokenBucket, VethEnd, Vxlan
+
+INDEX = st.integers(1, 2**31 - 1)
+NAME = st.text("abcdefghijklmnopqrstuvwxyz0123456789-._", min_size=1, max_size=15)
+MAC = st.binary(min_size=6, max_size=6).map(lambda raw: raw.hex(":"))
+MTU = st.integers(68, 65535)
+ADDRESS = st.ip_addresses()
+INTERFACE = st.builds(
+    lambda address, cut: ipaddress.ip_interface((address, address.max_prefixlen - cut)), ADDRESS, st.integers(0, 32)
+)
+NETWORK = INTERFACE.map(lambda interface: interface.network)
+
+
+def read(message: type[Any], request: Request) -> Any:
+    """As pyroute2 decodes it."""
+    assert len(request.body) % 4 == 0
+    header = HEADER.pack(HEADER.size + len(request.body), request.kind, request.flags, 1, 0)
+    found = message(header + request.body)
+    found.decode()
+    assert len(request.command()) > 3
+    return found
+
+
+def nested(of: Any, *names: str) -> Any:
+    return of.get_nested(*names)
+
+
+@given(st.builds(Bridge, NAME, INDEX, MAC, MTU))
+def test_bridge(link: Bridge) -> None:
+    found = read(ifinfmsg, encode.new_link(link))
+    got = {name: found.get_attr(f"IFLA_{name}") for name in ("IFNAME", "ADDRESS", "MTU")}
+    assert got == {"IFNAME": link.name, "ADDRESS": link.mac, "MTU": link.mtu}
+    assert (found["index"], found["flags"] & 1, found["change"] & 1) == (link.index, 1, 1)
+    assert nested(found, "IFLA_LINKINFO", "IFLA_INFO_KIND") == "bridge"
+    assert nested(found, "IFLA_LINKINFO", "IFLA_INFO_DATA", "IFLA_BR_STP_STATE") == 0
+    assert nested(found, "IFLA_LINKINFO", "IFLA_INFO_DATA", "IFLA_BR_FORWARD_DELAY") == 0
+
+
+@given(
+    st.builds(Vxlan, NAME, INDEX, MAC, MTU, st.integers(0, 2**24 - 1), st.integers(1, 65535), ADDRESS, st.booleans())
+)
+def test_vxlan(link: Vxlan) -> None:
+    data = nested(read(ifinfmsg, encode.new_link(link)), "IFLA_LINKINFO", "IFLA_INFO_DATA")
+    local = "IFLA_VXLAN_LOCAL" if link.local.version == 4 else "IFLA_VXLAN_LOCAL6"
+    assert data.get_attr("IFLA_VXLAN_ID") == link.vni
+    assert data.get_attr("IFLA_VXLAN_PORT") == link.port
+    assert ipaddress.ip_address(data.get_attr(local)) == link.local
+    assert data.get_attr("IFLA_VXLAN_LEARNING") == link.learning
+
+
+@given(
+    st.builds(VethEnd, NAME, NAME, INDEX, MAC, MTU),
+    st.builds(VethEnd, NAME, NAME, INDEX, MAC, MTU),
+    st.integers(3, 2**20),
+    st.none() | INDEX,
+)
+def test_veth(here: VethEnd, there: VethEnd, descriptor: int, master: int | None) -> None:
+    found = read(ifinfmsg, encode.new_veth(here, there, descriptor, master))
+    assert (found["index"], found.get_attr("IFLA_IFNAME"), found.get_attr("IFLA_MASTER")) == (
+        *(here.index, here.name),
+        master,
+    )
+    assert nested(found, "IFLA_LINKINFO", "IFLA_INFO_KIND") == "veth"
+    peer = nested(found, "IFLA_LINKINFO", "IFLA_INFO_DATA", "VETH_INFO_PEER")
+    assert (peer["index"], peer.get_attr("IFLA_IFNAME"), peer.get_attr("IFLA_MTU")) == (
+        *(there.index, there.name),
+        there.mtu,
+    )
+    assert (peer.get_attr("IFLA_ADDRESS"), peer.get_attr("IFLA_NET_NS_FD")) == (there.mac, descriptor)
+
+
+@given(INDEX, st.none() | INDEX)
+def test_link_up(index: int, master: int | None) -> None:
+    found = read(ifinfmsg, encode.link_up(index, master))
+    assert (found["index"], found["flags"], found["change"], found.get_attr("IFLA_MASTER")) == (index, 1, 1, master)
+
+
+@given(st.builds(DeviceAddress, NAME, INTERFACE), INDEX)
+def test_address(item: DeviceAddress, index: int) -> None:
+    found = read(ifaddrmsg, encode.new_address(item, index))
+    assert (found["index"], found["prefixlen"]) == (index, item.interface.network.prefixlen)
+    assert ipaddress.ip_address(found.get_attr("IFA_LOCAL")) == item.interface.ip
+    assert ipaddress.ip_address(found.get_attr("IFA_ADDRESS")) == item.interface.ip
+    assert found["family"] == encode.family(item.interface)
+
+
+@given(st.builds(Neighbour, ADDRESS, MAC, NAME), INDEX)
+def test_neighbour(item: Neighbour, index: int) -> None:
+    found = read(ndmsg, encode.new_neighbour(item, index))
+    assert (found["ifindex"], found["state"]) == (index, 0x80)
+    assert ipaddress.ip_address(found.get_attr("NDA_DST")) == item.address
+    assert found.get_attr("NDA_LLADDR") == item.mac
+
+
+@given(st.builds(FdbEntry, MAC, NAME, ADDRESS), INDEX)
+def test_fdb_entry(item: FdbEntry, index: int) -> None:
+    found = read(ndmsg, encode.new_fdb_entry(item, index))
+    assert (found["family"], found["ifindex"], found["state"], found["flags"]) == (socket.AF_BRIDGE, index, 0xC0, 2)
+    assert found.get_attr("NDA_LLADDR") == item.mac
+
+
+@given(st.builds(Route, NETWORK, NAME, st.none() | ADDRESS, st.booleans()), INDEX)
+def test_route(item: Route, index: int) -> None:
+    if item.via is not None and item.via.version != item.to.version:
+        return
+    found = read(rtmsg, encode.new_route(item, index))
+    assert (found["dst_len"], found["table"], found["type"], found["proto"]) == (item.to.prefixlen, 254, 1, 3)
+    assert found["flags"] == (4 if item.onlink else 0)
+    assert found.get_attr("RTA_OIF") == index
+    to, via = found.get_attr("RTA_DST"), found.get_attr("RTA_GATEWAY")
+    assert (to and ipaddress.ip_address(to)) == (item.to.network_address if item.to.prefixlen else None)
+    assert (via and ipaddress.ip_address(via)) == item.via
+
+
+@pytest.mark.parametrize("rate", [10**6, 10**9, 10**10])
+def test_token_bucket(rate: int) -> None:
+    found = read(tcmsg, encode.new_token_bucket(TokenBucket("eth0", rate, 125_000, 250_000), 7))
+    parameters = nested(found, "TCA_OPTIONS", "TCA_TBF_PARMS")
+    assert (found["index"], found.get_attr("TCA_KIND"), parameters["rate"], parameters["limit"]) == (
+        *(7, "tbf", rate // 8),
+        250_000,
+    )
+    assert parameters["buffer"] * encode.NS_PER_TICK * (rate // 8) // 10**9 == pytest.approx(125_000, rel=0.01)
