@@ -9,6 +9,7 @@ import click
 
 from testbed.cli.labs import of_lab, the_lab, understood
 from testbed.observe.check import Verdict, matrix
+from testbed.observe.reach import PROTOCOLS
 
 MOST_PLACES = 20
 """Of a matrix of pods and nodes; of more the matrix is one of nodes."""
@@ -21,8 +22,9 @@ MOST_PAIRS = 6
 def check(name: str | None, as_json: bool) -> None:
     """Ask every pair of pods and nodes, as the Kubernetes network model has it; exit code 1 if any fails.
 
-    Over TCP and UDP, in each family that both have: the right one must answer, and must have seen the asker's own
-    address. Where pairs fail, a packet is followed to find out why.
+    Over TCP, UDP and ICMP, in each family that both have: the right one must answer, and must have seen the asker's own
+    address. Between each two nodes the largest packet that pods may send must go through, and none that is larger.
+    Where pairs fail, a packet is followed to find out why.
     """
     lab = the_lab(name)
     with understood():
@@ -73,4 +75,4 @@ def _matrix(verdict: Verdict, homes: dict[str, str]) -> str:
 
 
 def _sign(failed: str) -> str:
-    return {"": "✓", "tcp udp": "✗"}.get(failed, failed)
+    return {"": "✓", " ".join(PROTOCOLS): "✗"}.get(failed, failed)

@@ -1,8 +1,8 @@
 """Whether a living lab is what Kubernetes wants of a network, who cannot reach whom, and why.
 
 The model, as Kubernetes' own conformance tests ask for it (test/e2e/common/network/networking.go and no_snat.go): every
-pod reaches every pod, and every node every pod and the other way round, over TCP and UDP; the right one answers, and it
-has seen the asker's own address.
+pod reaches every pod, and every node every pod and the other way round, over TCP, UDP and ICMP; the right one answers,
+and it has seen the asker's own address. Beyond them the path between each two nodes is tried with the largest packets.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
+from testbed.observe.path_mtu import Misfit, check_path_mtu
 from testbed.observe.reach import PORT, PROTOCOLS, Question, check_reach
 from testbed.observe.shots import Protocol
-from testbed.observe.trace import trace
+from testbed.observe.trace import Walk, trace
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Kind, Plan
 from testbed.spec.topology import Topology
 
+MTU = "mtu"
+"""What a pair fails over that the largest packets do not fit, beside the protocols."""
 MOST_TRACED = 8
 """So many groups of failed pairs are looked into: a break of one thing makes few groups."""
 
@@ -62,16 +65,21 @@ class Verdict:
 def check(design: Design, topology: Topology, plan: Plan, namespaces: Namespaces) -> Verdict:
     """Asks every pair; where pairs fail, follows a packet of theirs to where it is lost."""
     reach = check_reach(plan, namespaces)
+    tried, misfits = check_path_mtu(plan, namespaces) if not reach.failed else (0, ())
     sent, astray = check_crossings(design, topology, plan, namespaces) if not reach.failed else (0, ())
     forget_learned_in(namespaces.values())
     return Verdict(
         places=tuple(space.name for space in plan.of_kind(Kind.NODE, Kind.POD)),
-        asked=reach.asked + sent,
-        failures=tuple(
-            Failure(q.source.name, q.target.name, q.protocol, str(q.address), what) for q, what in reach.failed
+        asked=reach.asked + tried + sent,
+        failures=(
+            *(Failure(q.source.name, q.target.name, q.protocol, str(q.address), what) for q, what in reach.failed),
+            *(Failure(m.source.name, m.target.name, MTU, str(m.address), m.what) for m in misfits),
         ),
         astray=astray,
-        causes=tuple(_causes([question for question, _ in reach.failed], plan, namespaces)),
+        causes=(
+            *_causes([question for question, _ in reach.failed], plan, namespaces),
+            *_causes_of_misfits(misfits, plan, namespaces),
+        ),
     )
 
 
@@ -89,9 +97,18 @@ def _causes(failed: Iterable[Question], plan: Plan, namespaces: Namespaces) -> I
         yield Cause(tuple(pairs), reason)
 
 
+def _causes_of_misfits(misfits: Iterable[Misfit], plan: Plan, namespaces: Namespaces) -> Iterator[Cause]:
+    """Of packets that were too large for something on their way."""
+    for source, target, address, what, _ in [misfit for misfit in misfits if misfit.is_lost][:MOST_TRACED]:
+        ends = source.name, target.name
+        walk = trace(plan, namespaces, *ends, "icmp", size=plan.pod_mtu, family=address.version)
+        yield Cause((ends,), f"{what}; {_lost_at(walk)}")
+
+
 def _reason(failed: list[Question], plan: Plan, namespaces: Namespaces) -> str:
     question = failed[0]
-    protocol: Protocol = "udp" if any(q.protocol == "udp" for q in failed) else "tcp"
+    # Every group is of one kind; the one that it fails over most simply is followed.
+    protocol: Protocol = min((q.protocol for q in failed), key=("udp", "tcp", "icmp").index)
     ends = question.source.name, question.target.name
     walk = trace(plan, namespaces, *ends, protocol, PORT, family=question.address.version)
     if walk.outcome == "answered":
@@ -102,18 +119,22 @@ def _reason(failed: list[Question], plan: Plan, namespaces: Namespaces) -> str:
             if "NAT" in change
         ]
         return "; ".join(rewritten) or "a packet that was sent when the check was over was answered"
+    return _lost_at(walk)
+
+
+def _lost_at(walk: Walk) -> str:
     last = (*walk.forth, *walk.back)[-1:]
     where = f"last seen at {last[0].device} of {last[0].place}" if last else f"never left {walk.source}"
     return f"{where}: {walk.reason or 'the kernel says nothing of why'}"
 
 
 def matrix(verdict: Verdict) -> dict[tuple[str, str], str]:
-    """By source and target: empty if all went well, else the protocols that failed, such as `tcp udp`."""
+    """By source and target: empty if all went well, else what failed, such as `tcp udp`."""
     failed: dict[tuple[str, str], set[str]] = {}
     for item in verdict.failures:
         failed.setdefault((item.source, item.target), set()).add(item.protocol)
     return {
-        (source, target): " ".join(p for p in PROTOCOLS if p in failed.get((source, target), ()))
+        (source, target): " ".join(p for p in (*PROTOCOLS, MTU) if p in failed.get((source, target), ()))
         for source in verdict.places
         for target in verdict.places
         if source != target

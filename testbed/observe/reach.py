@@ -1,39 +1,59 @@
-"""Who reaches whom: the Kubernetes network model asked of every pair, over TCP and UDP.
+"""Who reaches whom: the Kubernetes network model asked of every pair, over TCP, UDP and ICMP.
 
 Every pod and node answers on one port with its name and the address that it saw the question come from. So an answer
 tells three things: that the packets came through both ways, that the right one answered, and that nobody changed the
-source address on the way (no NAT between pods). All sockets belong to this process; opening one inside a namespace is
-enough to have it there.
+source address on the way (no NAT between pods). ICMP's is the kernel's own, and tells the first alone. All sockets
+belong to this process; opening one inside a namespace is enough to have it there.
+
+Questions are asked tile by tile: some sources, some targets, and each of the ones asks each of the others. The reason
+are the neighbour tables. All namespaces of a machine share one limit of 1,024 learned entries for each family
+(`gc_thresh3`), which only the host could raise. So no more is asked than can be learned, and what was learned is
+forgotten before the next tile.
 """
 
-import selectors
+import secrets
+import select
 import socket
+import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import product
-from typing import Literal
+from functools import partial
+from itertools import groupby, product
+from typing import Literal, NamedTuple
 
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
+from testbed.observe.echo import echo_request, echo_socket, reply_in
+from testbed.observe.share import shared
 from testbed.plan.objects import Kind, Plan, Space
 from testbed.spec.types import Address
 
 PORT = 7471
+"""Of the first process that asks; the others have the ones after it."""
 PATIENCE_S = 3.0
 """How long a pair may take to answer."""
 _RESEND_S = 0.5
 _LOOK_S = 0.1
-_AT_ONCE = 400
-"""Questions under way at a time. Each may need two new entries of the neighbour tables, of which there are 1,024."""
+_TILE = 64
+"""Sources, and targets, of a tile."""
+_MOST_NEIGHBOURS = 700
+"""To be learned at a time; some room is left for those that a user's own traffic needs."""
+_AT_ONCE = 2000
+"""Questions under way at a time."""
+_WORTH_SHARING = 5000
+"""So many questions are worth a second process."""
 
-Protocol = Literal["tcp", "udp"]
-PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp")
+Protocol = Literal["tcp", "udp", "icmp"]
+PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "icmp")
+
+_NUMBER = struct.Struct("!QQ")
+"""What a datagram begins with: a number that only this check uses, and the question's."""
+_LINGER_NOT = struct.pack("ii", 1, 0)
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(NamedTuple):
     """One pod or node asking another one, over one protocol and family."""
 
     source: Space
@@ -63,32 +83,111 @@ class Reach:
         return self.asked - len(self.failed)
 
 
-def questions(plan: Plan) -> Iterator[Question]:
+def questions(plan: Plan, protocols: Sequence[Protocol] = PROTOCOLS) -> Iterator[Question]:
     """Every pod to every pod, every node to every pod, every pod to every node, nodes to each other."""
+    for tile in _tiles(plan):
+        yield from _asked_in(tile, protocols)
+
+
+def check_reach(plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol] = PROTOCOLS) -> Reach:
+    """Asks every question of the plan and waits for the answers; many are shared by processes, one a CPU."""
+    places = len(plan.of_kind(Kind.POD, Kind.NODE))
+    many = places * places * len(protocols) >= _WORTH_SHARING
+    parts = shared(partial(_share, plan, namespaces, protocols), None if many else 1)
+    order = {space.name: number for number, space in enumerate(plan.spaces)}
+    failed = [
+        (Question(plan[source], plan[target], address, protocol), why)
+        for _, failures in parts
+        for source, target, address, protocol, why in failures
+    ]
+    failed.sort(key=lambda item: (order[item[0].source.name], order[item[0].target.name]))
+    return Reach(sum(asked for asked, _ in parts), tuple(failed))
+
+
+Failed = tuple[str, str, Address, Protocol, str]
+"""Source and target by name, the address, the protocol, and what happened: less to pass on than a whole question."""
+
+
+def _share(
+    plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol], number: int, total: int
+) -> tuple[int, list[Failed]]:
+    """Asks every so many'th tile of questions; how many that were, and which failed."""
+    asked, failed = 0, list[Failed]()
+    with ExitStack() as stack:
+        asker = stack.enter_context(_Asker(plan, namespaces, protocols, PORT + number))
+        for tile in list(_tiles(plan))[number::total]:
+            for batch, places in _batches(plan, _asked_in(tile, protocols), _MOST_NEIGHBOURS // total):
+                answers = asker.ask(batch)
+                forget_learned_in(namespaces[place] for place in places)
+                asked += len(batch)
+                for question, answer in zip(batch, answers, strict=True):
+                    if why := wrong(question, answer):
+                        failed.append(
+                            (question.source.name, question.target.name, question.address, question.protocol, why)
+                        )
+    return asked, failed
+
+
+_Tile = tuple[Sequence[Space], Sequence[Space]]
+
+
+def _tiles(plan: Plan) -> Iterator[_Tile]:
     places = plan.of_kind(Kind.POD, Kind.NODE)
-    for source, target, protocol in product(places, places, PROTOCOLS):
+    blocks = [places[start : start + _TILE] for start in range(0, len(places), _TILE)]
+    yield from product(blocks, blocks)
+
+
+def _asked_in(tile: _Tile, protocols: Sequence[Protocol]) -> Iterator[Question]:
+    for source, target in product(*tile):
         if source is target:
             continue
         families = {address.version for address in source.reached_at}
         for address in target.reached_at:
             if address.version in families:
-                yield Question(source, target, address, protocol)
+                for protocol in protocols:
+                    yield Question(source, target, address, protocol)
 
 
-def check_reach(plan: Plan, namespaces: Namespaces) -> Reach:
-    """Asks every question of the plan and waits for the answers."""
-    asked = list(questions(plan))
-    with selectors.DefaultSelector() as selector, ExitStack() as sockets:
-        for space in plan.of_kind(Kind.POD, Kind.NODE):
-            with namespaces[space.name].entered():
-                for address in space.reached_at:
-                    for answerer in (_tcp_answerer, _udp_answerer):
-                        # Where the address is missing nobody answers, and the pairs that fail tell it.
-                        with suppress(OSError):
-                            sockets.enter_context(answerer(selector, space.name, address))
-        answers = _Asker(selector, namespaces).ask(asked)
-    failures = ((question, wrong(question, answers[question])) for question in asked)
-    return Reach(len(asked), tuple((question, why) for question, why in failures if why))
+def _batches(
+    plan: Plan, asked: Iterable[Question], most_neighbours: int
+) -> Iterator[tuple[list[Question], frozenset[str]]]:
+    """As many questions at a time as the neighbour tables have room for, and the places that learn something."""
+    batch: list[Question] = []
+    learned: set[tuple[str, str, int]] = set()
+    for question in asked:
+        more = _to_learn(plan, question)
+        if batch and (len(learned | more) > most_neighbours or len(batch) >= _AT_ONCE):
+            yield batch, _learners(plan, learned)
+            batch, learned = [], set()
+        batch.append(question)
+        learned |= more
+    if batch:
+        yield batch, _learners(plan, learned)
+
+
+def _learners(plan: Plan, learned: Iterable[tuple[str, str, int]]) -> frozenset[str]:
+    return frozenset({place for place, _, _ in learned} | {space.name for space in plan.of_kind(Kind.ROUTER)})
+
+
+def _to_learn(plan: Plan, question: Question) -> set[tuple[str, str, int]]:
+    """The entries, by place, neighbour and family, that two ends and their nodes may need to reach each other.
+
+    Two on one link need each other, any others their routers. It is an estimate, and rather too much.
+    """
+    source, target, family = question.source, question.target, question.address.version
+    found = set[tuple[str, str, int]]()
+    for one, other in ((source, target), (target, source)):
+        direct = _is_on_link(one, other, family)
+        found.add((one.name, other.name if direct else "router", family))
+        found.add((one.home, one.name, family))
+        found.add((one.home, other.home, family))
+    return found
+
+
+def _is_on_link(one: Space, other: Space, family: int) -> bool:
+    """Whether the first takes the other for a neighbour."""
+    to = next((address for address in other.reached_at if address.version == family), None)
+    return any(to in item.interface.network for item in one.addresses if item.interface.version == family and to)
 
 
 @dataclass(frozen=True)
@@ -106,6 +205,8 @@ def wrong(question: Question, answer: Answer) -> str:
         return answer.error
     if answer.name != question.target.name:
         return f"{answer.name} answered in its place"
+    if question.protocol == "icmp":
+        return ""  # Which tells nobody whom it saw.
     own = {str(address) for address in question.source.reached_at}
     # A node may use the address of its bridge or tunnel; a pod has only its own.
     if question.source.kind is Kind.POD and answer.seen not in own:
@@ -113,136 +214,221 @@ def wrong(question: Question, answer: Answer) -> str:
     return ""
 
 
-def _text(name: str, seen: str) -> bytes:
-    return f"{name} {seen}".encode()
+class _Pending(NamedTuple):
+    """A question under way."""
+
+    question: Question
+    place: int
+    """In the batch."""
+    sock: socket.socket
+    """It was asked by this one, which over TCP is its own."""
 
 
-def _open(address: Address, kind: socket.SocketKind) -> socket.socket:
-    """A socket in the calling thread's namespace."""
-    opened = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, kind)
-    opened.setblocking(False)
-    return opened
+class _Asker:
+    """Asks many questions at once, each from a socket in the source's namespace, and answers them all."""
 
+    def __init__(self, plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol], port: int) -> None:
+        self._plan, self._namespaces, self._protocols, self._port = plan, namespaces, protocols, port
+        self._mark = secrets.randbits(64)
+        self._number = 0
+        self._poll = select.epoll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._open: list[socket.socket] = []
+        self._askers: dict[tuple[str, int, Protocol], socket.socket] = {}
+        """Of datagrams: one for each place, family and protocol."""
+        self._pending: dict[int, _Pending] = {}
+        self._answers: list[Answer] = []
 
-def _tcp_answerer(selector: selectors.BaseSelector, name: str, address: Address) -> socket.socket:
-    listener = _open(address, socket.SOCK_STREAM)
-    # Connections of a check before this one are still remembered (TIME_WAIT).
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((str(address), PORT))
-    listener.listen(_AT_ONCE)
+    def __enter__(self) -> "_Asker":
+        for space in self._plan.of_kind(Kind.POD, Kind.NODE):
+            with self._namespaces[space.name].entered():
+                for address in space.reached_at:
+                    # Where the address is missing nobody answers, and the pairs that fail tell it.
+                    with suppress(OSError):
+                        if "tcp" in self._protocols:
+                            self._answer_tcp(space.name, address)
+                        if "udp" in self._protocols:
+                            self._answer_udp(space.name, address)
+        return self
 
-    def answer() -> None:
-        connection, peer = listener.accept()
-        with connection:
-            connection.sendall(_text(name, peer[0]))
+    def __exit__(self, *_: object) -> None:
+        self._poll.close()
+        for sock in (*self._open, *(pending.sock for pending in self._pending.values())):
+            sock.close()
 
-    selector.register(listener, selectors.EVENT_READ, answer)
-    return listener
+    def _opened(self, version: int, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+        """A socket in the calling thread's namespace that stays open with the asker."""
+        sock = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, kind, protocol)
+        sock.setblocking(False)
+        self._open.append(sock)
+        return sock
 
+    def _listen(self, sock: socket.socket, handler: Callable[[], None]) -> None:
+        self._handlers[sock.fileno()] = handler
+        self._poll.register(sock, select.EPOLLIN)
 
-def _udp_answerer(selector: selectors.BaseSelector, name: str, address: Address) -> socket.socket:
-    # Bound to the one address, so that the answer comes from where the question went to.
-    sock = _open(address, socket.SOCK_DGRAM)
-    sock.bind((str(address), PORT))
+    def _answer_tcp(self, name: str, address: Address) -> None:
+        listener = self._opened(address.version, socket.SOCK_STREAM)
+        # Connections of a check before this one are still remembered (TIME_WAIT).
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((str(address), self._port))
+        listener.listen(_AT_ONCE)
 
-    def answer() -> None:
-        _, peer = sock.recvfrom(64)
-        # The way back may be broken; that shows on the asking side, as no answer.
-        with suppress(OSError):
-            sock.sendto(_text(name, peer[0]), peer)
+        def answer() -> None:
+            with suppress(OSError):
+                connection, peer = listener.accept()
+                with connection:
+                    connection.send(f"{name} {peer[0]}".encode())
 
-    selector.register(sock, selectors.EVENT_READ, answer)
-    return sock
+        self._listen(listener, answer)
+
+    def _answer_udp(self, name: str, address: Address) -> None:
+        # Bound to the one address, so that the answer comes from where the question went to.
+        sock = self._opened(address.version, socket.SOCK_DGRAM)
+        sock.bind((str(address), self._port))
+
+        def answer() -> None:
+            # The way back may be broken; that shows on the asking side, as no answer.
+            with suppress(OSError):
+                data, peer = sock.recvfrom(64)
+                sock.sendto(data[: _NUMBER.size] + f"{name} {peer[0]}".encode(), peer)
+
+        self._listen(sock, answer)
+
+    def ask(self, batch: Sequence[Question]) -> list[Answer]:
+        """The answers, in the order of the questions."""
+        begin = time.monotonic()
+        self._answers = [Answer(error=f"no answer within {PATIENCE_S:.0f} s")] * len(batch)
+        for name, group in groupby(enumerate(batch), key=lambda item: item[1].source.name):
+            with self._namespaces[name].entered():
+                for place, question in group:
+                    self._start(place, question)
+            while self._serve(0):
+                pass
+        resent = begin
+        while self._pending and (now := time.monotonic()) - begin < PATIENCE_S:
+            if not self._serve(_LOOK_S) and now - resent > _RESEND_S:
+                resent = now
+                self._send_again()
+        for pending in self._pending.values():
+            if pending.question.protocol == "tcp":
+                self._close(pending.sock)
+        self._pending.clear()
+        return self._answers
+
+    def _serve(self, timeout: float) -> int:
+        """Lets those who have something to read do so; how many those were."""
+        events = self._poll.poll(timeout)
+        for descriptor, _ in events:
+            # One of them may have ended another one.
+            if handler := self._handlers.get(descriptor):
+                handler()
+        return len(events)
+
+    def _start(self, place: int, question: Question) -> None:
+        """In the source's namespace."""
+        self._number = number = self._number + 1
+        if question.protocol == "tcp":
+            self._connect(number, place, question)
+            return
+        key = question.source.name, question.address.version, question.protocol
+        if (sock := self._askers.get(key)) is None:
+            opener = self._udp_asker if question.protocol == "udp" else self._icmp_asker
+            sock = self._askers[key] = opener(question.address.version)
+        self._pending[number] = _Pending(question, place, sock)
+        try:
+            self._send(number, question, sock)
+        except OSError as error:
+            self._finish(number, Answer(error=_why(error)))
+
+    def _send(self, number: int, question: Question, sock: socket.socket) -> None:
+        body = _NUMBER.pack(self._mark, number)
+        if question.protocol == "udp":
+            sock.sendto(body, (str(question.address), self._port))
+        else:
+            sock.sendto(echo_request(question.address.version, body), (str(question.address), 0))
+
+    def _send_again(self) -> None:
+        """Datagrams may have been lost, such as the first to somebody whose neighbour was not known yet."""
+        for number, pending in list(self._pending.items()):
+            if pending.question.protocol != "tcp":
+                # An error of the last try is told here instead of being sent into.
+                with suppress(OSError):
+                    self._send(number, pending.question, pending.sock)
+
+    def _udp_asker(self, version: int) -> socket.socket:
+        """Not bound: the kernel is to choose the source's address, as it does for any program."""
+        sock = self._opened(version, socket.SOCK_DGRAM)
+
+        def read() -> None:
+            with suppress(OSError):
+                while True:
+                    self._hear(sock.recv(256))
+
+        self._listen(sock, read)
+        return sock
+
+    def _hear(self, data: bytes) -> None:
+        mark, number = _NUMBER.unpack_from(data)
+        if mark == self._mark:
+            name, _, seen = data[_NUMBER.size :].decode().partition(" ")
+            self._finish(number, Answer(name, seen))
+
+    def _icmp_asker(self, version: int) -> socket.socket:
+        sock = echo_socket(version)
+        self._open.append(sock)
+
+        def read() -> None:
+            with suppress(OSError):
+                while True:
+                    data = reply_in(version, sock.recv(256))
+                    if len(data) == _NUMBER.size:
+                        mark, number = _NUMBER.unpack(data)
+                        if mark == self._mark and number in self._pending:
+                            self._finish(number, Answer(self._pending[number].question.target.name))
+
+        self._listen(sock, read)
+        return sock
+
+    def _connect(self, number: int, place: int, question: Question) -> None:
+        version = question.address.version
+        sock = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        self._pending[number] = _Pending(question, place, sock)
+        try:
+            sock.connect((str(question.address), self._port))
+        except BlockingIOError:
+            pass  # It goes on by itself.
+        except OSError as error:
+            self._finish(number, Answer(error=_why(error)))
+            return
+        self._listen(sock, lambda: self._read_tcp(number, sock))
+
+    def _read_tcp(self, number: int, sock: socket.socket) -> None:
+        try:
+            name, seen = sock.recv(256).decode().split(" ")
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._finish(number, Answer(error=_why(error)))
+        except ValueError:
+            self._finish(number, Answer(error="closed without an answer"))
+        else:
+            self._finish(number, Answer(name, seen))
+
+    def _finish(self, number: int, answer: Answer) -> None:
+        """The first answer to a question counts; one that was asked again may have a second."""
+        if pending := self._pending.pop(number, None):
+            self._answers[pending.place] = answer
+            if pending.question.protocol == "tcp":
+                self._close(pending.sock)
+
+    def _close(self, sock: socket.socket) -> None:
+        self._handlers.pop(sock.fileno(), None)
+        # Nothing of it is to be remembered: a check has more connections than there is room for.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        sock.close()
 
 
 def _why(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-@dataclass
-class _Pending:
-    """A question under way."""
-
-    question: Question
-    sock: socket.socket
-    deadline: float
-    sent: float
-
-
-class _Asker:
-    """Asks many questions at once, each from a socket in the source's namespace."""
-
-    def __init__(self, selector: selectors.BaseSelector, namespaces: Namespaces) -> None:
-        self._selector = selector
-        self._namespaces = namespaces
-        self._pending: dict[Question, _Pending] = {}
-        self._answers: dict[Question, Answer] = {}
-        self._next_look = 0.0
-
-    def ask(self, asked: list[Question]) -> dict[Question, Answer]:
-        for start in range(0, len(asked), _AT_ONCE):
-            self._ask_at_once(asked[start : start + _AT_ONCE])
-            if start + _AT_ONCE < len(asked):
-                forget_learned_in(self._namespaces.values())  # Makes room for those of the next questions.
-        return self._answers
-
-    def _ask_at_once(self, asked: list[Question]) -> None:
-        try:
-            for question in asked:
-                self._start(question)
-            while self._pending:
-                for key, _ in self._selector.select(timeout=_LOOK_S):
-                    key.data()
-                self._look_at_clock()
-        finally:
-            for pending in self._pending.values():
-                pending.sock.close()
-
-    def _start(self, question: Question) -> None:
-        kind = socket.SOCK_STREAM if question.protocol == "tcp" else socket.SOCK_DGRAM
-        with self._namespaces[question.source.name].entered():
-            sock = _open(question.address, kind)
-        now = time.monotonic()
-        self._pending[question] = _Pending(question, sock, now + PATIENCE_S, now)
-        self._selector.register(sock, selectors.EVENT_READ, lambda: self._read(question))
-        try:
-            sock.connect((str(question.address), PORT))
-            if question.protocol == "udp":
-                sock.send(b"?")
-        except BlockingIOError:
-            pass  # TCP: goes on by itself.
-        except OSError as error:
-            self._finish(question, Answer(error=_why(error)))
-
-    def _read(self, question: Question) -> None:
-        try:
-            name, seen = self._pending[question].sock.recv(256).decode().split(" ")
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._finish(question, Answer(error=_why(error)))
-        except ValueError:
-            self._finish(question, Answer(error="closed without an answer"))
-        else:
-            self._finish(question, Answer(name, seen))
-
-    def _look_at_clock(self) -> None:
-        """Gives up on what took too long, and sends UDP questions again that may have been lost."""
-        now = time.monotonic()
-        if now < self._next_look:
-            return
-        self._next_look = now + _LOOK_S
-        for pending in list(self._pending.values()):
-            if now > pending.deadline:
-                self._finish(pending.question, Answer(error=f"no answer within {PATIENCE_S:.0f} s"))
-            elif pending.question.protocol == "udp" and now - pending.sent > _RESEND_S:
-                pending.sent = now
-                # An error of the last try is reported here instead of being sent into; reading tells it as well.
-                with suppress(OSError):
-                    pending.sock.send(b"?")
-
-    def _finish(self, question: Question, answer: Answer) -> None:
-        sock = self._pending.pop(question).sock
-        self._selector.unregister(sock)
-        sock.close()
-        self._answers[question] = answer

@@ -27,7 +27,8 @@ def test_every_design_is_good_again_and_again(design: str, dual_stack: Topology)
         for _ in range(2):
             verdict = check(DESIGNS[design], dual_stack, lab.plan, lab.namespaces)
             assert verdict.is_good
-            assert verdict.asked == 84
+            # 20 pairs, 3 protocols, 2 families; 3 paths of nodes with pods, 2 families; 4 packets between nodes.
+            assert verdict.asked == 120 + 6 + 4
             assert (verdict.failures, verdict.astray, verdict.causes) == ((), (), ())
             assert set(matrix(verdict).values()) == {""}
 
@@ -36,7 +37,7 @@ def test_a_missing_route_is_why_pairs_fail(two_nodes: Topology) -> None:
     verdict = checked(two_nodes, "ip route del 10.244.1.0/24")
     assert not verdict.is_good
     cells = matrix(verdict)
-    assert cells["client", "web-2"] == "tcp udp"
+    assert cells["client", "web-2"] == "tcp udp icmp"
     assert cells["client", "web-1"] == cells["node2", "web-2"] == ""
     (cause,) = [cause for cause in verdict.causes if ("client", "web-2") in cause.pairs]
     assert cause.reason == "last seen at eth0 of gateway: gateway has no route for it"
@@ -65,3 +66,31 @@ def test_a_bypassed_tunnel_is_astray_although_everybody_is_reached(two_nodes: To
     assert not verdict.is_good
     (line,) = verdict.astray
     assert line.startswith("packet client -> web-2 10.244.1.2: seen on the fabric to-node1 in")
+
+
+def test_a_path_that_carries_less_than_pods_may_send_is_named(two_nodes: Topology) -> None:
+    design = DESIGNS["l3-host-routes"]
+    with Lab(design.plan(two_nodes)) as lab:
+        with lab.namespaces["node1"].entered():
+            subprocess.run(["ip", "link", "set", "eth0", "mtu", "1400"], check=True)
+        verdict = check(design, two_nodes, lab.plan, lab.namespaces)
+    (failure,) = [failure for failure in verdict.failures if failure.source == "client"]
+    assert (failure.target, failure.protocol) == ("web-2", "mtu")
+    assert failure.what == "a packet of 1500 bytes, the MTU of pods, is too large: no answer"
+    assert matrix(verdict)["client", "web-2"] == "mtu"
+    (cause,) = [cause for cause in verdict.causes if ("client", "web-2") in cause.pairs]
+    assert "too big, the next link's MTU is 1400" in cause.reason
+
+
+def test_a_pod_that_may_send_more_than_planned_is_named(two_nodes: Topology) -> None:
+    design = DESIGNS["l3-host-routes"]
+    with Lab(design.plan(two_nodes)) as lab:
+        for place, device in (("client", "eth0"), ("web-1", "eth0"), ("node1", "veth-client"), ("node1", "veth-web-1")):
+            with lab.namespaces[place].entered():
+                subprocess.run(["ip", "link", "set", device, "mtu", "1600"], check=True)
+        with lab.namespaces["node1"].entered():
+            subprocess.run(["ip", "link", "set", "kube-bridge", "mtu", "1600"], check=True)
+        verdict = check(design, two_nodes, lab.plan, lab.namespaces)
+    assert [(failure.source, failure.target, failure.what) for failure in verdict.failures] == [
+        ("client", "web-1", "a packet of 1501 bytes comes through, one more than the MTU of pods")
+    ]

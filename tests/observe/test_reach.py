@@ -25,14 +25,15 @@ def test_every_pair_is_asked(design: str, two_nodes: Topology) -> None:
 def test_every_design_keeps_the_kubernetes_model_in_both_families(design: str, dual_stack: Topology) -> None:
     reach = reach_after(design, dual_stack)
     assert reach.failures == ()
-    assert reach.asked == 5 * 4 * 2 * 2
+    assert reach.asked == 5 * 4 * 2 * len(PROTOCOLS)
 
 
 @pytest.mark.sealed
 def test_a_cut_route_is_noticed(two_nodes: Topology) -> None:
     reach = reach_after("l3-host-routes", two_nodes, node1="ip route delete 10.244.1.0/24; ip route delete default")
     assert "node node1 -> pod web-2 tcp 10.244.1.2: Network is unreachable" in reach.failures
-    assert "pod client -> pod web-2 tcp 10.244.1.2: no answer within 3 s" in reach.failures
+    assert "pod client -> pod web-2 tcp 10.244.1.2: Network is unreachable" in reach.failures
+    assert "pod client -> pod web-2 icmp 10.244.1.2: no answer within 3 s" in reach.failures
     assert "pod web-2 -> pod client udp 10.244.0.2: no answer within 3 s" in reach.failures
     # Inside a node nothing is broken.
     assert not [failure for failure in reach.failures if failure.startswith("pod client -> pod web-1")]
