@@ -64,6 +64,8 @@ class Verdict:
 
 def check(design: Design, topology: Topology, plan: Plan, namespaces: Namespaces) -> Verdict:
     """Asks every pair; where pairs fail, follows a packet of theirs to where it is lost."""
+    # All namespaces of the machine share the room for neighbours; what was learned before would be in the way.
+    forget_learned_in(namespaces.values())
     reach = check_reach(plan, namespaces)
     tried, misfits = check_path_mtu(plan, namespaces) if not reach.failed else (0, ())
     sent, astray = check_crossings(design, topology, plan, namespaces) if not reach.failed else (0, ())

@@ -60,10 +60,13 @@ class Question(NamedTuple):
     target: Space
     address: Address
     protocol: Protocol
+    to: str
+    """The address as text, which takes longer to make than a question to ask; and so do the source's:"""
+    own: frozenset[str]
 
     def __str__(self) -> str:
         source, target = self.source, self.target
-        return f"{source.kind} {source.name} -> {target.kind} {target.name} {self.protocol} {self.address}"
+        return f"{source.kind} {source.name} -> {target.kind} {target.name} {self.protocol} {self.to}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def check_reach(plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol
     parts = shared(partial(_share, plan, namespaces, protocols), None if many else 1)
     order = {space.name: number for number, space in enumerate(plan.spaces)}
     failed = [
-        (Question(plan[source], plan[target], address, protocol), why)
+        (Question(plan[source], plan[target], address, protocol, str(address), frozenset()), why)
         for _, failures in parts
         for source, target, address, protocol, why in failures
     ]
@@ -138,14 +141,15 @@ def _tiles(plan: Plan) -> Iterator[_Tile]:
 
 
 def _asked_in(tile: _Tile, protocols: Sequence[Protocol]) -> Iterator[Question]:
-    for source, target in product(*tile):
-        if source is target:
-            continue
+    sources, targets = tile
+    reached = [(target, address, str(address)) for target in targets for address in target.reached_at]
+    for source in sources:
         families = {address.version for address in source.reached_at}
-        for address in target.reached_at:
-            if address.version in families:
+        own = frozenset(map(str, source.reached_at))
+        for target, address, text in reached:
+            if source is not target and address.version in families:
                 for protocol in protocols:
-                    yield Question(source, target, address, protocol)
+                    yield Question(source, target, address, protocol, text, own)
 
 
 def _batches(
@@ -153,41 +157,59 @@ def _batches(
 ) -> Iterator[tuple[list[Question], frozenset[str]]]:
     """As many questions at a time as the neighbour tables have room for, and the places that learn something."""
     batch: list[Question] = []
-    learned: set[tuple[str, str, int]] = set()
-    for question in asked:
-        more = _to_learn(plan, question)
+    learned: set[_Entry] = set()
+    is_on_link = _OnLink()
+    for _, pair in groupby(asked, key=lambda q: (q.source.name, q.target.name, q.address.version)):
+        together = list(pair)
+        one = together[0]
+        more = _to_learn(one.source, one.target, one.address.version, is_on_link)
         if batch and (len(learned | more) > most_neighbours or len(batch) >= _AT_ONCE):
             yield batch, _learners(plan, learned)
             batch, learned = [], set()
-        batch.append(question)
+        batch += together
         learned |= more
     if batch:
         yield batch, _learners(plan, learned)
 
 
-def _learners(plan: Plan, learned: Iterable[tuple[str, str, int]]) -> frozenset[str]:
+_Entry = tuple[str, str, int]
+"""Of a neighbour table: in which place, of whom, in which family."""
+
+
+def _learners(plan: Plan, learned: Iterable[_Entry]) -> frozenset[str]:
     return frozenset({place for place, _, _ in learned} | {space.name for space in plan.of_kind(Kind.ROUTER)})
 
 
-def _to_learn(plan: Plan, question: Question) -> set[tuple[str, str, int]]:
-    """The entries, by place, neighbour and family, that two ends and their nodes may need to reach each other.
+def _to_learn(source: Space, target: Space, family: int, is_on_link: "_OnLink") -> set[_Entry]:
+    """The entries that two ends and their nodes may need to reach each other.
 
     Two on one link need each other, any others their routers. It is an estimate, and rather too much.
     """
-    source, target, family = question.source, question.target, question.address.version
-    found = set[tuple[str, str, int]]()
+    found = set[_Entry]()
     for one, other in ((source, target), (target, source)):
-        direct = _is_on_link(one, other, family)
-        found.add((one.name, other.name if direct else "router", family))
+        found.add((one.name, other.name if is_on_link(one, other, family) else "router", family))
         found.add((one.home, one.name, family))
         found.add((one.home, other.home, family))
     return found
 
 
-def _is_on_link(one: Space, other: Space, family: int) -> bool:
-    """Whether the first takes the other for a neighbour."""
-    to = next((address for address in other.reached_at if address.version == family), None)
-    return any(to in item.interface.network for item in one.addresses if item.interface.version == family and to)
+class _OnLink:
+    """Whether the first takes the other for a neighbour: asked for each of a million pairs, so reckoned in numbers."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, list[tuple[int, int, int]]] = {}
+        """By place: family, mask and network of each link."""
+        self._reached: dict[tuple[str, int], int] = {}
+        """By place and family: the address."""
+
+    def __call__(self, one: Space, other: Space, family: int) -> bool:
+        if (links := self._links.get(one.name)) is None:
+            networks = [item.interface.network for item in one.addresses]
+            links = self._links[one.name] = [(n.version, int(n.netmask), int(n.network_address)) for n in networks]
+        if (to := self._reached.get((other.name, family))) is None:
+            own = [int(address) for address in other.reached_at if address.version == family]
+            to = self._reached[other.name, family] = own[0]
+        return any(version == family and to & mask == network for version, mask, network in links)
 
 
 @dataclass(frozen=True)
@@ -207,9 +229,8 @@ def wrong(question: Question, answer: Answer) -> str:
         return f"{answer.name} answered in its place"
     if question.protocol == "icmp":
         return ""  # Which tells nobody whom it saw.
-    own = {str(address) for address in question.source.reached_at}
     # A node may use the address of its bridge or tunnel; a pod has only its own.
-    if question.source.kind is Kind.POD and answer.seen not in own:
+    if question.source.kind is Kind.POD and answer.seen not in question.own:
         return f"the target saw it come from {answer.seen}"
     return ""
 
@@ -278,7 +299,8 @@ class _Asker:
             with suppress(OSError):
                 connection, peer = listener.accept()
                 with connection:
-                    connection.send(f"{name} {peer[0]}".encode())
+                    # In one packet with the end of the connection.
+                    connection.send(f"{name} {peer[0]}".encode(), socket.MSG_MORE)
 
         self._listen(listener, answer)
 
@@ -344,9 +366,9 @@ class _Asker:
     def _send(self, number: int, question: Question, sock: socket.socket) -> None:
         body = _NUMBER.pack(self._mark, number)
         if question.protocol == "udp":
-            sock.sendto(body, (str(question.address), self._port))
+            sock.sendto(body, (question.to, self._port))
         else:
-            sock.sendto(echo_request(question.address.version, body), (str(question.address), 0))
+            sock.sendto(echo_request(question.address.version, body), (question.to, 0))
 
     def _send_again(self) -> None:
         """Datagrams may have been lost, such as the first to somebody whose neighbour was not known yet."""
@@ -396,7 +418,7 @@ class _Asker:
         sock.setblocking(False)
         self._pending[number] = _Pending(question, place, sock)
         try:
-            sock.connect((str(question.address), self._port))
+            sock.connect((question.to, self._port))
         except BlockingIOError:
             pass  # It goes on by itself.
         except OSError as error:

@@ -1,0 +1,140 @@
+"""How long a lab takes to come up, against the least that the kernel takes for as many pods: netlink by hand.
+
+    sudo .venv/bin/python tests/benchmarks/bench_floor.py [--pods 512] [--nodes 16] [--rounds 5]
+
+The floor makes for each pod a namespace, a veth pair from one node namespace, an address and a default route: raw
+sockets, batches of messages packed by hand, no library, no bridge, no settings, no checks of errors but of the last.
+The lab has bridges, several nodes, Mininet hosts, settings and routes between nodes besides.
+"""
+
+import argparse
+import os
+import socket
+import struct
+import time
+
+from mininet.log import setLogLevel
+
+from testbed.designs import DESIGNS
+from testbed.kernel.freeing import await_freed
+from testbed.kernel.syscalls import CLONE_NEWNET, setns, unshare
+from testbed.lab.capsule import enclosed
+from testbed.lab.lab import Lab
+from tests.benchmarks.taken_in_turn import show, taken_in_turn, topology
+
+REQUEST, ACK, CREATE = 0x1, 0x4, 0x600
+NEWLINK, NEWADDR, NEWROUTE = 16, 20, 24
+A_BATCH = 64
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
+
+
+def message(kind: int, flags: int, body: bytes) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body
+
+
+def link(index: int, flags: int, *attributes: bytes) -> bytes:
+    return struct.pack("=BxHiII", 0, 0, index, flags, flags) + b"".join(attributes)
+
+
+def netlink() -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+    sock.bind((0, 0))
+    return sock
+
+
+def said(sock: socket.socket, messages: list[bytes]) -> None:
+    """The last of them asks for an acknowledgement."""
+    sock.send(b"".join(messages))
+    (error,) = struct.unpack_from("=i", sock.recv(65536), 16)
+    assert error == 0, os.strerror(-error)
+
+
+def new_namespace() -> int:
+    unshare(CLONE_NEWNET)
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+
+
+def floor(pods: int) -> float:
+    """Seconds to build."""
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    begin = time.perf_counter()
+    node = new_namespace()
+    with netlink() as from_node:
+        namespaces = [new_namespace() for _ in range(pods)]
+        setns(node, CLONE_NEWNET)
+        for start in range(0, pods, A_BATCH):
+            numbers = range(start, min(start + A_BATCH, pods))
+            batch = []
+            for number in numbers:
+                namespace = attribute(28, struct.pack("=I", namespaces[number]))
+                peer = link(1000 + number, 0, attribute(3, b"eth0\0"), namespace)
+                kind = attribute(1, b"veth\0") + attribute(2, attribute(1, peer))
+                body = link(10 + number, 1, attribute(3, b"veth%d\0" % number), attribute(18, kind))
+                batch.append(message(NEWLINK, REQUEST | CREATE | (ACK if number == numbers[-1] else 0), body))
+            said(from_node, batch)
+        for number, namespace in enumerate(namespaces):
+            setns(namespace, CLONE_NEWNET)
+            address, gateway = (socket.inet_aton(f"10.{1 + number // 250}.{number % 250}.{host}") for host in (2, 1))
+            index = 1000 + number
+            with netlink() as in_pod:
+                said(
+                    in_pod,
+                    [
+                        message(NEWLINK, REQUEST, link(index, 1)),
+                        message(
+                            NEWADDR,
+                            REQUEST | CREATE,
+                            struct.pack("=BBBBI", 2, 24, 0, 0, index) + attribute(2, address) + attribute(1, address),
+                        ),
+                        message(
+                            NEWROUTE,
+                            REQUEST | CREATE | ACK,
+                            struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 254, 3, 0, 1, 0)
+                            + attribute(4, struct.pack("=i", index))
+                            + attribute(5, gateway),
+                        ),
+                    ],
+                )
+    taken = time.perf_counter() - begin
+    setns(home, CLONE_NEWNET)
+    for descriptor in (home, node, *namespaces):
+        os.close(descriptor)
+    await_freed()
+    return taken
+
+
+def lab(design: str, nodes: int, pods: int) -> float:
+    made = topology(nodes, pods)
+    begin = time.perf_counter()
+    built = Lab(DESIGNS[design].plan(made))
+    taken = time.perf_counter() - begin
+    built.down()
+    await_freed()
+    return taken
+
+
+def work(nodes: int, pods: int, rounds: int) -> int:
+    setLogLevel("critical")
+    arms = {"floor": lambda: floor(pods)}
+    for design in DESIGNS:
+        arms[design] = lambda design=design: lab(design, nodes, pods)  # type: ignore[misc]  # bound now, on purpose
+    taken = taken_in_turn(arms, rounds)
+    in_ms = {name: [value / pods * 1000 for value in values] for name, values in taken.items()}
+    show(f"up of {pods} pods on {nodes} nodes, planning included, {rounds} rounds", "ms a pod", in_ms, "floor")
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--pods", type=int, default=512)
+    parser.add_argument("--nodes", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+    return enclosed(lambda: work(chosen.nodes, chosen.pods, chosen.rounds))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
