@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
 from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH
-from pyroute2.netlink.rtnl.ndmsg import NUD_NOARP, NUD_PERMANENT
+from pyroute2.netlink.rtnl.ndmsg import NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT
 
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import HEADER, messages
@@ -17,6 +17,8 @@ _NDA_DST = 1
 _RECEIVE = 1 << 18
 _TIMEOUT_S = 10
 _AT_ONCE = 64
+_TO_KEEP = NUD_PERMANENT | NUD_NOARP | NUD_INCOMPLETE
+"""Planned ones, and those that are being asked for: whoever waits for one would be told that there is no way there."""
 
 
 def forget_learned_in(namespaces: Iterable[Namespace]) -> None:
@@ -35,7 +37,7 @@ def forget_learned() -> None:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as sock:
         sock.settimeout(_TIMEOUT_S)
         sock.bind((0, 0))
-        learned = [entry for entry in _dump(sock) if not entry[1] & (NUD_PERMANENT | NUD_NOARP)]
+        learned = [entry for entry in _dump(sock) if not entry[1] & _TO_KEEP]
         for start in range(0, len(learned), _AT_ONCE):
             # No acknowledgement is asked for: an entry that has gone by itself meanwhile is no mistake.
             sock.send(b"".join(body for body, _ in learned[start : start + _AT_ONCE]))

@@ -34,6 +34,7 @@ PORT = 7471
 """Of the first process that asks; the others have the ones after it."""
 PATIENCE_S = 3.0
 """How long a pair may take to answer."""
+NO_ANSWER = f"no answer within {PATIENCE_S:.0f} s"
 _RESEND_S = 0.5
 _LOOK_S = 0.1
 _TILE = 64
@@ -97,14 +98,36 @@ def check_reach(plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol
     places = len(plan.of_kind(Kind.POD, Kind.NODE))
     many = places * places * len(protocols) >= _WORTH_SHARING
     parts = shared(partial(_share, plan, namespaces, protocols), None if many else 1)
-    order = {space.name: number for number, space in enumerate(plan.spaces)}
     failed = [
         (Question(plan[source], plan[target], address, protocol, str(address), frozenset()), why)
         for _, failures in parts
         for source, target, address, protocol, why in failures
     ]
+    if len(parts) > 1:
+        failed = _asked_again(plan, namespaces, protocols, failed)
+    order = {space.name: number for number, space in enumerate(plan.spaces)}
     failed.sort(key=lambda item: (order[item[0].source.name], order[item[0].target.name]))
     return Reach(sum(asked for asked, _ in parts), tuple(failed))
+
+
+def _asked_again(
+    plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol], failed: list[tuple[Question, str]]
+) -> list[tuple[Question, str]]:
+    """Those that fail by this process alone as well.
+
+    While there were several, one may have made a node forget a neighbour that it was just asking for on behalf of
+    another one, which then heard that there is no route. Who got no answer at all has been asked several times.
+    """
+    refused = [(question, why) for question, why in failed if why != NO_ANSWER]
+    again = list[tuple[Question, str]]()
+    if refused:
+        with _Asker(plan, namespaces, protocols, PORT) as asker:
+            for batch, places in _batches(plan, (question for question, _ in refused), _MOST_NEIGHBOURS):
+                asked = [question._replace(own=_own(question.source)) for question in batch]
+                answers = asker.ask(asked)
+                forget_learned_in(namespaces[place] for place in places)
+                again += ((q, why) for q, answer in zip(asked, answers, strict=True) if (why := wrong(q, answer)))
+    return [(question, why) for question, why in failed if why == NO_ANSWER] + again
 
 
 Failed = tuple[str, str, Address, Protocol, str]
@@ -145,11 +168,15 @@ def _asked_in(tile: _Tile, protocols: Sequence[Protocol]) -> Iterator[Question]:
     reached = [(target, address, str(address)) for target in targets for address in target.reached_at]
     for source in sources:
         families = {address.version for address in source.reached_at}
-        own = frozenset(map(str, source.reached_at))
+        own = _own(source)
         for target, address, text in reached:
             if source is not target and address.version in families:
                 for protocol in protocols:
                     yield Question(source, target, address, protocol, text, own)
+
+
+def _own(source: Space) -> frozenset[str]:
+    return frozenset(map(str, source.reached_at))
 
 
 def _batches(
@@ -320,7 +347,7 @@ class _Asker:
     def ask(self, batch: Sequence[Question]) -> list[Answer]:
         """The answers, in the order of the questions."""
         begin = time.monotonic()
-        self._answers = [Answer(error=f"no answer within {PATIENCE_S:.0f} s")] * len(batch)
+        self._answers = [Answer(error=NO_ANSWER)] * len(batch)
         for name, group in groupby(enumerate(batch), key=lambda item: item[1].source.name):
             with self._namespaces[name].entered():
                 for place, question in group:
