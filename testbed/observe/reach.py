@@ -106,7 +106,12 @@ def check_reach(plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol
     if len(parts) > 1:
         failed = _asked_again(plan, namespaces, protocols, failed)
     order = {space.name: number for number, space in enumerate(plan.spaces)}
-    failed.sort(key=lambda item: (order[item[0].source.name], order[item[0].target.name]))
+
+    def place(question: Question) -> tuple[int, int, int, int]:
+        ends = order[question.source.name], order[question.target.name]
+        return *ends, question.address.version, PROTOCOLS.index(question.protocol)
+
+    failed.sort(key=lambda item: place(item[0]))
     return Reach(sum(asked for asked, _ in parts), tuple(failed))
 
 

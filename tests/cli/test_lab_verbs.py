@@ -148,3 +148,47 @@ def test_in_a_terminal_packets_are_lines(repository: Path) -> None:
     text = os.read(terminal, 4096).decode()
     os.close(terminal)
     assert [line.split(" ")[:2] for line in text.splitlines()] == [["client:eth0", "→"], ["client:eth0", "←"]]
+
+
+def test_eight_labs_of_one_file_do_not_meet(repository: Path) -> None:
+    names = [f"lab-{number}" for number in range(8)]
+    with up(repository, *names):
+        for name in names:
+            # Something that would be everybody's trouble if they met.
+            address = ["ip", "address", "add", f"10.99.0.{names.index(name)}/32", "dev", "eth0"]
+            assert cli("exec", "-n", name, "client", "--", *address, cwd=repository).returncode == 0
+        command = [sys.executable, "-m", "testbed", "check", "--name"]
+        checks = [
+            subprocess.Popen([*command, name], cwd=repository, stdout=subprocess.PIPE, text=True) for name in names
+        ]
+        said = [check.communicate(timeout=60)[0] for check in checks]
+        assert [check.returncode for check in checks] == [0] * 8, said
+        for name in names:
+            shown = cli("ip", "--name", name, "client", "-brief", "address", cwd=repository).stdout
+            own = f"10.99.0.{names.index(name)}/32"
+            assert [word for word in shown.split() if word.startswith("10.99.")] == [own]
+
+
+def test_a_picture_is_drawn_of_a_lab_and_of_a_topology(repository: Path, tmp_path: Path) -> None:
+    with up(repository, "one"):
+        for suffix, begin in (("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("dot", b"graph")):
+            file = tmp_path / f"lab.{suffix}"
+            assert cli("graph", "-o", str(file), cwd=repository).stdout == f"wrote {file}\n"
+            assert file.read_bytes().startswith(begin)
+        picture = tmp_path / "walk.svg"
+        assert cli("trace", "client", "web-2", "--svg", str(picture), cwd=repository).returncode == 0
+        assert picture.read_text().startswith("<svg")
+        of_lab = cli("graph", cwd=repository).stdout
+    plain = ["topologies/two-nodes.yaml", "--design", "vxlan"]
+    assert cli("graph", *plain, cwd=repository).stdout == of_lab
+    texts = [
+        refused(repository, "graph", *words)
+        for words in (
+            [*plain, "-o", str(tmp_path / "x.gif")],
+            ["topologies/two-nodes.yaml"],
+            ["topologies/two-nodes.yaml", "--design", "vxlam"],
+            ["--design", "vxlan"],
+            [*plain, "-o", "no/such/folder.svg"],
+        )
+    ]
+    golden("graph-wrong", "\n".join(texts))
