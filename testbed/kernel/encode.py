@@ -9,13 +9,21 @@ import socket
 import struct
 from functools import partial
 
-from pyroute2.netlink.rtnl import RTM_NEWADDR, RTM_NEWLINK, RTM_NEWNEIGH, RTM_NEWQDISC, RTM_NEWROUTE, TC_H_ROOT
-from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
-from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP
-from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_NOARP, NUD_PERMANENT
-from pyroute2.netlink.rtnl.rtmsg import RTNH_F_ONLINK
-
 from testbed.kernel.netlink import CHANGE, CREATE, Request
+from testbed.kernel.uapi import (
+    IFA_F_NODAD,
+    IFF_UP,
+    NTF_SELF,
+    NUD_NOARP,
+    NUD_PERMANENT,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    RTM_NEWNEIGH,
+    RTM_NEWQDISC,
+    RTM_NEWROUTE,
+    RTNH_F_ONLINK,
+    TC_H_ROOT,
+)
 from testbed.plan.objects import (
     Bridge,
     DeviceAddress,

@@ -5,10 +5,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
-from pyroute2.netlink.rtnl import RTM_GETLINK
-
 from testbed.kernel.netlink import HEADER, messages
+from testbed.kernel.uapi import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RTM_GETLINK
 
 _IFINFOMSG = struct.Struct("=BxHiII")
 _STATSMSG = struct.Struct("=BxHII")

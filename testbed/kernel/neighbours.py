@@ -4,12 +4,19 @@ import socket
 import struct
 from collections.abc import Iterable
 
-from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
-from pyroute2.netlink.rtnl import RTM_DELNEIGH, RTM_GETNEIGH
-from pyroute2.netlink.rtnl.ndmsg import NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT
-
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import HEADER, messages
+from testbed.kernel.uapi import (
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NUD_INCOMPLETE,
+    NUD_NOARP,
+    NUD_PERMANENT,
+    RTM_DELNEIGH,
+    RTM_GETNEIGH,
+)
 
 _NDMSG = struct.Struct("=BxxxiHBB")
 _ATTRIBUTE = struct.Struct("=HH")

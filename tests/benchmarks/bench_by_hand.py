@@ -1,6 +1,6 @@
 """Round trips and throughput between two pods of a lab, against the same network typed by hand with `ip`.
 
-    sudo .venv/bin/python tests/benchmarks/bench_by_hand.py [--design vxlan] [--rounds 12]
+    sudo .venv/bin/python -m tests.benchmarks.bench_by_hand [--design vxlan] [--rounds 12]
 
 The commands are those that `testbed plan` prints, run by `sh`. Both networks, and the lab a second time (A/A), are up
 together and are measured in turn, in another order each round. The interval of the median ratio is a bootstrap's.

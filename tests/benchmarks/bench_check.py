@@ -1,6 +1,6 @@
 """How long a check of all pairs takes, against Mininet's pingAll, per pair and protocol; and a million pairs.
 
-    sudo .venv/bin/python tests/benchmarks/bench_check.py [--pods 200] [--nodes 16] [--rounds 5] [--million]
+    sudo .venv/bin/python -m tests.benchmarks.bench_check [--pods 200] [--nodes 16] [--rounds 5] [--million]
 
 Both networks are up at the same time and are asked in turn. All pairs of so many of Mininet's hosts would take minutes
 a round, so `--hosts` of them ping each other, which is kind to it: the others would fill the neighbour tables.

@@ -1,6 +1,6 @@
 """How long a lab takes to come up, against the least that the kernel takes for as many pods: netlink by hand.
 
-    sudo .venv/bin/python tests/benchmarks/bench_floor.py [--pods 512] [--nodes 16] [--rounds 5]
+    sudo .venv/bin/python -m tests.benchmarks.bench_floor [--pods 512] [--nodes 16] [--rounds 5]
 
 The floor makes for each pod a namespace, a veth pair from one node namespace, an address and a default route: raw
 sockets, batches of messages packed by hand, no library, no bridge, no settings, no checks of errors but of the last.

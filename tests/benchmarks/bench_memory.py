@@ -37,13 +37,13 @@ def proportional_kib(process: Path) -> int:
 
 
 def processes_in(name: str) -> list[Path]:
-    """Those whose mounts are the lab's."""
-    said = [sys.executable, "-m", "testbed", "exec", "-n", name, "fabric", "--", "readlink", "/proc/self/ns/mnt"]
+    """Those whose process numbers are the lab's."""
+    said = [sys.executable, "-m", "testbed", "exec", "-n", name, "fabric", "--", "readlink", "/proc/self/ns/pid"]
     inside = subprocess.run(said, capture_output=True, text=True, check=True).stdout.strip()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if str((process / "ns/mnt").readlink()) == inside:
+            if str((process / "ns/pid").readlink()) == inside:
                 found.append(process)
         except OSError:
             continue

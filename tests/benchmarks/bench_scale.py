@@ -1,6 +1,6 @@
 """What a pod of a large lab costs, against one of a small lab.
 
-sudo .venv/bin/python tests/benchmarks/bench_scale.py [--rounds 3]
+sudo .venv/bin/python -m tests.benchmarks.bench_scale [--rounds 3]
 """
 
 import argparse

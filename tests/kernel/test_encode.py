@@ -2,18 +2,22 @@
 
 import ipaddress
 import socket
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyroute2 import netlink
+from pyroute2.netlink import rtnl
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from testbed.kernel import encode
+from testbed.kernel import encode, uapi
 from testbed.kernel.netlink import HEADER, Request
 from testbed.plan.objects import Bridge, DeviceAddress, FdbEntry, Neighbour, Route, TokenBucket, VethEnd, Vxlan
 
@@ -138,3 +142,17 @@ def test_token_bucket(rate: int) -> None:
         250_000,
     )
     assert parameters["buffer"] * encode.NS_PER_TICK * (rate // 8) // 10**9 == pytest.approx(125_000, rel=0.01)
+
+
+def test_the_numbers_are_pyroute2s() -> None:
+    theirs: dict[str, object] = {}
+    for module in (netlink, rtnl, rtnl.ifinfmsg, rtnl.ifaddrmsg, rtnl.ndmsg, rtnl.rtmsg, rtnl.tcmsg):
+        theirs |= vars(module)
+    ours = {name: value for name, value in vars(uapi).items() if name.isupper()}
+    assert len(ours) > 20
+    assert ours == {name: theirs[name] for name in ours}
+
+
+def test_a_lab_is_brought_up_without_loading_pyroute2() -> None:
+    code = "import sys, testbed.cli.up, testbed.lab.keeper; sys.exit('pyroute2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -52,7 +52,7 @@ def understood_or_refused(text: str, folder: Path, kind: str) -> None:
                 if loaded.value.pods_per_node < 50 and len(loaded.value.nodes) < 50:
                     design.plan(loaded.value)
         else:
-            load_scenario(file, DESIGNS)
+            load_scenario(file, tuple(DESIGNS))
     except SpecError as error:
         assert error.problems
         said = render_all(error.problems)
@@ -114,7 +114,7 @@ def test_any_bytes(kind: str, data: bytes, folder: Path) -> None:
     file = folder / "bytes.yaml"
     file.write_bytes(data)
     with pytest.raises(SpecError) as error:
-        load_topology(file) if kind == "topology" else load_scenario(file, DESIGNS)
+        load_topology(file) if kind == "topology" else load_scenario(file, tuple(DESIGNS))
     assert str(file) in render_all(error.value.problems)
 
 

@@ -1,0 +1,22 @@
+"""Numbers of the kernel's netlink interface, as linux/netlink.h, linux/rtnetlink.h and their like name them.
+
+pyroute2 has them too, but takes 14 MiB and a tenth of a second to load, which every lab would pay for. It is loaded
+where the kernel's answers are decoded (`testbed.kernel.state`). The tests hold these numbers against its own.
+"""
+
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x4, 0x300
+NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
+
+RTM_NEWLINK, RTM_GETLINK = 16, 18
+RTM_NEWADDR = 20
+RTM_NEWROUTE = 24
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWQDISC = 36
+
+IFF_UP = 0x1
+IFA_F_NODAD = 0x2
+NTF_SELF = 0x2
+NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT = 0x1, 0x40, 0x80
+RTNH_F_ONLINK = 0x4
+TC_H_ROOT = 0xFFFFFFFF
