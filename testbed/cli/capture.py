@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import IO
 
@@ -69,11 +70,12 @@ def capture(
             # `kill` ends it as Ctrl-C does, so that what was recorded until then is all there.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             try:
-                captured = lab.inside(
-                    lambda namespaces: catch(
-                        namespaces, targets, expression, sink, count, seconds, lambda: _say_begun(targets)
+                with closing(sink):
+                    captured = lab.inside(
+                        lambda namespaces: catch(
+                            namespaces, targets, expression, sink, count, seconds, lambda: _say_begun(targets)
+                        )
                     )
-                )
             except OSError as error:
                 click.echo(f"testbed: {path} could not be written: {error.strerror}", err=True)
                 sys.exit(1)

@@ -49,8 +49,9 @@ def _print(verdict: Verdict, homes: dict[str, str]) -> None:
         pairs = [f"{source} → {target}" for source, target in cause.pairs]
         more = f" and {len(pairs) - MOST_PAIRS} more" if len(pairs) > MOST_PAIRS else ""
         click.echo(f"\n{', '.join(pairs[:MOST_PAIRS])}{more}\n    {cause.reason}")
-    # What is wrong with an answer that came is no matter of where packets are lost.
-    for failure in [item for item in verdict.failures if "answer" not in item.what][:MOST_PAIRS]:
+    explained = {pair for cause in verdict.causes for pair in cause.pairs}
+    rest = [failure for failure in verdict.failures if (failure.source, failure.target) not in explained]
+    for failure in rest[:MOST_PAIRS]:
         click.echo(f"{failure.source} → {failure.target} {failure.protocol}: {failure.what}")
     for line in verdict.astray[:MOST_PAIRS]:
         click.echo(line)

@@ -5,6 +5,7 @@ A packet socket for each place, filtered in the kernel; what they record becomes
 shows a bare packet beside the same one encapsulated, or of tcpdump's lines.
 """
 
+import errno
 import os
 import re
 import select
@@ -104,6 +105,9 @@ class Sink(Protocol):
     def end(self) -> None:
         """After the last packet."""
 
+    def close(self) -> None:
+        """By whom it was made, after the end."""
+
     def fileno(self) -> int:
         """What `poll` tells of that nobody reads it any more."""
 
@@ -154,7 +158,7 @@ def capture(
         time.sleep(STAMPS_S)
         begun()
         taken = 0
-        with suppress(BrokenPipeError), _begun(sink, watched, expression):
+        with suppress(BrokenPipeError, ConnectionResetError), _begun(sink, watched, expression):
             for batch in _rounds(taps, sink, is_over):
                 wanted = [caught for caught in batch if caught.target in watched]
                 wanted = wanted if count is None else wanted[: count - taken]
@@ -285,53 +289,75 @@ class PcapngFile:
     def end(self) -> None:
         """Nothing more is to be said."""
 
+    def close(self) -> None:
+        """The file is its maker's to close."""
+
     def _write(self, data: bytes) -> None:
         self._file.write(data)
         self._file.flush()
 
 
 class Lines:
-    """A sink for people: one tcpdump that reads all packets, and in front of what it prints where each one was."""
+    """A sink for people: one tcpdump that reads all packets, and in front of what it prints where each one was.
+
+    tcpdump is started here, and not where the packets are taken: as root of a user namespace it would try in vain to
+    become another user. To be closed by the process that made it, when those that it was forked into have ended.
+    """
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
         self._places: deque[bytes] = deque()
         self._width = 0
+        # Not a pipe: this one can be said to be at its end in spite of copies of it in other processes.
+        self._packets, its_end = socket.socketpair()
+        with its_end:
+            self._tcpdump = subprocess.Popen(
+                ["tcpdump", "-l", "-n", "-r", "-"],
+                stdin=its_end.fileno(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C is ours to heed.
+            )
 
     def fileno(self) -> int:
         return self._out.fileno()
 
     def begin(self, watched: dict[Target, LinkState], expression: str) -> None:
         self._width = max(len(str(target)) for target in watched)
-        self._tcpdump = subprocess.Popen(
-            ["tcpdump", "-l", "-n", "-r", "-"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is ours to heed.
-        )
-        assert self._tcpdump.stdin is not None
-        self._file = dpkt.pcap.Writer(self._tcpdump.stdin, snaplen=SNAPLEN)
-        self._tcpdump.stdin.flush()
+        self._file = self._packets.makefile("wb")
+        self._writer = dpkt.pcap.Writer(self._file, snaplen=SNAPLEN)
+        self._file.flush()
         self._printer = threading.Thread(target=self._print, daemon=True)
         self._printer.start()
 
     def take(self, caught: Sequence[Caught]) -> None:
-        assert self._tcpdump.stdin is not None
         for target, frame in caught:
             arrow = "→" if frame.out else "←"
             self._places.append(f"{target!s:{self._width}} {arrow} ".encode())
             # Of bare IP packets, so that one file holds them all.
             header = b"" if frame.has_ethernet else bytes(12) + frame.protocol.to_bytes(2, "big")
-            self._file.writepkt_time(header + frame.data, Fraction(frame.time // 1000, 10**6))
-        self._tcpdump.stdin.flush()
+            self._writer.writepkt_time(header + frame.data, Fraction(frame.time // 1000, 10**6))
+        self._file.flush()
 
     def end(self) -> None:
-        assert self._tcpdump.stdin is not None
-        with suppress(BrokenPipeError):
-            self._tcpdump.stdin.close()
+        self._finish()
         self._printer.join()
-        self._tcpdump.wait()
+
+    def _finish(self) -> None:
+        with suppress(OSError):
+            self._packets.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Raises OSError with tcpdump's words if it could not do its work."""
+        self._finish()
+        assert self._tcpdump.stdout is not None
+        assert self._tcpdump.stderr is not None
+        self._packets.close()
+        self._tcpdump.stdout.close()  # Which ends it, if nobody has read what it wrote.
+        with self._tcpdump.stderr as errors:
+            words = errors.read()
+        if self._tcpdump.wait() not in (0, -signal.SIGPIPE):
+            raise OSError(errno.EIO, words.decode(errors="replace").strip())
 
     def _print(self) -> None:
         assert self._tcpdump.stdout is not None

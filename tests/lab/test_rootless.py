@@ -11,7 +11,7 @@ import pytest
 from testbed.lab import door
 from testbed.lab.door import Address, Unanswered
 from testbed.lab.living import LivingLab
-from tests.as_user import as_user, interpreter, run_as
+from tests.as_user import ROOT, as_user, interpreter, run_as
 
 pytestmark = pytest.mark.root
 
@@ -109,3 +109,25 @@ def test_a_name_that_another_user_has_taken_is_no_lab(lab: Address) -> None:
         listed = json.loads(run_as(USER, "list", "--json").stdout)
         process.kill()
     assert [entry["lab"] for entry in listed] == [NAME]
+
+
+def test_a_user_may_look_at_packets_as_well(lab: Address, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    switch = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--bounding-set=-all"]
+    capture = [*switch, *interpreter(), "-m", "testbed", "capture", "client", "icmp", "--count", "2"]
+    for more, shown in ((["--text"], "ICMP echo reply"), (["-w", str(tmp_path / "x.pcapng")], "")):
+        with subprocess.Popen(
+            [*capture, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        ) as process:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("recording")
+            run_as(USER, "exec", "client", "--", "ping", "-c", "1", "-W", "2", "web-2")
+            out, err = process.communicate(timeout=20)
+        assert (process.returncode, err[:9]) == (0, "2 packets")
+        assert shown in out
+    assert (tmp_path / "x.pcapng").stat().st_uid == USER
+    for words in (["check"], ["trace", "client", "web-2"], ["inspect"], ["graph"]):
+        said = run_as(USER, *words)
+        assert (said.returncode, said.stderr) == (0, ""), words

@@ -10,7 +10,7 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -157,7 +157,8 @@ def capture_lines(
     lab: Lab, out: io.BufferedWriter, targets: list[str], expression: str, traffic: Callable[[], None], count: int
 ) -> None:
     thread = threading.Thread(target=traffic)
-    capture(lab.namespaces, list(map(Target.of, targets)), expression, Lines(out), count, SECONDS, thread.start)
+    with closing(Lines(out)) as sink:
+        capture(lab.namespaces, list(map(Target.of, targets)), expression, sink, count, SECONDS, thread.start)
     thread.join()
 
 
@@ -194,8 +195,8 @@ def test_it_ends_when_nobody_reads_any_more(sink: type[Lines], two_nodes: Topolo
     end, other = os.pipe()
     os.close(end)
     file = os.fdopen(other, "wb")
-    with Lab(DESIGNS["l2"].plan(two_nodes)) as lab:
-        done = capture(lab.namespaces, [Target("client")], "", sink(file), seconds=SECONDS)
+    with Lab(DESIGNS["l2"].plan(two_nodes)) as lab, closing(sink(file)) as opened:
+        done = capture(lab.namespaces, [Target("client")], "", opened, seconds=SECONDS)
     with suppress(BrokenPipeError):
         file.close()
     assert done.packets == 0
