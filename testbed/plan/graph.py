@@ -27,8 +27,44 @@ _HEAD = """\
 """
 
 
+class _Wiring:
+    """What leads where, looked up once for all devices."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.pods: dict[str, list[tuple[Space, VethEnd, VethEnd]]] = {}
+        """By node: its pods, each with its own end of its veth pair and the node's."""
+        self.others: list[Veth] = []
+        """The pairs that lead to no pod."""
+        self._uplinks: set[tuple[str, str]] = set()
+        """Space and name of ends that lead to another place than a pod."""
+        self._with_uplink: set[tuple[str, str]] = set()
+        """Space and name of bridges that have one of them as a port."""
+        for veth in plan.veths:
+            for end, near in ((veth.a, veth.b), (veth.b, veth.a)):
+                if plan[end.space].kind is Kind.POD:
+                    self.pods.setdefault(near.space, []).append((plan[end.space], end, near))
+                    break
+            else:
+                self.others.append(veth)
+                if veth.a.space != veth.b.space:
+                    for end in (veth.a, veth.b):
+                        self._uplinks.add((end.space, end.name))
+                        self._with_uplink.add((end.space, end.master or ""))
+
+    def is_uplink(self, space: Space, device: Link | VethEnd) -> bool:
+        """Whether it leads to the fabric."""
+        return (space.name, device.name) in self._uplinks
+
+    def leads_out(self, space: Space, device: Link | VethEnd) -> bool:
+        """Whether it leads to other nodes, by itself or by one of its ports."""
+        if isinstance(device, Bridge):
+            return (space.name, device.name) in self._with_uplink
+        return isinstance(device, Vxlan) or self.is_uplink(space, device)
+
+
 def dot(plan: Plan) -> str:
     """The whole plan in the DOT language."""
+    wiring = _Wiring(plan)
     nodes = plan.of_kind(Kind.NODE)
     half = (len(nodes) + 1) // 2 if len(nodes) > MOST_IN_A_ROW else len(nodes)
     lower = nodes[half:]
@@ -39,9 +75,9 @@ def dot(plan: Plan) -> str:
     turned = {space.name for space in lower}
     lines = [f"graph {_quoted(plan.topology)} {{", _HEAD + f"  label={_quoted(title)}"]
     # What is named first is put on the left: so the lines of the nodes, in their order, come before the nodes.
-    lines += (_line_between(plan, veth, turned) for veth in plan.veths if not _pod_end(plan, veth))
+    lines += (_line_between(plan, veth, turned) for veth in wiring.others)
     for space in nodes:
-        lines += _node(plan, space, turned=space.name in turned)
+        lines += _node(plan, wiring, space, turned=space.name in turned)
     for space in plan.of_kind(Kind.SWITCH, Kind.ROUTER):
         lines += _other(plan, space)
     if len(nodes) <= MOST_WITH_TUNNELS:
@@ -49,31 +85,30 @@ def dot(plan: Plan) -> str:
     return "\n".join([*lines, "}", ""])
 
 
-def _node(plan: Plan, space: Space, turned: bool) -> Iterator[str]:
+def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[str]:
     """The frame of a node and all in it: pods above bridges, and those above what leads out; `turned`, the reverse."""
     yield f"  subgraph {_quoted(f'cluster {space.name}')} {{"
     where = "b" if turned else "t"
     yield f'    label={_quoted(space.name)}; labelloc={where}; fontsize=14; style=rounded; color="#888888"'
     devices = plan.devices_of(space.name)
     for device in devices.values():
-        if drawn := _device(plan, space, device):
+        if drawn := _device(wiring, space, device):
             yield f"    {_id(space.name, device.name)} [{drawn}]"
     yield f"    {_id(space.name, '')} [{_box('routes', [], _routes(space))}]"
     for device in devices.values():
         if _is_addressed(space, device):
             # What leads out is below the routes, and what leads to pods above them.
             ends = (space.name, ""), (space.name, device.name)
-            yield "    " + _edge(*(ends if _leads_out(plan, device) is not turned else ends[::-1]), "inside")
-        elif isinstance(device, VethEnd) and device.master and _is_uplink(plan, device):
+            yield "    " + _edge(*(ends if wiring.leads_out(space, device) is not turned else ends[::-1]), "inside")
+        elif isinstance(device, VethEnd) and device.master and wiring.is_uplink(space, device):
             ends = (space.name, device.master), (space.name, device.name)
             yield "    " + _edge(*(ends if not turned else ends[::-1]), "inside")
-    yield from _pods(plan, space, turned)
+    yield from _pods(wiring, space, turned)
     yield "  }"
 
 
-def _pods(plan: Plan, space: Space, turned: bool) -> Iterator[str]:
-    links = [(pod, near) for veth in plan.veths if (pair := _pod_end(plan, veth)) for pod, near in [pair]]
-    own = [(plan[pod.space], pod, near) for pod, near in links if near.space == space.name]
+def _pods(wiring: _Wiring, space: Space, turned: bool) -> Iterator[str]:
+    own = wiring.pods.get(space.name, [])
     if len(own) <= MOST_SINGLE_PODS:
         for pod, end, near in reversed(own):  # What is named first of a row is put on the right.
             rows = [f"{end.name} {', '.join(map(str, pod.reached_at))}"]
@@ -100,7 +135,7 @@ def _other(plan: Plan, space: Space) -> Iterator[str]:
     yield f"  {_id(space.name, '')} [{_box(kind, [space.name], rows)}]"
 
 
-def _device(plan: Plan, space: Space, device: Link | VethEnd) -> str:
+def _device(wiring: _Wiring, space: Space, device: Link | VethEnd) -> str:
     """How a device is drawn; empty if it is only a line's end."""
     addresses = [str(address.interface) for address in space.addresses if address.dev == device.name]
     match device:
@@ -109,28 +144,9 @@ def _device(plan: Plan, space: Space, device: Link | VethEnd) -> str:
         case Vxlan():
             rows = [f"VXLAN {device.vni}, port {device.port}", *addresses, f"MTU {device.mtu}"]
             return _box("tunnel", [device.name], rows)
-        case VethEnd() if _is_uplink(plan, device):
+        case VethEnd() if wiring.is_uplink(space, device):
             return _box("uplink", [device.name], [*addresses, f"MTU {device.mtu}"])
     return ""
-
-
-def _is_uplink(plan: Plan, device: Link | VethEnd) -> bool:
-    """Whether it leads to the fabric."""
-    return any(
-        device in (veth.a, veth.b)
-        and veth.a.space != veth.b.space
-        and Kind.POD not in (plan[veth.a.space].kind, plan[veth.b.space].kind)
-        for veth in plan.veths
-    )
-
-
-def _leads_out(plan: Plan, device: Link | VethEnd) -> bool:
-    """Whether it leads to other nodes, by itself or by one of its ports."""
-    if isinstance(device, Bridge):
-        ends = (end for veth in plan.veths for end in (veth.a, veth.b))
-        space = next(space for space in plan.spaces if device in space.links)
-        return any(end.space == space.name and end.master == device.name and _is_uplink(plan, end) for end in ends)
-    return isinstance(device, Vxlan) or _is_uplink(plan, device)
 
 
 def _is_addressed(space: Space, device: Link | VethEnd) -> bool:
@@ -167,14 +183,6 @@ def _tunnels(plan: Plan) -> Iterator[str]:
             if pair not in drawn:
                 drawn.add(pair)
                 yield "  " + _edge((space.name, entry.dev), other, "tunnel", "style=dashed, constraint=false")
-
-
-def _pod_end(plan: Plan, veth: Veth) -> tuple[VethEnd, VethEnd] | None:
-    """The ends of a pod's veth pair, the pod's first; None if the pair is no pod's."""
-    for end, other in ((veth.a, veth.b), (veth.b, veth.a)):
-        if plan[end.space].kind is Kind.POD:
-            return end, other
-    return None
 
 
 def _routes(space: Space) -> list[str]:
