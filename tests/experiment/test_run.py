@@ -120,7 +120,7 @@ def test_a_run_measures_every_design_on_every_path_in_every_round(scenario: Path
     assert results.manifest["state"] == "done"
     assert results.manifest["rounds_done"] == 1
     assert results.manifest["seed"] == 7
-    assert results.manifest["designs"]["vxlan"]["check"] == {"asked": 42, "passed": 42, "failures": []}
+    assert results.manifest["designs"]["vxlan"]["check"] == {"asked": 62, "passed": 62, "failures": []}
     assert results.manifest["scenario"]["probes"]["latency"]["duration"] == 1.0
     assert results.manifest["scenario_text"] == scenario.read_text()
     throughputs = counted(results.samples, "throughput")
