@@ -187,7 +187,10 @@ def _own(source: Space) -> frozenset[str]:
 def _batches(
     plan: Plan, asked: Iterable[Question], most_neighbours: int
 ) -> Iterator[tuple[list[Question], frozenset[str]]]:
-    """As many questions at a time as the neighbour tables have room for, and the places that learn something."""
+    """Questions to be asked at a time, and the places that are to forget what they have learned when they are answered.
+
+    Those are none as long as the neighbour tables have room for the questions that follow.
+    """
     batch: list[Question] = []
     learned: set[_Entry] = set()
     is_on_link = _OnLink()
@@ -195,9 +198,12 @@ def _batches(
         together = list(pair)
         one = together[0]
         more = _to_learn(one.source, one.target, one.address.version, is_on_link)
-        if batch and (len(learned | more) > most_neighbours or len(batch) >= _AT_ONCE):
-            yield batch, _learners(plan, learned)
-            batch, learned = [], set()
+        is_full = len(learned) + len(more - learned) > most_neighbours
+        if batch and (is_full or len(batch) >= _AT_ONCE):
+            yield batch, _learners(plan, learned) if is_full else frozenset()
+            batch = []
+            if is_full:
+                learned.clear()
         batch += together
         learned |= more
     if batch:
@@ -217,12 +223,15 @@ def _to_learn(source: Space, target: Space, family: int, is_on_link: "_OnLink") 
 
     Two on one link need each other, any others their routers. It is an estimate, and rather too much.
     """
-    found = set[_Entry]()
-    for one, other in ((source, target), (target, source)):
-        found.add((one.name, other.name if is_on_link(one, other, family) else "router", family))
-        found.add((one.home, one.name, family))
-        found.add((one.home, other.home, family))
-    return found
+    here, there = source.home, target.home
+    return {
+        (source.name, target.name if is_on_link(source, target, family) else "router", family),
+        (target.name, source.name if is_on_link(target, source, family) else "router", family),
+        (here, source.name, family),
+        (there, target.name, family),
+        (here, there, family),
+        (there, here, family),
+    }
 
 
 class _OnLink:
@@ -244,8 +253,7 @@ class _OnLink:
         return any(version == family and to & mask == network for version, mask, network in links)
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """Who answered and whom it saw asking, or what went wrong."""
 
     name: str = ""
