@@ -2,7 +2,6 @@
 
 import random
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -35,15 +34,12 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS) | SCALARS, inner, max_size=5),
     max_leaves=25,
 )
-LONGEST_S = 5.0
-"""No file of these sizes may take longer: a generous bound, which an explosion passes."""
 
 
 def understood_or_refused(text: str, folder: Path, kind: str) -> None:
     """Reads it as the program would, and plans it if it is a topology."""
     file = folder / "fuzzed.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
-    begin = time.monotonic()
     try:
         if kind == "topology":
             loaded = load_topology(file)
@@ -57,7 +53,6 @@ def understood_or_refused(text: str, folder: Path, kind: str) -> None:
         assert error.problems
         said = render_all(error.problems)
         assert str(file) in said
-    assert time.monotonic() - begin < LONGEST_S
 
 
 def mutated(text: str, seed: int) -> str:
