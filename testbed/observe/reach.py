@@ -11,6 +11,7 @@ are the neighbour tables. All namespaces of a machine share one limit of 1,024 l
 forgotten before the next tile.
 """
 
+import os
 import secrets
 import select
 import socket
@@ -21,12 +22,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, product
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.observe.echo import echo_request, echo_socket, reply_in
 from testbed.observe.share import shared
+from testbed.observe.shots import Protocol
 from testbed.plan.objects import Kind, Plan, Space
 from testbed.spec.types import Address
 
@@ -45,8 +47,9 @@ _AT_ONCE = 2000
 """Questions under way at a time."""
 _WORTH_SHARING = 5000
 """So many questions are worth a second process."""
+_MOST_PROCESSES = 2
+"""However many CPUs there are: each has a port of its own, and a share of the room for neighbours."""
 
-Protocol = Literal["tcp", "udp", "icmp"]
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "icmp")
 
 _NUMBER = struct.Struct("!QQ")
@@ -62,8 +65,9 @@ class Question(NamedTuple):
     address: Address
     protocol: Protocol
     to: str
-    """The address as text, which takes longer to make than a question to ask; and so do the source's:"""
+    """The address as text: to make that takes longer than to ask."""
     own: frozenset[str]
+    """The source's addresses, as text."""
 
     def __str__(self) -> str:
         source, target = self.source, self.target
@@ -94,10 +98,11 @@ def questions(plan: Plan, protocols: Sequence[Protocol] = PROTOCOLS) -> Iterator
 
 
 def check_reach(plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol] = PROTOCOLS) -> Reach:
-    """Asks every question of the plan and waits for the answers; many are shared by processes, one a CPU."""
+    """Asks every question of the plan and waits for the answers; many questions are shared by two processes."""
     places = len(plan.of_kind(Kind.POD, Kind.NODE))
     many = places * places * len(protocols) >= _WORTH_SHARING
-    parts = shared(partial(_share, plan, namespaces, protocols), None if many else 1)
+    processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES) if many else 1
+    parts = shared(partial(_share, plan, namespaces, protocols), processes)
     failed = [
         (Question(plan[source], plan[target], address, protocol, str(address), frozenset()), why)
         for _, failures in parts

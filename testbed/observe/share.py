@@ -1,4 +1,4 @@
-"""Work shared by processes, one a CPU."""
+"""Work shared by processes."""
 
 import os
 import pickle
@@ -13,13 +13,12 @@ from testbed.kernel.syscalls import die_with_parent
 T = TypeVar("T")
 
 
-def shared(work: Callable[[int, int], T], parts: int | None = None) -> list[T]:
-    """What `work(number, total)` returns for each part; as many parts as CPUs, unless said otherwise.
+def shared(work: Callable[[int, int], T], total: int) -> list[T]:
+    """What `work(number, total)` returns for each of so many parts.
 
     Each part but the first runs in a process that is forked from this one: it has all that this one has open, and ends
     with it. What they return or raise must be fit for pickling.
     """
-    total = parts or len(os.sched_getaffinity(0))
     children: list[tuple[int, IO[bytes]]] = []
     try:
         for number in range(1, total):
