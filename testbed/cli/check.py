@@ -9,7 +9,7 @@ import click
 
 from testbed.cli.labs import of_lab, the_lab, understood
 from testbed.observe.check import Verdict, matrix
-from testbed.observe.reach import PROTOCOLS
+from testbed.observe.questions import PROTOCOLS
 
 MOST_PLACES = 20
 """Of a matrix of pods and nodes; of more the matrix is one of nodes."""

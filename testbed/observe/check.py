@@ -12,7 +12,8 @@ from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.observe.path_mtu import Misfit, check_path_mtu
-from testbed.observe.reach import PORT, PROTOCOLS, Question, check_reach
+from testbed.observe.questions import PROTOCOLS, Question
+from testbed.observe.reach import PORT, check_reach
 from testbed.observe.shots import Protocol
 from testbed.observe.trace import Walk, trace
 from testbed.observe.wire import check_crossings

@@ -20,7 +20,9 @@ from testbed.kernel.namespace import Namespace
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.lab.capsule import enclosed
 from testbed.lab.lab import Lab
-from testbed.observe.reach import PROTOCOLS, Protocol, check_reach
+from testbed.observe.questions import PROTOCOLS
+from testbed.observe.reach import check_reach
+from testbed.observe.shots import Protocol
 from tests.benchmarks.taken_in_turn import show, taken_in_turn, topology
 
 

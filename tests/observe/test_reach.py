@@ -6,7 +6,8 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
-from testbed.observe.reach import PROTOCOLS, Reach, check_reach, questions
+from testbed.observe.questions import PROTOCOLS, questions
+from testbed.observe.reach import Reach, check_reach
 from testbed.plan.objects import Kind
 from testbed.spec.topology import Topology
 
@@ -117,7 +118,7 @@ def test_a_check_that_processes_share_finds_the_same(monkeypatch: pytest.MonkeyP
     cut = "ip route delete 10.244.1.0/24; ip route delete default"
     alone = reach_after("l3-host-routes", two_nodes, node1=cut)
     monkeypatch.setattr("testbed.observe.reach._WORTH_SHARING", 1)
-    monkeypatch.setattr("testbed.observe.reach._TILE", 2)
+    monkeypatch.setattr("testbed.observe.questions._TILE", 2)
     shared = reach_after("l3-host-routes", two_nodes, node1=cut)
     assert shared.asked == alone.asked
     # The router says that there is no way at most so often a second; else there is just no answer.
@@ -129,7 +130,7 @@ def test_a_check_that_processes_share_finds_the_same(monkeypatch: pytest.MonkeyP
 def test_tiles_hold_every_question_once(tile: int, monkeypatch: pytest.MonkeyPatch, dual_stack: Topology) -> None:
     plan = DESIGNS["vxlan"].plan(dual_stack)
     whole = {str(question) for question in questions(plan)}
-    monkeypatch.setattr("testbed.observe.reach._TILE", tile)
+    monkeypatch.setattr("testbed.observe.questions._TILE", tile)
     tiled = [str(question) for question in questions(plan)]
     assert (len(tiled), set(tiled)) == (len(whole), whole)
 
