@@ -10,14 +10,18 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from testbed.kernel import encode
+from testbed.kernel.keys import hand_out_keys
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.offload import switch_offloads_off
 from testbed.kernel.sysctls import Sysctls
-from testbed.plan.objects import Kind, Plan, Space, Sysctl, Veth, VethEnd
+from testbed.kernel.tun import make_tun
+from testbed.plan.objects import Child, Kind, Link, Plan, Space, Sysctl, Tun, Veth, VethEnd
+from testbed.plan.shell import needs_cables
 
 Namespaces = Mapping[str, Namespace]
 MOST_THREADS = 4
+LOOPBACK_NAME = "lo"
 T = TypeVar("T")
 
 
@@ -34,8 +38,17 @@ def make_nodes(plan: Plan, namespaces: Namespaces) -> None:
     with Sysctls() as settings:
         for space in spaces:
             with _inside(space.name, namespaces):
-                settings.write(space.sysctls)
+                settings.write(_own(space))
     _wire(plan, namespaces, spaces, [veth for veth in plan.veths if not _is_pods(plan, veth)])
+    try:
+        hand_out_keys(plan, namespaces)
+    except OSError as error:
+        raise PlanRefused(str(error)) from error
+
+
+def _own(space: Space) -> tuple[Sysctl, ...]:
+    """A namespace's settings without those of its devices, which are not there yet."""
+    return tuple(item for item in space.sysctls if not item.dev)
 
 
 def attach_pods(plan: Plan, namespaces: dict[str, Namespace]) -> None:
@@ -67,10 +80,11 @@ def _create(spaces: Sequence[Space], namespaces: dict[str, Namespace]) -> None:
         for space, namespace in zip(spaces, created, strict=False):
             namespaces[space.name] = namespace
             with _refused_in(space.name):
-                if space.sysctls not in differing:
+                own = _own(space)
+                if own not in differing:
                     # New namespaces are all alike: what is as it should be in the first one is so in the others.
-                    differing[space.sysctls] = settings.differing(space.sysctls)
-                settings.write(differing[space.sysctls])
+                    differing[own] = settings.differing(own)
+                settings.write(differing[own])
 
 
 def _is_pods(plan: Plan, veth: Veth) -> bool:
@@ -82,31 +96,67 @@ def _wire(plan: Plan, namespaces: Namespaces, spaces: Sequence[Space], cables: S
     for space in spaces:
         if space.links:
             with _inside(space.name, namespaces):
-                send(map(encode.new_link, space.links))
+                _make_links(plan, space, [link for link in space.links if not needs_cables(link)])
     for name, batch in _cables(plan, cables, namespaces).items():
         with _inside(name, namespaces):
             send(batch)
     fresh = {space.name for space in spaces}
+    children = [child for child in plan.children if child.space in fresh]
+    for name, batch in _children(plan, children, namespaces).items():
+        with _inside(name, namespaces):
+            send(batch)
     far = _far_ends(plan, cables)
-    devices = _devices(spaces, cables)
+    devices = _devices(spaces, cables, children)
 
     def finish(names: Sequence[str]) -> None:
-        for name in names:
-            with _inside(name, namespaces):
-                loopback = [encode.link_up(encode.LOOPBACK)] if name in fresh else []
-                send([*loopback, *far.get(name, ()), *_settled(plan, plan[name], devices[name])])
-                if not plan.offload:
-                    switch_offloads_off(devices[name])
+        with Sysctls() as settings:
+            for name in names:
+                space, own = plan[name], devices[name]
+                with _inside(name, namespaces):
+                    loopback = [encode.link_up(encode.LOOPBACK)] if name in fresh else []
+                    shared = [encode.link_up(child.index) for child in children if child.space == name]
+                    send([*loopback, *far.get(name, ()), *shared])
+                    if name in fresh:
+                        _make_links(plan, space, [link for link in space.links if needs_cables(link)])
+                    if special := [item for item in space.sysctls if item.dev in own]:
+                        settings.write(special)
+                    send(_settled(plan, space, own, name in fresh))
+                    if limited := [dev for dev in plan.without_offload(name) if dev in own]:
+                        switch_offloads_off(limited)
 
     _at_once(finish, tuple(devices))
 
 
-def _devices(spaces: Sequence[Space], cables: Sequence[Veth]) -> dict[str, set[str]]:
+def _make_links(plan: Plan, space: Space, links: Sequence[Link]) -> None:
+    """Makes these in the calling thread's namespace."""
+
+    def index_of(name: str) -> int:
+        return plan.device(space.name, name).index
+
+    send(encode.new_link(link, index_of) for link in links if not isinstance(link, Tun))
+    for link in links:
+        if isinstance(link, Tun):
+            make_tun(link)
+
+
+def _children(plan: Plan, children: Sequence[Child], namespaces: Namespaces) -> dict[str, list[Request]]:
+    """The requests for devices that share another one, by the namespace to send them in, that of the other one."""
+    requests: dict[str, list[Request]] = {}
+    for child in children:
+        parent = plan.device(child.node, child.parent).index
+        request = encode.new_child(child, parent, namespaces[child.space].fd)
+        requests.setdefault(child.node, []).append(request)
+    return requests
+
+
+def _devices(spaces: Sequence[Space], cables: Sequence[Veth], children: Sequence[Child]) -> dict[str, set[str]]:
     """The names of the devices that these spaces hold and these cables end in, by space."""
     devices = {space.name: {link.name for link in space.links} for space in spaces}
     for veth in cables:
         for end in (veth.a, veth.b):
             devices.setdefault(end.space, set()).add(end.name)
+    for child in children:
+        devices[child.space].add(child.name)
     return devices
 
 
@@ -127,7 +177,7 @@ def _refused_in(name: str) -> Iterator[None]:
 
 def _near_and_far(veth: Veth) -> tuple[VethEnd, VethEnd]:
     """The end that a pair is made from, a port of a bridge if there is one, and the other."""
-    return (veth.a, veth.b) if veth.a.master else (veth.b, veth.a)
+    return (veth.a, veth.b) if veth.a.master or veth.is_netkit else (veth.b, veth.a)
 
 
 def _cables(plan: Plan, cables: Sequence[Veth], namespaces: Namespaces) -> dict[str, list[Request]]:
@@ -139,7 +189,7 @@ def _cables(plan: Plan, cables: Sequence[Veth], namespaces: Namespaces) -> dict[
     requests: dict[str, list[Request]] = {}
     for veth in cables:
         here, there = _near_and_far(veth)
-        request = encode.new_veth(here, there, namespaces[there.space].fd, _master(plan, here))
+        request = encode.new_veth(here, there, namespaces[there.space].fd, _master(plan, here), veth.is_netkit)
         requests.setdefault(here.space, []).append(request)
     return requests
 
@@ -157,14 +207,19 @@ def _master(plan: Plan, end: VethEnd) -> int | None:
     return None if end.master is None else plan.device(end.space, end.master).index
 
 
-def _settled(plan: Plan, space: Space, devices: set[str]) -> Iterator[Request]:
+def _settled(plan: Plan, space: Space, devices: set[str], is_fresh: bool) -> Iterator[Request]:
     """What needs these devices to be there: addresses, neighbours, forwarding entries, routes, limits."""
 
     def index(dev: str) -> int:
-        return plan.device(space.name, dev).index
+        return plan.device(space.name, dev).index if dev != LOOPBACK_NAME else encode.LOOPBACK
 
+    if is_fresh:
+        devices = {*devices, LOOPBACK_NAME}
     yield from (encode.new_address(item, index(item.dev)) for item in space.addresses if item.dev in devices)
     yield from (encode.new_neighbour(item, index(item.dev)) for item in space.neighbours if item.dev in devices)
     yield from (encode.new_fdb_entry(item, index(item.dev)) for item in space.fdb if item.dev in devices)
-    yield from (encode.new_route(item, index(item.dev)) for item in space.routes if item.dev in devices)
+    for route in space.routes:
+        if not devices.isdisjoint(route.devices) or (is_fresh and not route.devices):
+            yield encode.new_route(route, index)
     yield from (encode.new_token_bucket(item, index(item.dev)) for item in space.token_buckets if item.dev in devices)
+    yield from (encode.new_netem(item, index(item.dev)) for item in space.netems if item.dev in devices)

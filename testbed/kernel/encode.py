@@ -7,11 +7,13 @@ against pyroute2's.
 
 import socket
 import struct
+from collections.abc import Callable
 from functools import partial
 
-from testbed.kernel.netlink import CHANGE, CREATE, Request
+from testbed.kernel.netlink import APPEND, CHANGE, CREATE, Request
 from testbed.kernel.uapi import (
     IFA_F_NODAD,
+    IFA_F_NOPREFIXROUTE,
     IFF_UP,
     NTF_SELF,
     NUD_NOARP,
@@ -26,15 +28,28 @@ from testbed.kernel.uapi import (
 )
 from testbed.plan.objects import (
     Bridge,
+    Child,
+    Device,
     DeviceAddress,
+    Encapsulation,
     FdbEntry,
+    Geneve,
+    IpTunnel,
     Link,
     Neighbour,
+    Netem,
     Route,
+    SegmentEnd,
+    Segments,
     TokenBucket,
+    Tun,
+    TunnelKey,
+    TunnelKind,
     VethEnd,
     Vxlan,
+    Wireguard,
 )
+from testbed.plan.shell import FLOODED, child_commands, link_words, netem_words, route_words
 from testbed.spec.types import Address, Interface, Network
 
 LOOPBACK = 1
@@ -53,20 +68,53 @@ _QDISC = struct.Struct("=BxHiIII")
 _TOKEN_BUCKET = struct.Struct("=xBHhHI12xIII")
 """struct tc_tbf_qopt: of the rate link layer, overhead, alignment, smallest packet and bytes a second; no peak rate;
 limit, buffer, mtu."""
+_NETEM = struct.Struct("=IIIIII")
+"""struct tc_netem_qopt: latency, limit, loss, gap, duplicate, jitter; the two times follow as attributes."""
+_NEXT_HOP = struct.Struct("=HBxi")
+"""struct rtnexthop: length, flags, index."""
+_SEGMENT_HEADER = struct.Struct("=iBBBBBBH")
+"""struct seg6_iptunnel_encap: mode; and of the routing header next header, length, type, segments left, the first one,
+flags, tag."""
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
+_U64 = struct.Struct("=Q")
+_U16 = struct.Struct("=H")
 _PORT = struct.Struct("!H")
+_KEY = struct.Struct("!Q")
 _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 """By length modulo 4."""
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = (
+    1,
+    3,
+    4,
+    5,
+    10,
+    18,
+    28,
+)
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_NETKIT_PEER, _NETKIT_MODE, _NETKIT_L3 = 1, 5, 1
+_MACVLAN_MODE, _MACVLAN_BRIDGE, _IPVLAN_MODE = 1, 4, 1
+_IPVLAN_MODES = {"l2": 0, "l3": 1}
 _BRIDGE_FORWARD_DELAY, _BRIDGE_STP_STATE = 1, 5
-_VXLAN_ID, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_LOCAL6 = 1, 4, 7, 15, 17
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_VXLAN_ID, _VXLAN_GROUP, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT = 1, 2, 3, 4, 7, 15
+_VXLAN_GROUP6, _VXLAN_LOCAL6, _VXLAN_EXTERNAL = 16, 17, 25
+_GENEVE_PORT, _GENEVE_EXTERNAL, _GENEVE_ZERO_CHECKSUM6_RX = 5, 6, 10
+_IPTUN_LOCAL, _IPTUN_REMOTE, _IPTUN_FLAGS, _IPTUN_PROTO = 2, 3, 8, 9
+_GRE_LOCAL, _GRE_REMOTE, _GRE_FLAGS = 6, 7, 13
+_NO_ENCAP_LIMIT = 1
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _NDA_DST, _NDA_LLADDR = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
-_MAIN_TABLE, _PROTOCOL_BOOT, _SCOPE_LINK, _SCOPE_UNIVERSE, _UNICAST = 254, 3, 253, 0, 1
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_ENCAP_TYPE, _RTA_ENCAP = 1, 4, 5, 9, 21, 22
+_NESTED = 0x8000
+_LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
+_LWTUNNEL_IP_ID, _LWTUNNEL_IP_DST, _LWTUNNEL_IP_FLAGS, _CHECKSUM = 1, 2, 6, 1
+_SEG6_SRH, _SEG6_ENCAP, _ROUTING_TYPE_SEGMENTS = 1, 1, 4
+_SEG6_LOCAL_ACTION, _SEG6_LOCAL_NH4, _SEG6_LOCAL_NH6 = 1, 4, 5
+_SEG6_ACTIONS = {"End.DX6": 5, "End.DX4": 6}
+_MAIN_TABLE, _PROTOCOL_BOOT, _SCOPE_LINK, _SCOPE_UNIVERSE, _UNICAST, _BLACKHOLE = 254, 3, 253, 0, 1, 6
+_NETEM_REORDER, _NETEM_LATENCY64, _NETEM_JITTER64 = 3, 10, 11
 _TCA_KIND, _TCA_OPTIONS, _TBF_PARAMETERS = 1, 2, 1
 _LINKLAYER_ETHERNET = 1
 NS_PER_TICK = 64
@@ -107,38 +155,92 @@ def _link_up_command(index: int, master: int | None) -> str:
     return f"ip link set {index}{'' if master is None else f' master {master}'} up"
 
 
-def new_link(link: Link) -> Request:
+def new_link(link: Link, index_of: Callable[[str], int] | None = None) -> Request:
+    """A device of a namespace, set up. `index_of` tells the numbers of others there, where it needs one."""
     match link:
         case Bridge():
             kind = "bridge"
             data = _number(_BRIDGE_STP_STATE, 0) + _number(_BRIDGE_FORWARD_DELAY, 0)
         case Vxlan():
-            kind, data = "vxlan", _vxlan(link)
+            kind, data = "vxlan", _vxlan(link, index_of)
+        case Geneve():
+            kind, data = "geneve", _attribute(_GENEVE_PORT, _PORT.pack(link.port)) + _attribute(_GENEVE_EXTERNAL, b"")
+        case IpTunnel():
+            kind, data = link.kind.value, _ip_tunnel(link)
+        case Wireguard():
+            kind, data = "wireguard", b""
+        case Tun():
+            raise ValueError("a tun device is not made by netlink")
     info = _text(_INFO_KIND, kind) + _attribute(_INFO_DATA, data)
     body = _LINK.pack(0, 0, link.index, IFF_UP, IFF_UP) + _device(link) + _attribute(_IFLA_LINKINFO, info)
-    return Request(RTM_NEWLINK, CREATE, body, lambda: f"ip link add {link.name} type {kind}")
+    if link.master is not None:
+        assert index_of
+        body += _number(_IFLA_MASTER, index_of(link.master))
+    return Request(RTM_NEWLINK, CREATE, body, lambda: f"ip {link_words(link)}")
 
 
-def _device(device: Link | VethEnd) -> bytes:
-    return _text(_IFLA_IFNAME, device.name) + _mac(_IFLA_ADDRESS, device.mac) + _number(_IFLA_MTU, device.mtu)
+def _device(device: Device) -> bytes:
+    mac = _mac(_IFLA_ADDRESS, device.mac) if device.mac else b""
+    return _text(_IFLA_IFNAME, device.name) + mac + _number(_IFLA_MTU, device.mtu)
 
 
-def _vxlan(link: Vxlan) -> bytes:
-    return (
-        _number(_VXLAN_ID, link.vni)
-        + _attribute(_VXLAN_PORT, _PORT.pack(link.port))
-        + _attribute(_VXLAN_LOCAL if link.local.version == 4 else _VXLAN_LOCAL6, link.local.packed)
-        + _attribute(_VXLAN_LEARNING, bytes([link.learning]))
+def _vxlan(link: Vxlan, index_of: Callable[[str], int] | None) -> bytes:
+    data = _attribute(_VXLAN_PORT, _PORT.pack(link.port)) + _attribute(_VXLAN_LEARNING, bytes([link.learning]))
+    if link.external:
+        return data + _attribute(_VXLAN_EXTERNAL, b"\1")
+    data += _number(_VXLAN_ID, link.vni)
+    if link.local:
+        data += _attribute(_VXLAN_LOCAL if link.local.version == 4 else _VXLAN_LOCAL6, link.local.packed)
+    if link.group:
+        assert index_of
+        data += _attribute(_VXLAN_GROUP if link.group.version == 4 else _VXLAN_GROUP6, link.group.packed)
+        data += _number(_VXLAN_LINK, index_of(link.dev))
+    return data
+
+
+def _ip_tunnel(link: IpTunnel) -> bytes:
+    is_gre = link.kind in (TunnelKind.GRE, TunnelKind.IP6GRE)
+    local, remote, flags = (
+        (_GRE_LOCAL, _GRE_REMOTE, _GRE_FLAGS) if is_gre else (_IPTUN_LOCAL, _IPTUN_REMOTE, _IPTUN_FLAGS)
     )
+    data = _attribute(local, link.local.packed)
+    if link.remote:
+        data += _attribute(remote, link.remote.packed)
+    if link.local.version == 6:
+        data += _number(flags, _NO_ENCAP_LIMIT)
+    if link.kind is TunnelKind.IP6TNL:
+        data += _attribute(_IPTUN_PROTO, b"\0")  # Of either family.
+    return data
 
 
-def new_veth(here: VethEnd, there: VethEnd, there_fd: int, master: int | None) -> Request:
-    """A veth pair with one end in the calling thread's namespace, the other where `there_fd` says.
+def new_child(child: Child, parent: int, there_fd: int) -> Request:
+    """A device that shares the one with the number `parent`, in the namespace `there_fd`."""
+    if child.kind == "macvlan":
+        data = _number(_MACVLAN_MODE, _MACVLAN_BRIDGE)
+    else:
+        data = _attribute(_IPVLAN_MODE, _U16.pack(_IPVLAN_MODES[child.mode]))
+    info = _text(_INFO_KIND, child.kind) + _attribute(_INFO_DATA, data)
+    body = (
+        _LINK.pack(0, 0, child.index, 0, 0)
+        + _device(child)
+        + _number(_IFLA_LINK, parent)
+        + _number(_IFLA_NET_NS_FD, there_fd)
+        + _attribute(_IFLA_LINKINFO, info)
+    )
+    return Request(RTM_NEWLINK, CREATE, body, lambda: next(child_commands(child)))
+
+
+def new_veth(here: VethEnd, there: VethEnd, there_fd: int, master: int | None, is_netkit: bool = False) -> Request:
+    """A veth (or netkit) pair with one end in the calling thread's namespace, the other where `there_fd` says.
 
     The end here is set up, as a port of the bridge with the index `master` if there is one.
     """
     peer = _LINK.pack(0, 0, there.index, 0, 0) + _device(there) + _number(_IFLA_NET_NS_FD, there_fd)
-    info = _text(_INFO_KIND, "veth") + _attribute(_INFO_DATA, _attribute(_VETH_PEER, peer))
+    if is_netkit:
+        data = _number(_NETKIT_MODE, _NETKIT_L3) + _attribute(_NETKIT_PEER, peer)
+        info = _text(_INFO_KIND, "netkit") + _attribute(_INFO_DATA, data)
+    else:
+        info = _text(_INFO_KIND, "veth") + _attribute(_INFO_DATA, _attribute(_VETH_PEER, peer))
     body = _LINK.pack(0, 0, here.index, IFF_UP, IFF_UP) + _device(here) + _attribute(_IFLA_LINKINFO, info)
     if master is not None:
         body += _number(_IFLA_MASTER, master)
@@ -153,12 +255,14 @@ def new_address(item: DeviceAddress, index: int) -> Request:
     interface = item.interface
     # Addresses are unique by plan: to look for duplicates would only delay them.
     flags = IFA_F_NODAD if interface.version == 6 else 0
+    more = _number(_IFA_FLAGS, flags | IFA_F_NOPREFIXROUTE) if item.noprefixroute else b""
     prefix = interface.network.prefixlen
     address = interface.packed
     body = (
         _ADDRESS.pack(family(interface), prefix, flags, 0, index)
         + _attribute(_IFA_LOCAL, address)
         + _attribute(_IFA_ADDRESS, address)
+        + more
     )
     return Request(RTM_NEWADDR, CREATE, body, lambda: f"ip address add {interface} dev {item.dev}")
 
@@ -195,21 +299,64 @@ def new_fdb_entry(item: FdbEntry, index: int) -> Request:
         + _mac(_NDA_LLADDR, item.mac)
         + _attribute(_NDA_DST, item.remote.packed)
     )
-    return Request(RTM_NEWNEIGH, CREATE, body, lambda: f"bridge fdb add {item.mac} dev {item.dev} dst {item.remote}")
+    how = APPEND if item.mac == FLOODED else CREATE  # Of those for frames that are flooded there may be several.
+    return Request(RTM_NEWNEIGH, how, body, lambda: f"bridge fdb add {item.mac} dev {item.dev} dst {item.remote}")
 
 
-def new_route(item: Route, index: int) -> Request:
-    to, via = item.to, item.via
-    # As `ip route add` does: a destination without a next hop is on the link (IPv6 knows no such scope).
-    scope = _SCOPE_LINK if via is None and to.version == 4 else _SCOPE_UNIVERSE
+def new_route(item: Route, index_of: Callable[[str], int]) -> Request:
+    """A route; `index_of` tells the numbers of devices."""
+    scope = _SCOPE_UNIVERSE if item.via or item.nexthops or item.blackhole or item.to.version == 6 else _SCOPE_LINK
+    kind = _BLACKHOLE if item.blackhole else _UNICAST
     flags = RTNH_F_ONLINK if item.onlink else 0
-    body = _ROUTE.pack(family(to), to.prefixlen, 0, 0, _MAIN_TABLE, _PROTOCOL_BOOT, scope, _UNICAST, flags) + _number(
-        _RTA_OIF, index
-    )
-    if to.prefixlen:
-        body += _attribute(_RTA_DST, to.network_address.packed)
-    if via is not None:
-        body += _attribute(_RTA_GATEWAY, via.packed)
-    return Request(
-        RTM_NEWROUTE, CREATE, body, lambda: f"ip route add {to}{f' via {via}' if via else ''} dev {item.dev}"
-    )
+    body = _ROUTE.pack(family(item.to), item.to.prefixlen, 0, 0, _MAIN_TABLE, _PROTOCOL_BOOT, scope, kind, flags)
+    if item.to.prefixlen:
+        body += _attribute(_RTA_DST, item.to.network_address.packed)
+    if item.encap:
+        body += _encapsulation(item.encap)
+    if item.nexthops:
+        hops = b"".join(_next_hop(hop.via, index_of(hop.dev)) for hop in item.nexthops)
+        body += _attribute(_RTA_MULTIPATH, hops)
+    if item.dev:
+        body += _number(_RTA_OIF, index_of(item.dev))
+    if item.via:
+        body += _attribute(_RTA_GATEWAY, item.via.packed)
+    return Request(RTM_NEWROUTE, CREATE, body, lambda: f"ip {route_words(item).partition(' ')[2]}")
+
+
+def _next_hop(via: Address, index: int) -> bytes:
+    gateway = _attribute(_RTA_GATEWAY, via.packed)
+    return _NEXT_HOP.pack(_NEXT_HOP.size + len(gateway), 0, index) + gateway
+
+
+def _encapsulation(encap: Encapsulation) -> bytes:
+    match encap:
+        case TunnelKey():
+            kind = _LWTUNNEL_IP if encap.target.version == 4 else _LWTUNNEL_IP6
+            data = _attribute(_LWTUNNEL_IP_ID, _KEY.pack(encap.number))
+            data += _attribute(_LWTUNNEL_IP_DST, encap.target.packed)
+            if encap.target.version == 6:
+                data += _attribute(_LWTUNNEL_IP_FLAGS, _PORT.pack(_CHECKSUM))
+        case Segments():
+            kind = _LWTUNNEL_SEG6
+            last = len(encap.segments) - 1
+            header = _SEGMENT_HEADER.pack(
+                _SEG6_ENCAP, 0, 2 * len(encap.segments), _ROUTING_TYPE_SEGMENTS, last, last, 0, 0
+            )
+            data = _attribute(_SEG6_SRH, header + b"".join(segment.packed for segment in reversed(encap.segments)))
+        case SegmentEnd():
+            kind = _LWTUNNEL_SEG6_LOCAL
+            hop, nowhere = (_SEG6_LOCAL_NH4, bytes(4)) if encap.action == "End.DX4" else (_SEG6_LOCAL_NH6, bytes(16))
+            data = _number(_SEG6_LOCAL_ACTION, _SEG6_ACTIONS[encap.action]) + _attribute(hop, nowhere)
+    return _attribute(_RTA_ENCAP_TYPE, _U16.pack(kind)) + _attribute(_RTA_ENCAP | _NESTED, data)
+
+
+def new_netem(item: Netem, index: int) -> Request:
+    """Latency and jitter in nanoseconds; shares of one as parts of 2**32."""
+    loss, duplicate, reorder = (round(share * 0xFFFFFFFF) for share in (item.loss, item.duplicate, item.reorder))
+    options = _NETEM.pack(0, item.limit, loss, 1 if reorder else 0, duplicate, 0)
+    options += _attribute(_NETEM_LATENCY64, _U64.pack(item.delay_us * 1000))
+    options += _attribute(_NETEM_JITTER64, _U64.pack(item.jitter_us * 1000))
+    if reorder:
+        options += _attribute(_NETEM_REORDER, _U32.pack(reorder) + _U32.pack(0))
+    body = _QDISC.pack(0, 0, index, 0, TC_H_ROOT, 0) + _text(_TCA_KIND, "netem") + _attribute(_TCA_OPTIONS, options)
+    return Request(RTM_NEWQDISC, CREATE, body, lambda: f"tc {netem_words(item)}")

@@ -11,9 +11,10 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from testbed.kernel.uapi import NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_ERROR
+from testbed.kernel.uapi import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_ERROR
 
 CREATE = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL
+APPEND = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND
 CHANGE = NLM_F_REQUEST
 
 _SOL_NETLINK = 270

@@ -78,4 +78,4 @@ class Sysctls:
 
 
 def _path(item: Sysctl) -> str:
-    return "sys/" + item.key.replace(".", "/")
+    return "sys/" + (item.key if "/" in item.key else item.key.replace(".", "/"))

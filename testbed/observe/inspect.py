@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.state import DeviceState, State, state
 from testbed.plan import shell
-from testbed.plan.objects import DeviceAddress, Link, Plan, Route, Space, VethEnd, Vxlan
+from testbed.plan.objects import Child, Device, DeviceAddress, Plan, Route, Space, VethEnd, Vxlan
 
 BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
 """Devices that kernels put into each namespace by themselves."""
@@ -75,15 +75,17 @@ def _of_kind(device: DeviceState) -> str:
     return f" ({device.kind})" if device.kind else ""
 
 
-def _making(plan: Plan, device: Link | VethEnd) -> str:
+def _making(plan: Plan, device: Device) -> str:
     """The commands that make a device; none for the second end of a pair, which comes with the first."""
+    if isinstance(device, Child):
+        return "\n".join(shell.child_commands(device))
     if not isinstance(device, VethEnd):
         return f"ip {shell.link_words(device)}\nip link set {device.name} up"
     veth = next(veth for veth in plan.veths if device in (veth.a, veth.b))
     return "\n".join(shell.veth_commands(veth)) if device is veth.a else ""
 
 
-def _device(name: str, device: Link | VethEnd, there: DeviceState) -> Iterator[_Finding]:
+def _device(name: str, device: Device, there: DeviceState) -> Iterator[_Finding]:
     kind = "veth" if isinstance(device, VethEnd) else type(device).__name__.lower()
     if there.kind != kind:
         yield f"the device {name} is a {there.kind or 'device of no kind'}, not a {kind}", f"ip link del {name}"

@@ -123,7 +123,7 @@ def _marked(tap: socket.socket, mark: bytes) -> Iterator[Sighting]:
 def sighting(port: str, direction: Direction, frame: bytes) -> Sighting:
     """A frame decoded as far as claims go."""
     ethernet = dpkt.ethernet.Ethernet(frame)
-    return Sighting(port, direction, _mac(ethernet.src), _mac(ethernet.dst), _tunnel(ethernet.data))
+    return Sighting(SWITCH, port, direction, _mac(ethernet.src), _mac(ethernet.dst), _tunnel(ethernet.data))
 
 
 def _tunnel(packet: object) -> VxlanHeader | None:

@@ -1,25 +1,38 @@
 """A plan in the making: what a design function adds objects to before it returns the finished plan."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Literal
 
 from testbed.plan.naming import mac_address
 from testbed.plan.objects import (
     Bridge,
+    Child,
     DeviceAddress,
+    Encapsulation,
+    Esp,
     FdbEntry,
+    Geneve,
+    IpTunnel,
     Kind,
     Link,
     Neighbour,
+    Netem,
+    NextHop,
     Plan,
+    Process,
     Route,
     Space,
     Sysctl,
     TokenBucket,
+    Tun,
+    TunnelKind,
     Veth,
     VethEnd,
     Vxlan,
+    Wireguard,
+    WireguardPeer,
 )
 from testbed.spec.types import Address, Interface, Network
 
@@ -43,10 +56,13 @@ class SpaceDraft:
     _fdb: list[FdbEntry] = field(default_factory=list)
     _routes: list[Route] = field(default_factory=list)
     _token_buckets: list[TokenBucket] = field(default_factory=list)
+    _netems: list[Netem] = field(default_factory=list)
+    _esp: list[Esp] = field(default_factory=list)
+    _processes: list[Process] = field(default_factory=list)
 
-    def sysctl(self, key: str, value: int, optional: bool = False) -> None:
-        """Sets a kernel setting; a later value replaces an earlier one."""
-        self._sysctls[key] = Sysctl(key, str(value), optional)
+    def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
+        """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
+        self._sysctls[key] = Sysctl(key, str(value), optional, dev)
 
     def bridge(self, name: str, mtu: int) -> None:
         self._links.append(Bridge(name, next(self._indices), mac_address(self.name, name), mtu))
@@ -55,11 +71,38 @@ class SpaceDraft:
         for table in ("iptables", "ip6tables", "arptables"):
             self.sysctl(f"net.bridge.bridge-nf-call-{table}", 0, optional=True)
 
-    def vxlan(self, name: str, mtu: int, vni: int, port: int, local: Address) -> None:
-        self._links.append(Vxlan(name, next(self._indices), mac_address(self.name, name), mtu, vni, port, local))
+    def vxlan(
+        self,
+        name: str,
+        mtu: int,
+        vni: int,
+        port: int,
+        local: Address | None,
+        *,
+        learning: bool = False,
+        external: bool = False,
+        group: Address | None = None,
+        dev: str = "",
+        master: str | None = None,
+    ) -> None:
+        mac = mac_address(self.name, name)
+        index = next(self._indices)
+        self._links.append(Vxlan(name, index, mac, mtu, vni, port, local, learning, external, group, dev, master))
 
-    def address(self, dev: str, interface: Interface) -> None:
-        self._addresses.append(DeviceAddress(dev, interface))
+    def geneve(self, name: str, mtu: int, port: int) -> None:
+        self._links.append(Geneve(name, next(self._indices), mac_address(self.name, name), mtu, port))
+
+    def ip_tunnel(self, name: str, mtu: int, kind: TunnelKind, local: Address, remote: Address | None = None) -> None:
+        self._links.append(IpTunnel(name, next(self._indices), mtu, kind, local, remote))
+
+    def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer]) -> None:
+        self._links.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers)))
+
+    def tun(self, name: str, mtu: int) -> None:
+        self._links.append(Tun(name, next(self._indices), mtu))
+
+    def address(self, dev: str, interface: Interface, noprefixroute: bool = False) -> None:
+        self._addresses.append(DeviceAddress(dev, interface, noprefixroute))
 
     def neighbour(self, address: Address, mac: str, dev: str) -> None:
         self._neighbours.append(Neighbour(address, mac, dev))
@@ -67,11 +110,37 @@ class SpaceDraft:
     def fdb(self, mac: str, dev: str, remote: Address) -> None:
         self._fdb.append(FdbEntry(mac, dev, remote))
 
-    def route(self, to: Network, dev: str, via: Address | None = None, onlink: bool = False) -> None:
-        self._routes.append(Route(to, dev, via, onlink))
+    def route(
+        self,
+        to: Network,
+        dev: str,
+        via: Address | None = None,
+        onlink: bool = False,
+        encap: Encapsulation | None = None,
+    ) -> None:
+        self._routes.append(Route(to, dev, via, onlink, encap))
+
+    def routes(self, to: Network, hops: Sequence[NextHop]) -> None:
+        """A route by one or several ways."""
+        if len(hops) == 1:
+            self.route(to, hops[0].dev, via=hops[0].via)
+        else:
+            self._routes.append(Route(to, "", nexthops=tuple(hops)))
+
+    def blackhole(self, to: Network) -> None:
+        self._routes.append(Route(to, "", blackhole=True))
 
     def token_bucket(self, dev: str, rate: int, burst: int, limit: int) -> None:
         self._token_buckets.append(TokenBucket(dev, rate, burst, limit))
+
+    def netem(self, netem: Netem) -> None:
+        self._netems.append(netem)
+
+    def esp(self, esp: Esp) -> None:
+        self._esp.append(esp)
+
+    def process(self, program: str, *arguments: str) -> None:
+        self._processes.append(Process(program, arguments))
 
     def finished(self) -> Space:
         return Space(
@@ -84,6 +153,9 @@ class SpaceDraft:
             tuple(self._fdb),
             tuple(self._routes),
             tuple(self._token_buckets),
+            tuple(self._netems),
+            tuple(self._esp),
+            tuple(self._processes),
             self.node,
             self.reached_at,
         )
@@ -95,6 +167,7 @@ class Draft:
     def __init__(self) -> None:
         self._spaces: dict[str, SpaceDraft] = {}
         self._veths: list[Veth] = []
+        self._children: list[Child] = []
         self._indices = count(FIRST_INDEX)
 
     def __getitem__(self, name: str) -> SpaceDraft:
@@ -112,25 +185,44 @@ class Draft:
         mtu: int,
         a_master: str | None = None,
         b_master: str | None = None,
+        *,
+        a_mac: str = "",
+        offload: bool = True,
     ) -> None:
         """Adds a veth pair between two (space, interface name) places."""
         self._veths.append(
             Veth(
-                VethEnd(*a, next(self._indices), mac_address(*a), mtu, a_master),
-                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master),
+                VethEnd(*a, next(self._indices), a_mac or mac_address(*a), mtu, a_master, offload),
+                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload),
             )
         )
 
+    def netkit(self, a: tuple[str, str], b: tuple[str, str], mtu: int) -> None:
+        """Adds a pair of netkit devices, the first of which is the primary one."""
+        one, other = (VethEnd(*end, next(self._indices), "", mtu) for end in (a, b))
+        self._veths.append(Veth(one, other, is_netkit=True))
+
+    def macvlan(self, place: tuple[str, str], parent: tuple[str, str], mtu: int) -> None:
+        """Adds a macvlan device, whose parent is a device of a node."""
+        self._children.append(
+            Child(*place, next(self._indices), mac_address(*place), mtu, "macvlan", "bridge", *parent)
+        )
+
+    def ipvlan(self, place: tuple[str, str], parent: tuple[str, str], mtu: int, mode: Literal["l2", "l3"]) -> None:
+        """Adds an ipvlan device, whose parent is a device of a node."""
+        self._children.append(Child(*place, next(self._indices), "", mtu, "ipvlan", mode, *parent))
+
     def finished(self, topology: str, design: str, pod_mtu: int) -> Plan:
         spaces = tuple(space.finished() for space in self._spaces.values())
-        _check_names(spaces, self._veths)
-        return Plan(topology, design, pod_mtu, spaces, tuple(self._veths))
+        _check_names(spaces, self._veths, self._children)
+        return Plan(topology, design, pod_mtu, spaces, tuple(self._veths), tuple(self._children))
 
 
-def _check_names(spaces: tuple[Space, ...], veths: list[Veth]) -> None:
+def _check_names(spaces: tuple[Space, ...], veths: list[Veth], children: list[Child]) -> None:
     """Two devices of one name in one space would be a mistake of the design's, not of the user's."""
     names = [(space.name, link.name) for space in spaces for link in space.links]
     names += [(end.space, end.name) for veth in veths for end in (veth.a, veth.b)]
+    names += [(child.space, child.name) for child in children]
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if twice:
         raise ValueError(f"two devices of one name in one namespace: {sorted(twice)}")

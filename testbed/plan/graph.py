@@ -7,7 +7,7 @@ between two rows. Where a node has many pods they share a box.
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from testbed.plan.objects import Bridge, Kind, Link, Plan, Route, Space, Veth, VethEnd, Vxlan
+from testbed.plan.objects import Bridge, Device, Kind, Plan, Route, Space, Veth, VethEnd, Vxlan
 
 MOST_SINGLE_PODS = 4
 """Of a node, if each is to have a box of its own."""
@@ -51,11 +51,11 @@ class _Wiring:
                         self._uplinks.add((end.space, end.name))
                         self._with_uplink.add((end.space, end.master or ""))
 
-    def is_uplink(self, space: Space, device: Link | VethEnd) -> bool:
+    def is_uplink(self, space: Space, device: Device) -> bool:
         """Whether it leads to the fabric."""
         return (space.name, device.name) in self._uplinks
 
-    def leads_out(self, space: Space, device: Link | VethEnd) -> bool:
+    def leads_out(self, space: Space, device: Device) -> bool:
         """Whether it leads to other nodes, by itself or by one of its ports."""
         if isinstance(device, Bridge):
             return (space.name, device.name) in self._with_uplink
@@ -135,7 +135,7 @@ def _other(plan: Plan, space: Space) -> Iterator[str]:
     yield f"  {_id(space.name, '')} [{_box(kind, [space.name], rows)}]"
 
 
-def _device(wiring: _Wiring, space: Space, device: Link | VethEnd) -> str:
+def _device(wiring: _Wiring, space: Space, device: Device) -> str:
     """How a device is drawn; empty if it is only a line's end."""
     addresses = [str(address.interface) for address in space.addresses if address.dev == device.name]
     match device:
@@ -149,7 +149,7 @@ def _device(wiring: _Wiring, space: Space, device: Link | VethEnd) -> str:
     return ""
 
 
-def _is_addressed(space: Space, device: Link | VethEnd) -> bool:
+def _is_addressed(space: Space, device: Device) -> bool:
     """Whether the node itself sends by it."""
     return any(address.dev == device.name for address in space.addresses) and not (
         isinstance(device, VethEnd) and device.master

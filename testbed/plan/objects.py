@@ -11,6 +11,7 @@ one without a peer and may tell its bridge only after a second that it is up (`l
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Literal
 
 from testbed.spec.types import Address, Interface, Network
 
@@ -22,6 +23,8 @@ class Kind(StrEnum):
     POD = "pod"
     SWITCH = "switch"
     ROUTER = "router"
+    CABLE = "cable"
+    """A link between two others that delays, loses or limits what it carries."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,18 @@ class Bridge:
     mac: str
     mtu: int
 
+    master = None
+
 
 @dataclass(frozen=True)
 class Vxlan:
     """A VXLAN device (RFC 7348) between `local` and whatever the forwarding database names.
 
-    It takes no underlying device: the route to the remote end decides, as it would for any other UDP packet.
+    It takes no underlying device: the route to the remote end decides, as it would for any other UDP packet. Only a
+    multicast `group`, to which it sends what it must flood, is joined on a device, `dev`.
+
+    An `external` one has neither number nor forwarding entries of its own: routes say of each packet what to put
+    around it.
     """
 
     name: str
@@ -47,11 +56,87 @@ class Vxlan:
     mtu: int
     vni: int
     port: int
-    local: Address
+    local: Address | None
     learning: bool = False
+    external: bool = False
+    group: Address | None = None
+    dev: str = ""
+    master: str | None = None
 
 
-Link = Bridge | Vxlan
+@dataclass(frozen=True)
+class Geneve:
+    """A Geneve device (RFC 8926) that is told by routes what to put around each packet."""
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    port: int
+
+    master = None
+
+
+class TunnelKind(StrEnum):
+    """IP tunnels without Ethernet inside, by the kernel's names."""
+
+    IPIP = "ipip"
+    IP6TNL = "ip6tnl"
+    GRE = "gre"
+    IP6GRE = "ip6gre"
+
+
+@dataclass(frozen=True)
+class IpTunnel:
+    """IP in IP (RFC 2003, RFC 2473) or in GRE (RFC 2784). Without `remote` the next hop of a route is the other end."""
+
+    name: str
+    index: int
+    mtu: int
+    kind: TunnelKind
+    local: Address
+    remote: Address | None = None
+
+    mac = ""
+    master = None
+
+
+@dataclass(frozen=True)
+class WireguardPeer:
+    """Another end: in which space, where it listens, and what may come from it and go to it."""
+
+    space: str
+    endpoint: Address
+    allowed: tuple[Network, ...]
+
+
+@dataclass(frozen=True)
+class Wireguard:
+    """A WireGuard device. Its key is made when the lab is."""
+
+    name: str
+    index: int
+    mtu: int
+    port: int
+    peers: tuple[WireguardPeer, ...]
+
+    mac = ""
+    master = None
+
+
+@dataclass(frozen=True)
+class Tun:
+    """A device whose packets go to a program and come from it."""
+
+    name: str
+    index: int
+    mtu: int
+
+    mac = ""
+    master = None
+
+
+Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun
 
 
 @dataclass(frozen=True)
@@ -64,6 +149,8 @@ class VethEnd:
     mac: str
     mtu: int
     master: str | None = None
+    offload: bool = True
+    """Whether it may carry segments larger than its MTU."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +159,76 @@ class Veth:
 
     a: VethEnd
     b: VethEnd
+    is_netkit: bool = False
+    """A pair of netkit devices in their layer 3 mode instead: without Ethernet addresses, so without ARP."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """A device that shares another one, its parent in the node's namespace, with others like it.
+
+    macvlan has MAC addresses of its own on the parent's Ethernet; ipvlan shares the parent's, and hands packets out by
+    their IP address.
+    """
+
+    space: str
+    name: str
+    index: int
+    mac: str
+    """Empty for ipvlan."""
+    mtu: int
+    kind: Literal["macvlan", "ipvlan"]
+    mode: Literal["bridge", "l2", "l3"]
+    node: str
+    parent: str
+    """The name of the device in the node's namespace."""
+
+    master = None
+
+
+Device = Link | VethEnd | Child
 
 
 @dataclass(frozen=True)
 class DeviceAddress:
-    """An address on a device; its prefix makes the route to its neighbours."""
+    """An address on a device; its prefix makes the route to its neighbours, unless that is left to others."""
 
     dev: str
     interface: Interface
+    noprefixroute: bool = False
+
+
+@dataclass(frozen=True)
+class NextHop:
+    """One of several ways of a route."""
+
+    via: Address
+    dev: str
+
+
+@dataclass(frozen=True)
+class TunnelKey:
+    """What an external tunnel device is to put around a route's packets: a network's number, and the other end."""
+
+    number: int
+    target: Address
+
+
+@dataclass(frozen=True)
+class Segments:
+    """An IPv6 header with a segment routing header is put around a route's packets (RFC 8986, H.Encaps)."""
+
+    segments: tuple[Address, ...]
+
+
+@dataclass(frozen=True)
+class SegmentEnd:
+    """Packets to a route's address, a segment, lose the header around them; the packet inside goes on by itself."""
+
+    action: Literal["End.DX4", "End.DX6"]
+
+
+Encapsulation = TunnelKey | Segments | SegmentEnd
 
 
 @dataclass(frozen=True)
@@ -90,6 +239,16 @@ class Route:
     dev: str
     via: Address | None = None
     onlink: bool = False
+    encap: Encapsulation | None = None
+    nexthops: tuple[NextHop, ...] = ()
+    """Instead of `dev` and `via`, which are empty: flows are shared out among them."""
+    blackhole: bool = False
+    """What goes there is dropped; `dev` is empty."""
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """All that it leads out by."""
+        return frozenset(filter(None, (self.dev, *(hop.dev for hop in self.nexthops))))
 
 
 @dataclass(frozen=True)
@@ -124,13 +283,55 @@ class TokenBucket:
 
 
 @dataclass(frozen=True)
+class Netem:
+    """A device that sends what it is given later, or not at all, or twice (netem)."""
+
+    dev: str
+    delay_us: int
+    jitter_us: int
+    loss: float
+    """Parts of one, as the others are."""
+    duplicate: float
+    reorder: float
+    """So many are sent at once instead, and so overtake others."""
+    limit: int
+    """Packets under way at a time."""
+
+
+@dataclass(frozen=True)
 class Sysctl:
-    """A kernel setting of one namespace, such as `net.ipv4.ip_forward`."""
+    """A kernel setting of one namespace, such as `net.ipv4.ip_forward`; or of a device there."""
 
     key: str
+    """With slashes instead of dots where it is a device's, whose name may have dots: `net/ipv4/conf/flannel.1/...`."""
     value: str
     optional: bool = False
     """Kernels without this key need not have it set (IPv6 or br_netfilter left out)."""
+    dev: str = ""
+    """The device whose setting it is."""
+
+
+@dataclass(frozen=True)
+class Esp:
+    """IPsec in transport mode between two addresses, for UDP to one port: AES-GCM (RFC 4106), a key for each way.
+
+    The keys are made when the lab is.
+    """
+
+    local: Address
+    remote: Address
+    port: int
+    spi_out: int
+    spi_in: int
+
+
+@dataclass(frozen=True)
+class Process:
+    """A program that runs in a space as long as the lab is up; it says `ready` in a line when it is."""
+
+    program: str
+    """The name of a file of `testbed.programs`."""
+    arguments: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -146,6 +347,9 @@ class Space:
     fdb: tuple[FdbEntry, ...] = ()
     routes: tuple[Route, ...] = ()
     token_buckets: tuple[TokenBucket, ...] = ()
+    netems: tuple[Netem, ...] = ()
+    esp: tuple[Esp, ...] = ()
+    processes: tuple[Process, ...] = ()
     node: str | None = None
     """Of a pod: the node that it is attached to."""
     reached_at: tuple[Address, ...] = ()
@@ -166,6 +370,7 @@ class Plan:
     pod_mtu: int
     spaces: tuple[Space, ...]
     veths: tuple[Veth, ...]
+    children: tuple[Child, ...] = ()
     offload: bool = True
     """Whether devices may carry segments larger than their MTU; if not, TSO, GSO and GRO are off on all of them."""
 
@@ -180,20 +385,27 @@ class Plan:
         return tuple(space for space in self.spaces if space.kind in kinds)
 
     @cached_property
-    def _devices(self) -> dict[str, dict[str, Link | VethEnd]]:
+    def _devices(self) -> dict[str, dict[str, Device]]:
         """By space and name."""
-        devices: dict[str, dict[str, Link | VethEnd]] = {
+        devices: dict[str, dict[str, Device]] = {
             space.name: {link.name: link for link in space.links} for space in self.spaces
         }
         for veth in self.veths:
             for end in (veth.a, veth.b):
                 devices[end.space][end.name] = end
+        for child in self.children:
+            devices[child.space][child.name] = child
         return devices
 
-    def devices_of(self, space: str) -> dict[str, Link | VethEnd]:
+    def devices_of(self, space: str) -> dict[str, Device]:
         """All devices of a space, by name."""
         return dict(self._devices[space])
 
-    def device(self, space: str, name: str) -> Link | VethEnd:
+    def device(self, space: str, name: str) -> Device:
         """The device of that name in that space."""
         return self._devices[space][name]
+
+    def without_offload(self, space: str) -> tuple[str, ...]:
+        """The devices of a space that may not carry segments larger than their MTU."""
+        devices = self._devices[space].items()
+        return tuple(name for name, dev in devices if not (self.offload and getattr(dev, "offload", True)))

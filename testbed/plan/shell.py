@@ -4,29 +4,44 @@ The script is true: run with `sh -e` as root in an empty network and mount names
 `testbed.kernel` builds from the same plan.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from testbed.plan.objects import (
     Bridge,
+    Child,
     DeviceAddress,
+    Encapsulation,
+    Esp,
     FdbEntry,
+    Geneve,
+    IpTunnel,
     Kind,
     Link,
     Neighbour,
+    Netem,
     Plan,
     Route,
+    SegmentEnd,
+    Segments,
     Space,
+    Sysctl,
     TokenBucket,
+    Tun,
+    TunnelKey,
     Veth,
     VethEnd,
     Vxlan,
+    Wireguard,
 )
 
+FLOODED = "00:00:00:00:00:00"
+"""In a forwarding database: frames for everybody, or for whom nobody knows."""
 _ROLE = {
     Kind.NODE: "a node",
     Kind.POD: "a pod",
     Kind.SWITCH: "the fabric's switch",
-    Kind.ROUTER: "the fabric's gateway",
+    Kind.ROUTER: "a router of the fabric",
+    Kind.CABLE: "a link of the fabric",
 }
 
 
@@ -49,15 +64,80 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from _section("Cables: veth pairs, each end in its namespace")
     for veth in plan.veths:
         yield from veth_commands(veth)
+    if plan.children:
+        yield from _section("Devices that share another one")
+        for child in plan.children:
+            yield from child_commands(child)
     for space in plan.spaces:
         if commands := list(_addresses_and_routes(space)):
             yield from _section(f"{space.name}: addresses and ways to the others")
             yield from commands
-    if not plan.offload:
+    if commands := [*_wireguard(plan), *_esp(plan)]:
+        yield from _section("Keys, made now, and who has which")
+        yield from commands
+    if commands := list(_processes(plan)):
+        yield from _section("Programs")
+        yield from commands
+    if commands := list(_offloads(plan)):
         yield from _section("No segments larger than the MTU")
-        for space in plan.spaces:
-            for dev in plan.devices_of(space.name):
-                yield f"ip netns exec {space.name} ethtool -K {dev} tso off gso off gro off"
+        yield from commands
+
+
+def _offloads(plan: Plan) -> Iterator[str]:
+    for space in plan.spaces:
+        for dev in plan.without_offload(space.name):
+            yield f"ip netns exec {space.name} ethtool -K {dev} tso off gso off gro off"
+
+
+def _wireguard(plan: Plan) -> Iterator[str]:
+    ends = [(space.name, link) for space in plan.spaces for link in space.links if isinstance(link, Wireguard)]
+    for name, link in ends:
+        key = f"wg genkey | ip netns exec {name} wg set {link.name} private-key /dev/stdin listen-port {link.port}"
+        yield key
+    for name, link in ends:
+        for peer in link.peers:
+            public = f"$(ip netns exec {peer.space} wg show {link.name} public-key)"
+            endpoint = f"[{peer.endpoint}]" if peer.endpoint.version == 6 else str(peer.endpoint)
+            allowed = ",".join(map(str, peer.allowed))
+            yield (
+                f'ip netns exec {name} wg set {link.name} peer "{public}" endpoint {endpoint}:{link.port} '
+                f"allowed-ips {allowed}"
+            )
+
+
+def _esp(plan: Plan) -> Iterator[str]:
+    """Each way between two addresses has a key of its own, which both ends are told."""
+    if not any(space.esp for space in plan.spaces):
+        return
+    yield "new_key() { printf 0x; od -An -v -tx1 -N20 /dev/urandom | tr -d ' \\n'; }"
+    for spi in sorted({spi for space in plan.spaces for item in space.esp for spi in (item.spi_in, item.spi_out)}):
+        yield f"KEY_{spi:x}=$(new_key)"
+    for space in plan.spaces:
+        for item in space.esp:
+            for words in esp_words(item, lambda spi: f"$KEY_{spi:x}"):
+                yield f"ip -n {space.name} {words}"
+
+
+def esp_words(item: Esp, key: Callable[[int], str]) -> Iterator[str]:
+    """What `ip` is told of IPsec between two addresses; `key` gives the key of an SPI, as a hexadecimal number."""
+    ways = (("out", item.local, item.remote, item.spi_out), ("in", item.remote, item.local, item.spi_in))
+    for _, source, target, spi in ways:
+        yield (
+            f"xfrm state add src {source} dst {target} proto esp spi 0x{spi:x} reqid {spi} mode transport "
+            f"replay-window 64 aead 'rfc4106(gcm(aes))' {key(spi)} 128"
+        )
+    for way, source, target, spi in ways:
+        yield (
+            f"xfrm policy add src {source} dst {target} proto udp dport {item.port} dir {way} "
+            f"tmpl src {source} dst {target} proto esp reqid {spi} mode transport"
+        )
+
+
+def _processes(plan: Plan) -> Iterator[str]:
+    for space in plan.spaces:
+        for process in space.processes:
+            command = f"python3 testbed/programs/{process.program}.py {' '.join(process.arguments)}"
+            yield f"ip netns exec {space.name} {command} &"
 
 
 def _section(title: str) -> Iterator[str]:
@@ -70,44 +150,99 @@ def _role(space: Space) -> str:
 
 
 def _settings_and_devices(space: Space) -> Iterator[str]:
-    required = [f"{sysctl.key}={sysctl.value}" for sysctl in space.sysctls if not sysctl.optional]
-    optional = [f"{sysctl.key}={sysctl.value}" for sysctl in space.sysctls if sysctl.optional]
+    yield from _settings(space, [sysctl for sysctl in space.sysctls if not sysctl.dev])
+    yield f"ip -n {space.name} link set lo up"
+    for link in space.links:
+        if not needs_cables(link):
+            yield from _link_commands(space, link)
+
+
+def _settings(space: Space, sysctls: Sequence[Sysctl]) -> Iterator[str]:
+    required = [f"{sysctl.key}={sysctl.value}" for sysctl in sysctls if not sysctl.optional]
+    optional = [f"{sysctl.key}={sysctl.value}" for sysctl in sysctls if sysctl.optional]
     if required:
         yield f"ip netns exec {space.name} sysctl -qw {' '.join(required)}"
     if optional:
         # -e: kernels without the key go without it.
         yield f"ip netns exec {space.name} sysctl -qew {' '.join(optional)}"
-    yield f"ip -n {space.name} link set lo up"
-    for link in space.links:
-        yield f"ip -n {space.name} {link_words(link)}"
-        yield f"ip -n {space.name} link set {link.name} up"
+
+
+def needs_cables(link: Link) -> bool:
+    """Whether a device can only be made when the ends of veth pairs are there."""
+    return isinstance(link, Vxlan) and bool(link.dev)
+
+
+def _link_commands(space: Space, link: Link) -> Iterator[str]:
+    yield f"ip -n {space.name} {link_words(link)}"
+    master = f" master {link.master}" if link.master else ""
+    mtu = f" mtu {link.mtu}" if isinstance(link, Tun) else ""
+    yield f"ip -n {space.name} link set {link.name}{master}{mtu} up"
 
 
 def link_words(link: Link) -> str:
     """What `ip` is told to make that device."""
-    start = f"link add {link.name} index {link.index} address {link.mac} mtu {link.mtu} type"
+    numbered = f"{link.name} index {link.index}"
+    start = f"link add {numbered} mtu {link.mtu} type"
+    with_mac = f"link add {numbered} address {link.mac} mtu {link.mtu} type"
     match link:
         case Bridge():
-            return f"{start} bridge stp_state 0 forward_delay 0"
+            return f"{with_mac} bridge stp_state 0 forward_delay 0"
         case Vxlan():
-            learning = "learning" if link.learning else "nolearning"
-            return f"{start} vxlan id {link.vni} dstport {link.port} local {link.local} {learning}"
+            return f"{with_mac} vxlan {_vxlan_words(link)}"
+        case Geneve():
+            return f"{with_mac} geneve external dstport {link.port}"
+        case IpTunnel():
+            remote = link.remote or ("any" if link.local.version == 4 else "::")
+            mode = " mode any" if link.kind == "ip6tnl" else ""
+            # RFC 2473 would have a destination option in each packet against nested tunnels.
+            limit = " encaplimit none" if link.local.version == 6 else ""
+            return f"{start} {link.kind}{mode} local {link.local} remote {remote}{limit}"
+        case Wireguard():
+            return f"{start} wireguard"
+        case Tun():
+            return f"tuntap add {link.name} mode tun"
+
+
+def _vxlan_words(link: Vxlan) -> str:
+    if link.external:
+        return f"external dstport {link.port} nolearning"
+    group = f" group {link.group} dev {link.dev}" if link.group else ""
+    learning = "learning" if link.learning else "nolearning"
+    return f"id {link.vni} dstport {link.port} local {link.local}{group} {learning}"
 
 
 def veth_commands(veth: Veth) -> Iterator[str]:
     """The commands that make that pair and set it up; namespaces are named as `ip netns` knows them."""
-    yield f"ip link add {_veth_end(veth.a)} type veth peer name {_veth_end(veth.b)}"
+    if veth.is_netkit:
+        yield f"ip link add {_veth_end(veth.a)} type netkit mode l3 peer {_veth_end(veth.b)}"
+    else:
+        yield f"ip link add {_veth_end(veth.a)} type veth peer name {_veth_end(veth.b)}"
     for end in (veth.a, veth.b):
         master = f"master {end.master} " if end.master else ""
         yield f"ip -n {end.space} link set {end.name} {master}up"
 
 
 def _veth_end(end: VethEnd) -> str:
-    return f"{end.name} index {end.index} netns {end.space} address {end.mac} mtu {end.mtu}"
+    address = f" address {end.mac}" if end.mac else ""
+    return f"{end.name} index {end.index} netns {end.space}{address} mtu {end.mtu}"
+
+
+def child_commands(child: Child) -> Iterator[str]:
+    """The commands that make a device which shares another one, and set it up."""
+    address = f" address {child.mac}" if child.mac else ""
+    yield (
+        f"ip -n {child.node} link add link {child.parent} {child.name} index {child.index} netns {child.space}"
+        f"{address} mtu {child.mtu} type {child.kind} mode {child.mode}"
+    )
+    yield f"ip -n {child.space} link set {child.name} up"
 
 
 def _addresses_and_routes(space: Space) -> Iterator[str]:
     ip = f"ip -n {space.name}"
+    for link in space.links:
+        if needs_cables(link):
+            yield from _link_commands(space, link)
+    yield from _settings(space, [sysctl for sysctl in space.sysctls if sysctl.dev])
     for address in space.addresses:
         # The kernel's duplicate address detection is off (accept_dad above), so an IPv6 address is usable at once.
         yield f"{ip} {address_words(address)}"
@@ -119,11 +254,14 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
         yield f"{ip} {route_words(route)}"
     for bucket in space.token_buckets:
         yield f"tc -n {space.name} {token_bucket_words(bucket)}"
+    for netem in space.netems:
+        yield f"tc -n {space.name} {netem_words(netem)}"
 
 
 def address_words(item: DeviceAddress, verb: str = "add") -> str:
     """What `ip` is told to `add` or `del` that address."""
-    return f"address {verb} {item.interface} dev {item.dev}"
+    bare = " noprefixroute" if item.noprefixroute and verb == "add" else ""
+    return f"address {verb} {item.interface} dev {item.dev}{bare}"
 
 
 def neighbour_words(item: Neighbour, verb: str = "add") -> str:
@@ -134,18 +272,52 @@ def neighbour_words(item: Neighbour, verb: str = "add") -> str:
 
 def fdb_words(item: FdbEntry, verb: str = "add") -> str:
     """What `bridge` is told to `add` or `del` that entry."""
-    return f"fdb {verb} {item.mac} dev {item.dev} dst {item.remote} self{' permanent' if verb == 'add' else ''}"
+    if verb == "add" and item.mac == FLOODED:
+        verb = "append"  # One of several.
+    return f"fdb {verb} {item.mac} dev {item.dev} dst {item.remote} self{' permanent' if verb != 'del' else ''}"
 
 
 def route_words(route: Route, verb: str = "add") -> str:
     """What `ip` is told to `add`, `replace` or `del` that route."""
     to = "default" if route.to.prefixlen == 0 else str(route.to)
+    start = f"-{route.to.version} route {verb}"
+    if route.blackhole:
+        return f"{start} blackhole {to}"
+    if route.nexthops:
+        return f"{start} {to}{''.join(f' nexthop via {hop.via} dev {hop.dev}' for hop in route.nexthops)}"
     via = f" via {route.via}" if route.via else ""
     onlink = " onlink" if route.onlink else ""
-    return f"-{route.to.version} route {verb} {to}{via} dev {route.dev}{onlink}"
+    return f"{start} {to}{encap_words(route.encap)}{via} dev {route.dev}{onlink}"
+
+
+def encap_words(encap: Encapsulation | None) -> str:
+    """How `ip route` writes what is done to a route's packets, after a blank; empty if nothing is."""
+    match encap:
+        case TunnelKey():
+            # Over IPv6 UDP has to have a checksum, which such routes ask for by themselves.
+            kind, checksum = ("ip", "") if encap.target.version == 4 else ("ip6", " csum")
+            return f" encap {kind} id {encap.number} dst {encap.target}{checksum}"
+        case Segments():
+            return f" encap seg6 mode encap segs {','.join(map(str, encap.segments))}"
+        case SegmentEnd():
+            family, nowhere = ("nh4", "0.0.0.0") if encap.action == "End.DX4" else ("nh6", "::")
+            return f" encap seg6local action {encap.action} {family} {nowhere}"
+    return ""
 
 
 def token_bucket_words(bucket: TokenBucket, verb: str = "add") -> str:
     """What `tc` is told to `add` or `replace` that limit."""
     limits = f"rate {bucket.rate}bit burst {bucket.burst} limit {bucket.limit}"
     return f"qdisc {verb} dev {bucket.dev} root tbf {limits}"
+
+
+def netem_words(netem: Netem, verb: str = "add") -> str:
+    """What `tc` is told to `add` or `replace` that."""
+    jitter = f" {netem.jitter_us}us" if netem.jitter_us else ""
+    delay = f" delay {netem.delay_us}us{jitter}" if netem.delay_us or netem.jitter_us else ""
+    shares = "".join(
+        f" {name} {share:.6%}"
+        for name, share in (("loss", netem.loss), ("duplicate", netem.duplicate), ("reorder", netem.reorder))
+        if share
+    )
+    return f"qdisc {verb} dev {netem.dev} root netem limit {netem.limit}{delay}{shares}"

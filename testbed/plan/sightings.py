@@ -7,6 +7,7 @@ saw against the claim.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from testbed.spec.topology import SWITCH
 from testbed.spec.types import Address
 
 
@@ -31,8 +32,10 @@ class VxlanHeader:
 
 @dataclass(frozen=True)
 class Sighting:
-    """One frame at one port of the switch: its MAC addresses, and the tunnel around the pods' packet, if any."""
+    """One frame at one device of a switch or router: its MAC addresses, and the tunnel around the pods' packet, if any."""
 
+    place: str
+    """The switch or router."""
     port: str
     direction: Direction
     source_mac: str
@@ -45,6 +48,6 @@ def through_switch(
 ) -> tuple[Sighting, Sighting]:
     """A frame that enters the switch at one port and leaves, unchanged, at another."""
     return (
-        Sighting(from_port, Direction.IN, source_mac, target_mac, tunnel),
-        Sighting(to_port, Direction.OUT, source_mac, target_mac, tunnel),
+        Sighting(SWITCH, from_port, Direction.IN, source_mac, target_mac, tunnel),
+        Sighting(SWITCH, to_port, Direction.OUT, source_mac, target_mac, tunnel),
     )

@@ -124,7 +124,7 @@ def test_fdb_entry(item: FdbEntry, index: int) -> None:
 def test_route(item: Route, index: int) -> None:
     if item.via is not None and item.via.version != item.to.version:
         return
-    found = read(rtmsg, encode.new_route(item, index))
+    found = read(rtmsg, encode.new_route(item, lambda _: index))
     assert (found["dst_len"], found["table"], found["type"], found["proto"]) == (item.to.prefixlen, 254, 1, 3)
     assert found["flags"] == (4 if item.onlink else 0)
     assert found.get_attr("RTA_OIF") == index

@@ -37,7 +37,7 @@ def test_a_batch_is_carried_out_in_order() -> None:
 def test_a_refusal_names_the_command_and_the_kernels_reason() -> None:
     nowhere = Route(ipaddress.ip_network("10.9.0.0/16"), "br0", ipaddress.ip_address("192.0.2.1"))
     with Namespace.create().entered(), pytest.raises(KernelRefusal) as refusal:
-        send([encode.new_link(BRIDGE), encode.new_route(nowhere, 101)])
+        send([encode.new_link(BRIDGE), encode.new_route(nowhere, lambda _: 101)])
     assert "ip route add 10.9.0.0/16 via 192.0.2.1 dev br0" in str(refusal.value)
     assert "Nexthop has invalid gateway" in str(refusal.value)
 

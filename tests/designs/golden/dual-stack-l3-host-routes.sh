@@ -5,7 +5,7 @@
 
 # --- Namespaces
 ip netns add fabric    # the fabric's switch
-ip netns add gateway    # the fabric's gateway
+ip netns add gateway    # a router of the fabric
 ip netns add node1    # a node
 ip netns add node2    # a node
 ip netns add client    # a pod on node1

@@ -1,0 +1,67 @@
+"""Encryption between nodes: keys made for one lab, which nobody else ever has."""
+
+import base64
+import secrets
+import subprocess
+from collections.abc import Mapping
+
+from testbed.kernel.namespace import Namespace
+from testbed.plan.objects import Plan, Wireguard
+from testbed.plan.shell import esp_words
+
+_ESP_KEY_BYTES = 16 + 4
+"""A key of AES-128 and the salt of RFC 4106."""
+_PATIENCE_S = 30
+
+
+class ToolFailed(OSError):
+    """A program that was to tell the kernel something did not."""
+
+
+def hand_out_keys(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
+    """Gives all devices and addresses that encrypt their keys, and tells them those of the others.
+
+    WireGuard and IPsec are configured by wg(8) and ip-xfrm(8), of which there is one call a node.
+    """
+    _wireguard(plan, namespaces)
+    _esp(plan, namespaces)
+
+
+def _wireguard(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
+    ends = [(space.name, link) for space in plan.spaces for link in space.links if isinstance(link, Wireguard)]
+    public: dict[str, str] = {}
+    for space, link in ends:
+        key = base64.b64encode(secrets.token_bytes(32)).decode()
+        _run(
+            namespaces[space], ["wg", "set", link.name, "private-key", "/dev/stdin", "listen-port", str(link.port)], key
+        )
+        public[space] = _run(namespaces[space], ["wg", "show", link.name, "public-key"]).strip()
+    for space, link in ends:
+        command = ["wg", "set", link.name]
+        for peer in link.peers:
+            endpoint = f"[{peer.endpoint}]" if peer.endpoint.version == 6 else str(peer.endpoint)
+            allowed = ",".join(map(str, peer.allowed))
+            command += ["peer", public[peer.space], "endpoint", f"{endpoint}:{link.port}", "allowed-ips", allowed]
+        if link.peers:
+            _run(namespaces[space], command)
+
+
+def _esp(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
+    keys: dict[int, str] = {}
+
+    def key(spi: int) -> str:
+        return keys.setdefault(spi, f"0x{secrets.token_hex(_ESP_KEY_BYTES)}")
+
+    for space in plan.spaces:
+        # What ip reads from a file is split at blanks, without a shell's quotes.
+        lines = [words.replace("'", "") for item in space.esp for words in esp_words(item, key)]
+        if lines:
+            _run(namespaces[space.name], ["ip", "-batch", "-"], "\n".join(lines) + "\n")
+
+
+def _run(namespace: Namespace, command: list[str], said: str = "") -> str:
+    with namespace.entered():
+        done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
+    if done.returncode:
+        raise ToolFailed(f"{' '.join(command[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return done.stdout
