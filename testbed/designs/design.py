@@ -30,14 +30,21 @@ class Design:
     carries_any_family: bool = False
     """Whether pods may use an address family that the fabric does not have."""
 
+    one_subnet_because: str = ""
+    """Why all nodes have to be neighbours, if so."""
+    needs_router: bool = False
+    """Whether pod packets go by way of the fabric's routers."""
+
     def pod_mtu(self, topology: Topology) -> int:
         """The largest packet that a pod may send, in bytes."""
-        return topology.fabric.mtu - self.overhead(layout(topology))
+        places = layout(topology)
+        return places.fabric_mtu - self.overhead(places)
 
     def misfits(self, topology: Topology) -> Iterator[Misfit]:
         """Why this design cannot be had on that topology, if so."""
-        mtu = self.pod_mtu(topology)
-        added = topology.fabric.mtu - mtu
+        places = layout(topology)
+        added = self.overhead(places)
+        mtu = places.fabric_mtu - added
         least = max(MIN_MTU[cidr.version] for cidr in topology.cluster.pod_cidr)
         if mtu < least:
             family = 6 if least == MIN_MTU[6] else 4
@@ -46,7 +53,18 @@ class Design:
                 f"{self.name} adds {added} bytes to each packet, which leaves pods an MTU of {mtu}; "
                 f"IPv{family} needs {least}, so the fabric's must be at least {least + added}",
             )
-        fabric_families = {subnet.version for subnet in topology.fabric.subnet}
+        if self.one_subnet_because and not places.is_one_subnet:
+            yield Misfit(
+                ("fabric",),
+                f"{self.name} needs all nodes on one subnet, as {self.one_subnet_because}; l3-gateway and vxlan go "
+                "over several",
+                at_key=True,
+            )
+        if self.needs_router and not places.routers:
+            yield Misfit(
+                ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
+            )
+        fabric_families = set(places.fabric_families)
         for cidr in topology.cluster.pod_cidr:
             if cidr.version not in fabric_families and not self.carries_any_family:
                 yield Misfit(
@@ -57,7 +75,12 @@ class Design:
 
     def needs_on(self, topology: Topology) -> tuple[str, ...]:
         """Names of the kernel features that the design needs, and those that the topology's fabric does."""
-        return (*self.needs, "tbf") if topology.fabric.rate else self.needs
+        ways = [way for link in topology.underlay.links for way in (link.forth, link.back)]
+        return (
+            *self.needs,
+            *(["tbf"] if any(way.rate for way in ways) else []),
+            *(["netem"] if any(way.is_disturbed for way in ways) else []),
+        )
 
     def plan(self, topology: Topology, offload: bool = True) -> Plan:
         """The plan of a topology that has no misfits with this design.

@@ -10,22 +10,23 @@ Nothing routes between pods; the switch learns every pod's MAC address.
 
 from testbed.designs.design import Design
 from testbed.plan.addressing import Layout
-from testbed.plan.fabric import DEFAULT_ROUTE, UPLINK, fabric, switch_port
+from testbed.plan.fabric import DEFAULT_ROUTE, fabric, switch_port
 from testbed.plan.objects import Plan, Space
 from testbed.plan.pods import POD_BRIDGE, POD_INTERFACE, add_pod
 from testbed.plan.sightings import Sighting, through_switch
-from testbed.spec.topology import ROUTER
 from testbed.spec.types import Interface
 
 NODE_BRIDGE = "br-node"
 
 
 def _wire(layout: Layout, mtu: int) -> Plan:
-    draft = fabric(layout, node_bridge=NODE_BRIDGE)
-    for cidr in layout.pod_cidrs:
-        draft[ROUTER].route(cidr, UPLINK)
+    draft = fabric(layout, node_device=NODE_BRIDGE, uplink_master=NODE_BRIDGE)
+    for step in layout.routing.first_steps(layout.nodes[0].ports):
+        for cidr in layout.pod_cidrs:
+            draft[step.to.owner].route(cidr, step.to.dev)
     for node in layout.nodes:
         space = draft[node.name]
+        space.bridge(NODE_BRIDGE, layout.fabric_mtu)
         space.bridge(POD_BRIDGE, mtu)
         draft.veth((node.name, "to-fabric"), (node.name, "to-pods"), mtu, a_master=POD_BRIDGE, b_master=NODE_BRIDGE)
         for cidr in layout.pod_cidrs:
@@ -61,6 +62,7 @@ DESIGN = Design(
     summary="one Ethernet over all nodes: bridges joined by the fabric, pods find each other by ARP",
     like=("Weave Net (without its overlay)", "macvlan or bridge on a flat network"),
     needs=("veth", "bridge"),
+    one_subnet_because="an Ethernet ends at a router",
     wire=_wire,
     crossing=_crossing,
 )

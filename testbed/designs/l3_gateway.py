@@ -1,4 +1,4 @@
-"""l3-gateway: nodes know nothing of each other's pods; the fabric's gateway has a route for each node's pods.
+"""l3-gateway: nodes know nothing of each other's pods; the fabric's routers have a route for each node's pods.
 
 What a cloud's route table or a hand-kept router does for the first Kubernetes network model. Pod traffic between nodes
 follows the default route to the gateway and comes back over the same switch, so it crosses the fabric twice. The
@@ -15,11 +15,9 @@ from testbed.spec.topology import ROUTER
 
 
 def _wire(layout: Layout, mtu: int) -> Plan:
-    draft = fabric(layout)
+    draft = fabric(layout, carried={node.name: node.pod_cidrs for node in layout.nodes})
     for node in layout.nodes:
         route_pods_through_bridge(draft, layout, node, mtu)
-        for cidr in node.pod_cidrs:
-            draft[ROUTER].route(cidr, UPLINK, via=node.address(cidr.version))
     return draft.finished(layout.topology.name, DESIGN.name, mtu)
 
 
@@ -41,6 +39,7 @@ DESIGN = Design(
     summary="nodes send pod traffic to the fabric's gateway, which routes it to the node that has the pod",
     like=("cloud route tables", "a router kept by hand", "Calico with a top-of-rack router"),
     needs=("veth", "bridge"),
+    needs_router=True,
     wire=_wire,
     crossing=_crossing,
 )

@@ -38,6 +38,7 @@ DESIGN = Design(
     summary="each node routes to every other node's pod range by way of that node, without encapsulation",
     like=("Flannel host-gw", "Calico without encapsulation", "kube-router", "Cilium native routing"),
     needs=("veth", "bridge"),
+    one_subnet_because="the next hop of a route has to be a neighbour",
     wire=_wire,
     crossing=_crossing,
 )
