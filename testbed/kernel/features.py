@@ -8,7 +8,7 @@ from testbed.kernel import encode
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.rights import as_root
-from testbed.plan.objects import Bridge, TokenBucket, VethEnd, Vxlan
+from testbed.plan.objects import Bridge, Netem, TokenBucket, VethEnd, Vxlan
 
 _MAC = "02:00:00:00:00:01"
 _LOCAL = ipaddress.ip_address("127.0.0.1")
@@ -53,6 +53,12 @@ FEATURES = {
             "CONFIG_NET_SCH_TBF",
             "sch_tbf",
             lambda _: encode.new_token_bucket(TokenBucket("lo", 10**9, 125_000, 125_000), encode.LOOPBACK),
+        ),
+        Feature(
+            "netem",
+            "CONFIG_NET_SCH_NETEM",
+            "sch_netem",
+            lambda _: encode.new_netem(Netem("lo", 1000, 0, 0, 0, 0, 1000), encode.LOOPBACK),
         ),
     )
 }

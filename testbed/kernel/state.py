@@ -25,13 +25,14 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 from testbed.kernel.encode import NS_PER_TICK
 from testbed.kernel.netlink import HEADER
 from testbed.kernel.sysctls import Sysctls
-from testbed.plan.objects import DeviceAddress, FdbEntry, Neighbour, Route, Sysctl, TokenBucket
+from testbed.plan.objects import DeviceAddress, FdbEntry, Neighbour, Netem, NextHop, Route, Sysctl, TokenBucket
 from testbed.spec.types import Address
 
 _RECEIVE = 1 << 20
 _TIMEOUT_S = 10
 _LENGTH_AND_TYPE = struct.Struct("=IH")
 _MAIN_TABLE = 254
+_PROTOCOL_KERNEL = 2
 _ROUTE_TYPES = {number: name for name, number in rt_type.items()}
 _NETLINK_NETFILTER = 12
 _NFT_GETTABLE = (10 << 8) | 1
@@ -74,6 +75,7 @@ class State:
     fdb: frozenset[FdbEntry]
     """Permanent ones that lead to a tunnel's end."""
     token_buckets: frozenset[TokenBucket]
+    netems: frozenset[Netem]
     tables: frozenset[str]
     """Of nftables, as `inet filter`."""
     sysctls: dict[str, str] = field(default_factory=dict)
@@ -101,6 +103,7 @@ def state(sysctls: Iterable[Sysctl] = ()) -> State:
         neighbours=frozenset(_neighbours(neighbours, names)),
         fdb=frozenset(_forwarding(forwarding, names)),
         token_buckets=frozenset(_token_buckets(queues, names)),
+        netems=frozenset(_netems(queues, names)),
         tables=frozenset(nft_tables()),
         sysctls=values,
     )
@@ -186,10 +189,21 @@ def _routes(found: Iterable[Any], names: dict[int, str]) -> tuple[list[Route], l
         if kind != "unicast":
             refusals.append(f"{kind} {'default' if to.prefixlen == 0 else to}")
             continue
+        # Those that the kernel makes of addresses have these as their source, without anybody's having said so.
+        own = item.get_attr("RTA_PREFSRC") if item["proto"] != _PROTOCOL_KERNEL else None
+        source = ipaddress.ip_address(own) if own else None
+        if hops := item.get_attr("RTA_MULTIPATH"):
+            nexthops = tuple(
+                NextHop(ipaddress.ip_address(hop.get_attr("RTA_GATEWAY")), names[hop["oif"]])
+                for hop in hops
+                if hop.get_attr("RTA_GATEWAY")
+            )
+            plain.append(Route(to, "", nexthops=nexthops, source=source))
+            continue
         gateway = item.get_attr("RTA_GATEWAY")
         via = ipaddress.ip_address(gateway) if gateway else None
         dev = names.get(item.get_attr("RTA_OIF"), "")
-        plain.append(Route(to, dev, via, bool(item["flags"] & RTNH_F_ONLINK)))
+        plain.append(Route(to, dev, via, bool(item["flags"] & RTNH_F_ONLINK), source=source))
     return plain, refusals
 
 
@@ -213,6 +227,18 @@ def _token_buckets(found: Iterable[Any], names: dict[int, str]) -> Iterator[Toke
             options = item.get_attr("TCA_OPTIONS").get_attr("TCA_TBF_PARMS")
             burst = options["buffer"] * NS_PER_TICK * options["rate"] // 1_000_000_000
             yield TokenBucket(names[item["index"]], options["rate"] * 8, burst, options["limit"])
+
+
+def _netems(found: Iterable[Any], names: dict[int, str]) -> Iterator[Netem]:
+    for item in found:
+        if item.get_attr("TCA_KIND") == "netem":
+            options = item.get_attr("TCA_OPTIONS")
+            # Ticks are so short that the microsecond which was asked for is told from its neighbours.
+            delay_us, jitter_us = (round(options[key] * NS_PER_TICK / 1000) for key in ("delay", "jitter"))
+            reorder = options.get_attr("TCA_NETEM_REORDER")
+            shares = (options["loss"], options["duplicate"], reorder["prob_reorder"] if reorder else 0)
+            loss, duplicate, overtaking = (round(share / 0xFFFFFFFF, 6) for share in shares)
+            yield Netem(names[item["index"]], delay_us, jitter_us, loss, duplicate, overtaking, options["limit"])
 
 
 def nft_tables() -> Iterator[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.state import DeviceState, State, state
 from testbed.plan import shell
-from testbed.plan.objects import Child, Device, DeviceAddress, Plan, Route, Space, VethEnd, Vxlan
+from testbed.plan.objects import Child, Device, DeviceAddress, Netem, Plan, Route, Space, VethEnd, Vxlan
 
 BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
 """Devices that kernels put into each namespace by themselves."""
@@ -45,6 +45,7 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
         *_neighbours(space, now),
         *_forwarding(space, now),
         *_token_buckets(space, now),
+        *_netems(space, now),
         *_settings(space, now),
         *((f"nftables has a table `{table}`", f"nft delete table {table}") for table in sorted(now.tables)),
     ):
@@ -157,6 +158,8 @@ def _to(route: Route) -> str:
 
 
 def _way(route: Route) -> str:
+    if route.nexthops:
+        return " or ".join(f"via {hop.via} by {hop.dev}" for hop in route.nexthops)
     return f"via {route.via} by {route.dev}" if route.via else f"by {route.dev}"
 
 
@@ -198,6 +201,21 @@ def _token_buckets(space: Space, now: State) -> Iterator[_Finding]:
             yield f"{item.dev} {found}, not {item.rate} bit/s", f"tc {shell.token_bucket_words(item, 'replace')}"
     for dev in sorted(there):
         yield f"{dev} is limited to {there[dev].rate} bit/s", f"tc qdisc del dev {dev} root"
+
+
+def _netems(space: Space, now: State) -> Iterator[_Finding]:
+    there = {item.dev: item for item in now.netems}
+    for item in space.netems:
+        other = there.pop(item.dev, None)
+        if other != item:
+            found = _netem(other) if other else "delays nothing and loses nothing"
+            yield f"{item.dev} {found}; planned: {_netem(item)}", f"tc {shell.netem_words(item, 'replace')}"
+    for dev in sorted(there):
+        yield f"{dev} {_netem(there[dev])}", f"tc qdisc del dev {dev} root"
+
+
+def _netem(item: Netem) -> str:
+    return f"has `{shell.netem_words(item).partition(' root ')[2]}`"
 
 
 def _settings(space: Space, now: State) -> Iterator[_Finding]:
