@@ -55,6 +55,19 @@ class Layout:
         """The address families in use anywhere."""
         return tuple(sorted({cidr.version for cidr in (*self.pod_cidrs, *self.fabric_cidrs)}))
 
+    is_one_subnet = True
+
+    @property
+    def fabric_mtu(self) -> int:
+        return self.topology.fabric.mtu
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("tbf",) if self.topology.fabric.rate else ()
+
+    def are_neighbours(self, one: NodePlace, other: NodePlace) -> bool:
+        return True
+
     @property
     def fabric_families(self) -> tuple[int, ...]:
         return tuple(cidr.version for cidr in self.fabric_cidrs)

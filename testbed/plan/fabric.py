@@ -13,6 +13,7 @@ Linux counts a packet as its sender's own until it is routed. Where nothing rout
 """
 
 import ipaddress
+from collections.abc import Mapping
 
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft, SpaceDraft
@@ -36,7 +37,13 @@ def switch_port(name: str) -> str:
     return interface_name("to", name)
 
 
-def fabric(layout: Layout, node_bridge: str | None = None) -> Draft:
+def fabric(
+    layout: Layout,
+    *,
+    node_device: str = "eth0",
+    uplink_master: str | None = None,
+    carried: Mapping[str, tuple[Network, ...]] = {},
+) -> Draft:
     """The fabric with every node on it; designs go on from here.
 
     With `node_bridge` a node's address sits on a bridge of that name, of which `eth0` is a port.
@@ -53,21 +60,26 @@ def fabric(layout: Layout, node_bridge: str | None = None) -> Draft:
     for node in layout.nodes:
         space = draft.space(node.name, Kind.NODE, reached_at=tuple(at.ip for at in node.addresses))
         quiet(space, layout)
-        _plug_in(draft, space, node.addresses, layout.topology.fabric, node_bridge)
+        _plug_in(draft, space, node.addresses, layout.topology.fabric, uplink_master, node_device)
         for at in layout.gateway:
-            space.route(DEFAULT_ROUTE[at.version], node_bridge or UPLINK, via=at.ip)
+            space.route(DEFAULT_ROUTE[at.version], node_device, via=at.ip)
+        for cidr in carried.get(node.name, ()):
+            gateway.route(cidr, UPLINK, via=node.address(cidr.version))
     return draft
 
 
 def _plug_in(
-    draft: Draft, space: SpaceDraft, addresses: tuple[Interface, ...], fabric: Fabric, bridge: str | None = None
+    draft: Draft,
+    space: SpaceDraft,
+    addresses: tuple[Interface, ...],
+    fabric: Fabric,
+    bridge: str | None = None,
+    device: str = "eth0",
 ) -> None:
     mtu = fabric.mtu
     draft.veth((SWITCH, switch_port(space.name)), (space.name, UPLINK), mtu, a_master=SWITCH_BRIDGE, b_master=bridge)
-    if bridge:
-        space.bridge(bridge, mtu)
     for address in addresses:
-        space.address(bridge or UPLINK, address)
+        space.address(device, address)
     if fabric.rate:
         draft[SWITCH].token_bucket(switch_port(space.name), fabric.rate, burst_of(fabric), queue_of(fabric))
 
