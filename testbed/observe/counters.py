@@ -1,9 +1,10 @@
 """Whether the packets of a sample crossed the path that its design claims, told by the counters of the devices.
 
 Which devices a path crosses follows from what the design claims to be seen on the fabric: the ports of switches and
-routers, each in its direction, and both nodes' tunnel devices where packets travel inside a tunnel. At least as much must have been
-counted there as arrived at the end; what was lost on the way is no matter. All other ports and tunnels must have stayed
-quiet. The kernel counts in any case, and reading takes about half a millisecond, so this is done for every sample.
+routers, each in its direction, and both nodes' tunnel devices where packets travel inside a tunnel. At least as much
+must have been counted there as arrived at the end; what was lost on the way is no matter. All other ports and tunnels
+must have stayed quiet. The kernel counts in any case, and reading takes about half a millisecond, so this is done for
+every sample.
 """
 
 from collections.abc import Iterator, Mapping
