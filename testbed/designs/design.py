@@ -11,7 +11,7 @@ from testbed.plan.objects import Plan, Space
 from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Way, between, inside
 from testbed.plan.ways import ways
-from testbed.spec.design import DesignSpec, TransportSpec
+from testbed.spec.design import DesignSpec, TransportSpec, spelt_out
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import MIN_MTU, Topology
 
@@ -51,9 +51,7 @@ class Design:
     @property
     def spec(self) -> DesignSpec:
         """What a user would write for it."""
-        return DesignSpec.model_construct(
-            name=self.name, attach=self.attachment.name, transport=self.options, mtu=self.mtu
-        )
+        return spelt_out(self.name, self.attachment.name, self.options, self.mtu)
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """ipip: IP in IP (RFC 2003; RFC 2473 for IPv6), the smallest tunnel there is: one more IP header.
 
-One device a node for each family, `ipip0` and `ip6ip60`, without a remote end of its own: a route's next hop is the
-other end, the remote node's address on the fabric. Each carries packets of its own family alone.
+For IPv4 a node has one device, `ipip0`, without a remote end of its own: a route's next hop is the other end, the
+remote node's address on the fabric. IPv6 takes no next hop on another link than its own, so there a node has a device
+for each remote node, named after it. Each device carries packets of its own family alone.
 """
 
 import ipaddress
@@ -19,35 +20,46 @@ from testbed.designs.transport import (
 )
 from testbed.designs.transports.overlay import IP_HEADER, tunnel_address
 from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.naming import interface_name
 from testbed.plan.objects import Plan, TunnelKind
 from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
 
-DEVICE = {4: "ipip0", 6: "ip6ip60"}
-KIND = {4: TunnelKind.IPIP, 6: TunnelKind.IP6TNL}
+DEVICE = "ipip0"
+
+
+def device(remote: NodePlace, family: int) -> str:
+    """The device by which packets for a remote node leave."""
+    return DEVICE if family == 4 else interface_name("ip6", remote.name)
 
 
 def _join(joining: Joining) -> None:
     draft, layout, options = joining.draft, joining.layout, joining.options
     for node in layout.nodes:
         space = draft[node.name]
-        for cidr in node.pod_cidrs:
-            family = cidr.version
-            space.ip_tunnel(DEVICE[family], joining.mtu, KIND[family], node.address(family))
-            space.address(DEVICE[family], ipaddress.ip_interface(tunnel_address(cidr)))
+        addresses = {cidr.version: ipaddress.ip_interface(tunnel_address(cidr)) for cidr in node.pod_cidrs}
+        if 4 in addresses:
+            space.ip_tunnel(DEVICE, joining.mtu, TunnelKind.IPIP, node.address(4))
+            space.address(DEVICE, addresses[4])
         for remote in others(layout, node):
             if skips(layout, options, node, remote):
                 route_straight(draft, node, remote)
                 continue
             for cidr in remote.pod_cidrs:
-                space.route(cidr, DEVICE[cidr.version], via=remote.address(cidr.version), onlink=True)
+                dev, there = device(remote, cidr.version), remote.address(cidr.version)
+                if cidr.version == 6:
+                    space.ip_tunnel(dev, joining.mtu, TunnelKind.IP6TNL, node.address(6), there)
+                    space.address(dev, addresses[6])
+                    space.route(cidr, dev)
+                else:
+                    space.route(cidr, dev, via=there, onlink=True)
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
     if skips(layout, options, one, other):
         return straight(family)
     ends = str(one.address(family)), str(other.address(family))
-    return Leg(DEVICE[family], Tunnel("IP in IP", *ends), family)
+    return Leg(device(other, family), Tunnel("IP in IP", *ends), family)
 
 
 TRANSPORT = Transport(
