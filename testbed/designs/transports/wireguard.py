@@ -1,7 +1,7 @@
 """wireguard: inside WireGuard, encrypted and authenticated (ChaCha20-Poly1305). Keys are made with the lab.
 
 One device a node for each outer family, with every remote node as a peer: where it listens, and which packets may go to
-it and come from it (its pods', and those of its own from its tunnel address). There is one route, for the whole pod
+it and come from it (its pods', and its own, which answers pods from its address on the fabric). There is one route, for the whole pod
 range: which peer a packet is for WireGuard tells by its address. A packet is larger by 60 bytes with IPv4 outside (20
 IP, 8 UDP, 16 header, 16 tag), and by 80 with IPv6; what is inside is padded to 16 bytes where the MTU leaves room.
 """
@@ -47,7 +47,10 @@ def _join(joining: Joining) -> None:
                 WireguardPeer(
                     remote.name,
                     remote.address(outer),
-                    tuple(cidr for cidr in remote.pod_cidrs if outer_family(cidr.version, layout) == outer),
+                    (
+                        *(cidr for cidr in remote.pod_cidrs if outer_family(cidr.version, layout) == outer),
+                        ipaddress.ip_network(remote.address(outer)),
+                    ),
                 )
                 for remote in tunnelled
             )
