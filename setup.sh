@@ -2,13 +2,22 @@
 # Brings a fresh Debian 12+ or Ubuntu 22.04+ to where the testbed runs: system packages from packages.txt, and a
 # virtual environment .venv with the pinned versions of requirements.lock. Run it again at any time: what is there
 # stays. On any other system it changes nothing and says what to install.
+#
+# ./setup.sh --vm also brings what is in packages-vm.txt: a kernel, and a machine emulator in which tests/vm boots it, for
+# tests that need more of the kernel than the running one has. It is an ordinary kernel package: if it is the newest one
+# in /boot, a boot loader takes it at the next boot.
 set -eu
 cd "$(dirname "$0")"
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'setup: %s\n' "$*" >&2; exit 3; }
 
-packages=$(sed 's/#.*//' packages.txt | xargs)
+case "$*" in
+    "") vm= ;;
+    --vm) vm=yes ;;
+    *) say "usage: ./setup.sh [--vm]" >&2; exit 2 ;;
+esac
+packages=$(sed 's/#.*//' packages.txt ${vm:+packages-vm.txt} | xargs)
 
 supported_system() {
     [ -r /etc/os-release ] || return 1
@@ -74,6 +83,22 @@ usable_python() { # prints the first Python 3.11+ that can make virtual environm
     done
     return 1
 }
+
+kernel_package() { # the first of these that the system's archive has
+    for kernel in linux-image-6.12-amd64 linux-image-amd64 linux-image-generic; do
+        if apt-cache show "$kernel" 2>/dev/null | grep -q '^Filename:'; then
+            echo "$kernel"
+            return 0
+        fi
+    done
+    return 1
+}
+
+if [ "$vm" ]; then
+    kernel=$(kernel_package) || { as_root apt-get update -qq; kernel=$(kernel_package); } \
+        || fail "no kernel package for tests/vm in this system's archive; without --vm all else is set up"
+    packages=$(echo "$packages" | sed "s/linux-image-6.12-amd64/$kernel/")
+fi
 
 # shellcheck disable=SC2086
 install_packages $packages
