@@ -151,6 +151,9 @@ def _routes(space: Space, now: State) -> Iterator[_Finding]:
         else:
             yield f"there is no route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route)}"
     for route in sorted(extra, key=str):
+        if route.blackhole:
+            yield f"there is a route `blackhole {route.to}`", f"ip {shell.route_words(route, 'del')}"
+            continue
         yield f"there is a route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route, 'del')}"
     for refusal in sorted(now.refusals):
         yield f"there is a route `{refusal}`", f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}"

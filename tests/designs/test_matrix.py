@@ -140,8 +140,12 @@ def test_every_pair_is_valid_or_senseless() -> None:
 
 
 def test_the_covering_subset_covers() -> None:
-    rare_parts = {part for name in pairs() if is_rare(name) for part in (name.partition("+")[0], name.partition("+")[2])}
-    common = {part for name in pairs() if not is_rare(name) for part in (name.partition("+")[0], name.partition("+")[2])}
+    rare_parts = {
+        part for name in pairs() if is_rare(name) for part in (name.partition("+")[0], name.partition("+")[2])
+    }
+    common = {
+        part for name in pairs() if not is_rare(name) for part in (name.partition("+")[0], name.partition("+")[2])
+    }
     covered = {part for name in COVERING for part in (name.partition("+")[0], name.partition("+")[2])}
     assert rare_parts - common <= covered
     assert set(RARE) <= set(FEATURES)

@@ -1,9 +1,10 @@
 """wireguard: inside WireGuard, encrypted and authenticated (ChaCha20-Poly1305). Keys are made with the lab.
 
 One device a node for each outer family, with every remote node as a peer: where it listens, and which packets may go to
-it and come from it (its pods', and its own, which answers pods from its address on the fabric). There is one route, for the whole pod
-range: which peer a packet is for WireGuard tells by its address. A packet is larger by 60 bytes with IPv4 outside (20
-IP, 8 UDP, 16 header, 16 tag), and by 80 with IPv6; what is inside is padded to 16 bytes where the MTU leaves room.
+it and come from it (its pods', and its own, which answers pods from its address on the fabric). There is one route, for
+the whole pod range: which peer a packet is for WireGuard tells by its address. A packet is larger by 60 bytes with IPv4
+outside (20 IP, 8 UDP, 16 header, 16 tag), and by 80 with IPv6; what is inside is padded to 16 bytes where the MTU
+leaves room.
 """
 
 import ipaddress
