@@ -11,6 +11,8 @@ from testbed.lab.capsule import enclosed
 from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
 
+pytest_plugins = ("tests.where", "pytester")
+
 ROOT = Path(__file__).parent.parent
 
 

@@ -1,0 +1,108 @@
+"""Sessions of the plugin tests/where.py, on tests that need what no kernel has."""
+
+import errno
+import json
+import platform
+
+import pytest
+
+from testbed.kernel.features import FEATURES, Feature
+from testbed.kernel.netlink import KernelRefusal
+
+pytestmark = pytest.mark.root
+
+TESTS = """
+import pytest
+
+@pytest.mark.needs("fly")
+def test_flying(): ...
+
+@pytest.mark.needs("fly", "veth", "swim")
+def test_both(): ...
+
+@pytest.mark.needs("veth")
+def test_wired(): ...
+
+def test_failing():
+    assert False
+
+@pytest.mark.skip(reason="not today")
+def test_tomorrow(): ...
+"""
+FLYING = "skipped: not available here: needs CONFIG_FLY (module fly)"
+
+
+@pytest.fixture
+def session(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    def refused(_: int) -> None:
+        raise KernelRefusal("fly", errno.EOPNOTSUPP, "")
+
+    for name in ("fly", "swim"):
+        monkeypatch.setitem(FEATURES, name, Feature(name, f"CONFIG_{name.upper()}", name, refused))
+    pytester.makepyfile(test_it=TESTS)
+    return pytester
+
+
+def run(session: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    return session.runpytest_inprocess("-p", "tests.where", *arguments)
+
+
+def test_a_test_that_needs_what_is_not_there_is_skipped_and_says_why(session: pytest.Pytester) -> None:
+    result = run(session, "-rs")
+    result.assert_outcomes(passed=1, failed=1, skipped=3)
+    result.stdout.fnmatch_lines(["*: not available here: needs CONFIG_FLY (module fly)"])
+    result.stdout.fnmatch_lines(["*: not available here: needs CONFIG_FLY (module fly) and CONFIG_SWIM (module swim)"])
+
+
+def test_outcomes_are_written_down(session: pytest.Pytester) -> None:
+    run(session, "--outcomes", "outcomes.json")
+    assert json.loads((session.path / "outcomes.json").read_text()) == {
+        "kernel": platform.release(),
+        "tests": {
+            "test_it.py::test_flying": FLYING,
+            "test_it.py::test_both": f"{FLYING} and CONFIG_SWIM (module swim)",
+            "test_it.py::test_wired": "passed",
+            "test_it.py::test_failing": "failed",
+            "test_it.py::test_tomorrow": "skipped: not today",
+        },
+    }
+    assert not list(session.path.glob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("flying", "nowhere", "code"),
+    [("passed", 1, pytest.ExitCode.OK), (FLYING, 2, pytest.ExitCode.TESTS_FAILED)],
+)
+def test_what_ran_nowhere_for_want_of_a_feature_fails_the_session(
+    session: pytest.Pytester, flying: str, nowhere: int, code: pytest.ExitCode
+) -> None:
+    there = {"kernel": "6.12.0-there", "tests": {"test_it.py::test_flying": flying, "test_it.py::test_both": "passed"}}
+    (session.path / "there.json").write_text(json.dumps(there))
+    result = run(session, "--elsewhere", "there.json", "-k", "flying or both or wired or tomorrow")
+    assert result.ret == code
+    ran_there = 3 - nowhere
+    *before, summary, _ = result.outlines
+    assert summary == (
+        f"ran here (Linux {platform.release()}): 1; "
+        f"in the virtual machine (Linux 6.12.0-there): {ran_there}; skipped everywhere: {nowhere}"
+    )
+    left_out = f"neither here nor in the virtual machine: test_it.py::test_flying: {FLYING}"
+    assert (left_out in before) == (code != pytest.ExitCode.OK)
+
+
+def test_a_test_that_was_not_part_of_the_other_session_has_not_run_there(session: pytest.Pytester) -> None:
+    (session.path / "there.json").write_text(json.dumps({"kernel": "6.12.0-there", "tests": {}}))
+    result = run(session, "--elsewhere", "there.json", "-k", "flying")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_without_another_session_a_skipped_test_is_no_failure(session: pytest.Pytester) -> None:
+    result = run(session, "-k", "flying")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.no_fnmatch_line("ran here*")
+
+
+def test_outcomes_that_cannot_be_read_are_said(session: pytest.Pytester) -> None:
+    result = run(session, "--elsewhere", "nothing.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--elsewhere: *nothing.json*"])
