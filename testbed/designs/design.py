@@ -82,6 +82,10 @@ class Design:
             yield self._of_one_subnet(transport.one_subnet)
         elif self.options.flood == "multicast" and not addresses.is_one_subnet:
             yield self._of_one_subnet("its multicast group is joined on one subnet")
+        if transport.by_router and not addresses.routers:
+            yield Misfit(
+                ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
+            )
         for cidr in topology.cluster.pod_cidr:
             if cidr.version not in families and not transport.any_family:
                 yield Misfit(
@@ -125,7 +129,10 @@ class Design:
 
     def needs_on(self, topology: Topology) -> tuple[str, ...]:
         """Names of the kernel features that the design needs, and those that the topology's fabric does."""
-        return tuple(dict.fromkeys((*self.needs, *layout(topology).needs)))
+        ways = [way for link in topology.underlay.links for way in (link.forth, link.back)]
+        rates = ("tbf",) if any(way.rate for way in ways) else ()
+        delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
+        return (*self.needs, *rates, *delays)
 
     def plan(self, topology: Topology, offload: bool = True) -> Plan:
         """The plan of a topology that has no misfits with this design.

@@ -17,6 +17,7 @@ from testbed.experiment.watcher import Watcher
 from testbed.lab.lab import Lab
 from testbed.lab.loopback import SOURCE, TARGET, Loopback
 from testbed.observe.devices import devices
+from testbed.plan.addressing import layout
 from testbed.plan.shell import script
 from testbed.probes.probe import reached_by, start_ahead
 from testbed.spec.load import LoadedScenario
@@ -101,7 +102,7 @@ class Run:
         """What each probe measures over loopback: no design can be better, and one that comes close is not measured."""
         topology = self._loaded.topology.value
         families = tuple(sorted({cidr.version for cidr in topology.cluster.pod_cidr}))
-        with Loopback(families, topology.fabric.mtu) as lab:
+        with Loopback(families, layout(topology).fabric_mtu) as lab:
             for trial in self._limit_trials():
                 self._measure([trial], lambda _: lab, lambda *_: lambda: lambda: "")
 

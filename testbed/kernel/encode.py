@@ -106,7 +106,7 @@ _GRE_LOCAL, _GRE_REMOTE, _GRE_FLAGS = 6, 7, 13
 _NO_ENCAP_LIMIT = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _NDA_DST, _NDA_LLADDR = 1, 2
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_MULTIPATH, _RTA_ENCAP_TYPE, _RTA_ENCAP = 1, 4, 5, 9, 21, 22
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_ENCAP_TYPE, _RTA_ENCAP = 1, 4, 5, 7, 9, 21, 22
 _NESTED = 0x8000
 _LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
 _LWTUNNEL_IP_ID, _LWTUNNEL_IP_DST, _LWTUNNEL_IP_SRC, _LWTUNNEL_IP_FLAGS, _CHECKSUM = 1, 2, 3, 6, 1
@@ -320,6 +320,8 @@ def new_route(item: Route, index_of: Callable[[str], int]) -> Request:
         body += _number(_RTA_OIF, index_of(item.dev))
     if item.via:
         body += _attribute(_RTA_GATEWAY, item.via.packed)
+    if item.source:
+        body += _attribute(_RTA_PREFSRC, item.source.packed)
     return Request(RTM_NEWROUTE, CREATE, body, lambda: f"ip {route_words(item).partition(' ')[2]}")
 
 

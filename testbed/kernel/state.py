@@ -49,6 +49,7 @@ _TIMEOUT_S = 10
 _LENGTH_AND_TYPE = struct.Struct("=IH")
 _MAIN_TABLE = 254
 _IFA_F_NOPREFIXROUTE = 0x200
+_RTPROT_KERNEL = 2
 _RTMSG_SIZE, _TCMSG_SIZE, _NETEM_SIZE = 12, 20, 24
 _RTA_ENCAP, _TCA_OPTIONS = 22, 2
 _LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
@@ -230,13 +231,15 @@ def _routes(found: Iterable[Any], names: dict[int, str]) -> tuple[list[Route], l
 
 
 def _route(item: Any, to: Network, names: dict[int, str]) -> Route:
+    preferred = item.get_attr("RTA_PREFSRC") if item["proto"] != _RTPROT_KERNEL else None
+    source = ipaddress.ip_address(preferred) if preferred else None
     if hops := item.get_attr("RTA_MULTIPATH"):
         ways = (NextHop(ipaddress.ip_address(hop.get_attr("RTA_GATEWAY")), names[hop["oif"]]) for hop in hops)
-        return Route(to, "", nexthops=tuple(sorted(ways, key=str)))
+        return Route(to, "", nexthops=tuple(sorted(ways, key=str)), source=source)
     gateway = item.get_attr("RTA_GATEWAY")
     via = ipaddress.ip_address(gateway) if gateway else None
     dev = names.get(item.get_attr("RTA_OIF"), "")
-    return Route(to, dev, via, bool(item["flags"] & RTNH_F_ONLINK), _encapsulation(item))
+    return Route(to, dev, via, bool(item["flags"] & RTNH_F_ONLINK), _encapsulation(item), source=source)
 
 
 def _encapsulation(route: Any) -> Encapsulation | None:

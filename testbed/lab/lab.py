@@ -1,4 +1,4 @@
-"""A lab: Mininet hosts as nodes, switch and gateway, namespaces as pods, and in them what the plan says."""
+"""A lab: Mininet hosts as nodes, switches and routers, namespaces as pods, and in them what the plan says."""
 
 import subprocess
 import sys
@@ -47,7 +47,8 @@ def introduce(host: Node, space: Space, plan: Plan) -> None:
 class Lab:
     """One plan brought to life. To be used inside a capsule (`testbed.lab.capsule`), as a context manager.
 
-    Nodes, switch and gateway are Mininet hosts (`hosts`); a pod is a namespace without a process, held open here.
+    Nodes, switches and routers are Mininet hosts (`hosts`); pods and links with a rate or a delay are namespaces
+    without a process, held open here.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -63,7 +64,9 @@ class Lab:
         pods = plan.of_kind(Kind.POD)
         begin = time.monotonic()
         try:
-            self._start_hosts([space.name for space in plan.spaces if space.kind is not Kind.POD])
+            self._start_hosts([space.name for space in plan.spaces if space.kind not in (Kind.POD, Kind.CABLE)])
+            for cable in plan.of_kind(Kind.CABLE):
+                self.namespaces[cable.name] = Namespace.create()
             make_nodes(plan, self.namespaces)
             self._run_programs()
             before, attaching = kernel_memory_kib(), time.monotonic()

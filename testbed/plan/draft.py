@@ -120,12 +120,12 @@ class SpaceDraft:
     ) -> None:
         self._routes.append(Route(to, dev, via, onlink, encap))
 
-    def routes(self, to: Network, hops: Sequence[NextHop]) -> None:
-        """A route by one or several ways."""
+    def routes(self, to: Network, hops: Sequence[NextHop], source: Address | None = None) -> None:
+        """A route by one or several ways; own packets have that source, unless they have another one already."""
         if len(hops) == 1:
-            self.route(to, hops[0].dev, via=hops[0].via)
+            self._routes.append(Route(to, hops[0].dev, hops[0].via, source=source))
         else:
-            self._routes.append(Route(to, "", nexthops=tuple(hops)))
+            self._routes.append(Route(to, "", nexthops=tuple(hops), source=source))
 
     def blackhole(self, to: Network) -> None:
         self._routes.append(Route(to, "", blackhole=True))

@@ -1,103 +1,227 @@
-"""The fabric: nodes and the gateway on one switch, the same under every design.
+"""The fabric: its switches, its routers, the links between them and to the nodes, the same under every design.
 
-Each node's `eth0` is a veth whose other end is a port of the switch, a bridge in a namespace of its own. The gateway is
-a router on the same subnet and every node's default route, as in life.
+A switch is a bridge in a namespace of its own, a router forwards, a link is a veth pair. Routers know every subnet and
+every node by static routes, nodes have a default route to their routers alone, as in life.
 
-With a rate the switch's ports limit what they send, each to its node: packets wait where they wait in a real network.
-So a path's limit is the link of whoever receives, in each direction, and that of the gateway under designs that go by
-way of it; what a node sends to several others at a time is limited at their links alone. The senders' own devices are
-left as they are. There a queue would hold TCP back before it can fill it (TCP Small Queues).
+A link with a rate, a delay or losses is a namespace of its own between its ends, without a process:
 
-Linux counts a packet as its sender's own until it is routed. Where nothing routes it before it comes to the switch
-(`l2`, and between nodes themselves), TCP holds back in this way all the same: the rate is the same, but less waits.
+    end A - to-A [br0] x1 ~~ x2 [br1] to-B - end B
+
+What goes from A to B is delayed and lost on x1 (netem) and limited in its rate on to-B (tbf), what goes back on x2 and
+to-A. So there is one queue a device, and none on a sender's own device, where it would hold TCP back before it can fill
+it: TCP leaves at most a millisecond's worth of its own packets below it (TCP Small Queues), and Linux counts a packet
+as its sender's own until it is routed, or until netem delays it, which lets go of it for that very reason
+(`skb_orphan_partial` in sch_netem.c). A rate after a delay sees packets without owners and queues what a real link
+would. Where nothing routes or delays a packet before it comes to the rate (`l2`, and nodes themselves, over a link with
+a rate alone), TCP holds back all the same: the rate is the same, but less waits. A link with a rate alone has one
+bridge.
+
+Where single packets may be lost, doubled or overtaken, the link carries none larger than its MTU: a segment that is cut
+in forty pieces later on would be lost as a whole.
 """
 
 import ipaddress
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft, SpaceDraft
-from testbed.plan.naming import interface_name
-from testbed.plan.objects import Kind
-from testbed.spec.topology import MIN_QUEUE, ROUTER, SWITCH, Fabric
-from testbed.spec.types import Interface, Network
+from testbed.plan.objects import Kind, Netem, NextHop
+from testbed.plan.routing import Step
+from testbed.plan.segments import UPLINK as UPLINK
+from testbed.plan.segments import PluggedLink, port_to
+from testbed.spec.fabric import MAX_RATE, MIN_QUEUE
+from testbed.spec.types import Network
+from testbed.spec.underlay import Quality
 
-UPLINK = "eth0"
-"""The interface by which a node or the gateway hangs on the fabric."""
 SWITCH_BRIDGE = "br0"
+FAR_BRIDGE = "br1"
+NEAR, FAR = "x1", "x2"
+"""Of a shaped link: the pair of devices that delays, between its two bridges."""
 ETHERNET_HEADER = 14
+SMALLEST_FRAME = 60
+"""Bytes of the smallest Ethernet frame, without its checksum."""
 QUEUE_MS = 50
 """How long a full queue takes to empty, where the topology does not say how much waits for a link."""
+MIN_UNDER_WAY, MAX_UNDER_WAY = 1000, 250_000
+"""Packets that are on a link with a delay at a time: so many may be, however short it is, and at most."""
 
 DEFAULT_ROUTE: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 
 
 def switch_port(name: str) -> str:
-    """The switch's port to that node or to the gateway."""
-    return interface_name("to", name)
+    """A switch's port to that node, router or switch."""
+    return port_to(name)
 
 
 def fabric(
     layout: Layout,
     *,
-    node_device: str = "eth0",
+    node_device: str = UPLINK,
     uplink_master: str | None = None,
     carried: Mapping[str, tuple[Network, ...]] = {},
 ) -> Draft:
     """The fabric with every node on it; designs go on from here.
 
-    With `node_bridge` a node's address sits on a bridge of that name, of which `eth0` is a port.
+    `node_device` is the device of each node that has its address and its default route, made by the caller if it is not
+    its first port; `uplink_master` the bridge that this port is a port of. `carried` are further ranges, by node, that
+    all routers of the fabric route to that node.
     """
     draft = Draft()
-    mtu = layout.topology.fabric.mtu
-    switch = draft.space(SWITCH, Kind.SWITCH)
-    quiet(switch, layout)
-    switch.bridge(SWITCH_BRIDGE, mtu)
-    gateway = draft.space(ROUTER, Kind.ROUTER, reached_at=tuple(at.ip for at in layout.gateway))
-    quiet(gateway, layout)
-    forward(gateway, layout)
-    _plug_in(draft, gateway, layout.gateway, layout.topology.fabric)
-    for node in layout.nodes:
-        space = draft.space(node.name, Kind.NODE, reached_at=tuple(at.ip for at in node.addresses))
+    underlay = layout.underlay
+    mtus = {name: segment.mtu for segment in layout.segments for name in segment.switches}
+    for name in underlay.switches:
+        quiet(draft.space(name, Kind.SWITCH), layout)
+        draft[name].bridge(SWITCH_BRIDGE, mtus[name])
+    for router in layout.routers:
+        space = draft.space(router.name, Kind.ROUTER, reached_at=tuple(at.ip for at in router.addresses))
         quiet(space, layout)
-        _plug_in(draft, space, node.addresses, layout.topology.fabric, uplink_master, node_device)
-        for at in layout.gateway:
-            space.route(DEFAULT_ROUTE[at.version], node_device, via=at.ip)
-        for cidr in carried.get(node.name, ()):
-            gateway.route(cidr, UPLINK, via=node.address(cidr.version))
+        forward(space, layout)
+    for node in layout.nodes:
+        quiet(draft.space(node.name, Kind.NODE, reached_at=tuple(at.ip for at in node.addresses)), layout)
+    alike: Counter[tuple[str, str]] = Counter()
+    for item in layout.links:
+        alike[item.link.ends] += 1
+        _connect(draft, layout, item, uplink_master, alike[item.link.ends])
+    for router in layout.routers:
+        for port in router.ports:
+            for address in port.addresses:
+                draft[router.name].address(port.dev, address)
+        _route(draft[router.name], layout, carried)
+    for node in layout.nodes:
+        space = draft[node.name]
+        devices = [node_device, *(port.dev for port in node.ports[1:])]
+        for port, dev in zip(node.ports, devices, strict=True):
+            for address in port.addresses:
+                space.address(dev, address)
+        if node.is_on_loopback:
+            for address in node.addresses:
+                space.address("lo", address)
+        steps = layout.routing.first_steps(node.ports)
+        by_port = dict(zip((port.dev for port in node.ports), devices, strict=True))
+        for family in layout.fabric_families if steps else ():
+            hops = [NextHop(step.to.address(family), by_port[step.out.dev]) for step in steps]
+            source = node.address(family) if node.is_on_loopback else None
+            space.routes(DEFAULT_ROUTE[family], hops, source)
+        _share_flows(space, layout, len(steps) > 1)
     return draft
 
 
-def _plug_in(
-    draft: Draft,
-    space: SpaceDraft,
-    addresses: tuple[Interface, ...],
-    fabric: Fabric,
-    bridge: str | None = None,
-    device: str = "eth0",
-) -> None:
-    mtu = fabric.mtu
-    draft.veth((SWITCH, switch_port(space.name)), (space.name, UPLINK), mtu, a_master=SWITCH_BRIDGE, b_master=bridge)
-    for address in addresses:
-        space.address(device, address)
-    if fabric.rate:
-        draft[SWITCH].token_bucket(switch_port(space.name), fabric.rate, burst_of(fabric), queue_of(fabric))
+def _connect(draft: Draft, layout: Layout, item: PluggedLink, uplink_master: str | None, number: int) -> None:
+    """A link: a veth pair, or a shaped one's own namespace. Switches come first, so that pairs are made from ports."""
+    ends = sorted(item.ends, key=lambda end: end[0] not in layout.underlay.switches)
+    masters = [_master(layout, *end, uplink_master) for end in ends]
+    link = item.link
+    uneven = link.forth.is_uneven or link.back.is_uneven
+    whole = link.offload and not uneven
+    if not link.is_shaped:
+        draft.veth(ends[0], ends[1], link.mtu, a_master=masters[0], b_master=masters[1], offload=whole)
+        return
+    name = "_".join((*link.ends, *([str(number)] if number > 1 else [])))
+    space = draft.space(name, Kind.CABLE)
+    quiet(space, layout)
+    delays = link.forth.is_disturbed or link.back.is_disturbed
+    space.bridge(SWITCH_BRIDGE, link.mtu)
+    if delays:
+        space.bridge(FAR_BRIDGE, link.mtu)
+        draft.veth((name, NEAR), (name, FAR), link.mtu, a_master=SWITCH_BRIDGE, b_master=FAR_BRIDGE, offload=whole)
+    exits = []
+    for end, bridge in zip(item.ends, (SWITCH_BRIDGE, FAR_BRIDGE if delays else SWITCH_BRIDGE), strict=True):
+        exits.append(port_to(end[0]))
+        draft.veth(
+            end,
+            (name, exits[-1]),
+            link.mtu,
+            a_master=_master(layout, *end, uplink_master),
+            b_master=bridge,
+            offload=whole,
+        )
+    _shape(space, link.forth, NEAR, exits[1], link.mtu)
+    _shape(space, link.back, FAR, exits[0], link.mtu)
 
 
-def queue_of(fabric: Fabric) -> int:
-    """How many bytes wait for a link of that fabric, which has a rate, before packets are dropped."""
-    assert fabric.rate
-    return fabric.queue or max(fabric.rate // 8 * QUEUE_MS // 1000, MIN_QUEUE)
+def _master(layout: Layout, place: str, dev: str, uplink_master: str | None) -> str | None:
+    if place in layout.underlay.switches:
+        return SWITCH_BRIDGE
+    return uplink_master if place in layout.topology.nodes and dev == UPLINK else None
 
 
-def burst_of(fabric: Fabric) -> int:
-    """How many bytes a link of that fabric, which has a rate, sends at once after a pause.
+def _shape(space: SpaceDraft, quality: Quality, middle: str, end: str, mtu: int) -> None:
+    """One direction of a link."""
+    if quality.is_disturbed:
+        space.netem(
+            Netem(
+                middle,
+                quality.delay_us,
+                quality.jitter_us,
+                quality.loss,
+                quality.duplicate,
+                quality.reorder,
+                under_way(quality),
+            )
+        )
+    if quality.rate:
+        space.token_bucket(end, quality.rate, burst_of(quality.rate, mtu), queue_of(quality))
+
+
+def under_way(quality: Quality) -> int:
+    """How many packets may be under way at a time: all that the rate lets in while one is, if they are the smallest."""
+    seconds = (quality.delay_us + quality.jitter_us) / 1_000_000
+    packets = (quality.rate or MAX_RATE) / 8 / SMALLEST_FRAME * seconds
+    return min(max(int(packets) + 1, MIN_UNDER_WAY), MAX_UNDER_WAY)
+
+
+def queue_of(quality: Quality) -> int:
+    """How many bytes wait for a link with a rate before packets are dropped."""
+    assert quality.rate
+    return quality.queue or max(quality.rate // 8 * QUEUE_MS // 1000, MIN_QUEUE)
+
+
+def burst_of(rate: int, mtu: int) -> int:
+    """How many bytes a link with a rate sends at once after a pause.
 
     What it carries in a millisecond: less would throttle fast links, as the kernel may look after them that late
     (tc-tbf(8)); more would let short transfers through at any speed. But two of the largest frames at least.
     """
-    assert fabric.rate
-    return max(fabric.rate // 8 // 1000, 2 * (fabric.mtu + ETHERNET_HEADER))
+    return max(rate // 8 // 1000, 2 * (mtu + ETHERNET_HEADER))
+
+
+def _route(space: SpaceDraft, layout: Layout, carried: Mapping[str, tuple[Network, ...]]) -> None:
+    """A router's way to all that is not on its own links."""
+    ways = list(_ways(space.name, layout, carried))
+    for to, steps in ways:
+        space.routes(to, [NextHop(step.to.address(to.version), step.out.dev) for step in steps])
+    _share_flows(space, layout, any(len(steps) > 1 for _, steps in ways))
+
+
+def _ways(
+    router: str, layout: Layout, carried: Mapping[str, tuple[Network, ...]]
+) -> Iterator[tuple[Network, tuple[Step, ...]]]:
+    for number in _known_segments(layout):
+        # A router that is on it has the kernel's own route.
+        if steps := layout.routing.towards([number]).get(router):
+            yield from ((cidr, steps) for cidr in layout.segments[number].subnets)
+    for node in layout.nodes:
+        own = layout.subnet_of(node) if node.is_on_loopback else ()
+        steps = layout.routing.to_node(router, node.ports)
+        yield from ((cidr, steps) for cidr in (*own, *carried.get(node.name, ())))
+
+
+def _known_segments(layout: Layout) -> Iterable[int]:
+    """The Ethernets that all routers know: those of switches and of nodes with one port; and of a router that has only
+    links to other routers the first of these, so that it can be asked itself."""
+    known = {segment.number for segment in layout.segments if segment.switches}
+    known.update(node.ports[0].segment for node in layout.nodes if not node.is_on_loopback)
+    for router in layout.routers:
+        if known.isdisjoint(port.segment for port in router.ports):
+            known.add(router.ports[0].segment)
+    return sorted(known)
+
+
+def _share_flows(space: SpaceDraft, layout: Layout, several: bool) -> None:
+    """Where there are several ways, flows are told apart by their ports too, as real fabrics do it."""
+    for family in layout.fabric_families if several else ():
+        space.sysctl(f"net.ipv{family}.fib_multipath_hash_policy", 1)
 
 
 def quiet(space: SpaceDraft, layout: Layout) -> None:
@@ -110,7 +234,7 @@ def quiet(space: SpaceDraft, layout: Layout) -> None:
             # A redirect would take packets off the path that the design claims.
             space.sysctl(f"net.ipv4.conf.{scope}.accept_redirects", 0)
             space.sysctl(f"net.ipv4.conf.{scope}.send_redirects", 0)
-    if 6 not in layout.families:
+    if 6 not in layout.families or space.kind is Kind.CABLE:
         space.sysctl("net.ipv6.conf.all.disable_ipv6", 1, optional=True)
         return
     for scope in ("all", "default"):

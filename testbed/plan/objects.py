@@ -247,6 +247,8 @@ class Route:
     """Instead of `dev` and `via`, which are empty: flows are shared out among them."""
     blackhole: bool = False
     """What goes there is dropped; `dev` is empty."""
+    source: Address | None = None
+    """The source address of own packets that have none yet, if it is not to be one of the device's."""
 
     @property
     def devices(self) -> frozenset[str]:

@@ -283,11 +283,12 @@ def route_words(route: Route, verb: str = "add") -> str:
     start = f"-{route.to.version} route {verb}"
     if route.blackhole:
         return f"{start} blackhole {to}"
+    source = f" src {route.source}" if route.source else ""
     if route.nexthops:
-        return f"{start} {to}{''.join(f' nexthop via {hop.via} dev {hop.dev}' for hop in route.nexthops)}"
+        return f"{start} {to}{source}{''.join(f' nexthop via {hop.via} dev {hop.dev}' for hop in route.nexthops)}"
     via = f" via {route.via}" if route.via else ""
     onlink = " onlink" if route.onlink else ""
-    return f"{start} {to}{encap_words(route.encap)}{via} dev {route.dev}{onlink}"
+    return f"{start} {to}{encap_words(route.encap)}{via} dev {route.dev}{onlink}{source}"
 
 
 def encap_words(encap: Encapsulation | None) -> str:

@@ -1,28 +1,85 @@
-from testbed.plan.addressing import Layout
-from testbed.plan.fabric import UPLINK, switch_port
+"""What is to be seen in the fabric of a bare IP packet from one node to another: at each switch and router on its way.
+
+Where routers have several equal ways there are as many alternatives, of which a packet takes one.
+"""
+
+from collections.abc import Iterator
+from itertools import islice, pairwise
+
+from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.naming import mac_address
-from testbed.plan.sightings import Direction, Sighting, Way
-from testbed.spec.topology import ROUTER, SWITCH
+from testbed.plan.routing import Step
+from testbed.plan.segments import UPLINK, Port, port_to
+from testbed.plan.sightings import Direction, Sighting
+
+MAX_WAYS = 1024
+"""No more alternatives are told; a fabric of 64 spines has 64."""
+
+Way = tuple[Sighting, ...]
 
 
 def ways(
     layout: Layout, source: str, target: str, family: int, by_router: bool = False, node_device: str = UPLINK
 ) -> tuple[Way, ...]:
-    one, gw, other = mac_address(source, node_device), mac_address(ROUTER, UPLINK), mac_address(target, node_device)
+    """All ways of a packet from a node to another's address in family 4 or 6.
 
-    def sw(a: str, b: str, m: str, n: str) -> list[Sighting]:
-        return [
-            Sighting(SWITCH, switch_port(a), Direction.IN, m, n),
-            Sighting(SWITCH, switch_port(b), Direction.OUT, m, n),
-        ]
+    `by_router`: it is for an address that only routers know to be there, so that neighbours too send it by way of
+    theirs. `node_device` is the device of nodes that their address on the fabric sits on.
+    """
+    nodes = {node.name: node for node in layout.nodes}
+    walker = _Walker(layout, nodes[target], node_device)
+    return tuple(islice(walker.ways(nodes[source], by_router), MAX_WAYS))
 
-    if not by_router:
-        return (tuple(sw(source, target, one, other)),)
-    return (
-        (
-            *sw(source, ROUTER, one, gw),
-            Sighting(ROUTER, UPLINK, Direction.IN, one, gw),
-            Sighting(ROUTER, UPLINK, Direction.OUT, gw, other),
-            *sw(ROUTER, target, gw, other),
-        ),
-    )
+
+class _Walker:
+    """All ways to one node."""
+
+    def __init__(self, layout: Layout, target: NodePlace, node_device: str) -> None:
+        self._layout = layout
+        self._target = target
+        self._node_device = node_device
+
+    def ways(self, source: NodePlace, by_router: bool) -> Iterator[Way]:
+        for step in self._first_steps(source, by_router):
+            yield from self._from(step)
+
+    def _first_steps(self, source: NodePlace, by_router: bool) -> tuple[Step, ...]:
+        if not by_router and not self._target.is_on_loopback:
+            (goal,) = self._target.ports
+            for port in source.ports:
+                if port.segment == goal.segment:
+                    return (Step(port, goal),)
+        return self._layout.routing.first_steps(source.ports)
+
+    def _from(self, step: Step) -> Iterator[Way]:
+        """From one place's port on an Ethernet to the next one's, and all ways from there."""
+        crossed = self._across(step)
+        if step.to.owner == self._target.name:
+            yield crossed
+            return
+        here = step.to
+        received = Sighting(here.owner, here.dev, Direction.IN, self._mac(step.out), self._mac(here))
+        for further in self._layout.routing.to_node(here.owner, self._target.ports):
+            macs = self._mac(further.out), self._mac(further.to)
+            sent = Sighting(here.owner, further.out.dev, Direction.OUT, *macs)
+            for rest in self._from(further):
+                yield (*crossed, received, sent, *rest)
+
+    def _across(self, step: Step) -> Way:
+        """Through the switches of an Ethernet, if it has any; a frame does not change on the way."""
+        path = self._layout.switches_between(step.out, step.to)
+        macs = self._mac(step.out), self._mac(step.to)
+        places = (step.out.owner, *path, step.to.owner)
+        return tuple(
+            sighting
+            for (before, here), (_, after) in pairwise(pairwise(places))
+            for sighting in (
+                Sighting(here, port_to(before), Direction.IN, *macs),
+                Sighting(here, port_to(after), Direction.OUT, *macs),
+            )
+        )
+
+    def _mac(self, port: Port) -> str:
+        # A node's address may sit on a bridge, of which its first port is one.
+        is_node = port.owner in self._layout.topology.nodes
+        return mac_address(port.owner, self._node_device if is_node and port.dev == UPLINK else port.dev)

@@ -43,3 +43,13 @@ class SpecError(Exception):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(problem.message for problem in problems))
         self.problems = problems
+
+
+def item(path: tuple[str | int, ...], index: int, written: tuple[object, ...]) -> Loc:
+    """Where an item of a field stands that may be written as a list or as the bare item."""
+    return (*path, index) if len(written) > 1 else path
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

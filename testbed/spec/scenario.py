@@ -229,7 +229,8 @@ class Scenario(Spec):
 
     def _family_misfits(self, topology: Topology) -> Iterator[Misfit]:
         """sockperf 3.7 knows IPv4 alone."""
-        if all(cidr.version == 6 for cidr in (*topology.cluster.pod_cidr, *topology.fabric.subnet)):
+        families = {*topology.underlay.families, *(cidr.version for cidr in topology.cluster.pod_cidr)}
+        if families == {6}:
             for name, probe in self.probes.items():
                 if isinstance(probe, SockperfProbe):
                     yield Misfit(

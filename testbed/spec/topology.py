@@ -19,35 +19,23 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from testbed.spec.problems import Loc, Misfit
-from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Rate, Size, Spec, one_or_many, rate_text
+from testbed.spec.fabric import MIN_MTU as MIN_MTU
+from testbed.spec.fabric import ROUTER as ROUTER
+from testbed.spec.fabric import SWITCH as SWITCH
+from testbed.spec.fabric import Fabric, Members
+from testbed.spec.problems import Loc, Misfit, counted, item
+from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, one_or_many
+from testbed.spec.underlay import Underlay
 
 DEFAULT_NODE_PREFIX = {4: 24, 6: 64}
 """What kube-controller-manager hands to a node of either family."""
 
-SWITCH = "fabric"
-ROUTER = "gateway"
-RESERVED_NAMES = {SWITCH: "the fabric's switch", ROUTER: "the fabric's router"}
 DEFAULT_NAMESPACE = "default"
 MAX_PODS = 10_000
 """Of a topology: each is a network namespace, and a machine holds no more."""
-MIN_MTU = {4: 576, 6: 1280}
-"""The smallest MTU that a link may have: RFC 791 wants every host to take 576 bytes, RFC 8200 sets 1280."""
-
-
-MIN_RATE = 1_000_000
-MAX_RATE = 30_000_000_000
-MIN_QUEUE = 70_000
-"""In bytes: room for one segment of the largest size, without which a link would carry none."""
 MAX_NODES = 1000
-
-
-def _link_rate(rate: int) -> int:
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise ValueError(f"a link carries {rate_text(MIN_RATE)} to {rate_text(MAX_RATE)}, not {rate_text(rate)}")
-    return rate
 
 
 class Cluster(Spec):
@@ -67,25 +55,6 @@ class Cluster(Spec):
         """Each pod range with the prefix length of a node's share of it."""
         prefixes = self.node_prefix or tuple(DEFAULT_NODE_PREFIX[cidr.version] for cidr in self.pod_cidr)
         return tuple(zip(self.pod_cidr, prefixes, strict=True))
-
-
-class Fabric(Spec):
-    """The underlay: one subnet that all nodes and the router are on."""
-
-    subnet: Annotated[tuple[NetworkRange, ...], *one_or_many({"type": "string"})] = Field(
-        min_length=1,
-        description="the range of the nodes' own addresses; or a list with one IPv4 and one IPv6 range",
-    )
-    mtu: int = Field(default=1500, ge=MIN_MTU[4], le=65535, description="largest packet of the fabric, in bytes")
-    rate: Annotated[Rate, AfterValidator(_link_rate)] | None = Field(
-        default=None,
-        description="what each node's link carries towards it, such as 1Gbit; unlimited if absent",
-    )
-    queue: Annotated[Size, Field(ge=MIN_QUEUE, le=2**30)] | None = Field(
-        default=None,
-        description="how many bytes wait for a link that has a rate before packets are dropped; if absent what the "
-        "link carries in 50 ms",
-    )
 
 
 class Pod(Spec):
@@ -135,6 +104,10 @@ class Node(Spec):
         Discriminator(_count_or_names),
         BeforeValidator(_pods, json_schema_input_type=Annotated[int, Field(ge=0, le=MAX_PODS)] | list[Name | Pod]),
     ] = Field(default=(), description="names of the node's pods, or how many it has; pods_per_node if absent")
+    at: Name | None = Field(
+        default=None,
+        description="the rack, leaf or site that it is at, in a fabric of such; one after the other if absent",
+    )
 
 
 def _nodes(value: object) -> object:
@@ -181,6 +154,20 @@ class Topology(Spec):
     def pod_ids(self) -> tuple[str, ...]:
         return tuple(pod.id for node in self.nodes for pod in self.pods_of(node))
 
+    @property
+    def members(self) -> Members:
+        """The nodes, each with the place in the fabric that it says it is at, if any."""
+        return {name: node.at for name, node in self.nodes.items()}
+
+    @property
+    def underlay(self) -> Underlay:
+        """What the fabric comes to."""
+        return self.fabric.underlay(self.members, self._pod_families)
+
+    @property
+    def _pod_families(self) -> tuple[int, ...]:
+        return tuple(dict.fromkeys(cidr.version for cidr in self.cluster.pod_cidr))
+
     def misfits(self) -> Iterator[Misfit]:
         """What is wrong although each value by itself is well-formed.
 
@@ -188,14 +175,15 @@ class Topology(Spec):
         """
         families = [
             *_one_of_each_family(self.cluster.pod_cidr, ("cluster", "pod_cidr")),
-            *_one_of_each_family(self.fabric.subnet, ("fabric", "subnet")),
+            *self._fabric_families(),
         ]
         counts = list(self._count_misfits())
         yield from (*families, *counts)
         if not families:
             yield from self._overlaps()
             yield from self._prefix_misfits()
-            yield from self._fabric_misfits()
+            yield from self.fabric.misfits(self.members, self._pod_families)
+            yield from self._mtu_misfits()
         if not counts:
             yield from self._name_misfits()
 
@@ -228,13 +216,13 @@ class Topology(Spec):
         if cluster.node_prefix and len(cluster.node_prefix) != len(cluster.pod_cidr):
             yield Misfit(
                 ("cluster", "node_prefix"),
-                f"there are {_count(len(cluster.pod_cidr), 'range')} in pod_cidr, but "
-                f"{_count(len(cluster.node_prefix), 'length')} here; write one for each range",
+                f"there are {counted(len(cluster.pod_cidr), 'range')} in pod_cidr, but "
+                f"{counted(len(cluster.node_prefix), 'length')} here; write one for each range",
             )
             return
         for index, (cidr, prefix) in enumerate(cluster.ranges):
-            written = _item(("cluster", "pod_cidr"), index, cluster.pod_cidr)
-            at_prefix = _item(("cluster", "node_prefix"), index, cluster.node_prefix)
+            written = item(("cluster", "pod_cidr"), index, cluster.pod_cidr)
+            at_prefix = item(("cluster", "node_prefix"), index, cluster.node_prefix)
             yield from self._share_misfits(cidr, prefix, written, at_prefix if cluster.node_prefix else written)
 
     def _share_misfits(self, cidr: Network, prefix: int, at_cidr: Loc, at_prefix: Loc) -> Iterator[Misfit]:
@@ -253,7 +241,7 @@ class Topology(Spec):
         if shares < len(self.nodes):
             yield Misfit(
                 at_cidr,
-                f"{cidr} holds {_count(shares, 'range')} of {share}, but there are {len(self.nodes)} nodes; "
+                f"{cidr} holds {counted(shares, 'range')} of {share}, but there are {len(self.nodes)} nodes; "
                 "write a larger range or a longer node_prefix",
             )
         node = max(self.nodes, key=self._pod_count)
@@ -262,25 +250,38 @@ class Topology(Spec):
         if room < self._pod_count(node):
             yield Misfit(
                 at_prefix,
-                f"a node's {share} has addresses for {_count(room, 'pod')}, but {node} has "
+                f"a node's {share} has addresses for {counted(room, 'pod')}, but {node} has "
                 f"{self._pod_count(node)}; write a shorter node_prefix",
             )
 
+    def _fabric_families(self) -> Iterator[Misfit]:
+        """At most one range of each family in each field."""
+        seen: dict[tuple[Loc, int], int] = {}
+        for loc, cidr in self.fabric.ranges():
+            field = tuple(step for step in loc if not isinstance(step, int))
+            if seen.setdefault((field, cidr.version), id(loc)) != id(loc):
+                yield _second(loc, cidr)
+
+    def _mtu_misfits(self) -> Iterator[Misfit]:
+        written = (*self.cluster.pod_cidr, *(cidr for _, cidr in self.fabric.ranges()))
+        six = [cidr for cidr in written if cidr.version == 6]
+        for loc, mtu in self.fabric.mtus() if six else ():
+            if mtu < MIN_MTU[6]:
+                yield Misfit(loc, f"IPv6 ({six[0]}) needs an MTU of at least {MIN_MTU[6]}, not {mtu}")
+
     def _overlaps(self) -> Iterator[Misfit]:
-        ranges: list[tuple[Loc, str, Network]] = [
-            (_item(path, index, nets), ".".join(path), net)
-            for path, nets in (
-                (("cluster", "pod_cidr"), self.cluster.pod_cidr),
-                (("fabric", "subnet"), self.fabric.subnet),
-            )
-            for index, net in enumerate(nets)
+        ranges: list[tuple[Loc, Network]] = [
+            (item(("cluster", "pod_cidr"), index, self.cluster.pod_cidr), cidr)
+            for index, cidr in enumerate(self.cluster.pod_cidr)
         ]
-        for (_, first_name, first), (loc, _, net) in combinations(ranges, 2):
+        ranges += self.fabric.ranges()
+        for (first_loc, first), (loc, net) in combinations(ranges, 2):
             if first.version == net.version and first.overlaps(net):
-                yield Misfit(loc, f"{net} overlaps {first_name} {first}; nodes and pods need ranges of their own")
+                name = ".".join(step for step in first_loc if isinstance(step, str))
+                yield Misfit(loc, f"{net} overlaps {name} {first}; nodes and pods need ranges of their own")
 
     def _name_misfits(self) -> Iterator[Misfit]:
-        taken: dict[str, str] = dict(RESERVED_NAMES)
+        taken = self.fabric.places(self.members)
         for node in self.nodes:
             if node in taken:
                 yield Misfit(("nodes", node), _taken(node, taken), at_key=True)
@@ -292,31 +293,6 @@ class Topology(Spec):
                     yield Misfit(pods if isinstance(self._pods(node), int) else (*pods, index), _taken(pod.id, taken))
                 taken.setdefault(pod.id, f"a pod of {node}")
 
-    def _fabric_misfits(self) -> Iterator[Misfit]:
-        for index, subnet in enumerate(self.fabric.subnet):
-            room = max(subnet.num_addresses - (3 if subnet.version == 4 else 2), 0)
-            if room < len(self.nodes):
-                yield Misfit(
-                    _item(("fabric", "subnet"), index, self.fabric.subnet),
-                    f"{subnet} has addresses for {_count(room, 'node')} beside the gateway, but there are "
-                    f"{len(self.nodes)}; write a larger range",
-                )
-        six = [net for net in (*self.cluster.pod_cidr, *self.fabric.subnet) if net.version == 6]
-        if six and self.fabric.mtu < MIN_MTU[6]:
-            yield Misfit(
-                ("fabric", "mtu"),
-                f"IPv6 ({six[0]}) needs an MTU of at least {MIN_MTU[6]}, not {self.fabric.mtu}",
-            )
-
-
-def _item(path: tuple[str, ...], index: int, written: tuple[object, ...]) -> Loc:
-    """Where an item of a field stands that may be written as a list or as the bare item."""
-    return (*path, index) if len(written) > 1 else path
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
 
 def _taken(name: str, taken: dict[str, str]) -> str:
     return f"the name '{name}' is taken by {taken[name]}; nodes and pods need names of their own"
@@ -326,5 +302,9 @@ def _one_of_each_family(nets: tuple[Network, ...], path: tuple[str, ...]) -> Ite
     seen: set[int] = set()
     for index, net in enumerate(nets):
         if net.version in seen:
-            yield Misfit((*path, index), f"a second IPv{net.version} range; give at most one of each family")
+            yield _second((*path, index), net)
         seen.add(net.version)
+
+
+def _second(loc: Loc, net: Network) -> Misfit:
+    return Misfit(loc, f"a second IPv{net.version} range; give at most one of each family")

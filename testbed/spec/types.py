@@ -148,12 +148,17 @@ def _quantity(what: str, units: dict[str, float], example: str) -> Callable[[obj
 
 
 _seconds = _quantity("a duration", {"ms": 1e-3, "s": 1.0, "min": 60.0}, "2s or 500ms")
+_delay_seconds = _quantity("a delay", {"us": 1e-6, "ms": 1e-3, "s": 1.0}, "20ms or 100us")
 _bits_per_second = _quantity("a rate", {"kbit": 1e3, "Mbit": 1e6, "Gbit": 1e9}, "100Mbit or 1Gbit")
 _bytes = _quantity("a size", {"B": 1, "KB": 1e3, "MB": 1e6, "KiB": 1024, "MiB": 1024**2}, "64B or 16KiB")
 
 
 def _duration(value: object) -> timedelta:
     return value if isinstance(value, timedelta) else timedelta(seconds=_seconds(value))
+
+
+def _delay(value: object) -> timedelta:
+    return value if isinstance(value, timedelta) else timedelta(seconds=_delay_seconds(value))
 
 
 def _size(value: object) -> int:
@@ -188,6 +193,19 @@ Duration = Annotated[
         }
     ),
 ]
+Delay = Annotated[
+    timedelta,
+    PlainValidator(_delay),
+    PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json"),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(us|ms|s)$",
+            "examples": ["20ms", "100us"],
+        }
+    ),
+]
+"""How long a link takes, to the microsecond."""
 Size = Annotated[
     int,
     PlainValidator(_size),

@@ -226,7 +226,7 @@ def _not_listed(mistake: _Mistake) -> Misfit:
 
 def _wrong_tag(mistake: _Mistake) -> Misfit:
     """The key that tells the members of a union apart is missing or has an unknown value."""
-    key = str(mistake.ctx["discriminator"]).strip("'")
+    key = str(mistake.ctx["discriminator"]).strip("'()")  # A function that tells is named for the key that it reads.
     valid = _literals(mistake.annotation)
     if key not in mistake.node.children:
         return Misfit(mistake.loc, f"the key '{key}' is missing ({_either(valid)})", at_key=True)

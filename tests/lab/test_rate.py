@@ -7,7 +7,8 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
-from testbed.spec.topology import MAX_RATE, MIN_RATE, Topology
+from testbed.spec.fabric import MAX_RATE, MIN_RATE
+from testbed.spec.topology import Topology
 
 pytestmark = pytest.mark.sealed
 
@@ -42,9 +43,9 @@ def test_a_link_carries_its_rate_in_both_directions(rate: int, two_nodes: Topolo
 def test_the_kernel_shows_what_was_planned(two_nodes: Topology) -> None:
     for rate in (MIN_RATE, 2 * 10**9, MAX_RATE):
         with Lab(DESIGNS["l2"].plan(with_rate(two_nodes, rate, queue=10**6))) as lab:
-            shown = lab.start("fabric", ["tc", "-json", "qdisc"]).communicate(timeout=5)[0]
+            shown = lab.start("node1_fabric", ["tc", "-json", "qdisc"]).communicate(timeout=5)[0]
             found = {item["dev"]: item["options"] for item in json.loads(shown) if item["kind"] == "tbf"}
-            assert set(found) == {"to-gateway", "to-node1", "to-node2"}
-            for bucket in lab.plan["fabric"].token_buckets:
+            assert set(found) == {"to-fabric", "to-node1"}
+            for bucket in lab.plan["node1_fabric"].token_buckets:
                 assert found[bucket.dev]["rate"] == rate // 8
                 assert found[bucket.dev]["burst"] == pytest.approx(bucket.burst, rel=0.02)

@@ -74,7 +74,7 @@ BREAKS = [
         "flannel.1 forwards frames for 02:00:00:00:00:09 to 192.0.2.1",
     ),
     ("node2", "sysctl -qw net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.all.rp_filter is 1, not 0"),
-    ("fabric", "tc qdisc del dev to-node1 root", "to-node1 has no limit, not 100000000 bit/s"),
+    ("node1_fabric", "tc qdisc del dev to-node1 root", "to-node1 has no limit, not 100000000 bit/s"),
     ("gateway", "tc qdisc add dev eth0 root tbf rate 1mbit burst 10k limit 100k", "eth0 is limited to 1000000 bit/s"),
     ("web-2", "ip link set lo down", "the device lo is down"),
     ("web-2", "ip link set eth0 address 02:00:00:00:00:09", "eth0 has the MAC address 02:00:00:00:00:09, not "),

@@ -14,14 +14,16 @@ def with_fabric(topology: Topology, **changes: object) -> Topology:
 
 
 def bucket(topology: Topology) -> TokenBucket:
-    return DESIGNS["l2"].plan(topology)["fabric"].token_buckets[0]
+    return DESIGNS["l2"].plan(topology)["node1_fabric"].token_buckets[0]
 
 
 @every_design
-def test_each_port_of_the_switch_is_limited_and_nothing_else(design: str, shaped: Topology) -> None:
+def test_each_nodes_link_is_limited_both_ways_and_nothing_else(design: str, shaped: Topology) -> None:
     plan = DESIGNS[design].plan(shaped)
     buckets = {(space.name, bucket.dev) for space in plan.spaces for bucket in space.token_buckets}
-    assert buckets == {("fabric", "to-gateway"), ("fabric", "to-node1"), ("fabric", "to-node2")}
+    links = ("node1_fabric", "to-fabric"), ("node2_fabric", "to-fabric")
+    assert buckets == {*links, ("node1_fabric", "to-node1"), ("node2_fabric", "to-node2")}
+    assert not any(space.netems for space in plan.spaces)
 
 
 @every_design

@@ -42,7 +42,8 @@ def shown(namespaces: dict[str, Namespace], plan: Plan) -> dict[str, str]:
     for space in plan.spaces:
         with namespaces[space.name].entered():
             listed = subprocess.run(["tc", "-json", "qdisc"], capture_output=True, text=True, check=True).stdout
-            said[space.name] = str([{**item, "handle": ""} for item in json.loads(listed)])
+            queues = sorted(json.loads(listed), key=lambda item: str(item["dev"]))
+            said[space.name] = str([{**item, "handle": ""} for item in queues])
             for dev in plan.devices_of(space.name):
                 command = ["ethtool", "--show-features", dev]
                 said[f"{space.name} {dev}"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -60,7 +61,7 @@ def test_typed_by_hand_rates_and_offloads_are_the_same(design: str, shaped: Topo
     typed = {space.name: Namespace.at(Path("/run/netns") / space.name) for space in plan.spaces}
     with Lab(plan) as lab:
         assert shown(typed, plan) == shown(lab.namespaces, plan)
-    assert "tbf" in shown(typed, plan)["fabric"]
+    assert "tbf" in shown(typed, plan)["node1_fabric"]
 
 
 def test_every_command_is_explained_by_a_section(two_nodes: Topology) -> None:

@@ -7,16 +7,16 @@ fabric's router has the whole pod range on its link.
 from testbed.designs.attachment import Hands
 from testbed.designs.transport import Joining, Leg, Transport, straight
 from testbed.plan.addressing import Layout, NodePlace
-from testbed.plan.fabric import UPLINK
 from testbed.plan.objects import Plan
 from testbed.spec.design import TransportSpec
-from testbed.spec.topology import ROUTER
 
 
 def _join(joining: Joining) -> None:
     draft, layout = joining.draft, joining.layout
+    routers = [step.to for step in layout.routing.first_steps(layout.nodes[0].ports)]
     for cidr in layout.pod_cidrs:
-        draft[ROUTER].route(cidr, UPLINK)
+        for router in routers:
+            draft[router.owner].route(cidr, router.dev)
         for node in layout.nodes:
             draft[node.name].route(cidr, joining.node_device)
 

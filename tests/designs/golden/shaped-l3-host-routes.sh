@@ -8,6 +8,8 @@ ip netns add fabric    # the fabric's switch
 ip netns add gateway    # a router of the fabric
 ip netns add node1    # a node
 ip netns add node2    # a node
+ip netns add node1_fabric    # a link of the fabric
+ip netns add node2_fabric    # a link of the fabric
 ip netns add client    # a pod on node1
 ip netns add web-1    # a pod on node1
 ip netns add web-2    # a pod on node2
@@ -28,15 +30,29 @@ ip -n gateway link set lo up
 ip netns exec node1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv4.ip_forward=1
 ip netns exec node1 sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
 ip -n node1 link set lo up
-ip -n node1 link add kube-bridge index 108 address 02:e3:1c:80:29:64 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node1 link add kube-bridge index 114 address 02:e3:1c:80:29:64 mtu 1500 type bridge stp_state 0 forward_delay 0
 ip -n node1 link set kube-bridge up
 
 # --- node2: settings and devices
 ip netns exec node2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv4.ip_forward=1
 ip netns exec node2 sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
 ip -n node2 link set lo up
-ip -n node2 link add kube-bridge index 113 address 02:8d:33:fd:2b:22 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node2 link add kube-bridge index 119 address 02:8d:33:fd:2b:22 mtu 1500 type bridge stp_state 0 forward_delay 0
 ip -n node2 link set kube-bridge up
+
+# --- node1_fabric: settings and devices
+ip netns exec node1_fabric sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
+ip netns exec node1_fabric sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
+ip -n node1_fabric link set lo up
+ip -n node1_fabric link add br0 index 104 address 02:03:d0:cf:89:f5 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node1_fabric link set br0 up
+
+# --- node2_fabric: settings and devices
+ip netns exec node2_fabric sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
+ip netns exec node2_fabric sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
+ip -n node2_fabric link set lo up
+ip -n node2_fabric link add br0 index 109 address 02:a9:5b:ce:73:70 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node2_fabric link set br0 up
 
 # --- client: settings and devices
 ip netns exec client sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
@@ -57,26 +73,27 @@ ip -n web-2 link set lo up
 ip link add to-gateway index 102 netns fabric address 02:b3:a0:95:66:1a mtu 1500 type veth peer name eth0 index 103 netns gateway address 02:a9:79:c9:b8:46 mtu 1500
 ip -n fabric link set to-gateway master br0 up
 ip -n gateway link set eth0 up
-ip link add to-node1 index 104 netns fabric address 02:e4:03:c9:58:00 mtu 1500 type veth peer name eth0 index 105 netns node1 address 02:8b:a1:fa:84:72 mtu 1500
-ip -n fabric link set to-node1 master br0 up
+ip link add eth0 index 105 netns node1 address 02:8b:a1:fa:84:72 mtu 1500 type veth peer name to-node1 index 106 netns node1_fabric address 02:ae:f7:d3:79:71 mtu 1500
 ip -n node1 link set eth0 up
-ip link add to-node2 index 106 netns fabric address 02:c3:04:04:4e:27 mtu 1500 type veth peer name eth0 index 107 netns node2 address 02:43:11:61:5f:d5 mtu 1500
-ip -n fabric link set to-node2 master br0 up
+ip -n node1_fabric link set to-node1 master br0 up
+ip link add to-node1 index 107 netns fabric address 02:e4:03:c9:58:00 mtu 1500 type veth peer name to-fabric index 108 netns node1_fabric address 02:28:fe:71:cd:67 mtu 1500
+ip -n fabric link set to-node1 master br0 up
+ip -n node1_fabric link set to-fabric master br0 up
+ip link add eth0 index 110 netns node2 address 02:43:11:61:5f:d5 mtu 1500 type veth peer name to-node2 index 111 netns node2_fabric address 02:84:07:bf:8d:ae mtu 1500
 ip -n node2 link set eth0 up
-ip link add veth-client index 109 netns node1 address 02:ac:6f:9b:bd:2a mtu 1500 type veth peer name eth0 index 110 netns client address 02:9b:d1:f3:d1:55 mtu 1500
+ip -n node2_fabric link set to-node2 master br0 up
+ip link add to-node2 index 112 netns fabric address 02:c3:04:04:4e:27 mtu 1500 type veth peer name to-fabric index 113 netns node2_fabric address 02:3d:28:52:7f:f1 mtu 1500
+ip -n fabric link set to-node2 master br0 up
+ip -n node2_fabric link set to-fabric master br0 up
+ip link add veth-client index 115 netns node1 address 02:ac:6f:9b:bd:2a mtu 1500 type veth peer name eth0 index 116 netns client address 02:9b:d1:f3:d1:55 mtu 1500
 ip -n node1 link set veth-client master kube-bridge up
 ip -n client link set eth0 up
-ip link add veth-web-1 index 111 netns node1 address 02:cd:c8:33:52:d7 mtu 1500 type veth peer name eth0 index 112 netns web-1 address 02:3e:4e:09:16:3e mtu 1500
+ip link add veth-web-1 index 117 netns node1 address 02:cd:c8:33:52:d7 mtu 1500 type veth peer name eth0 index 118 netns web-1 address 02:3e:4e:09:16:3e mtu 1500
 ip -n node1 link set veth-web-1 master kube-bridge up
 ip -n web-1 link set eth0 up
-ip link add veth-web-2 index 114 netns node2 address 02:eb:2d:6d:ae:48 mtu 1500 type veth peer name eth0 index 115 netns web-2 address 02:8a:17:62:53:70 mtu 1500
+ip link add veth-web-2 index 120 netns node2 address 02:eb:2d:6d:ae:48 mtu 1500 type veth peer name eth0 index 121 netns web-2 address 02:8a:17:62:53:70 mtu 1500
 ip -n node2 link set veth-web-2 master kube-bridge up
 ip -n web-2 link set eth0 up
-
-# --- fabric: addresses and ways to the others
-tc -n fabric qdisc add dev to-gateway root tbf rate 100000000bit burst 12500 limit 500000
-tc -n fabric qdisc add dev to-node1 root tbf rate 100000000bit burst 12500 limit 500000
-tc -n fabric qdisc add dev to-node2 root tbf rate 100000000bit burst 12500 limit 500000
 
 # --- gateway: addresses and ways to the others
 ip -n gateway address add 192.168.56.254/24 dev eth0
@@ -92,6 +109,14 @@ ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add 10.244.1.1/24 dev kube-bridge
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -4 route add 10.244.0.0/24 via 192.168.56.1 dev eth0
+
+# --- node1_fabric: addresses and ways to the others
+tc -n node1_fabric qdisc add dev to-fabric root tbf rate 100000000bit burst 12500 limit 500000
+tc -n node1_fabric qdisc add dev to-node1 root tbf rate 100000000bit burst 12500 limit 500000
+
+# --- node2_fabric: addresses and ways to the others
+tc -n node2_fabric qdisc add dev to-fabric root tbf rate 100000000bit burst 12500 limit 500000
+tc -n node2_fabric qdisc add dev to-node2 root tbf rate 100000000bit burst 12500 limit 500000
 
 # --- client: addresses and ways to the others
 ip -n client address add 10.244.0.2/24 dev eth0
