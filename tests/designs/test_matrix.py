@@ -5,10 +5,10 @@ every transport is at least once (marked `vm`), and with `--whole-matrix` all of
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from testbed.designs import ATTACHMENTS, CATALOGUE, TRANSPORTS, design_of, pairs
 from testbed.kernel.features import FEATURES
@@ -46,8 +46,9 @@ def is_rare(name: str) -> bool:
     return any(feature in design_of(name).needs for feature in RARE)
 
 
-def marked(names: list[str], covering: tuple[str, ...], families: tuple[str, ...] = ()) -> Iterator[object]:
+def marked(names: list[str], covering: tuple[str, ...], families: tuple[str, ...] = ()) -> list[ParameterSet]:
     """Parameters, each marked with what it needs; the rare ones with where they run."""
+    found = []
     for name in names:
         for family in families or ("",):
             needs = [pytest.mark.needs(*design_of(name).needs)]
@@ -55,7 +56,8 @@ def marked(names: list[str], covering: tuple[str, ...], families: tuple[str, ...
                 covered = name in covering and family in ("", "dual-stack")
                 needs.append(pytest.mark.vm if covered else pytest.mark.whole_matrix)
             values = (name, family) if families else (name,)
-            yield pytest.param(*values, marks=needs, id="-".join(filter(None, values)))
+            found.append(pytest.param(*values, marks=needs, id="-".join(filter(None, values))))
+    return found
 
 
 def topology(name: str) -> Topology:
