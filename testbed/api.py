@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from testbed.designs import DESIGNS
+from testbed.designs import CATALOGUE, DESIGNS, design_of, pairs
 from testbed.designs.fitting import check_design
 from testbed.lab.door import Address
 from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, UnknownPlace, facts_of
@@ -27,7 +27,8 @@ from testbed.observe.shots import Protocol
 from testbed.observe.trace import PORT, Walk
 from testbed.observe.trace import trace as trace_packet
 from testbed.plan.objects import Kind, Plan
-from testbed.spec.load import load_topology
+from testbed.spec.design import JOINED, is_file
+from testbed.spec.load import load_design, load_topology
 from testbed.spec.types import Address as IPAddress
 
 __all__ = ["CannotBeBuilt", "Difference", "Lab", "NameTaken", "Place", "UnknownPlace", "Verdict", "Walk"]
@@ -86,20 +87,25 @@ class Lab:
     def up(cls, topology: str | Path, design: str, name: str | None = None, offload: bool = True) -> Self:
         """Brings a lab up, which ends with this process if it is not ended before.
 
-        `topology` is a YAML file; `name` one that no other lab has, by default one made of this process's number.
-        Raises SpecError for a topology that has mistakes or does not carry the design, KeyError for a design that there
-        is not, NameTaken, CannotBeBuilt, and OSError without the rights.
+        `topology` is a YAML file; `design` a name, ATTACH+TRANSPORT, or a YAML file that spells one out; `name` one
+        that no other lab has, by default one made of this process's number.
+        Raises SpecError for files that have mistakes, or a topology that does not carry the design, KeyError for a
+        design that there is not, NameTaken, CannotBeBuilt, and OSError without the rights.
         """
         loaded = load_topology(Path(topology))
-        if design not in DESIGNS:
-            raise KeyError(f"there is no design {design!r}; valid: {', '.join(DESIGNS)}")
-        check_design(DESIGNS[design], loaded)
-        plan = DESIGNS[design].plan(loaded.value, offload)
+        try:
+            wanted = design_of(load_design(Path(design), CATALOGUE) if is_file(design) else design)
+        except KeyError:
+            raise KeyError(
+                f"there is no design {design!r}; valid: {', '.join(DESIGNS)}, or ATTACH+TRANSPORT: {', '.join(pairs())}"
+            ) from None
+        check_design(wanted, loaded)
+        plan = wanted.plan(loaded.value, offload)
         number = 1
         while True:
-            chosen = name or f"{loaded.value.name}-{design}-{os.getpid()}-{number}"
+            chosen = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}-{os.getpid()}-{number}"
             try:
-                return cls(LivingLab.bring_up(plan, chosen, facts_of(loaded, plan), tied=True))
+                return cls(LivingLab.bring_up(plan, chosen, facts_of(loaded, plan, wanted.spec), tied=True))
             except NameTaken:
                 if name:
                     raise
@@ -144,8 +150,8 @@ class Lab:
 
     def check(self) -> Verdict:
         """Whether every pair of pods and nodes reaches each other as the Kubernetes model has it, and if not, why."""
-        plan, topology = self.plan, self._living.topology
-        return self._living.inside(lambda namespaces: check_lab(DESIGNS[plan.design], topology, plan, namespaces))
+        plan, topology, design = self.plan, self._living.topology, self._living.design
+        return self._living.inside(lambda namespaces: check_lab(design, topology, plan, namespaces))
 
     def inspect(self) -> tuple[Difference, ...]:
         """What of the kernel's state differs from the plan."""

@@ -22,6 +22,7 @@ LACKS = "not available here: needs "
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("where", "where tests run")
     group.addoption("--outcomes", type=Path, metavar="FILE", help="write down what came of each test, as JSON")
+    group.addoption("--whole-matrix", action="store_true", help="every design there is, instead of a covering subset")
     group.addoption("--elsewhere", type=Path, metavar="FILE", help="what another session wrote with --outcomes")
 
 
@@ -32,6 +33,14 @@ def pytest_configure(config: pytest.Config) -> None:
     except (OSError, ValueError) as error:
         raise pytest.UsageError(f"--elsewhere: {error}") from error
     config.pluginmanager.register(_Session(config.getoption("outcomes"), elsewhere))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what only the whole matrix has."""
+    if not config.getoption("whole_matrix"):
+        left_out = [item for item in items if item.get_closest_marker("whole_matrix")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

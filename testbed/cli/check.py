@@ -28,11 +28,10 @@ def check(name: str | None, as_json: bool) -> None:
     """
     lab = the_lab(name)
     with understood():
-        from testbed.designs import DESIGNS
         from testbed.observe.check import check as ask
 
-        plan, topology = lab.plan, lab.topology
-        verdict = lab.inside(lambda namespaces: ask(DESIGNS[plan.design], topology, plan, namespaces))
+        plan, topology, design = lab.plan, lab.topology, lab.design
+        verdict = lab.inside(lambda namespaces: ask(design, topology, plan, namespaces))
     if as_json:
         click.echo(json.dumps(asdict(verdict), indent=2))
     else:

@@ -1,42 +1,140 @@
 """testbed designs"""
 
+import inspect
 import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from testbed.designs import DESIGNS
+from testbed.cli.choosing import chosen
+from testbed.designs import ATTACHMENTS, CATALOGUE, DESIGNS, TRANSPORTS, Design
+from testbed.designs.attachment import Attachment
+from testbed.designs.overhead import overhead
+from testbed.designs.transport import Transport
 from testbed.kernel import features
 
 
-@click.command(epilog="Example: testbed designs")
+@click.command(epilog="Example: testbed designs routed+vxlan")
+@click.argument("design", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def designs(as_json: bool) -> None:
-    """List the designs: what each does, who does it so, and what it needs of the kernel."""
-    here = {name: _here(design.needs) for name, design in DESIGNS.items()}
+def designs(design: str | None, as_json: bool) -> None:
+    """List the designs, attachments and transports: what each does, who does it so, what it costs and needs.
+
+    With a DESIGN (a name, ATTACH+TRANSPORT, or a file) its page. Any attachment goes with any transport that takes what
+    it hands on; the page of either says which.
+    """
+    if design:
+        wanted = chosen(design)
+        click.echo(json.dumps(_facts(wanted), indent=2) if as_json else _page(wanted))
+        return
     if as_json:
-        listed = [
-            {
-                "name": design.name,
-                "summary": design.summary,
-                "like": list(design.like),
-                "needs": list(design.needs),
-                "available": here[design.name],
-            }
-            for design in DESIGNS.values()
-        ]
+        listed = {
+            "designs": [_facts(one) for one in DESIGNS.values()],
+            "attachments": [_part(one) for one in ATTACHMENTS.values()],
+            "transports": [_part(one) | _transport(one) for one in TRANSPORTS.values()],
+        }
         click.echo(json.dumps(listed, indent=2))
         return
+    console = Console()
+    made_of = {one.name: f"{one.attachment.name}+{one.transport.name}" for one in DESIGNS.values()}
+    console.print(_table("design", DESIGNS.values(), "made of", made_of))
+    console.print()
+    console.print(_table("attachment", ATTACHMENTS.values()))
+    console.print()
+    console.print(_table("transport", TRANSPORTS.values(), "bytes", {t.name: _bytes(t) for t in TRANSPORTS.values()}))
+    console.print("\nBytes: what the transport adds to IPv4 and to IPv6 packets of pods.")
+    if _here(("veth",)) is None:
+        console.print("Whether this kernel has what they need could not be tried; `testbed doctor` says why.")
+
+
+Part = Design | Attachment | Transport
+
+
+def _table(title: str, parts: Iterable[Part], column: str = "", cells: Mapping[str, str] | None = None) -> Table:
+    """A row for each part; `cells` are those of a further column, by name."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for title in ("design", "what it does", "as in", "needs", "here"):
-        table.add_column(title, no_wrap=title == "design")
-    for design in DESIGNS.values():
-        available = {True: "yes", False: "no", None: "?"}[here[design.name]]
-        table.add_row(design.name, design.summary, ", ".join(design.like), ", ".join(design.needs), available)
-    Console().print(table)
-    if None in here.values():
-        click.echo("Whether this kernel has what they need could not be tried; `testbed doctor` says why.")
+    for head in filter(None, (title, column, "what it does", "as in", "here")):
+        table.add_column(head, no_wrap=head in (title, column))
+    for part in parts:
+        more = [cells[part.name]] if cells else []
+        table.add_row(part.name, *more, part.summary, ", ".join(part.like), _availability(part.needs))
+    return table
+
+
+def _bytes(of: Design | Transport) -> str:
+    four, six = overhead(of).values()
+    return str(four) if four == six else f"{four}, {six}"
+
+
+def _facts(design: Design) -> dict[str, Any]:
+    return _part(design) | {
+        "attach": design.attachment.name,
+        "transport": design.options.model_dump(mode="json", exclude_none=True),
+        "mtu": design.mtu,
+        "overhead": {f"ipv{family}": size for family, size in overhead(design).items()},
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    return {
+        "name": part.name,
+        "summary": part.summary,
+        "like": list(part.like),
+        "needs": list(part.needs),
+        "available": _here(part.needs),
+    }
+
+
+def _transport(transport: Transport) -> dict[str, Any]:
+    return {
+        "overhead": {f"ipv{family}": size for family, size in overhead(transport).items()},
+        "parameters": list(transport.parameters),
+        "goes_with": [attach for attach in ATTACHMENTS if CATALOGUE.goes(attach, transport.name)],
+    }
+
+
+def _page(design: Design) -> str:
+    """All that there is to say of a design."""
+    attachment, transport = design.attachment, design.transport
+    options = ", ".join(f"{name} {getattr(design.options, name)}" for name in design.options.parameters)
+    attaches = [attach for attach in ATTACHMENTS if CATALOGUE.goes(attach, transport.name)]
+    kinds = [kind for kind in TRANSPORTS if CATALOGUE.goes(attachment.name, kind)]
+    facts = {
+        "like": ", ".join(design.like),
+        "overhead": f"{_bytes(design)} bytes (IPv4, IPv6)"
+        if len(set(overhead(design).values())) > 1
+        else f"{_bytes(design)} bytes",
+        "needs": ", ".join(features.FEATURES[name].lacking for name in design.needs),
+        "here": _availability(design.needs),
+        "options": options,
+        f"{attachment.name} goes with": ", ".join(kinds),
+        f"{transport.name} goes with": ", ".join(attaches),
+    }
+    width = max(map(len, facts))
+    lines = [f"{key:{width}}  {value}" for key, value in facts.items() if value]
+    return "\n".join(
+        [
+            f"{design.name}: {design.summary}",
+            "",
+            *lines,
+            "",
+            "--- How pods hang on their node",
+            inspect.cleandoc(attachment.page),
+            "",
+            "--- How nodes reach each other's pods",
+            inspect.cleandoc(transport.page),
+        ]
+    )
+
+
+def _availability(needs: tuple[str, ...]) -> str:
+    lacking = features.missing_here(needs)
+    if lacking is None:
+        return "?"
+    return features.unavailable(lacking).removeprefix("not available here: ") if lacking else "yes"
 
 
 def _here(needs: tuple[str, ...]) -> bool | None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
+from testbed.cli.choosing import HELP, chosen
 from testbed.cli.errors import MachineLacks, WrongInput, unknown
 from testbed.cli.labs import of_lab, the_lab, understood
-from testbed.designs import DESIGNS
 from testbed.designs.fitting import check_design
 from testbed.kernel import programs
 from testbed.plan.graph import dot
@@ -20,7 +20,7 @@ FORMATS = ("svg", "png", "pdf", "dot")
 @click.command(epilog="Example: testbed graph -o lab.svg")
 @of_lab
 @click.argument("topology", type=click.Path(path_type=Path), required=False)
-@click.option("--design", metavar="DESIGN", help=f"Of a topology that is not up: {', '.join(DESIGNS)}.")
+@click.option("--design", metavar="DESIGN", help=f"Of a topology that is not up. {HELP}")
 @click.option("-o", "file", type=click.Path(path_type=Path), help=f"What to write: a file.{', file.'.join(FORMATS)}.")
 def graph(name: str | None, topology: Path | None, design: str | None, file: Path | None) -> None:
     """Draw a lab, or what a topology would be under a design: nodes, pods, devices, addresses, routes, tunnels.
@@ -51,12 +51,11 @@ def _plan(name: str | None, topology: Path | None, design: str | None) -> Plan:
         with understood():
             return the_lab(name).plan
     if design is None:
-        raise click.UsageError(f"a topology is drawn under a design: --design, one of {', '.join(DESIGNS)}")
-    if design not in DESIGNS:
-        raise click.UsageError(unknown("design", design, tuple(DESIGNS)))
+        raise click.UsageError("a topology is drawn under a design: --design, such as vxlan")
+    wanted = chosen(design)
     loaded = load_topology(topology)
-    check_design(DESIGNS[design], loaded)
-    return DESIGNS[design].plan(loaded.value)
+    check_design(wanted, loaded)
+    return wanted.plan(loaded.value)
 
 
 def _drawn(text: str, kind: str) -> bytes:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from testbed.cli.errors import unknown
-from testbed.designs import DESIGNS
+from testbed.cli.choosing import HELP, chosen
 from testbed.designs.fitting import check_design
 from testbed.plan.serialise import as_data
 from testbed.plan.shell import script
@@ -15,7 +14,7 @@ from testbed.spec.load import load_topology
 
 @click.command(epilog="Example: testbed plan topologies/two-nodes.yaml --design vxlan")
 @click.argument("topology", type=click.Path(path_type=Path))
-@click.option("--design", required=True, metavar="DESIGN", help=f"Which design to plan: {', '.join(DESIGNS)}.")
+@click.option("--design", required=True, metavar="DESIGN", help=HELP)
 @click.option(
     "--format",
     "form",
@@ -27,11 +26,10 @@ from testbed.spec.load import load_topology
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def plan(topology: Path, design: str, form: str, as_json: bool) -> None:
     """Print every kernel object that a design puts into each namespace. Needs no root, builds nothing."""
-    if design not in DESIGNS:
-        raise click.UsageError(unknown("design", design, tuple(DESIGNS)))
+    wanted = chosen(design)
     loaded = load_topology(topology)
-    check_design(DESIGNS[design], loaded)
-    made = DESIGNS[design].plan(loaded.value)
+    check_design(wanted, loaded)
+    made = wanted.plan(loaded.value)
     if as_json or form == "json":
         click.echo(json.dumps(as_data(made), indent=2))
     else:

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from testbed.cli.errors import INTERRUPTED, MachineLacks, WrongInput
-from testbed.designs import DESIGNS
+from testbed.designs import CATALOGUE
 from testbed.designs.fitting import check_designs
 from testbed.kernel import programs
 from testbed.kernel.rights import hindrance
@@ -51,8 +51,8 @@ def run(scenario: Path | None, results: Path, seed: int | None, dry_run: bool, r
             raise click.UsageError("a run goes on with its own seed; leave out --seed and --dry-run")
         sys.exit(_go_on(resume))
     assert scenario is not None
-    loaded = load_scenario(scenario, tuple(DESIGNS))
-    check_designs(loaded, DESIGNS)
+    loaded = load_scenario(scenario, CATALOGUE)
+    check_designs(loaded)
     if seed is None:
         seed = loaded.value.seed if loaded.value.seed is not None else random.SystemRandom().randint(0, MAX_SEED)
     sys.exit(_outline(loaded, seed) if dry_run else _begin(loaded, scenario, seed, results))
@@ -148,6 +148,7 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
     if lines:
         lines.append("all of them come with ./setup.sh")
     lines += _absent_cpus(loaded)
+    lines += _absent_baseline(loaded)
     if reason := hindrance():
         lines.append(reason)
     elif os.geteuid() != 0 and any(
@@ -156,6 +157,18 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
         lines.append("only root may steer packets to CPUs (pin.steering): run it with sudo, or leave steering out")
     if lines:
         raise MachineLacks(lines)
+
+
+def _absent_baseline(loaded: LoadedScenario) -> list[str]:
+    """Any other design may be left out, but not the one that all are compared with."""
+    from testbed.designs import design_of
+    from testbed.kernel.features import missing_here, unavailable
+    from testbed.spec.design import name_of
+
+    scenario = loaded.value
+    (choice,) = (choice for choice in scenario.designs if name_of(choice) == scenario.baseline)
+    lacking = missing_here(design_of(choice).needs_on(loaded.topology.value))
+    return [f"the baseline {scenario.baseline} is {unavailable(lacking)}"] if lacking else []
 
 
 def _absent_cpus(loaded: LoadedScenario) -> list[str]:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from testbed.cli.errors import MachineLacks, WrongInput, unknown
-from testbed.designs import DESIGNS
+from testbed.cli.choosing import HELP, chosen
+from testbed.cli.errors import MachineLacks, WrongInput
 from testbed.designs.fitting import check_design
 from testbed.kernel import programs
 from testbed.kernel.features import missing_here
 from testbed.kernel.rights import hindrance
 from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, facts_of
+from testbed.spec.design import JOINED
 from testbed.spec.load import load_topology
 
 _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
@@ -20,22 +21,21 @@ _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 
 @click.command(epilog="Example: testbed up topologies/two-nodes.yaml --design vxlan")
 @click.argument("topology", type=click.Path(path_type=Path))
-@click.option("--design", required=True, metavar="DESIGN", help=f"Which design: {', '.join(DESIGNS)}.")
+@click.option("--design", required=True, metavar="DESIGN", help=HELP)
 @click.option("-n", "--name", metavar="LAB", help="What to call the lab.  [default: TOPOLOGY-DESIGN, by their names]")
 @click.option("--offload", type=click.Choice(["on", "off"]), default="on", show_default=True, help="TSO, GSO and GRO.")
 def up(topology: Path, design: str, name: str | None, offload: str) -> None:
     """Bring a lab up. It stays until `testbed down`, whatever becomes of this terminal."""
-    if design not in DESIGNS:
-        raise click.UsageError(unknown("design", design, tuple(DESIGNS)))
+    wanted = chosen(design)
     loaded = load_topology(topology)
-    check_design(DESIGNS[design], loaded)
-    name = name or f"{loaded.value.name}-{design}"
+    check_design(wanted, loaded)
+    name = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}"
     if not _NAME.fullmatch(name):
         raise click.UsageError(f"'{name}' cannot be a lab's name: letters, digits, '-', '_' and '.', 63 at most")
-    _need_the_machine(DESIGNS[design].needs_on(loaded.value))
-    plan = DESIGNS[design].plan(loaded.value, offload == "on")
+    _need_the_machine(wanted.needs_on(loaded.value))
+    plan = wanted.plan(loaded.value, offload == "on")
     try:
-        lab = LivingLab.bring_up(plan, name, facts_of(loaded, plan))
+        lab = LivingLab.bring_up(plan, name, facts_of(loaded, plan, wanted.spec))
     except NameTaken:
         raise WrongInput(
             f"a lab '{name}' is up already; call this one something else with --name, or end that one with "
@@ -45,7 +45,7 @@ def up(topology: Path, design: str, name: str | None, offload: str) -> None:
         click.echo(f"testbed: {name} could not be built: {error}", err=True)
         sys.exit(1)
     size = f"{_count(lab.facts['nodes'], 'node')}, {_count(lab.facts['pods'], 'pod')}"
-    click.echo(f"{name} is up: {design}, {size}, in {_time(lab.facts['seconds'])}")
+    click.echo(f"{name} is up: {wanted.name}, {size}, in {_time(lab.facts['seconds'])}")
 
 
 def _need_the_machine(features: tuple[str, ...]) -> None:

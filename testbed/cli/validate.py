@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from testbed.cli.errors import WRONG_INPUT
-from testbed.designs import DESIGNS
+from testbed.designs import CATALOGUE
 from testbed.designs.fitting import check_designs
 from testbed.spec.load import LoadedScenario, load_any
 from testbed.spec.problems import Problem, SpecError
@@ -23,9 +23,9 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
     good: list[str] = []
     for file in files:
         try:
-            loaded = load_any(file, tuple(DESIGNS))
+            loaded = load_any(file, CATALOGUE)
             if isinstance(loaded, LoadedScenario):
-                check_designs(loaded, DESIGNS)
+                check_designs(loaded)
             good.append(f"{file}: {type(loaded.value).__name__.lower()} {loaded.value.name}, no mistake found")
         except SpecError as error:
             problems += error.problems

@@ -1,90 +1,179 @@
-"""What a design is: a name, a pure function from topology to plan, and what it claims and needs."""
+"""What a design is: a choice of attachment and transport, put together to one pure function from topology to plan."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.transport import Joining, Leg, Transport
 from testbed.plan.addressing import Layout, layout
+from testbed.plan.fabric import UPLINK, fabric
 from testbed.plan.objects import Plan, Space
-from testbed.plan.sightings import Sighting
+from testbed.plan.pods import POD_INTERFACE
+from testbed.plan.sightings import Way, between, inside
+from testbed.plan.ways import ways
+from testbed.spec.design import DesignSpec, TransportSpec, spelt_out
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import MIN_MTU, Topology
+
+_WANTED = {
+    Hands.PACKETS: "joins pods of all nodes on one Ethernet, but {attach} has the node route its pods' packets",
+    Hands.FRAMES: "carries packets that nodes route, but {attach} keeps the pods of all nodes on one Ethernet",
+    Hands.FABRIC_FRAMES: "would put something around packets or route them, but {attach} puts pods' frames on the "
+    "fabric past their node, which neither routes nor wraps them",
+    Hands.FABRIC_PACKETS: "leads packets into a tunnel or onto an Ethernet of its own, but {attach} routes them to the "
+    "node's device on the fabric alone",
+}
+"""Why a transport does not go with what an attachment hands on."""
+
+
+def refusal(attachment: Attachment, transport: Transport) -> str:
+    """Why there is no such design; empty if there is."""
+    if attachment.hands in transport.takes:
+        return ""
+    return f"{transport.name} {_WANTED[attachment.hands].format(attach=attachment.name)}"
 
 
 @dataclass(frozen=True)
 class Design:
-    """How pods are attached to their node and how pod traffic crosses the fabric."""
+    """How pods are attached to their node, and how pod traffic crosses the fabric."""
 
     name: str
-    summary: str
+    attachment: Attachment
+    transport: Transport
+    options: TransportSpec
+    mtu: int | None = None
+    """The pods', in bytes, if it is to be smaller than what fits."""
+    summary: str = ""
     """One line for a list of designs."""
-    like: tuple[str, ...]
+    like: tuple[str, ...] = ()
     """Who does it so in real clusters."""
-    needs: tuple[str, ...]
-    """Names of kernel features, see `testbed.kernel.features`."""
-    wire: Callable[[Layout, int], Plan]
-    """From addresses and the pods' MTU to the plan."""
-    crossing: Callable[[Plan, Layout, Space, Space, int], tuple[Sighting, ...]]
-    """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6."""
-    overhead: Callable[[Layout], int] = lambda _: 0
-    """Bytes that the design puts around a pod's packet on the fabric."""
-    carries_any_family: bool = False
-    """Whether pods may use an address family that the fabric does not have."""
 
-    one_subnet_because: str = ""
-    """Why all nodes have to be neighbours, if so."""
-    needs_router: bool = False
-    """Whether pod packets go by way of the fabric's routers."""
+    @property
+    def spec(self) -> DesignSpec:
+        """What a user would write for it."""
+        return spelt_out(self.name, self.attachment.name, self.options, self.mtu)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of kernel features, see `testbed.kernel.features`."""
+        return tuple(dict.fromkeys(("veth", "bridge", *self.attachment.needs, *self.transport.needs)))
+
+    @property
+    def _is_on_fabric(self) -> bool:
+        """Whether pods are on the fabric's own Ethernet."""
+        return self.attachment.hands is not Hands.PACKETS and Hands.FABRIC_FRAMES in self.transport.takes
+
+    @property
+    def uplink(self) -> Uplink:
+        """Where each node's own address is."""
+        return self.attachment.on_fabric if self._is_on_fabric else Uplink()
 
     def pod_mtu(self, topology: Topology) -> int:
         """The largest packet that a pod may send, in bytes."""
-        places = layout(topology)
-        return places.fabric_mtu - self.overhead(places)
+        addresses = layout(topology)
+        fitting = self.transport.room(addresses.fabric_mtu, addresses)
+        return fitting if self.mtu is None else min(self.mtu, fitting)
 
     def misfits(self, topology: Topology) -> Iterator[Misfit]:
         """Why this design cannot be had on that topology, if so."""
-        places = layout(topology)
-        added = self.overhead(places)
-        mtu = places.fabric_mtu - added
-        least = max(MIN_MTU[cidr.version] for cidr in topology.cluster.pod_cidr)
-        if mtu < least:
-            family = 6 if least == MIN_MTU[6] else 4
-            yield Misfit(
-                ("fabric", "mtu"),
-                f"{self.name} adds {added} bytes to each packet, which leaves pods an MTU of {mtu}; "
-                f"IPv{family} needs {least}, so the fabric's must be at least {least + added}",
-            )
-        if self.one_subnet_because and not places.is_one_subnet:
-            yield Misfit(
-                ("fabric",),
-                f"{self.name} needs all nodes on one subnet, as {self.one_subnet_because}; l3-gateway and vxlan go "
-                "over several",
-                at_key=True,
-            )
-        if self.needs_router and not places.routers:
+        addresses, transport = layout(topology), self.transport
+        families = addresses.fabric_families
+        if transport.one_subnet and not addresses.is_one_subnet:
+            yield self._of_one_subnet(transport.one_subnet)
+        elif self.options.flood == "multicast" and not addresses.is_one_subnet:
+            yield self._of_one_subnet("its multicast group is joined on one subnet")
+        if transport.by_router and not addresses.routers:
             yield Misfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
             )
-        fabric_families = set(places.fabric_families)
         for cidr in topology.cluster.pod_cidr:
-            if cidr.version not in fabric_families and not self.carries_any_family:
+            if cidr.version not in families and not transport.any_family:
                 yield Misfit(
                     ("fabric", "subnet"),
-                    f"{self.name} carries pods' IPv{cidr.version} packets as they are, so the fabric needs an "
-                    f"IPv{cidr.version} range for {cidr} to be routed over",
+                    f"{self.name} carries pods' IPv{cidr.version} packets in their own family, so the fabric needs an "
+                    f"IPv{cidr.version} range for {cidr} to be reached over",
                 )
+                return
+        if not set(families) & set(transport.outer_families):
+            yield Misfit(
+                ("fabric", "subnet"),
+                f"{self.name} sends IPv{transport.outer_families[0]} packets over the fabric, which has no such range",
+            )
+            return
+        yield from self._mtu_misfits(topology, addresses)
+
+    def _of_one_subnet(self, reason: str) -> Misfit:
+        return Misfit(
+            ("fabric",),
+            f"{self.name} needs all nodes in one subnet ({reason}), but this fabric has several; "
+            "designs for these have a tunnel, or the transport gateway",
+            at_key=True,
+        )
+
+    def _mtu_misfits(self, topology: Topology, addresses: Layout) -> Iterator[Misfit]:
+        fitting = self.transport.room(addresses.fabric_mtu, addresses)
+        added = addresses.fabric_mtu - fitting
+        least = max(MIN_MTU[cidr.version] for cidr in topology.cluster.pod_cidr)
+        family = 6 if least == MIN_MTU[6] else 4
+        if fitting < least:
+            yield Misfit(
+                ("fabric", "mtu"),
+                f"{self.name} adds {added} bytes to each packet, which leaves pods an MTU of {fitting}; "
+                f"IPv{family} needs {least}, so the fabric's must be at least {least + added}",
+            )
+        elif self.mtu is not None and not least <= self.mtu <= fitting:
+            yield Misfit(
+                ("fabric", "mtu"),
+                f"{self.name} is to have an MTU of {self.mtu}, but over this fabric pods can have {least} to {fitting}",
+            )
 
     def needs_on(self, topology: Topology) -> tuple[str, ...]:
         """Names of the kernel features that the design needs, and those that the topology's fabric does."""
         ways = [way for link in topology.underlay.links for way in (link.forth, link.back)]
-        return (
-            *self.needs,
-            *(["tbf"] if any(way.rate for way in ways) else []),
-            *(["netem"] if any(way.is_disturbed for way in ways) else []),
-        )
+        rates = ("tbf",) if any(way.rate for way in ways) else ()
+        delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
+        return (*self.needs, *rates, *delays)
 
     def plan(self, topology: Topology, offload: bool = True) -> Plan:
         """The plan of a topology that has no misfits with this design.
 
         Without `offload` no device carries segments larger than its MTU.
         """
-        return replace(self.wire(layout(topology), self.pod_mtu(topology)), offload=offload)
+        addresses, mtu = layout(topology), self.pod_mtu(topology)
+        uplink = self.uplink
+        draft = fabric(
+            addresses,
+            node_device=uplink.node_device,
+            uplink_master=uplink.master,
+            carried=self.transport.carried(addresses),
+        )
+        self.attachment.attach(draft, addresses, mtu, self._is_on_fabric)
+        joining = Joining(draft, addresses, mtu, self.options, self.attachment.hands, uplink.node_device)
+        self.transport.join(joining)
+        return replace(draft.finished(topology.name, self.name, mtu), offload=offload)
+
+    def leg(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> Leg:
+        """How a pod's packets, of family 4 or 6, leave its node for another pod's."""
+        places = {node.name: node for node in addresses.nodes}
+        return self.transport.leg(plan, addresses, self.options, places[source.home], places[target.home], family)
+
+    def crossing(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> tuple[Way, ...]:
+        """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6.
+
+        Several ways where the fabric has several that are equally short: it takes one of them.
+        """
+        leg = self.leg(plan, addresses, source, target, family)
+        found = ways(
+            addresses,
+            source.home,
+            target.home,
+            leg.outer,
+            by_router=self.transport.by_router,
+            node_device=self.uplink.node_device if self.attachment.has_own_macs else UPLINK,
+        )
+        if not self.attachment.has_own_macs:
+            return inside(found, leg.tunnel)
+        macs = plan.device(source.name, POD_INTERFACE).mac, plan.device(target.name, POD_INTERFACE).mac
+        if leg.tunnel:
+            return inside(found, replace(leg.tunnel, inner_macs=macs))
+        return between(found, *macs)

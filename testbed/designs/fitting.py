@@ -1,8 +1,6 @@
 """Whether designs can be had on a topology, before anything is built."""
 
-from collections.abc import Mapping
-
-from testbed.designs.design import Design
+from testbed.designs import Design, design_of
 from testbed.spec.load import Loaded, LoadedScenario
 from testbed.spec.problems import Misfit, Problem, SpecError
 from testbed.spec.topology import Topology
@@ -13,15 +11,15 @@ def check_design(design: Design, topology: Loaded[Topology]) -> None:
     _raise_if([topology.source.problem(misfit) for misfit in design.misfits(topology.value)])
 
 
-def check_designs(loaded: LoadedScenario, known: Mapping[str, Design]) -> None:
+def check_designs(loaded: LoadedScenario) -> None:
     """Raises SpecError if one of a scenario's designs cannot be had on its topology, or in one of its sweep's cells."""
-    designs = [known[name] for name in loaded.value.designs]
+    designs = list(map(design_of, loaded.value.designs))
     _raise_if([loaded.topology.source.problem(m) for design in designs for m in design.misfits(loaded.topology.value)])
     _raise_if(
         [
             loaded.source.problem(Misfit(("sweep",), f"{cell.name}: {misfit.message}", at_key=True))
             for cell in loaded.cells
-            for design in designs
+            for design in map(design_of, cell.scenario.designs)
             for misfit in design.misfits(cell.topology)
         ]
     )

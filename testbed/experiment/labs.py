@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
-from testbed.designs import DESIGNS
 from testbed.experiment.schedule import Site
 from testbed.experiment.trial import Witness
 from testbed.kernel import features
@@ -18,6 +17,9 @@ from testbed.observe import counters
 from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Plan
+
+UNAVAILABLE = "unavailable"
+"""The state of a design that this kernel cannot have, which is nobody's failure."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Prepared:
 
 def plan_of(site: Site, design: str) -> Plan:
     """The plan of a design at a site."""
-    return DESIGNS[design].plan(site.topology, site.offload)
+    return site.designs[design].plan(site.topology, site.offload)
 
 
 def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
@@ -47,11 +49,10 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
 
     A lab that is fit stays up until `labs` closes; any other is taken down at once.
     """
-    design, topology = DESIGNS[design_name], site.topology
+    design, topology = site.designs[design_name], site.topology
     facts: dict[str, Any] = {"summary": design.summary, "pod_mtu": design.pod_mtu(topology)}
     if lacking := features.missing(design.needs_on(topology)):
-        reason = "; ".join(f"{feature.name}: {feature.remedy}" for feature in lacking)
-        return Prepared(None, facts | {"state": "unavailable", "reason": reason})
+        return Prepared(None, facts | {"state": UNAVAILABLE, "reason": features.unavailable(lacking)})
     with ExitStack() as own:
         try:
             lab = own.enter_context(Lab(plan_of(site, design_name)))
@@ -82,7 +83,7 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
 
 def path_watch(site: Site, design: str, lab: Lab, source: str, target: str, family: int) -> Callable[[], Witness]:
     """Watches the counters of the devices that a path's packets must and must not cross under the design."""
-    passage = counters.passage(DESIGNS[design], site.topology, lab.plan, source, target, family)
+    passage = counters.passage(site.designs[design], site.topology, lab.plan, source, target, family)
 
     def watch() -> Witness:
         before = counters.read(passage, lab.namespaces)

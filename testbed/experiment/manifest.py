@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from testbed import __version__
-from testbed.designs import DESIGNS
+from testbed.designs import CATALOGUE, design_of
 from testbed.experiment.schedule import Schedule
 from testbed.kernel import machine
 from testbed.kernel.programs import PROGRAMS
 from testbed.probes import probe_of
 from testbed.probes.placement import chosen
+from testbed.spec.design import name_of
 from testbed.spec.load import LoadedScenario, scenario_of_texts
 
 FORMAT = 2
@@ -40,6 +41,7 @@ def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[s
         "scenario_text": loaded.source.text,
         "topology_file": loaded.topology.source.file,
         "topology_text": loaded.topology.source.text,
+        "design_texts": {file: source.text for file, source in loaded.design_sources.items()},
         "scenario": scenario.model_dump(mode="json", by_alias=True),
         "topology": loaded.topology.value.model_dump(mode="json", by_alias=True),
         "cells": cells,
@@ -56,7 +58,9 @@ def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[s
         "tools": {tool: PROGRAMS[tool].version() for tool in tools},
         "devices": [],
         # In the scenario's order, whatever order they are built in.
-        "designs": {name: {"summary": DESIGNS[name].summary, "state": ""} for name in scenario.designs},
+        "designs": {
+            name_of(choice): {"summary": design_of(choice).summary, "state": ""} for choice in scenario.designs
+        },
     }
 
 
@@ -67,7 +71,8 @@ def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
     return scenario_of_texts(
         (manifest["scenario_text"], manifest["scenario_file"]),
         (manifest["topology_text"], manifest["topology_file"]),
-        tuple(DESIGNS),
+        CATALOGUE,
+        manifest.get("design_texts"),
     )
 
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-from testbed.experiment.labs import Labs, Prepared, path_watch, plan_of
+from testbed.experiment.labs import UNAVAILABLE, Labs, Prepared, path_watch, plan_of
 from testbed.experiment.manifest import now
 from testbed.experiment.outline import Outline, trial_of, trials_of
 from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, ResultsWriter, Sample
@@ -57,6 +57,8 @@ class Run:
         for sample in samples:
             self._count(sample)
         self._lost: set[tuple[int, str]] = set()
+        """Designs that are not built again, each with the site's place."""
+        self._failed = False
         self._planned = False
         self._began = time.monotonic()
 
@@ -66,7 +68,7 @@ class Run:
         Ctrl-C and errors are recorded in the manifest, with everything measured until then, before they go on up.
         """
         self._note(state="running", reason="", ended=None)
-        for name in self._loaded.value.designs:
+        for name in self._loaded.value.design_names:
             self._writer.write_plan(name, script(plan_of(self._schedule.sites[0], name)))
         state, reason = "failed", "ended unexpectedly"
         try:
@@ -84,7 +86,7 @@ class Run:
             raise
         finally:
             self._note(state=state, reason=reason, ended=now())
-        return not self._lost and all(self._numbers.values())
+        return not self._failed and all(self._numbers.values())
 
     def _note(self, **changes: Any) -> None:
         self._manifest |= changes
@@ -195,6 +197,7 @@ class Run:
         where = site.cells[0].name if len(self._schedule.sites) > 1 else ""
         if unfit:
             self._lost.add((self._schedule.sites.index(site), arm))
+            self._failed |= facts["state"] != UNAVAILABLE
             facts["reason"] += f" ({where})" if where else ""
             facts["reason"] += f" before round {number}; samples until then are kept" if number != WARM_UP_ROUND else ""
         known = self._manifest["designs"].get(arm, {}).get("state")

@@ -13,7 +13,9 @@ from functools import cached_property
 from itertools import count
 from typing import TypeVar
 
+from testbed.designs import Design, design_of
 from testbed.experiment.results import WARM_UP_ROUND
+from testbed.spec.design import DesignSpec, name_of
 from testbed.spec.load import LoadedScenario
 from testbed.spec.scenario import AA, AUTO
 from testbed.spec.sweep import Cell
@@ -52,7 +54,14 @@ class Site:
     offload: bool
     steering: str
     """CPUs that work on arriving packets; empty: the one that sent them."""
+    choices: tuple[str | DesignSpec, ...]
+    """The designs, as the scenario has them."""
     cells: tuple[Cell, ...]
+
+    @cached_property
+    def designs(self) -> Mapping[str, Design]:
+        """The designs by name."""
+        return {name_of(choice): design_of(choice) for choice in self.choices}
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,7 @@ class Schedule:
     @classmethod
     def of(cls, loaded: LoadedScenario, seed: int) -> "Schedule":
         scenario = loaded.value
-        arms = {name: name for name in scenario.designs} | ({AA: scenario.baseline} if scenario.aa else {})
+        arms = {name: name for name in scenario.design_names} | ({AA: scenario.baseline} if scenario.aa else {})
         rounds = None if scenario.rounds == AUTO else scenario.rounds
         return cls(loaded.cells, arms, rounds, scenario.rebuild_every, seed)
 
@@ -80,8 +89,9 @@ class Schedule:
         for cell in self.cells:
             pin = cell.scenario.pin
             steering = ("" if isinstance(pin, str) else pin.steering) or ""
-            wanted = (cell.topology, cell.scenario.offload, steering)
-            same = next((i for i, s in enumerate(found) if (s.topology, s.offload, s.steering) == wanted), None)
+            wanted = (cell.topology, cell.scenario.offload, steering, cell.scenario.designs)
+            built_of = [(site.topology, site.offload, site.steering, site.choices) for site in found]
+            same = built_of.index(wanted) if wanted in built_of else None
             if same is None:
                 found.append(Site(*wanted, (cell,)))
             else:

@@ -1,64 +1,147 @@
-"""What the running kernel can do, found by trying it in a namespace that is thrown away."""
+"""What the running kernel can do, found by trying it in a namespace that is thrown away.
+
+What was found to work is remembered until the machine is booted again; what did not is tried anew each time, since a
+module may have come meanwhile.
+"""
 
 import ipaddress
+import os
+import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from testbed.kernel import encode
+from testbed.kernel.keys import ToolFailed, try_esp
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.rights import as_root
-from testbed.plan.objects import Bridge, Netem, TokenBucket, VethEnd, Vxlan
+from testbed.kernel.tun import make_tun
+from testbed.plan.objects import (
+    Bridge,
+    Child,
+    Geneve,
+    IpTunnel,
+    Link,
+    Netem,
+    Route,
+    Segments,
+    TokenBucket,
+    Tun,
+    TunnelKey,
+    TunnelKind,
+    VethEnd,
+    Vxlan,
+    Wireguard,
+)
 
 _MAC = "02:00:00:00:00:01"
 _LOCAL = ipaddress.ip_address("127.0.0.1")
+_LOCAL6 = ipaddress.ip_address("::1")
+_INDEX = 100
 
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that a design needs of the kernel."""
+    """Something that a design or a fabric needs of the kernel."""
 
     name: str
     option: str
     """The kernel's configuration option."""
     module: str
     """The module that brings it where the kernel is built with modules."""
-    attempt: Callable[[int], Request]
-    """From a namespace's descriptor to a request that only a kernel with the feature fulfils."""
+    attempt: Callable[[int], None]
+    """Tries it in the calling thread's namespace, of which it is given a descriptor; raises an error without it."""
 
     @property
     def remedy(self) -> str:
         """How to get it."""
         return f"needs a kernel with {self.option} (modprobe {self.module})"
 
+    @property
+    def lacking(self) -> str:
+        """What is said of a design that cannot be had for want of it."""
+        return f"{self.option} (module {self.module})"
 
-def _veth(namespace_fd: int) -> Request:
-    here, there = (VethEnd("", f"try{number}", 100 + number, _MAC, 1500) for number in range(2))
-    return encode.new_veth(here, there, namespace_fd, None)
+
+def _link(link: Link) -> Callable[[int], None]:
+    return lambda _: send([encode.new_link(link)])
+
+
+def _pair(namespace_fd: int, is_netkit: bool = False) -> Request:
+    mac = "" if is_netkit else _MAC
+    here, there = (VethEnd("", f"try{number}", _INDEX + number, mac, 1500) for number in range(2))
+    return encode.new_veth(here, there, namespace_fd, None, is_netkit)
+
+
+def _child(child: Child) -> Callable[[int], None]:
+    def attempt(namespace_fd: int) -> None:
+        send([_pair(namespace_fd)])
+        send([encode.new_child(child, _INDEX, namespace_fd)])
+
+    return attempt
+
+
+def _light_weight_tunnel(_: int) -> None:
+    send([encode.new_link(Vxlan("try", _INDEX, _MAC, 1450, 0, 8472, None, external=True))])
+    to = ipaddress.ip_network("192.0.2.0/24")
+    send([encode.new_route(Route(to, "try", encap=TunnelKey(1, _LOCAL, _LOCAL)), lambda _: _INDEX)])
+
+
+def _segments(_: int) -> None:
+    send([encode.link_up(encode.LOOPBACK)])
+    to = ipaddress.ip_network("2001:db8::/64")
+    send([encode.new_route(Route(to, "lo", encap=Segments((_LOCAL6,))), lambda _: encode.LOOPBACK)])
 
 
 FEATURES = {
     feature.name: feature
     for feature in (
-        Feature("veth", "CONFIG_VETH", "veth", _veth),
-        Feature("bridge", "CONFIG_BRIDGE", "bridge", lambda _: encode.new_link(Bridge("try", 100, _MAC, 1500))),
+        Feature("veth", "CONFIG_VETH", "veth", lambda fd: send([_pair(fd)])),
+        Feature("bridge", "CONFIG_BRIDGE", "bridge", _link(Bridge("try", _INDEX, _MAC, 1500))),
+        Feature("vxlan", "CONFIG_VXLAN", "vxlan", _link(Vxlan("try", _INDEX, _MAC, 1450, 1, 8472, _LOCAL))),
+        Feature("lwtunnel", "CONFIG_LWTUNNEL", "vxlan", _light_weight_tunnel),
         Feature(
-            "vxlan",
-            "CONFIG_VXLAN",
-            "vxlan",
-            lambda _: encode.new_link(Vxlan("try", 100, _MAC, 1450, 1, 8472, _LOCAL)),
+            "macvlan",
+            "CONFIG_MACVLAN",
+            "macvlan",
+            _child(Child("", "try", _INDEX + 2, _MAC, 1500, "macvlan", "bridge", "", "try0")),
         ),
+        Feature(
+            "ipvlan",
+            "CONFIG_IPVLAN",
+            "ipvlan",
+            _child(Child("", "try", _INDEX + 2, "", 1500, "ipvlan", "l3", "", "try0")),
+        ),
+        Feature("netkit", "CONFIG_NETKIT", "netkit", lambda fd: send([_pair(fd, is_netkit=True)])),
+        Feature("ipip", "CONFIG_NET_IPIP", "ipip", _link(IpTunnel("try", _INDEX, 1480, TunnelKind.IPIP, _LOCAL))),
+        Feature(
+            "ip6tnl",
+            "CONFIG_IPV6_TUNNEL",
+            "ip6_tunnel",
+            _link(IpTunnel("try", _INDEX, 1460, TunnelKind.IP6TNL, _LOCAL6)),
+        ),
+        Feature("gre", "CONFIG_NET_IPGRE", "ip_gre", _link(IpTunnel("try", _INDEX, 1476, TunnelKind.GRE, _LOCAL))),
+        Feature(
+            "ip6gre", "CONFIG_IPV6_GRE", "ip6_gre", _link(IpTunnel("try", _INDEX, 1456, TunnelKind.IP6GRE, _LOCAL6))
+        ),
+        Feature("geneve", "CONFIG_GENEVE", "geneve", _link(Geneve("try", _INDEX, _MAC, 1450, 6081))),
+        Feature("wireguard", "CONFIG_WIREGUARD", "wireguard", _link(Wireguard("try", _INDEX, 1420, 51820, ()))),
+        Feature("esp", "CONFIG_INET_ESP, CONFIG_INET6_ESP and CONFIG_CRYPTO_GCM", "esp4", lambda _: try_esp()),
+        Feature("seg6", "CONFIG_IPV6_SEG6_LWTUNNEL", "ipv6", _segments),
+        Feature("tun", "CONFIG_TUN", "tun", lambda _: make_tun(Tun("try", _INDEX, 1472))),
         Feature(
             "tbf",
             "CONFIG_NET_SCH_TBF",
             "sch_tbf",
-            lambda _: encode.new_token_bucket(TokenBucket("lo", 10**9, 125_000, 125_000), encode.LOOPBACK),
+            lambda _: send([encode.new_token_bucket(TokenBucket("lo", 10**9, 125_000, 125_000), encode.LOOPBACK)]),
         ),
         Feature(
             "netem",
             "CONFIG_NET_SCH_NETEM",
             "sch_netem",
-            lambda _: encode.new_netem(Netem("lo", 1000, 0, 0, 0, 0, 1000), encode.LOOPBACK),
+            lambda _: send([encode.new_netem(Netem("lo", 1000, 0, 0, 0, 0, 1000), encode.LOOPBACK)]),
         ),
     )
 }
@@ -66,22 +149,62 @@ FEATURES = {
 
 def missing_here(names: Iterable[str]) -> tuple[Feature, ...] | None:
     """As `missing`, for any user; None if this one has no right to try."""
-    found = as_root(lambda: [feature.name for feature in missing(tuple(names))])
-    return None if found is None else tuple(FEATURES[name] for name in found)
+    wanted = tuple(names)
+    if set(wanted) <= _known():
+        return ()
+    found = as_root(lambda: [feature.name for feature in missing(wanted)])
+    if found is None:
+        return None
+    _remember(set(wanted) - set(found))
+    return tuple(FEATURES[name] for name in found)
 
 
-def missing(names: tuple[str, ...]) -> tuple[Feature, ...]:
+def missing(names: Iterable[str]) -> tuple[Feature, ...]:
     """Those of the named features that this kernel lacks. Needs the right to make namespaces."""
-    return tuple(FEATURES[name] for name in names if not _works(FEATURES[name]))
+    wanted, known = tuple(names), _known()
+    lacking = tuple(FEATURES[name] for name in wanted if name not in known and not _works(FEATURES[name]))
+    _remember(set(wanted) - {feature.name for feature in lacking})
+    return lacking
+
+
+def unavailable(lacking: Iterable[Feature]) -> str:
+    """In a line, why a design cannot be had."""
+    return f"not available here: needs {' and '.join(feature.lacking for feature in lacking)}"
 
 
 def _works(feature: Feature) -> bool:
     namespace = Namespace.create()
     try:
         with namespace.entered():
-            send([feature.attempt(namespace.fd)])
-    except KernelRefusal:
+            feature.attempt(namespace.fd)
+    except (KernelRefusal, ToolFailed, OSError):
         return False
     finally:
         namespace.close()
     return True
+
+
+def _memory() -> Path:
+    """A file of this user's and this boot's."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return Path(tempfile.gettempdir()) / f"testbed-features-{os.geteuid()}-{boot}"
+
+
+def _known() -> frozenset[str]:
+    """The features that were found to work since the machine was booted."""
+    with suppress(OSError):
+        file = os.open(_memory(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with os.fdopen(file) as opened:
+            # Of nobody else, who could make us believe anything.
+            if os.fstat(file).st_uid == os.geteuid():
+                return frozenset(opened.read().split()) & FEATURES.keys()
+    return frozenset()
+
+
+def _remember(names: set[str]) -> None:
+    if names <= _known():
+        return
+    with suppress(OSError):
+        file = os.open(_memory(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "w") as opened:
+            opened.write(" ".join(sorted(names)) + "\n")

@@ -4,9 +4,10 @@ import base64
 import secrets
 import subprocess
 from collections.abc import Mapping
+from ipaddress import ip_address
 
 from testbed.kernel.namespace import Namespace
-from testbed.plan.objects import Plan, Wireguard
+from testbed.plan.objects import Esp, Plan, Wireguard
 from testbed.plan.shell import esp_words
 
 _ESP_KEY_BYTES = 16 + 4
@@ -29,19 +30,27 @@ def hand_out_keys(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
 
 def _wireguard(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
     ends = [(space.name, link) for space in plan.spaces for link in space.links if isinstance(link, Wireguard)]
-    public: dict[str, str] = {}
+    public: dict[tuple[str, str], str] = {}
+    """By space and device."""
     for space, link in ends:
         key = base64.b64encode(secrets.token_bytes(32)).decode()
         _run(
             namespaces[space], ["wg", "set", link.name, "private-key", "/dev/stdin", "listen-port", str(link.port)], key
         )
-        public[space] = _run(namespaces[space], ["wg", "show", link.name, "public-key"]).strip()
+        public[space, link.name] = _run(namespaces[space], ["wg", "show", link.name, "public-key"]).strip()
     for space, link in ends:
         command = ["wg", "set", link.name]
         for peer in link.peers:
             endpoint = f"[{peer.endpoint}]" if peer.endpoint.version == 6 else str(peer.endpoint)
             allowed = ",".join(map(str, peer.allowed))
-            command += ["peer", public[peer.space], "endpoint", f"{endpoint}:{link.port}", "allowed-ips", allowed]
+            command += [
+                "peer",
+                public[peer.space, link.name],
+                "endpoint",
+                f"{endpoint}:{link.port}",
+                "allowed-ips",
+                allowed,
+            ]
         if link.peers:
             _run(namespaces[space], command)
 
@@ -59,9 +68,21 @@ def _esp(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
             _run(namespaces[space.name], ["ip", "-batch", "-"], "\n".join(lines) + "\n")
 
 
+def try_esp() -> None:
+    """Raises ToolFailed if the calling thread's namespace cannot have what `esp` of a plan is."""
+    pairs = (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2"))
+    items = [Esp(ip_address(one), ip_address(other), 4790, 1, 2) for one, other in pairs]
+    lines = [words for item in items for words in esp_words(item, lambda _: f"0x{'00' * _ESP_KEY_BYTES}")]
+    _call(["ip", "-batch", "-"], "\n".join(lines).replace("'", "") + "\n")
+
+
 def _run(namespace: Namespace, command: list[str], said: str = "") -> str:
     with namespace.entered():
-        done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
+        return _call(command, said)
+
+
+def _call(command: list[str], said: str) -> str:
+    done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
     if done.returncode:
         raise ToolFailed(f"{' '.join(command[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout

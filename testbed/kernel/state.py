@@ -3,7 +3,9 @@
 import ipaddress
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,14 +27,37 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 from testbed.kernel.encode import NS_PER_TICK
 from testbed.kernel.netlink import HEADER
 from testbed.kernel.sysctls import Sysctls
-from testbed.plan.objects import DeviceAddress, FdbEntry, Neighbour, Netem, NextHop, Route, Sysctl, TokenBucket
-from testbed.spec.types import Address
+from testbed.plan.objects import (
+    DeviceAddress,
+    Encapsulation,
+    FdbEntry,
+    Neighbour,
+    Netem,
+    NextHop,
+    Route,
+    SegmentEnd,
+    Segments,
+    Sysctl,
+    TokenBucket,
+    TunnelKey,
+)
+from testbed.plan.shell import FLOODED
+from testbed.spec.types import Address, Network
 
 _RECEIVE = 1 << 20
 _TIMEOUT_S = 10
 _LENGTH_AND_TYPE = struct.Struct("=IH")
 _MAIN_TABLE = 254
-_PROTOCOL_KERNEL = 2
+_IFA_F_NOPREFIXROUTE = 0x200
+_RTPROT_KERNEL = 2
+_RTMSG_SIZE, _TCMSG_SIZE, _NETEM_SIZE = 12, 20, 24
+_RTA_ENCAP, _TCA_OPTIONS = 22, 2
+_LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
+_LWTUNNEL_IP_ID, _LWTUNNEL_IP_DST, _LWTUNNEL_IP_SRC = 1, 2, 3
+_SEG6_SRH, _SEG6_LOCAL_ACTION, _SEGMENTS_AT = 1, 1, 12
+_NETLINK_XFRM, _XFRM_MSG_GETSA = 6, 18
+_XFRM_TARGET_AT, _XFRM_SOURCE_AT, _XFRM_FAMILY_AT = 56, 80, 212
+"""In struct xfrm_usersa_info: behind the selector the target, and the source behind SPI and protocol."""
 _ROUTE_TYPES = {number: name for name, number in rt_type.items()}
 _NETLINK_NETFILTER = 12
 _NFT_GETTABLE = (10 << 8) | 1
@@ -53,10 +78,8 @@ class DeviceState:
     up: bool
     master: str
     """The bridge that it is a port of; empty if none."""
-    vni: int | None = None
-    port: int | None = None
-    local: str = ""
-    learning: bool | None = None
+    details: str = ""
+    """Of a tunnel: what makes it this one, in words."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +92,15 @@ class State:
     routes: frozenset[Route]
     """Of the main table, those of connected networks among them."""
     refusals: frozenset[str]
-    """Routes of other kinds, as `ip route` writes them: `blackhole 10.0.0.0/8`."""
+    """Routes of further kinds, as `ip route` writes them: `prohibit 10.0.0.0/8`."""
     neighbours: frozenset[Neighbour]
     """Permanent ones; what was learned is no matter."""
     fdb: frozenset[FdbEntry]
     """Permanent ones that lead to a tunnel's end."""
     token_buckets: frozenset[TokenBucket]
     netems: frozenset[Netem]
+    associations: frozenset[str]
+    """Of IPsec, as `SOURCE > TARGET`."""
     tables: frozenset[str]
     """Of nftables, as `inet filter`."""
     sysctls: dict[str, str] = field(default_factory=dict)
@@ -104,6 +129,7 @@ def state(sysctls: Iterable[Sysctl] = ()) -> State:
         fdb=frozenset(_forwarding(forwarding, names)),
         token_buckets=frozenset(_token_buckets(queues, names)),
         netems=frozenset(_netems(queues, names)),
+        associations=frozenset(_associations()),
         tables=frozenset(nft_tables()),
         sysctls=values,
     )
@@ -153,7 +179,6 @@ def _dump(sock: socket.socket, kind: int, message: type[nlmsg], family: int) -> 
 def _device(link: Any, names: dict[int, str]) -> DeviceState:
     info = link.get_attr("IFLA_LINKINFO")
     kind = str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
-    data = info.get_attr("IFLA_INFO_DATA") if kind == "vxlan" else None
     return DeviceState(
         name=names[link["index"]],
         index=link["index"],
@@ -162,18 +187,27 @@ def _device(link: Any, names: dict[int, str]) -> DeviceState:
         mtu=link.get_attr("IFLA_MTU"),
         up=bool(link["flags"] & IFF_UP),
         master=names.get(link.get_attr("IFLA_MASTER"), ""),
-        vni=data and data.get_attr("IFLA_VXLAN_ID"),
-        port=data and data.get_attr("IFLA_VXLAN_PORT"),
-        local=str(data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6") or "") if data else "",
-        learning=bool(data.get_attr("IFLA_VXLAN_LEARNING")) if data else None,
+        details=_details(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
     )
+
+
+def _details(kind: str, data: Any) -> str:
+    if kind == "vxlan" and data:
+        if data.get_attr("IFLA_VXLAN_COLLECT_METADATA"):
+            return f"external VXLAN port {data.get_attr('IFLA_VXLAN_PORT')}"
+        local = data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6") or ""
+        learning = " learning" if data.get_attr("IFLA_VXLAN_LEARNING") else ""
+        return f"VXLAN {data.get_attr('IFLA_VXLAN_ID')} at {local} port {data.get_attr('IFLA_VXLAN_PORT')}{learning}"
+    return ""
 
 
 def _addresses(found: Iterable[Any], names: dict[int, str]) -> Iterator[DeviceAddress]:
     for item in found:
         address = ipaddress.ip_address(item.get_attr("IFA_LOCAL") or item.get_attr("IFA_ADDRESS"))
         if not address.is_loopback and not address.is_link_local:
-            yield DeviceAddress(names[item["index"]], ipaddress.ip_interface((address, item["prefixlen"])))
+            interface = ipaddress.ip_interface((address, item["prefixlen"]))
+            bare = bool((item.get_attr("IFA_FLAGS") or 0) & _IFA_F_NOPREFIXROUTE)
+            yield DeviceAddress(names[item["index"]], interface, bare)
 
 
 def _routes(found: Iterable[Any], names: dict[int, str]) -> tuple[list[Route], list[str]]:
@@ -184,27 +218,60 @@ def _routes(found: Iterable[Any], names: dict[int, str]) -> tuple[list[Route], l
         nowhere = "0.0.0.0" if item["family"] == socket.AF_INET else "::"
         to = ipaddress.ip_network((item.get_attr("RTA_DST") or nowhere, item["dst_len"]))
         kind = _ROUTE_TYPES.get(item["type"], str(item["type"]))
-        if to.is_link_local or to.is_multicast:
+        is_nobodys = to.is_link_local and to.prefixlen < to.max_prefixlen  # Which the kernel makes for each device.
+        if is_nobodys or to.is_multicast:
             continue
-        if kind != "unicast":
+        if kind == "blackhole":
+            plain.append(Route(to, "", blackhole=True))
+        elif kind != "unicast":
             refusals.append(f"{kind} {'default' if to.prefixlen == 0 else to}")
-            continue
-        # Those that the kernel makes of addresses have these as their source, without anybody's having said so.
-        own = item.get_attr("RTA_PREFSRC") if item["proto"] != _PROTOCOL_KERNEL else None
-        source = ipaddress.ip_address(own) if own else None
-        if hops := item.get_attr("RTA_MULTIPATH"):
-            nexthops = tuple(
-                NextHop(ipaddress.ip_address(hop.get_attr("RTA_GATEWAY")), names[hop["oif"]])
-                for hop in hops
-                if hop.get_attr("RTA_GATEWAY")
-            )
-            plain.append(Route(to, "", nexthops=nexthops, source=source))
-            continue
-        gateway = item.get_attr("RTA_GATEWAY")
-        via = ipaddress.ip_address(gateway) if gateway else None
-        dev = names.get(item.get_attr("RTA_OIF"), "")
-        plain.append(Route(to, dev, via, bool(item["flags"] & RTNH_F_ONLINK), source=source))
+        else:
+            plain.append(_route(item, to, names))
     return plain, refusals
+
+
+def _route(item: Any, to: Network, names: dict[int, str]) -> Route:
+    preferred = item.get_attr("RTA_PREFSRC") if item["proto"] != _RTPROT_KERNEL else None
+    source = ipaddress.ip_address(preferred) if preferred else None
+    if hops := item.get_attr("RTA_MULTIPATH"):
+        ways = (NextHop(ipaddress.ip_address(hop.get_attr("RTA_GATEWAY")), names[hop["oif"]]) for hop in hops)
+        return Route(to, "", nexthops=tuple(sorted(ways, key=str)), source=source)
+    gateway = item.get_attr("RTA_GATEWAY")
+    via = ipaddress.ip_address(gateway) if gateway else None
+    dev = names.get(item.get_attr("RTA_OIF"), "")
+    return Route(to, dev, via, bool(item["flags"] & RTNH_F_ONLINK), _encapsulation(item), source=source)
+
+
+def _encapsulation(route: Any) -> Encapsulation | None:
+    """What is done to a route's packets, unpacked by hand: pyroute2 knows the kinds by halves."""
+    kind = route.get_attr("RTA_ENCAP_TYPE")
+    if not kind:
+        return None
+    found = dict(_attributes(_raw(route, _RTA_ENCAP)))
+    if kind in (_LWTUNNEL_IP, _LWTUNNEL_IP6):
+        number = int.from_bytes(found[_LWTUNNEL_IP_ID], "big")
+        return TunnelKey(number, *(ipaddress.ip_address(found[at]) for at in (_LWTUNNEL_IP_SRC, _LWTUNNEL_IP_DST)))
+    if kind == _LWTUNNEL_SEG6:
+        header = found[_SEG6_SRH]
+        segments = [header[at : at + 16] for at in range(_SEGMENTS_AT, len(header) - 15, 16)]
+        return Segments(tuple(map(ipaddress.IPv6Address, reversed(segments))))
+    if kind == _LWTUNNEL_SEG6_LOCAL:
+        return SegmentEnd("End.DX4" if int.from_bytes(found[_SEG6_LOCAL_ACTION], sys.byteorder) == 6 else "End.DX6")
+    return None
+
+
+def _raw(message: Any, wanted: int) -> bytes:
+    """An attribute of a route as the kernel sent it."""
+    return dict(_attributes(bytes(message.data)[message.offset + HEADER.size + _RTMSG_SIZE :]))[wanted]
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= 4:
+        length, kind = struct.unpack_from("=HH", data)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[4:length]
+        data = data[(length + 3) & ~3 :]
 
 
 def _neighbours(found: Iterable[Any], names: dict[int, str]) -> Iterator[Neighbour]:
@@ -216,9 +283,11 @@ def _neighbours(found: Iterable[Any], names: dict[int, str]) -> Iterator[Neighbo
 
 def _forwarding(found: Iterable[Any], names: dict[int, str]) -> Iterator[FdbEntry]:
     for item in found:
-        remote = item.get_attr("NDA_DST")
+        remote, mac = item.get_attr("NDA_DST"), str(item.get_attr("NDA_LLADDR"))
+        if mac == FLOODED and remote and ipaddress.ip_address(remote).is_multicast:
+            continue  # The device's own group.
         if remote and item["flags"] & NTF_SELF and item["state"] & NUD_PERMANENT:
-            yield FdbEntry(str(item.get_attr("NDA_LLADDR")), names[item["ifindex"]], ipaddress.ip_address(remote))
+            yield FdbEntry(mac, names[item["ifindex"]], ipaddress.ip_address(remote))
 
 
 def _token_buckets(found: Iterable[Any], names: dict[int, str]) -> Iterator[TokenBucket]:
@@ -232,13 +301,23 @@ def _token_buckets(found: Iterable[Any], names: dict[int, str]) -> Iterator[Toke
 def _netems(found: Iterable[Any], names: dict[int, str]) -> Iterator[Netem]:
     for item in found:
         if item.get_attr("TCA_KIND") == "netem":
-            options = item.get_attr("TCA_OPTIONS")
-            # Ticks are so short that the microsecond which was asked for is told from its neighbours.
-            delay_us, jitter_us = (round(options[key] * NS_PER_TICK / 1000) for key in ("delay", "jitter"))
-            reorder = options.get_attr("TCA_NETEM_REORDER")
-            shares = (options["loss"], options["duplicate"], reorder["prob_reorder"] if reorder else 0)
-            loss, duplicate, overtaking = (round(share / 0xFFFFFFFF, 6) for share in shares)
-            yield Netem(names[item["index"]], delay_us, jitter_us, loss, duplicate, overtaking, options["limit"])
+            raw = dict(_attributes(bytes(item.data)[item.offset + HEADER.size + _TCMSG_SIZE :]))[_TCA_OPTIONS]
+            _, limit, loss, _, duplicate, _ = struct.unpack_from("=IIIIII", raw)
+            more = dict(_attributes(raw[_NETEM_SIZE:]))
+            delay, jitter = (int.from_bytes(more.get(at, b""), sys.byteorder, signed=True) // 1000 for at in (10, 11))
+            reorder = int.from_bytes(more.get(3, b"")[:4], sys.byteorder)
+            lost, twice, overtaking = (round(value / 0xFFFFFFFF, 6) for value in (loss, duplicate, reorder))
+            yield Netem(names[item["index"]], delay, jitter, lost, twice, overtaking, limit)
+
+
+def _associations() -> Iterator[str]:
+    """IPsec's, by the kernel's own list; none on a kernel without."""
+    with suppress(OSError), _socket(_NETLINK_XFRM) as sock:
+        for data in _raw_dump(sock, _XFRM_MSG_GETSA, b""):
+            size = 16 if struct.unpack_from("=H", data, HEADER.size + _XFRM_FAMILY_AT)[0] == socket.AF_INET6 else 4
+            target = data[HEADER.size + _XFRM_TARGET_AT :][:size]
+            source = data[HEADER.size + _XFRM_SOURCE_AT :][:size]
+            yield f"{ipaddress.ip_address(source)} > {ipaddress.ip_address(target)}"
 
 
 def nft_tables() -> Iterator[str]:

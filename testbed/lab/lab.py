@@ -1,20 +1,23 @@
 """A lab: Mininet hosts as nodes, switches and routers, namespaces as pods, and in them what the plan says."""
 
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import IO, Any, Self
 
 from mininet.link import Intf
 from mininet.node import Host, Node
 
-from testbed.kernel.carry_out import attach_pods, make_nodes
+from testbed.kernel.carry_out import PlanRefused, attach_pods, make_nodes
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
 from testbed.plan.objects import Kind, Plan, Space
 
 HOSTS_AT_A_TIME = 4
+PROGRAMS = Path(__file__).parents[1] / "programs"
 MANY_PODS = 16
 """With fewer, what else the machine allocates meanwhile is more than the pods do."""
 
@@ -53,6 +56,7 @@ class Lab:
         self.plan = plan
         self.hosts: dict[str, Host] = {}
         self.namespaces: dict[str, Namespace] = {}
+        self._programs: list[subprocess.Popen[bytes]] = []
         self.attach_seconds: float | None = None
         """What attaching a pod took, on average over all of them; None without pods."""
         self.pod_memory_kib: float | None = None
@@ -64,6 +68,7 @@ class Lab:
             for cable in plan.of_kind(Kind.CABLE):
                 self.namespaces[cable.name] = Namespace.create()
             make_nodes(plan, self.namespaces)
+            self._run_programs()
             before, attaching = kernel_memory_kib(), time.monotonic()
             attach_pods(plan, self.namespaces)
             if pods:
@@ -88,6 +93,22 @@ class Lab:
         host = self.hosts[name] = Host(name)
         self.namespaces[name] = Namespace.of_process(host.pid)
 
+    def _run_programs(self) -> None:
+        """Starts what the plan has running on nodes, and waits until it says that it is ready."""
+        started = []
+        for space in self.plan.spaces:
+            for process in space.processes:
+                # Isolated, and without the site's packages, of which they need none: a Python starts in 15 ms so.
+                command = [sys.executable, "-I", "-S", str(PROGRAMS / f"{process.program}.py"), *process.arguments]
+                program = self.start(space.name, command)
+                self._programs.append(program)
+                started.append((space.name, process.program, program))
+        for place, name, program in started:
+            assert program.stdout and program.stderr
+            if program.stdout.readline() != b"ready\n":
+                reason = program.stderr.read().decode(errors="replace").strip()
+                raise PlanRefused(f"in {place}: the program {name} did not start: {reason}")
+
     def __enter__(self) -> Self:
         return self
 
@@ -108,7 +129,11 @@ class Lab:
             )
 
     def down(self) -> None:
-        """Ends the Mininet hosts and lets go of the namespaces. May be called twice, and on a half-built lab."""
+        """Ends all programs and lets go of the namespaces. May be called twice, and on a half-built lab."""
+        while self._programs:
+            program = self._programs.pop()
+            program.kill()
+            program.communicate()
         while self.hosts:
             _, host = self.hosts.popitem()
             host.terminate()

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     import subprocess
     from typing import NoReturn
 
+    from testbed.designs import Design
     from testbed.kernel.namespace import Namespace
     from testbed.plan.objects import Plan
+    from testbed.spec.design import DesignSpec
     from testbed.spec.load import Loaded
     from testbed.spec.topology import Topology
 
@@ -45,12 +47,13 @@ class NameTaken(Exception):
     """A lab of that name is up already."""
 
 
-def facts_of(topology: "Loaded[Topology]", plan: "Plan") -> dict[str, Any]:
+def facts_of(topology: "Loaded[Topology]", plan: "Plan", spec: "DesignSpec") -> dict[str, Any]:
     """What a lab is to remember of what it was made from."""
     from testbed.plan.objects import Kind
 
     return {
         "design": plan.design,
+        "design_spec": spec.model_dump(mode="json"),
         "offload": plan.offload,
         "topology_file": topology.source.file,
         "topology_text": topology.source.text,
@@ -139,11 +142,21 @@ class LivingLab:
         return topology_of_text(self.facts["topology_text"], self.facts["topology_file"]).value
 
     @cached_property
+    def design(self) -> "Design":
+        """The design that it has."""
+        from testbed.designs import DESIGNS, design_of
+        from testbed.spec.design import TransportSpec, spelt_out
+
+        spec = self.facts["design_spec"]
+        if spec["name"] in DESIGNS:
+            return DESIGNS[spec["name"]]
+        transport = TransportSpec.model_validate(spec["transport"])
+        return design_of(spelt_out(spec["name"], spec["attach"], transport, spec["mtu"]))
+
+    @cached_property
     def plan(self) -> "Plan":
         """What it was built from."""
-        from testbed.designs import DESIGNS
-
-        return DESIGNS[self.facts["design"]].plan(self.topology, self.facts["offload"])
+        return self.design.plan(self.topology, self.facts["offload"])
 
     def enter(self, places: Sequence[str]) -> tuple[list[int], list[int]]:
         """Descriptors of the capsule's namespaces and of the places' networks; the caller's to close."""

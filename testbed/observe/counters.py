@@ -1,9 +1,10 @@
 """Whether the packets of a sample crossed the path that its design claims, told by the counters of the devices.
 
-Which devices a path crosses follows from what the design claims to be seen on the fabric: the switch's ports, each in
-its direction, and both nodes' tunnel devices where packets travel inside a tunnel. At least as much must have been
-counted there as arrived at the end; what was lost on the way is no matter. All other ports and tunnels must have stayed
-quiet. The kernel counts in any case, and reading takes about half a millisecond, so this is done for every sample.
+Which devices a path crosses follows from what the design claims to be seen on the fabric: the ports of switches and
+routers, each in its direction, and both nodes' tunnel devices where packets travel inside a tunnel. At least as much
+must have been counted there as arrived at the end; what was lost on the way is no matter. All other ports and tunnels
+must have stayed quiet. The kernel counts in any case, and reading takes about half a millisecond, so this is done for
+every sample.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,11 +14,12 @@ from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.links import Carried, carried
 from testbed.plan.addressing import Layout, layout
-from testbed.plan.fabric import SWITCH_BRIDGE, UPLINK, switch_port
-from testbed.plan.objects import Kind, Plan, Space, Vxlan
+from testbed.plan.fabric import UPLINK
+from testbed.plan.objects import TUNNELS, Bridge, Kind, Plan, Space
 from testbed.plan.pods import POD_INTERFACE
-from testbed.plan.sightings import Direction, Sighting, VxlanHeader
-from testbed.spec.topology import SWITCH, Topology
+from testbed.plan.sightings import Direction, Sighting
+from testbed.plan.ways import ways
+from testbed.spec.topology import Topology
 
 MOST_PACKETS = 0.9
 """So much of what arrived must have been counted on the way, in packets or else in bytes.
@@ -71,13 +73,18 @@ def passage(design: Design, topology: Topology, plan: Plan, source: str, target:
     one, other = plan[source], plan[target]
     forth, back = _arrival(plan, other, one), _arrival(plan, one, other)
     crossed: list[tuple[Counter, Counter]] = []
+    allowed: set[Counter] = set()
     if one.home != other.home:
         addresses = layout(topology)
-        crossed += [(counter, forth) for counter in _forth(design, plan, addresses, one, other, family)]
-        crossed += [(counter, back) for counter in _back(design, plan, addresses, one, other, family)]
-    busy = {counter for counter, _ in crossed}
-    quiet = tuple(counter for counter in _all(plan, one.home, other.home) if counter not in busy)
-    counters = (forth, back, *busy, *quiet)
+        for found, arrival in (
+            (_forth(design, plan, addresses, one, other, family), forth),
+            (_back(design, plan, addresses, one, other, family), back),
+        ):
+            # Of several ways that are equally short packets take any; all of them have these in common.
+            crossed += [(counter, arrival) for counter in found[0] if all(counter in way for way in found)]
+            allowed.update(*found)
+    quiet = tuple(counter for counter in _all(plan, one.home, other.home) if counter not in allowed)
+    counters = (forth, back, *(counter for counter, _ in crossed), *quiet)
     numbers = {(item.space, item.device): plan.device(item.space, item.device).index for item in counters}
     return Passage(source, target, (forth, back), tuple(crossed), quiet, numbers)
 
@@ -91,61 +98,66 @@ def _arrival(plan: Plan, end: Space, sender: Space) -> Counter:
     return Counter(end.name, UPLINK, Direction.IN)
 
 
-def _forth(design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int) -> Iterator[Counter]:
-    """The way to a pod is the design's; nodes are on one link with everybody, under every design."""
+Course = list[Counter]
+"""The counters of one way, in order."""
+
+
+def _forth(design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int) -> tuple[Course, ...]:
+    """The way to a pod is the design's; nodes are reached over the bare fabric, under every design."""
     if other.kind is Kind.NODE:
-        return _straight(one, other)
-    return _claimed(plan, design.crossing(plan, addresses, one, other, family))
+        return _straight(addresses, one, other, family)
+    return _claimed(design, plan, addresses, one, other, family)
 
 
-def _back(design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int) -> Iterator[Counter]:
+def _back(design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int) -> tuple[Course, ...]:
     """A node that asks from an address of its pods' range, as that of its tunnel device is, is answered as pods are."""
     if one.kind is Kind.NODE and _asks_from_fabric(one, other, family):
-        return _straight(other, one)
-    return _claimed(plan, design.crossing(plan, addresses, other, one, family))
+        return _straight(addresses, other, one, family)
+    return _claimed(design, plan, addresses, other, one, family)
 
 
 def _asks_from_fabric(node: Space, target: Space, family: int) -> bool:
     """Whether the node's kernel takes its address on the fabric as the source: that of the device of the best route."""
     reached = next(address for address in target.reached_at if address.version == family)
-    ways = [route for route in node.routes if route.to.version == family and reached in route.to]
+    ways = [(route.to, route.dev) for route in node.routes if not route.blackhole]
+    ways += [(item.interface.network, item.dev) for item in node.addresses]
+    ways = [(to, dev) for to, dev in ways if to.version == family and reached in to]
     if not ways:
         return True
-    dev = max(ways, key=lambda route: route.to.prefixlen).dev
+    _, dev = max(ways, key=lambda way: way[0].prefixlen)
     own = [item.interface.ip for item in node.addresses if item.dev == dev and item.interface.version == family]
-    return bool(own) and own[0] in node.reached_at
+    return not own or own[0] in node.reached_at
 
 
-def _straight(one: Space, other: Space) -> Iterator[Counter]:
-    yield Counter(SWITCH, switch_port(one.home), Direction.IN)
-    yield Counter(SWITCH, switch_port(other.home), Direction.OUT)
+def _straight(addresses: Layout, one: Space, other: Space, family: int) -> tuple[Course, ...]:
+    return tuple([_counter(seen) for seen in way] for way in ways(addresses, one.home, other.home, family))
 
 
-def _claimed(plan: Plan, sightings: tuple[Sighting, ...]) -> Iterator[Counter]:
-    for sighting in sightings:
-        yield Counter(SWITCH, sighting.port, sighting.direction)
-        if sighting.tunnel:
-            yield from _tunnel_end(plan, sighting.tunnel, sighting.direction)
+def _claimed(
+    design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int
+) -> tuple[Course, ...]:
+    """Before a packet enters the fabric a tunnel device has sent it; after it left the fabric one receives it."""
+    leg, back = design.leg(plan, addresses, one, other, family), design.leg(plan, addresses, other, one, family)
+    ends = []
+    if leg.device:
+        ends = [Counter(one.home, leg.device, Direction.OUT), Counter(other.home, back.device, Direction.IN)]
+    found = design.crossing(plan, addresses, one, other, family)
+    return tuple([*ends, *(_counter(seen) for seen in way)] for way in found)
 
 
-def _tunnel_end(plan: Plan, header: VxlanHeader, direction: Direction) -> Iterator[Counter]:
-    """Before a packet enters the switch a tunnel device has sent it; after it left the switch one receives it."""
-    entering = direction is Direction.IN
-    local = header.source if entering else header.target
-    for space in plan.spaces:
-        for link in space.links:
-            if isinstance(link, Vxlan) and (link.vni, link.local) == (header.vni, local):
-                yield Counter(space.name, link.name, Direction.OUT if entering else Direction.IN)
+def _counter(seen: Sighting) -> Counter:
+    return Counter(seen.place, seen.port, seen.direction)
 
 
 def _all(plan: Plan, *homes: str) -> Iterator[Counter]:
-    """Every port of the switch and every tunnel device of these nodes, both ways."""
-    ports = [(SWITCH, name) for name in plan.devices_of(SWITCH) if name != SWITCH_BRIDGE]
+    """Every port of switches and routers, and every tunnel device of these nodes, both ways."""
+    fabric = [(s.name, name) for s in plan.of_kind(Kind.SWITCH, Kind.ROUTER) for name in plan.devices_of(s.name)]
+    ports = [(space, name) for space, name in fabric if not isinstance(plan.device(space, name), Bridge)]
     tunnels = [
         (home, name)
         for home in dict.fromkeys(homes)
         for name, device in plan.devices_of(home).items()
-        if isinstance(device, Vxlan)
+        if isinstance(device, TUNNELS)
     ]
     for space, name in (*ports, *tunnels):
         for direction in Direction:

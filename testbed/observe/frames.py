@@ -1,32 +1,31 @@
 """Frames as taps see them, decoded as far as a reader wants to know: who to whom, inside what."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 import dpkt
 
+from testbed.plan.objects import Geneve, Plan, Vxlan, Wireguard
+from testbed.plan.sightings import Tunnel
+
 _VXLAN_HEADER = 8
 _ETHERNET_HEADER = 14
 _VXLAN_FLAGS = 0x08
+_UDP_HEADER = 8
+_IPV6_HEADER = 40
+_ROUTING = 43
+_TRANSPARENT_ETHERNET = 0x6558
+_WIREGUARD_DATA = 4
+Ports = Mapping[int, str]
+"""By UDP port the kind of tunnel that is there: `VXLAN`, `Geneve`, `WireGuard`, or `UDP` for bare packets."""
+USUAL_PORTS: Ports = {6081: "Geneve", 51820: "WireGuard", 51821: "WireGuard", 8285: "UDP"}
 _NAMES = {
     dpkt.ip.IP_PROTO_ICMP: "icmp",
     dpkt.ip.IP_PROTO_ICMP6: "icmp",
     dpkt.ip.IP_PROTO_TCP: "tcp",
     dpkt.ip.IP_PROTO_UDP: "udp",
 }
-
-
-@dataclass(frozen=True)
-class Tunnel:
-    """What is around a packet: an outer header between two tunnel ends."""
-
-    kind: str
-    """`VXLAN 1`, with the network's number."""
-    source: str
-    target: str
-    port: int | None
-    inner_macs: tuple[str, str] | None
-    """Source and target of the Ethernet frame inside, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +50,58 @@ class Packet:
     """Sequence number and acknowledgement."""
 
 
-def decoded(frame: bytes) -> Packet | None:
-    """The packet in an Ethernet frame; None if it holds no IP."""
+def ports_of(plan: Plan) -> Ports:
+    """The ports of a plan's tunnels."""
+    ports = dict(USUAL_PORTS)
+    for space in plan.spaces:
+        for link in space.links:
+            match link:
+                case Vxlan():
+                    ports[link.port] = "VXLAN"
+                case Geneve():
+                    ports[link.port] = "Geneve"
+                case Wireguard():
+                    ports[link.port] = "WireGuard"
+        for process in space.processes:
+            ports[int(process.arguments[1])] = "UDP"
+    return ports
+
+
+def decoded(frame: bytes, ports: Ports = USUAL_PORTS) -> Packet | None:
+    """The packet in an Ethernet frame; None if it holds no IP, or if nobody without the key can tell."""
+    outer = unwrapped(frame, ports)
+    if outer is None or outer.packet is None:
+        return None
+    return _packet(outer.macs, outer.tunnels, outer.packet)
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """A frame without its tunnels."""
+
+    macs: tuple[str, str]
+    tunnels: tuple[Tunnel, ...]
+    """The outermost first."""
+    packet: "dpkt.ip.IP | dpkt.ip6.IP6 | None"
+    """None if it is encrypted."""
+
+
+def unwrapped(frame: bytes, ports: Ports = USUAL_PORTS) -> Unwrapped | None:
+    """What is around the packet in an Ethernet frame, and that packet; None if it holds no IP."""
     try:
         ethernet = dpkt.ethernet.Ethernet(frame)
-    except dpkt.UnpackError:
-        return None
-    macs = _macs(ethernet)
-    tunnels: list[Tunnel] = []
-    ip = ethernet.data
-    while isinstance(ip, dpkt.ip.IP | dpkt.ip6.IP6):
-        inside = _unwrapped(ip)
-        if inside is None:
-            return _packet(macs, tuple(tunnels), ip)
-        tunnel, ip = inside
-        tunnels.append(tunnel)
+        macs, ip = _macs(ethernet), ethernet.data
+        tunnels: list[Tunnel] = []
+        while isinstance(ip, dpkt.ip.IP | dpkt.ip6.IP6):
+            inside = _inside(ip, ports)
+            if inside is None:
+                return Unwrapped(macs, tuple(tunnels), ip)
+            tunnel, ip = inside
+            tunnels.append(tunnel)
+            if tunnel.is_opaque:
+                return Unwrapped(macs, tuple(tunnels), None)
+    except (dpkt.UnpackError, IndexError):
+        pass
     return None
 
 
@@ -81,19 +117,64 @@ def _protocol(ip: "dpkt.ip.IP | dpkt.ip6.IP6") -> int:
     return int(ip.p)
 
 
-def _unwrapped(outer: "dpkt.ip.IP | dpkt.ip6.IP6") -> "tuple[Tunnel, object] | None":
-    """The tunnel and the packet in it, if that IP packet carries one: VXLAN (RFC 7348) or IP in IP (RFC 2003)."""
+def _inside(outer: "dpkt.ip.IP | dpkt.ip6.IP6", ports: Ports) -> "tuple[Tunnel, object] | None":
+    """The tunnel and the packet in it, if that IP packet carries one."""
     ends = _address(outer.src), _address(outer.dst)
-    if isinstance(outer.data, dpkt.udp.UDP):
-        payload = bytes(outer.data.data)
-        if len(payload) < _VXLAN_HEADER + _ETHERNET_HEADER or payload[0] != _VXLAN_FLAGS or any(payload[1:4]):
-            return None
-        inner = dpkt.ethernet.Ethernet(payload[_VXLAN_HEADER:])
-        network = int.from_bytes(payload[4:7], "big")
-        return Tunnel(f"VXLAN {network}", *ends, int(outer.data.dport), _macs(inner)), inner.data
-    if isinstance(outer.data, dpkt.ip.IP | dpkt.ip6.IP6):
-        return Tunnel("IP in IP", *ends, None, None), outer.data
+    protocol, payload = _payload(outer)
+    match protocol:
+        case 4 | 41:  # RFC 2003, RFC 2473; and RFC 8986 if a routing header was between.
+            kind = "SRv6" if isinstance(outer, dpkt.ip6.IP6) and outer.nxt == _ROUTING else "IP in IP"
+            return Tunnel(kind, *ends), _ip(payload)
+        case 17:
+            return _inside_udp(ends, payload, ports)
+        case 47:
+            return _inside_gre(ends, payload)
+        case 50:
+            return Tunnel("ESP", *ends, is_opaque=True), None
     return None
+
+
+def _payload(ip: "dpkt.ip.IP | dpkt.ip6.IP6") -> tuple[int, bytes]:
+    """The protocol above IP, and what there is of it; behind a routing header (RFC 8200) if there is one."""
+    if isinstance(ip, dpkt.ip.IP):
+        return int(ip.p), bytes(ip.data)
+    if ip.nxt != _ROUTING:
+        return int(ip.nxt), bytes(ip.data)
+    behind = bytes(ip)[_IPV6_HEADER:]
+    return behind[0], behind[8 * (behind[1] + 1) :]
+
+
+def _ip(data: bytes) -> object:
+    return dpkt.ip6.IP6(data) if data[0] >> 4 == 6 else dpkt.ip.IP(data)
+
+
+def _inside_gre(ends: tuple[str, str], payload: bytes) -> tuple[Tunnel, object]:
+    """RFC 2784, RFC 2890: a checksum, a key and a sequence number have four bytes each, if they are there."""
+    flags, kind = payload[0], int.from_bytes(payload[2:4], "big")
+    data = payload[4 + 4 * sum(bool(flags & bit) for bit in (0x80, 0x20, 0x10)) :]
+    if kind == _TRANSPARENT_ETHERNET:
+        inner = dpkt.ethernet.Ethernet(data)
+        return Tunnel("GRE", *ends, inner_macs=_macs(inner)), inner.data
+    return Tunnel("GRE", *ends), _ip(data)
+
+
+def _inside_udp(ends: tuple[str, str], udp: bytes, ports: Ports) -> tuple[Tunnel, object] | None:
+    port, data = int.from_bytes(udp[2:4], "big"), udp[_UDP_HEADER:]
+    kind = ports.get(port, "")
+    if kind == "WireGuard":
+        # Handshakes and keepalives are WireGuard's own.
+        return (Tunnel(kind, *ends, port, is_opaque=True), None) if data[:1] == bytes([_WIREGUARD_DATA]) else None
+    if kind == "UDP":
+        return Tunnel(kind, *ends, port), _ip(data)
+    if kind == "Geneve":
+        # RFC 8926: options, in words of four bytes, are behind a header of eight.
+        inner = dpkt.ethernet.Ethernet(data[8 + 4 * (data[0] & 0x3F) :])
+        return Tunnel(f"Geneve {int.from_bytes(data[4:7], 'big')}", *ends, port, _macs(inner)), inner.data
+    # RFC 7348, at whatever port: the header says what it is.
+    if len(data) < _VXLAN_HEADER + _ETHERNET_HEADER or data[0] != _VXLAN_FLAGS or any(data[1:4]):
+        return None
+    inner = dpkt.ethernet.Ethernet(data[_VXLAN_HEADER:])
+    return Tunnel(f"VXLAN {int.from_bytes(data[4:7], 'big')}", *ends, port, _macs(inner)), inner.data
 
 
 def _packet(macs: tuple[str, str], tunnels: tuple[Tunnel, ...], ip: "dpkt.ip.IP | dpkt.ip6.IP6") -> Packet:

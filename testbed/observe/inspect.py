@@ -5,12 +5,12 @@ kernel makes of an address that should not be there, or cannot make while its de
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.state import DeviceState, State, state
 from testbed.plan import shell
-from testbed.plan.objects import Child, Device, DeviceAddress, Netem, Plan, Route, Space, VethEnd, Vxlan
+from testbed.plan.objects import Child, Device, DeviceAddress, IpTunnel, Netem, Plan, Route, Space, VethEnd, Vxlan
 
 BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
 """Devices that kernels put into each namespace by themselves."""
@@ -45,7 +45,7 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
         *_neighbours(space, now),
         *_forwarding(space, now),
         *_token_buckets(space, now),
-        *_netems(space, now),
+        *_associations(space, now),
         *_settings(space, now),
         *((f"nftables has a table `{table}`", f"nft delete table {table}") for table in sorted(now.tables)),
     ):
@@ -61,13 +61,13 @@ def _devices(plan: Plan, space: Space, now: State) -> Iterator[_Finding]:
     if not now.devices["lo"].up:
         yield "the device lo is down", "ip link set lo up"
     # Bridges before their ports.
-    for name, device in sorted(planned.items(), key=lambda item: isinstance(item[1], VethEnd)):
+    for name, device in sorted(planned.items(), key=lambda item: isinstance(item[1], VethEnd | Child)):
         there = now.devices.get(name)
         if there is None:
             if making := _making(plan, device):
                 yield f"the device {name} is missing", making
         else:
-            yield from _device(name, device, there)
+            yield from _device(name, _kind(plan, device), device, there)
     for name in sorted(set(now.devices) - set(planned) - BUILT_IN):
         yield f"there is a device {name}{_of_kind(now.devices[name])}", f"ip link del {name}"
 
@@ -86,33 +86,44 @@ def _making(plan: Plan, device: Device) -> str:
     return "\n".join(shell.veth_commands(veth)) if device is veth.a else ""
 
 
-def _device(name: str, device: Device, there: DeviceState) -> Iterator[_Finding]:
-    kind = "veth" if isinstance(device, VethEnd) else type(device).__name__.lower()
+def _kind(plan: Plan, device: Device) -> str:
+    """What the kernel calls such a device."""
+    match device:
+        case VethEnd():
+            return "netkit" if any(veth.is_netkit for veth in plan.veths if device in (veth.a, veth.b)) else "veth"
+        case Child() | IpTunnel():
+            return str(device.kind)
+    return type(device).__name__.lower()
+
+
+def _details(device: Device) -> str:
+    """As `testbed.kernel.state` has them."""
+    if not isinstance(device, Vxlan):
+        return ""
+    if device.external:
+        return f"external VXLAN port {device.port}"
+    return f"VXLAN {device.vni} at {device.local} port {device.port}{' learning' if device.learning else ''}"
+
+
+def _device(name: str, kind: str, device: Device, there: DeviceState) -> Iterator[_Finding]:
     if there.kind != kind:
         yield f"the device {name} is a {there.kind or 'device of no kind'}, not a {kind}", f"ip link del {name}"
         return
-    if isinstance(device, Vxlan):
-        wanted = (device.vni, device.port, str(device.local), device.learning)
-        found = (there.vni, there.port, there.local, there.learning)
-        if wanted != found:
-            yield f"{name} is {_vxlan(*found)}, not {_vxlan(*wanted)}", f"ip link del {name}"
+    if there.details != (wanted := _details(device)):
+        yield f"{name} is {there.details}, not {wanted}", f"ip link del {name}"
     if not there.up:
         yield f"{name} is down", f"ip link set {name} up"
     if there.mtu != device.mtu:
         yield f"{name} has an MTU of {there.mtu}, not {device.mtu}", f"ip link set {name} mtu {device.mtu}"
-    if there.mac != device.mac:
+    if device.mac and there.mac != device.mac:
         yield f"{name} has the MAC address {there.mac}, not {device.mac}", f"ip link set {name} address {device.mac}"
-    master = device.master or "" if isinstance(device, VethEnd) else ""
+    master = device.master or ""
     if there.master != master:
         port_of = f"is a port of {there.master}" if there.master else "is a port of no bridge"
         yield (
             f"{name} {port_of}, not of {master}" if master else f"{name} {port_of}",
             f"ip link set {name} {f'master {master}' if master else 'nomaster'}",
         )
-
-
-def _vxlan(vni: int | None, port: int | None, local: str, learning: bool | None) -> str:
-    return f"VXLAN {vni} at {local} port {port}{' learning' if learning else ''}"
 
 
 def _addresses(space: Space, now: State) -> Iterator[_Finding]:
@@ -127,7 +138,7 @@ def _addresses(space: Space, now: State) -> Iterator[_Finding]:
 def _routes(space: Space, now: State) -> Iterator[_Finding]:
     working = {name for name, device in now.devices.items() if device.up}
     own = [item for item in space.addresses if item in now.addresses and item.dev in working]
-    planned = {*space.routes, *_connected(own)}
+    planned = {*map(_sorted, space.routes), *_connected(own)}
     follows = {*_connected(now.addresses), *_connected(space.addresses)}
     missing, extra = planned - now.routes, set(now.routes - planned - follows)
     for route in sorted(missing, key=str):
@@ -140,15 +151,25 @@ def _routes(space: Space, now: State) -> Iterator[_Finding]:
         else:
             yield f"there is no route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route)}"
     for route in sorted(extra, key=str):
+        if route.blackhole:
+            yield f"there is a route `blackhole {route.to}`", f"ip {shell.route_words(route, 'del')}"
+            continue
         yield f"there is a route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route, 'del')}"
     for refusal in sorted(now.refusals):
         yield f"there is a route `{refusal}`", f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}"
+
+
+def _sorted(route: Route) -> Route:
+    """The order of next hops means nothing."""
+    return replace(route, nexthops=tuple(sorted(route.nexthops, key=str)))
 
 
 def _connected(addresses: Iterable[DeviceAddress]) -> Iterator[Route]:
     """The routes that the kernel makes of addresses."""
     for item in addresses:
         network = item.interface.network
+        if item.noprefixroute:
+            continue
         if network.prefixlen < network.max_prefixlen or network.version == 6:
             yield Route(network, item.dev)
 
@@ -158,8 +179,12 @@ def _to(route: Route) -> str:
 
 
 def _way(route: Route) -> str:
+    if route.blackhole:
+        return "into nothing (blackhole)"
     if route.nexthops:
         return " or ".join(f"via {hop.via} by {hop.dev}" for hop in route.nexthops)
+    if route.encap:
+        return f"by {route.dev} with{shell.encap_words(route.encap)}"
     return f"via {route.via} by {route.dev}" if route.via else f"by {route.dev}"
 
 
@@ -199,23 +224,29 @@ def _token_buckets(space: Space, now: State) -> Iterator[_Finding]:
         if other != item:
             found = f"is limited to {other.rate} bit/s" if other else "has no limit"
             yield f"{item.dev} {found}, not {item.rate} bit/s", f"tc {shell.token_bucket_words(item, 'replace')}"
+    delays = {item.dev: item for item in now.netems}
+    for netem in space.netems:
+        if delays.pop(netem.dev, None) != _rounded(netem):
+            yield f"{netem.dev} does not delay or lose as planned", f"tc {shell.netem_words(netem, 'replace')}"
+    for dev in sorted(delays):
+        yield f"{dev} delays or loses what it sends (netem)", f"tc qdisc del dev {dev} root"
     for dev in sorted(there):
         yield f"{dev} is limited to {there[dev].rate} bit/s", f"tc qdisc del dev {dev} root"
 
 
-def _netems(space: Space, now: State) -> Iterator[_Finding]:
-    there = {item.dev: item for item in now.netems}
-    for item in space.netems:
-        other = there.pop(item.dev, None)
-        if other != item:
-            found = _netem(other) if other else "delays nothing and loses nothing"
-            yield f"{item.dev} {found}; planned: {_netem(item)}", f"tc {shell.netem_words(item, 'replace')}"
-    for dev in sorted(there):
-        yield f"{dev} {_netem(there[dev])}", f"tc qdisc del dev {dev} root"
+def _rounded(netem: Netem) -> Netem:
+    """As the kernel keeps it, in parts of 2**32."""
+    return replace(
+        netem, loss=round(netem.loss, 6), duplicate=round(netem.duplicate, 6), reorder=round(netem.reorder, 6)
+    )
 
 
-def _netem(item: Netem) -> str:
-    return f"has `{shell.netem_words(item).partition(' root ')[2]}`"
+def _associations(space: Space, now: State) -> Iterator[_Finding]:
+    """Keys are made with the lab and known to nobody else: there is no command that would mend this."""
+    for item in space.esp:
+        for ends in (f"{item.local} > {item.remote}", f"{item.remote} > {item.local}"):
+            if ends not in now.associations:
+                yield f"IPsec has no association {ends}", ""
 
 
 def _settings(space: Space, now: State) -> Iterator[_Finding]:

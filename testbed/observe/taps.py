@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from testbed.kernel.namespace import Namespace
-from testbed.observe.frames import Packet, decoded
+from testbed.observe.frames import USUAL_PORTS, Packet, Ports, decoded
 
 STAMPS_S = 0.005
 """About how long the kernel takes until it stamps packets, once it is asked to; it does so when it comes to it."""
@@ -108,11 +108,11 @@ def _stamp(ancillary: Iterable[tuple[int, int, bytes]]) -> int:
     return 0
 
 
-def recorded(place: str, tap: socket.socket) -> Iterator[Sighting]:
+def recorded(place: str, tap: socket.socket, ports: Ports = USUAL_PORTS) -> Iterator[Sighting]:
     """The IP packets that a tap has recorded. Within one namespace the order is the tap's, whatever the times say."""
     latest = 0
     for frame in frames(tap):
         latest = max(latest, frame.time)
         data = frame.data if frame.has_ethernet else bytes(12) + frame.protocol.to_bytes(2, "big") + frame.data
-        if packet := decoded(data):
+        if packet := decoded(data, ports):
             yield Sighting(latest, place, frame.device, frame.out, packet, data)

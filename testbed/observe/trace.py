@@ -17,7 +17,7 @@ from typing import Literal
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.state import state, unanswered
-from testbed.observe.frames import Packet
+from testbed.observe.frames import Packet, Ports, ports_of
 from testbed.observe.inspect import differences
 from testbed.observe.shots import SHOTS, Protocol, Shot
 from testbed.observe.taps import STAMPS_S, Sighting, recorded, tap
@@ -102,7 +102,7 @@ def trace(
     for _ in range(_TRIES):
         before = {place: _counters(namespaces[place]) for place in watched}
         shot = SHOTS[protocol](address, port, size, namespaces[source], namespaces[target])
-        taken = _taken(shot, {place: namespaces[place] for place in watched})
+        taken = _taken(shot, {place: namespaces[place] for place in watched}, ports_of(plan))
         if taken.is_in_order:
             break
     start = taken.sightings[0].time if taken.sightings else 0
@@ -130,7 +130,7 @@ class _Taken:
     """Whether every sighting has the time at which the kernel saw it, and not that at which it was read."""
 
 
-def _taken(shot: Shot, watched: Namespaces) -> _Taken:
+def _taken(shot: Shot, watched: Namespaces, ports: Ports) -> _Taken:
     """Fires, with a tap in each of these namespaces."""
     with ExitStack() as stack:
         taps = {place: stack.enter_context(tap(namespace)) for place, namespace in watched.items()}
@@ -138,7 +138,7 @@ def _taken(shot: Shot, watched: Namespaces) -> _Taken:
         stack.enter_context(shot)
         unsent = shot.fire()
         reading = time.time_ns()
-        seen = [sighting for place, own in taps.items() for sighting in recorded(place, own)]
+        seen = [sighting for place, own in taps.items() for sighting in recorded(place, own, ports)]
     marked = tuple(sorted(shot.marked(seen), key=lambda sighting: sighting.time))
     return _Taken(marked, unsent, all(sighting.time < reading for sighting in marked))
 

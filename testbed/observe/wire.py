@@ -1,7 +1,9 @@
 """What is really seen on the fabric while a pod sends to a pod on another node, held against the design's claim.
 
-A packet socket in the switch's namespace records every frame at every port. A datagram with a mark of its own is sent
-from pod to pod; the frames that carry the mark, in the order in which they were seen, are its sightings.
+Packet sockets in the namespaces of all switches and routers record every frame at every port. A datagram with a mark of
+its own is sent from pod to pod; the frames that carry the mark, in the order in which they were seen, are its
+sightings. Where the design encrypts, the mark must be in none, and the frames of the encrypted tunnel are the sightings
+that are large enough: the datagram is larger than anything else that may be under way.
 """
 
 import secrets
@@ -9,28 +11,26 @@ import select
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from ipaddress import ip_address
-
-import dpkt
+from contextlib import ExitStack, suppress
+from typing import Self
 
 from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
+from testbed.observe.frames import Ports, ports_of, unwrapped
+from testbed.observe.taps import STAMPS_S, Frame, frames, tap
 from testbed.plan.addressing import layout
-from testbed.plan.fabric import SWITCH_BRIDGE
-from testbed.plan.objects import Kind, Plan, Space
-from testbed.plan.sightings import Direction, Sighting, VxlanHeader
-from testbed.spec.topology import SWITCH, Topology
+from testbed.plan.objects import Bridge, Kind, Plan, Space
+from testbed.plan.sightings import Direction, Sighting, Way
+from testbed.spec.topology import Topology
 from testbed.spec.types import Address
 
 PORT = 7472
 _PATIENCE_S = 2.0
+_LARGE = 500
+"""Bytes of a datagram that is to be known by its size; it fits every MTU."""
 _AT_ONCE = 50
 """After so many packets their neighbours are forgotten. Each may need eight entries of tables that hold 1,024."""
-_VXLAN_HEADER = 8
-_PACKET_OUTGOING = 4
-_ETH_P_ALL = 0x0003
 
 
 def node_pairs(plan: Plan) -> Iterator[tuple[Space, Space]]:
@@ -53,51 +53,83 @@ def check_crossings(
     """
     sent, failures = 0, list[str]()
     addresses = layout(topology)
-    for source, target in node_pairs(plan):
-        for address in target.reached_at:
-            claimed = design.crossing(plan, addresses, source, target, address.version)
-            seen = sightings(source, target, address, namespaces)
-            if sent % _AT_ONCE == 0:
-                forget_learned_in(namespaces.values())
-            sent += 1
-            if seen != claimed:
-                failures.append(
-                    f"packet {source.name} -> {target.name} {address}: seen on the fabric {describe(seen)}; "
-                    f"{design.name} claims {describe(claimed)}"
-                )
+    with Watch(plan, namespaces) as watch:
+        for source, target in node_pairs(plan):
+            for address in target.reached_at:
+                claimed = design.crossing(plan, addresses, source, target, address.version)
+                seen = watch.sightings(source, target, address)
+                if sent % _AT_ONCE == 0:
+                    forget_learned_in(namespaces.values())
+                sent += 1
+                if seen not in claimed:
+                    failures.append(
+                        f"packet {source.name} -> {target.name} {address}: seen on the fabric {describe(seen)}; "
+                        f"{design.name} claims {', or '.join(map(describe, claimed))}"
+                    )
     return sent, tuple(failures)
 
 
-def describe(seen: tuple[Sighting, ...]) -> str:
+def describe(seen: Way) -> str:
     """Sightings as one line."""
     return "; ".join(map(_describe, seen)) or "nothing"
 
 
 def _describe(one: Sighting) -> str:
-    tunnel = one.tunnel
-    inside = f" in VXLAN {tunnel.vni} port {tunnel.port} {tunnel.source} > {tunnel.target}" if tunnel else ""
-    return f"{one.port} {one.direction} {one.source_mac} > {one.target_mac}{inside}"
+    tunnel, around = one.tunnel, ""
+    if tunnel:
+        port = f" port {tunnel.port}" if tunnel.port else ""
+        macs = f" ({tunnel.inner_macs[0]} > {tunnel.inner_macs[1]})" if tunnel.inner_macs else ""
+        around = f" in {tunnel.kind}{port} {tunnel.source} > {tunnel.target}{macs}"
+    return f"{one.port} of {one.place} {one.direction} {one.source_mac} > {one.target_mac}{around}"
 
 
-def sightings(source: Space, target: Space, address: Address, namespaces: Namespaces) -> tuple[Sighting, ...]:
-    """Sends one marked datagram and returns where the switch saw it, in order."""
-    mark = secrets.token_bytes(16)
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    with namespaces[SWITCH].entered():
-        tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
-    with namespaces[target.name].entered():
-        receiver = socket.socket(family, socket.SOCK_DGRAM)
-    with namespaces[source.name].entered():
-        sender = socket.socket(family, socket.SOCK_DGRAM)
-    with tap, receiver, sender:
-        tap.setblocking(False)
-        # A packet that cannot be sent or received is one that is not seen.
-        with suppress(OSError):
-            receiver.bind((str(address), PORT))
-            sender.sendto(mark, (str(address), PORT))
-            _wait_for(receiver)
-        # Whoever delivered the packet has passed the switch before: all its frames are in the tap's queue.
-        return tuple(_marked(tap, mark))
+class Watch:
+    """Taps in all switches and routers of a lab."""
+
+    def __init__(self, plan: Plan, namespaces: Namespaces) -> None:
+        self._namespaces = namespaces
+        self._ports = ports_of(plan)
+        self._watched = plan.of_kind(Kind.SWITCH, Kind.ROUTER)
+        # A bridge itself, which is no port, sees a frame only if it is for the switch, or flooded.
+        self._bridges = {
+            (space.name, link.name) for space in self._watched for link in space.links if isinstance(link, Bridge)
+        }
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._taps = {space.name: stack.enter_context(tap(self._namespaces[space.name])) for space in self._watched}
+            self._stack = stack.pop_all()
+        time.sleep(STAMPS_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def sightings(self, source: Space, target: Space, address: Address) -> Way:
+        """Sends one marked datagram and returns where it was seen, in order."""
+        for own in self._taps.values():
+            for _ in frames(own):
+                pass  # What came before is no matter.
+        mark = secrets.token_bytes(_LARGE)
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        with self._namespaces[target.name].entered():
+            receiver = socket.socket(family, socket.SOCK_DGRAM)
+        with self._namespaces[source.name].entered():
+            sender = socket.socket(family, socket.SOCK_DGRAM)
+        with receiver, sender:
+            # A packet that cannot be sent or received is one that is not seen.
+            with suppress(OSError):
+                receiver.bind((str(address), PORT))
+                sender.sendto(mark, (str(address), PORT))
+                _wait_for(receiver)
+            # Whoever delivered the packet has passed the fabric before: all its frames are in the taps' queues.
+            seen = [(frame.time, place, frame) for place, own in self._taps.items() for frame in frames(own)]
+        found = (
+            sighting(place, frame, mark, self._ports)
+            for _, place, frame in sorted(seen, key=lambda one: one[0])
+            if (place, frame.device) not in self._bridges
+        )
+        return tuple(one for one in found if one)
 
 
 def _wait_for(receiver: socket.socket) -> None:
@@ -108,41 +140,14 @@ def _wait_for(receiver: socket.socket) -> None:
             return
 
 
-def _marked(tap: socket.socket, mark: bytes) -> Iterator[Sighting]:
-    while True:
-        try:
-            frame, (port, _, packet_type, _, _) = tap.recvfrom(65536)
-        except BlockingIOError:
-            return
-        # The bridge itself, which is no port, sees a frame only if it is for the switch, or flooded.
-        if mark in frame and port != SWITCH_BRIDGE:
-            direction = Direction.OUT if packet_type == _PACKET_OUTGOING else Direction.IN
-            yield sighting(port, direction, frame)
-
-
-def sighting(port: str, direction: Direction, frame: bytes) -> Sighting:
-    """A frame decoded as far as claims go."""
-    ethernet = dpkt.ethernet.Ethernet(frame)
-    return Sighting(SWITCH, port, direction, _mac(ethernet.src), _mac(ethernet.dst), _tunnel(ethernet.data))
-
-
-def _tunnel(packet: object) -> VxlanHeader | None:
-    """The VXLAN header, if the packet is UDP with a whole Ethernet frame behind such a header (RFC 7348)."""
-    if not isinstance(packet, dpkt.ip.IP | dpkt.ip6.IP6) or not isinstance(packet.data, dpkt.udp.UDP):
+def sighting(place: str, frame: Frame, mark: bytes, ports: Ports) -> Sighting | None:
+    """A frame decoded as far as claims go; None if it has nothing to do with the marked datagram."""
+    is_marked = mark in frame.data
+    if not is_marked and len(frame.data) <= len(mark):
         return None
-    payload = bytes(packet.data.data)
-    if len(payload) < _VXLAN_HEADER + 14 or payload[0] != 0x08:
+    outer = unwrapped(frame.data, ports)
+    if outer is None or not (is_marked or (outer.tunnels and outer.tunnels[0].is_opaque)):
         return None
-    inner = dpkt.ethernet.Ethernet(payload[_VXLAN_HEADER:])
-    return VxlanHeader(
-        vni=int.from_bytes(payload[4:7], "big"),
-        port=packet.data.dport,
-        source=ip_address(packet.src),
-        target=ip_address(packet.dst),
-        inner_source_mac=_mac(inner.src),
-        inner_target_mac=_mac(inner.dst),
-    )
-
-
-def _mac(raw: bytes) -> str:
-    return raw.hex(":")
+    tunnel = outer.tunnels[0] if outer.tunnels else None
+    direction = Direction.OUT if frame.out else Direction.IN
+    return Sighting(place, frame.device, direction, *outer.macs, tunnel)

@@ -137,6 +137,8 @@ class Tun:
 
 
 Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun
+TUNNELS = (Vxlan, Geneve, IpTunnel, Wireguard, Tun)
+"""Devices whose packets come out elsewhere in something else."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ class TunnelKey:
     """What an external tunnel device is to put around a route's packets: a network's number, and the other end."""
 
     number: int
+    source: Address
     target: Address
 
 

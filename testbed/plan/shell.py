@@ -297,7 +297,7 @@ def encap_words(encap: Encapsulation | None) -> str:
         case TunnelKey():
             # Over IPv6 UDP has to have a checksum, which such routes ask for by themselves.
             kind, checksum = ("ip", "") if encap.target.version == 4 else ("ip6", " csum")
-            return f" encap {kind} id {encap.number} dst {encap.target}{checksum}"
+            return f" encap {kind} id {encap.number} src {encap.source} dst {encap.target}{checksum}"
         case Segments():
             return f" encap seg6 mode encap segs {','.join(map(str, encap.segments))}"
         case SegmentEnd():

@@ -1,38 +1,40 @@
 """What a design claims to be seen on the fabric while a packet goes from a pod to a pod on another node.
 
-A claim is a sequence of sightings at the switch's ports. `testbed.observe.wire` sends a packet and holds what it really
-saw against the claim.
+A claim is a sequence of sightings at the devices of switches and routers. `testbed.observe.wire` sends a packet and
+holds what it really saw against the claim.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-
-from testbed.spec.topology import SWITCH
-from testbed.spec.types import Address
 
 
 class Direction(StrEnum):
-    """As the switch's port sees it."""
+    """As the device sees it."""
 
     IN = "in"
     OUT = "out"
 
 
 @dataclass(frozen=True)
-class VxlanHeader:
-    """The outer part of a packet in VXLAN."""
+class Tunnel:
+    """What is around a packet: an outer header between two tunnel ends."""
 
-    vni: int
-    port: int
-    source: Address
-    target: Address
-    inner_source_mac: str
-    inner_target_mac: str
+    kind: str
+    """`VXLAN 1`, with the network's number where there is one."""
+    source: str
+    target: str
+    port: int | None = None
+    """The UDP port of the target."""
+    inner_macs: tuple[str, str] | None = None
+    """Source and target of the Ethernet frame inside, if there is one."""
+    is_opaque: bool = False
+    """Whether what is inside is encrypted."""
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One frame at one device of a switch or router: its MAC addresses, and the tunnel around the pods' packet, if any."""
+    """One frame at a device of a switch or router: its MAC addresses, and the tunnels around the pods' packet."""
 
     place: str
     """The switch or router."""
@@ -40,14 +42,18 @@ class Sighting:
     direction: Direction
     source_mac: str
     target_mac: str
-    tunnel: VxlanHeader | None = None
+    tunnel: Tunnel | None = None
 
 
-def through_switch(
-    from_port: str, to_port: str, source_mac: str, target_mac: str, tunnel: VxlanHeader | None = None
-) -> tuple[Sighting, Sighting]:
-    """A frame that enters the switch at one port and leaves, unchanged, at another."""
-    return (
-        Sighting(SWITCH, from_port, Direction.IN, source_mac, target_mac, tunnel),
-        Sighting(SWITCH, to_port, Direction.OUT, source_mac, target_mac, tunnel),
-    )
+Way = tuple[Sighting, ...]
+"""All sightings of a packet, in order."""
+
+
+def inside(ways: Sequence[Way], tunnel: Tunnel | None) -> tuple[Way, ...]:
+    """The same ways, of a packet that is inside a tunnel."""
+    return tuple(tuple(replace(seen, tunnel=tunnel) for seen in way) for way in ways)
+
+
+def between(ways: Sequence[Way], source_mac: str, target_mac: str) -> tuple[Way, ...]:
+    """The same ways, of a frame with these addresses, which nobody routes."""
+    return tuple(tuple(replace(seen, source_mac=source_mac, target_mac=target_mac) for seen in way) for way in ways)

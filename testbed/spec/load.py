@@ -5,7 +5,7 @@ although each value is well-formed (`misfits()`, only asked once every value is)
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
+from testbed.spec.design import Catalogue, DesignSpec, is_file
 from testbed.spec.files import nearest_file
-from testbed.spec.problems import Misfit, Problem, SpecError
+from testbed.spec.problems import Loc, Misfit, Problem, SpecError
 from testbed.spec.scenario import Scenario
 from testbed.spec.source import Source, parse, read_source
 from testbed.spec.sweep import Cell, cells
@@ -42,6 +43,8 @@ class LoadedScenario(Loaded[Scenario]):
 
     topology: Loaded[Topology]
     cells: tuple[Cell, ...]
+    design_sources: Mapping[str, Source]
+    """The files that designs are spelt out in, by what the scenario calls them."""
 
 
 def load_topology(path: Path) -> Loaded[Topology]:
@@ -57,21 +60,21 @@ def topology_of_text(text: str, file: str) -> Loaded[Topology]:
     return _topology_of(parse(text, file))
 
 
-def load_scenario(path: Path, known_designs: tuple[str, ...]) -> LoadedScenario:
+def load_scenario(path: Path, catalogue: Catalogue) -> LoadedScenario:
     """The scenario in a file, and its topology; SpecError with every problem of both if there are any."""
     source = read_source(path)
     if _kind(source) is Topology:
         raise SpecError((Problem(source.file, 0, 0, "this is a topology, but a scenario is needed"),))
-    return _scenario_of(source, path, known_designs)
+    return _scenario_of(source, path, catalogue)
 
 
-def load_any(path: Path, known_designs: tuple[str, ...]) -> Loaded[Topology] | LoadedScenario:
+def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | LoadedScenario:
     """Whichever of both a file holds, told by its keys."""
     source = read_source(path)
     kind = _kind(source)
     if kind is None:
         raise SpecError((*source.problems, source.problem(_neither())))
-    return _topology_of(source) if kind is Topology else _scenario_of(source, path, known_designs)
+    return _topology_of(source) if kind is Topology else _scenario_of(source, path, catalogue)
 
 
 def _kind(source: Source) -> type[Topology] | type[Scenario] | None:
@@ -105,36 +108,98 @@ def _topology_of(source: Source) -> Loaded[Topology]:
     return Loaded(topology, source)
 
 
-def _scenario_of(source: Source, path: Path, known_designs: tuple[str, ...]) -> LoadedScenario:
+def _scenario_of(source: Source, path: Path, catalogue: Catalogue) -> LoadedScenario:
     scenario, problems = _validated(source, Scenario)
     topology, topology_problems = _topology_beside(source, path)
+    sources: Mapping[str, Source] = {}
     if scenario is not None:
-        problems += _located(source, scenario.misfits(topology.value if topology else None, known_designs))
+        sources, design_problems = _design_sources(source, scenario, path)
+        scenario, more = _with_designs(scenario, sources, catalogue)
+        problems += design_problems + more
+        problems += _located(source, scenario.misfits(topology.value if topology else None, catalogue))
     if scenario is None or topology is None or problems:
         raise SpecError(_in_order(problems + topology_problems, source.file))
-    return _with_cells(source, scenario, topology, known_designs)
+    return _with_cells(source, scenario, topology, catalogue, sources)
 
 
 def scenario_of_texts(
-    scenario: tuple[str, str], topology: tuple[str, str], known_designs: tuple[str, ...]
+    scenario: tuple[str, str],
+    topology: tuple[str, str],
+    catalogue: Catalogue,
+    designs: Mapping[str, str] | None = None,
 ) -> LoadedScenario:
-    """A scenario from the texts of its file and of its topology's, each with the file's name: as a run keeps them."""
+    """A scenario from the texts of its file and of its topology's, each with the file's name: as a run keeps them.
+
+    `designs` are the texts of designs that are in files, by what the scenario calls these.
+    """
     source, beside = parse(*scenario), _topology_of(parse(*topology))
+    sources = {file: parse(text, file) for file, text in (designs or {}).items()}
     value, problems = _validated(source, Scenario)
     if value is not None:
-        problems += _located(source, value.misfits(beside.value, known_designs))
+        value, more = _with_designs(value, sources, catalogue)
+        problems += more + _located(source, value.misfits(beside.value, catalogue))
     if value is None or problems:
         raise SpecError(_in_order(problems))
-    return _with_cells(source, value, beside, known_designs)
+    return _with_cells(source, value, beside, catalogue, sources)
 
 
 def _with_cells(
-    source: Source, scenario: Scenario, topology: Loaded[Topology], known_designs: tuple[str, ...]
+    source: Source,
+    scenario: Scenario,
+    topology: Loaded[Topology],
+    catalogue: Catalogue,
+    design_sources: Mapping[str, Source],
 ) -> LoadedScenario:
-    found, misfits = cells(source, scenario, topology.source, topology.value, known_designs)
+    found, misfits = cells(source, scenario, topology.source, topology.value, catalogue, design_sources)
     if misfits:
         raise SpecError(_in_order(_located(source, misfits)))
-    return LoadedScenario(scenario, source, topology, found)
+    return LoadedScenario(scenario, source, topology, found, design_sources)
+
+
+def load_design(path: Path, catalogue: Catalogue) -> DesignSpec:
+    """The design that a file spells out; SpecError with every problem if it has any."""
+    spec, problems = _design_in(read_source(path), catalogue)
+    if spec is None or problems:
+        raise SpecError(_in_order(problems))
+    return spec
+
+
+def _design_in(source: Source, catalogue: Catalogue) -> tuple[DesignSpec | None, tuple[Problem, ...]]:
+    spec, problems = _validated(source, DesignSpec)
+    return spec, problems + (_located(source, spec.misfits(catalogue)) if spec else ())
+
+
+def _design_sources(source: Source, scenario: Scenario, path: Path) -> tuple[Mapping[str, Source], tuple[Problem, ...]]:
+    """The files that hold designs of a scenario, as far as they can be read."""
+    found: dict[str, Source] = {}
+    problems: tuple[Problem, ...] = ()
+    for index, choice in enumerate(scenario.designs):
+        if isinstance(choice, str) and is_file(choice):
+            file = _tidied(path.parent / choice)
+            try:
+                found[choice] = read_source(file)
+            except SpecError as error:
+                problems += tuple(
+                    _at_file_name(source, ("designs", index), choice, file, problem) if problem.line == 0 else problem
+                    for problem in error.problems
+                )
+    return found, problems
+
+
+def _with_designs(
+    scenario: Scenario, sources: Mapping[str, Source], catalogue: Catalogue
+) -> tuple[Scenario, tuple[Problem, ...]]:
+    """The scenario with what files say in place of their names."""
+    problems: tuple[Problem, ...] = ()
+    choices: list[str | DesignSpec] = []
+    for choice in scenario.designs:
+        spec = None
+        if isinstance(choice, str) and choice in sources:
+            spec, more = _design_in(sources[choice], catalogue)
+            problems += more
+            spec = None if more else spec
+        choices.append(spec or choice)
+    return scenario.model_copy(update={"designs": tuple(choices)}), problems
 
 
 def _topology_beside(source: Source, path: Path) -> tuple[Loaded[Topology] | None, tuple[Problem, ...]]:
@@ -147,15 +212,15 @@ def _topology_beside(source: Source, path: Path) -> tuple[Loaded[Topology] | Non
         return load_topology(file), ()
     except SpecError as error:
         return None, tuple(
-            _at_topology_key(source, name, file, problem) if problem.line == 0 else problem
+            _at_file_name(source, ("topology",), name, file, problem) if problem.line == 0 else problem
             for problem in error.problems
         )
 
 
-def _at_topology_key(source: Source, name: str, file: Path, problem: Problem) -> Problem:
-    """A problem of the topology's file as a whole is one of the name by which the scenario calls it."""
+def _at_file_name(source: Source, loc: Loc, name: str, file: Path, problem: Problem) -> Problem:
+    """A problem of a file as a whole is one of the name by which the scenario calls it."""
     near = nearest_file(file)
-    located = source.problem(Misfit(("topology",), f"{file}: {problem.message}"))
+    located = source.problem(Misfit(loc, f"{file}: {problem.message}"))
     return located if near in ("", file.name) else replace(located, nearest=str(Path(name).parent / near))
 
 

@@ -11,6 +11,8 @@ probes:
   throughput: {tool: iperf3, protocol: tcp, streams: 1, duration: 2s}
 rounds: 5                         # or auto, with a budget
 
+A design may be spelt out, with parameters, in place of a name, or in a file of its own: see testbed.spec.design.
+
 Further keys: aa, budget, settle, rebuild_every, pin, offload, sweep.
 """
 
@@ -21,6 +23,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
+from testbed.spec.design import Catalogue, DesignChoice, DesignSpec, is_file, name_of
 from testbed.spec.probes import Probe, SockperfProbe
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import Topology
@@ -133,9 +136,13 @@ class Scenario(Spec):
     name: Name = Field(description="what results and reports call this scenario")
     topology: str = Field(description="the topology's file, relative to this one")
     designs: Annotated[
-        tuple[str, ...],
-        BeforeValidator(_tuple, json_schema_input_type=Annotated[list[str], Field(min_length=1)]),
-    ] = Field(min_length=1, description="the designs to compare; `testbed designs` lists them")
+        tuple[DesignChoice, ...],
+        BeforeValidator(_tuple, json_schema_input_type=Annotated[list[str | DesignSpec], Field(min_length=1)]),
+    ] = Field(
+        min_length=1,
+        description="the designs to compare: by name (`testbed designs` lists them), as ATTACH+TRANSPORT, spelt out, "
+        "or as the file that one is spelt out in",
+    )
     baseline: str = Field(description="the design that the others are compared with")
     paths: dict[Name, Path] = Field(min_length=1, description="the paths to measure, by name")
     probes: dict[Name, Probe] = Field(min_length=1, description="what to measure on each path, by name")
@@ -187,24 +194,38 @@ class Scenario(Spec):
         description="seed of the order of designs; drawn and recorded if absent",
     )
 
-    def misfits(self, topology: Topology | None, known_designs: tuple[str, ...]) -> Iterator[Misfit]:
+    @property
+    def design_names(self) -> tuple[str, ...]:
+        """What results call the designs."""
+        return tuple(map(name_of, self.designs))
+
+    def misfits(self, topology: Topology | None, catalogue: Catalogue) -> Iterator[Misfit]:
         """What is wrong although each value by itself is well-formed.
 
         Endpoints are looked up in the topology, if that could be read.
         """
-        for index, design in enumerate(self.designs):
-            if design not in known_designs:
-                yield Misfit(("designs", index), f"there is no design '{design}'", valid=known_designs)
-            elif design in self.designs[:index]:
-                yield Misfit(("designs", index), f"the design '{design}' is listed twice; list each once")
-        if self.baseline not in self.designs:
-            yield Misfit(("baseline",), f"the baseline '{self.baseline}' is not among the designs", valid=self.designs)
+        yield from self._design_misfits(catalogue)
         for name, probe in self.probes.items():
             for misfit in probe.misfits():
                 yield replace(misfit, loc=("probes", name, *misfit.loc))
         if topology is not None:
             yield from self._endpoint_misfits(topology)
             yield from self._family_misfits(topology)
+
+    def _design_misfits(self, catalogue: Catalogue) -> Iterator[Misfit]:
+        names = self.design_names
+        for index, (choice, name) in enumerate(zip(self.designs, names, strict=True)):
+            if is_file(choice):
+                continue  # It could not be read, as has been said.
+            misfits = list(catalogue.misfits(choice))
+            for misfit in misfits:
+                yield replace(misfit, loc=("designs", index, *misfit.loc))
+            if not misfits and name in names[:index]:
+                yield Misfit(("designs", index), f"the design '{name}' is listed twice; list each once")
+            if name in (AA, LIMITS):
+                yield Misfit(("designs", index, "name"), f"the name '{name}' has a meaning of its own in results")
+        if self.baseline not in names and not any(map(is_file, self.designs)):
+            yield Misfit(("baseline",), f"the baseline '{self.baseline}' is not among the designs", valid=names)
 
     def _family_misfits(self, topology: Topology) -> Iterator[Misfit]:
         """sockperf 3.7 knows IPv4 alone."""

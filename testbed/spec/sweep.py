@@ -1,7 +1,7 @@
 """A sweep's cells: every combination of its values, each worked into the scenario and the topology and validated.
 
 A dotted path says what is replaced. `topology.fabric.mtu` is the key `mtu` of `fabric` in the topology's file;
-`offload`, `pin` and `probes.NAME.KEY` are keys of the scenario itself.
+`offload`, `pin`, `probes.NAME.KEY` and `designs.NAME.KEY`, of a design that is spelt out, are of the scenario itself.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from testbed.spec.design import Catalogue, is_file
 from testbed.spec.problems import Misfit
 from testbed.spec.scenario import MAX_CELLS, Scenario
 from testbed.spec.source import Source, dotted, parse
@@ -25,7 +26,7 @@ from testbed.spec.wording import misfits_of
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
-ROOTS = ("topology", "probes", "offload", "pin")
+ROOTS = ("topology", "designs", "probes", "offload", "pin")
 """What a path may begin with."""
 TOPOLOGY = "topology"
 
@@ -57,7 +58,12 @@ class _Unfit(Exception):
 
 
 def cells(
-    source: Source, scenario: Scenario, topology_source: Source, topology: Topology, known_designs: tuple[str, ...]
+    source: Source,
+    scenario: Scenario,
+    topology_source: Source,
+    topology: Topology,
+    catalogue: Catalogue,
+    design_sources: Mapping[str, Source],
 ) -> tuple[tuple[Cell, ...], list[Misfit]]:
     """All cells of a valid scenario and its topology, and what is wrong with its sweep, located in the scenario.
 
@@ -71,7 +77,7 @@ def cells(
         misfits.append(Misfit(("sweep",), f"these are {count} combinations, but at most {MAX_CELLS} can be run"))
     if misfits:
         return (), misfits
-    maker = _Maker(source, topology_source, scenario, known_designs)
+    maker = _Maker(source, topology_source, scenario, catalogue, design_sources)
     singly = [(path, index) for path, values in scenario.sweep.items() for index in range(len(values))]
     for setting in singly:
         try:
@@ -119,13 +125,16 @@ class _Maker:
     source: Source
     topology_source: Source
     scenario: Scenario
-    known_designs: tuple[str, ...]
+    catalogue: Catalogue
+    design_sources: Mapping[str, Source]
+    """Of the designs that are in files of their own, by file."""
 
     def cell(self, settings: Sequence[Setting]) -> Cell:
         """The cell of these settings; raises _Unfit if it cannot be."""
         own: Any = deepcopy(self.source.data)
         its: Any = deepcopy(self.topology_source.data)
         del own["sweep"]
+        own["designs"] = [deepcopy(self._design(choice)) for choice in own["designs"]]
         for path, index in settings:
             value = self.scenario.sweep[path][index]
             if isinstance(value, Odd):
@@ -138,8 +147,12 @@ class _Maker:
         topology = _valid(Topology, its, self.topology_source.file, TOPOLOGY)
         _raise_if(topology.misfits(), TOPOLOGY)
         scenario = _valid(Scenario, own, self.source.file)
-        _raise_if(scenario.misfits(topology, self.known_designs))
+        _raise_if(scenario.misfits(topology, self.catalogue))
         return Cell(self.name(settings), {path: self.text(path, i) for path, i in settings}, scenario, topology)
+
+    def _design(self, choice: Any) -> Any:
+        """What a file says, in place of its name."""
+        return self.design_sources[choice].data if is_file(choice) else choice
 
     def name(self, settings: Sequence[Setting]) -> str:
         last = [path.rpartition(".")[2] for path in self.scenario.sweep]
@@ -167,6 +180,8 @@ def _replace(data: Any, path: str, value: object, *root: str) -> None:
     """Sets the value at a dotted path; all but the last key must be there."""
     *above, last = path.split(".")
     for depth, step in enumerate(above):
+        if isinstance(data, list):  # of designs
+            data = {item["name"]: item for item in data if isinstance(item, dict) and "name" in item}
         if not isinstance(data, dict) or step not in data:
             valid = tuple(data) if isinstance(data, dict) else ()
             raise _Unfit([Misfit((*above[:depth],), f"there is no '{step}' here", valid=valid)], *root)

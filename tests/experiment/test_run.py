@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from testbed.designs import DESIGNS
+from testbed.designs import CATALOGUE, DESIGNS
 from testbed.experiment.labs import Prepared, prepare
 from testbed.experiment.manifest import manifest_of
 from testbed.experiment.results import LAB, ResultsWriter, Sample, read_results
@@ -97,7 +97,7 @@ class Silent:
 def carry_out(scenario: Path, folder: Path, judge: Callable[[int], bool] = lambda look: True) -> tuple[bool, list[str]]:
     """Runs a scenario, or goes on with the run that is in the folder."""
     watcher = Silent()
-    loaded = load_scenario(scenario, tuple(DESIGNS))
+    loaded = load_scenario(scenario, CATALOGUE)
     schedule = Schedule.of(loaded, 7)
     earlier = mend(folder) if folder.exists() else None
     manifest = earlier.manifest if earlier else manifest_of(loaded, str(scenario), schedule)

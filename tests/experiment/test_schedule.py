@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.designs import CATALOGUE
 from testbed.experiment.schedule import Schedule, is_look
 from testbed.spec.load import load_scenario, scenario_of_texts
 from testbed.spec.scenario import AA
 
 ROOT = Path(__file__).parents[2]
-DESIGNS = ("l2", "l3-gateway", "l3-host-routes", "vxlan")
-COMPARE = load_scenario(ROOT / "scenarios/compare-designs.yaml", DESIGNS)
+COMPARE = load_scenario(ROOT / "scenarios/compare-designs.yaml", CATALOGUE)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -23,7 +23,7 @@ def schedule(seed: int = 1, **changes: str) -> Schedule:
     text = COMPARE.source.text
     for key, value in changes.items():
         text = "\n".join(line for line in text.splitlines() if not line.startswith(f"{key}:")) + f"\n{key}: {value}\n"
-    loaded = scenario_of_texts((text, "a.yaml"), (COMPARE.topology.source.text, "b.yaml"), DESIGNS)
+    loaded = scenario_of_texts((text, "a.yaml"), (COMPARE.topology.source.text, "b.yaml"), CATALOGUE)
     return Schedule.of(loaded, seed)
 
 
@@ -35,7 +35,7 @@ def test_every_block_holds_every_arm_once(seed: int, number: int) -> None:
     assert [(block.path, block.probe) for block, _ in blocks] == [
         (path, probe) for path in COMPARE.value.paths for probe in COMPARE.value.probes
     ]
-    assert all(sorted(arms) == sorted((*DESIGNS, AA)) for _, arms in blocks)
+    assert all(sorted(arms) == sorted((*CATALOGUE, AA)) for _, arms in blocks)
 
 
 @given(seeds)

@@ -1,9 +1,13 @@
+import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from testbed.designs import DESIGNS
-from testbed.kernel.features import FEATURES, Feature, missing
+from testbed.kernel import encode
+from testbed.kernel.features import FEATURES, Feature, missing, unavailable
+from testbed.kernel.netlink import send
 from testbed.spec.topology import Topology
 
 pytestmark = pytest.mark.sealed
@@ -19,17 +23,68 @@ def test_a_fabric_with_a_rate_needs_token_buckets(shaped: Topology, two_nodes: T
     assert FEATURES["tbf"].remedy == "needs a kernel with CONFIG_NET_SCH_TBF (modprobe sch_tbf)"
 
 
-def test_what_the_kernel_has_agrees_with_iproute2() -> None:
-    """A second, independent way of asking: `ip link add` and `tc qdisc add`."""
-    for name in FEATURES:
-        more = ["id", "1", "dstport", "8472"] if name == "vxlan" else []
-        command = ["ip", "link", "add", "x0", "type", name, *more]
-        if name == "tbf":
-            limits = ["rate", "1gbit", "burst", "125000", "limit", "125000"]
-            command = ["tc", "qdisc", "add", "dev", "lo", "root", "tbf", *limits]
-        asked = subprocess.run(command, capture_output=True, check=False)
-        assert (not missing((name,))) == (asked.returncode == 0)
-        subprocess.run(["ip", "link", "delete", "x0"], capture_output=True, check=False)
+BY_HAND = {
+    "veth": "ip link add x0 type veth",
+    "bridge": "ip link add x0 type bridge",
+    "vxlan": "ip link add x0 type vxlan id 1 dstport 8472",
+    "lwtunnel": "ip link add x0 type vxlan external dstport 8472 && ip link set x0 up && "
+    "ip route add 192.0.2.0/24 encap ip id 1 dst 127.0.0.1 dev x0",
+    "macvlan": "ip link add x1 type veth && ip link add x0 link x1 type macvlan",
+    "ipvlan": "ip link add x1 type veth && ip link add x0 link x1 type ipvlan",
+    "ipip": "ip link add x0 type ipip local 127.0.0.1 remote any",
+    "ip6tnl": "ip link add x0 type ip6tnl local ::1 remote ::2",
+    "gre": "ip link add x0 type gre local 127.0.0.1 remote 127.0.0.2",
+    "ip6gre": "ip link add x0 type ip6gre local ::1 remote ::2",
+    "geneve": "ip link add x0 type geneve id 1 remote 192.0.2.1",
+    "wireguard": "ip link add x0 type wireguard",
+    "esp": "ip xfrm state add src 192.0.2.1 dst 192.0.2.2 proto esp spi 9 mode transport "
+    "aead 'rfc4106(gcm(aes))' 0x0000000000000000000000000000000000000000 128",
+    "seg6": "ip link set lo up && ip -6 route add 2001:db8::/64 encap seg6 mode encap segs ::1 dev lo",
+    "tun": "ip tuntap add x0 mode tun",
+    "tbf": "tc qdisc add dev lo root tbf rate 1gbit burst 125000 limit 125000",
+    "netem": "tc qdisc add dev lo root netem delay 1ms",
+}
+"""A second, independent way of asking. The ip of Debian 12 has no word for netkit."""
+
+
+def test_every_feature_but_netkit_can_be_asked_for_by_hand() -> None:
+    assert set(BY_HAND) | {"netkit"} == set(FEATURES)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_what_the_kernel_has_agrees_with_iproute2(name: str) -> None:
+    asked = subprocess.run(["sh", "-c", BY_HAND[name]], capture_output=True, check=False)
+    assert (not missing((name,))) == (asked.returncode == 0)
+
+
+def test_what_works_is_remembered_and_what_does_not_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    tries = []
+
+    def attempt(_: int) -> None:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError
+
+    monkeypatch.setitem(FEATURES, "shy", Feature("shy", "CONFIG_SHY", "shy", attempt))
+    assert [len(missing(("shy",))) for _ in range(4)] == [1, 0, 0, 0]
+    assert len(tries) == 2
+
+
+def test_a_memory_of_somebody_elses_is_not_believed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert missing(("veth",)) == ()
+    (file,) = tmp_path.iterdir()
+    file.write_text("impossible\n")
+    os.chown(file, 1234, 1234)
+
+    def attempt(_: int) -> None:
+        raise OSError
+
+    monkeypatch.setitem(FEATURES, "impossible", Feature("impossible", "CONFIG_IMPOSSIBLE", "impossible", attempt))
+    assert len(missing(("impossible",))) == 1
 
 
 def test_trying_leaves_nothing_behind() -> None:
@@ -43,9 +98,9 @@ def test_trying_leaves_nothing_behind() -> None:
 
 def test_a_refused_attempt_is_a_missing_feature(monkeypatch: pytest.MonkeyPatch) -> None:
     """Setting up a device that is not there: any kernel refuses it."""
-    from testbed.kernel import encode
-
-    lacking = Feature("impossible", "CONFIG_IMPOSSIBLE", "impossible", lambda _: encode.link_up(99_999))
+    request = encode.link_up(99_999)
+    lacking = Feature("impossible", "CONFIG_IMPOSSIBLE", "impossible", lambda _: send([request]))
     monkeypatch.setitem(FEATURES, "impossible", lacking)
     assert missing(("veth", "impossible")) == (lacking,)
+    assert unavailable([lacking]) == "not available here: needs CONFIG_IMPOSSIBLE (module impossible)"
     assert lacking.remedy == "needs a kernel with CONFIG_IMPOSSIBLE (modprobe impossible)"

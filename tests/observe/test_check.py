@@ -65,7 +65,7 @@ def test_a_bypassed_tunnel_is_astray_although_everybody_is_reached(two_nodes: To
     assert verdict.failures == ()
     assert not verdict.is_good
     (line,) = verdict.astray
-    assert line.startswith("packet client -> web-2 10.244.1.2: seen on the fabric to-node1 in")
+    assert line.startswith("packet client -> web-2 10.244.1.2: seen on the fabric to-node1 of fabric in")
 
 
 def test_a_path_that_carries_less_than_pods_may_send_is_named(two_nodes: Topology) -> None:

@@ -6,9 +6,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.observe.frames import Packet, Tunnel
+from testbed.observe.frames import Packet
 from testbed.observe.picture import ROW, svg
 from testbed.observe.trace import Hop, Walk
+from testbed.plan.sightings import Tunnel
 
 SVG = "{http://www.w3.org/2000/svg}"
 MACS = ("02:00:00:00:00:01", "02:00:00:00:00:02")

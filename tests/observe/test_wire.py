@@ -1,6 +1,5 @@
 """The path proof: each design's packets are seen where it claims, and any other way is noticed."""
 
-import ipaddress
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +8,14 @@ from pathlib import Path
 import dpkt
 import pytest
 
-from testbed.designs import DESIGNS
+from testbed.designs import DESIGNS, design_of
 from testbed.lab.lab import Lab
+from testbed.observe.frames import USUAL_PORTS, decoded, unwrapped
 from testbed.observe.reach import check_reach
-from testbed.observe.wire import check_crossings, sighting, sightings
+from testbed.observe.taps import Frame
+from testbed.observe.wire import Watch, check_crossings, sighting
 from testbed.plan.objects import Plan
-from testbed.plan.sightings import Direction
+from testbed.plan.sightings import Direction, Sighting, Tunnel
 from testbed.spec.topology import Topology
 
 every_design = pytest.mark.parametrize("design", list(DESIGNS))
@@ -45,7 +46,7 @@ def test_a_vxlan_that_is_bypassed_is_noticed(two_nodes: Topology) -> None:
         sent, astray = check_crossings(DESIGNS["vxlan"], two_nodes, lab.plan, lab.namespaces)
     assert sent == 2
     (failure,) = astray
-    assert failure.startswith("packet client -> web-2 10.244.1.2: seen on the fabric to-node1 in")
+    assert failure.startswith("packet client -> web-2 10.244.1.2: seen on the fabric to-node1 of fabric in")
     assert "in VXLAN" not in failure.partition("claims")[0]
 
 
@@ -93,32 +94,116 @@ def test_a_lost_packet_is_seen_nowhere(two_nodes: Topology) -> None:
             subprocess.run(["ip", "route", "replace", "blackhole", "10.244.1.0/24"], check=True)
         plan: Plan = lab.plan
         client, web = plan["client"], plan["web-2"]
-        assert sightings(client, web, web.reached_at[0], lab.namespaces) == ()
+        with Watch(plan, lab.namespaces) as watch:
+            assert watch.sightings(client, web, web.reached_at[0]) == ()
 
 
-def test_a_vxlan_frame_is_decoded() -> None:
-    inner = dpkt.ethernet.Ethernet(src=b"\x02" * 6, dst=b"\x04" * 6, data=b"payload of the pods")
-    header = bytes([0x08, 0, 0, 0]) + (4096).to_bytes(3, "big") + b"\0"
-    udp = dpkt.udp.UDP(sport=50000, dport=4789, data=header + bytes(inner))
+@pytest.mark.sealed
+def test_a_tunnel_that_should_encrypt_and_does_not_is_noticed(two_nodes: Topology) -> None:
+    """Held against WireGuard's claim, plain VXLAN shows the datagram's mark in the clear."""
+    with settled("vxlan", two_nodes) as lab:
+        _, astray = check_crossings(design_of("bridge+wireguard"), two_nodes, lab.plan, lab.namespaces)
+    assert len(astray) == 2
+    assert "in VXLAN 1 port 8472" in astray[0].partition("claims")[0]
+    assert "in WireGuard port 51820" in astray[0].partition("claims")[2]
+
+
+OUTER = {"src": bytes([192, 0, 2, 1]), "dst": bytes([192, 0, 2, 2])}
+ENDS = ("192.0.2.1", "192.0.2.2")
+INNER = bytes(dpkt.ethernet.Ethernet(src=b"\x02" * 6, dst=b"\x04" * 6, data=b""))[:12]
+MACS = ("02:02:02:02:02:02", "04:04:04:04:04:04")
+SIX = {"src": bytes(15) + b"\1", "dst": bytes(15) + b"\2"}
+
+
+def packet(data: bytes = b"a mark of the pods") -> bytes:
+    """A pod's datagram."""
+    udp = dpkt.udp.UDP(sport=1000, dport=7472, data=data)
     udp.ulen = len(udp)
-    packet = dpkt.ip.IP(src=bytes([192, 0, 2, 1]), dst=bytes([192, 0, 2, 2]), p=dpkt.ip.IP_PROTO_UDP, data=udp)
-    packet.len = len(packet)
-    frame = dpkt.ethernet.Ethernet(src=b"\x06" * 6, dst=b"\x08" * 6, data=packet)
-    seen = sighting("to-node1", Direction.IN, bytes(frame))
-    assert seen.tunnel is not None
-    assert (seen.tunnel.vni, seen.tunnel.port) == (4096, 4789)
-    assert (seen.tunnel.source, seen.tunnel.target) == (
-        ipaddress.ip_address("192.0.2.1"),
-        ipaddress.ip_address("192.0.2.2"),
+    ip = dpkt.ip.IP(src=b"\x0a\0\0\1", dst=b"\x0a\0\0\2", p=dpkt.ip.IP_PROTO_UDP, data=udp)
+    ip.len = len(ip)
+    return bytes(ip)
+
+
+def framed(protocol: int, payload: bytes) -> bytes:
+    """An IPv4 packet of that protocol in a frame of the fabric's."""
+    ip = dpkt.ip.IP(**OUTER, p=protocol, data=payload)
+    return bytes(dpkt.ethernet.Ethernet(src=b"\x06" * 6, dst=b"\x08" * 6, data=ip))
+
+
+def over_udp(port: int, payload: bytes) -> bytes:
+    return framed(
+        17,
+        (50000).to_bytes(2, "big")
+        + port.to_bytes(2, "big")
+        + (8 + len(payload)).to_bytes(2, "big")
+        + b"\0\0"
+        + payload,
     )
-    assert (seen.tunnel.inner_source_mac, seen.tunnel.inner_target_mac) == ("02:02:02:02:02:02", "04:04:04:04:04:04")
-    assert (seen.source_mac, seen.target_mac) == ("06:06:06:06:06:06", "08:08:08:08:08:08")
 
 
-def test_bare_udp_is_no_tunnel() -> None:
-    udp = dpkt.udp.UDP(sport=1, dport=2, data=b"sixteen bytes...")
-    udp.ulen = len(udp)
-    packet = dpkt.ip.IP(src=b"\x0a\0\0\1", dst=b"\x0a\0\0\2", p=dpkt.ip.IP_PROTO_UDP, data=udp)
-    packet.len = len(packet)
-    frame = dpkt.ethernet.Ethernet(src=b"\x06" * 6, dst=b"\x08" * 6, data=packet)
-    assert sighting("to-node1", Direction.OUT, bytes(frame)).tunnel is None
+VXLAN = bytes([0x08, 0, 0, 0]) + (4096).to_bytes(3, "big") + b"\0"
+GENEVE = bytes([1, 0]) + b"\x65\x58" + (77).to_bytes(3, "big") + b"\0" + b"four"
+ETHERNET = INNER + b"\x08\x00"
+
+
+@pytest.mark.parametrize(
+    ("frame", "tunnel"),
+    [
+        (over_udp(4789, VXLAN + ETHERNET + packet()), Tunnel("VXLAN 4096", *ENDS, 4789, MACS)),
+        (over_udp(6081, GENEVE + ETHERNET + packet()), Tunnel("Geneve 77", *ENDS, 6081, MACS)),
+        (over_udp(8285, packet()), Tunnel("UDP", *ENDS, 8285)),
+        (framed(4, packet()), Tunnel("IP in IP", *ENDS)),
+        (framed(47, b"\0\0\x08\0" + packet()), Tunnel("GRE", *ENDS)),
+        (framed(47, b"\x20\0\x08\0key!" + packet()), Tunnel("GRE", *ENDS)),
+        (framed(47, b"\0\0\x65\x58" + ETHERNET + packet()), Tunnel("GRE", *ENDS, inner_macs=MACS)),
+    ],
+    ids=["vxlan", "geneve", "udp", "ipip", "gre", "gre-key", "gretap"],
+)
+def test_a_tunnel_is_decoded(frame: bytes, tunnel: Tunnel) -> None:
+    outer = unwrapped(frame)
+    assert outer is not None
+    assert outer.macs == ("06:06:06:06:06:06", "08:08:08:08:08:08")
+    assert outer.tunnels == (tunnel,)
+    found = decoded(frame)
+    assert found is not None
+    assert (found.source, found.target, found.ports) == ("10.0.0.1", "10.0.0.2", (1000, 7472))
+
+
+def test_segment_routing_is_decoded() -> None:
+    routing = bytes([4, 2, 4, 0, 0, 0, 0, 0]) + SIX["dst"]
+    ip = dpkt.ip6.IP6(**SIX, nxt=43, plen=len(routing) + len(packet()), hlim=64)
+    frame = bytes(12) + b"\x86\xdd" + bytes(ip)[:40] + routing + packet()
+    outer = unwrapped(frame)
+    assert outer is not None
+    assert outer.tunnels == (Tunnel("SRv6", "::1", "::2"),)
+    assert decoded(frame) is not None
+
+
+@pytest.mark.parametrize(
+    ("frame", "tunnel"),
+    [
+        (over_udp(51820, b"\4\0\0\0" + bytes(60)), Tunnel("WireGuard", *ENDS, 51820, is_opaque=True)),
+        (framed(50, bytes(60)), Tunnel("ESP", *ENDS, is_opaque=True)),
+    ],
+    ids=["wireguard", "esp"],
+)
+def test_of_what_is_encrypted_only_the_tunnel_is_known(frame: bytes, tunnel: Tunnel) -> None:
+    outer = unwrapped(frame)
+    assert outer is not None
+    assert (outer.tunnels, outer.packet) == ((tunnel,), None)
+    assert decoded(frame) is None
+
+
+def seen(frame: bytes, mark: bytes) -> object:
+    return sighting("fabric", Frame(1, "to-node1", False, 0x0800, True, frame), mark, USUAL_PORTS)
+
+
+def test_a_sighting_is_a_marked_frame_or_an_encrypted_one_that_is_large_enough() -> None:
+    mark = b"m" * 100
+    plain = seen(framed(17, packet(mark)[20:]), mark)
+    assert plain == Sighting("fabric", "to-node1", Direction.IN, "06:06:06:06:06:06", "08:08:08:08:08:08")
+    hidden = seen(framed(50, bytes(200)), mark)
+    assert isinstance(hidden, Sighting)
+    assert hidden.tunnel == Tunnel("ESP", *ENDS, is_opaque=True)
+    assert seen(framed(50, bytes(30)), mark) is None
+    assert seen(framed(17, packet(b"n" * 100)[20:]), mark) is None

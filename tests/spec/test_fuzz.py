@@ -9,7 +9,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from testbed.designs import DESIGNS
+from testbed.designs import CATALOGUE, DESIGNS
 from testbed.designs.fitting import check_design
 from testbed.spec.load import load_scenario, load_topology, topology_of_text
 from testbed.spec.problems import SpecError
@@ -48,7 +48,7 @@ def understood_or_refused(text: str, folder: Path, kind: str) -> None:
                 if loaded.value.pods_per_node < 50 and len(loaded.value.nodes) < 50:
                     design.plan(loaded.value)
         else:
-            load_scenario(file, tuple(DESIGNS))
+            load_scenario(file, CATALOGUE)
     except SpecError as error:
         assert error.problems
         said = render_all(error.problems)
@@ -109,7 +109,7 @@ def test_any_bytes(kind: str, data: bytes, folder: Path) -> None:
     file = folder / "bytes.yaml"
     file.write_bytes(data)
     with pytest.raises(SpecError) as error:
-        load_topology(file) if kind == "topology" else load_scenario(file, tuple(DESIGNS))
+        load_topology(file) if kind == "topology" else load_scenario(file, CATALOGUE)
     assert str(file) in render_all(error.value.problems)
 
 

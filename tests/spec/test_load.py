@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from testbed.designs import CATALOGUE
 from testbed.spec.load import MAX_PROBLEMS, LoadedScenario, load_any, load_scenario, load_topology
 from testbed.spec.named import Named, Switch
 from testbed.spec.probes import Iperf3Probe, SockperfProbe
@@ -26,14 +27,13 @@ from testbed.spec.wording import keys_of
 
 ROOT = Path(__file__).parents[2]
 ERRORS = Path(__file__).parent / "errors"
-DESIGNS = ("l2", "l3-gateway", "l3-host-routes", "vxlan")
 
 
 @pytest.mark.parametrize("broken", sorted(ERRORS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_error_text(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ERRORS)
     with pytest.raises(SpecError) as caught:
-        load_any(Path(broken.name), DESIGNS)
+        load_any(Path(broken.name), CATALOGUE)
     text = render_all(caught.value.problems) + "\n"
     golden = broken.with_suffix(".txt")
     if os.environ.get("UPDATE_GOLDEN"):
@@ -46,7 +46,7 @@ SHIPPED = [*ROOT.glob("topologies/*.yaml"), *ROOT.glob("scenarios/*.yaml")]
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files_load(path: Path) -> None:
-    loaded = load_any(path, DESIGNS)
+    loaded = load_any(path, CATALOGUE)
     assert loaded.value.name == path.stem
     assert isinstance(loaded, LoadedScenario) == (path.parent.name == "scenarios")
 
@@ -56,7 +56,7 @@ def test_every_broken_file_has_its_text() -> None:
 
 
 def test_scenario_brings_its_topology() -> None:
-    loaded = load_scenario(ROOT / "scenarios/quick.yaml", DESIGNS)
+    loaded = load_scenario(ROOT / "scenarios/quick.yaml", CATALOGUE)
     assert loaded.topology.value == load_topology(ROOT / "topologies/two-nodes.yaml").value
     assert Path(loaded.topology.source.file) == ROOT / "topologies/two-nodes.yaml"
     assert loaded.source.text.startswith("# yaml-language-server")
@@ -72,7 +72,7 @@ def test_later_checks_point_into_the_file() -> None:
 def test_topology_beside_a_scenario_behind_a_symbolic_link(tmp_path: Path) -> None:
     """`link/../topologies` is beside what the link leads to, not beside the link."""
     (tmp_path / "link").symlink_to(ROOT / "scenarios")
-    loaded = load_scenario(tmp_path / "link/quick.yaml", DESIGNS)
+    loaded = load_scenario(tmp_path / "link/quick.yaml", CATALOGUE)
     assert Path(loaded.topology.source.file).samefile(ROOT / "topologies/two-nodes.yaml")
 
 
@@ -80,7 +80,7 @@ def test_topology_beside_a_scenario_behind_a_symbolic_link(tmp_path: Path) -> No
     ("load", "path", "message"),
     [
         (lambda path: load_topology(path), "scenarios/quick.yaml", "a topology is needed"),
-        (lambda path: load_scenario(path, DESIGNS), "topologies/two-nodes.yaml", "a scenario is needed"),
+        (lambda path: load_scenario(path, CATALOGUE), "topologies/two-nodes.yaml", "a scenario is needed"),
     ],
 )
 def test_the_other_kind_of_file(load: Callable[[Path], object], path: str, message: str) -> None:
@@ -102,7 +102,7 @@ def test_unusable_topology_name_of_a_scenario(tmp_path: Path, name: str) -> None
     file = tmp_path / "scenario.yaml"
     file.write_text(f"topology: {name}\ndesigns: [l2]\n")
     with pytest.raises(SpecError) as caught:
-        load_scenario(file, DESIGNS)
+        load_scenario(file, CATALOGUE)
     assert any(problem.where == "topology" for problem in caught.value.problems)
     assert render_all(caught.value.problems).isascii()
 
@@ -150,7 +150,7 @@ def test_any_document_loads_or_has_problems(
     file.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8", errors="surrogatepass")
     for load in (load_any, load_scenario, lambda path, _: load_topology(path)):
         try:
-            load(file, DESIGNS)
+            load(file, CATALOGUE)
         except SpecError as error:
             text = render_all(error.problems)
             assert text and text.replace("\n", "").isprintable() and text.isascii()
@@ -161,7 +161,7 @@ def test_any_bytes_load_or_have_problems(tmp_path_factory: pytest.TempPathFactor
     file = tmp_path_factory.getbasetemp() / "any-bytes.yaml"
     file.write_bytes(data)
     with pytest.raises(SpecError):
-        load_any(file, DESIGNS)
+        load_any(file, CATALOGUE)
 
 
 NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,9}[a-z0-9])?", fullmatch=True).map(lambda name: f"x{name}")

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from testbed.spec.design import Catalogue
 from testbed.spec.probes import Iperf3Probe, SockperfProbe
 from testbed.spec.problems import Misfit
 from testbed.spec.scenario import Scenario
 from testbed.spec.topology import Topology
 from testbed.spec.types import duration_text
 
-DESIGNS = ("l2", "vxlan")
+DESIGNS = Catalogue(("l2", "vxlan"))
 TOPOLOGY = Topology.model_validate(
     {
         "name": "test",

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from testbed.spec.design import Catalogue
 from testbed.spec.load import LoadedScenario, load_scenario, scenario_of_texts
 from testbed.spec.probes import IrttProbe, SockperfProbe
 from testbed.spec.problems import SpecError
 
-DESIGNS = ("l2", "vxlan")
+DESIGNS = Catalogue(("l2", "vxlan"))
 SCENARIO = """
 name: test
 topology: {topology}

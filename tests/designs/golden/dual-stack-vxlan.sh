@@ -29,16 +29,16 @@ ip netns exec node1 sysctl -qew net.bridge.bridge-nf-call-iptables=0 net.bridge.
 ip -n node1 link set lo up
 ip -n node1 link add kube-bridge index 108 address 02:e3:1c:80:29:64 mtu 1430 type bridge stp_state 0 forward_delay 0
 ip -n node1 link set kube-bridge up
-ip -n node1 link add flannel.1 index 113 address 02:9c:51:9f:4e:26 mtu 1430 type vxlan id 1 dstport 8472 local 192.168.56.1 nolearning
+ip -n node1 link add flannel.1 index 116 address 02:9c:51:9f:4e:26 mtu 1430 type vxlan id 1 dstport 8472 local 192.168.56.1 nolearning
 ip -n node1 link set flannel.1 up
-ip -n node1 link add flannel-v6.1 index 114 address 02:79:54:aa:2f:a4 mtu 1430 type vxlan id 1 dstport 8472 local fd00:192:168:56::1 nolearning
+ip -n node1 link add flannel-v6.1 index 117 address 02:79:54:aa:2f:a4 mtu 1430 type vxlan id 1 dstport 8472 local fd00:192:168:56::1 nolearning
 ip -n node1 link set flannel-v6.1 up
 
 # --- node2: settings and devices
 ip netns exec node2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 ip netns exec node2 sysctl -qew net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
 ip -n node2 link set lo up
-ip -n node2 link add kube-bridge index 115 address 02:8d:33:fd:2b:22 mtu 1430 type bridge stp_state 0 forward_delay 0
+ip -n node2 link add kube-bridge index 113 address 02:8d:33:fd:2b:22 mtu 1430 type bridge stp_state 0 forward_delay 0
 ip -n node2 link set kube-bridge up
 ip -n node2 link add flannel.1 index 118 address 02:a3:29:54:fe:a6 mtu 1430 type vxlan id 1 dstport 8472 local 192.168.56.2 nolearning
 ip -n node2 link set flannel.1 up
@@ -73,7 +73,7 @@ ip -n client link set eth0 up
 ip link add veth-web-1 index 111 netns node1 address 02:cd:c8:33:52:d7 mtu 1430 type veth peer name eth0 index 112 netns web-1 address 02:3e:4e:09:16:3e mtu 1430
 ip -n node1 link set veth-web-1 master kube-bridge up
 ip -n web-1 link set eth0 up
-ip link add veth-web-2 index 116 netns node2 address 02:eb:2d:6d:ae:48 mtu 1430 type veth peer name eth0 index 117 netns web-2 address 02:8a:17:62:53:70 mtu 1430
+ip link add veth-web-2 index 114 netns node2 address 02:eb:2d:6d:ae:48 mtu 1430 type veth peer name eth0 index 115 netns web-2 address 02:8a:17:62:53:70 mtu 1430
 ip -n node2 link set veth-web-2 master kube-bridge up
 ip -n web-2 link set eth0 up
 

@@ -30,19 +30,19 @@ ip -n gateway link set lo up
 ip netns exec node1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
 ip netns exec node1 sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
 ip -n node1 link set lo up
-ip -n node1 link add br-node index 114 address 02:eb:10:90:c8:56 mtu 1500 type bridge stp_state 0 forward_delay 0
-ip -n node1 link set br-node up
-ip -n node1 link add kube-bridge index 115 address 02:e3:1c:80:29:64 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node1 link add kube-bridge index 114 address 02:e3:1c:80:29:64 mtu 1500 type bridge stp_state 0 forward_delay 0
 ip -n node1 link set kube-bridge up
+ip -n node1 link add br-node index 115 address 02:eb:10:90:c8:56 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node1 link set br-node up
 
 # --- node2: settings and devices
 ip netns exec node2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
 ip netns exec node2 sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
 ip -n node2 link set lo up
-ip -n node2 link add br-node index 122 address 02:f8:e9:f0:a2:6c mtu 1500 type bridge stp_state 0 forward_delay 0
-ip -n node2 link set br-node up
-ip -n node2 link add kube-bridge index 123 address 02:8d:33:fd:2b:22 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node2 link add kube-bridge index 122 address 02:8d:33:fd:2b:22 mtu 1500 type bridge stp_state 0 forward_delay 0
 ip -n node2 link set kube-bridge up
+ip -n node2 link add br-node index 123 address 02:f8:e9:f0:a2:6c mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node2 link set br-node up
 
 # --- node1_fabric: settings and devices
 ip netns exec node1_fabric sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0

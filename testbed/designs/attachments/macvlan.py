@@ -1,0 +1,42 @@
+"""macvlan: pods are on the fabric's own Ethernet, each with a MAC address of its own on the node's eth0.
+
+    pod eth0 (macvlan of the node's eth0) 10.244.0.2/16 -- eth0 -- switch
+
+Packets do not pass the node's stack at all. macvlan devices of one parent reach each other (mode `bridge`), but not
+the parent itself; so that the node reaches its own pods, its address is on a macvlan device too.
+"""
+
+from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.plan.addressing import Layout
+from testbed.plan.draft import Draft
+from testbed.plan.fabric import DEFAULT_ROUTE, UPLINK
+from testbed.plan.pods import POD_INTERFACE, add_pod, in_whole_range
+
+NODE_DEVICE = "macvlan0"
+
+
+def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
+    for node in layout.nodes:
+        draft.macvlan((node.name, NODE_DEVICE), (node.name, UPLINK), mtu)
+        for place in node.pods:
+            pod = add_pod(draft, layout, node, place)
+            draft.macvlan((place.pod.id, POD_INTERFACE), (node.name, UPLINK), mtu)
+            for address in in_whole_range(place, layout):
+                pod.address(POD_INTERFACE, address)
+            for cidr in layout.fabric_cidrs:
+                pod.route(cidr, POD_INTERFACE)
+            for gateway in layout.gateway:
+                pod.route(DEFAULT_ROUTE[gateway.version], POD_INTERFACE, via=gateway.ip)
+
+
+ATTACHMENT = Attachment(
+    name="macvlan",
+    summary="pods on the fabric's own Ethernet, past the node's stack, with MAC addresses of their own",
+    like=("CNI plugin macvlan", "Multus with macvlan"),
+    needs=("veth", "bridge", "macvlan"),
+    hands=Hands.FABRIC_FRAMES,
+    attach=_attach,
+    on_fabric=Uplink(NODE_DEVICE),
+    has_own_macs=True,
+    page=__doc__,
+)

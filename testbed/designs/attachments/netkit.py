@@ -1,0 +1,40 @@
+"""netkit: as routed, with netkit devices (Linux 6.7) in place of the veth pair.
+
+    pod eth0 10.244.0.2/32, default dev eth0 -- netkit nkX node, 10.244.0.2 dev nkX
+
+In their layer 3 mode, which this is, they carry packets without Ethernet headers, so there is no ARP either. Cilium
+hangs its eBPF programs into them; here there are none, and packets go through the node's stack.
+"""
+
+from testbed.designs.attachment import Attachment, Hands
+from testbed.plan.addressing import Layout
+from testbed.plan.draft import Draft
+from testbed.plan.fabric import DEFAULT_ROUTE, forward
+from testbed.plan.naming import interface_name
+from testbed.plan.pods import POD_INTERFACE, add_pod, alone
+
+
+def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
+    for node in layout.nodes:
+        space = draft[node.name]
+        forward(space, layout)
+        for place in node.pods:
+            dev = interface_name("nk", place.pod.id)
+            pod = add_pod(draft, layout, node, place)
+            draft.netkit((node.name, dev), (place.pod.id, POD_INTERFACE), mtu)
+            for address in place.addresses:
+                own = alone(address)
+                pod.address(POD_INTERFACE, own)
+                pod.route(DEFAULT_ROUTE[own.version], POD_INTERFACE)
+                space.route(own.network, dev)
+
+
+ATTACHMENT = Attachment(
+    name="netkit",
+    summary="no bridge: a netkit pair and a route for each pod, without Ethernet between pod and node",
+    like=("Cilium with bpf.datapathMode=netkit (without its programs)",),
+    needs=("netkit",),
+    hands=Hands.PACKETS,
+    attach=_attach,
+    page=__doc__,
+)

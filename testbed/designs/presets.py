@@ -1,0 +1,50 @@
+"""Designs with a name: rows of one table."""
+
+from testbed.designs.attachments import ATTACHMENTS
+from testbed.designs.design import Design
+from testbed.designs.transports import TRANSPORTS
+from testbed.spec.design import TransportSpec
+
+
+def _preset(name: str, attach: str, kind: str, summary: str, *like: str) -> Design:
+    return Design(name, ATTACHMENTS[attach], TRANSPORTS[kind], TransportSpec(kind=kind), None, summary, like)
+
+
+PRESETS = (
+    _preset(
+        "l2",
+        "flat-bridge",
+        "l2",
+        "one Ethernet over all nodes: bridges joined by the fabric, pods find each other by ARP",
+        "Weave Net (without its overlay)",
+        "macvlan or bridge on a flat network",
+    ),
+    _preset(
+        "l3-gateway",
+        "bridge",
+        "gateway",
+        "nodes send pod traffic to the fabric's gateway, which routes it to the node that has the pod",
+        "cloud route tables",
+        "a router kept by hand",
+        "Calico with a top-of-rack router",
+    ),
+    _preset(
+        "l3-host-routes",
+        "bridge",
+        "host-routes",
+        "each node routes to every other node's pod range by way of that node, without encapsulation",
+        "Flannel host-gw",
+        "Calico without encapsulation",
+        "kube-router",
+        "Cilium native routing",
+    ),
+    _preset(
+        "vxlan",
+        "bridge",
+        "vxlan",
+        "pod packets travel between nodes inside UDP (VXLAN), tunnel ends known in advance",
+        "Flannel vxlan",
+        "Calico VXLAN",
+        "Cilium tunnel mode",
+    ),
+)

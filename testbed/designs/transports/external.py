@@ -1,0 +1,53 @@
+"""Tunnels by one device a node, of which routes say what to put around packets. Not a transport itself."""
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from testbed.designs.transport import Joining, Leg, others, outer_family, route_straight, skips, straight
+from testbed.designs.transports.overlay import frame_tunnel, tunnel_address
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.draft import SpaceDraft
+from testbed.plan.naming import mac_address
+from testbed.plan.objects import Plan, TunnelKey
+from testbed.spec.design import TransportSpec
+
+
+@dataclass(frozen=True)
+class External:
+    """A kind of such tunnels: what it is called on the wire, its device, UDP port and number, and how it is made."""
+
+    kind: str
+    device: str
+    port: int
+    number: int
+    make: Callable[[SpaceDraft, int, int], None]
+    """Adds the device to a node; its MTU and port are given."""
+
+    def join(self, joining: Joining) -> None:
+        draft, layout, options = joining.draft, joining.layout, joining.options
+        for node in layout.nodes:
+            space = draft[node.name]
+            self.make(space, joining.mtu, options.port or self.port)
+            for cidr in node.pod_cidrs:
+                space.address(self.device, ipaddress.ip_interface(tunnel_address(cidr)))
+            for remote in others(layout, node):
+                if skips(layout, options, node, remote):
+                    route_straight(draft, node, remote)
+                    continue
+                for cidr in remote.pod_cidrs:
+                    outer = outer_family(cidr.version, layout)
+                    key = TunnelKey(options.vni or self.number, node.address(outer), remote.address(outer))
+                    via = tunnel_address(cidr)
+                    space.neighbour(via, mac_address(remote.name, self.device), self.device)
+                    space.route(cidr, self.device, via=via, onlink=True, encap=key)
+
+    def leg(
+        self, plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int
+    ) -> Leg:
+        if skips(layout, options, one, other):
+            return straight(family)
+        kind = f"{self.kind} {options.vni or self.number}"
+        return frame_tunnel(
+            plan, self.device, kind, options.port or self.port, outer_family(family, layout), one, other
+        )

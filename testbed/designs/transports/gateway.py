@@ -1,0 +1,41 @@
+"""gateway: nodes know nothing of each other's pods; the fabric's routers have a route for each node's share.
+
+What a cloud's route table, a hand-kept router, or BGP with the top-of-rack routers does. Pod traffic between nodes
+follows the default route, also between nodes of one subnet: there it crosses the same switch twice. The router would
+tell the senders of the shorter way by ICMP redirects; all namespaces have these switched off.
+"""
+
+from collections.abc import Mapping
+
+from testbed.designs.attachment import Hands
+from testbed.designs.transport import Joining, Leg, Transport, straight
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.objects import Plan
+from testbed.spec.design import TransportSpec
+from testbed.spec.types import Network
+
+
+def _join(joining: Joining) -> None:
+    """The routers have been told by `carried`, and nodes have a default route in any case."""
+
+
+def _carried(layout: Layout) -> Mapping[str, tuple[Network, ...]]:
+    return {node.name: node.pod_cidrs for node in layout.nodes}
+
+
+def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    return straight(family)
+
+
+TRANSPORT = Transport(
+    name="gateway",
+    summary="nodes send pod traffic to the fabric's routers, which know each node's pods",
+    like=("cloud route tables", "a router kept by hand", "Calico peering with top-of-rack routers"),
+    needs=("veth", "bridge"),
+    takes=frozenset({Hands.PACKETS, Hands.FABRIC_PACKETS}),
+    join=_join,
+    leg=_leg,
+    carried=_carried,
+    by_router=True,
+    page=__doc__,
+)

@@ -1,0 +1,34 @@
+"""host-routes: every node has a route for every other node's pods, by way of that node.
+
+No encapsulation, one route a remote node. All nodes must be in one subnet, since a next hop has to be a neighbour;
+beyond it the routers, which know nothing of pods, would drop their packets.
+"""
+
+from testbed.designs.attachment import Hands
+from testbed.designs.transport import Joining, Leg, Transport, others, route_straight, straight
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.objects import Plan
+from testbed.spec.design import TransportSpec
+
+
+def _join(joining: Joining) -> None:
+    for node in joining.layout.nodes:
+        for remote in others(joining.layout, node):
+            route_straight(joining.draft, node, remote)
+
+
+def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    return straight(family)
+
+
+TRANSPORT = Transport(
+    name="host-routes",
+    summary="each node routes to every other node's pods by way of that node",
+    like=("Flannel host-gw", "Calico without encapsulation", "kube-router", "Cilium native routing"),
+    needs=("veth", "bridge"),
+    takes=frozenset({Hands.PACKETS, Hands.FABRIC_PACKETS}),
+    join=_join,
+    leg=_leg,
+    one_subnet="a node's next hop to another node's pods has to be its neighbour",
+    page=__doc__,
+)

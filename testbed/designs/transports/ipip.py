@@ -1,0 +1,76 @@
+"""ipip: IP in IP (RFC 2003; RFC 2473 for IPv6), the smallest tunnel there is: one more IP header.
+
+For IPv4 a node has one device, `ipip0`, without a remote end of its own: a route's next hop is the other end, the
+remote node's address on the fabric. IPv6 takes no next hop on another link than its own, so there a node has a device
+for each remote node, named after it. Each device carries packets of its own family alone.
+"""
+
+import ipaddress
+
+from testbed.designs.attachment import Hands
+from testbed.designs.transport import (
+    Joining,
+    Leg,
+    Transport,
+    others,
+    own_family_less,
+    route_straight,
+    skips,
+    straight,
+)
+from testbed.designs.transports.overlay import IP_HEADER, tunnel_address
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.naming import interface_name
+from testbed.plan.objects import Plan, TunnelKind
+from testbed.plan.sightings import Tunnel
+from testbed.spec.design import TransportSpec
+
+DEVICE = "ipip0"
+
+
+def device(remote: NodePlace, family: int) -> str:
+    """The device by which packets for a remote node leave."""
+    return DEVICE if family == 4 else interface_name("ip6", remote.name)
+
+
+def _join(joining: Joining) -> None:
+    draft, layout, options = joining.draft, joining.layout, joining.options
+    for node in layout.nodes:
+        space = draft[node.name]
+        addresses = {cidr.version: ipaddress.ip_interface(tunnel_address(cidr)) for cidr in node.pod_cidrs}
+        if 4 in addresses:
+            space.ip_tunnel(DEVICE, joining.mtu, TunnelKind.IPIP, node.address(4))
+            space.address(DEVICE, addresses[4])
+        for remote in others(layout, node):
+            if skips(layout, options, node, remote):
+                route_straight(draft, node, remote)
+                continue
+            for cidr in remote.pod_cidrs:
+                dev, there = device(remote, cidr.version), remote.address(cidr.version)
+                if cidr.version == 6:
+                    space.ip_tunnel(dev, joining.mtu, TunnelKind.IP6TNL, node.address(6), there)
+                    space.address(dev, addresses[6])
+                    space.route(cidr, dev)
+                else:
+                    space.route(cidr, dev, via=there, onlink=True)
+
+
+def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    if skips(layout, options, one, other):
+        return straight(family)
+    ends = str(one.address(family)), str(other.address(family))
+    return Leg(device(other, family), Tunnel("IP in IP", *ends), family)
+
+
+TRANSPORT = Transport(
+    name="ipip",
+    summary="inside one more IP header (IP in IP)",
+    like=("Calico IPIP", "Flannel ipip", "kube-router across subnets"),
+    needs=("ipip", "ip6tnl"),
+    takes=frozenset({Hands.PACKETS}),
+    join=_join,
+    leg=_leg,
+    room=own_family_less(IP_HEADER),
+    parameters=("mode",),
+    page=__doc__,
+)

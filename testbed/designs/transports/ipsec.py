@@ -1,0 +1,85 @@
+"""ipsec: VXLAN whose UDP is encrypted between nodes by ESP in transport mode, with AES-GCM (RFC 4106).
+
+As Weave Net encrypts its fast data path. The devices and entries are those of `vxlan`, with a port of its own; for UDP
+to that port the kernel has a security policy, and an association with a key of its own for each way between two nodes,
+made with the lab. Whatever is not encrypted is not let in.
+
+ESP adds a header (8 bytes), a counter (8), padding to four bytes with its length and the next header (2 to 5), and
+a tag (16), beside the 50 or 70 bytes of VXLAN.
+"""
+
+from testbed.designs.attachment import Hands
+from testbed.designs.transport import Joining, Leg, Transport, others, outer_families, outer_family, skips, straight
+from testbed.designs.transports import vxlan
+from testbed.designs.transports.overlay import IP_HEADER, VXLAN_HEADERS
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.objects import Esp, Plan
+from testbed.plan.sightings import Tunnel
+from testbed.spec.design import TransportSpec
+
+PORT = 4790
+"""So that a VXLAN of somebody else's is left alone."""
+FIRST_SPI = 0x1000
+_HEADER, _COUNTER, _TRAILER, _TAG, _ALIGNMENT = 8, 8, 2, 16, 4
+
+
+def _with_port(options: TransportSpec) -> TransportSpec:
+    return options.model_copy(update={"port": options.port or PORT})
+
+
+def _join(joining: Joining) -> None:
+    options = _with_port(joining.options)
+    vxlan.TRANSPORT.join(joining._replace(options=options))
+    layout, draft = joining.layout, joining.draft
+    numbers = {node.name: number for number, node in enumerate(layout.nodes)}
+    for node in layout.nodes:
+        for remote in others(layout, node):
+            if skips(layout, options, node, remote):
+                continue
+            for family in outer_families(layout):
+                draft[node.name].esp(
+                    Esp(
+                        node.address(family),
+                        remote.address(family),
+                        options.port or PORT,
+                        _spi(numbers[node.name], numbers[remote.name], family),
+                        _spi(numbers[remote.name], numbers[node.name], family),
+                    )
+                )
+
+
+def _spi(source: int, target: int, family: int) -> int:
+    """A number for each way between two nodes, in either family."""
+    return FIRST_SPI + (source << 17 | target << 1 | (family == 6))
+
+
+def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    if skips(layout, options, one, other):
+        return straight(family)
+    outer = outer_family(family, layout)
+    ends = str(one.address(outer)), str(other.address(outer))
+    return Leg(vxlan.device(options, outer), Tunnel("ESP", *ends, is_opaque=True), outer)
+
+
+def _room(fabric_mtu: int, layout: Layout) -> int:
+    """The encrypted part, of which the length is a multiple of four, holds UDP, VXLAN, the frame and the trailer."""
+    rooms = []
+    for family in outer_families(layout):
+        encrypted = (fabric_mtu - IP_HEADER[family] - _HEADER - _COUNTER - _TAG) // _ALIGNMENT * _ALIGNMENT
+        rooms.append(encrypted - _TRAILER - (VXLAN_HEADERS[family] - IP_HEADER[family]))
+    return min(rooms)
+
+
+TRANSPORT = Transport(
+    name="ipsec",
+    summary="VXLAN inside ESP (AES-GCM) between nodes, encrypted; keys are made with the lab",
+    like=("Weave Net, encrypted", "Antrea with IPsec"),
+    needs=("vxlan", "esp"),
+    takes=frozenset({Hands.PACKETS}),
+    join=_join,
+    leg=_leg,
+    room=_room,
+    parameters=("port", "vni", "mode"),
+    any_family=True,
+    page=__doc__,
+)

@@ -1,0 +1,38 @@
+"""l2: the fabric itself is the pods' Ethernet. Nothing is routed and nothing put around packets.
+
+All nodes must be on one Ethernet, whose switches learn every pod's MAC address (or, with ipvlan, the nodes'). The
+fabric's router has the whole pod range on its link.
+"""
+
+from testbed.designs.attachment import Hands
+from testbed.designs.transport import Joining, Leg, Transport, straight
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.objects import Plan
+from testbed.spec.design import TransportSpec
+
+
+def _join(joining: Joining) -> None:
+    draft, layout = joining.draft, joining.layout
+    routers = [step.to for step in layout.routing.first_steps(layout.nodes[0].ports)]
+    for cidr in layout.pod_cidrs:
+        for router in routers:
+            draft[router.owner].route(cidr, router.dev)
+        for node in layout.nodes:
+            draft[node.name].route(cidr, joining.node_device)
+
+
+def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    return straight(family)
+
+
+TRANSPORT = Transport(
+    name="l2",
+    summary="the fabric is the pods' Ethernet too",
+    like=("macvlan and bridge networks", "Weave Net without its overlay"),
+    needs=("veth", "bridge"),
+    takes=frozenset({Hands.FRAMES, Hands.FABRIC_FRAMES}),
+    join=_join,
+    leg=_leg,
+    one_subnet="all pods are on one Ethernet",
+    page=__doc__,
+)

@@ -1,0 +1,83 @@
+"""srv6: segment routing over IPv6 (RFC 8986). Each node has segments, addresses that say what to do with a packet.
+
+For pods on another node a route puts an IPv6 header around their packets with a segment of that node as its
+destination, and a routing header that lists it (H.Encaps). There the segment's own route takes both away and sends on
+what was inside (End.DX4 or End.DX6, by its own destination). A node's segments are in a range of its own, its locator,
+which the fabric's routers know; its neighbours route to it directly. The fabric must have IPv6; pods may have either.
+Headers take 64 bytes: 40 of IPv6, 24 of routing header with one segment.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+
+from testbed.designs.attachment import Hands
+from testbed.designs.transport import Joining, Leg, Transport, others, route_straight, skips, straight
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.fabric import UPLINK
+from testbed.plan.objects import Plan, SegmentEnd, Segments
+from testbed.plan.sightings import Tunnel
+from testbed.spec.design import TransportSpec
+from testbed.spec.types import Address, Network
+
+LOCATORS = ipaddress.IPv6Network("fc00:5::/32")
+"""The range from which each node has a /64."""
+HEADERS = 40 + 24
+_ACTION: dict[int, SegmentEnd] = {4: SegmentEnd("End.DX4"), 6: SegmentEnd("End.DX6")}
+
+
+def locator(layout: Layout, node: NodePlace) -> ipaddress.IPv6Network:
+    """The range of a node's segments."""
+    number = layout.nodes.index(node) + 1
+    return ipaddress.IPv6Network((int(LOCATORS.network_address) + (number << 64), 64))
+
+
+def segment(layout: Layout, node: NodePlace, family: int) -> Address:
+    """The node's segment for packets of that family."""
+    return locator(layout, node)[family]
+
+
+def _join(joining: Joining) -> None:
+    draft, layout, options = joining.draft, joining.layout, joining.options
+    families = sorted({cidr.version for cidr in layout.pod_cidrs})
+    for node in layout.nodes:
+        space = draft[node.name]
+        for scope in ("all", "default"):
+            space.sysctl(f"net.ipv6.conf.{scope}.seg6_enabled", 1)
+        for family in families:
+            own = ipaddress.ip_network(segment(layout, node, family))
+            space.route(own, UPLINK, encap=_ACTION[family])
+        for remote in others(layout, node):
+            if layout.are_neighbours(node, remote):
+                space.route(locator(layout, remote), UPLINK, via=remote.address(6))
+            if skips(layout, options, node, remote):
+                route_straight(draft, node, remote)
+                continue
+            for cidr in remote.pod_cidrs:
+                space.route(cidr, UPLINK, encap=Segments((segment(layout, remote, cidr.version),)))
+
+
+def _carried(layout: Layout) -> Mapping[str, tuple[Network, ...]]:
+    return {node.name: (locator(layout, node),) for node in layout.nodes}
+
+
+def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    if skips(layout, options, one, other):
+        return straight(family)
+    return Leg("", Tunnel("SRv6", str(one.address(6)), str(segment(layout, other, family))), 6)
+
+
+TRANSPORT = Transport(
+    name="srv6",
+    summary="inside IPv6 with a segment routing header",
+    like=("Cilium with SRv6", "Calico VPP with SRv6"),
+    needs=("seg6",),
+    takes=frozenset({Hands.PACKETS}),
+    join=_join,
+    leg=_leg,
+    room=lambda fabric_mtu, _: fabric_mtu - HEADERS,
+    parameters=("mode",),
+    carried=_carried,
+    any_family=True,
+    outer_families=(6,),
+    page=__doc__,
+)

@@ -1,0 +1,72 @@
+"""udp: Flannel's tunnel in user space. A program on each node takes packets from a TUN device and sends them by UDP.
+
+It is what its name says: no header of its own, no encryption, and every packet is copied twice between the kernel and
+a program. Flannel keeps it for kernels without anything better. Here the program is `testbed/programs/udp_tunnel.py`,
+in Python, and slower than Flannel's in C: its figures tell what a tunnel in user space costs in kind, not in degree.
+"""
+
+import ipaddress
+
+from testbed.designs.attachment import Hands
+from testbed.designs.transport import (
+    Joining,
+    Leg,
+    Transport,
+    less,
+    others,
+    outer_family,
+    route_straight,
+    skips,
+    straight,
+)
+from testbed.designs.transports.overlay import UDP_HEADERS, tunnel_address
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.objects import Plan
+from testbed.plan.sightings import Tunnel
+from testbed.spec.design import TransportSpec
+
+PORT = 8285
+DEVICE = "flannel0"
+PROGRAM = "udp_tunnel"
+
+
+def _join(joining: Joining) -> None:
+    draft, layout, options = joining.draft, joining.layout, joining.options
+    for node in layout.nodes:
+        space = draft[node.name]
+        space.tun(DEVICE, joining.mtu)
+        for own, cidr in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
+            space.address(DEVICE, ipaddress.ip_interface(tunnel_address(own)))
+            space.route(cidr, DEVICE)
+        table = []
+        for remote in others(layout, node):
+            if skips(layout, options, node, remote):
+                route_straight(draft, node, remote)
+                continue
+            for cidr in remote.pod_cidrs:
+                table.append(f"{cidr}={remote.address(outer_family(cidr.version, layout))}")
+        local = ",".join(str(address.ip) for address in node.addresses)
+        space.process(PROGRAM, DEVICE, str(options.port or PORT), local, *table)
+
+
+def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    if skips(layout, options, one, other):
+        return straight(family)
+    outer = outer_family(family, layout)
+    ends = str(one.address(outer)), str(other.address(outer))
+    return Leg(DEVICE, Tunnel("UDP", *ends, options.port or PORT), outer)
+
+
+TRANSPORT = Transport(
+    name="udp",
+    summary="inside UDP, by a program in user space",
+    like=("Flannel udp",),
+    needs=("tun",),
+    takes=frozenset({Hands.PACKETS}),
+    join=_join,
+    leg=_leg,
+    room=less(UDP_HEADERS),
+    parameters=("port", "mode"),
+    any_family=True,
+    page=__doc__,
+)

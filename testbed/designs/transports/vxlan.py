@@ -1,0 +1,126 @@
+"""vxlan: Flannel's way. One VXLAN device a node, told of every remote node in advance; nothing is learned or flooded.
+
+For each remote node there are three entries: a permanent neighbour (that node's tunnel address has this MAC), an FDB
+entry (that MAC is behind this node's fabric address), and an on-link route to its pods by way of its tunnel address.
+The tunnel address is the first of the node's pod range, on no other device. A pod's packets are smaller by the outer
+headers: 50 bytes with IPv4 outside, 70 with IPv6.
+
+As with Flannel there is one device for each outer family, `flannel.1` and `flannel-v6.1`. Pods' packets take the device
+of their own family; where the fabric has one family only, both kinds take that one's.
+
+Under a flat bridge the device is a port of it, and its forwarding entries are the remote pods' MAC addresses; what is
+for everybody goes to each node (head-end replication), as in Docker's overlay networks.
+"""
+
+import ipaddress
+
+from testbed.designs.attachment import Hands
+from testbed.designs.transport import (
+    Joining,
+    Leg,
+    Transport,
+    less,
+    others,
+    outer_families,
+    outer_family,
+    route_straight,
+    skips,
+    straight,
+)
+from testbed.designs.transports.overlay import (
+    VXLAN_HEADERS,
+    carried_by,
+    frame_tunnel,
+    named,
+    tunnel_address,
+)
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.draft import SpaceDraft
+from testbed.plan.naming import mac_address
+from testbed.plan.objects import Plan
+from testbed.plan.pods import POD_BRIDGE, POD_INTERFACE
+from testbed.plan.shell import FLOODED
+from testbed.spec.design import TransportSpec
+
+VNI = 1
+PORT = 8472
+"""The Linux kernel's own default, which Flannel keeps; IANA's is 4789."""
+
+
+def device(options: TransportSpec, outer: int) -> str:
+    """The VXLAN device of an outer family."""
+    return named("flannel" if outer == 4 else "flannel-v6", options.vni or VNI)
+
+
+def _join(joining: Joining) -> None:
+    draft, layout, options = joining.draft, joining.layout, joining.options
+    flat = joining.hands is Hands.FRAMES
+    # One tunnel is enough for frames, which may hold packets of any family.
+    families = outer_families(layout)[:1] if flat else outer_families(layout)
+    for node in layout.nodes:
+        space = draft[node.name]
+        for family in families:
+            space.vxlan(
+                device(options, family),
+                joining.mtu,
+                options.vni or VNI,
+                options.port or PORT,
+                node.address(family),
+                master=POD_BRIDGE if flat else None,
+            )
+        if flat:
+            for remote in others(layout, node):
+                _reach_flat(space, remote, device(options, families[0]), families[0])
+            continue
+        for cidr in node.pod_cidrs:
+            own = ipaddress.ip_interface(tunnel_address(cidr))
+            space.address(device(options, outer_family(cidr.version, layout)), own)
+        for remote in others(layout, node):
+            if skips(layout, options, node, remote):
+                route_straight(draft, node, remote)
+            else:
+                _reach(space, remote, layout, options)
+
+
+def _reach(space: SpaceDraft, remote: NodePlace, layout: Layout, options: TransportSpec) -> None:
+    """The three entries for a remote node, the route last, so that no packet goes out before it can be addressed."""
+    for family in outer_families(layout):
+        dev = device(options, family)
+        space.fdb(mac_address(remote.name, dev), dev, remote.address(family))
+    for cidr in remote.pod_cidrs:
+        dev = device(options, outer_family(cidr.version, layout))
+        space.neighbour(tunnel_address(cidr), mac_address(remote.name, dev), dev)
+        space.route(cidr, dev, via=tunnel_address(cidr), onlink=True)
+
+
+def _reach_flat(space: SpaceDraft, remote: NodePlace, dev: str, family: int) -> None:
+    """The MAC addresses that are behind a remote node, and a copy for it of what is for everybody."""
+    to = remote.address(family)
+    space.fdb(FLOODED, dev, to)
+    space.fdb(mac_address(remote.name, POD_BRIDGE), dev, to)
+    for place in remote.pods:
+        space.fdb(mac_address(place.pod.id, POD_INTERFACE), dev, to)
+
+
+def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    if skips(layout, options, one, other):
+        return straight(family)
+    devices = {outer: device(options, outer) for outer in (4, 6)}
+    outer = carried_by(plan, one, devices, outer_family(family, layout))
+    dev = devices[outer]
+    return frame_tunnel(plan, dev, f"VXLAN {options.vni or VNI}", options.port or PORT, outer, one, other)
+
+
+TRANSPORT = Transport(
+    name="vxlan",
+    summary="inside UDP (VXLAN), tunnel ends known in advance",
+    like=("Flannel vxlan", "Calico VXLAN", "Docker overlay (with flat-bridge)"),
+    needs=("vxlan",),
+    takes=frozenset({Hands.PACKETS, Hands.FRAMES}),
+    join=_join,
+    leg=_leg,
+    room=less(VXLAN_HEADERS),
+    parameters=("port", "vni", "mode"),
+    any_family=True,
+    page=__doc__,
+)

@@ -1,0 +1,1 @@
+"""Programs that a lab runs inside its nodes."""

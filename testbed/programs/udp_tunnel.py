@@ -1,0 +1,495 @@
+"""A user-space tunnel over UDP: what Flannel's `udp` backend is, written anew in Python.
+
+    python -I -S udp_tunnel.py [--silent] DEVICE PORT LOCAL[,LOCAL6] PREFIX=NODE ...
+
+The kernel routes packets into a TUN device. Each is read, its target looked up in a table of prefixes, and sent to the
+node found there, bare, as the payload of a UDP datagram: the tunnel has no header of its own. What comes over UDP is
+written to the TUN. Every packet thus crosses into user space and back on both nodes, which is what this design costs.
+Inside and outside may be IPv4 or IPv6, in any combination for which LOCAL has an address.
+
+Modelled on flannel-io/flannel, pkg/backend/udp/proxy_amd64.c. The same as there:
+
+- The TTL is lowered at both ends of the tunnel, in the sender's program and in the receiver's, and the IPv4 checksum is
+  mended for it. The kernels of the two nodes forward too, so that a packet from pod to pod loses four.
+- The UDP socket is the kernel's default: outer packets have Don't Fragment set as long as they fit the device, and a
+  datagram that does not is sent in fragments. Sending waits while the socket's buffer is full.
+- Whoever can reach the port can put packets in; no sender is checked.
+
+Not the same as there:
+
+- That one is C. Of this one's time, a fifth to a quarter is spent in Python and the rest in the system calls, which
+  both need; its figures are that much worse.
+- The table is fixed at the start, the most specific prefix wins, and IPv6 is carried; that one knows IPv4 alone.
+- ICMP errors. That one answers "network unreachable" for a target that is in no prefix, yet never to ICMP (so not to
+  a ping), and nothing at all for an exhausted TTL. It writes the answer to the TUN with the TUN's own address as its
+  source, which Linux discards as a martian unless `accept_local` is set there: on most nodes nothing comes of it. This
+  one answers both as a router should (RFC 1812, RFC 4443), through a raw socket, so that the answers arrive. `--silent`
+  makes it answer nothing, which is what is seen of Flannel on such a node.
+
+Prints `ready` once packets would be carried, and ends on SIGTERM. Nothing is there to be cleaned up after SIGKILL: a
+device that this program made goes with it, one that was there before stays.
+
+It runs once a node, so it is to start quickly: `_socket`, the core of `socket`, saves half of the time of the start,
+which `socket` spends on making its constants into enumerations. Nothing of the testbed is imported.
+"""
+
+import fcntl
+import io
+import os
+import select
+import struct
+import sys
+from _socket import (
+    AF_INET,
+    AF_INET6,
+    IPPROTO_ICMP,
+    IPPROTO_ICMPV6,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    IPV6_PKTINFO,
+    IPV6_V6ONLY,
+    MSG_DONTWAIT,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    inet_ntop,
+    inet_pton,
+    socket,
+)
+
+USAGE = "usage: udp_tunnel.py [--silent] DEVICE PORT LOCAL[,LOCAL6] PREFIX=NODE ..."
+
+BATCH = 16
+"""Packets taken from one side before the other gets its turn."""
+CACHED = 4096
+"""Targets whose node is remembered; somebody who scans addresses must not fill the memory."""
+LARGEST = 65535
+"""Bytes of an IP packet (its total length is a number of 16 bits)."""
+SMALLEST = 20
+"""Bytes of an IPv4 header."""
+
+_TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x1, 0x1000
+_SIOCGIFADDR = 0x8915
+_NAME_SIZE = 16
+_IFREQ = 40
+_IP_PKTINFO = 8
+_SOL_RAW, _ICMP_FILTER = 255, 1
+
+_FAMILY = {4: AF_INET, 16: AF_INET6}
+"""By the number of an address's bytes."""
+
+_PACKED_V6, _INDEX, _PREFIX_LENGTH, _SCOPE, _FLAGS, _NAME = range(6)
+"""The columns of /proc/net/if_inet6."""
+_SCOPE_GLOBAL = "00"
+
+NO_ROUTE, EXHAUSTED = {4: (3, 0), 6: (1, 0)}, {4: (11, 0), 6: (3, 0)}
+"""Type and code of the ICMP errors for a target in no prefix and for an exhausted TTL (RFC 792, RFC 4443)."""
+_ICMP_V4_ERRORS = {3, 4, 5, 11, 12}
+_ICMP_V6_INFORMATIONAL = 128
+"""The first type that is not an error (RFC 4443 section 2.1)."""
+_NEXT_FRAGMENT = 44
+_IPV6_HEADER, _FRAGMENT_HEADER = 40, 8
+_QUOTED = {4: 8, 6: 1280 - _IPV6_HEADER - 8 - _IPV6_HEADER}
+"""Bytes behind the IP header that an error quotes: RFC 792's eight; as much as IPv6's smallest MTU leaves room for."""
+
+
+class BadArgument(Exception):
+    """The command line is not as it should be."""
+
+
+class Failure(Exception):
+    """The tunnel cannot begin, or cannot go on."""
+
+
+class Peer:
+    """A node at the other end: where its datagrams go, and the socket of that family."""
+
+    __slots__ = ("address", "socket")
+
+    def __init__(self, sock: socket, host: str, port: int) -> None:
+        self.socket = sock
+        self.address = (host, port)
+
+
+class Table:
+    """Which node a target is on. The most specific prefix wins.
+
+    For each family and length of prefix, the longest first, a dict from the target's leading bits to the node; what was
+    found is remembered for each target.
+    """
+
+    def __init__(self) -> None:
+        self._levels: dict[int, dict[int, dict[int, Peer]]] = {4: {}, 16: {}}
+        self._found: dict[bytes, Peer | None] = {}
+
+    def add(self, network: bytes, length: int, peer: Peer) -> bool:
+        """Adds a prefix; tells whether it was new."""
+        levels = self._levels[len(network)]
+        level = levels.setdefault(length, {})
+        self._levels[len(network)] = dict(sorted(levels.items(), reverse=True))
+        self._found.clear()
+        return level.setdefault(_leading(network, length), peer) is peer
+
+    def lookup(self, target: bytes) -> Peer | None:
+        """The node for a target of 4 or 16 bytes."""
+        try:
+            return self._found[target]
+        except KeyError:
+            pass
+        if len(self._found) >= CACHED:
+            self._found.clear()
+        self._found[target] = peer = self._search(target)
+        return peer
+
+    def _search(self, target: bytes) -> Peer | None:
+        for length, level in self._levels[len(target)].items():
+            if (peer := level.get(_leading(target, length))) is not None:
+                return peer
+        return None
+
+
+def _leading(address: bytes, length: int) -> int:
+    return int.from_bytes(address, "big") >> (8 * len(address) - length)
+
+
+def aged(packet: bytearray | memoryview) -> bool:
+    """Lowers the TTL or hop limit by one, in place; False and nothing done if that would leave none.
+
+    The sum of the header has become less by 0x100, so its complement, the checksum, becomes more by as much, with the
+    carry brought round (RFC 1624). IPv6 has none.
+    """
+    if packet[0] >> 4 == 6:
+        if packet[7] <= 1:
+            return False
+        packet[7] -= 1
+        return True
+    if packet[8] <= 1:
+        return False
+    packet[8] -= 1
+    if packet[10] < 0xFE:  # No carry.
+        packet[10] += 1
+        return True
+    check = (packet[10] << 8 | packet[11]) + 0x100
+    if check >= 0xFFFF:
+        check -= 0xFFFF
+    packet[10], packet[11] = check >> 8, check & 0xFF
+    return True
+
+
+def checksum(octets: bytes) -> int:
+    """The Internet checksum (RFC 1071)."""
+    even = octets + bytes(len(octets) % 2)
+    total: int = sum(struct.unpack(f"!{len(even) // 2}H", even))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def may_be_answered(packet: bytes) -> bool:
+    """Whether an ICMP error about this packet may be sent (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4).
+
+    Not about ICMP errors, not about fragments but the first, not about what went to many or came from nobody.
+    """
+    version = packet[0] >> 4  # Neither of the two, should somebody send us rubbish.
+    return _answerable_v4(packet) if version == 4 else version == 6 and _answerable_v6(packet)
+
+
+def _answerable_v4(packet: bytes) -> bool:
+    behind = (packet[0] & 0xF) * 4
+    source, target, protocol = packet[12], packet[16], packet[9]
+    if source in (0, 127) or source >= 224 or target >= 224 or struct.unpack_from("!H", packet, 6)[0] & 0x1FFF:
+        return False
+    return protocol != IPPROTO_ICMP or (len(packet) > behind and packet[behind] not in _ICMP_V4_ERRORS)
+
+
+def _answerable_v6(packet: bytes) -> bool:
+    if len(packet) < _IPV6_HEADER or packet[8] == 0xFF or packet[24] == 0xFF or not any(packet[8:24]):
+        return False
+    protocol, behind = packet[6], _IPV6_HEADER
+    if protocol == _NEXT_FRAGMENT and len(packet) >= behind + _FRAGMENT_HEADER:
+        if struct.unpack_from("!H", packet, behind + 2)[0] & 0xFFF8:
+            return False
+        protocol, behind = packet[behind], behind + _FRAGMENT_HEADER
+    return protocol != IPPROTO_ICMPV6 or (len(packet) > behind and packet[behind] >= _ICMP_V6_INFORMATIONAL)
+
+
+def icmp_error(packet: bytes, kind: int, code: int) -> bytes:
+    """The message about a packet, which it quotes; for ICMPv6 the kernel fills the checksum in."""
+    version = packet[0] >> 4
+    header = (packet[0] & 0xF) * 4 if version == 4 else _IPV6_HEADER
+    quoted = packet[: header + _QUOTED[version]]
+    check = checksum(struct.pack("!BBHI", kind, code, 0, 0) + quoted) if version == 4 else 0
+    return struct.pack("!BBHI", kind, code, check, 0) + quoted
+
+
+class Complaints:
+    """ICMP errors to those whose packets are not carried, from the TUN device's address or else the node's."""
+
+    def __init__(self, device: str, local: dict[int, bytes]) -> None:
+        self._device = device
+        self._local = local
+        self._sockets: dict[int, socket] = {}
+
+    def send(self, packet: bytes, error: dict[int, tuple[int, int]]) -> None:
+        """Sends an error about a packet, if one may be sent and there is an address to send it from."""
+        if not may_be_answered(packet):
+            return
+        version = packet[0] >> 4
+        try:
+            source = self._source(version)
+            if source is None:
+                return
+            if version == 4:
+                to = inet_ntop(AF_INET, packet[12:16])
+                sender = (IPPROTO_IP, _IP_PKTINFO, bytes(4) + source + bytes(4))
+            else:
+                to = inet_ntop(AF_INET6, packet[8:24])
+                sender = (IPPROTO_IPV6, IPV6_PKTINFO, source + bytes(4))
+            self._socket(version).sendmsg([icmp_error(packet, *error[version])], [sender], MSG_DONTWAIT, (to, 0))
+        except OSError as problem:
+            tell(f"an ICMP error could not be sent: {problem.strerror}")
+
+    def _socket(self, version: int) -> socket:
+        """Made when first needed: there may be no IPv6. Its filter lets no message in, as nobody would read it."""
+        if version not in self._sockets:
+            if version == 4:
+                made = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)
+                made.setsockopt(_SOL_RAW, _ICMP_FILTER, b"\xff" * 4)
+            else:
+                made = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6)
+                made.setsockopt(IPPROTO_ICMPV6, _ICMP_FILTER, b"\xff" * 32)
+            self._sockets[version] = made
+        return self._sockets[version]
+
+    def _source(self, version: int) -> bytes | None:
+        """Looked up each time: whoever configures the device may do so while this runs."""
+        if version == 4:
+            return _device_address_v4(self._socket(4), self._device) or self._local.get(AF_INET)
+        return _device_address_v6(self._device) or self._local.get(AF_INET6)
+
+
+def _device_address_v4(sock: socket, device: str) -> bytes | None:
+    try:
+        answer = fcntl.ioctl(sock.fileno(), _SIOCGIFADDR, struct.pack("16s24x", os.fsencode(device)))
+    except OSError:
+        return None
+    return answer[20:24]  # Behind the name: family and port of a sockaddr_in.
+
+
+def _device_address_v6(device: str) -> bytes | None:
+    with open("/proc/net/if_inet6") as file:  # noqa: PTH123 - pathlib takes longer to load than all of this
+        rows = [line.split() for line in file]
+    for row in rows:
+        if row[_NAME] == device and row[_SCOPE] == _SCOPE_GLOBAL:
+            return bytes.fromhex(row[_PACKED_V6])
+    return None
+
+
+class Tunnel:
+    """The TUN device, the UDP sockets, and the packets that go from one to the other."""
+
+    def __init__(self, device: io.FileIO, sockets: list[socket], table: Table, complaints: Complaints | None) -> None:
+        self._device = device
+        self._table = table
+        self._complaints = complaints
+        self._buffer = bytearray(LARGEST)
+        self._view = memoryview(self._buffer)
+        self._drains = {sock.fileno(): sock for sock in sockets}
+
+    def run(self) -> None:
+        """Carries packets until Failure is raised, as when the device is gone."""
+        ready = select.poll()
+        for descriptor in (self._device.fileno(), *self._drains):
+            ready.register(descriptor, select.POLLIN)
+        while True:
+            for descriptor, _ in ready.poll():
+                if descriptor in self._drains:
+                    self._from_network(self._drains[descriptor])
+                else:
+                    self._from_device()
+
+    def _from_device(self) -> None:
+        """Sends what the kernel has routed into the device to the nodes that it is for."""
+        buffer, view, read, lookup = self._buffer, self._view, self._device.readinto, self._table.lookup
+        for _ in range(BATCH):
+            try:
+                size = read(buffer)
+            except OSError as problem:
+                raise Failure(f"reading the device: {problem.strerror}") from None
+            if size is None:  # Nothing there, as always when the device is down.
+                return
+            if size < SMALLEST:
+                continue
+            peer = lookup(bytes(view[16:20] if buffer[0] >> 4 == 4 else view[24:40]))
+            if peer is None:
+                self._complain(size, NO_ROUTE)
+            elif not aged(buffer):
+                self._complain(size, EXHAUSTED)
+            else:
+                try:
+                    peer.socket.sendto(view[:size], peer.address)
+                except OSError as problem:
+                    tell(f"sending to {peer.address[0]}: {problem.strerror}")
+
+    def _from_network(self, sock: socket) -> None:
+        """Hands what other nodes have sent to the kernel."""
+        buffer, view, receive, write = self._buffer, self._view, sock.recv_into, self._device.write
+        for _ in range(BATCH):
+            try:
+                size = receive(buffer, 0, MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as problem:
+                tell(f"receiving: {problem.strerror}")
+                return
+            if size < SMALLEST:
+                continue
+            if not aged(buffer):
+                self._complain(size, EXHAUSTED)
+                continue
+            try:
+                write(view[:size])
+            except OSError as problem:  # EIO: the device is down. EINVAL: no IP packet.
+                tell(f"writing to the device: {problem.strerror}")
+
+    def _complain(self, size: int, error: dict[int, tuple[int, int]]) -> None:
+        if self._complaints is not None:
+            self._complaints.send(bytes(self._view[:size]), error)
+
+
+_told: set[str] = set()
+
+
+def tell(problem: str) -> None:
+    """Says on stderr what went wrong, each problem once: a pipe that nobody reads must not fill up and stop us."""
+    if problem not in _told:
+        _told.add(problem)
+        try:  # noqa: SIM105 - contextlib takes as long to load as all else
+            os.write(2, f"udp_tunnel: {problem}\n".encode())
+        except OSError:
+            pass  # Nobody listens any more.
+
+
+def attached(name: str) -> io.FileIO:
+    """The TUN device of that name, made if there is none; reading it never waits."""
+    try:
+        descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", os.fsencode(name), _IFF_TUN | _IFF_NO_PI))
+    except OSError as problem:
+        raise Failure(f"attaching to {name}: {problem.strerror}") from None
+    return io.FileIO(descriptor, "r+")
+
+
+def bound(address: bytes, port: int) -> socket:
+    """A UDP socket at one of the node's addresses."""
+    family = _FAMILY[len(address)]
+    try:
+        sock = socket(family, SOCK_DGRAM)
+        if family == AF_INET6:
+            sock.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
+        sock.bind((inet_ntop(family, address), port))
+    except OSError as problem:
+        raise Failure(f"receiving at {inet_ntop(family, address)} port {port}: {problem.strerror}") from None
+    return sock
+
+
+def device_of(text: str) -> str:
+    """A device's name as the kernel takes it; no pattern such as tun%d, from which it would make another."""
+    if (
+        not 0 < len(os.fsencode(text)) < _NAME_SIZE
+        or text in (".", "..")
+        or any(c in "/:%" or c.isspace() for c in text)
+    ):
+        raise BadArgument(f"{text!r} is not the name of a device")
+    return text
+
+
+def port_of(text: str) -> int:
+    """A UDP port."""
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 16):
+        raise BadArgument(f"{text!r} is not a UDP port")
+    return int(text)
+
+
+def address_of(text: str) -> bytes:
+    """An IP address of either family."""
+    try:
+        return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except OSError:
+        raise BadArgument(f"{text!r} is not an IP address") from None
+
+
+def local_of(text: str) -> dict[int, bytes]:
+    """The node's own addresses, one of a family at most, by family."""
+    found: dict[int, bytes] = {}
+    for address in map(address_of, text.split(",")):
+        if found.setdefault(_FAMILY[len(address)], address) is not address:
+            raise BadArgument(f"{text!r} has two addresses of one family")
+    return found
+
+
+def prefix_of(text: str) -> tuple[bytes, int]:
+    """A network and the length of its prefix."""
+    address, slash, length = text.partition("/")
+    network = address_of(address)
+    bits = 8 * len(network)
+    if not (slash and length.isascii() and length.isdecimal() and int(length) <= bits):
+        raise BadArgument(f"{text!r} is not a prefix such as 10.244.1.0/24")
+    if int.from_bytes(network, "big") & ((1 << bits - int(length)) - 1):
+        raise BadArgument(f"{text!r} has bits set behind its prefix")
+    return network, int(length)
+
+
+def entry_of(text: str) -> tuple[bytes, int, bytes]:
+    """A prefix and the address of the node that it is on."""
+    prefix, _, node = text.partition("=")
+    if not node:
+        raise BadArgument(f"{text!r} is not PREFIX=NODE")
+    return *prefix_of(prefix), address_of(node)
+
+
+def table_of(entries: list[tuple[bytes, int, bytes]], port: int, sockets: dict[int, socket]) -> Table:
+    """The table of these entries; each node is sent to through the socket of its family."""
+    table = Table()
+    peers: dict[bytes, Peer] = {}
+    for network, length, node in entries:
+        family, host = _FAMILY[len(node)], inet_ntop(_FAMILY[len(node)], node)
+        if family not in sockets:
+            raise BadArgument(f"there is no local address of the family of node {host}")
+        peer = peers.setdefault(node, Peer(sockets[family], host, port))
+        if not table.add(network, length, peer):
+            prefix = f"{inet_ntop(_FAMILY[len(network)], network)}/{length}"
+            raise BadArgument(f"{prefix} cannot be on node {host}, it is on another already")
+    return table
+
+
+def tunnel_of(arguments: list[str]) -> Tunnel:
+    """The tunnel that a command line asks for, ready to run."""
+    silent = arguments[:1] == ["--silent"]
+    if len(arguments := arguments[silent:]) < 3:
+        raise BadArgument(USAGE)
+    device, port, local = device_of(arguments[0]), port_of(arguments[1]), local_of(arguments[2])
+    entries = [entry_of(text) for text in arguments[3:]]
+    sockets = {family: bound(address, port) for family, address in local.items()}
+    table = table_of(entries, port, sockets)
+    return Tunnel(attached(device), list(sockets.values()), table, None if silent else Complaints(device, local))
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the tunnel until a signal ends it, or something goes wrong: exit code 2 for the command line, 1 for else."""
+    code = 1
+    try:
+        tunnel = tunnel_of(arguments)
+        os.write(1, b"ready\n")
+        tunnel.run()
+    except BadArgument as problem:
+        tell(str(problem))
+        code = 2
+    except (Failure, OSError) as problem:
+        tell(str(problem))
+    except KeyboardInterrupt:
+        code = 130
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,169 @@
+#!/bin/sh -e
+# Topology dual-stack under the design ptp+ipsec; pods have an MTU of 1396.
+# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+#   . ./THIS-FILE; exec sh'
+
+# --- Namespaces
+ip netns add fabric    # the fabric's switch
+ip netns add gateway    # a router of the fabric
+ip netns add node1    # a node
+ip netns add node2    # a node
+ip netns add client    # a pod on node1
+ip netns add web-1    # a pod on node1
+ip netns add web-2    # a pod on node2
+
+# --- fabric: settings and devices
+ip netns exec fabric sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0
+ip netns exec fabric sysctl -qew net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
+ip -n fabric link set lo up
+ip -n fabric link add br0 index 101 address 02:96:ae:40:61:0f mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n fabric link set br0 up
+
+# --- gateway: settings and devices
+ip netns exec gateway sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+ip -n gateway link set lo up
+
+# --- node1: settings and devices
+ip netns exec node1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+ip -n node1 link set lo up
+ip -n node1 link add flannel.1 index 114 address 02:9c:51:9f:4e:26 mtu 1396 type vxlan id 1 dstport 4790 local 192.168.56.1 nolearning
+ip -n node1 link set flannel.1 up
+ip -n node1 link add flannel-v6.1 index 115 address 02:79:54:aa:2f:a4 mtu 1396 type vxlan id 1 dstport 4790 local fd00:192:168:56::1 nolearning
+ip -n node1 link set flannel-v6.1 up
+
+# --- node2: settings and devices
+ip netns exec node2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+ip -n node2 link set lo up
+ip -n node2 link add flannel.1 index 116 address 02:a3:29:54:fe:a6 mtu 1396 type vxlan id 1 dstport 4790 local 192.168.56.2 nolearning
+ip -n node2 link set flannel.1 up
+ip -n node2 link add flannel-v6.1 index 117 address 02:60:46:61:15:2d mtu 1396 type vxlan id 1 dstport 4790 local fd00:192:168:56::2 nolearning
+ip -n node2 link set flannel-v6.1 up
+
+# --- client: settings and devices
+ip netns exec client sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0
+ip -n client link set lo up
+
+# --- web-1: settings and devices
+ip netns exec web-1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0
+ip -n web-1 link set lo up
+
+# --- web-2: settings and devices
+ip netns exec web-2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0
+ip -n web-2 link set lo up
+
+# --- Cables: veth pairs, each end in its namespace
+ip link add to-gateway index 102 netns fabric address 02:b3:a0:95:66:1a mtu 1500 type veth peer name eth0 index 103 netns gateway address 02:a9:79:c9:b8:46 mtu 1500
+ip -n fabric link set to-gateway master br0 up
+ip -n gateway link set eth0 up
+ip link add to-node1 index 104 netns fabric address 02:e4:03:c9:58:00 mtu 1500 type veth peer name eth0 index 105 netns node1 address 02:8b:a1:fa:84:72 mtu 1500
+ip -n fabric link set to-node1 master br0 up
+ip -n node1 link set eth0 up
+ip link add to-node2 index 106 netns fabric address 02:c3:04:04:4e:27 mtu 1500 type veth peer name eth0 index 107 netns node2 address 02:43:11:61:5f:d5 mtu 1500
+ip -n fabric link set to-node2 master br0 up
+ip -n node2 link set eth0 up
+ip link add veth-client index 108 netns node1 address 02:ac:6f:9b:bd:2a mtu 1396 type veth peer name eth0 index 109 netns client address 02:9b:d1:f3:d1:55 mtu 1396
+ip -n node1 link set veth-client up
+ip -n client link set eth0 up
+ip link add veth-web-1 index 110 netns node1 address 02:cd:c8:33:52:d7 mtu 1396 type veth peer name eth0 index 111 netns web-1 address 02:3e:4e:09:16:3e mtu 1396
+ip -n node1 link set veth-web-1 up
+ip -n web-1 link set eth0 up
+ip link add veth-web-2 index 112 netns node2 address 02:eb:2d:6d:ae:48 mtu 1396 type veth peer name eth0 index 113 netns web-2 address 02:8a:17:62:53:70 mtu 1396
+ip -n node2 link set veth-web-2 up
+ip -n web-2 link set eth0 up
+
+# --- gateway: addresses and ways to the others
+ip -n gateway address add 192.168.56.254/24 dev eth0
+ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0
+
+# --- node1: addresses and ways to the others
+ip -n node1 address add 192.168.56.1/24 dev eth0
+ip -n node1 address add fd00:192:168:56::1/64 dev eth0
+ip -n node1 address add 10.244.0.1/32 dev veth-client
+ip -n node1 address add fd00:10:244::1/128 dev veth-client
+ip -n node1 address add 10.244.0.1/32 dev veth-web-1
+ip -n node1 address add fd00:10:244::1/128 dev veth-web-1
+ip -n node1 address add 10.244.0.0/32 dev flannel.1
+ip -n node1 address add fd00:10:244::/128 dev flannel-v6.1
+ip -n node1 neighbour add 10.244.1.0 lladdr 02:a3:29:54:fe:a6 dev flannel.1 nud permanent
+ip -n node1 neighbour add fd00:10:244:1:: lladdr 02:60:46:61:15:2d dev flannel-v6.1 nud permanent
+bridge -n node1 fdb add 02:a3:29:54:fe:a6 dev flannel.1 dst 192.168.56.2 self permanent
+bridge -n node1 fdb add 02:60:46:61:15:2d dev flannel-v6.1 dst fd00:192:168:56::2 self permanent
+ip -n node1 -4 route add default via 192.168.56.254 dev eth0
+ip -n node1 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
+ip -n node1 -4 route add 10.244.0.2/32 dev veth-client
+ip -n node1 -6 route add fd00:10:244::2/128 dev veth-client
+ip -n node1 -4 route add 10.244.0.3/32 dev veth-web-1
+ip -n node1 -6 route add fd00:10:244::3/128 dev veth-web-1
+ip -n node1 -4 route add 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink
+ip -n node1 -6 route add fd00:10:244:1::/64 via fd00:10:244:1:: dev flannel-v6.1 onlink
+
+# --- node2: addresses and ways to the others
+ip -n node2 address add 192.168.56.2/24 dev eth0
+ip -n node2 address add fd00:192:168:56::2/64 dev eth0
+ip -n node2 address add 10.244.1.1/32 dev veth-web-2
+ip -n node2 address add fd00:10:244:1::1/128 dev veth-web-2
+ip -n node2 address add 10.244.1.0/32 dev flannel.1
+ip -n node2 address add fd00:10:244:1::/128 dev flannel-v6.1
+ip -n node2 neighbour add 10.244.0.0 lladdr 02:9c:51:9f:4e:26 dev flannel.1 nud permanent
+ip -n node2 neighbour add fd00:10:244:: lladdr 02:79:54:aa:2f:a4 dev flannel-v6.1 nud permanent
+bridge -n node2 fdb add 02:9c:51:9f:4e:26 dev flannel.1 dst 192.168.56.1 self permanent
+bridge -n node2 fdb add 02:79:54:aa:2f:a4 dev flannel-v6.1 dst fd00:192:168:56::1 self permanent
+ip -n node2 -4 route add default via 192.168.56.254 dev eth0
+ip -n node2 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
+ip -n node2 -4 route add 10.244.1.2/32 dev veth-web-2
+ip -n node2 -6 route add fd00:10:244:1::2/128 dev veth-web-2
+ip -n node2 -4 route add 10.244.0.0/24 via 10.244.0.0 dev flannel.1 onlink
+ip -n node2 -6 route add fd00:10:244::/64 via fd00:10:244:: dev flannel-v6.1 onlink
+
+# --- client: addresses and ways to the others
+ip -n client address add 10.244.0.2/24 dev eth0 noprefixroute
+ip -n client address add fd00:10:244::2/64 dev eth0 noprefixroute
+ip -n client -4 route add 10.244.0.1/32 dev eth0
+ip -n client -4 route add 10.244.0.0/24 via 10.244.0.1 dev eth0
+ip -n client -4 route add default via 10.244.0.1 dev eth0
+ip -n client -6 route add fd00:10:244::1/128 dev eth0
+ip -n client -6 route add fd00:10:244::/64 via fd00:10:244::1 dev eth0
+ip -n client -6 route add default via fd00:10:244::1 dev eth0
+
+# --- web-1: addresses and ways to the others
+ip -n web-1 address add 10.244.0.3/24 dev eth0 noprefixroute
+ip -n web-1 address add fd00:10:244::3/64 dev eth0 noprefixroute
+ip -n web-1 -4 route add 10.244.0.1/32 dev eth0
+ip -n web-1 -4 route add 10.244.0.0/24 via 10.244.0.1 dev eth0
+ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
+ip -n web-1 -6 route add fd00:10:244::1/128 dev eth0
+ip -n web-1 -6 route add fd00:10:244::/64 via fd00:10:244::1 dev eth0
+ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
+
+# --- web-2: addresses and ways to the others
+ip -n web-2 address add 10.244.1.2/24 dev eth0 noprefixroute
+ip -n web-2 address add fd00:10:244:1::2/64 dev eth0 noprefixroute
+ip -n web-2 -4 route add 10.244.1.1/32 dev eth0
+ip -n web-2 -4 route add 10.244.1.0/24 via 10.244.1.1 dev eth0
+ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
+ip -n web-2 -6 route add fd00:10:244:1::1/128 dev eth0
+ip -n web-2 -6 route add fd00:10:244:1::/64 via fd00:10:244:1::1 dev eth0
+ip -n web-2 -6 route add default via fd00:10:244:1::1 dev eth0
+
+# --- Keys, made now, and who has which
+new_key() { printf 0x; od -An -v -tx1 -N20 /dev/urandom | tr -d ' \n'; }
+KEY_1002=$(new_key)
+KEY_1003=$(new_key)
+KEY_21000=$(new_key)
+KEY_21001=$(new_key)
+ip -n node1 xfrm state add src 192.168.56.1 dst 192.168.56.2 proto esp spi 0x1002 reqid 4098 mode transport replay-window 64 aead 'rfc4106(gcm(aes))' $KEY_1002 128
+ip -n node1 xfrm state add src 192.168.56.2 dst 192.168.56.1 proto esp spi 0x21000 reqid 135168 mode transport replay-window 64 aead 'rfc4106(gcm(aes))' $KEY_21000 128
+ip -n node1 xfrm policy add src 192.168.56.1 dst 192.168.56.2 proto udp dport 4790 dir out tmpl src 192.168.56.1 dst 192.168.56.2 proto esp reqid 4098 mode transport
+ip -n node1 xfrm policy add src 192.168.56.2 dst 192.168.56.1 proto udp dport 4790 dir in tmpl src 192.168.56.2 dst 192.168.56.1 proto esp reqid 135168 mode transport
+ip -n node1 xfrm state add src fd00:192:168:56::1 dst fd00:192:168:56::2 proto esp spi 0x1003 reqid 4099 mode transport replay-window 64 aead 'rfc4106(gcm(aes))' $KEY_1003 128
+ip -n node1 xfrm state add src fd00:192:168:56::2 dst fd00:192:168:56::1 proto esp spi 0x21001 reqid 135169 mode transport replay-window 64 aead 'rfc4106(gcm(aes))' $KEY_21001 128
+ip -n node1 xfrm policy add src fd00:192:168:56::1 dst fd00:192:168:56::2 proto udp dport 4790 dir out tmpl src fd00:192:168:56::1 dst fd00:192:168:56::2 proto esp reqid 4099 mode transport
+ip -n node1 xfrm policy add src fd00:192:168:56::2 dst fd00:192:168:56::1 proto udp dport 4790 dir in tmpl src fd00:192:168:56::2 dst fd00:192:168:56::1 proto esp reqid 135169 mode transport
+ip -n node2 xfrm state add src 192.168.56.2 dst 192.168.56.1 proto esp spi 0x21000 reqid 135168 mode transport replay-window 64 aead 'rfc4106(gcm(aes))' $KEY_21000 128
+ip -n node2 xfrm state add src 192.168.56.1 dst 192.168.56.2 proto esp spi 0x1002 reqid 4098 mode transport replay-window 64 aead 'rfc4106(gcm(aes))' $KEY_1002 128
+ip -n node2 xfrm policy add src 192.168.56.2 dst 192.168.56.1 proto udp dport 4790 dir out tmpl src 192.168.56.2 dst 192.168.56.1 proto esp reqid 135168 mode transport
+ip -n node2 xfrm policy add src 192.168.56.1 dst 192.168.56.2 proto udp dport 4790 dir in tmpl src 192.168.56.1 dst 192.168.56.2 proto esp reqid 4098 mode transport
+ip -n node2 xfrm state add src fd00:192:168:56::2 dst fd00:192:168:56::1 proto esp spi 0x21001 reqid 135169 mode transport replay-window 64 aead 'rfc4106(gcm(aes))' $KEY_21001 128
+ip -n node2 xfrm state add src fd00:192:168:56::1 dst fd00:192:168:56::2 proto esp spi 0x1003 reqid 4099 mode transport replay-window 64 aead 'rfc4106(gcm(aes))' $KEY_1003 128
+ip -n node2 xfrm policy add src fd00:192:168:56::2 dst fd00:192:168:56::1 proto udp dport 4790 dir out tmpl src fd00:192:168:56::2 dst fd00:192:168:56::1 proto esp reqid 135169 mode transport
+ip -n node2 xfrm policy add src fd00:192:168:56::1 dst fd00:192:168:56::2 proto udp dport 4790 dir in tmpl src fd00:192:168:56::1 dst fd00:192:168:56::2 proto esp reqid 4099 mode transport
