@@ -1,7 +1,7 @@
 """Links that delay, lose, double and reorder: what is asked is what packets meet, in either direction by itself.
 
 How long links delay is told by the quickest packet of a stream, less what the quickest one takes over the same links
-without delay. Each packet of a stream has the kernel look for others that are due; a packet by itself waits for a timer,
+without delay. Each packet of a stream has the kernel look for others that are due; one by itself waits for a timer,
 which in an emulated machine is half a millisecond late.
 """
 
