@@ -146,6 +146,9 @@ FEATURES = {
     )
 }
 
+FOR_LABS = ("veth", "bridge")
+"""What every fabric is made of; all others are wanted by some designs, or links, alone."""
+
 
 def missing_here(names: Iterable[str]) -> tuple[Feature, ...] | None:
     """As `missing`, for any user; None if this one has no right to try."""

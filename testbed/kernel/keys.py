@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 
 from testbed.kernel.namespace import Namespace
+from testbed.kernel.programs import PROGRAMS
 from testbed.plan.objects import Esp, Plan, Wireguard
 from testbed.plan.shell import esp_words
 
@@ -82,7 +83,10 @@ def _run(namespace: Namespace, command: list[str], said: str = "") -> str:
 
 
 def _call(command: list[str], said: str) -> str:
-    done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
+    try:
+        done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
+    except FileNotFoundError:
+        raise ToolFailed(f"the program {command[0]} is missing: {PROGRAMS[command[0]].remedy}") from None
     if done.returncode:
         raise ToolFailed(f"{' '.join(command[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout

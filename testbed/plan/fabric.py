@@ -30,7 +30,7 @@ from testbed.plan.objects import Kind, Netem, NextHop
 from testbed.plan.routing import Step
 from testbed.plan.segments import UPLINK as UPLINK
 from testbed.plan.segments import PluggedLink, port_to
-from testbed.spec.fabric import MAX_RATE, MIN_QUEUE
+from testbed.spec.qualities import MAX_RATE, MIN_QUEUE
 from testbed.spec.types import Network
 from testbed.spec.underlay import Quality
 

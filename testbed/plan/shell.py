@@ -36,6 +36,8 @@ from testbed.plan.objects import (
 
 FLOODED = "00:00:00:00:00:00"
 """In a forwarding database: frames for everybody, or for whom nobody knows."""
+OUTER_TTL = 64
+"""Of what routes put around packets: Geneve would send them with a TTL of 0 otherwise."""
 _ROLE = {
     Kind.NODE: "a node",
     Kind.POD: "a pod",
@@ -297,7 +299,8 @@ def encap_words(encap: Encapsulation | None) -> str:
         case TunnelKey():
             # Over IPv6 UDP has to have a checksum, which such routes ask for by themselves.
             kind, checksum = ("ip", "") if encap.target.version == 4 else ("ip6", " csum")
-            return f" encap {kind} id {encap.number} src {encap.source} dst {encap.target}{checksum}"
+            ends = f"src {encap.source} dst {encap.target}"
+            return f" encap {kind} id {encap.number} {ends} ttl {OUTER_TTL}{checksum}"
         case Segments():
             return f" encap seg6 mode encap segs {','.join(map(str, encap.segments))}"
         case SegmentEnd():

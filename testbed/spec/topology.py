@@ -21,11 +21,12 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from testbed.spec.fabric import MIN_MTU as MIN_MTU
-from testbed.spec.fabric import ROUTER as ROUTER
-from testbed.spec.fabric import SWITCH as SWITCH
-from testbed.spec.fabric import Fabric, Members
+from testbed.spec.fabric import Fabric
 from testbed.spec.problems import Loc, Misfit, counted, item
+from testbed.spec.qualities import MIN_MTU as MIN_MTU
+from testbed.spec.shapes import ROUTER as ROUTER
+from testbed.spec.shapes import SWITCH as SWITCH
+from testbed.spec.shapes import Families, Members
 from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, one_or_many
 from testbed.spec.underlay import Underlay
 
@@ -165,7 +166,7 @@ class Topology(Spec):
         return self.fabric.underlay(self.members, self._pod_families)
 
     @property
-    def _pod_families(self) -> tuple[int, ...]:
+    def _pod_families(self) -> Families:
         return tuple(dict.fromkeys(cidr.version for cidr in self.cluster.pod_cidr))
 
     def misfits(self) -> Iterator[Misfit]:
@@ -182,8 +183,11 @@ class Topology(Spec):
         if not families:
             yield from self._overlaps()
             yield from self._prefix_misfits()
-            yield from self.fabric.misfits(self.members, self._pod_families)
+            fabric = list(self.fabric.misfits(self.members, self._pod_families))
+            yield from fabric
             yield from self._mtu_misfits()
+            if not fabric:
+                yield from self._default_overlaps()
         if not counts:
             yield from self._name_misfits()
 
@@ -262,26 +266,40 @@ class Topology(Spec):
             if seen.setdefault((field, cidr.version), id(loc)) != id(loc):
                 yield _second(loc, cidr)
 
+    def _written_ranges(self) -> Iterator[tuple[Loc, Network]]:
+        for index, cidr in enumerate(self.cluster.pod_cidr):
+            yield item(("cluster", "pod_cidr"), index, self.cluster.pod_cidr), cidr
+        yield from self.fabric.ranges()
+
     def _mtu_misfits(self) -> Iterator[Misfit]:
-        written = (*self.cluster.pod_cidr, *(cidr for _, cidr in self.fabric.ranges()))
-        six = [cidr for cidr in written if cidr.version == 6]
+        six = [cidr for _, cidr in self._written_ranges() if cidr.version == 6]
         for loc, mtu in self.fabric.mtus() if six else ():
             if mtu < MIN_MTU[6]:
                 yield Misfit(loc, f"IPv6 ({six[0]}) needs an MTU of at least {MIN_MTU[6]}, not {mtu}")
 
     def _overlaps(self) -> Iterator[Misfit]:
-        ranges: list[tuple[Loc, Network]] = [
-            (item(("cluster", "pod_cidr"), index, self.cluster.pod_cidr), cidr)
-            for index, cidr in enumerate(self.cluster.pod_cidr)
-        ]
-        ranges += self.fabric.ranges()
-        for (first_loc, first), (loc, net) in combinations(ranges, 2):
+        for (first_loc, first), (loc, net) in combinations(self._written_ranges(), 2):
             if first.version == net.version and first.overlaps(net):
                 name = ".".join(step for step in first_loc if isinstance(step, str))
                 yield Misfit(loc, f"{net} overlaps {name} {first}; nodes and pods need ranges of their own")
 
+    def _default_overlaps(self) -> Iterator[Misfit]:
+        """Written ranges that overlap one that the fabric takes because nobody wrote another."""
+        written = [*self._written_ranges()]
+        own = {cidr for _, cidr in self.fabric.ranges()}
+        underlay = self.underlay
+        for key, ranges in (("transit", underlay.transit), ("loopbacks", underlay.loopbacks)):
+            for default in ranges:
+                for loc, cidr in written:
+                    if default not in own and default.version == cidr.version and default.overlaps(cidr):
+                        yield Misfit(
+                            loc,
+                            f"{cidr} overlaps {default}, from which the fabric's links get their addresses; write "
+                            f"another range here, or one as fabric.{key}",
+                        )
+
     def _name_misfits(self) -> Iterator[Misfit]:
-        taken = self.fabric.places(self.members)
+        taken = self.fabric.places()
         for node in self.nodes:
             if node in taken:
                 yield Misfit(("nodes", node), _taken(node, taken), at_key=True)

@@ -55,8 +55,9 @@ def test_device_numbers_are_unique_over_the_whole_plan(plan: Plan) -> None:
 def test_everything_refers_to_devices_that_are_there(plan: Plan) -> None:
     for space in plan.spaces:
         devices = plan.devices_of(space.name)
-        used = chain(space.addresses, space.neighbours, space.fdb, space.routes, space.token_buckets)
-        assert {item.dev for item in used} <= set(devices)
+        used = chain(space.addresses, space.neighbours, space.fdb, space.token_buckets, space.netems)
+        assert {item.dev for item in used} <= {*devices, "lo"}
+        assert {dev for route in space.routes for dev in route.devices} <= set(devices)
     for end in chain.from_iterable((veth.a, veth.b) for veth in plan.veths):
         assert end.master is None or end.master in plan.devices_of(end.space)
 

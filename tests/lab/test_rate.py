@@ -7,7 +7,7 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
-from testbed.spec.fabric import MAX_RATE, MIN_RATE
+from testbed.spec.qualities import MAX_RATE, MIN_RATE
 from testbed.spec.topology import Topology
 
 pytestmark = pytest.mark.sealed

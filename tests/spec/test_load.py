@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.designs import CATALOGUE
-from testbed.spec.fabric import Named, OneSubnet
 from testbed.spec.load import MAX_PROBLEMS, LoadedScenario, load_any, load_scenario, load_topology
+from testbed.spec.named import Named, Switch
 from testbed.spec.probes import Iperf3Probe, SockperfProbe
 from testbed.spec.problems import Misfit, Problem, SpecError
+from testbed.spec.qualities import Link
 from testbed.spec.render import render, render_all
 from testbed.spec.scenario import Scenario
+from testbed.spec.shapes import LeafSpine, OneSubnet, Subnets, Wan
 from testbed.spec.topology import Cluster, Node, Pod, Topology
 from testbed.spec.wording import keys_of
 
@@ -115,7 +117,22 @@ def test_text_is_ascii_and_marks_the_column() -> None:
 
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates()
-MODELS = (Topology, Cluster, OneSubnet, Named, Node, Pod, Scenario, SockperfProbe, Iperf3Probe)
+MODELS = (
+    Topology,
+    Cluster,
+    OneSubnet,
+    Subnets,
+    LeafSpine,
+    Wan,
+    Named,
+    Switch,
+    Link,
+    Node,
+    Pod,
+    Scenario,
+    SockperfProbe,
+    Iperf3Probe,
+)
 KEYS = st.sampled_from([*(key for model in MODELS for key in keys_of(model)), "from", "to", "sockperf", "[key]"])
 VALUES = PLAIN | st.sampled_from(["sockperf", "iperf3", "2s", "64B", "10.0.0.0/8", "fd00::/48", 24, "client"])
 DOCUMENTS = st.recursive(

@@ -1,0 +1,266 @@
+"""A fabric whose switches, routers and links are written one by one, and all that can be wrong with it."""
+
+import ipaddress
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from testbed.spec.problems import Loc, Misfit, item
+from testbed.spec.qualities import Defaults, Link, link_misfits, planned
+from testbed.spec.shapes import (
+    DEFAULT_TRANSIT,
+    Families,
+    Members,
+    Ranges,
+    Sized,
+    default_misfits,
+    families_of,
+    line_misfits,
+    of_families,
+    room_in,
+    written,
+)
+from testbed.spec.types import Name, Network, Spec
+from testbed.spec.underlay import Underlay
+
+DEFAULT_LOOPBACKS: dict[int, Network] = {
+    4: ipaddress.ip_network("172.30.0.0/16"),
+    6: ipaddress.ip_network("fd00:172:30::/64"),
+}
+
+
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Switch(Spec):
+    """A switch."""
+
+    subnet: Ranges = Field(
+        default=(),
+        description="the subnet of its Ethernet, or a list with one IPv4 and one IPv6 subnet; of switches that are "
+        "linked with each other one says it for all",
+    )
+
+
+class Named(Defaults, Sized):
+    """Switches, routers and links by name. Whatever else a link ends at is a node."""
+
+    shape: Literal["named"] = Field(default="named", description="named: switches, routers and links one by one")
+    switches: dict[Name, Switch] = Field(default_factory=dict, description="the switches, by name")
+    routers: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="the names of the routers"
+    )
+    links: Annotated[tuple[Link, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="what is linked with what, and how"
+    )
+    transit: Ranges = Field(
+        default=(),
+        description="the range of the links between routers, and between routers and nodes, or a list with one range "
+        "for each family; 172.31.0.0/16 and fd00:172:31::/64 if absent",
+    )
+    loopbacks: Ranges = Field(
+        default=(),
+        description="the range of the addresses of nodes with several links, or a list with one range for each "
+        "family; 172.30.0.0/16 and fd00:172:30::/64 if absent",
+    )
+
+    def ranges(self) -> Iterator[tuple[Loc, Network]]:
+        """Every range that is written, with its place."""
+        for name, switch in self.switches.items():
+            yield from written(("fabric", "switches", name, "subnet"), switch.subnet)
+        yield from written(("fabric", "transit"), self.transit)
+        yield from written(("fabric", "loopbacks"), self.loopbacks)
+
+    def mtus(self) -> Iterator[tuple[Loc, int]]:
+        """Every largest packet that is written, with its place."""
+        yield from super().mtus()
+        for number, link in enumerate(self.links):
+            if link.mtu is not None:
+                yield ("fabric", "links", number, "mtu"), link.mtu
+
+    def places(self) -> dict[str, str]:
+        """Names that are taken, and what by."""
+        switches = dict.fromkeys(self.switches, "a switch of the fabric")
+        return switches | dict.fromkeys(self.routers, "a router of the fabric")
+
+    def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
+        """What it comes to."""
+        links = tuple(
+            planned((link.ends[0], link.ends[1]), link, self.mtu, self if set(link.ends) & set(nodes) else Defaults())
+            for link in self.links
+        )
+        subnets = {name: switch.subnet for name, switch in self.switches.items()}
+        families = families_of(cidr for own in subnets.values() for cidr in own)
+        families = families or families_of(self.transit) or pod_families
+        has_lines = any(not set(link.ends) & set(subnets) for link in links)
+        has_several = len(nodes) < sum(bool(set(link.ends) & set(nodes)) for link in links)
+        return Underlay(
+            subnets,
+            self.routers,
+            links,
+            of_families(families, self.transit, DEFAULT_TRANSIT) if has_lines else (),
+            of_families(families, self.loopbacks, DEFAULT_LOOPBACKS) if has_several else (),
+            families,
+        )
+
+    def misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
+        """What is wrong although each value by itself is well-formed. Each check counts on those before it."""
+        for node, at in nodes.items():
+            if at is not None:
+                yield Misfit(
+                    ("nodes", node, "at"), "the fabric's links say where nodes are; take this out", at_key=True
+                )
+        names = [*self._name_misfits(nodes), *self._end_misfits(nodes)]
+        yield from names
+        if names:
+            return
+        underlay = self.underlay(nodes, pod_families)
+        ethernets = [*self._loop_misfits(), *self._port_misfits(underlay), *self._subnet_misfits(underlay)]
+        yield from ethernets
+        yield from self._unreachable(nodes)
+        if not ethernets:
+            yield from self._family_misfits(underlay)
+            yield from self._room_misfits(underlay)
+            yield from line_misfits(underlay)
+            yield from default_misfits(self)
+            for number, (link, whole) in enumerate(zip(self.links, underlay.links, strict=True)):
+                yield from link_misfits(("fabric", "links", number), link, whole)
+
+    def _name_misfits(self, nodes: Members) -> Iterator[Misfit]:
+        for number, name in enumerate(self.routers):
+            if name in self.switches or name in self.routers[:number]:
+                kind = "switch" if name in self.switches else "router"
+                yield Misfit(
+                    ("fabric", "routers", number), f"the name '{name}' is taken by a {kind}; each needs one of its own"
+                )
+
+    def _end_misfits(self, nodes: Members) -> Iterator[Misfit]:
+        known = (*self.switches, *self.routers, *nodes)
+        for number, link in enumerate(self.links):
+            at: Loc = ("fabric", "links", number, "ends")
+            one, other = link.ends
+            for index, end in enumerate(link.ends):
+                if end not in known:
+                    yield Misfit((*at, index), f"there is no node, switch or router '{end}'", valid=known)
+            if one == other:
+                yield Misfit(at, f"both ends of this link are '{one}'; name two places")
+            elif one in nodes and other in nodes:
+                yield Misfit(at, f"{one} and {other} are both nodes; link each of them with a switch or a router")
+        linked = {end for link in self.links for end in link.ends}
+        for node in nodes:
+            if node not in linked:
+                yield Misfit(("nodes", node), f"no link of the fabric ends at {node}; add one", at_key=True)
+
+    def _loop_misfits(self) -> Iterator[Misfit]:
+        """Links that close a loop of switches."""
+        joined: dict[str, set[str]] = {name: {name} for name in self.switches}
+        for number, link in enumerate(self.links):
+            one, other = link.ends
+            if one in joined and other in joined:
+                if other in joined[one]:
+                    yield Misfit(
+                        ("fabric", "links", number, "ends"),
+                        f"{one} and {other} are joined by other links already; with this one frames would go round in "
+                        "circles, as no spanning tree runs. Take one of the links out, or put a router between",
+                    )
+                both = joined[one] | joined[other]
+                joined.update(dict.fromkeys(both, both))
+
+    def _port_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
+        """Second links of a place to an Ethernet, and links with another MTU than others of theirs."""
+        ethernet = {name: members for members in underlay.ethernets() for name in members}
+        on_it: set[tuple[str, tuple[str, ...]]] = set()
+        sizes: dict[tuple[str, ...], tuple[int, str]] = {}
+        for number, link in enumerate(underlay.links):
+            at: Loc = ("fabric", "links", number)
+            switches = [end for end in link.ends if end in ethernet]
+            if not switches:
+                continue
+            members = ethernet[switches[0]]
+            for end in set(link.ends) - set(switches):
+                if (end, members) in on_it:
+                    yield Misfit(
+                        (*at, "ends"),
+                        f"{end} has another link to the Ethernet of {' and '.join(members)}; two of them would need "
+                        "bonding, which there is not. For two ways link it with two routers",
+                    )
+                on_it.add((end, members))
+            size, first = sizes.setdefault(members, (link.mtu, " and ".join(link.ends)))
+            if size != link.mtu:
+                yield Misfit(
+                    (*at, "mtu"),
+                    f"packets of {link.mtu} bytes fit here, but {size} bytes between {first} on the same Ethernet; "
+                    "write the same MTU, as switches cannot tell a sender that a packet is too large",
+                )
+
+    def _subnet_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
+        """Ethernets without a subnet, or with two of a family."""
+        for members in underlay.ethernets():
+            first: dict[int, str] = {}
+            for name in members:
+                own = self.switches[name].subnet
+                for index, cidr in enumerate(own):
+                    if (earlier := first.setdefault(cidr.version, name)) != name:
+                        yield Misfit(
+                            item(("fabric", "switches", name, "subnet"), index, own),
+                            f"{name} is linked with {earlier} to one Ethernet, which has an IPv{cidr.version} subnet "
+                            "already; take this one out, or put a router between them",
+                        )
+            if not first:
+                yield Misfit(
+                    ("fabric", "switches", members[0]),
+                    f"the Ethernet of {' and '.join(members)} has no subnet; write `subnet:` with its range",
+                    at_key=True,
+                )
+
+    def _unreachable(self, nodes: Members) -> Iterator[Misfit]:
+        """Only routers and switches lead on: a node forwards nothing for others."""
+        near: dict[str, list[str]] = {name: [] for name in (*nodes, *self.switches, *self.routers)}
+        for link in self.links:
+            for one, other in (link.ends, link.ends[::-1]):
+                near[one].append(other)
+        start = next(name for name in near[next(iter(nodes))] if name not in nodes)
+        reached, frontier = {start}, [start]
+        while frontier:
+            fresh = [name for name in near[frontier.pop()] if name not in reached]
+            reached.update(fresh)
+            frontier += [name for name in fresh if name not in nodes]
+        if lost := [name for name in near if name not in reached]:
+            yield Misfit(
+                ("fabric",),
+                f"no way leads from {start} to {' and '.join(lost)}; add links, by switches and routers (nodes forward "
+                "nothing for others)",
+                at_key=True,
+            )
+
+    def _family_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
+        for members in underlay.ethernets():
+            own = {cidr.version for name in members for cidr in self.switches[name].subnet}
+            for family in underlay.families:
+                if family not in own:
+                    yield Misfit(
+                        ("fabric", "switches", members[0]),
+                        f"the Ethernet of {' and '.join(members)} has no IPv{family} subnet, as others have; write one "
+                        "too",
+                        at_key=True,
+                    )
+        for key, own_ranges in (("transit", self.transit), ("loopbacks", self.loopbacks)):
+            for family in underlay.families:
+                if own_ranges and family not in families_of(own_ranges):
+                    yield Misfit(("fabric", key), f"there is no IPv{family} range here, but the fabric has IPv{family}")
+
+    def _room_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
+        for members in underlay.ethernets():
+            ends = [link.ends for link in self.links if set(link.ends) & set(members)]
+            hosts = sum(end not in members for pair in ends for end in pair)
+            for name in members:
+                own = self.switches[name].subnet
+                for index, cidr in enumerate(own):
+                    if room_in(cidr) < hosts:
+                        yield Misfit(
+                            item(("fabric", "switches", name, "subnet"), index, own),
+                            f"{cidr} has {room_in(cidr)} addresses for nodes and routers, but {hosts} are needed; "
+                            "write a larger range",
+                        )
