@@ -106,3 +106,9 @@ def test_outcomes_that_cannot_be_read_are_said(session: pytest.Pytester) -> None
     result = run(session, "--elsewhere", "nothing.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--elsewhere: *nothing.json*"])
+
+
+def test_files_without_the_marker_are_not_even_read_for_the_virtual_machine(session: pytest.Pytester) -> None:
+    session.makepyfile(test_broken="import nothing_like_that")
+    session.makepyfile(test_marked="import pytest\n\n@pytest.mark.vm\ndef test_there(): ...")
+    run(session, "-m", "vm").assert_outcomes(passed=1)

@@ -1,0 +1,160 @@
+#!/bin/sh -e
+# Topology two-subnets under the design l3-gateway; pods have an MTU of 1500.
+# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+#   . ./THIS-FILE; exec sh'
+
+# --- Namespaces
+ip netns add rack1    # the fabric's switch
+ip netns add rack2    # the fabric's switch
+ip netns add gateway    # a router of the fabric
+ip netns add node1    # a node
+ip netns add node2    # a node
+ip netns add node3    # a node
+ip netns add client    # a pod on node1
+ip netns add web-1    # a pod on node1
+ip netns add web-2    # a pod on node2
+ip netns add web-3    # a pod on node3
+
+# --- rack1: settings and devices
+ip netns exec rack1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0
+ip netns exec rack1 sysctl -qew net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
+ip -n rack1 link set lo up
+ip -n rack1 link add br0 index 101 address 02:45:49:9d:dc:32 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n rack1 link set br0 up
+
+# --- rack2: settings and devices
+ip netns exec rack2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0
+ip netns exec rack2 sysctl -qew net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
+ip -n rack2 link set lo up
+ip -n rack2 link add br0 index 102 address 02:8c:05:06:9c:52 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n rack2 link set br0 up
+
+# --- gateway: settings and devices
+ip netns exec gateway sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+ip -n gateway link set lo up
+
+# --- node1: settings and devices
+ip netns exec node1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+ip netns exec node1 sysctl -qew net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
+ip -n node1 link set lo up
+ip -n node1 link add kube-bridge index 113 address 02:e3:1c:80:29:64 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node1 link set kube-bridge up
+
+# --- node2: settings and devices
+ip netns exec node2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+ip netns exec node2 sysctl -qew net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
+ip -n node2 link set lo up
+ip -n node2 link add kube-bridge index 118 address 02:8d:33:fd:2b:22 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node2 link set kube-bridge up
+
+# --- node3: settings and devices
+ip netns exec node3 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+ip netns exec node3 sysctl -qew net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
+ip -n node3 link set lo up
+ip -n node3 link add kube-bridge index 121 address 02:0a:aa:15:b2:a1 mtu 1500 type bridge stp_state 0 forward_delay 0
+ip -n node3 link set kube-bridge up
+
+# --- client: settings and devices
+ip netns exec client sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0
+ip -n client link set lo up
+
+# --- web-1: settings and devices
+ip netns exec web-1 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0
+ip -n web-1 link set lo up
+
+# --- web-2: settings and devices
+ip netns exec web-2 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0
+ip -n web-2 link set lo up
+
+# --- web-3: settings and devices
+ip netns exec web-3 sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.all.accept_ra=0 net.ipv6.conf.all.accept_redirects=0 net.ipv6.conf.all.router_solicitations=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.default.accept_ra=0 net.ipv6.conf.default.accept_redirects=0 net.ipv6.conf.default.router_solicitations=0
+ip -n web-3 link set lo up
+
+# --- Cables: veth pairs, each end in its namespace
+ip link add to-gateway index 103 netns rack1 address 02:64:3b:01:f6:b9 mtu 1500 type veth peer name to-rack1 index 104 netns gateway address 02:90:80:b5:84:79 mtu 1500
+ip -n rack1 link set to-gateway master br0 up
+ip -n gateway link set to-rack1 up
+ip link add to-gateway index 105 netns rack2 address 02:04:a1:be:f2:dc mtu 1500 type veth peer name to-rack2 index 106 netns gateway address 02:0d:3d:a8:84:8e mtu 1500
+ip -n rack2 link set to-gateway master br0 up
+ip -n gateway link set to-rack2 up
+ip link add to-node1 index 107 netns rack1 address 02:47:e9:79:fe:a0 mtu 1500 type veth peer name eth0 index 108 netns node1 address 02:8b:a1:fa:84:72 mtu 1500
+ip -n rack1 link set to-node1 master br0 up
+ip -n node1 link set eth0 up
+ip link add to-node2 index 109 netns rack2 address 02:53:1c:b5:22:75 mtu 1500 type veth peer name eth0 index 110 netns node2 address 02:43:11:61:5f:d5 mtu 1500
+ip -n rack2 link set to-node2 master br0 up
+ip -n node2 link set eth0 up
+ip link add to-node3 index 111 netns rack1 address 02:04:1b:dc:8b:ae mtu 1500 type veth peer name eth0 index 112 netns node3 address 02:aa:b9:70:e4:b4 mtu 1500
+ip -n rack1 link set to-node3 master br0 up
+ip -n node3 link set eth0 up
+ip link add veth-client index 114 netns node1 address 02:ac:6f:9b:bd:2a mtu 1500 type veth peer name eth0 index 115 netns client address 02:9b:d1:f3:d1:55 mtu 1500
+ip -n node1 link set veth-client master kube-bridge up
+ip -n client link set eth0 up
+ip link add veth-web-1 index 116 netns node1 address 02:cd:c8:33:52:d7 mtu 1500 type veth peer name eth0 index 117 netns web-1 address 02:3e:4e:09:16:3e mtu 1500
+ip -n node1 link set veth-web-1 master kube-bridge up
+ip -n web-1 link set eth0 up
+ip link add veth-web-2 index 119 netns node2 address 02:eb:2d:6d:ae:48 mtu 1500 type veth peer name eth0 index 120 netns web-2 address 02:8a:17:62:53:70 mtu 1500
+ip -n node2 link set veth-web-2 master kube-bridge up
+ip -n web-2 link set eth0 up
+ip link add veth-web-3 index 122 netns node3 address 02:13:7f:6e:db:1a mtu 1500 type veth peer name eth0 index 123 netns web-3 address 02:d1:de:bc:d3:9a mtu 1500
+ip -n node3 link set veth-web-3 master kube-bridge up
+ip -n web-3 link set eth0 up
+
+# --- gateway: addresses and ways to the others
+ip -n gateway address add 192.168.0.254/24 dev to-rack1
+ip -n gateway address add fd00:192:168:0:ffff:ffff:ffff:ffff/64 dev to-rack1
+ip -n gateway address add 192.168.1.254/24 dev to-rack2
+ip -n gateway address add fd00:192:168:1:ffff:ffff:ffff:ffff/64 dev to-rack2
+ip -n gateway -4 route add 10.244.0.0/24 via 192.168.0.1 dev to-rack1
+ip -n gateway -6 route add fd00:10:244::/64 via fd00:192:168::1 dev to-rack1
+ip -n gateway -4 route add 10.244.1.0/24 via 192.168.1.1 dev to-rack2
+ip -n gateway -6 route add fd00:10:244:1::/64 via fd00:192:168:1::1 dev to-rack2
+ip -n gateway -4 route add 10.244.2.0/24 via 192.168.0.2 dev to-rack1
+ip -n gateway -6 route add fd00:10:244:2::/64 via fd00:192:168::2 dev to-rack1
+
+# --- node1: addresses and ways to the others
+ip -n node1 address add 192.168.0.1/24 dev eth0
+ip -n node1 address add fd00:192:168::1/64 dev eth0
+ip -n node1 address add 10.244.0.1/24 dev kube-bridge
+ip -n node1 address add fd00:10:244::1/64 dev kube-bridge
+ip -n node1 -4 route add default via 192.168.0.254 dev eth0
+ip -n node1 -6 route add default via fd00:192:168:0:ffff:ffff:ffff:ffff dev eth0
+
+# --- node2: addresses and ways to the others
+ip -n node2 address add 192.168.1.1/24 dev eth0
+ip -n node2 address add fd00:192:168:1::1/64 dev eth0
+ip -n node2 address add 10.244.1.1/24 dev kube-bridge
+ip -n node2 address add fd00:10:244:1::1/64 dev kube-bridge
+ip -n node2 -4 route add default via 192.168.1.254 dev eth0
+ip -n node2 -6 route add default via fd00:192:168:1:ffff:ffff:ffff:ffff dev eth0
+
+# --- node3: addresses and ways to the others
+ip -n node3 address add 192.168.0.2/24 dev eth0
+ip -n node3 address add fd00:192:168::2/64 dev eth0
+ip -n node3 address add 10.244.2.1/24 dev kube-bridge
+ip -n node3 address add fd00:10:244:2::1/64 dev kube-bridge
+ip -n node3 -4 route add default via 192.168.0.254 dev eth0
+ip -n node3 -6 route add default via fd00:192:168:0:ffff:ffff:ffff:ffff dev eth0
+
+# --- client: addresses and ways to the others
+ip -n client address add 10.244.0.2/24 dev eth0
+ip -n client address add fd00:10:244::2/64 dev eth0
+ip -n client -4 route add default via 10.244.0.1 dev eth0
+ip -n client -6 route add default via fd00:10:244::1 dev eth0
+
+# --- web-1: addresses and ways to the others
+ip -n web-1 address add 10.244.0.3/24 dev eth0
+ip -n web-1 address add fd00:10:244::3/64 dev eth0
+ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
+ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
+
+# --- web-2: addresses and ways to the others
+ip -n web-2 address add 10.244.1.2/24 dev eth0
+ip -n web-2 address add fd00:10:244:1::2/64 dev eth0
+ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
+ip -n web-2 -6 route add default via fd00:10:244:1::1 dev eth0
+
+# --- web-3: addresses and ways to the others
+ip -n web-3 address add 10.244.2.2/24 dev eth0
+ip -n web-3 address add fd00:10:244:2::2/64 dev eth0
+ip -n web-3 -4 route add default via 10.244.2.1 dev eth0
+ip -n web-3 -6 route add default via fd00:10:244:2::1 dev eth0
