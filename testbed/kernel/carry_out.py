@@ -10,11 +10,11 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from testbed.kernel import encode
-from testbed.kernel.keys import hand_out_keys
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.offload import switch_offloads_off
 from testbed.kernel.sysctls import Sysctls
+from testbed.kernel.told import tell_by_programs
 from testbed.kernel.tun import make_tun
 from testbed.plan.objects import Child, Kind, Link, Plan, Space, Sysctl, Tun, Veth, VethEnd
 from testbed.plan.shell import needs_cables
@@ -41,7 +41,7 @@ def make_nodes(plan: Plan, namespaces: Namespaces) -> None:
                 settings.write(_own(space))
     _wire(plan, namespaces, spaces, [veth for veth in plan.veths if not _is_pods(plan, veth)])
     try:
-        hand_out_keys(plan, namespaces)
+        tell_by_programs(plan, namespaces)
     except OSError as error:
         raise PlanRefused(str(error)) from error
 

@@ -33,6 +33,7 @@ from testbed.plan.objects import (
     Vxlan,
     Wireguard,
 )
+from testbed.spec.types import Address
 
 FLOODED = "00:00:00:00:00:00"
 """In a forwarding database: frames for everybody, or for whom nobody knows."""
@@ -250,6 +251,8 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
         yield f"{ip} {address_words(address)}"
     for neighbour in space.neighbours:
         yield f"{ip} {neighbour_words(neighbour)}"
+    if space.segment_source:
+        yield f"{ip} {segment_source_words(space.segment_source)}"
     for entry in space.fdb:
         yield f"bridge -n {space.name} {fdb_words(entry)}"
     for route in space.routes:
@@ -277,6 +280,11 @@ def fdb_words(item: FdbEntry, verb: str = "add") -> str:
     if verb == "add" and item.mac == FLOODED:
         verb = "append"  # One of several.
     return f"fdb {verb} {item.mac} dev {item.dev} dst {item.remote} self{' permanent' if verb != 'del' else ''}"
+
+
+def segment_source_words(source: Address) -> str:
+    """What `ip` is told of the source of headers that segment routing adds."""
+    return f"sr tunsrc set {source}"
 
 
 def route_words(route: Route, verb: str = "add") -> str:

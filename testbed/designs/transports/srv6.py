@@ -41,6 +41,7 @@ def _join(joining: Joining) -> None:
     families = sorted({cidr.version for cidr in layout.pod_cidrs})
     for node in layout.nodes:
         space = draft[node.name]
+        space.segment_source = node.address(6)
         for scope in ("all", "default"):
             space.sysctl(f"net.ipv6.conf.{scope}.seg6_enabled", 1)
         for family in families:
@@ -53,7 +54,10 @@ def _join(joining: Joining) -> None:
                 route_straight(draft, node, remote)
                 continue
             for cidr in remote.pod_cidrs:
-                space.route(cidr, UPLINK, encap=Segments((segment(layout, remote, cidr.version),)))
+                # Routers know the address on the loopback device, not those of the links.
+                has_own = node.is_on_loopback and cidr.version in layout.fabric_families
+                source = node.address(cidr.version) if has_own else None
+                space.route(cidr, UPLINK, encap=Segments((segment(layout, remote, cidr.version),)), source=source)
 
 
 def _carried(layout: Layout) -> Mapping[str, tuple[Network, ...]]:
