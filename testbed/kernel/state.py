@@ -50,6 +50,7 @@ _LENGTH_AND_TYPE = struct.Struct("=IH")
 _MAIN_TABLE = 254
 _IFA_F_NOPREFIXROUTE = 0x200
 _RTPROT_KERNEL = 2
+_RTM_F_CLONED = 0x200
 _RTMSG_SIZE = 12
 _RTA_ENCAP = 22
 _LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
@@ -213,7 +214,8 @@ def _addresses(found: Iterable[Any], names: dict[int, str]) -> Iterator[DeviceAd
 def _routes(found: Iterable[Any], names: dict[int, str]) -> tuple[list[Route], list[str]]:
     plain, refusals = [], []
     for item in found:
-        if item.get_attr("RTA_TABLE", item["table"]) != _MAIN_TABLE:
+        # What the kernel has found out of single destinations, such as their path MTU, is listed beside the routes.
+        if item.get_attr("RTA_TABLE", item["table"]) != _MAIN_TABLE or item["flags"] & _RTM_F_CLONED:
             continue
         nowhere = "0.0.0.0" if item["family"] == socket.AF_INET else "::"
         to = ipaddress.ip_network((item.get_attr("RTA_DST") or nowhere, item["dst_len"]))
