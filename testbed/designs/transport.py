@@ -40,6 +40,15 @@ class Leg(NamedTuple):
     """The family of the outermost header."""
 
 
+def straight(family: int) -> Leg:
+    """A leg without a tunnel."""
+    return Leg("", None, family)
+
+
+def _straight(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    return straight(family)
+
+
 def _nothing_carried(layout: Layout) -> Mapping[str, tuple[Network, ...]]:
     return {}
 
@@ -63,7 +72,7 @@ class Transport:
     """From which attachments."""
     join: Callable[[Joining], None]
     """Adds to the draft what lets each node reach all others' pods."""
-    leg: Callable[[Plan, Layout, TransportSpec, NodePlace, NodePlace, int], Leg]
+    leg: Callable[[Plan, Layout, TransportSpec, NodePlace, NodePlace, int], Leg] = _straight
     """How packets of family 4 or 6 travel from a node to another one."""
     room: Callable[[int, Layout], int] = _fabric_mtu
     """The largest packet of pods that fits the fabric's, in bytes, with all the families in use."""
@@ -97,11 +106,6 @@ def route_straight(draft: Draft, node: NodePlace, remote: NodePlace) -> None:
     """Routes to a neighbouring node's pods by way of that node."""
     for cidr in remote.pod_cidrs:
         draft[node.name].route(cidr, UPLINK, via=remote.address(cidr.version))
-
-
-def straight(family: int) -> Leg:
-    """A leg without a tunnel."""
-    return Leg("", None, family)
 
 
 def outer_family(pod_family: int, layout: Layout) -> int:

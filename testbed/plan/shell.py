@@ -306,9 +306,10 @@ def encap_words(encap: Encapsulation | None) -> str:
     match encap:
         case TunnelKey():
             # Over IPv6 UDP has to have a checksum, which such routes ask for by themselves.
-            kind, checksum = ("ip", "") if encap.target.version == 4 else ("ip6", " csum")
+            is_four = encap.target.version == 4
+            kind, ttl, checksum = ("ip", "ttl", "") if is_four else ("ip6", "hoplimit", " csum")
             ends = f"src {encap.source} dst {encap.target}"
-            return f" encap {kind} id {encap.number} {ends} ttl {OUTER_TTL}{checksum}"
+            return f" encap {kind} id {encap.number} {ends} {ttl} {OUTER_TTL}{checksum}"
         case Segments():
             return f" encap seg6 mode encap segs {','.join(map(str, encap.segments))}"
         case SegmentEnd():
