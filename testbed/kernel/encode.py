@@ -14,6 +14,7 @@ from testbed.kernel.netlink import APPEND, CHANGE, CREATE, Request
 from testbed.kernel.uapi import (
     IFA_F_NODAD,
     IFA_F_NOPREFIXROUTE,
+    IFF_PROMISC,
     IFF_UP,
     NTF_SELF,
     NUD_NOARP,
@@ -172,7 +173,8 @@ def new_link(link: Link, index_of: Callable[[str], int] | None = None) -> Reques
         case Tun():
             raise ValueError("a tun device is not made by netlink")
     info = _text(_INFO_KIND, kind) + _attribute(_INFO_DATA, data)
-    body = _LINK.pack(0, 0, link.index, IFF_UP, IFF_UP) + _device(link) + _attribute(_IFLA_LINKINFO, info)
+    flags = IFF_UP | IFF_PROMISC if isinstance(link, Bridge) and link.promiscuous else IFF_UP
+    body = _LINK.pack(0, 0, link.index, flags, flags) + _device(link) + _attribute(_IFLA_LINKINFO, info)
     if link.master is not None:
         assert index_of
         body += _number(_IFLA_MASTER, index_of(link.master))

@@ -65,8 +65,8 @@ class SpaceDraft:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
         self._sysctls[key] = Sysctl(key, str(value), optional, dev)
 
-    def bridge(self, name: str, mtu: int) -> None:
-        self._links.append(Bridge(name, next(self._indices), mac_address(self.name, name), mtu))
+    def bridge(self, name: str, mtu: int, promiscuous: bool = False) -> None:
+        self._links.append(Bridge(name, next(self._indices), mac_address(self.name, name), mtu, promiscuous))
         # Bridged frames stay out of the IP layer's hooks. Kernels with br_netfilter turn them on in each new
         # namespace, kernels without it have no such key; either way the design is the same.
         for table in ("iptables", "ip6tables", "arptables"):

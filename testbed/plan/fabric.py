@@ -9,12 +9,12 @@ A link with a rate, a delay or losses is a namespace of its own between its ends
 
 What goes from A to B is delayed and lost on x1 (netem) and limited in its rate on to-B (tbf), what goes back on x2 and
 to-A. So there is one queue a device, and none on a sender's own device, where it would hold TCP back before it can fill
-it: TCP leaves at most a millisecond's worth of its own packets below it (TCP Small Queues), and Linux counts a packet
-as its sender's own until it is routed, or until netem delays it, which lets go of it for that very reason
-(`skb_orphan_partial` in sch_netem.c). A rate after a delay sees packets without owners and queues what a real link
-would. Where nothing routes or delays a packet before it comes to the rate (`l2`, and nodes themselves, over a link with
-a rate alone), TCP holds back all the same: the rate is the same, but less waits. A link with a rate alone has one
-bridge.
+it: TCP leaves no more than a millisecond's worth of its own packets below itself (TCP Small Queues), and the one or two
+that this is on a slow link are too few to keep it busy. On a real link a packet is no longer its sender's own when it
+has left the machine. Here the kernel counts it as such on every veth and bridge, until it is routed, which under `l2`,
+and between nodes themselves, it never is. So before a rate it is taken from its sender: by netem, which lets go of what
+it delays for that very reason (`skb_orphan_partial` in sch_netem.c), or where there is no delay by a promiscuous
+bridge, which forwards a copy and drops the packet itself. A link with a rate alone has one bridge.
 
 Where single packets may be lost, doubled or overtaken, the link carries none larger than its MTU: a segment that is cut
 in forty pieces later on would be lost as a whole.
@@ -121,9 +121,10 @@ def _connect(draft: Draft, layout: Layout, item: PluggedLink, uplink_master: str
     space = draft.space(name, Kind.CABLE)
     quiet(space, layout)
     delays = link.forth.is_disturbed or link.back.is_disturbed
-    space.bridge(SWITCH_BRIDGE, link.mtu)
+    to_a, to_b = (bool(way.rate and not way.is_delayed) for way in (link.back, link.forth))
+    space.bridge(SWITCH_BRIDGE, link.mtu, promiscuous=to_a or (to_b and not delays))
     if delays:
-        space.bridge(FAR_BRIDGE, link.mtu)
+        space.bridge(FAR_BRIDGE, link.mtu, promiscuous=to_b)
         draft.veth((name, NEAR), (name, FAR), link.mtu, a_master=SWITCH_BRIDGE, b_master=FAR_BRIDGE, offload=whole)
     exits = []
     for end, bridge in zip(item.ends, (SWITCH_BRIDGE, FAR_BRIDGE if delays else SWITCH_BRIDGE), strict=True):
@@ -197,25 +198,29 @@ def _route(space: SpaceDraft, layout: Layout, carried: Mapping[str, tuple[Networ
 def _ways(
     router: str, layout: Layout, carried: Mapping[str, tuple[Network, ...]]
 ) -> Iterator[tuple[Network, tuple[Step, ...]]]:
-    for number in _known_segments(layout):
-        # A router that is on it has the kernel's own route.
-        if steps := layout.routing.towards([number]).get(router):
-            yield from ((cidr, steps) for cidr in layout.segments[number].subnets)
+    ends, between = _known_segments(layout)
+    yield from _segment_ways(router, layout, ends)
     for node in layout.nodes:
         own = layout.subnet_of(node) if node.is_on_loopback else ()
         steps = layout.routing.to_node(router, node.ports)
         yield from ((cidr, steps) for cidr in (*own, *carried.get(node.name, ())))
+    yield from _segment_ways(router, layout, between)
 
 
-def _known_segments(layout: Layout) -> Iterable[int]:
+def _segment_ways(router: str, layout: Layout, numbers: Iterable[int]) -> Iterator[tuple[Network, tuple[Step, ...]]]:
+    for number in numbers:
+        # A router that is on it has the kernel's own route.
+        if steps := layout.routing.towards([number]).get(router):
+            yield from ((cidr, steps) for cidr in layout.segments[number].subnets)
+
+
+def _known_segments(layout: Layout) -> tuple[list[int], list[int]]:
     """The Ethernets that all routers know: those of switches and of nodes with one port; and of a router that has only
     links to other routers the first of these, so that it can be asked itself."""
-    known = {segment.number for segment in layout.segments if segment.switches}
-    known.update(node.ports[0].segment for node in layout.nodes if not node.is_on_loopback)
-    for router in layout.routers:
-        if known.isdisjoint(port.segment for port in router.ports):
-            known.add(router.ports[0].segment)
-    return sorted(known)
+    ends = {segment.number for segment in layout.segments if segment.switches}
+    ends.update(node.ports[0].segment for node in layout.nodes if not node.is_on_loopback)
+    inner = [router.ports for router in layout.routers if ends.isdisjoint(port.segment for port in router.ports)]
+    return sorted(ends), sorted({ports[0].segment for ports in inner})
 
 
 def _share_flows(space: SpaceDraft, layout: Layout, several: bool) -> None:

@@ -35,6 +35,8 @@ class Bridge:
     index: int
     mac: str
     mtu: int
+    promiscuous: bool = False
+    """Whether it takes in every frame itself as well. What it forwards are copies then, which are nobody's own."""
 
     master = None
 

@@ -179,7 +179,8 @@ def _link_commands(space: Space, link: Link) -> Iterator[str]:
     yield f"ip -n {space.name} {link_words(link)}"
     master = f" master {link.master}" if link.master else ""
     mtu = f" mtu {link.mtu}" if isinstance(link, Tun) else ""
-    yield f"ip -n {space.name} link set {link.name}{master}{mtu} up"
+    promiscuous = " promisc on" if isinstance(link, Bridge) and link.promiscuous else ""
+    yield f"ip -n {space.name} link set {link.name}{master}{mtu}{promiscuous} up"
 
 
 def link_words(link: Link) -> str:

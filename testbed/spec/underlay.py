@@ -21,9 +21,13 @@ class Quality:
     reorder: float = 0.0
 
     @property
+    def is_delayed(self) -> bool:
+        return bool(self.delay_us or self.jitter_us)
+
+    @property
     def is_disturbed(self) -> bool:
         """Whether packets come later than they were sent, or not as they were."""
-        return bool(self.delay_us or self.jitter_us or self.is_uneven)
+        return self.is_delayed or self.is_uneven
 
     @property
     def is_uneven(self) -> bool:

@@ -1,4 +1,4 @@
-"""A fabric with a rate: the kernel's word on it, and what iperf3 measures over it."""
+"""Links with a rate: the kernel's word on it, and what iperf3 measures over them."""
 
 import json
 import time
@@ -7,6 +7,7 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
+from testbed.spec.load import topology_of_text
 from testbed.spec.qualities import MAX_RATE, MIN_RATE
 from testbed.spec.topology import Topology
 
@@ -20,8 +21,8 @@ def with_rate(topology: Topology, rate: int, queue: int | None = None) -> Topolo
     return topology.model_copy(update={"fabric": topology.fabric.model_copy(update={"rate": rate, "queue": queue})})
 
 
-def carried(lab: Lab, *options: str) -> float:
-    """Bits per second on the links between `client` and `web-2`, headers included."""
+def carried(lab: Lab, *options: str, around: int = 0) -> float:
+    """Bits per second on the links between `client` and `web-2`, headers included, and those `around` pods' packets."""
     server = lab.start("web-2", ["iperf3", "--server", "--one-off"])
     time.sleep(0.3)
     address = str(lab.plan["web-2"].reached_at[0])
@@ -30,7 +31,7 @@ def carried(lab: Lab, *options: str) -> float:
     said = json.loads(lab.start("client", command).communicate(timeout=20)[0])
     server.communicate(timeout=5)
     payload = lab.plan.pod_mtu - (HEADERS - 14)
-    return float(said["end"]["sum_received"]["bits_per_second"]) * (payload + HEADERS) / payload
+    return float(said["end"]["sum_received"]["bits_per_second"]) * (payload + HEADERS + around) / payload
 
 
 @pytest.mark.parametrize("rate", [10**7, 10**8, 10**9])
@@ -38,6 +39,26 @@ def test_a_link_carries_its_rate_in_both_directions(rate: int, two_nodes: Topolo
     with Lab(DESIGNS["l3-host-routes"].plan(with_rate(two_nodes, rate))) as lab:
         assert carried(lab) == pytest.approx(rate, rel=0.03)
         assert carried(lab, "--reverse") == pytest.approx(rate, rel=0.03)
+
+
+ASYMMETRIC = """
+name: asymmetric
+cluster: {pod_cidr: 10.244.0.0/16}
+fabric:
+  shape: wan
+  subnet: 192.168.0.0/16
+  wan: {rate: 200Mbit, back: {rate: 10Mbit}}
+nodes: {node1: {pods: [client]}, node2: {pods: [web-2]}}
+"""
+
+
+@pytest.mark.parametrize("design", ["vxlan", "l3-gateway"])
+def test_a_link_may_be_slower_on_the_way_back(design: str) -> None:
+    """And that which TCP's acknowledgements take does not hold back the other direction."""
+    with Lab(DESIGNS[design].plan(topology_of_text(ASYMMETRIC, "asymmetric.yaml").value)) as lab:
+        around = 0 if design == "l3-gateway" else 50
+        assert carried(lab, around=around) == pytest.approx(2e8, rel=0.03)
+        assert carried(lab, "--reverse", around=around) == pytest.approx(1e7, rel=0.03)
 
 
 def test_the_kernel_shows_what_was_planned(two_nodes: Topology) -> None:

@@ -26,6 +26,14 @@ pods_per_node: 64
 """
 
 
+ONE_SUBNET = ("two-nodes", "three-nodes", "dual-stack", "grid", "sixteen-nodes", "shaped")
+FABRICS = ("two-subnets", "leaf-spine", "dual-homed", "wan", "named")
+PICTURES = [
+    *((file, design) for file in ONE_SUBNET for design in DESIGNS),
+    *((file, design) for file in FABRICS for design in ("vxlan", "l3-gateway")),
+]
+
+
 def drawn(text: str, kind: str) -> bytes:
     if shutil.which("dot") is None:
         pytest.skip("needs Graphviz")
@@ -48,11 +56,11 @@ def test_each_design_has_its_picture(design: str, two_nodes: Topology) -> None:
     assert text == golden.read_text()
 
 
-@pytest.mark.parametrize("design", list(DESIGNS))
-@pytest.mark.parametrize("file", ["two-nodes", "three-nodes", "dual-stack", "grid", "sixteen-nodes", "shaped"])
+@pytest.mark.parametrize(("file", "design"), PICTURES)
 def test_every_node_pod_address_and_way_out_is_drawn(design: str, file: str, repository: Path) -> None:
     plan = DESIGNS[design].plan(load_topology(repository / f"topologies/{file}.yaml").value)
     shown = words(drawn(dot(plan), "svg").decode())
+    assert all(space.name not in shown for space in plan.of_kind(Kind.CABLE)), "a shaped link is a line"
     for space in plan.of_kind(Kind.NODE, Kind.POD, Kind.SWITCH, Kind.ROUTER):
         assert re.search(rf"\b{space.name}\b", shown), space.name
         assert all(str(address) in shown for address in space.reached_at)
@@ -86,3 +94,41 @@ def test_tunnels_are_lines_between_the_devices_of_few_nodes_only(two_nodes: Topo
     assert dot(DESIGNS["vxlan"].plan(two_nodes)).count("style=dashed") == 1
     assert dot(DESIGNS["vxlan"].plan(topology_of_text(SIXTEEN, "t.yaml").value)).count("style=dashed") == 0
     assert dot(DESIGNS["l2"].plan(two_nodes)).count("style=dashed") == 0
+
+
+@pytest.mark.parametrize("file", ["leaf-spine", "wan", "named"])
+def test_nodes_of_several_racks_are_in_their_order(file: str, repository: Path) -> None:
+    plan = DESIGNS["l3-gateway"].plan(load_topology(repository / f"topologies/{file}.yaml").value)
+    assert columns(plan) == [space.name for space in plan.of_kind(Kind.NODE)]
+
+
+def test_links_say_what_they_do_to_packets() -> None:
+    wan = "{rate: 50Mbit, delay: 20ms, jitter: 500us, loss: 0.1%, back: {rate: 2Gbit, duplicate: 1%}}"
+    text = f"""
+name: wan
+cluster: {{pod_cidr: 10.244.0.0/16}}
+fabric: {{shape: wan, subnet: 192.168.0.0/16, wan: {wan}, rate: 1Gbit}}
+nodes: 2
+"""
+    shown = dot(DESIGNS["vxlan"].plan(topology_of_text(text, "wan.yaml").value))
+    assert "to edge2: 50 Mbit/s, 20 ms ± 500 µs, 0.1 % lost\n" in shown
+    assert "to edge1: 2 Gbit/s, 20 ms ± 500 µs, 0.1 % lost, 1 % twice" in shown
+    assert shown.count('label="1 Gbit/s"') == 2
+
+
+def test_racks_are_above_and_below_what_joins_them() -> None:
+    """Nodes of one rack are in one row, and leaves between their rack and the spines."""
+    text = """
+name: racks
+cluster: {pod_cidr: 10.244.0.0/16}
+fabric: {shape: leaf-spine, leaves: 4, spines: 2, subnet: 192.168.0.0/16}
+nodes: 8
+"""
+    plain = drawn(dot(DESIGNS["l3-gateway"].plan(topology_of_text(text, "t.yaml").value)), "plain").decode()
+    height = {name: float(y) for name, y in re.findall(r'^node "?(\w+)"? \S+ (\S+)', plain, re.MULTILINE)}
+    for order in (
+        ("node1", "rack1", "leaf1", "spine1", "leaf4", "rack4", "node4"),
+        ("node5", "rack1"),
+        ("rack4", "node8"),
+    ):
+        assert sorted(order, key=lambda name: -height[name]) == list(order)

@@ -144,12 +144,6 @@ ip -n leaf1 address add 172.31.0.17/31 dev to-node1
 ip -n leaf1 address add fd00:172:31::11/127 dev to-node1
 ip -n leaf1 address add 172.31.0.25/31 dev to-node3
 ip -n leaf1 address add fd00:172:31::19/127 dev to-node3
-ip -n leaf1 -4 route add 172.31.0.4/31 via 172.31.0.1 dev to-spine1
-ip -n leaf1 -6 route add fd00:172:31::4/127 via fd00:172:31::1 dev to-spine1
-ip -n leaf1 -4 route add 172.31.0.8/31 via 172.31.0.1 dev to-spine1
-ip -n leaf1 -6 route add fd00:172:31::8/127 via fd00:172:31::1 dev to-spine1
-ip -n leaf1 -4 route add 172.31.0.12/31 via 172.31.0.1 dev to-spine1
-ip -n leaf1 -6 route add fd00:172:31::c/127 via fd00:172:31::1 dev to-spine1
 ip -n leaf1 -4 route add 192.168.0.1/32 via 172.31.0.16 dev to-node1
 ip -n leaf1 -6 route add fd00:192:168::1/128 via fd00:172:31::10 dev to-node1
 ip -n leaf1 -4 route add 10.244.0.0/24 via 172.31.0.16 dev to-node1
@@ -162,6 +156,12 @@ ip -n leaf1 -4 route add 192.168.0.3/32 via 172.31.0.24 dev to-node3
 ip -n leaf1 -6 route add fd00:192:168::3/128 via fd00:172:31::18 dev to-node3
 ip -n leaf1 -4 route add 10.244.2.0/24 via 172.31.0.24 dev to-node3
 ip -n leaf1 -6 route add fd00:10:244:2::/64 via fd00:172:31::18 dev to-node3
+ip -n leaf1 -4 route add 172.31.0.4/31 via 172.31.0.1 dev to-spine1
+ip -n leaf1 -6 route add fd00:172:31::4/127 via fd00:172:31::1 dev to-spine1
+ip -n leaf1 -4 route add 172.31.0.8/31 via 172.31.0.1 dev to-spine1
+ip -n leaf1 -6 route add fd00:172:31::8/127 via fd00:172:31::1 dev to-spine1
+ip -n leaf1 -4 route add 172.31.0.12/31 via 172.31.0.1 dev to-spine1
+ip -n leaf1 -6 route add fd00:172:31::c/127 via fd00:172:31::1 dev to-spine1
 
 # --- leaf2: addresses and ways to the others
 ip -n leaf2 address add 172.31.0.4/31 dev to-spine1
@@ -172,14 +172,6 @@ ip -n leaf2 address add 172.31.0.19/31 dev to-node1
 ip -n leaf2 address add fd00:172:31::13/127 dev to-node1
 ip -n leaf2 address add 172.31.0.27/31 dev to-node3
 ip -n leaf2 address add fd00:172:31::1b/127 dev to-node3
-ip -n leaf2 -4 route add 172.31.0.0/31 via 172.31.0.5 dev to-spine1
-ip -n leaf2 -6 route add fd00:172:31::/127 via fd00:172:31::5 dev to-spine1
-ip -n leaf2 -4 route add 172.31.0.2/31 via 172.31.0.7 dev to-spine2
-ip -n leaf2 -6 route add fd00:172:31::2/127 via fd00:172:31::7 dev to-spine2
-ip -n leaf2 -4 route add 172.31.0.8/31 via 172.31.0.5 dev to-spine1
-ip -n leaf2 -6 route add fd00:172:31::8/127 via fd00:172:31::5 dev to-spine1
-ip -n leaf2 -4 route add 172.31.0.12/31 via 172.31.0.5 dev to-spine1
-ip -n leaf2 -6 route add fd00:172:31::c/127 via fd00:172:31::5 dev to-spine1
 ip -n leaf2 -4 route add 192.168.0.1/32 via 172.31.0.18 dev to-node1
 ip -n leaf2 -6 route add fd00:192:168::1/128 via fd00:172:31::12 dev to-node1
 ip -n leaf2 -4 route add 10.244.0.0/24 via 172.31.0.18 dev to-node1
@@ -192,6 +184,14 @@ ip -n leaf2 -4 route add 192.168.0.3/32 via 172.31.0.26 dev to-node3
 ip -n leaf2 -6 route add fd00:192:168::3/128 via fd00:172:31::1a dev to-node3
 ip -n leaf2 -4 route add 10.244.2.0/24 via 172.31.0.26 dev to-node3
 ip -n leaf2 -6 route add fd00:10:244:2::/64 via fd00:172:31::1a dev to-node3
+ip -n leaf2 -4 route add 172.31.0.0/31 via 172.31.0.5 dev to-spine1
+ip -n leaf2 -6 route add fd00:172:31::/127 via fd00:172:31::5 dev to-spine1
+ip -n leaf2 -4 route add 172.31.0.2/31 via 172.31.0.7 dev to-spine2
+ip -n leaf2 -6 route add fd00:172:31::2/127 via fd00:172:31::7 dev to-spine2
+ip -n leaf2 -4 route add 172.31.0.8/31 via 172.31.0.5 dev to-spine1
+ip -n leaf2 -6 route add fd00:172:31::8/127 via fd00:172:31::5 dev to-spine1
+ip -n leaf2 -4 route add 172.31.0.12/31 via 172.31.0.5 dev to-spine1
+ip -n leaf2 -6 route add fd00:172:31::c/127 via fd00:172:31::5 dev to-spine1
 
 # --- leaf3: addresses and ways to the others
 ip -n leaf3 address add 172.31.0.8/31 dev to-spine1
@@ -200,14 +200,6 @@ ip -n leaf3 address add 172.31.0.10/31 dev to-spine2
 ip -n leaf3 address add fd00:172:31::a/127 dev to-spine2
 ip -n leaf3 address add 172.31.0.21/31 dev to-node2
 ip -n leaf3 address add fd00:172:31::15/127 dev to-node2
-ip -n leaf3 -4 route add 172.31.0.0/31 via 172.31.0.9 dev to-spine1
-ip -n leaf3 -6 route add fd00:172:31::/127 via fd00:172:31::9 dev to-spine1
-ip -n leaf3 -4 route add 172.31.0.2/31 via 172.31.0.11 dev to-spine2
-ip -n leaf3 -6 route add fd00:172:31::2/127 via fd00:172:31::b dev to-spine2
-ip -n leaf3 -4 route add 172.31.0.4/31 via 172.31.0.9 dev to-spine1
-ip -n leaf3 -6 route add fd00:172:31::4/127 via fd00:172:31::9 dev to-spine1
-ip -n leaf3 -4 route add 172.31.0.12/31 via 172.31.0.9 dev to-spine1
-ip -n leaf3 -6 route add fd00:172:31::c/127 via fd00:172:31::9 dev to-spine1
 ip -n leaf3 -4 route add 192.168.0.1/32 nexthop via 172.31.0.9 dev to-spine1 nexthop via 172.31.0.11 dev to-spine2
 ip -n leaf3 -6 route add fd00:192:168::1/128 nexthop via fd00:172:31::9 dev to-spine1 nexthop via fd00:172:31::b dev to-spine2
 ip -n leaf3 -4 route add 10.244.0.0/24 nexthop via 172.31.0.9 dev to-spine1 nexthop via 172.31.0.11 dev to-spine2
@@ -220,6 +212,14 @@ ip -n leaf3 -4 route add 192.168.0.3/32 nexthop via 172.31.0.9 dev to-spine1 nex
 ip -n leaf3 -6 route add fd00:192:168::3/128 nexthop via fd00:172:31::9 dev to-spine1 nexthop via fd00:172:31::b dev to-spine2
 ip -n leaf3 -4 route add 10.244.2.0/24 nexthop via 172.31.0.9 dev to-spine1 nexthop via 172.31.0.11 dev to-spine2
 ip -n leaf3 -6 route add fd00:10:244:2::/64 nexthop via fd00:172:31::9 dev to-spine1 nexthop via fd00:172:31::b dev to-spine2
+ip -n leaf3 -4 route add 172.31.0.0/31 via 172.31.0.9 dev to-spine1
+ip -n leaf3 -6 route add fd00:172:31::/127 via fd00:172:31::9 dev to-spine1
+ip -n leaf3 -4 route add 172.31.0.2/31 via 172.31.0.11 dev to-spine2
+ip -n leaf3 -6 route add fd00:172:31::2/127 via fd00:172:31::b dev to-spine2
+ip -n leaf3 -4 route add 172.31.0.4/31 via 172.31.0.9 dev to-spine1
+ip -n leaf3 -6 route add fd00:172:31::4/127 via fd00:172:31::9 dev to-spine1
+ip -n leaf3 -4 route add 172.31.0.12/31 via 172.31.0.9 dev to-spine1
+ip -n leaf3 -6 route add fd00:172:31::c/127 via fd00:172:31::9 dev to-spine1
 
 # --- leaf4: addresses and ways to the others
 ip -n leaf4 address add 172.31.0.12/31 dev to-spine1
@@ -228,14 +228,6 @@ ip -n leaf4 address add 172.31.0.14/31 dev to-spine2
 ip -n leaf4 address add fd00:172:31::e/127 dev to-spine2
 ip -n leaf4 address add 172.31.0.23/31 dev to-node2
 ip -n leaf4 address add fd00:172:31::17/127 dev to-node2
-ip -n leaf4 -4 route add 172.31.0.0/31 via 172.31.0.13 dev to-spine1
-ip -n leaf4 -6 route add fd00:172:31::/127 via fd00:172:31::d dev to-spine1
-ip -n leaf4 -4 route add 172.31.0.2/31 via 172.31.0.15 dev to-spine2
-ip -n leaf4 -6 route add fd00:172:31::2/127 via fd00:172:31::f dev to-spine2
-ip -n leaf4 -4 route add 172.31.0.4/31 via 172.31.0.13 dev to-spine1
-ip -n leaf4 -6 route add fd00:172:31::4/127 via fd00:172:31::d dev to-spine1
-ip -n leaf4 -4 route add 172.31.0.8/31 via 172.31.0.13 dev to-spine1
-ip -n leaf4 -6 route add fd00:172:31::8/127 via fd00:172:31::d dev to-spine1
 ip -n leaf4 -4 route add 192.168.0.1/32 nexthop via 172.31.0.13 dev to-spine1 nexthop via 172.31.0.15 dev to-spine2
 ip -n leaf4 -6 route add fd00:192:168::1/128 nexthop via fd00:172:31::d dev to-spine1 nexthop via fd00:172:31::f dev to-spine2
 ip -n leaf4 -4 route add 10.244.0.0/24 nexthop via 172.31.0.13 dev to-spine1 nexthop via 172.31.0.15 dev to-spine2
@@ -248,6 +240,14 @@ ip -n leaf4 -4 route add 192.168.0.3/32 nexthop via 172.31.0.13 dev to-spine1 ne
 ip -n leaf4 -6 route add fd00:192:168::3/128 nexthop via fd00:172:31::d dev to-spine1 nexthop via fd00:172:31::f dev to-spine2
 ip -n leaf4 -4 route add 10.244.2.0/24 nexthop via 172.31.0.13 dev to-spine1 nexthop via 172.31.0.15 dev to-spine2
 ip -n leaf4 -6 route add fd00:10:244:2::/64 nexthop via fd00:172:31::d dev to-spine1 nexthop via fd00:172:31::f dev to-spine2
+ip -n leaf4 -4 route add 172.31.0.0/31 via 172.31.0.13 dev to-spine1
+ip -n leaf4 -6 route add fd00:172:31::/127 via fd00:172:31::d dev to-spine1
+ip -n leaf4 -4 route add 172.31.0.2/31 via 172.31.0.15 dev to-spine2
+ip -n leaf4 -6 route add fd00:172:31::2/127 via fd00:172:31::f dev to-spine2
+ip -n leaf4 -4 route add 172.31.0.4/31 via 172.31.0.13 dev to-spine1
+ip -n leaf4 -6 route add fd00:172:31::4/127 via fd00:172:31::d dev to-spine1
+ip -n leaf4 -4 route add 172.31.0.8/31 via 172.31.0.13 dev to-spine1
+ip -n leaf4 -6 route add fd00:172:31::8/127 via fd00:172:31::d dev to-spine1
 
 # --- spine1: addresses and ways to the others
 ip -n spine1 address add 172.31.0.1/31 dev to-leaf1
@@ -258,8 +258,6 @@ ip -n spine1 address add 172.31.0.9/31 dev to-leaf3
 ip -n spine1 address add fd00:172:31::9/127 dev to-leaf3
 ip -n spine1 address add 172.31.0.13/31 dev to-leaf4
 ip -n spine1 address add fd00:172:31::d/127 dev to-leaf4
-ip -n spine1 -4 route add 172.31.0.2/31 via 172.31.0.0 dev to-leaf1
-ip -n spine1 -6 route add fd00:172:31::2/127 via fd00:172:31:: dev to-leaf1
 ip -n spine1 -4 route add 192.168.0.1/32 nexthop via 172.31.0.0 dev to-leaf1 nexthop via 172.31.0.4 dev to-leaf2
 ip -n spine1 -6 route add fd00:192:168::1/128 nexthop via fd00:172:31:: dev to-leaf1 nexthop via fd00:172:31::4 dev to-leaf2
 ip -n spine1 -4 route add 10.244.0.0/24 nexthop via 172.31.0.0 dev to-leaf1 nexthop via 172.31.0.4 dev to-leaf2
@@ -272,6 +270,8 @@ ip -n spine1 -4 route add 192.168.0.3/32 nexthop via 172.31.0.0 dev to-leaf1 nex
 ip -n spine1 -6 route add fd00:192:168::3/128 nexthop via fd00:172:31:: dev to-leaf1 nexthop via fd00:172:31::4 dev to-leaf2
 ip -n spine1 -4 route add 10.244.2.0/24 nexthop via 172.31.0.0 dev to-leaf1 nexthop via 172.31.0.4 dev to-leaf2
 ip -n spine1 -6 route add fd00:10:244:2::/64 nexthop via fd00:172:31:: dev to-leaf1 nexthop via fd00:172:31::4 dev to-leaf2
+ip -n spine1 -4 route add 172.31.0.2/31 via 172.31.0.0 dev to-leaf1
+ip -n spine1 -6 route add fd00:172:31::2/127 via fd00:172:31:: dev to-leaf1
 
 # --- spine2: addresses and ways to the others
 ip -n spine2 address add 172.31.0.3/31 dev to-leaf1
@@ -282,14 +282,6 @@ ip -n spine2 address add 172.31.0.11/31 dev to-leaf3
 ip -n spine2 address add fd00:172:31::b/127 dev to-leaf3
 ip -n spine2 address add 172.31.0.15/31 dev to-leaf4
 ip -n spine2 address add fd00:172:31::f/127 dev to-leaf4
-ip -n spine2 -4 route add 172.31.0.0/31 via 172.31.0.2 dev to-leaf1
-ip -n spine2 -6 route add fd00:172:31::/127 via fd00:172:31::2 dev to-leaf1
-ip -n spine2 -4 route add 172.31.0.4/31 via 172.31.0.6 dev to-leaf2
-ip -n spine2 -6 route add fd00:172:31::4/127 via fd00:172:31::6 dev to-leaf2
-ip -n spine2 -4 route add 172.31.0.8/31 via 172.31.0.10 dev to-leaf3
-ip -n spine2 -6 route add fd00:172:31::8/127 via fd00:172:31::a dev to-leaf3
-ip -n spine2 -4 route add 172.31.0.12/31 via 172.31.0.14 dev to-leaf4
-ip -n spine2 -6 route add fd00:172:31::c/127 via fd00:172:31::e dev to-leaf4
 ip -n spine2 -4 route add 192.168.0.1/32 nexthop via 172.31.0.2 dev to-leaf1 nexthop via 172.31.0.6 dev to-leaf2
 ip -n spine2 -6 route add fd00:192:168::1/128 nexthop via fd00:172:31::2 dev to-leaf1 nexthop via fd00:172:31::6 dev to-leaf2
 ip -n spine2 -4 route add 10.244.0.0/24 nexthop via 172.31.0.2 dev to-leaf1 nexthop via 172.31.0.6 dev to-leaf2
@@ -302,6 +294,14 @@ ip -n spine2 -4 route add 192.168.0.3/32 nexthop via 172.31.0.2 dev to-leaf1 nex
 ip -n spine2 -6 route add fd00:192:168::3/128 nexthop via fd00:172:31::2 dev to-leaf1 nexthop via fd00:172:31::6 dev to-leaf2
 ip -n spine2 -4 route add 10.244.2.0/24 nexthop via 172.31.0.2 dev to-leaf1 nexthop via 172.31.0.6 dev to-leaf2
 ip -n spine2 -6 route add fd00:10:244:2::/64 nexthop via fd00:172:31::2 dev to-leaf1 nexthop via fd00:172:31::6 dev to-leaf2
+ip -n spine2 -4 route add 172.31.0.0/31 via 172.31.0.2 dev to-leaf1
+ip -n spine2 -6 route add fd00:172:31::/127 via fd00:172:31::2 dev to-leaf1
+ip -n spine2 -4 route add 172.31.0.4/31 via 172.31.0.6 dev to-leaf2
+ip -n spine2 -6 route add fd00:172:31::4/127 via fd00:172:31::6 dev to-leaf2
+ip -n spine2 -4 route add 172.31.0.8/31 via 172.31.0.10 dev to-leaf3
+ip -n spine2 -6 route add fd00:172:31::8/127 via fd00:172:31::a dev to-leaf3
+ip -n spine2 -4 route add 172.31.0.12/31 via 172.31.0.14 dev to-leaf4
+ip -n spine2 -6 route add fd00:172:31::c/127 via fd00:172:31::e dev to-leaf4
 
 # --- node1: addresses and ways to the others
 ip -n node1 address add 172.31.0.16/31 dev eth0

@@ -224,10 +224,6 @@ ip -n leaf2 -4 route add 192.168.2.0/24 nexthop via 172.31.0.5 dev to-spine1 nex
 ip -n leaf2 -6 route add fd00:192:168:2::/64 nexthop via fd00:172:31::5 dev to-spine1 nexthop via fd00:172:31::7 dev to-spine2
 ip -n leaf2 -4 route add 192.168.3.0/24 nexthop via 172.31.0.5 dev to-spine1 nexthop via 172.31.0.7 dev to-spine2
 ip -n leaf2 -6 route add fd00:192:168:3::/64 nexthop via fd00:172:31::5 dev to-spine1 nexthop via fd00:172:31::7 dev to-spine2
-ip -n leaf2 -4 route add 172.31.0.0/31 via 172.31.0.5 dev to-spine1
-ip -n leaf2 -6 route add fd00:172:31::/127 via fd00:172:31::5 dev to-spine1
-ip -n leaf2 -4 route add 172.31.0.2/31 via 172.31.0.7 dev to-spine2
-ip -n leaf2 -6 route add fd00:172:31::2/127 via fd00:172:31::7 dev to-spine2
 ip -n leaf2 -4 route add 10.244.0.0/24 nexthop via 172.31.0.5 dev to-spine1 nexthop via 172.31.0.7 dev to-spine2
 ip -n leaf2 -6 route add fd00:10:244::/64 nexthop via fd00:172:31::5 dev to-spine1 nexthop via fd00:172:31::7 dev to-spine2
 ip -n leaf2 -4 route add 10.244.1.0/24 via 192.168.1.1 dev to-rack2
@@ -236,6 +232,10 @@ ip -n leaf2 -4 route add 10.244.2.0/24 nexthop via 172.31.0.5 dev to-spine1 next
 ip -n leaf2 -6 route add fd00:10:244:2::/64 nexthop via fd00:172:31::5 dev to-spine1 nexthop via fd00:172:31::7 dev to-spine2
 ip -n leaf2 -4 route add 10.244.3.0/24 nexthop via 172.31.0.5 dev to-spine1 nexthop via 172.31.0.7 dev to-spine2
 ip -n leaf2 -6 route add fd00:10:244:3::/64 nexthop via fd00:172:31::5 dev to-spine1 nexthop via fd00:172:31::7 dev to-spine2
+ip -n leaf2 -4 route add 172.31.0.0/31 via 172.31.0.5 dev to-spine1
+ip -n leaf2 -6 route add fd00:172:31::/127 via fd00:172:31::5 dev to-spine1
+ip -n leaf2 -4 route add 172.31.0.2/31 via 172.31.0.7 dev to-spine2
+ip -n leaf2 -6 route add fd00:172:31::2/127 via fd00:172:31::7 dev to-spine2
 
 # --- leaf3: addresses and ways to the others
 ip -n leaf3 address add 172.31.0.8/31 dev to-spine1
@@ -250,10 +250,6 @@ ip -n leaf3 -4 route add 192.168.1.0/24 nexthop via 172.31.0.9 dev to-spine1 nex
 ip -n leaf3 -6 route add fd00:192:168:1::/64 nexthop via fd00:172:31::9 dev to-spine1 nexthop via fd00:172:31::b dev to-spine2
 ip -n leaf3 -4 route add 192.168.3.0/24 nexthop via 172.31.0.9 dev to-spine1 nexthop via 172.31.0.11 dev to-spine2
 ip -n leaf3 -6 route add fd00:192:168:3::/64 nexthop via fd00:172:31::9 dev to-spine1 nexthop via fd00:172:31::b dev to-spine2
-ip -n leaf3 -4 route add 172.31.0.0/31 via 172.31.0.9 dev to-spine1
-ip -n leaf3 -6 route add fd00:172:31::/127 via fd00:172:31::9 dev to-spine1
-ip -n leaf3 -4 route add 172.31.0.2/31 via 172.31.0.11 dev to-spine2
-ip -n leaf3 -6 route add fd00:172:31::2/127 via fd00:172:31::b dev to-spine2
 ip -n leaf3 -4 route add 10.244.0.0/24 nexthop via 172.31.0.9 dev to-spine1 nexthop via 172.31.0.11 dev to-spine2
 ip -n leaf3 -6 route add fd00:10:244::/64 nexthop via fd00:172:31::9 dev to-spine1 nexthop via fd00:172:31::b dev to-spine2
 ip -n leaf3 -4 route add 10.244.1.0/24 nexthop via 172.31.0.9 dev to-spine1 nexthop via 172.31.0.11 dev to-spine2
@@ -262,6 +258,10 @@ ip -n leaf3 -4 route add 10.244.2.0/24 via 192.168.2.1 dev to-rack3
 ip -n leaf3 -6 route add fd00:10:244:2::/64 via fd00:192:168:2::1 dev to-rack3
 ip -n leaf3 -4 route add 10.244.3.0/24 nexthop via 172.31.0.9 dev to-spine1 nexthop via 172.31.0.11 dev to-spine2
 ip -n leaf3 -6 route add fd00:10:244:3::/64 nexthop via fd00:172:31::9 dev to-spine1 nexthop via fd00:172:31::b dev to-spine2
+ip -n leaf3 -4 route add 172.31.0.0/31 via 172.31.0.9 dev to-spine1
+ip -n leaf3 -6 route add fd00:172:31::/127 via fd00:172:31::9 dev to-spine1
+ip -n leaf3 -4 route add 172.31.0.2/31 via 172.31.0.11 dev to-spine2
+ip -n leaf3 -6 route add fd00:172:31::2/127 via fd00:172:31::b dev to-spine2
 
 # --- leaf4: addresses and ways to the others
 ip -n leaf4 address add 172.31.0.12/31 dev to-spine1
@@ -276,10 +276,6 @@ ip -n leaf4 -4 route add 192.168.1.0/24 nexthop via 172.31.0.13 dev to-spine1 ne
 ip -n leaf4 -6 route add fd00:192:168:1::/64 nexthop via fd00:172:31::d dev to-spine1 nexthop via fd00:172:31::f dev to-spine2
 ip -n leaf4 -4 route add 192.168.2.0/24 nexthop via 172.31.0.13 dev to-spine1 nexthop via 172.31.0.15 dev to-spine2
 ip -n leaf4 -6 route add fd00:192:168:2::/64 nexthop via fd00:172:31::d dev to-spine1 nexthop via fd00:172:31::f dev to-spine2
-ip -n leaf4 -4 route add 172.31.0.0/31 via 172.31.0.13 dev to-spine1
-ip -n leaf4 -6 route add fd00:172:31::/127 via fd00:172:31::d dev to-spine1
-ip -n leaf4 -4 route add 172.31.0.2/31 via 172.31.0.15 dev to-spine2
-ip -n leaf4 -6 route add fd00:172:31::2/127 via fd00:172:31::f dev to-spine2
 ip -n leaf4 -4 route add 10.244.0.0/24 nexthop via 172.31.0.13 dev to-spine1 nexthop via 172.31.0.15 dev to-spine2
 ip -n leaf4 -6 route add fd00:10:244::/64 nexthop via fd00:172:31::d dev to-spine1 nexthop via fd00:172:31::f dev to-spine2
 ip -n leaf4 -4 route add 10.244.1.0/24 nexthop via 172.31.0.13 dev to-spine1 nexthop via 172.31.0.15 dev to-spine2
@@ -288,6 +284,10 @@ ip -n leaf4 -4 route add 10.244.2.0/24 nexthop via 172.31.0.13 dev to-spine1 nex
 ip -n leaf4 -6 route add fd00:10:244:2::/64 nexthop via fd00:172:31::d dev to-spine1 nexthop via fd00:172:31::f dev to-spine2
 ip -n leaf4 -4 route add 10.244.3.0/24 via 192.168.3.1 dev to-rack4
 ip -n leaf4 -6 route add fd00:10:244:3::/64 via fd00:192:168:3::1 dev to-rack4
+ip -n leaf4 -4 route add 172.31.0.0/31 via 172.31.0.13 dev to-spine1
+ip -n leaf4 -6 route add fd00:172:31::/127 via fd00:172:31::d dev to-spine1
+ip -n leaf4 -4 route add 172.31.0.2/31 via 172.31.0.15 dev to-spine2
+ip -n leaf4 -6 route add fd00:172:31::2/127 via fd00:172:31::f dev to-spine2
 
 # --- spine1: addresses and ways to the others
 ip -n spine1 address add 172.31.0.1/31 dev to-leaf1
@@ -306,8 +306,6 @@ ip -n spine1 -4 route add 192.168.2.0/24 via 172.31.0.8 dev to-leaf3
 ip -n spine1 -6 route add fd00:192:168:2::/64 via fd00:172:31::8 dev to-leaf3
 ip -n spine1 -4 route add 192.168.3.0/24 via 172.31.0.12 dev to-leaf4
 ip -n spine1 -6 route add fd00:192:168:3::/64 via fd00:172:31::c dev to-leaf4
-ip -n spine1 -4 route add 172.31.0.2/31 via 172.31.0.0 dev to-leaf1
-ip -n spine1 -6 route add fd00:172:31::2/127 via fd00:172:31:: dev to-leaf1
 ip -n spine1 -4 route add 10.244.0.0/24 via 172.31.0.0 dev to-leaf1
 ip -n spine1 -6 route add fd00:10:244::/64 via fd00:172:31:: dev to-leaf1
 ip -n spine1 -4 route add 10.244.1.0/24 via 172.31.0.4 dev to-leaf2
@@ -316,6 +314,8 @@ ip -n spine1 -4 route add 10.244.2.0/24 via 172.31.0.8 dev to-leaf3
 ip -n spine1 -6 route add fd00:10:244:2::/64 via fd00:172:31::8 dev to-leaf3
 ip -n spine1 -4 route add 10.244.3.0/24 via 172.31.0.12 dev to-leaf4
 ip -n spine1 -6 route add fd00:10:244:3::/64 via fd00:172:31::c dev to-leaf4
+ip -n spine1 -4 route add 172.31.0.2/31 via 172.31.0.0 dev to-leaf1
+ip -n spine1 -6 route add fd00:172:31::2/127 via fd00:172:31:: dev to-leaf1
 
 # --- spine2: addresses and ways to the others
 ip -n spine2 address add 172.31.0.3/31 dev to-leaf1
@@ -334,8 +334,6 @@ ip -n spine2 -4 route add 192.168.2.0/24 via 172.31.0.10 dev to-leaf3
 ip -n spine2 -6 route add fd00:192:168:2::/64 via fd00:172:31::a dev to-leaf3
 ip -n spine2 -4 route add 192.168.3.0/24 via 172.31.0.14 dev to-leaf4
 ip -n spine2 -6 route add fd00:192:168:3::/64 via fd00:172:31::e dev to-leaf4
-ip -n spine2 -4 route add 172.31.0.0/31 via 172.31.0.2 dev to-leaf1
-ip -n spine2 -6 route add fd00:172:31::/127 via fd00:172:31::2 dev to-leaf1
 ip -n spine2 -4 route add 10.244.0.0/24 via 172.31.0.2 dev to-leaf1
 ip -n spine2 -6 route add fd00:10:244::/64 via fd00:172:31::2 dev to-leaf1
 ip -n spine2 -4 route add 10.244.1.0/24 via 172.31.0.6 dev to-leaf2
@@ -344,6 +342,8 @@ ip -n spine2 -4 route add 10.244.2.0/24 via 172.31.0.10 dev to-leaf3
 ip -n spine2 -6 route add fd00:10:244:2::/64 via fd00:172:31::a dev to-leaf3
 ip -n spine2 -4 route add 10.244.3.0/24 via 172.31.0.14 dev to-leaf4
 ip -n spine2 -6 route add fd00:10:244:3::/64 via fd00:172:31::e dev to-leaf4
+ip -n spine2 -4 route add 172.31.0.0/31 via 172.31.0.2 dev to-leaf1
+ip -n spine2 -6 route add fd00:172:31::/127 via fd00:172:31::2 dev to-leaf1
 
 # --- node1: addresses and ways to the others
 ip -n node1 address add 192.168.0.1/24 dev eth0

@@ -84,14 +84,14 @@ ip netns exec core_far sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.al
 ip netns exec core_far sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
 ip -n core_far link set lo up
 ip -n core_far link add br0 index 113 address 02:62:6d:89:e6:9e mtu 1500 type bridge stp_state 0 forward_delay 0
-ip -n core_far link set br0 up
+ip -n core_far link set br0 promisc on up
 
 # --- node3_desk: settings and devices
 ip netns exec node3_desk sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
 ip netns exec node3_desk sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
 ip -n node3_desk link set lo up
 ip -n node3_desk link add br0 index 122 address 02:29:5d:92:5c:5f mtu 9000 type bridge stp_state 0 forward_delay 0
-ip -n node3_desk link set br0 up
+ip -n node3_desk link set br0 promisc on up
 
 # --- client: settings and devices
 ip netns exec client sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0

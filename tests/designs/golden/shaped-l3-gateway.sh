@@ -45,14 +45,14 @@ ip netns exec node1_fabric sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.con
 ip netns exec node1_fabric sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
 ip -n node1_fabric link set lo up
 ip -n node1_fabric link add br0 index 104 address 02:03:d0:cf:89:f5 mtu 1500 type bridge stp_state 0 forward_delay 0
-ip -n node1_fabric link set br0 up
+ip -n node1_fabric link set br0 promisc on up
 
 # --- node2_fabric: settings and devices
 ip netns exec node2_fabric sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.rp_filter=0 net.ipv4.conf.default.accept_redirects=0 net.ipv4.conf.default.send_redirects=0
 ip netns exec node2_fabric sysctl -qew net.ipv6.conf.all.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=0 net.bridge.bridge-nf-call-ip6tables=0 net.bridge.bridge-nf-call-arptables=0
 ip -n node2_fabric link set lo up
 ip -n node2_fabric link add br0 index 109 address 02:a9:5b:ce:73:70 mtu 1500 type bridge stp_state 0 forward_delay 0
-ip -n node2_fabric link set br0 up
+ip -n node2_fabric link set br0 promisc on up
 
 # --- client: settings and devices
 ip netns exec client sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0

@@ -1,0 +1,153 @@
+"""The fabric in the picture of a plan: its switches and routers in layers between the nodes, and its links.
+
+How far up a place is drawn follows from how far it is from the nodes above and from those below: next to the upper row
+are its switches, then their routers, and in the middle what joins them all.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from testbed.plan.fabric import FAR, NEAR, SWITCH_BRIDGE
+from testbed.plan.graphviz import box, edge, ident, quoted
+from testbed.plan.objects import Bridge, Kind, Netem, Plan, Route, Space, TokenBucket, Veth, VethEnd
+
+MOST_ROUTES = 6
+"""Of a place, that are written out."""
+_FAR_AWAY = 1000
+
+
+@dataclass(frozen=True)
+class Line:
+    """A link between two places, however it is made."""
+
+    one: VethEnd
+    other: VethEnd
+    label: tuple[str, ...] = ()
+    """What it does to packets: a line for both directions, or one for each."""
+
+
+def fabric_lines(plan: Plan, veths: Iterable[Veth]) -> Iterator[Line]:
+    """The links among these pairs; what is within the namespace of a shaped link is one line."""
+    cables = {space.name: space for space in plan.of_kind(Kind.CABLE)}
+    halves: dict[str, list[tuple[VethEnd, VethEnd]]] = {}
+    for veth in veths:
+        inside = [end for end in (veth.a, veth.b) if end.space in cables]
+        if not inside:
+            yield Line(veth.a, veth.b)
+        elif len(inside) == 1:
+            (port,) = inside
+            outer = veth.b if port is veth.a else veth.a
+            known = halves.setdefault(port.space, [])
+            known.append((outer, port))
+            if len(known) == 2:
+                first, second = known
+                yield Line(first[0], second[0], _qualities(cables[port.space], first, second))
+
+
+def _qualities(cable: Space, first: tuple[VethEnd, VethEnd], second: tuple[VethEnd, VethEnd]) -> tuple[str, ...]:
+    rates = {item.dev: item for item in cable.token_buckets}
+    delays = {item.dev: item for item in cable.netems}
+    # What comes in by the near bridge is delayed by the near device, and limited where it leaves.
+    near, far = (first, second) if first[1].master == SWITCH_BRIDGE else (second, first)
+    forth = _quality(rates.get(far[1].name), delays.get(NEAR))
+    back = _quality(rates.get(near[1].name), delays.get(FAR))
+    if forth == back:
+        return (forth,)
+    told = ((far[0].space, forth), (near[0].space, back))
+    return tuple(f"to {place}: {quality or 'as it is'}" for place, quality in told)
+
+
+def _quality(rate: TokenBucket | None, netem: Netem | None) -> str:
+    parts = [_rate(rate.rate)] if rate else []
+    if netem:
+        if netem.delay_us:
+            spread = f" ± {_time(netem.jitter_us)}" if netem.jitter_us else ""
+            parts.append(f"{_time(netem.delay_us)}{spread}")
+        shares = ((netem.loss, "lost"), (netem.duplicate, "twice"), (netem.reorder, "early"))
+        parts += (
+            f"{share:.6g} % {word}".replace(f"{share:.6g}", f"{share * 100:g}") for share, word in shares if share
+        )
+    return ", ".join(parts)
+
+
+def _rate(bits: int) -> str:
+    return f"{bits / 1e9:g} Gbit/s" if bits >= 10**9 else f"{bits / 1e6:g} Mbit/s"
+
+
+def _time(microseconds: int) -> str:
+    return f"{microseconds / 1000:g} ms" if microseconds >= 1000 else f"{microseconds} µs"
+
+
+class Layers:
+    """How far down each place is drawn."""
+
+    def __init__(self, lines: Sequence[Line], upper: Iterable[str], lower: Iterable[str]) -> None:
+        self._near: dict[str, list[str]] = {}
+        for line in lines:
+            for one, other in ((line.one.space, line.other.space), (line.other.space, line.one.space)):
+                self._near.setdefault(one, []).append(other)
+        self._from_above, self._from_below = self._distances(upper), self._distances(lower)
+
+    def _distances(self, start: Iterable[str]) -> dict[str, int]:
+        found = dict.fromkeys(start, 0)
+        frontier = list(found)
+        while frontier:
+            fresh = {other: found[here] + 1 for here in frontier for other in self._near.get(here, ())}
+            frontier = [place for place in fresh if place not in found]
+            found.update((place, fresh[place]) for place in frontier)
+        return found
+
+    def depth(self, place: str) -> int:
+        return self._from_above.get(place, _FAR_AWAY) - self._from_below.get(place, _FAR_AWAY)
+
+    def first_rows(self, nodes: Iterable[str]) -> Iterator[str]:
+        """Keeps what nodes hang on in the nodes' order, which otherwise follows from where lines cross least."""
+        rows: dict[int, dict[str, None]] = {}
+        for node in nodes:
+            for place in self._near.get(node, ()):
+                rows.setdefault(self.depth(place), {})[place] = None
+        for places in rows.values():
+            if len(places) > 1:
+                yield f"{{ rank=same; {' -- '.join(map(ident, places))} [style=invis] }}"
+
+    def line(self, line: Line, nodes: Iterable[str]) -> str:
+        """A link as a line; between two places of one depth it does not pull either of them down."""
+        one, other = ((end.space, end.name if end.space in nodes else "") for end in (line.one, line.other))
+        depths = self.depth(one[0]), self.depth(other[0])
+        alike = depths[0] == depths[1] and all(len(self._near[end[0]]) > 1 for end in (one, other))
+        if depths[0] > depths[1] or (not alike and depths[0] == depths[1] and len(self._near[one[0]]) == 1):
+            one, other = other, one
+        attributes = [f"tooltip={quoted(f'veth {line.one.name} - {line.other.name}')}"]
+        if line.label:
+            attributes += [f"label={quoted(chr(10).join(line.label))}", "penwidth=2"]
+        if alike:
+            attributes.append("constraint=false")
+        return edge(one, other, "shaped" if line.label else "veth", ", ".join(attributes))
+
+
+def place_box(plan: Plan, space: Space) -> str:
+    """A switch or a router: one box, with what it has."""
+    bridges = [device for device in plan.devices_of(space.name).values() if isinstance(device, Bridge)]
+    addresses: dict[str, list[str]] = {}
+    for item in space.addresses:
+        addresses.setdefault(item.dev, []).append(str(item.interface))
+    rows = [f"{dev} {', '.join(own)}" for dev, own in addresses.items()]
+    rows += [f"bridge {bridge.name}, MTU {bridge.mtu}" for bridge in bridges]
+    kind = "bridge" if space.kind is Kind.SWITCH else "uplink"
+    return f"{ident(space.name)} [{box(kind, [space.name], rows, routes(space))}]"
+
+
+def routes(space: Space) -> list[str]:
+    """Its routes, nearly as `ip route` has them; of many the first."""
+    shown = [_route(route) for route in space.routes[:MOST_ROUTES]]
+    more = len(space.routes) - len(shown)
+    return shown + ([f"and {more} more routes"] if more else [])
+
+
+def _route(route: Route) -> str:
+    if route.blackhole:
+        return f"{route.to} nowhere"
+    if route.nexthops:
+        return f"{route.to} dev {' or '.join(hop.dev for hop in route.nexthops)}"
+    via = f" via {route.via}" if route.via else ""
+    return f"{route.to}{via} dev {route.dev}"

@@ -1,0 +1,200 @@
+"""Links that delay, lose, double and reorder: what is asked is what packets meet, in either direction by itself.
+
+Delays are told by the quickest of many packets. Where the machine is an emulated one every timer is late, by the same
+time for short delays and long ones; so what two delays differ by is held against what was asked, and the lateness by
+itself against a bound.
+"""
+
+import json
+import math
+import socket
+import time
+from collections import Counter
+from statistics import fmean
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.lab.lab import Lab
+from testbed.observe.inspect import inspect
+from testbed.observe.reach import check_reach
+from testbed.plan.objects import Kind
+from testbed.spec.load import load_topology, topology_of_text
+from testbed.spec.topology import Topology
+from tests.lab.test_rate import carried
+
+pytestmark = [pytest.mark.sealed, pytest.mark.vm, pytest.mark.needs("netem")]
+
+PACKETS = 2000
+MOST_LATE_MS = 2.0
+BATCH = 50
+"""So many are sent at a time: more might find no room in queues that are not the link's."""
+
+
+def two_sites(wan: str) -> Topology:
+    text = (
+        "name: made\ncluster: {pod_cidr: 10.244.0.0/16}\nnodes: {node1: {pods: [client]}, node2: {pods: [web-2]}}\n"
+        f"fabric: {{shape: wan, subnet: 192.168.0.0/16, wan: {wan}}}\n"
+    )
+    return topology_of_text(text, "made.yaml").value
+
+
+def up(wan: str) -> Lab:
+    return Lab(DESIGNS["l3-gateway"].plan(two_sites(wan)))
+
+
+class Line:
+    """Datagrams from a pod to another one, each with a number, and when they came."""
+
+    def __init__(self, lab: Lab, source: str, target: str) -> None:
+        address = str(lab.plan[target].reached_at[0])
+        with lab.namespaces[target].entered():
+            self.receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with lab.namespaces[source].entered():
+            self.sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.receiver.bind((address, 9000))
+        self.sender.connect((address, 9000))
+        self.patience(5)
+        for _ in range(100):  # Until neighbours are known.
+            self.sender.send(b"0")
+            self.patience(0.2)
+            if self.drained():
+                return
+        raise AssertionError(f"no way from {source} to {target}")
+
+    def patience(self, seconds: float) -> None:
+        self.receiver.settimeout(seconds)
+
+    def drained(self) -> list[tuple[int, float]]:
+        """The numbers that come until nothing comes for a while, each with the time of its coming."""
+        found = []
+        try:
+            while True:
+                found.append((int(self.receiver.recv(64)), time.monotonic()))
+        except TimeoutError:
+            return found
+
+    def took_ms(self, times: int) -> list[float]:
+        """How long so many packets took, one after the other."""
+        self.patience(2)
+        took = []
+        for number in range(1, times + 1):
+            begin = time.monotonic()
+            self.sender.send(str(number).encode())
+            assert int(self.receiver.recv(64)) == number
+            took.append((time.monotonic() - begin) * 1000)
+        return took
+
+    def numbers(self, patience: float = 0.2) -> list[int]:
+        """What comes of the numbers from 1 to PACKETS, in order of arrival."""
+        self.patience(patience)
+        found: list[int] = []
+        for start in range(1, PACKETS + 1, BATCH):
+            for number in range(start, start + BATCH):
+                self.sender.send(str(number).encode())
+            found += (number for number, _ in self.drained())
+        return found
+
+
+WAYS = (("client", "web-2"), ("web-2", "client"))
+
+
+def quickest(wan: str, packets: int = 40) -> tuple[float, ...]:
+    """The shortest time that a packet took, in milliseconds, in either direction."""
+    with up(wan) as lab:
+        return tuple(min(Line(lab, *ends).took_ms(packets)) for ends in WAYS)
+
+
+def test_each_direction_has_its_delay() -> None:
+    without, short = quickest("{}"), quickest("{delay: 1ms}")
+    late = [took - least - 1 for took, least in zip(short, without, strict=True)]
+    assert min(late) > -0.05 and max(late) < MOST_LATE_MS, (without, short)
+    for longer, took, before in zip((10, 5), quickest("{delay: 11ms, back: {delay: 6ms}}"), short, strict=True):
+        assert took - before == pytest.approx(longer, rel=0.05, abs=0.1), (short, took)
+
+
+def test_a_delay_may_be_shorter_than_a_millisecond() -> None:
+    (short, _), (longer, _) = quickest("{delay: 100us}", 100), quickest("{delay: 600us}", 100)
+    assert longer - short == pytest.approx(0.5, abs=0.1), (short, longer)
+
+
+def test_jitter_spreads_the_delay_evenly_around_itself() -> None:
+    (least, _) = quickest("{delay: 1ms}")
+    with up("{delay: 21ms, jitter: 10ms}") as lab:
+        took = [each - least for each in Line(lab, *WAYS[0]).took_ms(200)]
+    assert 9.5 <= min(took) <= 13, took
+    assert max(took) >= 27, took
+    assert fmean(took) == pytest.approx(20, abs=3), took
+
+
+def within(count: int, share: float) -> bool:
+    """Whether so many of PACKETS may be by chance: five standard deviations, which one run in a million exceeds."""
+    return abs(count - share * PACKETS) <= 5 * math.sqrt(PACKETS * share * (1 - share))
+
+
+def test_each_direction_has_its_losses() -> None:
+    with up("{loss: 10%, back: {loss: 2%}}") as lab:
+        lost = [PACKETS - len(Line(lab, *ends).numbers()) for ends in WAYS]
+    assert within(lost[0], 0.10) and within(lost[1], 0.02), lost
+
+
+def test_without_losses_nothing_is_lost() -> None:
+    with up("{delay: 1ms}") as lab:
+        assert [Line(lab, *ends).numbers() for ends in WAYS] == [list(range(1, PACKETS + 1))] * 2
+
+
+def test_so_many_packets_come_twice() -> None:
+    with up("{duplicate: 10%, back: {duplicate: 0%}}") as lab:
+        counts, plain = (Counter(Line(lab, *ends).numbers()) for ends in WAYS)
+    assert len(counts) == len(plain) == PACKETS
+    assert set(plain.values()) == {1}
+    assert within(sum(count == 2 for count in counts.values()), 0.10)
+
+
+def test_so_many_packets_overtake_others() -> None:
+    with up("{delay: 50ms, reorder: 10%}") as lab:
+        line = Line(lab, *WAYS[0])
+        line.patience(0.5)
+        early = 0
+        for start in range(1, PACKETS + 1, BATCH):
+            for number in range(start, start + BATCH):
+                line.sender.send(str(number).encode())
+            arrived = [number for number, _ in line.drained()]
+            assert sorted(arrived) == list(range(start, start + BATCH))
+            # Who overtakes comes before all that are delayed, and these are in their order.
+            late = next(at for at in range(BATCH) if arrived[at:] == sorted(arrived[at:]))
+            early += late
+    # The last early one may stand right before what it would have stood before anyway.
+    assert 0.05 * PACKETS <= early <= 0.15 * PACKETS
+
+
+def test_a_rate_after_a_delay_is_reached() -> None:
+    """A rate of 5 Mbit/s, as here everything may be slow, with 20 ms there and back: 25 kB under way, and a queue."""
+    with up("{rate: 5Mbit, delay: 20ms}") as lab:
+        assert carried(lab) == pytest.approx(5e6, rel=0.05)
+        assert carried(lab, "--reverse") == pytest.approx(5e6, rel=0.05)
+
+
+def test_the_kernel_shows_what_was_planned() -> None:
+    wan = "{delay: 12.5ms, jitter: 2ms, loss: 0.1%, duplicate: 1%, reorder: 3%, back: {delay: 70us, jitter: 0ms}}"
+    with up(wan) as lab:
+        (cable,) = lab.plan.of_kind(Kind.CABLE)
+        shown = lab.start(cable.name, ["tc", "-json", "qdisc"]).communicate(timeout=30)[0]
+        found = {item["dev"]: item["options"] for item in json.loads(shown) if item["kind"] == "netem"}
+        assert set(found) == {"x1", "x2"}
+        assert found["x1"]["delay"]["delay"] == pytest.approx(0.0125)
+        assert found["x1"]["delay"]["jitter"] == pytest.approx(0.002)
+        assert found["x2"]["delay"]["delay"] == pytest.approx(0.00007)
+        assert found["x1"]["loss-random"]["loss"] == pytest.approx(0.001)
+        assert found["x1"]["duplicate"]["duplicate"] == pytest.approx(0.01)
+        assert found["x1"]["reorder"]["reorder"] == pytest.approx(0.03)
+        assert [netem.limit for netem in cable.netems] == [found[dev]["limit"] for dev in ("x1", "x2")]
+        assert inspect(lab.plan, lab.namespaces) == ()
+
+
+@pytest.mark.parametrize("design", ["vxlan", "l3-gateway"])
+def test_the_shipped_wan_comes_up(design: str, repository: object) -> None:
+    topology = load_topology(repository / "topologies/wan.yaml").value  # type: ignore[operator]
+    with Lab(DESIGNS[design].plan(topology)) as lab:
+        assert check_reach(lab.plan, lab.namespaces).failures == ()
+        assert inspect(lab.plan, lab.namespaces) == ()
