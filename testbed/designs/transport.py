@@ -28,6 +28,18 @@ class Joining(NamedTuple):
     node_device: str
     """That of each node which has its address on the fabric."""
 
+    def tunnelled(self, node: NodePlace) -> Iterator[NodePlace]:
+        """The nodes whose pods are reached through a tunnel: all others, but where it is to be left out.
+
+        To the pods of those that it is left out for there are routes afterwards.
+        """
+        for remote in others(self.layout, node):
+            if skips(self.layout, self.options, node, remote):
+                for cidr in remote.pod_cidrs:
+                    self.draft[node.name].route(cidr, UPLINK, via=remote.address(cidr.version))
+            else:
+                yield remote
+
 
 class Leg(NamedTuple):
     """How packets of one family travel from one node to another."""
@@ -100,12 +112,6 @@ def skips(layout: Layout, options: TransportSpec, one: NodePlace, other: NodePla
 def others(layout: Layout, node: NodePlace) -> Iterator[NodePlace]:
     """All nodes but this one."""
     return (other for other in layout.nodes if other is not node)
-
-
-def route_straight(draft: Draft, node: NodePlace, remote: NodePlace) -> None:
-    """Routes to a neighbouring node's pods by way of that node."""
-    for cidr in remote.pod_cidrs:
-        draft[node.name].route(cidr, UPLINK, via=remote.address(cidr.version))
 
 
 def outer_family(pod_family: int, layout: Layout) -> int:

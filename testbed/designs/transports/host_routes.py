@@ -5,13 +5,15 @@ beyond it the routers, which know nothing of pods, would drop their packets.
 """
 
 from testbed.designs.attachment import Hands
-from testbed.designs.transport import Joining, Transport, others, route_straight
+from testbed.designs.transport import Joining, Transport, others
+from testbed.plan.fabric import UPLINK
 
 
 def _join(joining: Joining) -> None:
     for node in joining.layout.nodes:
         for remote in others(joining.layout, node):
-            route_straight(joining.draft, node, remote)
+            for cidr in remote.pod_cidrs:
+                joining.draft[node.name].route(cidr, UPLINK, via=remote.address(cidr.version))
 
 
 TRANSPORT = Transport(
