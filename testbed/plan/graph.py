@@ -75,7 +75,7 @@ class _Wiring:
         """Whether it leads to other nodes, by itself or by one of its ports."""
         if isinstance(device, Bridge):
             return (space.name, device.name) in self._with_uplink
-        return isinstance(device, TUNNELS) or self.is_uplink(space, device)
+        return isinstance(device, (*TUNNELS, Child)) or self.is_uplink(space, device)
 
 
 def dot(plan: Plan) -> str:
@@ -129,13 +129,14 @@ def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[s
     yield f"  subgraph {quoted(f'cluster {space.name}')} {{"
     where = "b" if turned else "t"
     yield f'    label={quoted(space.name)}; labelloc={where}; fontsize=14; style=rounded; color="#888888"'
-    devices = plan.devices_of(space.name)
-    for device in devices.values():
-        if drawn := _device(wiring, space, device):
-            yield f"    {ident(space.name, device.name)} [{drawn}]"
+    drawn = [
+        (device, text) for device in plan.devices_of(space.name).values() if (text := _device(wiring, space, device))
+    ]
+    for device, text in drawn:
+        yield f"    {ident(space.name, device.name)} [{text}]"
     own = [f"lo {item.interface}" for item in space.addresses if item.dev == "lo"]
     yield f"    {ident(space.name)} [{routes_box([*own, *routes(space)])}]"
-    for device in devices.values():
+    for device, _ in drawn:
         if _is_addressed(space, device):
             # What leads out is below the routes, and what leads to pods above them.
             ends = (space.name, ""), (space.name, device.name)
@@ -147,8 +148,10 @@ def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[s
     for child in wiring.children.get(space.name, ()):
         pod = plan[child.space]
         rows = [f"{child.name} {', '.join(map(str, pod.reached_at))}"]
-        yield f"    {ident(pod.name)} [{box('pod', [pod.name], rows)}]"
-        pair = (pod.name, ""), (child.node, child.parent)
+        on_node = pod.kind is Kind.NODE
+        if not on_node:
+            yield f"    {ident(pod.name)} [{box('pod', [pod.name], rows)}]"
+        pair = (pod.name, child.name if on_node else ""), (child.node, child.parent)
         yield "    " + edge(*(pair[::-1] if turned else pair), "veth", f"label={quoted(f'{child.kind} {child.mode}')}")
     yield "  }"
 
@@ -188,6 +191,8 @@ def _device(wiring: _Wiring, space: Space, device: Device) -> str:
             told = f"WireGuard, port {device.port}"
         case Tun():
             told = "tun, of a program"
+        case Child():
+            return box("uplink", [device.name], [*addresses, f"MTU {device.mtu}"])
         case VethEnd() if wiring.is_uplink(space, device):
             return box("uplink", [device.name], [*addresses, f"MTU {device.mtu}"])
         case _:

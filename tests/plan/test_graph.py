@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.designs import DESIGNS
+from testbed.designs import DESIGNS, design_of, pairs
 from testbed.plan.graph import MOST_LISTED_PODS, dot
 from testbed.plan.objects import Kind, Plan
 from testbed.spec.load import load_topology, topology_of_text
@@ -132,3 +132,12 @@ nodes: 8
         ("rack4", "node8"),
     ):
         assert sorted(order, key=lambda name: -height[name]) == list(order)
+
+
+@pytest.mark.parametrize("pair", pairs())
+def test_every_design_can_be_drawn(pair: str, dual_stack: Topology) -> None:
+    """And every end of a line is a box."""
+    text = dot(design_of(pair).plan(dual_stack))
+    boxes = set(re.findall(r'^ +("[^"]+") \[', text, re.MULTILINE))
+    ends = {end for line in re.findall(r'^ +("[^"]+") -- ("[^"]+") \[', text, re.MULTILINE) for end in line}
+    assert ends and ends <= boxes
