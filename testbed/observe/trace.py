@@ -21,7 +21,7 @@ from testbed.observe.frames import Packet, Ports, ports_of
 from testbed.observe.inspect import differences
 from testbed.observe.shots import SHOTS, Protocol, Shot
 from testbed.observe.taps import STAMPS_S, Sighting, recorded, tap
-from testbed.plan.objects import Kind, Plan, Space
+from testbed.plan.objects import Bridge, Kind, Plan, Space
 from testbed.spec.types import Address
 
 Outcome = Literal["answered", "refused", "no answer", "lost"]
@@ -106,10 +106,9 @@ def trace(
         if taken.is_in_order:
             break
     start = taken.sightings[0].time if taken.sightings else 0
-    forth, back = (
-        _hops([sighting for sighting in taken.sightings if shot.is_back(sighting) is way], start)
-        for way in (False, True)
-    )
+    ends = _dead_ends(plan)
+    seen = [sighting for sighting in taken.sightings if (sighting.place, sighting.device) not in ends]
+    forth, back = (_hops([each for each in seen if shot.is_back(each) is way], start) for way in (False, True))
     outcome, reason = _outcome(source, target, forth, back)
     if outcome in ("lost", "no answer"):
         last = (back or forth)[-1].place if forth else source
@@ -141,6 +140,12 @@ def _taken(shot: Shot, watched: Namespaces, ports: Ports) -> _Taken:
         seen = [sighting for place, own in taps.items() for sighting in recorded(place, own, ports)]
     marked = tuple(sorted(shot.marked(seen), key=lambda sighting: sighting.time))
     return _Taken(marked, unsent, all(sighting.time < reading for sighting in marked))
+
+
+def _dead_ends(plan: Plan) -> frozenset[tuple[str, str]]:
+    """Bridges that take in what they forward a copy of: it goes nowhere."""
+    bridges = ((space.name, link) for space in plan.spaces for link in space.links if isinstance(link, Bridge))
+    return frozenset((place, bridge.name) for place, bridge in bridges if bridge.promiscuous)
 
 
 def _addresses(one: Space, other: Space, family: int | None) -> tuple[Address, Address]:

@@ -55,11 +55,13 @@ class RouterPlace:
 
     name: str
     ports: tuple[Port, ...]
+    known_by: Port
+    """The one by whose addresses others know it: towards nodes, if it has such a port."""
 
     @property
     def addresses(self) -> tuple[Interface, ...]:
-        """By which others know it: those of its first port."""
-        return self.ports[0].addresses
+        """By which others know it."""
+        return self.known_by.addresses
 
 
 @dataclass(frozen=True)
@@ -207,8 +209,14 @@ def layout(topology: Topology) -> Layout:
         own = ports[name]
         addresses = own[0].addresses if len(own) == 1 else _loopback(underlay, next(loopbacks))
         nodes.append(_node_place(topology, index, name, addresses, tuple(own)))
-    routers = tuple(RouterPlace(name, tuple(ports[name])) for name in underlay.routers)
+    near = {segment.number for segment in ethernets if segment.switches}
+    near.update(node.ports[0].segment for node in nodes if not node.is_on_loopback)
+    routers = tuple(_router_place(name, tuple(ports[name]), near) for name in underlay.routers)
     return Layout(topology, underlay, tuple(nodes), routers, ethernets, links)
+
+
+def _router_place(name: str, ports: tuple[Port, ...], near: set[int]) -> RouterPlace:
+    return RouterPlace(name, ports, next((port for port in ports if port.segment in near), ports[0]))
 
 
 def _loopback(underlay: Underlay, index: int) -> tuple[Interface, ...]:

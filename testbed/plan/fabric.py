@@ -215,12 +215,11 @@ def _segment_ways(router: str, layout: Layout, numbers: Iterable[int]) -> Iterat
 
 
 def _known_segments(layout: Layout) -> tuple[list[int], list[int]]:
-    """The Ethernets that all routers know: those of switches and of nodes with one port; and of a router that has only
-    links to other routers the first of these, so that it can be asked itself."""
+    """The Ethernets that all routers know: those of switches, and of nodes with one port; and of routers on none of
+    these the one by which others know them."""
     ends = {segment.number for segment in layout.segments if segment.switches}
     ends.update(node.ports[0].segment for node in layout.nodes if not node.is_on_loopback)
-    inner = [router.ports for router in layout.routers if ends.isdisjoint(port.segment for port in router.ports)]
-    return sorted(ends), sorted({ports[0].segment for ports in inner})
+    return sorted(ends), sorted({router.known_by.segment for router in layout.routers} - ends)
 
 
 def _share_flows(space: SpaceDraft, layout: Layout, several: bool) -> None:

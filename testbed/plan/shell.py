@@ -60,7 +60,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield "#   . ./THIS-FILE; exec sh'"
     yield from _section("Namespaces")
     for space in plan.spaces:
-        yield f"ip netns add {space.name}    # {_role(space)}"
+        yield f"ip netns add {space.name}    # {_role(plan, space)}"
     for space in plan.spaces:
         yield from _section(f"{space.name}: settings and devices")
         yield from _settings_and_devices(space)
@@ -148,7 +148,9 @@ def _section(title: str) -> Iterator[str]:
     yield f"# --- {title}"
 
 
-def _role(space: Space) -> str:
+def _role(plan: Plan, space: Space) -> str:
+    if space.kind is Kind.SWITCH and len(plan.of_kind(Kind.SWITCH)) > 1:
+        return "a switch of the fabric"
     return f"a pod on {space.node}" if space.node else _ROLE[space.kind]
 
 

@@ -1,8 +1,8 @@
 """Links that delay, lose, double and reorder: what is asked is what packets meet, in either direction by itself.
 
-Delays are told by the quickest of many packets. Where the machine is an emulated one every timer is late, by the same
-time for short delays and long ones; so what two delays differ by is held against what was asked, and the lateness by
-itself against a bound.
+How long links delay is told by the quickest packet of a stream, less what the quickest one takes over the same links
+without delay. Each packet of a stream has the kernel look for others that are due; a packet by itself waits for a timer,
+which in an emulated machine is half a millisecond late.
 """
 
 import json
@@ -21,12 +21,12 @@ from testbed.observe.reach import check_reach
 from testbed.plan.objects import Kind
 from testbed.spec.load import load_topology, topology_of_text
 from testbed.spec.topology import Topology
-from tests.lab.test_rate import carried
+from tests.lab.test_rate import assert_carried
 
 pytestmark = [pytest.mark.sealed, pytest.mark.vm, pytest.mark.needs("netem")]
 
 PACKETS = 2000
-MOST_LATE_MS = 2.0
+STREAM = 500
 BATCH = 50
 """So many are sent at a time: more might find no room in queues that are not the link's."""
 
@@ -74,16 +74,27 @@ class Line:
         except TimeoutError:
             return found
 
-    def took_ms(self, times: int) -> list[float]:
-        """How long so many packets took, one after the other."""
-        self.patience(2)
-        took = []
-        for number in range(1, times + 1):
-            begin = time.monotonic()
+    def took_ms(self, packets: int = STREAM) -> list[float]:
+        """How long each packet of a stream took."""
+        self.receiver.setblocking(False)
+        sent: dict[int, float] = {}
+        took: list[float] = []
+        while len(took) < packets:
+            number = len(sent) + 1
+            sent[number] = time.monotonic()
             self.sender.send(str(number).encode())
-            assert int(self.receiver.recv(64)) == number
-            took.append((time.monotonic() - begin) * 1000)
+            while (answer := self.arrived()) is not None:
+                took.append((time.monotonic() - sent[answer]) * 1000)
+            assert len(sent) < 20 * packets
+        self.patience(0.5)
+        self.drained()
         return took
+
+    def arrived(self) -> int | None:
+        try:
+            return int(self.receiver.recv(64))
+        except BlockingIOError:
+            return None
 
     def numbers(self, patience: float = 0.2) -> list[int]:
         """What comes of the numbers from 1 to PACKETS, in order of arrival."""
@@ -99,32 +110,30 @@ class Line:
 WAYS = (("client", "web-2"), ("web-2", "client"))
 
 
-def quickest(wan: str, packets: int = 40) -> tuple[float, ...]:
+def quickest(wan: str) -> tuple[float, ...]:
     """The shortest time that a packet took, in milliseconds, in either direction."""
     with up(wan) as lab:
-        return tuple(min(Line(lab, *ends).took_ms(packets)) for ends in WAYS)
+        return tuple(min(Line(lab, *ends).took_ms()) for ends in WAYS)
 
 
 def test_each_direction_has_its_delay() -> None:
-    without, short = quickest("{}"), quickest("{delay: 1ms}")
-    late = [took - least - 1 for took, least in zip(short, without, strict=True)]
-    assert min(late) > -0.05 and max(late) < MOST_LATE_MS, (without, short)
-    for longer, took, before in zip((10, 5), quickest("{delay: 11ms, back: {delay: 6ms}}"), short, strict=True):
-        assert took - before == pytest.approx(longer, rel=0.05, abs=0.1), (short, took)
+    without = quickest("{}")
+    for asked, took, least in zip((10, 5), quickest("{delay: 10ms, back: {delay: 5ms}}"), without, strict=True):
+        assert took - least == pytest.approx(asked, rel=0.05, abs=0.1), (without, took)
 
 
 def test_a_delay_may_be_shorter_than_a_millisecond() -> None:
-    (short, _), (longer, _) = quickest("{delay: 100us}", 100), quickest("{delay: 600us}", 100)
-    assert longer - short == pytest.approx(0.5, abs=0.1), (short, longer)
+    without, took = quickest("{}")[0], quickest("{delay: 500us}")[0]
+    assert took - without == pytest.approx(0.5, abs=0.1), (without, took)
 
 
 def test_jitter_spreads_the_delay_evenly_around_itself() -> None:
-    (least, _) = quickest("{delay: 1ms}")
-    with up("{delay: 21ms, jitter: 10ms}") as lab:
-        took = [each - least for each in Line(lab, *WAYS[0]).took_ms(200)]
-    assert 9.5 <= min(took) <= 13, took
-    assert max(took) >= 27, took
-    assert fmean(took) == pytest.approx(20, abs=3), took
+    least = quickest("{}")[0]
+    with up("{delay: 20ms, jitter: 10ms}") as lab:
+        took = [each - least for each in Line(lab, *WAYS[0]).took_ms()]
+    assert 9.9 <= min(took) <= 11, took
+    assert max(took) >= 29, took
+    assert fmean(took) == pytest.approx(20, abs=2), took
 
 
 def within(count: int, share: float) -> bool:
@@ -140,7 +149,9 @@ def test_each_direction_has_its_losses() -> None:
 
 def test_without_losses_nothing_is_lost() -> None:
     with up("{delay: 1ms}") as lab:
-        assert [Line(lab, *ends).numbers() for ends in WAYS] == [list(range(1, PACKETS + 1))] * 2
+        for ends in WAYS:
+            # With several processors the kernel itself does not promise their order.
+            assert sorted(Line(lab, *ends).numbers()) == list(range(1, PACKETS + 1))
 
 
 def test_so_many_packets_come_twice() -> None:
@@ -169,10 +180,10 @@ def test_so_many_packets_overtake_others() -> None:
 
 
 def test_a_rate_after_a_delay_is_reached() -> None:
-    """A rate of 5 Mbit/s, as here everything may be slow, with 20 ms there and back: 25 kB under way, and a queue."""
-    with up("{rate: 5Mbit, delay: 20ms}") as lab:
-        assert carried(lab) == pytest.approx(5e6, rel=0.05)
-        assert carried(lab, "--reverse") == pytest.approx(5e6, rel=0.05)
+    """A low one, as here everything may be slow."""
+    with up("{rate: 2Mbit, delay: 20ms}") as lab:
+        assert_carried(2e6, lab, "--time", "10")
+        assert_carried(2e6, lab, "--time", "10", "--reverse")
 
 
 def test_the_kernel_shows_what_was_planned() -> None:
@@ -182,9 +193,9 @@ def test_the_kernel_shows_what_was_planned() -> None:
         shown = lab.start(cable.name, ["tc", "-json", "qdisc"]).communicate(timeout=30)[0]
         found = {item["dev"]: item["options"] for item in json.loads(shown) if item["kind"] == "netem"}
         assert set(found) == {"x1", "x2"}
-        assert found["x1"]["delay"]["delay"] == pytest.approx(0.0125)
-        assert found["x1"]["delay"]["jitter"] == pytest.approx(0.002)
-        assert found["x2"]["delay"]["delay"] == pytest.approx(0.00007)
+        assert found["x1"]["delay"]["delay"] == pytest.approx(0.0125, abs=2e-6)
+        assert found["x1"]["delay"]["jitter"] == pytest.approx(0.002, abs=2e-6)
+        assert found["x2"]["delay"]["delay"] == pytest.approx(0.00007, abs=2e-6)
         assert found["x1"]["loss-random"]["loss"] == pytest.approx(0.001)
         assert found["x1"]["duplicate"]["duplicate"] == pytest.approx(0.01)
         assert found["x1"]["reorder"]["reorder"] == pytest.approx(0.03)

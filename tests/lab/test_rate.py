@@ -15,6 +15,7 @@ pytestmark = pytest.mark.sealed
 
 HEADERS = 14 + 20 + 20 + 12
 """Ethernet, IPv4, TCP and its timestamps, in bytes: on the link, but not in what iperf3 counts."""
+TRIES = 5
 
 
 def with_rate(topology: Topology, rate: int, queue: int | None = None) -> Topology:
@@ -28,17 +29,30 @@ def carried(lab: Lab, *options: str, around: int = 0) -> float:
     address = str(lab.plan["web-2"].reached_at[0])
     # Without its first second, in which the queue fills.
     command = ["iperf3", "--client", address, "--time", "2", "--omit", "1", "--json", "--congestion", "reno", *options]
-    said = json.loads(lab.start("client", command).communicate(timeout=20)[0])
+    said = json.loads(lab.start("client", command).communicate(timeout=60)[0])
     server.communicate(timeout=5)
     payload = lab.plan.pod_mtu - (HEADERS - 14)
     return float(said["end"]["sum_received"]["bits_per_second"]) * (payload + HEADERS + around) / payload
 
 
+def assert_carried(rate: float, lab: Lab, *options: str, around: int = 0) -> None:
+    """Within 3 %. A busy machine can only take away, so less is measured again; more never is right."""
+    measured = []
+    for _ in range(TRIES):
+        measured.append(carried(lab, *options, around=around))
+        assert measured[-1] <= 1.03 * rate, measured
+        if measured[-1] >= 0.97 * rate:
+            return
+    pytest.fail(f"{rate:g} bit/s were asked, {measured} measured")
+
+
+@pytest.mark.parametrize("design", ["l2", "l3-host-routes"])
 @pytest.mark.parametrize("rate", [10**7, 10**8, 10**9])
-def test_a_link_carries_its_rate_in_both_directions(rate: int, two_nodes: Topology) -> None:
-    with Lab(DESIGNS["l3-host-routes"].plan(with_rate(two_nodes, rate))) as lab:
-        assert carried(lab) == pytest.approx(rate, rel=0.03)
-        assert carried(lab, "--reverse") == pytest.approx(rate, rel=0.03)
+def test_a_link_carries_its_rate_in_both_directions(rate: int, design: str, two_nodes: Topology) -> None:
+    """Between pods of one Ethernet too, where nothing routes packets and so takes them from their sender."""
+    with Lab(DESIGNS[design].plan(with_rate(two_nodes, rate))) as lab:
+        assert_carried(rate, lab)
+        assert_carried(rate, lab, "--reverse")
 
 
 ASYMMETRIC = """
@@ -57,8 +71,8 @@ def test_a_link_may_be_slower_on_the_way_back(design: str) -> None:
     """And that which TCP's acknowledgements take does not hold back the other direction."""
     with Lab(DESIGNS[design].plan(topology_of_text(ASYMMETRIC, "asymmetric.yaml").value)) as lab:
         around = 0 if design == "l3-gateway" else 50
-        assert carried(lab, around=around) == pytest.approx(2e8, rel=0.03)
-        assert carried(lab, "--reverse", around=around) == pytest.approx(1e7, rel=0.03)
+        assert_carried(2e8, lab, around=around)
+        assert_carried(1e7, lab, "--reverse", around=around)
 
 
 def test_the_kernel_shows_what_was_planned(two_nodes: Topology) -> None:

@@ -66,6 +66,12 @@ def test_a_key_that_the_file_does_not_have_may_be_swept(load) -> None:  # type: 
     assert [cell.scenario.probes["open"].load for cell in cells] == [0, 2, 0, 2]  # type: ignore[union-attr]
 
 
+def test_qualities_of_links_may_be_swept(load) -> None:  # type: ignore[no-untyped-def]
+    cells = load("sweep: {topology.fabric.delay: [0ms, 100us, 1ms], topology.fabric.loss: [1%]}").cells
+    ways = [cell.topology.underlay.links[1].forth for cell in cells]
+    assert [(way.delay_us, way.loss) for way in ways] == [(0, 0.01), (100, 0.01), (1000, 0.01)]
+
+
 def test_factors_of_one_name_are_told_apart_by_their_path(load) -> None:  # type: ignore[no-untyped-def]
     cells = load("sweep: {probes.latency.message: [64B], probes.open.message: [100B, 200B]}").cells
     assert cells[1].name == "probes.latency.message=64B probes.open.message=200B"

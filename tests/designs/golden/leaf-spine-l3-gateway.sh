@@ -4,10 +4,10 @@
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
-ip netns add rack1    # the fabric's switch
-ip netns add rack2    # the fabric's switch
-ip netns add rack3    # the fabric's switch
-ip netns add rack4    # the fabric's switch
+ip netns add rack1    # a switch of the fabric
+ip netns add rack2    # a switch of the fabric
+ip netns add rack3    # a switch of the fabric
+ip netns add rack4    # a switch of the fabric
 ip netns add leaf1    # a router of the fabric
 ip netns add leaf2    # a router of the fabric
 ip netns add leaf3    # a router of the fabric

@@ -4,10 +4,10 @@
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
-ip netns add rack1    # the fabric's switch
-ip netns add rack2    # the fabric's switch
-ip netns add branch    # the fabric's switch
-ip netns add desk    # the fabric's switch
+ip netns add rack1    # a switch of the fabric
+ip netns add rack2    # a switch of the fabric
+ip netns add branch    # a switch of the fabric
+ip netns add desk    # a switch of the fabric
 ip netns add core    # a router of the fabric
 ip netns add far    # a router of the fabric
 ip netns add node1    # a node

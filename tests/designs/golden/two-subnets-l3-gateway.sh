@@ -4,8 +4,8 @@
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
-ip netns add rack1    # the fabric's switch
-ip netns add rack2    # the fabric's switch
+ip netns add rack1    # a switch of the fabric
+ip netns add rack2    # a switch of the fabric
 ip netns add gateway    # a router of the fabric
 ip netns add node1    # a node
 ip netns add node2    # a node

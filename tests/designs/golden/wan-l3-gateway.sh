@@ -4,9 +4,9 @@
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
-ip netns add site1    # the fabric's switch
-ip netns add site2    # the fabric's switch
-ip netns add site3    # the fabric's switch
+ip netns add site1    # a switch of the fabric
+ip netns add site2    # a switch of the fabric
+ip netns add site3    # a switch of the fabric
 ip netns add edge1    # a router of the fabric
 ip netns add edge2    # a router of the fabric
 ip netns add edge3    # a router of the fabric
