@@ -1,37 +1,59 @@
 """What the README promises: its worked example is a design that passes every check."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from testbed.designs.design import Design
+from testbed.designs import ATTACHMENTS, pairs
+from testbed.designs.design import Design, refusal
+from testbed.designs.transport import Transport
 from testbed.lab.lab import Lab
 from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
+from testbed.spec.design import TransportSpec
 from testbed.spec.load import load_topology
+from tests import matrix
 
 
-def worked_example(repository: Path) -> Design:
+def worked_example(repository: Path) -> Transport:
     text = (repository / "README.md").read_text()
     found = re.search(r"<!-- worked example.*?```python\n(.*?)```", text, re.DOTALL)
     assert found
     names: dict[str, object] = {}
     exec(compile(found[1], "README.md", "exec"), names)
-    design = names["DESIGN"]
-    assert isinstance(design, Design)
-    return design
+    transport = names["TRANSPORT"]
+    assert isinstance(transport, Transport)
+    return transport
 
 
 @pytest.mark.sealed
+@pytest.mark.parametrize("attach", ["bridge", "routed", "ptp"])
 @pytest.mark.parametrize("topology", ["two-nodes", "three-nodes", "dual-stack"])
-def test_the_worked_example_passes_every_check(topology: str, repository: Path) -> None:
-    design = worked_example(repository)
+def test_the_worked_example_passes_every_check(topology: str, attach: str, repository: Path) -> None:
+    transport = worked_example(repository)
+    assert refusal(ATTACHMENTS[attach], transport) == ""
+    design = Design("example", ATTACHMENTS[attach], transport, TransportSpec(kind=transport.name))
     loaded = load_topology(repository / f"topologies/{topology}.yaml").value
     assert list(design.misfits(loaded)) == []
     with Lab(design.plan(loaded)) as lab:
         assert check_reach(lab.plan, lab.namespaces).failures == ()
         assert check_crossings(design, loaded, lab.plan, lab.namespaces)[1] == ()
+
+
+def test_the_table_of_designs_is_that_of_the_results(repository: Path) -> None:
+    results = json.loads(matrix.RESULTS.read_text())
+    text = (repository / "README.md").read_text()
+    assert text.split(matrix.BEGIN)[1].split(matrix.END)[0] == matrix.table(results)
+
+
+def test_every_pair_was_proven_somewhere_in_every_family(repository: Path) -> None:
+    results = json.loads(matrix.RESULTS.read_text())
+    assert set(results["pairs"]) == set(pairs())
+    for pair, cases in results["pairs"].items():
+        assert set(matrix.FAMILIES.values()) <= set(cases), pair
+        assert "failed" not in cases.values(), pair
 
 
 def test_every_link_into_the_repository_is_there(repository: Path) -> None:

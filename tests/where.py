@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from testbed.kernel.features import Feature, missing_here
+from testbed.kernel.features import Feature, missing_here, unavailable
 
 LACKS = "not available here: needs "
 
@@ -54,7 +54,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if lacking is None:
         pytest.skip("needs root")
     if lacking:
-        pytest.skip(LACKS + " and ".join(f"{feature.option} (module {feature.module})" for feature in lacking))
+        pytest.skip(unavailable(lacking))
 
 
 @cache

@@ -6,8 +6,9 @@ import click
 
 from testbed.cli.errors import unknown
 from testbed.designs import CATALOGUE, DESIGNS, Design, design_of
-from testbed.spec.design import is_file
+from testbed.spec.design import JOINED, is_file
 from testbed.spec.load import load_design
+from testbed.spec.source import nearest
 
 HELP = f"Which design: {', '.join(DESIGNS)}; ATTACH+TRANSPORT, such as routed+vxlan; or a file that spells one out."
 
@@ -19,6 +20,8 @@ def chosen(text: str) -> Design:
     for misfit in CATALOGUE.misfits(text):
         if misfit.valid == CATALOGUE.names:
             raise click.UsageError(unknown("design", text, CATALOGUE.names))
+        part = next((part for part in text.split(JOINED) if f"'{part}'" in misfit.message), "")
+        close = nearest(part, misfit.valid)
         valid = f"; valid: {', '.join(misfit.valid)}" if misfit.valid else ""
-        raise click.UsageError(f"{text}: {misfit.message}{valid}")
+        raise click.UsageError(f"{text}: {misfit.message}{f', did you mean {close}?' if close else ''}{valid}")
     return design_of(text)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import click
 
 from testbed.cli.errors import MACHINE_LACKS
-from testbed.kernel.features import FEATURES, missing_here
+from testbed.kernel.features import FEATURES, FOR_LABS, missing_here
 from testbed.kernel.machine import facts
 from testbed.kernel.programs import PROGRAMS
 from testbed.kernel.rights import hindrance
@@ -62,6 +62,7 @@ def _features() -> list[Finding]:
             None if lacking is None else feature not in lacking,
             feature.option,
             feature.remedy if able else "can only be tried by who may build labs",
+            feature.name not in FOR_LABS,
         )
         for feature in FEATURES.values()
     ]

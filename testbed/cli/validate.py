@@ -18,7 +18,7 @@ from testbed.spec.problems import Problem, SpecError
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the mistakes as JSON.")
 def validate(files: tuple[Path, ...], as_json: bool) -> None:
-    """Read topologies and scenarios and report every mistake in them; nothing is built."""
+    """Read topologies, scenarios and designs and report every mistake in them; nothing is built."""
     problems: list[Problem] = []
     good: list[str] = []
     for file in files:
@@ -26,7 +26,8 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
             loaded = load_any(file, CATALOGUE)
             if isinstance(loaded, LoadedScenario):
                 check_designs(loaded)
-            good.append(f"{file}: {type(loaded.value).__name__.lower()} {loaded.value.name}, no mistake found")
+            kind = type(loaded.value).__name__.lower().removesuffix("spec")
+            good.append(f"{file}: {kind} {loaded.value.name}, no mistake found")
         except SpecError as error:
             problems += error.problems
     if as_json:

@@ -9,7 +9,7 @@ from testbed import __version__
 from testbed.cli.errors import explained, unknown
 
 VERBS = (
-    *("run", "validate", "plan", "designs", "probes", "doctor", "report", "compare", "results", "schema"),
+    *("run", "validate", "plan", "designs", "probes", "doctor", "report", "compare", "results", "schema", "import"),
     *("up", "down", "list", "exec", "shell", "ip", "check", "inspect", "trace", "capture", "graph"),
 )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from testbed.designs.attachment import Attachment, Hands, Uplink
-from testbed.designs.transport import Joining, Leg, Transport
+from testbed.designs.transport import Joining, Leg, Transport, skips, straight
 from testbed.plan.addressing import Layout, layout
 from testbed.plan.fabric import UPLINK, fabric
 from testbed.plan.objects import Plan, Space
@@ -155,7 +155,10 @@ class Design:
     def leg(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> Leg:
         """How a pod's packets, of family 4 or 6, leave its node for another pod's."""
         places = {node.name: node for node in addresses.nodes}
-        return self.transport.leg(plan, addresses, self.options, places[source.home], places[target.home], family)
+        one, other = places[source.home], places[target.home]
+        if skips(addresses, self.options, one, other):
+            return straight(family)
+        return self.transport.leg(plan, addresses, self.options, one, other, family)
 
     def crossing(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> tuple[Way, ...]:
         """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6.

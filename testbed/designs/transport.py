@@ -28,6 +28,18 @@ class Joining(NamedTuple):
     node_device: str
     """That of each node which has its address on the fabric."""
 
+    def tunnelled(self, node: NodePlace) -> Iterator[NodePlace]:
+        """The nodes whose pods are reached through a tunnel: all others, but where it is to be left out.
+
+        To the pods of those that it is left out for there are routes afterwards.
+        """
+        for remote in others(self.layout, node):
+            if skips(self.layout, self.options, node, remote):
+                for cidr in remote.pod_cidrs:
+                    self.draft[node.name].route(cidr, UPLINK, via=remote.address(cidr.version))
+            else:
+                yield remote
+
 
 class Leg(NamedTuple):
     """How packets of one family travel from one node to another."""
@@ -38,6 +50,15 @@ class Leg(NamedTuple):
     """What is around them, if anything; inside of which outer addresses are of the family `outer`."""
     outer: int
     """The family of the outermost header."""
+
+
+def straight(family: int) -> Leg:
+    """A leg without a tunnel."""
+    return Leg("", None, family)
+
+
+def _straight(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    return straight(family)
 
 
 def _nothing_carried(layout: Layout) -> Mapping[str, tuple[Network, ...]]:
@@ -63,7 +84,7 @@ class Transport:
     """From which attachments."""
     join: Callable[[Joining], None]
     """Adds to the draft what lets each node reach all others' pods."""
-    leg: Callable[[Plan, Layout, TransportSpec, NodePlace, NodePlace, int], Leg]
+    leg: Callable[[Plan, Layout, TransportSpec, NodePlace, NodePlace, int], Leg] = _straight
     """How packets of family 4 or 6 travel from a node to another one."""
     room: Callable[[int, Layout], int] = _fabric_mtu
     """The largest packet of pods that fits the fabric's, in bytes, with all the families in use."""
@@ -91,17 +112,6 @@ def skips(layout: Layout, options: TransportSpec, one: NodePlace, other: NodePla
 def others(layout: Layout, node: NodePlace) -> Iterator[NodePlace]:
     """All nodes but this one."""
     return (other for other in layout.nodes if other is not node)
-
-
-def route_straight(draft: Draft, node: NodePlace, remote: NodePlace) -> None:
-    """Routes to a neighbouring node's pods by way of that node."""
-    for cidr in remote.pod_cidrs:
-        draft[node.name].route(cidr, UPLINK, via=remote.address(cidr.version))
-
-
-def straight(family: int) -> Leg:
-    """A leg without a tunnel."""
-    return Leg("", None, family)
 
 
 def outer_family(pod_family: int, layout: Layout) -> int:

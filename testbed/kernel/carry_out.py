@@ -10,11 +10,11 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from testbed.kernel import encode
-from testbed.kernel.keys import hand_out_keys
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.offload import switch_offloads_off
 from testbed.kernel.sysctls import Sysctls
+from testbed.kernel.told import tell_by_programs
 from testbed.kernel.tun import make_tun
 from testbed.plan.objects import Child, Kind, Link, Plan, Space, Sysctl, Tun, Veth, VethEnd
 from testbed.plan.shell import needs_cables
@@ -41,7 +41,7 @@ def make_nodes(plan: Plan, namespaces: Namespaces) -> None:
                 settings.write(_own(space))
     _wire(plan, namespaces, spaces, [veth for veth in plan.veths if not _is_pods(plan, veth)])
     try:
-        hand_out_keys(plan, namespaces)
+        tell_by_programs(plan, namespaces)
     except OSError as error:
         raise PlanRefused(str(error)) from error
 
@@ -106,6 +106,8 @@ def _wire(plan: Plan, namespaces: Namespaces, spaces: Sequence[Space], cables: S
         with _inside(name, namespaces):
             send(batch)
     far = _far_ends(plan, cables)
+    for child in children:
+        far.setdefault(child.space, []).append(encode.link_up(child.index))
     devices = _devices(spaces, cables, children)
 
     def finish(names: Sequence[str]) -> None:
@@ -113,14 +115,16 @@ def _wire(plan: Plan, namespaces: Namespaces, spaces: Sequence[Space], cables: S
             for name in names:
                 space, own = plan[name], devices[name]
                 with _inside(name, namespaces):
-                    loopback = [encode.link_up(encode.LOOPBACK)] if name in fresh else []
-                    shared = [encode.link_up(child.index) for child in children if child.space == name]
-                    send([*loopback, *far.get(name, ()), *shared])
-                    if name in fresh:
-                        _make_links(plan, space, [link for link in space.links if needs_cables(link)])
-                    if special := [item for item in space.sysctls if item.dev in own]:
+                    batch = [encode.link_up(encode.LOOPBACK)] if name in fresh else []
+                    batch += far.get(name, ())
+                    late = [link for link in space.links if needs_cables(link)] if name in fresh else []
+                    special = [item for item in space.sysctls if item.dev in own]
+                    if late or special:
+                        send(batch)
+                        batch = []
+                        _make_links(plan, space, late)
                         settings.write(special)
-                    send(_settled(plan, space, own, name in fresh))
+                    send([*batch, *_settled(plan, space, own, name in fresh)])
                     if limited := [dev for dev in plan.without_offload(name) if dev in own]:
                         switch_offloads_off(limited)
 

@@ -50,7 +50,7 @@ from testbed.plan.objects import (
     Vxlan,
     Wireguard,
 )
-from testbed.plan.shell import FLOODED, child_commands, link_words, netem_words, route_words
+from testbed.plan.shell import FLOODED, OUTER_TTL, child_commands, link_words, netem_words, route_words
 from testbed.spec.types import Address, Interface, Network
 
 LOOPBACK = 1
@@ -110,7 +110,7 @@ _NDA_DST, _NDA_LLADDR = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_ENCAP_TYPE, _RTA_ENCAP = 1, 4, 5, 7, 9, 21, 22
 _NESTED = 0x8000
 _LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
-_LWTUNNEL_IP_ID, _LWTUNNEL_IP_DST, _LWTUNNEL_IP_SRC, _LWTUNNEL_IP_FLAGS, _CHECKSUM = 1, 2, 3, 6, 1
+_LWTUNNEL_IP_ID, _LWTUNNEL_IP_DST, _LWTUNNEL_IP_SRC, _LWTUNNEL_IP_TTL, _LWTUNNEL_IP_FLAGS, _CHECKSUM = 1, 2, 3, 4, 6, 1
 _SEG6_SRH, _SEG6_ENCAP, _ROUTING_TYPE_SEGMENTS = 1, 1, 4
 _SEG6_LOCAL_ACTION, _SEG6_LOCAL_NH4, _SEG6_LOCAL_NH6 = 1, 4, 5
 _SEG6_ACTIONS = {"End.DX6": 5, "End.DX4": 6}
@@ -339,6 +339,7 @@ def _encapsulation(encap: Encapsulation) -> bytes:
             data = _attribute(_LWTUNNEL_IP_ID, _KEY.pack(encap.number))
             data += _attribute(_LWTUNNEL_IP_DST, encap.target.packed)
             data += _attribute(_LWTUNNEL_IP_SRC, encap.source.packed)
+            data += _attribute(_LWTUNNEL_IP_TTL, bytes([OUTER_TTL]))
             if encap.target.version == 6:
                 data += _attribute(_LWTUNNEL_IP_FLAGS, _PORT.pack(_CHECKSUM))
         case Segments():

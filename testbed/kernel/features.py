@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.kernel import encode
-from testbed.kernel.keys import ToolFailed, try_esp
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.rights import as_root
+from testbed.kernel.told import ToolFailed, try_esp
 from testbed.kernel.tun import make_tun
 from testbed.plan.objects import (
     Bridge,
@@ -145,6 +145,9 @@ FEATURES = {
         ),
     )
 }
+
+FOR_LABS = ("veth", "bridge")
+"""What every fabric is made of; all others are wanted by some designs, or links, alone."""
 
 
 def missing_here(names: Iterable[str]) -> tuple[Feature, ...] | None:

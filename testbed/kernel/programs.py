@@ -63,6 +63,7 @@ PROGRAMS = {
         Program("sysctl", "procps", "for the commands that `testbed plan` prints"),
         Program("unshare", "util-linux", "for the commands that `testbed plan` prints"),
         Program("tcpdump", "tcpdump", "for `testbed capture`"),
+        Program("wg", "wireguard-tools", "for designs with WireGuard", optional=True),
         Program("dot", "graphviz", "for the pictures of `testbed graph`", "-V"),
         Program("nft", "nftables", "to look at rules by hand", optional=True),
         Program("ping", "iputils-ping", "to try by hand", "-V", optional=True),

@@ -50,8 +50,9 @@ _LENGTH_AND_TYPE = struct.Struct("=IH")
 _MAIN_TABLE = 254
 _IFA_F_NOPREFIXROUTE = 0x200
 _RTPROT_KERNEL = 2
-_RTMSG_SIZE, _TCMSG_SIZE, _NETEM_SIZE = 12, 20, 24
-_RTA_ENCAP, _TCA_OPTIONS = 22, 2
+_RTM_F_CLONED = 0x200
+_RTMSG_SIZE = 12
+_RTA_ENCAP = 22
 _LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
 _LWTUNNEL_IP_ID, _LWTUNNEL_IP_DST, _LWTUNNEL_IP_SRC = 1, 2, 3
 _SEG6_SRH, _SEG6_LOCAL_ACTION, _SEGMENTS_AT = 1, 1, 12
@@ -213,7 +214,8 @@ def _addresses(found: Iterable[Any], names: dict[int, str]) -> Iterator[DeviceAd
 def _routes(found: Iterable[Any], names: dict[int, str]) -> tuple[list[Route], list[str]]:
     plain, refusals = [], []
     for item in found:
-        if item.get_attr("RTA_TABLE", item["table"]) != _MAIN_TABLE:
+        # What the kernel has found out of single destinations, such as their path MTU, is listed beside the routes.
+        if item.get_attr("RTA_TABLE", item["table"]) != _MAIN_TABLE or item["flags"] & _RTM_F_CLONED:
             continue
         nowhere = "0.0.0.0" if item["family"] == socket.AF_INET else "::"
         to = ipaddress.ip_network((item.get_attr("RTA_DST") or nowhere, item["dst_len"]))
@@ -301,13 +303,13 @@ def _token_buckets(found: Iterable[Any], names: dict[int, str]) -> Iterator[Toke
 def _netems(found: Iterable[Any], names: dict[int, str]) -> Iterator[Netem]:
     for item in found:
         if item.get_attr("TCA_KIND") == "netem":
-            raw = dict(_attributes(bytes(item.data)[item.offset + HEADER.size + _TCMSG_SIZE :]))[_TCA_OPTIONS]
-            _, limit, loss, _, duplicate, _ = struct.unpack_from("=IIIIII", raw)
-            more = dict(_attributes(raw[_NETEM_SIZE:]))
-            delay, jitter = (int.from_bytes(more.get(at, b""), sys.byteorder, signed=True) // 1000 for at in (10, 11))
-            reorder = int.from_bytes(more.get(3, b"")[:4], sys.byteorder)
-            lost, twice, overtaking = (round(value / 0xFFFFFFFF, 6) for value in (loss, duplicate, reorder))
-            yield Netem(names[item["index"]], delay, jitter, lost, twice, overtaking, limit)
+            options = item.get_attr("TCA_OPTIONS")
+            # Ticks are so short that the microsecond which was asked for is told from its neighbours.
+            delay_us, jitter_us = (round(options[key] * NS_PER_TICK / 1000) for key in ("delay", "jitter"))
+            reorder = options.get_attr("TCA_NETEM_REORDER")
+            shares = (options["loss"], options["duplicate"], reorder["prob_reorder"] if reorder else 0)
+            loss, duplicate, overtaking = (round(share / 0xFFFFFFFF, 6) for share in shares)
+            yield Netem(names[item["index"]], delay_us, jitter_us, loss, duplicate, overtaking, options["limit"])
 
 
 def _associations() -> Iterator[str]:

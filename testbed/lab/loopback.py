@@ -22,6 +22,7 @@ class Loopback(Lab):
         spaces = tuple(Space(name, Kind.POD, reached_at=reached_at) for name in (SOURCE, TARGET))
         self.plan = Plan("loopback", "loopback", mtu, spaces, ())
         self.hosts = {}
+        self._programs = []
         only = Namespace.create()
         self.namespaces = {SOURCE: only, TARGET: Namespace(os.dup(only.fd))}
         with only.entered():

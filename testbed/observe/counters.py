@@ -14,7 +14,6 @@ from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.links import Carried, carried
 from testbed.plan.addressing import Layout, layout
-from testbed.plan.fabric import UPLINK
 from testbed.plan.objects import TUNNELS, Bridge, Kind, Plan, Space
 from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Direction, Sighting
@@ -45,6 +44,8 @@ class Counter:
         return f"{self.device} of {self.space} {'received' if self.direction is Direction.IN else 'sent'}"
 
 
+Arrival = tuple[Counter, ...]
+"""Where is counted what arrives at an end: at all of its devices together."""
 Counts = Mapping[Counter, Carried]
 """Since the device was made."""
 
@@ -55,9 +56,9 @@ class Passage:
 
     source: str
     target: str
-    arrivals: tuple[Counter, Counter]
+    arrivals: tuple["Arrival", "Arrival"]
     """What came to the target, and what came back to the source."""
-    crossed: tuple[tuple[Counter, Counter], ...]
+    crossed: tuple[tuple[Counter, "Arrival"], ...]
     """On the way, each with the arrival whose packets it must have counted."""
     quiet: tuple[Counter, ...]
     numbers: Mapping[tuple[str, str], int]
@@ -65,17 +66,18 @@ class Passage:
 
     @property
     def counters(self) -> tuple[Counter, ...]:
-        return tuple(dict.fromkeys((*self.arrivals, *(counter for counter, _ in self.crossed), *self.quiet)))
+        ends = (counter for arrival in self.arrivals for counter in arrival)
+        return tuple(dict.fromkeys((*ends, *(counter for counter, _ in self.crossed), *self.quiet)))
 
 
 def passage(design: Design, topology: Topology, plan: Plan, source: str, target: str, family: int) -> Passage:
     """What must be counted while a source's packets go to a target, and the answers back, in family 4 or 6."""
     one, other = plan[source], plan[target]
-    forth, back = _arrival(plan, other, one), _arrival(plan, one, other)
-    crossed: list[tuple[Counter, Counter]] = []
+    addresses = layout(topology)
+    forth, back = _arrival(addresses, other, one), _arrival(addresses, one, other)
+    crossed: list[tuple[Counter, Arrival]] = []
     allowed: set[Counter] = set()
     if one.home != other.home:
-        addresses = layout(topology)
         for found, arrival in (
             (_forth(design, plan, addresses, one, other, family), forth),
             (_back(design, plan, addresses, one, other, family), back),
@@ -84,18 +86,18 @@ def passage(design: Design, topology: Topology, plan: Plan, source: str, target:
             crossed += [(counter, arrival) for counter in found[0] if all(counter in way for way in found)]
             allowed.update(*found)
     quiet = tuple(counter for counter in _all(plan, one.home, other.home) if counter not in allowed)
-    counters = (forth, back, *(counter for counter, _ in crossed), *quiet)
+    counters = (*forth, *back, *(counter for counter, _ in crossed), *quiet)
     numbers = {(item.space, item.device): plan.device(item.space, item.device).index for item in counters}
     return Passage(source, target, (forth, back), tuple(crossed), quiet, numbers)
 
 
-def _arrival(plan: Plan, end: Space, sender: Space) -> Counter:
+def _arrival(addresses: Layout, end: Space, sender: Space) -> Arrival:
     """Where is counted what arrives at an end; on one node a pod's own device tells what it sent to its node."""
     if end.kind is Kind.POD:
-        return Counter(end.name, POD_INTERFACE, Direction.IN)
+        return (Counter(end.name, POD_INTERFACE, Direction.IN),)
     if sender.kind is Kind.POD and sender.home == end.name:
-        return Counter(sender.name, POD_INTERFACE, Direction.OUT)
-    return Counter(end.name, UPLINK, Direction.IN)
+        return (Counter(sender.name, POD_INTERFACE, Direction.OUT),)
+    return tuple(Counter(end.name, port.dev, Direction.IN) for port in addresses.places[end.name].ports)
 
 
 Course = list[Counter]
@@ -181,13 +183,16 @@ def read(of: Passage, namespaces: Namespaces) -> Counts:
 def astray(of: Passage, before: Counts, after: Counts) -> str:
     """Why what was counted in between cannot have taken the passage; empty if it can."""
     moved = {counter: after[counter] - before[counter] for counter in of.counters}
-    arrived = [moved[arrival] for arrival in of.arrivals]
-    total = arrived[0] + arrived[1]
+
+    def came(arrival: Arrival) -> Carried:
+        return sum((moved[counter] for counter in arrival), Carried(0, 0))
+
+    total = came(of.arrivals[0]) + came(of.arrivals[1])
     if not total.packets:
         return f"no packet came to {of.target} or {of.source}"
     due: dict[Counter, Carried] = {}
     for counter, arrival in of.crossed:
-        due[counter] = due.get(counter, Carried(0, 0)) + moved[arrival]
+        due[counter] = due.get(counter, Carried(0, 0)) + came(arrival)
     for counter, least in due.items():
         seen = moved[counter]
         few = seen.packets < MOST_PACKETS * (least.packets - BACKGROUND)

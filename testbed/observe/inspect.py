@@ -45,6 +45,7 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
         *_neighbours(space, now),
         *_forwarding(space, now),
         *_token_buckets(space, now),
+        *_netems(space, now),
         *_associations(space, now),
         *_settings(space, now),
         *((f"nftables has a table `{table}`", f"nft delete table {table}") for table in sorted(now.tables)),
@@ -224,21 +225,23 @@ def _token_buckets(space: Space, now: State) -> Iterator[_Finding]:
         if other != item:
             found = f"is limited to {other.rate} bit/s" if other else "has no limit"
             yield f"{item.dev} {found}, not {item.rate} bit/s", f"tc {shell.token_bucket_words(item, 'replace')}"
-    delays = {item.dev: item for item in now.netems}
-    for netem in space.netems:
-        if delays.pop(netem.dev, None) != _rounded(netem):
-            yield f"{netem.dev} does not delay or lose as planned", f"tc {shell.netem_words(netem, 'replace')}"
-    for dev in sorted(delays):
-        yield f"{dev} delays or loses what it sends (netem)", f"tc qdisc del dev {dev} root"
     for dev in sorted(there):
         yield f"{dev} is limited to {there[dev].rate} bit/s", f"tc qdisc del dev {dev} root"
 
 
-def _rounded(netem: Netem) -> Netem:
-    """As the kernel keeps it, in parts of 2**32."""
-    return replace(
-        netem, loss=round(netem.loss, 6), duplicate=round(netem.duplicate, 6), reorder=round(netem.reorder, 6)
-    )
+def _netems(space: Space, now: State) -> Iterator[_Finding]:
+    there = {item.dev: item for item in now.netems}
+    for item in space.netems:
+        other = there.pop(item.dev, None)
+        if other != item:
+            found = _netem(other) if other else "delays nothing and loses nothing"
+            yield f"{item.dev} {found}; planned: {_netem(item)}", f"tc {shell.netem_words(item, 'replace')}"
+    for dev in sorted(there):
+        yield f"{dev} {_netem(there[dev])}", f"tc qdisc del dev {dev} root"
+
+
+def _netem(item: Netem) -> str:
+    return f"has `{shell.netem_words(item).partition(' root ')[2]}`"
 
 
 def _associations(space: Space, now: State) -> Iterator[_Finding]:

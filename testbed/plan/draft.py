@@ -59,6 +59,7 @@ class SpaceDraft:
     _netems: list[Netem] = field(default_factory=list)
     _esp: list[Esp] = field(default_factory=list)
     _processes: list[Process] = field(default_factory=list)
+    segment_source: Address | None = None
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
@@ -117,8 +118,9 @@ class SpaceDraft:
         via: Address | None = None,
         onlink: bool = False,
         encap: Encapsulation | None = None,
+        source: Address | None = None,
     ) -> None:
-        self._routes.append(Route(to, dev, via, onlink, encap))
+        self._routes.append(Route(to, dev, via, onlink, encap, source=source))
 
     def routes(self, to: Network, hops: Sequence[NextHop], source: Address | None = None) -> None:
         """A route by one or several ways; own packets have that source, unless they have another one already."""
@@ -156,6 +158,7 @@ class SpaceDraft:
             tuple(self._netems),
             tuple(self._esp),
             tuple(self._processes),
+            self.segment_source,
             self.node,
             self.reached_at,
         )

@@ -357,6 +357,8 @@ class Space:
     netems: tuple[Netem, ...] = ()
     esp: tuple[Esp, ...] = ()
     processes: tuple[Process, ...] = ()
+    segment_source: Address | None = None
+    """The source of the headers that segment routing puts around packets; otherwise one of the device's."""
     node: str | None = None
     """Of a pod: the node that it is attached to."""
     reached_at: tuple[Address, ...] = ()

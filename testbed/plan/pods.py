@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from testbed.plan.addressing import Layout, NodePlace, PodPlace
 from testbed.plan.draft import Draft, SpaceDraft
-from testbed.plan.fabric import quiet
+from testbed.plan.fabric import DEFAULT_ROUTE, quiet
 from testbed.plan.naming import interface_name
 from testbed.plan.objects import Kind
 from testbed.spec.types import Interface
@@ -34,3 +34,13 @@ def in_whole_range(place: PodPlace, layout: Layout) -> Iterator[Interface]:
     """The pod's addresses with the prefix of the whole pod range instead of the node's share."""
     for address, cidr in zip(place.addresses, layout.pod_cidrs, strict=True):
         yield type(address)((address.ip, cidr.prefixlen))
+
+
+def settle_on_fabric(pod: SpaceDraft, layout: Layout, place: PodPlace) -> None:
+    """What a pod needs on the fabric's own Ethernet: all pods and nodes are on its link, all else behind the router."""
+    for address in in_whole_range(place, layout):
+        pod.address(POD_INTERFACE, address)
+    for cidr in layout.fabric_cidrs:
+        pod.route(cidr, POD_INTERFACE)
+    for gateway in layout.gateway:
+        pod.route(DEFAULT_ROUTE[gateway.version], POD_INTERFACE, via=gateway.ip)

@@ -33,9 +33,12 @@ from testbed.plan.objects import (
     Vxlan,
     Wireguard,
 )
+from testbed.spec.types import Address
 
 FLOODED = "00:00:00:00:00:00"
 """In a forwarding database: frames for everybody, or for whom nobody knows."""
+OUTER_TTL = 64
+"""Of what routes put around packets: Geneve would send them with a TTL of 0 otherwise."""
 _ROLE = {
     Kind.NODE: "a node",
     Kind.POD: "a pod",
@@ -251,6 +254,8 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
         yield f"{ip} {address_words(address)}"
     for neighbour in space.neighbours:
         yield f"{ip} {neighbour_words(neighbour)}"
+    if space.segment_source:
+        yield f"{ip} {segment_source_words(space.segment_source)}"
     for entry in space.fdb:
         yield f"bridge -n {space.name} {fdb_words(entry)}"
     for route in space.routes:
@@ -280,6 +285,11 @@ def fdb_words(item: FdbEntry, verb: str = "add") -> str:
     return f"fdb {verb} {item.mac} dev {item.dev} dst {item.remote} self{' permanent' if verb != 'del' else ''}"
 
 
+def segment_source_words(source: Address) -> str:
+    """What `ip` is told of the source of headers that segment routing adds."""
+    return f"sr tunsrc set {source}"
+
+
 def route_words(route: Route, verb: str = "add") -> str:
     """What `ip` is told to `add`, `replace` or `del` that route."""
     to = "default" if route.to.prefixlen == 0 else str(route.to)
@@ -299,8 +309,10 @@ def encap_words(encap: Encapsulation | None) -> str:
     match encap:
         case TunnelKey():
             # Over IPv6 UDP has to have a checksum, which such routes ask for by themselves.
-            kind, checksum = ("ip", "") if encap.target.version == 4 else ("ip6", " csum")
-            return f" encap {kind} id {encap.number} src {encap.source} dst {encap.target}{checksum}"
+            is_four = encap.target.version == 4
+            kind, ttl, checksum = ("ip", "ttl", "") if is_four else ("ip6", "hoplimit", " csum")
+            ends = f"src {encap.source} dst {encap.target}"
+            return f" encap {kind} id {encap.number} {ends} {ttl} {OUTER_TTL}{checksum}"
         case Segments():
             return f" encap seg6 mode encap segs {','.join(map(str, encap.segments))}"
         case SegmentEnd():

@@ -76,6 +76,9 @@ class DesignSpec(Spec):
                     ("transport", name), f"the transport {kind} takes no '{name}'", valid=parameters, at_key=True
                 )
         if self.attach in catalogue.attachments and (reason := catalogue.refusal(self.attach, self.transport)):
+            if catalogue.goes(self.attach, kind):
+                yield Misfit(("transport", "mode"), reason, at_key=True)
+                return
             fitting = tuple(name for name in catalogue.transports if catalogue.goes(self.attach, name))
             yield Misfit(("transport",), f"{reason}; {self.attach} goes with {', '.join(fitting)}")
 

@@ -68,23 +68,28 @@ def load_scenario(path: Path, catalogue: Catalogue) -> LoadedScenario:
     return _scenario_of(source, path, catalogue)
 
 
-def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | LoadedScenario:
-    """Whichever of both a file holds, told by its keys."""
+def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | Loaded[DesignSpec] | LoadedScenario:
+    """Whichever a file holds, told by its keys."""
     source = read_source(path)
     kind = _kind(source)
     if kind is None:
         raise SpecError((*source.problems, source.problem(_neither())))
+    if kind is DesignSpec:
+        spec, problems = _design_in(source, catalogue)
+        if spec is None or problems:
+            raise SpecError(_in_order(problems))
+        return Loaded(spec, source)
     return _topology_of(source) if kind is Topology else _scenario_of(source, path, catalogue)
 
 
-def _kind(source: Source) -> type[Topology] | type[Scenario] | None:
-    """What a file is to be: the one that more of its keys belong to."""
+def _kind(source: Source) -> type[Spec] | None:
+    """What a file is to be: the one that more of its keys belong to than to any other."""
     keys = source.data if isinstance(source.data, dict) else {}
-    of_topology = sum(key in keys for key in _own_keys(Topology))
-    of_scenario = sum(key in keys for key in _own_keys(Scenario))
-    if of_topology == of_scenario:
-        return None
-    return Topology if of_topology > of_scenario else Scenario
+    models: tuple[type[Spec], ...] = (Topology, Scenario, DesignSpec)
+    counts = {model: sum(key in keys for key in _own_keys(model)) for model in models}
+    best = max(counts.values())
+    found = [model for model, count in counts.items() if count == best]
+    return found[0] if len(found) == 1 else None
 
 
 def _own_keys(model: type[Spec]) -> tuple[str, ...]:
@@ -95,7 +100,8 @@ def _neither() -> Misfit:
     return Misfit(
         (),
         f"this is neither a topology (keys {', '.join(_own_keys(Topology))}) "
-        f"nor a scenario (keys {', '.join(_own_keys(Scenario))})",
+        f"nor a scenario (keys {', '.join(_own_keys(Scenario))}) "
+        f"nor a design (keys {', '.join(_own_keys(DesignSpec))})",
     )
 
 

@@ -1,4 +1,4 @@
-"""The JSON Schemas of topologies and scenarios, by which editors complete and check these files.
+"""The JSON Schemas of topologies, scenarios and designs, by which editors complete and check these files.
 
 A schema knows what each value may be by itself; what must fit together (ranges, names, endpoints) only
 `testbed validate` knows.
@@ -7,17 +7,19 @@ A schema knows what each value may be by itself; what must fit together (ranges,
 import json
 from typing import Any, Literal
 
+from testbed.spec.design import DesignSpec
 from testbed.spec.scenario import Scenario
 from testbed.spec.topology import Topology
+from testbed.spec.types import Spec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-Kind = Literal["topology", "scenario"]
+Kind = Literal["topology", "scenario", "design"]
+_MODELS: dict[Kind, type[Spec]] = {"topology": Topology, "scenario": Scenario, "design": DesignSpec}
 
 
 def schema(kind: Kind) -> dict[str, Any]:
-    """The JSON Schema of either file."""
-    model = Topology if kind == "topology" else Scenario
-    tidied = _tidied(model.model_json_schema(by_alias=True))
+    """The JSON Schema of such a file."""
+    tidied = _tidied(_MODELS[kind].model_json_schema(by_alias=True))
     return {"$schema": DIALECT, **tidied, "title": f"testbed {kind}"}
 
 

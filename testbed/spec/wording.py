@@ -100,7 +100,7 @@ def _literals(annotation: object) -> tuple[str, ...]:
         first = next(iter(bare.model_fields.values()))
         return _literals(first.annotation)
     members = _members(annotation)
-    return tuple(value for member in members for value in _literals(member)) if len(members) > 1 else ()
+    return tuple(value for member in members for value in _literals(member)) if members != (annotation,) else ()
 
 
 def _field_type(model: type[BaseModel], key: object) -> object:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testbed.cli.verbs import VERBS
-from testbed.designs import DESIGNS
+from testbed.designs import ATTACHMENTS, DESIGNS, TRANSPORTS
 
 GOLDEN = Path(__file__).parent / "golden"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
@@ -103,12 +103,67 @@ def test_a_plan_is_printed_as_commands_and_as_data(repository: Path) -> None:
     assert data["pod_mtu"] == 1450
 
 
-def test_designs_are_listed(repository: Path) -> None:
+def test_designs_attachments_and_transports_are_listed(repository: Path) -> None:
     listed = json.loads(cli("designs", "--json", cwd=repository).stdout)
-    assert [design["name"] for design in listed] == list(DESIGNS)
-    assert set(listed[0]) == {"name", "summary", "like", "needs", "available"}
+    names = {kind: [item["name"] for item in items] for kind, items in listed.items()}
+    assert names == {
+        "designs": list(DESIGNS),
+        "attachments": list(ATTACHMENTS),
+        "transports": list(TRANSPORTS),
+    }
+    by_name = {item["name"]: item for item in listed["transports"]}
+    assert by_name["vxlan"]["overhead"] == {"ipv4": 50, "ipv6": 70}
+    assert by_name["vxlan"]["goes_with"] == ["bridge", "flat-bridge", "routed", "ptp", "netkit"]
+    assert by_name["vxlan"]["parameters"] == ["port", "vni", "mode"]
     text = cli("designs", cwd=repository).stdout
-    assert all(name in text for name in DESIGNS)
+    assert all(name in text for item in names.values() for name in item)
+
+
+def test_a_design_has_a_page(repository: Path, tmp_path: Path) -> None:
+    text = cli("designs", "routed+vxlan", cwd=repository).stdout
+    assert "169.254.1.1" in text
+    assert "For each remote node there are three entries" in text
+    (tmp_path / "mine.yaml").write_text("name: mine\nattach: ptp\ntransport: {kind: vxlan, port: 4789}\nmtu: 1400\n")
+    facts = json.loads(cli("designs", "mine.yaml", "--json", cwd=tmp_path).stdout)
+    assert (facts["attach"], facts["transport"]) == ("ptp", {"kind": "vxlan", "port": 4789})
+    assert (facts["mtu"], facts["overhead"]) == (1400, {"ipv4": 50, "ipv6": 70})
+
+
+def test_what_is_wrong_with_a_design_is_told(repository: Path, tmp_path: Path) -> None:
+    topology = repository / "topologies/two-nodes.yaml"
+    (tmp_path / "wrong.yaml").write_text("name: wrong\nattach: router\ntransport: {kind: ipip, port: 4789, mtu: 9}\n")
+    (tmp_path / "senseless.yaml").write_text("name: senseless\nattach: macvlan\ntransport: wireguard\n")
+    wanted = ("routed+vxlam", "rooted+vxlan", "macvlan+vxlan", "bridge+l2", "wrong.yaml", "senseless.yaml", "none.yaml")
+    said = [cli("plan", str(topology), "--design", design, cwd=tmp_path) for design in wanted]
+    assert {one.returncode for one in said} == {2}
+    golden("plan-wrong-designs", "\n".join(one.stderr for one in said))
+
+
+def test_a_scenario_may_spell_designs_out(repository: Path, tmp_path: Path) -> None:
+    """In it, in files of their own, and in the short form; what is wrong is told at its place."""
+    (tmp_path / "overlay.yaml").write_text("name: overlay\nattach: routed\ntransport: {kind: vxlan, vni: 4096}\n")
+    text = (repository / "scenarios/quick.yaml").read_text().replace("../topologies", f"{repository}/topologies")
+    head, _, tail = text.partition("designs:")
+    rest = tail.partition("\n")[2]
+    good = "designs: [l3-host-routes, vxlan, routed+udp, overlay.yaml, {name: mine, attach: ptp, transport: gateway}]"
+    (tmp_path / "good.yaml").write_text(f"{head}{good}\n{rest}")
+    assert cli("validate", "good.yaml", cwd=tmp_path).returncode == 0
+    said = cli("run", "good.yaml", "--dry-run", cwd=tmp_path)
+    assert "arms: l3-host-routes, vxlan, routed+udp, overlay, mine, aa" in said.stdout
+    swept = f"{head}{good}\n{rest}\nsweep: {{designs.mine.mtu: [1400, 1300], designs.overlay.transport.port: [4789]}}\n"
+    (tmp_path / "swept.yaml").write_text(swept)
+    assert "cell 2: mtu=1300 port=4789" in cli("run", "swept.yaml", "--dry-run", cwd=tmp_path).stdout
+    bad = "designs: [l3-host-routes, {name: x}, 7]"
+    (tmp_path / "bad.yaml").write_text(f"{head}{bad}\n{rest}")
+    astray = "designs: [l3-host-routes, routd+vxlan, {name: aa, attach: ptp, transport: l2}, absent.yaml]"
+    (tmp_path / "astray.yaml").write_text(f"{head}{astray}\n{rest}")
+    worse = (
+        "designs: [l3-host-routes, {name: b, attach: flat-bridge, transport: {kind: vxlan, mode: always, flood: 9}}]"
+    )
+    (tmp_path / "worse.yaml").write_text(f"{head}{worse}\n{rest}")
+    said = cli("validate", "bad.yaml", "astray.yaml", "worse.yaml", cwd=tmp_path)
+    assert said.returncode == 2
+    golden("validate-wrong-designs", said.stderr.replace(str(repository), "REPOSITORY"))
 
 
 @pytest.mark.root

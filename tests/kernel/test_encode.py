@@ -19,7 +19,21 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from testbed.kernel import encode, uapi
 from testbed.kernel.netlink import HEADER, Request
-from testbed.plan.objects import Bridge, DeviceAddress, FdbEntry, Neighbour, Route, TokenBucket, VethEnd, Vxlan
+from testbed.plan.objects import (
+    Bridge,
+    Child,
+    DeviceAddress,
+    FdbEntry,
+    Neighbour,
+    Netem,
+    NextHop,
+    Route,
+    TokenBucket,
+    TunnelKey,
+    VethEnd,
+    Vxlan,
+)
+from testbed.plan.shell import FLOODED
 
 INDEX = st.integers(1, 2**31 - 1)
 NAME = st.text("abcdefghijklmnopqrstuvwxyz0123456789-._", min_size=1, max_size=15)
@@ -131,6 +145,73 @@ def test_route(item: Route, index: int) -> None:
     to, via = found.get_attr("RTA_DST"), found.get_attr("RTA_GATEWAY")
     assert (to and ipaddress.ip_address(to)) == (item.to.network_address if item.to.prefixlen else None)
     assert (via and ipaddress.ip_address(via)) == item.via
+
+
+@given(NETWORK, st.lists(st.tuples(ADDRESS, INDEX), min_size=2, max_size=8), st.none() | ADDRESS)
+def test_route_of_several_ways(to: Any, hops: list[tuple[Any, int]], source: Any) -> None:
+    hops = [(via, index) for via, index in hops if via.version == to.version]
+    source = source if source is None or source.version == to.version else None
+    if not hops:
+        return
+    ways = tuple(NextHop(via, str(index)) for via, index in hops)
+    found = read(rtmsg, encode.new_route(Route(to, "", nexthops=ways, source=source), int))
+    assert found.get_attr("RTA_OIF") is None
+    assert found.get_attr("RTA_PREFSRC") == (str(source) if source else None)
+    told = [(hop["oif"], ipaddress.ip_address(hop.get_attr("RTA_GATEWAY"))) for hop in found.get_attr("RTA_MULTIPATH")]
+    assert told == [(index, via) for via, index in hops]
+
+
+@given(NETWORK)
+def test_blackhole(to: Any) -> None:
+    found = read(rtmsg, encode.new_route(Route(to, "", blackhole=True), int))
+    assert (found["type"], found["dst_len"], found.get_attr("RTA_OIF")) == (6, to.prefixlen, None)
+
+
+@given(ADDRESS, ADDRESS, st.integers(0, 2**24 - 1))
+def test_route_into_a_tunnel(source: Any, target: Any, number: int) -> None:
+    if source.version != target.version:
+        return
+    to = ipaddress.ip_network("10.0.0.0/8")
+    found = read(rtmsg, encode.new_route(Route(to, "t", encap=TunnelKey(number, source, target)), lambda _: 7))
+    assert found.get_attr("RTA_ENCAP_TYPE") == (2 if target.version == 4 else 4)
+
+
+@given(INTERFACE, INDEX)
+def test_address_without_a_route(interface: Any, index: int) -> None:
+    found = read(ifaddrmsg, encode.new_address(DeviceAddress("eth0", interface, noprefixroute=True), index))
+    assert found.get_attr("IFA_FLAGS") == 0x200 | (0x2 if interface.version == 6 else 0)
+
+
+@given(st.lists(st.builds(FdbEntry, st.just(FLOODED), NAME, ADDRESS), min_size=1, max_size=3), INDEX)
+def test_entries_for_everybody_are_appended(items: list[FdbEntry], index: int) -> None:
+    assert {encode.new_fdb_entry(item, index).flags & 0xF00 for item in items} == {0x400 | 0x800}
+
+
+@given(
+    st.integers(0, 10**7),
+    st.integers(0, 10**6),
+    *[st.floats(0, 1)] * 2,
+    st.integers(1, 10**6),
+)
+def test_netem(delay: int, jitter: int, loss: float, duplicate: float, limit: int) -> None:
+    found = read(tcmsg, encode.new_netem(Netem("eth0", delay, jitter, loss, duplicate, 0.25, limit), 9))
+    options = found.get_attr("TCA_OPTIONS")
+    assert (found["index"], found.get_attr("TCA_KIND"), options["limit"]) == (9, "netem", limit)
+    assert options["loss"] / 0xFFFFFFFF == pytest.approx(loss, abs=1e-9)
+    assert options["duplicate"] / 0xFFFFFFFF == pytest.approx(duplicate, abs=1e-9)
+    assert options.get_attr("TCA_NETEM_REORDER")["prob_reorder"] / 0xFFFFFFFF == pytest.approx(0.25, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode", "value"), [("macvlan", "bridge", 4), ("ipvlan", "l2", 0), ("ipvlan", "l3", 1)]
+)
+def test_child(kind: Any, mode: Any, value: int) -> None:
+    mac = "02:00:00:00:00:01" if kind == "macvlan" else ""
+    found = read(ifinfmsg, encode.new_child(Child("pod", "eth0", 7, mac, 1400, kind, mode, "node", "eth0"), 5, 33))
+    assert (found.get_attr("IFLA_LINK"), found.get_attr("IFLA_NET_NS_FD")) == (5, 33)
+    assert (found.get_attr("IFLA_MTU"), found.get_attr("IFLA_ADDRESS")) == (1400, mac or None)
+    data = nested(found, "IFLA_LINKINFO", "IFLA_INFO_DATA")
+    assert data.get_attr("IFLA_MACVLAN_MODE" if kind == "macvlan" else "IFLA_IPVLAN_MODE") in (value, mode)
 
 
 @pytest.mark.parametrize("rate", [10**6, 10**9, 10**10])

@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator
 from testbed.spec.schema import Kind, schema, schema_text
 
 ROOT = Path(__file__).parents[2]
-KINDS: tuple[Kind, ...] = ("topology", "scenario")
-FOLDERS = {"topology": "topologies", "scenario": "scenarios"}
+KINDS: tuple[Kind, ...] = ("topology", "scenario", "design")
+FOLDERS = {"topology": "topologies", "scenario": "scenarios", "design": "examples"}
 SHIPPED = [
     pytest.param(kind, path, id=path.stem) for kind in KINDS for path in sorted(ROOT.glob(f"{FOLDERS[kind]}/*.yaml"))
 ]
@@ -46,6 +46,7 @@ BROKEN = {
     "no-nodes no-ranges node-name-unusable pods-negative pod-label-is-number",
     "scenario": "unknown-key-top endpoint-by-field-name unknown-tool duration-without-unit rounds-huge "
     "no-designs unknown-protocol path-name message-without-unit seed-negative",
+    "design": "unknown-parameter out-of-range missing-keys wrong-types",
 }
 
 

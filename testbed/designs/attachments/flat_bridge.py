@@ -15,8 +15,8 @@ from testbed.designs.attachment import Attachment, Hands, Uplink
 from testbed.plan.addressing import Layout, NodePlace, at
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
-from testbed.plan.pods import POD_BRIDGE, POD_INTERFACE, add_pod, host_veth, in_whole_range
-from testbed.spec.types import Address, Interface
+from testbed.plan.pods import POD_BRIDGE, POD_INTERFACE, add_pod, host_veth, in_whole_range, settle_on_fabric
+from testbed.spec.types import Interface
 
 NODE_BRIDGE = "br-node"
 
@@ -25,26 +25,24 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
     for node in layout.nodes:
         space = draft[node.name]
         space.bridge(POD_BRIDGE, mtu)
-        gateways: tuple[Address, ...]
+        own = () if on_fabric else own_addresses(layout, node)
         if on_fabric:
             space.bridge(NODE_BRIDGE, mtu)
             draft.veth((node.name, "to-fabric"), (node.name, "to-pods"), mtu, a_master=POD_BRIDGE, b_master=NODE_BRIDGE)
-            gateways = tuple(gateway.ip for gateway in layout.gateway)
         else:
             forward(space, layout)
-            own = own_addresses(layout, node)
             for address in own:
                 space.address(POD_BRIDGE, address)
-            gateways = tuple(address.ip for address in own)
         for place in node.pods:
             pod = add_pod(draft, layout, node, place)
             draft.veth((node.name, host_veth(place.pod.id)), (place.pod.id, POD_INTERFACE), mtu, a_master=POD_BRIDGE)
+            if on_fabric:
+                settle_on_fabric(pod, layout, place)
+                continue
             for address in in_whole_range(place, layout):
                 pod.address(POD_INTERFACE, address)
-            for cidr in layout.fabric_cidrs if on_fabric else ():
-                pod.route(cidr, POD_INTERFACE)
-            for gateway in gateways:
-                pod.route(DEFAULT_ROUTE[gateway.version], POD_INTERFACE, via=gateway)
+            for gateway in own:
+                pod.route(DEFAULT_ROUTE[gateway.version], POD_INTERFACE, via=gateway.ip)
 
 
 def own_addresses(layout: Layout, node: NodePlace) -> tuple[Interface, ...]:

@@ -16,7 +16,7 @@ from testbed.designs.attachment import Attachment, Hands, Uplink
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, UPLINK, forward
-from testbed.plan.pods import POD_INTERFACE, add_pod, alone, in_whole_range
+from testbed.plan.pods import POD_INTERFACE, add_pod, alone, settle_on_fabric
 
 NODE_DEVICE = "ipvlan0"
 
@@ -27,12 +27,7 @@ def _attach_l2(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
         for place in node.pods:
             pod = add_pod(draft, layout, node, place)
             draft.ipvlan((place.pod.id, POD_INTERFACE), (node.name, UPLINK), mtu, "l2")
-            for address in in_whole_range(place, layout):
-                pod.address(POD_INTERFACE, address)
-            for cidr in layout.fabric_cidrs:
-                pod.route(cidr, POD_INTERFACE)
-            for gateway in layout.gateway:
-                pod.route(DEFAULT_ROUTE[gateway.version], POD_INTERFACE, via=gateway.ip)
+            settle_on_fabric(pod, layout, place)
 
 
 def _attach_l3(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:

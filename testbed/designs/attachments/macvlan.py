@@ -9,8 +9,8 @@ the parent itself; so that the node reaches its own pods, its address is on a ma
 from testbed.designs.attachment import Attachment, Hands, Uplink
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft
-from testbed.plan.fabric import DEFAULT_ROUTE, UPLINK
-from testbed.plan.pods import POD_INTERFACE, add_pod, in_whole_range
+from testbed.plan.fabric import UPLINK
+from testbed.plan.pods import POD_INTERFACE, add_pod, settle_on_fabric
 
 NODE_DEVICE = "macvlan0"
 
@@ -21,12 +21,7 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
         for place in node.pods:
             pod = add_pod(draft, layout, node, place)
             draft.macvlan((place.pod.id, POD_INTERFACE), (node.name, UPLINK), mtu)
-            for address in in_whole_range(place, layout):
-                pod.address(POD_INTERFACE, address)
-            for cidr in layout.fabric_cidrs:
-                pod.route(cidr, POD_INTERFACE)
-            for gateway in layout.gateway:
-                pod.route(DEFAULT_ROUTE[gateway.version], POD_INTERFACE, via=gateway.ip)
+            settle_on_fabric(pod, layout, place)
 
 
 ATTACHMENT = Attachment(

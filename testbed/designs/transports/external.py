@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from testbed.designs.transport import Joining, Leg, others, outer_family, route_straight, skips, straight
+from testbed.designs.transport import Joining, Leg, outer_family
 from testbed.designs.transports.overlay import frame_tunnel, tunnel_address
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import SpaceDraft
@@ -31,10 +31,7 @@ class External:
             self.make(space, joining.mtu, options.port or self.port)
             for cidr in node.pod_cidrs:
                 space.address(self.device, ipaddress.ip_interface(tunnel_address(cidr)))
-            for remote in others(layout, node):
-                if skips(layout, options, node, remote):
-                    route_straight(draft, node, remote)
-                    continue
+            for remote in joining.tunnelled(node):
                 for cidr in remote.pod_cidrs:
                     outer = outer_family(cidr.version, layout)
                     key = TunnelKey(options.vni or self.number, node.address(outer), remote.address(outer))
@@ -45,8 +42,6 @@ class External:
     def leg(
         self, plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int
     ) -> Leg:
-        if skips(layout, options, one, other):
-            return straight(family)
         kind = f"{self.kind} {options.vni or self.number}"
         return frame_tunnel(
             plan, self.device, kind, options.port or self.port, outer_family(family, layout), one, other

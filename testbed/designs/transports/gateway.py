@@ -8,10 +8,8 @@ tell the senders of the shorter way by ICMP redirects; all namespaces have these
 from collections.abc import Mapping
 
 from testbed.designs.attachment import Hands
-from testbed.designs.transport import Joining, Leg, Transport, straight
-from testbed.plan.addressing import Layout, NodePlace
-from testbed.plan.objects import Plan
-from testbed.spec.design import TransportSpec
+from testbed.designs.transport import Joining, Transport
+from testbed.plan.addressing import Layout
 from testbed.spec.types import Network
 
 
@@ -23,10 +21,6 @@ def _carried(layout: Layout) -> Mapping[str, tuple[Network, ...]]:
     return {node.name: node.pod_cidrs for node in layout.nodes}
 
 
-def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    return straight(family)
-
-
 TRANSPORT = Transport(
     name="gateway",
     summary="nodes send pod traffic to the fabric's routers, which know each node's pods",
@@ -34,7 +28,6 @@ TRANSPORT = Transport(
     needs=("veth", "bridge"),
     takes=frozenset({Hands.PACKETS, Hands.FABRIC_PACKETS}),
     join=_join,
-    leg=_leg,
     carried=_carried,
     by_router=True,
     page=__doc__,

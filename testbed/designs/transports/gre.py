@@ -11,11 +11,7 @@ from testbed.designs.transport import (
     Joining,
     Leg,
     Transport,
-    others,
     own_family_less,
-    route_straight,
-    skips,
-    straight,
 )
 from testbed.designs.transports.overlay import IP_HEADER, tunnel_address
 from testbed.plan.addressing import Layout, NodePlace
@@ -35,13 +31,10 @@ def device(remote: str, family: int) -> str:
 
 
 def _join(joining: Joining) -> None:
-    draft, layout, options = joining.draft, joining.layout, joining.options
+    draft, layout = joining.draft, joining.layout
     for node in layout.nodes:
         space = draft[node.name]
-        for remote in others(layout, node):
-            if skips(layout, options, node, remote):
-                route_straight(draft, node, remote)
-                continue
+        for remote in joining.tunnelled(node):
             for own, cidr in zip(node.pod_cidrs, remote.pod_cidrs, strict=True):
                 family = cidr.version
                 dev = device(remote.name, family)
@@ -51,8 +44,6 @@ def _join(joining: Joining) -> None:
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    if skips(layout, options, one, other):
-        return straight(family)
     ends = str(one.address(family)), str(other.address(family))
     return Leg(device(other.name, family), Tunnel("GRE", *ends), family)
 

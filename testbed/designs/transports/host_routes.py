@@ -5,20 +5,15 @@ beyond it the routers, which know nothing of pods, would drop their packets.
 """
 
 from testbed.designs.attachment import Hands
-from testbed.designs.transport import Joining, Leg, Transport, others, route_straight, straight
-from testbed.plan.addressing import Layout, NodePlace
-from testbed.plan.objects import Plan
-from testbed.spec.design import TransportSpec
+from testbed.designs.transport import Joining, Transport, others
+from testbed.plan.fabric import UPLINK
 
 
 def _join(joining: Joining) -> None:
     for node in joining.layout.nodes:
         for remote in others(joining.layout, node):
-            route_straight(joining.draft, node, remote)
-
-
-def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    return straight(family)
+            for cidr in remote.pod_cidrs:
+                joining.draft[node.name].route(cidr, UPLINK, via=remote.address(cidr.version))
 
 
 TRANSPORT = Transport(
@@ -28,7 +23,6 @@ TRANSPORT = Transport(
     needs=("veth", "bridge"),
     takes=frozenset({Hands.PACKETS, Hands.FABRIC_PACKETS}),
     join=_join,
-    leg=_leg,
     one_subnet="a node's next hop to another node's pods has to be its neighbour",
     page=__doc__,
 )

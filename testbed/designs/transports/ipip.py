@@ -12,11 +12,7 @@ from testbed.designs.transport import (
     Joining,
     Leg,
     Transport,
-    others,
     own_family_less,
-    route_straight,
-    skips,
-    straight,
 )
 from testbed.designs.transports.overlay import IP_HEADER, tunnel_address
 from testbed.plan.addressing import Layout, NodePlace
@@ -34,17 +30,14 @@ def device(remote: NodePlace, family: int) -> str:
 
 
 def _join(joining: Joining) -> None:
-    draft, layout, options = joining.draft, joining.layout, joining.options
+    draft, layout = joining.draft, joining.layout
     for node in layout.nodes:
         space = draft[node.name]
         addresses = {cidr.version: ipaddress.ip_interface(tunnel_address(cidr)) for cidr in node.pod_cidrs}
         if 4 in addresses:
             space.ip_tunnel(DEVICE, joining.mtu, TunnelKind.IPIP, node.address(4))
             space.address(DEVICE, addresses[4])
-        for remote in others(layout, node):
-            if skips(layout, options, node, remote):
-                route_straight(draft, node, remote)
-                continue
+        for remote in joining.tunnelled(node):
             for cidr in remote.pod_cidrs:
                 dev, there = device(remote, cidr.version), remote.address(cidr.version)
                 if cidr.version == 6:
@@ -56,8 +49,6 @@ def _join(joining: Joining) -> None:
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    if skips(layout, options, one, other):
-        return straight(family)
     ends = str(one.address(family)), str(other.address(family))
     return Leg(device(other, family), Tunnel("IP in IP", *ends), family)
 

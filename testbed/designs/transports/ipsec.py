@@ -9,7 +9,7 @@ a tag (16), beside the 50 or 70 bytes of VXLAN.
 """
 
 from testbed.designs.attachment import Hands
-from testbed.designs.transport import Joining, Leg, Transport, others, outer_families, outer_family, skips, straight
+from testbed.designs.transport import Joining, Leg, Transport, others, outer_families, outer_family, skips
 from testbed.designs.transports import vxlan
 from testbed.designs.transports.overlay import IP_HEADER, VXLAN_HEADERS
 from testbed.plan.addressing import Layout, NodePlace
@@ -34,9 +34,7 @@ def _join(joining: Joining) -> None:
     numbers = {node.name: number for number, node in enumerate(layout.nodes)}
     for node in layout.nodes:
         for remote in others(layout, node):
-            if skips(layout, options, node, remote):
-                continue
-            for family in outer_families(layout):
+            for family in () if skips(layout, options, node, remote) else outer_families(layout):
                 draft[node.name].esp(
                     Esp(
                         node.address(family),
@@ -54,8 +52,6 @@ def _spi(source: int, target: int, family: int) -> int:
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    if skips(layout, options, one, other):
-        return straight(family)
     outer = outer_family(family, layout)
     ends = str(one.address(outer)), str(other.address(outer))
     return Leg(vxlan.device(options, outer), Tunnel("ESP", *ends, is_opaque=True), outer)

@@ -5,10 +5,7 @@ fabric's router has the whole pod range on its link.
 """
 
 from testbed.designs.attachment import Hands
-from testbed.designs.transport import Joining, Leg, Transport, straight
-from testbed.plan.addressing import Layout, NodePlace
-from testbed.plan.objects import Plan
-from testbed.spec.design import TransportSpec
+from testbed.designs.transport import Joining, Transport
 
 
 def _join(joining: Joining) -> None:
@@ -21,10 +18,6 @@ def _join(joining: Joining) -> None:
             draft[node.name].route(cidr, joining.node_device)
 
 
-def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    return straight(family)
-
-
 TRANSPORT = Transport(
     name="l2",
     summary="the fabric is the pods' Ethernet too",
@@ -32,7 +25,6 @@ TRANSPORT = Transport(
     needs=("veth", "bridge"),
     takes=frozenset({Hands.FRAMES, Hands.FABRIC_FRAMES}),
     join=_join,
-    leg=_leg,
     one_subnet="all pods are on one Ethernet",
     page=__doc__,
 )

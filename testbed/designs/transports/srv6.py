@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Mapping
 
 from testbed.designs.attachment import Hands
-from testbed.designs.transport import Joining, Leg, Transport, others, route_straight, skips, straight
+from testbed.designs.transport import Joining, Leg, Transport, others
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.fabric import UPLINK
 from testbed.plan.objects import Plan, SegmentEnd, Segments
@@ -37,10 +37,11 @@ def segment(layout: Layout, node: NodePlace, family: int) -> Address:
 
 
 def _join(joining: Joining) -> None:
-    draft, layout, options = joining.draft, joining.layout, joining.options
+    draft, layout = joining.draft, joining.layout
     families = sorted({cidr.version for cidr in layout.pod_cidrs})
     for node in layout.nodes:
         space = draft[node.name]
+        space.segment_source = node.address(6)
         for scope in ("all", "default"):
             space.sysctl(f"net.ipv6.conf.{scope}.seg6_enabled", 1)
         for family in families:
@@ -49,11 +50,12 @@ def _join(joining: Joining) -> None:
         for remote in others(layout, node):
             if layout.are_neighbours(node, remote):
                 space.route(locator(layout, remote), UPLINK, via=remote.address(6))
-            if skips(layout, options, node, remote):
-                route_straight(draft, node, remote)
-                continue
+        for remote in joining.tunnelled(node):
             for cidr in remote.pod_cidrs:
-                space.route(cidr, UPLINK, encap=Segments((segment(layout, remote, cidr.version),)))
+                # Routers know the address on the loopback device, not those of the links.
+                has_own = node.is_on_loopback and cidr.version in layout.fabric_families
+                source = node.address(cidr.version) if has_own else None
+                space.route(cidr, UPLINK, encap=Segments((segment(layout, remote, cidr.version),)), source=source)
 
 
 def _carried(layout: Layout) -> Mapping[str, tuple[Network, ...]]:
@@ -61,8 +63,6 @@ def _carried(layout: Layout) -> Mapping[str, tuple[Network, ...]]:
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    if skips(layout, options, one, other):
-        return straight(family)
     return Leg("", Tunnel("SRv6", str(one.address(6)), str(segment(layout, other, family))), 6)
 
 

@@ -13,11 +13,7 @@ from testbed.designs.transport import (
     Leg,
     Transport,
     less,
-    others,
     outer_family,
-    route_straight,
-    skips,
-    straight,
 )
 from testbed.designs.transports.overlay import UDP_HEADERS, tunnel_address
 from testbed.plan.addressing import Layout, NodePlace
@@ -39,10 +35,7 @@ def _join(joining: Joining) -> None:
             space.address(DEVICE, ipaddress.ip_interface(tunnel_address(own)))
             space.route(cidr, DEVICE)
         table = []
-        for remote in others(layout, node):
-            if skips(layout, options, node, remote):
-                route_straight(draft, node, remote)
-                continue
+        for remote in joining.tunnelled(node):
             for cidr in remote.pod_cidrs:
                 table.append(f"{cidr}={remote.address(outer_family(cidr.version, layout))}")
         local = ",".join(str(address.ip) for address in node.addresses)
@@ -50,8 +43,6 @@ def _join(joining: Joining) -> None:
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    if skips(layout, options, one, other):
-        return straight(family)
     outer = outer_family(family, layout)
     ends = str(one.address(outer)), str(other.address(outer))
     return Leg(DEVICE, Tunnel("UDP", *ends, options.port or PORT), outer)

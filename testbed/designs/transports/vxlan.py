@@ -23,9 +23,6 @@ from testbed.designs.transport import (
     others,
     outer_families,
     outer_family,
-    route_straight,
-    skips,
-    straight,
 )
 from testbed.designs.transports.overlay import (
     VXLAN_HEADERS,
@@ -75,11 +72,8 @@ def _join(joining: Joining) -> None:
         for cidr in node.pod_cidrs:
             own = ipaddress.ip_interface(tunnel_address(cidr))
             space.address(device(options, outer_family(cidr.version, layout)), own)
-        for remote in others(layout, node):
-            if skips(layout, options, node, remote):
-                route_straight(draft, node, remote)
-            else:
-                _reach(space, remote, layout, options)
+        for remote in joining.tunnelled(node):
+            _reach(space, remote, layout, options)
 
 
 def _reach(space: SpaceDraft, remote: NodePlace, layout: Layout, options: TransportSpec) -> None:
@@ -103,8 +97,6 @@ def _reach_flat(space: SpaceDraft, remote: NodePlace, dev: str, family: int) -> 
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    if skips(layout, options, one, other):
-        return straight(family)
     devices = {outer: device(options, outer) for outer in (4, 6)}
     outer = carried_by(plan, one, devices, outer_family(family, layout))
     dev = devices[outer]

@@ -18,9 +18,6 @@ from testbed.designs.transport import (
     others,
     outer_families,
     outer_family,
-    route_straight,
-    skips,
-    straight,
 )
 from testbed.designs.transports.overlay import VXLAN_HEADERS, carried_by, frame_tunnel, tunnel_address
 from testbed.plan.addressing import Layout, NodePlace
@@ -67,18 +64,13 @@ def _join(joining: Joining) -> None:
         for cidr in node.pod_cidrs:
             own = ipaddress.ip_interface(tunnel_address(cidr))
             space.address(DEVICE[outer_family(cidr.version, layout)], own)
-        for remote in others(layout, node):
-            if skips(layout, options, node, remote):
-                route_straight(draft, node, remote)
-                continue
+        for remote in joining.tunnelled(node):
             for cidr in remote.pod_cidrs:
                 dev = DEVICE[outer_family(cidr.version, layout)]
                 space.route(cidr, dev, via=tunnel_address(cidr), onlink=True)
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    if skips(layout, options, one, other):
-        return straight(family)
     outer = carried_by(plan, one, DEVICE, outer_family(family, layout))
     kind = f"VXLAN {options.vni or VNI}"
     return frame_tunnel(plan, DEVICE[outer], kind, options.port or PORT, outer, one, other)

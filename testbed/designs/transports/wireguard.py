@@ -15,12 +15,8 @@ from testbed.designs.transport import (
     Leg,
     Transport,
     less,
-    others,
     outer_families,
     outer_family,
-    route_straight,
-    skips,
-    straight,
 )
 from testbed.designs.transports.overlay import UDP_HEADERS, tunnel_address
 from testbed.plan.addressing import Layout, NodePlace
@@ -42,7 +38,7 @@ def _join(joining: Joining) -> None:
     draft, layout, options = joining.draft, joining.layout, joining.options
     for node in layout.nodes:
         space = draft[node.name]
-        tunnelled = [remote for remote in others(layout, node) if not skips(layout, options, node, remote)]
+        tunnelled = list(joining.tunnelled(node))
         for outer in outer_families(layout):
             peers = (
                 WireguardPeer(
@@ -60,14 +56,9 @@ def _join(joining: Joining) -> None:
             dev = DEVICE[outer_family(cidr.version, layout)]
             space.address(dev, ipaddress.ip_interface(tunnel_address(own)))
             space.route(cidr, dev)
-        for remote in others(layout, node):
-            if remote not in tunnelled:
-                route_straight(draft, node, remote)
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    if skips(layout, options, one, other):
-        return straight(family)
     outer = outer_family(family, layout)
     ends = str(one.address(outer)), str(other.address(outer))
     return Leg(DEVICE[outer], Tunnel("WireGuard", *ends, _port(options, outer), is_opaque=True), outer)

@@ -72,6 +72,7 @@ ip -n gateway -6 route add fc00:5:0:2::/64 via fd00:192:168:56::2 dev eth0
 # --- node1: addresses and ways to the others
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 address add fd00:192:168:56::1/64 dev eth0
+ip -n node1 sr tunsrc set fd00:192:168:56::1
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 ip -n node1 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node1 -4 route add 10.244.0.2/32 dev nk-client
@@ -87,6 +88,7 @@ ip -n node1 -6 route add fd00:10:244:1::/64 encap seg6 mode encap segs fc00:5:0:
 # --- node2: addresses and ways to the others
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add fd00:192:168:56::2/64 dev eth0
+ip -n node2 sr tunsrc set fd00:192:168:56::2
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node2 -4 route add 10.244.1.2/32 dev nk-web-2

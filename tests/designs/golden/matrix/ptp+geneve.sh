@@ -88,8 +88,8 @@ ip -n node1 -4 route add 10.244.0.2/32 dev veth-client
 ip -n node1 -6 route add fd00:10:244::2/128 dev veth-client
 ip -n node1 -4 route add 10.244.0.3/32 dev veth-web-1
 ip -n node1 -6 route add fd00:10:244::3/128 dev veth-web-1
-ip -n node1 -4 route add 10.244.1.0/24 encap ip id 1 src 192.168.56.1 dst 192.168.56.2 via 10.244.1.0 dev genev_sys onlink
-ip -n node1 -6 route add fd00:10:244:1::/64 encap ip6 id 1 src fd00:192:168:56::1 dst fd00:192:168:56::2 csum via fd00:10:244:1:: dev genev_sys onlink
+ip -n node1 -4 route add 10.244.1.0/24 encap ip id 1 src 192.168.56.1 dst 192.168.56.2 ttl 64 via 10.244.1.0 dev genev_sys onlink
+ip -n node1 -6 route add fd00:10:244:1::/64 encap ip6 id 1 src fd00:192:168:56::1 dst fd00:192:168:56::2 hoplimit 64 csum via fd00:10:244:1:: dev genev_sys onlink
 
 # --- node2: addresses and ways to the others
 ip -n node2 address add 192.168.56.2/24 dev eth0
@@ -104,8 +104,8 @@ ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node2 -4 route add 10.244.1.2/32 dev veth-web-2
 ip -n node2 -6 route add fd00:10:244:1::2/128 dev veth-web-2
-ip -n node2 -4 route add 10.244.0.0/24 encap ip id 1 src 192.168.56.2 dst 192.168.56.1 via 10.244.0.0 dev genev_sys onlink
-ip -n node2 -6 route add fd00:10:244::/64 encap ip6 id 1 src fd00:192:168:56::2 dst fd00:192:168:56::1 csum via fd00:10:244:: dev genev_sys onlink
+ip -n node2 -4 route add 10.244.0.0/24 encap ip id 1 src 192.168.56.2 dst 192.168.56.1 ttl 64 via 10.244.0.0 dev genev_sys onlink
+ip -n node2 -6 route add fd00:10:244::/64 encap ip6 id 1 src fd00:192:168:56::2 dst fd00:192:168:56::1 hoplimit 64 csum via fd00:10:244:: dev genev_sys onlink
 
 # --- client: addresses and ways to the others
 ip -n client address add 10.244.0.2/24 dev eth0 noprefixroute

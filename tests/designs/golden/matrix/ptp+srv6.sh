@@ -76,6 +76,7 @@ ip -n node1 address add 10.244.0.1/32 dev veth-client
 ip -n node1 address add fd00:10:244::1/128 dev veth-client
 ip -n node1 address add 10.244.0.1/32 dev veth-web-1
 ip -n node1 address add fd00:10:244::1/128 dev veth-web-1
+ip -n node1 sr tunsrc set fd00:192:168:56::1
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 ip -n node1 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node1 -4 route add 10.244.0.2/32 dev veth-client
@@ -93,6 +94,7 @@ ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add fd00:192:168:56::2/64 dev eth0
 ip -n node2 address add 10.244.1.1/32 dev veth-web-2
 ip -n node2 address add fd00:10:244:1::1/128 dev veth-web-2
+ip -n node2 sr tunsrc set fd00:192:168:56::2
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node2 -4 route add 10.244.1.2/32 dev veth-web-2

@@ -73,6 +73,7 @@ ip -n gateway -6 route add fc00:5:0:2::/64 via fd00:192:168:56::2 dev eth0
 ip netns exec node1 sysctl -qw net/ipv4/conf/calia7a3e029a7b/proxy_arp=1 net/ipv4/neigh/calia7a3e029a7b/proxy_delay=0 net/ipv4/conf/cali0761ccbeace/proxy_arp=1 net/ipv4/neigh/cali0761ccbeace/proxy_delay=0
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 address add fd00:192:168:56::1/64 dev eth0
+ip -n node1 sr tunsrc set fd00:192:168:56::1
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 ip -n node1 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node1 -4 route add blackhole 10.244.0.0/24
@@ -91,6 +92,7 @@ ip -n node1 -6 route add fd00:10:244:1::/64 encap seg6 mode encap segs fc00:5:0:
 ip netns exec node2 sysctl -qw net/ipv4/conf/cali9fb0db7f13e/proxy_arp=1 net/ipv4/neigh/cali9fb0db7f13e/proxy_delay=0
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add fd00:192:168:56::2/64 dev eth0
+ip -n node2 sr tunsrc set fd00:192:168:56::2
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node2 -4 route add blackhole 10.244.1.0/24

@@ -87,8 +87,8 @@ ip -n node1 -4 route add 10.244.0.2/32 dev calia7a3e029a7b
 ip -n node1 -6 route add fd00:10:244::2/128 dev calia7a3e029a7b
 ip -n node1 -4 route add 10.244.0.3/32 dev cali0761ccbeace
 ip -n node1 -6 route add fd00:10:244::3/128 dev cali0761ccbeace
-ip -n node1 -4 route add 10.244.1.0/24 encap ip id 1 src 192.168.56.1 dst 192.168.56.2 via 10.244.1.0 dev vxlan_sys onlink
-ip -n node1 -6 route add fd00:10:244:1::/64 encap ip6 id 1 src fd00:192:168:56::1 dst fd00:192:168:56::2 csum via fd00:10:244:1:: dev vxlan_sys onlink
+ip -n node1 -4 route add 10.244.1.0/24 encap ip id 1 src 192.168.56.1 dst 192.168.56.2 ttl 64 via 10.244.1.0 dev vxlan_sys onlink
+ip -n node1 -6 route add fd00:10:244:1::/64 encap ip6 id 1 src fd00:192:168:56::1 dst fd00:192:168:56::2 hoplimit 64 csum via fd00:10:244:1:: dev vxlan_sys onlink
 
 # --- node2: addresses and ways to the others
 ip netns exec node2 sysctl -qw net/ipv4/conf/cali9fb0db7f13e/proxy_arp=1 net/ipv4/neigh/cali9fb0db7f13e/proxy_delay=0
@@ -104,8 +104,8 @@ ip -n node2 -4 route add blackhole 10.244.1.0/24
 ip -n node2 -6 route add blackhole fd00:10:244:1::/64
 ip -n node2 -4 route add 10.244.1.2/32 dev cali9fb0db7f13e
 ip -n node2 -6 route add fd00:10:244:1::2/128 dev cali9fb0db7f13e
-ip -n node2 -4 route add 10.244.0.0/24 encap ip id 1 src 192.168.56.2 dst 192.168.56.1 via 10.244.0.0 dev vxlan_sys onlink
-ip -n node2 -6 route add fd00:10:244::/64 encap ip6 id 1 src fd00:192:168:56::2 dst fd00:192:168:56::1 csum via fd00:10:244:: dev vxlan_sys onlink
+ip -n node2 -4 route add 10.244.0.0/24 encap ip id 1 src 192.168.56.2 dst 192.168.56.1 ttl 64 via 10.244.0.0 dev vxlan_sys onlink
+ip -n node2 -6 route add fd00:10:244::/64 encap ip6 id 1 src fd00:192:168:56::2 dst fd00:192:168:56::1 hoplimit 64 csum via fd00:10:244:: dev vxlan_sys onlink
 
 # --- client: addresses and ways to the others
 ip -n client address add 10.244.0.2/32 dev eth0

@@ -1,4 +1,7 @@
-"""Encryption between nodes: keys made for one lab, which nobody else ever has."""
+"""What programs tell the kernel, as it has no words for it in route netlink: keys, and segment routing's source.
+
+Keys are made for one lab, and nobody else ever has them.
+"""
 
 import base64
 import secrets
@@ -7,8 +10,9 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 
 from testbed.kernel.namespace import Namespace
+from testbed.kernel.programs import PROGRAMS
 from testbed.plan.objects import Esp, Plan, Wireguard
-from testbed.plan.shell import esp_words
+from testbed.plan.shell import esp_words, segment_source_words
 
 _ESP_KEY_BYTES = 16 + 4
 """A key of AES-128 and the salt of RFC 4106."""
@@ -19,13 +23,16 @@ class ToolFailed(OSError):
     """A program that was to tell the kernel something did not."""
 
 
-def hand_out_keys(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
-    """Gives all devices and addresses that encrypt their keys, and tells them those of the others.
+def tell_by_programs(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
+    """Gives all devices and addresses that encrypt their keys, and tells them those of the others; and the like.
 
-    WireGuard and IPsec are configured by wg(8) and ip-xfrm(8), of which there is one call a node.
+    By wg(8), ip-xfrm(8) and ip-sr(8), of which there is one call a node.
     """
     _wireguard(plan, namespaces)
     _esp(plan, namespaces)
+    for space in plan.spaces:
+        if space.segment_source:
+            _run(namespaces[space.name], ["ip", *segment_source_words(space.segment_source).split()])
 
 
 def _wireguard(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
@@ -82,7 +89,10 @@ def _run(namespace: Namespace, command: list[str], said: str = "") -> str:
 
 
 def _call(command: list[str], said: str) -> str:
-    done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
+    try:
+        done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
+    except FileNotFoundError:
+        raise ToolFailed(f"the program {command[0]} is missing: {PROGRAMS[command[0]].remedy}") from None
     if done.returncode:
         raise ToolFailed(f"{' '.join(command[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout

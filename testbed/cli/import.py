@@ -1,0 +1,36 @@
+"""testbed import"""
+
+from pathlib import Path
+
+import click
+
+from testbed.cli.errors import WrongInput
+from testbed.spec.foreign import imported
+from testbed.spec.load import topology_of_text
+from testbed.spec.source import read_source
+
+
+@click.command("import", epilog="Example: testbed import kind-config.yaml -o topologies/mine.yaml")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to; printed if absent.")
+def import_(file: Path, output: Path | None) -> None:
+    """Make a topology of a kind cluster configuration or a containerlab topology, and say what was left out.
+
+    kind's nodes are nodes of one subnet. Of containerlab's containers those of kind linux are nodes, bridges are
+    switches, and all others, which run a router's system, are routers with static routes.
+    """
+    found = imported(read_source(file))
+    text = found.text(file.name)
+    topology_of_text(text, str(output or file))
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        try:
+            with output.open("x") as opened:
+                opened.write(text)
+        except FileExistsError:
+            raise WrongInput(f"{output} is there already, and is not overwritten") from None
+        except OSError as error:
+            raise WrongInput(f"{output} cannot be written: {error.strerror}") from None
+    for line in found.left_out:
+        click.echo(f"left out: {line}", err=True)
