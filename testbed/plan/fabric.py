@@ -189,9 +189,18 @@ def burst_of(rate: int, mtu: int) -> int:
 
 def _route(space: SpaceDraft, layout: Layout, carried: Mapping[str, tuple[Network, ...]]) -> None:
     """A router's way to all that is not on its own links."""
+    hops: dict[tuple[str, str, str, int], NextHop] = {}
+
+    def hop(step: Step, family: int) -> NextHop:
+        """Made once: many routes share it."""
+        key = (step.out.dev, step.to.owner, step.to.dev, family)
+        if key not in hops:
+            hops[key] = NextHop(step.to.address(family), step.out.dev)
+        return hops[key]
+
     ways = list(_ways(space.name, layout, carried))
     for to, steps in ways:
-        space.routes(to, [NextHop(step.to.address(to.version), step.out.dev) for step in steps])
+        space.routes(to, [hop(step, to.version) for step in steps])
     _share_flows(space, layout, any(len(steps) > 1 for _, steps in ways))
 
 

@@ -177,3 +177,12 @@ def test_a_gateway_is_crossed_between_subnets_as_in_life(repository: Path) -> No
         assert named[2] in ("spine1", "spine2")
         assert named[3:] == ["leaf2", "node2"]
         assert "ttl=59" in answers[5]
+
+
+def test_switches_and_routers_are_mininet_hosts_and_links_are_not(repository: Path) -> None:
+    topology = load_topology(repository / "topologies/named.yaml").value
+    with Lab(DESIGNS["l3-gateway"].plan(topology)) as lab:
+        cables = {space.name for space in lab.plan.of_kind(Kind.CABLE)}
+        assert cables == {"core_far", "node3_desk"}
+        assert set(lab.hosts) == {"rack1", "rack2", "branch", "desk", "core", "far", "node1", "node2", "node3"}
+        assert "1 received" in lab.hosts["far"].cmd("ping -c 1 -W 2 192.168.1.1")

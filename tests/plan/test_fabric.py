@@ -1,10 +1,13 @@
-"""The fabric's rate: where it is limited, how much waits, how much may be sent at once."""
+"""Links that do something to packets: where they are delayed and limited, how much waits, how much is under way."""
 
 import pytest
 
 from testbed.designs import DESIGNS
-from testbed.plan.objects import TokenBucket
+from testbed.plan.fabric import under_way
+from testbed.plan.objects import Bridge, Kind, Plan, TokenBucket
+from testbed.spec.load import topology_of_text
 from testbed.spec.topology import Topology
+from testbed.spec.underlay import Quality
 
 every_design = pytest.mark.parametrize("design", list(DESIGNS))
 
@@ -45,3 +48,71 @@ def test_a_link_sends_a_millisecond_at_once_and_two_frames_at_least(two_nodes: T
     assert bucket(with_fabric(two_nodes, rate=10**9)).burst == 125_000
     assert bucket(with_fabric(two_nodes, rate=10**6)).burst == 2 * 1514
     assert bucket(with_fabric(two_nodes, rate=10**6, mtu=9000)).burst == 2 * 9014
+
+
+def two_sites(wan: str) -> Plan:
+    text = (
+        "name: made\ncluster: {pod_cidr: 10.244.0.0/16}\nnodes: 2\n"
+        f"fabric: {{shape: wan, subnet: 192.168.0.0/16, wan: {wan}}}\n"
+    )
+    return DESIGNS["vxlan"].plan(topology_of_text(text, "made.yaml").value)
+
+
+def test_each_direction_is_delayed_first_and_limited_where_it_leaves() -> None:
+    """Never both on one device, and neither on the sender's own."""
+    plan = two_sites("{rate: 100Mbit, delay: 20ms, back: {rate: 10Mbit, delay: 5ms}}")
+    (cable,) = plan.of_kind(Kind.CABLE)
+    assert [(item.dev, item.delay_us) for item in cable.netems] == [("x1", 20_000), ("x2", 5_000)]
+    assert [(item.dev, item.rate) for item in cable.token_buckets] == [("to-edge2", 10**8), ("to-edge1", 10**7)]
+    masters = {name: getattr(dev, "master", None) for name, dev in plan.devices_of(cable.name).items()}
+    assert masters == {"br0": None, "br1": None, "to-edge1": "br0", "x1": "br0", "x2": "br1", "to-edge2": "br1"}
+    assert not any(space.netems or space.token_buckets for space in plan.spaces if space is not cable)
+
+
+def test_a_link_with_a_rate_alone_has_one_bridge_that_takes_packets_from_their_senders() -> None:
+    (cable,) = (plan := two_sites("{rate: 100Mbit}")).of_kind(Kind.CABLE)
+    assert [(link.name, link.promiscuous) for link in cable.links if isinstance(link, Bridge)] == [("br0", True)]
+    assert set(plan.devices_of(cable.name)) == {"br0", "to-edge1", "to-edge2"}
+
+
+def test_where_packets_are_delayed_before_a_rate_no_bridge_copies_them() -> None:
+    (cable,) = two_sites("{rate: 100Mbit, delay: 1ms, back: {delay: 0ms}}").of_kind(Kind.CABLE)
+    assert [link.promiscuous for link in cable.links if isinstance(link, Bridge)] == [True, False]
+
+
+def test_a_link_without_qualities_is_a_pair() -> None:
+    assert not two_sites("{delay: 0ms}").of_kind(Kind.CABLE)
+
+
+@pytest.mark.parametrize(
+    ("quality", "packets"),
+    [
+        (Quality(rate=10**8, delay_us=20_000), 10**8 // 8 // 60 * 20 // 1000),
+        (Quality(rate=10**6, delay_us=1_000), 1000),
+        (Quality(delay_us=500_000), 250_000),
+    ],
+)
+def test_so_many_packets_may_be_under_way_as_the_rate_lets_in(quality: Quality, packets: int) -> None:
+    assert under_way(quality) == pytest.approx(packets, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("wan", "whole"),
+    [
+        ("{delay: 1ms}", True),
+        ("{rate: 1Gbit, offload: off}", False),
+        ("{offload: off}", False),
+        *(("{delay: 1ms, back: {" + each + ": 1%}}", False) for each in ("loss", "duplicate", "reorder")),
+    ],
+)
+def test_where_single_packets_fare_by_themselves_none_is_larger_than_the_mtu(wan: str, whole: bool) -> None:
+    plan = two_sites(wan)
+    ends = [("edge1", "to-edge2"), ("edge2", "to-edge1")]
+    ends += [
+        (cable.name, dev)
+        for cable in plan.of_kind(Kind.CABLE)
+        for dev in ("x1", "x2")
+        if dev in plan.devices_of(cable.name)
+    ]
+    assert {dev not in plan.without_offload(place) for place, dev in ends} == {whole}
+    assert plan.without_offload("site1") == ()
