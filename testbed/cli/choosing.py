@@ -23,5 +23,5 @@ def chosen(text: str) -> Design:
         part = next((part for part in text.split(JOINED) if f"'{part}'" in misfit.message), "")
         close = nearest(part, misfit.valid)
         valid = f"; valid: {', '.join(misfit.valid)}" if misfit.valid else ""
-        raise click.UsageError(f"{text}: {misfit.message}{f', did you mean {close}?' if close else ''}{valid}")
+        raise click.UsageError(f"{text}: {misfit.message}{f'; did you mean {close}?' if close else ''}{valid}")
     return design_of(text)

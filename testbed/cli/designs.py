@@ -99,7 +99,8 @@ def _transport(transport: Transport) -> dict[str, Any]:
 def _page(design: Design) -> str:
     """All that there is to say of a design."""
     attachment, transport = design.attachment, design.transport
-    options = ", ".join(f"{name} {getattr(design.options, name)}" for name in design.options.parameters)
+    asked = [f"mtu {design.mtu}"] if design.mtu else []
+    options = ", ".join([*(f"{name} {getattr(design.options, name)}" for name in design.options.parameters), *asked])
     attaches = [attach for attach in ATTACHMENTS if CATALOGUE.goes(attach, transport.name)]
     kinds = [kind for kind in TRANSPORTS if CATALOGUE.goes(attachment.name, kind)]
     facts = {

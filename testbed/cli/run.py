@@ -4,6 +4,7 @@ import os
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +64,17 @@ def _outline(loaded: LoadedScenario, seed: int) -> int:
     from testbed.experiment.outline import Outline
     from testbed.experiment.schedule import Schedule
 
-    outline = Outline.of(Schedule.of(loaded, seed))
+    schedule = Schedule.of(loaded, seed)
+    absent = _absent_designs(loaded)
+    outline = Outline.of(
+        replace(schedule, arms={arm: name for arm, name in schedule.arms.items() if name not in absent})
+    )
     for number, name in enumerate(outline.cells, start=1):
         if name:
             click.echo(f"cell {number}: {name}")
     click.echo(f"arms: {', '.join(outline.arms)}")
+    for name, why in absent.items():
+        click.echo(f"{name}: {why}")
     click.echo(f"a round: {outline.labs} labs, {outline.trials} measurements, about {minutes(outline.round_seconds)}")
     if outline.rounds is None:
         click.echo(f"rounds: as many as it takes, for {minutes(loaded.value.budget.total_seconds())} at most")
@@ -159,16 +166,25 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
         raise MachineLacks(lines)
 
 
-def _absent_baseline(loaded: LoadedScenario) -> list[str]:
-    """Any other design may be left out, but not the one that all are compared with."""
+def _absent_designs(loaded: LoadedScenario) -> dict[str, str]:
+    """The designs that this kernel cannot have, each with the reason."""
     from testbed.designs import design_of
     from testbed.kernel.features import missing_here, unavailable
     from testbed.spec.design import name_of
 
-    scenario = loaded.value
-    (choice,) = (choice for choice in scenario.designs if name_of(choice) == scenario.baseline)
-    lacking = missing_here(design_of(choice).needs_on(loaded.topology.value))
-    return [f"the baseline {scenario.baseline} is {unavailable(lacking)}"] if lacking else []
+    found = {}
+    for choice in loaded.value.designs:
+        needs = dict.fromkeys(name for cell in loaded.cells for name in design_of(choice).needs_on(cell.topology))
+        if lacking := missing_here(needs):
+            found[name_of(choice)] = unavailable(lacking)
+    return found
+
+
+def _absent_baseline(loaded: LoadedScenario) -> list[str]:
+    """Any other design may be left out, but not the one that all are compared with."""
+    baseline = loaded.value.baseline
+    absent = _absent_designs(loaded).get(baseline)
+    return [f"the baseline {baseline} is {absent}"] if absent else []
 
 
 def _absent_cpus(loaded: LoadedScenario) -> list[str]:

@@ -20,7 +20,7 @@ _WANTED = {
     Hands.FRAMES: "carries packets that nodes route, but {attach} keeps the pods of all nodes on one Ethernet",
     Hands.FABRIC_FRAMES: "would put something around packets or route them, but {attach} puts pods' frames on the "
     "fabric past their node, which neither routes nor wraps them",
-    Hands.FABRIC_PACKETS: "leads packets into a tunnel or onto an Ethernet of its own, but {attach} routes them to the "
+    Hands.FABRIC_PACKETS: "takes packets that may leave their node by any device, but {attach} routes them to the "
     "node's device on the fabric alone",
 }
 """Why a transport does not go with what an attachment hands on."""

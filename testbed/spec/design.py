@@ -116,12 +116,22 @@ class Catalogue:
         """Whether an attachment goes with a transport without parameters."""
         return not self.refusal(attach, TransportSpec(kind=kind))
 
+    def _half(self, name: str) -> str:
+        """What is said of an attachment, or a transport, that is taken for a design."""
+        if name in self.attachments:
+            other = next(kind for kind in reversed(list(self.transports)) if self.goes(name, kind))
+            return f"'{name}' is an attachment; a design has a transport too, such as {name}{JOINED}{other}"
+        other = next(attach for attach in self.attachments if self.goes(attach, name))
+        return f"'{name}' is a transport; a design has an attachment too, such as {other}{JOINED}{name}"
+
     def misfits(self, choice: str | DesignSpec) -> Iterator[Misfit]:
         """What is wrong with a user's choice, if anything."""
         if isinstance(choice, DesignSpec):
             yield from choice.misfits(self)
         elif choice not in self.names:
-            if (spelt := short_form(choice)) is None:
+            if choice in self.attachments or choice in self.transports:
+                yield Misfit((), self._half(choice))
+            elif (spelt := short_form(choice)) is None:
                 yield Misfit((), f"there is no design '{choice}'", valid=self.names)
             else:
                 for misfit in spelt.misfits(self):

@@ -174,7 +174,7 @@ ROOM = {
 }
 
 
-@pytest.mark.parametrize("kind", TRANSPORTS)
+@pytest.mark.parametrize("kind", ROOM)
 def test_the_mtu_of_pods_is_what_the_headers_leave(kind: str) -> None:
     four, six = ROOM[kind]
     design = design_of(next(name for name in pairs() if name.endswith(f"+{kind}")))

@@ -16,7 +16,7 @@ def test_labs_of_many_nodes_leave_each_other_room_for_neighbours(repository: Pat
     grid = (repository / "topologies/grid.yaml").read_text()
     file = tmp_path / "grid.yaml"
     file.write_text(grid.replace("nodes: 2", "nodes: 16"))
-    site = Site(load_topology(file).value, offload=True, steering="", cells=())
+    site = Site(load_topology(file).value, offload=True, steering="", choices=("vxlan",), cells=())
     with ExitStack() as labs:
         for _ in range(3):
             prepared = prepare(site, "vxlan", labs)

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from testbed.designs import CATALOGUE, DESIGNS
+from testbed.designs import CATALOGUE, DESIGNS, TRANSPORTS, Design
+from testbed.designs.transport import Joining, others
 from testbed.experiment.labs import Prepared, prepare
 from testbed.experiment.manifest import manifest_of
 from testbed.experiment.results import LAB, ResultsWriter, Sample, read_results
@@ -28,7 +29,6 @@ from testbed.experiment.resume import mend
 from testbed.experiment.run import Run
 from testbed.experiment.schedule import Schedule, Site
 from testbed.experiment.trial import Trial
-from testbed.plan.objects import Plan
 from testbed.spec.load import load_scenario
 from testbed.spec.scenario import LIMITS
 
@@ -271,28 +271,24 @@ def test_a_sample_whose_packets_took_another_way_is_an_error(
     assert all("flannel.1" in error for error in errors), errors
 
 
-def without_routes_to(node_cidr: str) -> Callable[[Any, int], Plan]:
+def careless(joining: Joining) -> None:
     """Host routes as a careless author would write them: one node is forgotten."""
+    for node in joining.layout.nodes:
+        for remote in others(joining.layout, node):
+            for cidr in remote.pod_cidrs if str(remote.pod_cidrs[0]) != "10.244.1.0/24" else ():
+                joining.draft[node.name].route(cidr, "eth0", via=remote.address(cidr.version))
 
-    def wire(layout: Any, mtu: int) -> Plan:
-        plan = DESIGNS["l3-host-routes"].wire(layout, mtu)
-        spaces = tuple(
-            dataclasses.replace(space, routes=tuple(route for route in space.routes if str(route.to) != node_cidr))
-            for space in plan.spaces
-        )
-        return dataclasses.replace(plan, spaces=spaces)
 
-    return wire
+def with_transport(name: str, **changes: Any) -> Design:
+    """The design vxlan, with a transport that has another one's place."""
+    return dataclasses.replace(DESIGNS["vxlan"], transport=dataclasses.replace(TRANSPORTS[name], **changes))
 
 
 @pytest.mark.sealed
 def test_a_design_that_fails_its_check_is_not_measured_and_the_others_are(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    careless = dataclasses.replace(
-        DESIGNS["vxlan"], wire=without_routes_to("10.244.1.0/24"), crossing=DESIGNS["l3-host-routes"].crossing
-    )
-    monkeypatch.setitem(DESIGNS, "vxlan", careless)
+    monkeypatch.setitem(DESIGNS, "vxlan", with_transport("host-routes", join=careless))
     all_fit, told = carry_out(throughput_only(scenario), tmp_path / "run")
     assert not all_fit
     assert any(line.startswith("vxlan failed: ") and "client -> pod web-2" in line for line in told)
@@ -309,9 +305,7 @@ def test_a_design_that_takes_another_way_than_claimed_is_not_measured(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Everything answers, only not through VXLAN."""
-    dishonest = dataclasses.replace(DESIGNS["vxlan"], wire=DESIGNS["l3-host-routes"].wire)
-    claims = dataclasses.replace(dishonest, crossing=DESIGNS["l3-gateway"].crossing)
-    monkeypatch.setitem(DESIGNS, "vxlan", claims)
+    monkeypatch.setitem(DESIGNS, "vxlan", with_transport("host-routes", by_router=True))
     all_fit, _ = carry_out(throughput_only(scenario), tmp_path / "run")
     assert not all_fit
     failures = read_results(tmp_path / "run").manifest["designs"]["vxlan"]["check"]["failures"]

@@ -35,7 +35,7 @@ def test_every_block_holds_every_arm_once(seed: int, number: int) -> None:
     assert [(block.path, block.probe) for block, _ in blocks] == [
         (path, probe) for path in COMPARE.value.paths for probe in COMPARE.value.probes
     ]
-    assert all(sorted(arms) == sorted((*CATALOGUE, AA)) for _, arms in blocks)
+    assert all(sorted(arms) == sorted((*COMPARE.value.design_names, AA)) for _, arms in blocks)
 
 
 @given(seeds)

@@ -96,8 +96,9 @@ def test_trying_leaves_nothing_behind() -> None:
     assert links() == before
 
 
-def test_a_refused_attempt_is_a_missing_feature(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_attempt_is_a_missing_feature(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Setting up a device that is not there: any kernel refuses it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     request = encode.link_up(99_999)
     lacking = Feature("impossible", "CONFIG_IMPOSSIBLE", "impossible", lambda _: send([request]))
     monkeypatch.setitem(FEATURES, "impossible", lacking)
