@@ -47,7 +47,7 @@ class Leg(NamedTuple):
     device: str
     """By which they leave the first node; empty if by the one on the fabric."""
     tunnel: Tunnel | None
-    """What is around them, if anything; inside of which outer addresses are of the family `outer`."""
+    """What is around them, if anything."""
     outer: int
     """The family of the outermost header."""
 

@@ -49,11 +49,6 @@ MIN_UNDER_WAY, MAX_UNDER_WAY = 1000, 250_000
 DEFAULT_ROUTE: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 
 
-def switch_port(name: str) -> str:
-    """A switch's port to that node, router or switch."""
-    return port_to(name)
-
-
 def fabric(
     layout: Layout,
     *,

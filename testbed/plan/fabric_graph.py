@@ -64,9 +64,7 @@ def _quality(rate: TokenBucket | None, netem: Netem | None) -> str:
             spread = f" ± {_time(netem.jitter_us)}" if netem.jitter_us else ""
             parts.append(f"{_time(netem.delay_us)}{spread}")
         shares = ((netem.loss, "lost"), (netem.duplicate, "twice"), (netem.reorder, "early"))
-        parts += (
-            f"{share:.6g} % {word}".replace(f"{share:.6g}", f"{share * 100:g}") for share, word in shares if share
-        )
+        parts += (f"{share * 100:g} % {word}" for share, word in shares if share)
     return ", ".join(parts)
 
 

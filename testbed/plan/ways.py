@@ -10,12 +10,10 @@ from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.naming import mac_address
 from testbed.plan.routing import Step
 from testbed.plan.segments import UPLINK, Port, port_to
-from testbed.plan.sightings import Direction, Sighting
+from testbed.plan.sightings import Direction, Sighting, Way
 
 MAX_WAYS = 1024
 """No more alternatives are told; a fabric of 64 spines has 64."""
-
-Way = tuple[Sighting, ...]
 
 
 def ways(

@@ -39,6 +39,5 @@ def carried_by(plan: Plan, node: NodePlace, devices: Mapping[int, str], outer: i
 
 def frame_tunnel(plan: Plan, device: str, kind: str, port: int, outer: int, one: NodePlace, other: NodePlace) -> Leg:
     """A leg inside a tunnel that carries frames between devices of one name at both ends."""
-    master = plan.device(one.name, device).master
-    macs = None if master else (plan.device(one.name, device).mac, plan.device(other.name, device).mac)
+    macs = plan.device(one.name, device).mac, plan.device(other.name, device).mac
     return Leg(device, Tunnel(kind, str(one.address(outer)), str(other.address(outer)), port, macs), outer)
