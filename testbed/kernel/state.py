@@ -27,6 +27,7 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 from testbed.kernel.encode import NS_PER_TICK
 from testbed.kernel.netlink import HEADER
 from testbed.kernel.sysctls import Sysctls
+from testbed.kernel.uapi import IFF_PROMISC
 from testbed.plan.objects import (
     DeviceAddress,
     Encapsulation,
@@ -79,6 +80,8 @@ class DeviceState:
     up: bool
     master: str
     """The bridge that it is a port of; empty if none."""
+    promiscuous: bool = False
+    """Whether somebody has set it so; not by a capture's doing."""
     details: str = ""
     """Of a tunnel: what makes it this one, in words."""
 
@@ -188,6 +191,7 @@ def _device(link: Any, names: dict[int, str]) -> DeviceState:
         mtu=link.get_attr("IFLA_MTU"),
         up=bool(link["flags"] & IFF_UP),
         master=names.get(link.get_attr("IFLA_MASTER"), ""),
+        promiscuous=bool(link["flags"] & IFF_PROMISC),
         details=_details(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
     )
 

@@ -10,7 +10,19 @@ from dataclasses import dataclass, replace
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.state import DeviceState, State, state
 from testbed.plan import shell
-from testbed.plan.objects import Child, Device, DeviceAddress, IpTunnel, Netem, Plan, Route, Space, VethEnd, Vxlan
+from testbed.plan.objects import (
+    Bridge,
+    Child,
+    Device,
+    DeviceAddress,
+    IpTunnel,
+    Netem,
+    Plan,
+    Route,
+    Space,
+    VethEnd,
+    Vxlan,
+)
 
 BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
 """Devices that kernels put into each namespace by themselves."""
@@ -118,6 +130,9 @@ def _device(name: str, kind: str, device: Device, there: DeviceState) -> Iterato
         yield f"{name} has an MTU of {there.mtu}, not {device.mtu}", f"ip link set {name} mtu {device.mtu}"
     if device.mac and there.mac != device.mac:
         yield f"{name} has the MAC address {there.mac}, not {device.mac}", f"ip link set {name} address {device.mac}"
+    if isinstance(device, Bridge) and there.promiscuous != device.promiscuous:
+        found = "is promiscuous" if there.promiscuous else "is not promiscuous"
+        yield f"{name} {found}", f"ip link set {name} promisc {'on' if device.promiscuous else 'off'}"
     master = device.master or ""
     if there.master != master:
         port_of = f"is a port of {there.master}" if there.master else "is a port of no bridge"

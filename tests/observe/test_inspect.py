@@ -58,6 +58,7 @@ BREAKS = [
     ("node1", "ip route add 10.9.0.0/16 dev eth0", "there is a route to 10.9.0.0/16 by eth0"),
     ("node1", "ip route add blackhole 10.9.0.0/16", "there is a route `blackhole 10.9.0.0/16`"),
     ("node1", "ip link set kube-bridge mtu 1400", "kube-bridge has an MTU of 1400, not 1450"),
+    ("node1", "ip link set kube-bridge promisc on", "kube-bridge is promiscuous"),
     ("node1", "ip link add extra0 type bridge", "there is a device extra0 (bridge)"),
     ("node1", "ip link set veth-client nomaster", "veth-client is a port of no bridge, not of kube-bridge"),
     ("node1", "ip address add 203.0.113.7/24 dev eth0", "eth0 has the address 203.0.113.7/24"),
