@@ -40,12 +40,12 @@ def designs(design: str | None, as_json: bool) -> None:
         return
     console = Console()
     made_of = {one.name: f"{one.attachment.name}+{one.transport.name}" for one in DESIGNS.values()}
-    console.print(_table("design", DESIGNS.values(), "made of", made_of))
+    console.print(_table("design", DESIGNS.values(), made_of))
     console.print()
     console.print(_table("attachment", ATTACHMENTS.values()))
     console.print()
-    console.print(_table("transport", TRANSPORTS.values(), "bytes", {t.name: _bytes(t) for t in TRANSPORTS.values()}))
-    console.print("\nBytes: what the transport adds to IPv4 and to IPv6 packets of pods.")
+    console.print(_table("transport", TRANSPORTS.values()))
+    console.print("\nBytes: what is added to IPv4 and to IPv6 packets of pods.")
     if _here(("veth",)) is None:
         console.print("Whether this kernel has what they need could not be tried; `testbed doctor` says why.")
 
@@ -53,14 +53,18 @@ def designs(design: str | None, as_json: bool) -> None:
 Part = Design | Attachment | Transport
 
 
-def _table(title: str, parts: Iterable[Part], column: str = "", cells: Mapping[str, str] | None = None) -> Table:
-    """A row for each part; `cells` are those of a further column, by name."""
+def _table(title: str, parts: Iterable[Part], made_of: Mapping[str, str] | None = None) -> Table:
+    """A row for each part."""
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for head in filter(None, (title, column, "what it does", "as in", "here")):
-        table.add_column(head, no_wrap=head in (title, column))
+    columns = [title, *(["made of"] if made_of else []), *(["bytes"] if title != "attachment" else [])]
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for column in ("what it does", "as in", "needs of the kernel"):
+        table.add_column(column)
     for part in parts:
-        more = [cells[part.name]] if cells else []
-        table.add_row(part.name, *more, part.summary, ", ".join(part.like), _availability(part.needs))
+        own = [made_of[part.name]] if made_of else []
+        size = [] if isinstance(part, Attachment) else [_bytes(part)]
+        table.add_row(part.name, *own, *size, part.summary, ", ".join(part.like), _needs(part.needs))
     return table
 
 
@@ -129,6 +133,13 @@ def _page(design: Design) -> str:
             inspect.cleandoc(transport.page),
         ]
     )
+
+
+def _needs(needs: tuple[str, ...]) -> str:
+    """The features that something needs, and which of them are not here."""
+    here = _availability(needs)
+    named = ", ".join(needs)
+    return {"yes": named and f"{named}: here", "?": named}.get(here, f"not here: {here}")
 
 
 def _availability(needs: tuple[str, ...]) -> str:
