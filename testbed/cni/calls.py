@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,11 @@ class Call:
     def as_data(self) -> dict[str, Any]:
         """Ready for JSON."""
         return asdict(self)
+
+
+def log_lines(calls: Iterable[Call]) -> str:
+    """Calls as JSON, a line each."""
+    return "".join(f"{json.dumps(call.as_data())}\n" for call in calls)
 
 
 class CniError(Exception):

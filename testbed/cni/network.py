@@ -5,14 +5,16 @@ also be in files of their own, in a folder beside the list that is named after t
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from testbed.cni.template import EXAMPLE, Values, filled
 from testbed.cni.versions import SUPPORTED, WITHOUT, newest_first
-from testbed.spec.json_tree import parse_json, read_json
-from testbed.spec.problems import Loc, Misfit, SpecError
+from testbed.spec.files import Unreadable, read_text
+from testbed.spec.json_tree import parse_json
+from testbed.spec.problems import Loc, Misfit, Problem, SpecError
 from testbed.spec.source import Source
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -55,14 +57,42 @@ class Network:
     """The configuration as it was read."""
 
 
-def load_network(path: Path) -> Network:
-    """The network of a file, or of the first file of a folder. Raises SpecError with every problem."""
-    return network_of(read_json(conf_file(path)), map(read_json, plugin_files(path)))
+def read_network(path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The name of the network in a file, and the files that it is made of with their texts, as they are.
+
+    Of a folder its first configuration by name is taken, as container runtimes do. A template is looked at with values
+    that a node could have. Raises SpecError with every problem.
+    """
+    file = next(iter(conf_files(path)), path) if path.is_dir() else path
+    first = _text_of(file)
+    root = _filled_source(first)
+    texts = (first, *map(_text_of, _plugin_files(root.data, file.parent)))
+    return network_of(root, map(_filled_source, texts[1:])).name, texts
 
 
-def conf_file(path: Path) -> Path:
-    """The file that is meant: of a folder the first one by name, as the kubelet's runtimes choose."""
-    return next(iter(conf_files(path)), path) if path.is_dir() else path
+def _text_of(path: Path) -> tuple[str, str]:
+    try:
+        return str(path), read_text(path)
+    except Unreadable as error:
+        raise SpecError((Problem(str(path), error.line, error.column, error.message),)) from None
+
+
+def _filled_source(text: tuple[str, str]) -> Source:
+    file, written = text
+    return parse_json(filled(written, file, EXAMPLE), file)
+
+
+def filled_network(texts: Sequence[tuple[str, str]], values: Values) -> tuple[tuple[str, str], ...]:
+    """The files of a network with a node's values in place; raises SpecError if that is no network any more."""
+    told = tuple((file, filled(text, file, values)) for file, text in texts)
+    network_of_texts(told)
+    return told
+
+
+def network_of_texts(texts: Sequence[tuple[str, str]]) -> Network:
+    """The network of files with their texts, the first of which is the network's own. Raises SpecError."""
+    root, *beside = (parse_json(text, file) for file, text in texts)
+    return network_of(root, beside)
 
 
 def conf_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> tuple[Path, ...]:
@@ -70,28 +100,18 @@ def conf_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> tuple[Path, 
     return tuple(sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in suffixes))
 
 
-def plugin_files(path: Path) -> tuple[Path, ...]:
-    """The files of single plugins that belong to the network of a file, if it lets them be read.
+def _plugin_files(found: object, beside: Path) -> tuple[Path, ...]:
+    """The files of single plugins that belong to a network, if it lets them be read: in a folder of its name.
 
-    Whatever is wrong with the file itself is for `network_of` to say.
+    Whatever is wrong with the network itself is for `network_of` to say.
     """
-    file = conf_file(path)
-    try:
-        found = read_json(file).data
-    except SpecError:
-        return ()
     name = found.get("name") if isinstance(found, dict) else None
     if not isinstance(found, dict) or "type" in found or not isinstance(name, str) or not NAME.fullmatch(name):
         return ()
-    folder = file.parent / name
+    folder = beside / name
     if _SWITCH.get(str(found.get("loadOnlyInlinedPlugins")).lower()) or not folder.is_dir():
         return ()
     return conf_files(folder, (".conf",))
-
-
-def network_of_text(text: str, file: str = "a configuration", beside: Iterable[tuple[str, str]] = ()) -> Network:
-    """The network of a text, and of texts of single plugins with the files' names. Raises SpecError."""
-    return network_of(parse_json(text, file), (parse_json(own, name) for name, own in beside))
 
 
 def network_of(source: Source, beside: Iterable[Source] = ()) -> Network:

@@ -162,6 +162,11 @@ class ReadCni(CniSpec):
     texts: tuple[tuple[str, str], ...]
     """The configuration's file and text, and those of single plugins beside it; templates as they are."""
 
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> "ReadCni":
+        """What `model_dump(mode="json")` made, read back."""
+        return cls.model_validate({**data, "timeout": timedelta(seconds=data["timeout"])}, strict=False)
+
 
 DesignChoice = Annotated[
     Annotated[str, Tag("name")] | Annotated[DesignSpec, Tag("spelt")] | Annotated[CniSpec, Tag("cni")],
@@ -207,8 +212,8 @@ class Catalogue:
     """Why an attachment and a transport do not go together; empty if they do."""
     cni_transports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Those that go with CNI plugins, each with the names of its parameters."""
-    read_network: Callable[[Path], tuple[str, tuple[tuple[str, str], ...]]] | None = None
-    """Reads a network's configuration: its name, and the files with their texts. Raises SpecError."""
+    read_network: Callable[[Path], tuple[str, tuple[tuple[str, str], ...]]] = lambda path: (path.stem, ())
+    """Reads the configuration of a network for CNI plugins: its name, and files with texts. Raises SpecError."""
 
     def goes(self, attach: str, kind: str) -> bool:
         """Whether an attachment goes with a transport without parameters."""
