@@ -418,6 +418,8 @@ class Space:
     """Of a pod: the node that it is attached to."""
     reached_at: tuple[Address, ...] = ()
     """The addresses under which the others reach this pod or node."""
+    masked_by: tuple[Address, ...] = ()
+    """Of a pod: the addresses that its packets to other nodes, and beyond, come from instead of its own."""
 
     @property
     def home(self) -> str:
