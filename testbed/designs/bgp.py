@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from testbed.plan.draft import SpaceDraft
 from testbed.spec.types import Address, Network
 
-PROTOCOL = "bird"
-"""Of the routes that BIRD puts into the kernel, as `ip route` names it."""
 CONFIGURATION = "/etc/bird/bird.conf"
 SOCKET = "/run/bird/bird.ctl"
 """Where `birdc` looks for it."""
@@ -93,6 +91,8 @@ def router_id(addresses: Iterable[Address], number: int) -> ipaddress.IPv4Addres
 def run(space: SpaceDraft, speaker: Speaker) -> None:
     """Has BIRD run in a node's or router's namespace."""
     space.file(CONFIGURATION, configuration(speaker))
+    # Debian's script would make the folder that the socket is in; this makes it, too.
+    space.file(PID_FILE, "")
     command = ("bird", "-f", "-c", CONFIGURATION, "-s", SOCKET, "-P", PID_FILE)
     space.daemon("bird", command, ("birdc", "-s", SOCKET, "show", "status"))
 
