@@ -153,7 +153,7 @@ class Design:
         ways = [way for link in topology.underlay.links for way in (link.forth, link.back)]
         rates = ("tbf",) if any(way.rate for way in ways) else ()
         delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
-        return (*self.needs, *rates, *delays)
+        return (*self.needs, *self.transport.needs_there(self.lay_out(topology)), *rates, *delays)
 
     def plan(self, topology: Topology, offload: bool = True) -> Plan:
         """The plan of a topology that has no misfits with this design.
