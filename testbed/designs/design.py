@@ -11,7 +11,7 @@ from testbed.plan.objects import Plan, Space
 from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Way, between, inside
 from testbed.plan.ways import ways
-from testbed.spec.design import DesignSpec, TransportSpec, spelt_out
+from testbed.spec.design import DesignSpec, ReadCni, TransportSpec, spelt_out
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import MIN_MTU, Topology
 
@@ -59,13 +59,15 @@ class Design:
     """Names of kernel features that the agent needs."""
     programs: tuple[str, ...] = ()
     """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
+    plugins: ReadCni | None = None
+    """What the user wrote of a design with CNI plugins."""
     page: str = ""
     """All that there is to say of it, if that is more than what its attachment and transport have to say."""
 
     @property
-    def spec(self) -> DesignSpec:
+    def spec(self) -> DesignSpec | ReadCni:
         """What a user would write for it."""
-        return spelt_out(self.name, self.attachment.name, self.options, self.mtu)
+        return self.plugins or spelt_out(self.name, self.attachment.name, self.options, self.mtu)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -185,8 +187,11 @@ class Design:
     def crossing(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> tuple[Way, ...]:
         """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6.
 
-        Several ways where the fabric has several that are equally short: it takes one of them.
+        Several ways where the fabric has several that are equally short: it takes one of them. None
+        if any way is right.
         """
+        if not self.transport.claims:
+            return ()
         leg = self.leg(plan, addresses, source, target, family)
         found = ways(
             addresses,

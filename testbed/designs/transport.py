@@ -108,6 +108,8 @@ class Transport:
     """Why all nodes must be in one subnet, if so."""
     outer_families: tuple[int, ...] = (4, 6)
     """Those of which the fabric must have one."""
+    claims: bool = True
+    """Whether it says by which way packets go; otherwise any way is right."""
     page: str = ""
     """All that there is to say of it."""
 

@@ -23,6 +23,7 @@ from testbed.plan.objects import (
     Link,
     Neighbour,
     Netem,
+    OtherLink,
     Plan,
     Route,
     RoutingRule,
@@ -38,6 +39,7 @@ from testbed.plan.objects import (
     Vxlan,
     Wireguard,
 )
+from testbed.plan.plugged import attaching
 from testbed.spec.types import Address
 
 FLOODED = "00:00:00:00:00:00"
@@ -98,6 +100,9 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from commands
     if commands := [*_files(plan), *_processes(plan)]:
         yield from _section("Programs")
+        yield from commands
+    if commands := list(attaching(plan, _ROOTS)):
+        yield from _section("Pods that CNI plugins attach")
         yield from commands
     if commands := list(_offloads(plan)):
         yield from _section("No segments larger than the MTU")
@@ -277,6 +282,8 @@ def link_words(link: Link) -> str:
             return f"{start} wireguard"
         case Tun():
             return f"tuntap add {link.name} mode tun"
+        case OtherLink():
+            return f"{with_mac} {link.kind}"
 
 
 def _vxlan_words(link: Vxlan) -> str:
