@@ -18,6 +18,6 @@ def preset(backend: str, transport: Transport, summary: str, page: str | None, m
         like=(f"Flannel's backend {backend}",),
         agent=agent.run,
         also_needs=("masquerade",),
-        programs=("iptables", "ip6tables"),
+        programs=("iptables", "ip6tables", "/usr/lib/cni/bridge"),
         page=page or "",
     )
