@@ -61,6 +61,8 @@ class Design:
     """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
     plugins: ReadCni | None = None
     """What the user wrote of a design with CNI plugins."""
+    on_link: str = ""
+    """Why each node's address must be that of its link to the fabric, if so."""
     page: str = ""
     """All that there is to say of it, if that is more than what its attachment and transport have to say."""
 
@@ -98,6 +100,13 @@ class Design:
             yield self._of_one_subnet(transport.one_subnet)
         elif self.options.flood == "multicast" and not addresses.is_one_subnet:
             yield self._of_one_subnet("its multicast group is joined on one subnet")
+        if self.on_link and any(node.is_on_loopback for node in addresses.nodes):
+            yield Misfit(
+                ("fabric",),
+                f"{self.name} needs each node's address to be that of its link to the fabric ({self.on_link}), but "
+                "nodes with several links have it on lo",
+                at_key=True,
+            )
         if transport.by_router and not addresses.routers:
             yield Misfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
