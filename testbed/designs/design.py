@@ -61,6 +61,8 @@ class Design:
     """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
     plugins: ReadCni | None = None
     """What the user wrote of a design with CNI plugins."""
+    on_link: str = ""
+    """Why each node's address must be that of its link to the fabric, if so."""
     page: str = ""
     """All that there is to say of it, if that is more than what its attachment and transport have to say."""
 
@@ -98,11 +100,25 @@ class Design:
             yield self._of_one_subnet(transport.one_subnet)
         elif self.options.flood == "multicast" and not addresses.is_one_subnet:
             yield self._of_one_subnet("its multicast group is joined on one subnet")
+        if self.on_link and any(node.is_on_loopback for node in addresses.nodes):
+            yield Misfit(
+                ("fabric",),
+                f"{self.name} needs each node's address to be that of its link to the fabric ({self.on_link}), but "
+                "nodes with several links have it on lo",
+                at_key=True,
+            )
         if transport.by_router and not addresses.routers:
             yield Misfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
             )
-        for cidr in topology.cluster.pod_cidr:
+        for number, cidr in enumerate(topology.cluster.pod_cidr):
+            if cidr.version not in transport.pod_families:
+                only = " and ".join(f"IPv{family}" for family in transport.pod_families)
+                yield Misfit(
+                    ("cluster", "pod_cidr", number),
+                    f"{self.name} carries {only} packets alone, which {cidr} has none of",
+                )
+                return
             if cidr.version not in families and not transport.any_family:
                 yield Misfit(
                     ("fabric", "subnet"),
@@ -148,7 +164,7 @@ class Design:
         ways = [way for link in topology.underlay.links for way in (link.forth, link.back)]
         rates = ("tbf",) if any(way.rate for way in ways) else ()
         delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
-        return (*self.needs, *rates, *delays)
+        return (*self.needs, *self.transport.needs_there(self.lay_out(topology)), *rates, *delays)
 
     def plan(self, topology: Topology, offload: bool = True) -> Plan:
         """The plan of a topology that has no misfits with this design.

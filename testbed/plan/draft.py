@@ -72,6 +72,7 @@ class SpaceDraft:
     _firewalls: list[Firewall] = field(default_factory=list)
     _learned: list[Route] = field(default_factory=list)
     segment_source: Address | None = None
+    masked_by: tuple[Address, ...] = ()
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
@@ -199,6 +200,7 @@ class SpaceDraft:
             segment_source=self.segment_source,
             node=self.node,
             reached_at=self.reached_at,
+            masked_by=self.masked_by,
         )
 
 
