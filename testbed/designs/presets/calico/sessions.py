@@ -5,7 +5,7 @@ with the routers that it is linked to, and these among themselves. Sessions are 
 routes they carry.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from testbed.designs.bgp import Peer, Speaker, router_id, session_name
@@ -21,7 +21,7 @@ CLUSTER_ID = "244.0.0.1"
 """Of the route reflectors, as in Calico's documentation."""
 POD_DEVICES = "cali*"
 
-Speakers = Mapping[str, Speaker]
+Speakers = dict[str, Speaker]
 """By node or router."""
 
 
