@@ -104,7 +104,14 @@ class Design:
             yield Misfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
             )
-        for cidr in topology.cluster.pod_cidr:
+        for number, cidr in enumerate(topology.cluster.pod_cidr):
+            if cidr.version not in transport.pod_families:
+                only = " and ".join(f"IPv{family}" for family in transport.pod_families)
+                yield Misfit(
+                    ("cluster", "pod_cidr", number),
+                    f"{self.name} carries {only} packets alone, which {cidr} has none of",
+                )
+                return
             if cidr.version not in families and not transport.any_family:
                 yield Misfit(
                     ("fabric", "subnet"),
@@ -150,7 +157,7 @@ class Design:
         ways = [way for link in topology.underlay.links for way in (link.forth, link.back)]
         rates = ("tbf",) if any(way.rate for way in ways) else ()
         delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
-        return (*self.needs, *rates, *delays)
+        return (*self.needs, *self.transport.needs_there(self.lay_out(topology)), *rates, *delays)
 
     def plan(self, topology: Topology, offload: bool = True) -> Plan:
         """The plan of a topology that has no misfits with this design.

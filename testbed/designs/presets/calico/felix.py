@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from testbed.designs.design import Design
 from testbed.designs.presets.calico.blocks import lay_out
-from testbed.designs.presets.calico.firewall import Tunnels, protect
+from testbed.designs.presets.calico.firewall import MASQUERADED, Tunnels, protect
 from testbed.designs.presets.calico.pods import ATTACHMENT
 from testbed.designs.transport import Joining, Leg, Transport
 from testbed.designs.transports.overlay import frame_tunnel, tunnel_address
@@ -55,6 +55,7 @@ def preset(
         ("Calico",),
         agent=_with_rules(tunnels),
         lay_out=lay_out,
+        also_needs=("masquerade", "ipset"),
         programs=(*programs, *RULES),
         page=f"{page.strip()}\n{UNLIKE.lstrip()}",
     )
@@ -64,6 +65,10 @@ def _with_rules(tunnels: Tunnels) -> Callable[[Joining], None]:
     def agent(joining: Joining) -> None:
         for node in joining.layout.nodes:
             protect(joining.draft[node.name], joining.layout, node, tunnels)
+            for place in node.pods:
+                joining.draft[place.pod.id].masked_by = tuple(
+                    at.ip for at in node.addresses if at.version in MASQUERADED
+                )
 
     return agent
 
@@ -80,7 +85,9 @@ def vxlan(joining: Joining, node: NodePlace) -> None:
     for block in node.pod_cidrs:
         family, own = block.version, tunnel_address(block)
         mac = vtep_mac(node.name, family)
-        space.vxlan(VXLAN[family], joining.mtu, VNI, VXLAN_PORT, node.address(family), mac=mac)
+        # A node with several links has its address on none of them.
+        dev = "" if node.is_on_loopback else joining.node_device
+        space.vxlan(VXLAN[family], joining.mtu, VNI, VXLAN_PORT, node.address(family), dev=dev, mac=mac)
         space.address(VXLAN[family], ipaddress.ip_interface(own))
 
 

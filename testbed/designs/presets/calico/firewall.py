@@ -1,9 +1,9 @@
 """Felix' rules for a cluster without policies, which packets walk through all the same.
 
 Each packet from a pod or to one comes by its interface's name to a chain of the pod's own, where new connections are
-let through by the profile of the pod's namespace. In between, marks say what was decided so far. What pods send to
-anywhere outside the pod ranges has the node's address as its source (`natOutgoing`), IPv4 alone, as with Calico's
-default pools.
+let through by the profile of the pod's namespace. In between, marks say what was decided so far. IPv4 packets from pods
+to anywhere outside the pod ranges, nodes too, get their node's address as their source (`natOutgoing`), as with
+Calico's default pools.
 """
 
 import base64
@@ -24,6 +24,8 @@ ALL_BITS = 0x1B0000
 POD_DEVICES = "cali+"
 CHAIN_LENGTH = 28
 _IS_ACCEPTED = f"-m mark --mark {ACCEPT:#x}/{ACCEPT:#x}"
+MASQUERADED = (4,)
+"""The families in which what pods send to anywhere outside the pod ranges has their node's address as its source."""
 _IPIP = "ipencap"
 Chains = Mapping[str, list[str]]
 """By name: what is behind `-A NAME` of each rule."""
@@ -60,7 +62,7 @@ def protect(space: SpaceDraft, layout: Layout, node: NodePlace, tunnels: Tunnels
 def _sets(layout: Layout, family: int, tunnels: Tunnels) -> Iterator[str]:
     pools = [str(cidr) for cidr in layout.pod_cidrs if cidr.version == family]
     nodes = [str(node.address(family)) for node in layout.nodes] if family in layout.fabric_families else []
-    wanted = {"masq-ipam-pools": pools if family == 4 else [], "network-ip-pools": pools}
+    wanted = {"masq-ipam-pools": pools if family in MASQUERADED else [], "network-ip-pools": pools}
     if tunnels.has_ipip and family == 4:
         wanted["all-hosts-net"] = nodes
     if tunnels.vxlan_port:
@@ -173,7 +175,7 @@ def _nat(family: int, tunnels: Tunnels) -> dict[str, list[str]]:
         ],
         "cali-fip-dnat": [],
         "cali-fip-snat": [],
-        "cali-nat-outgoing": [f"{leaving} -j MASQUERADE --random-fully"] if family == 4 else [],
+        "cali-nat-outgoing": [f"{leaving} -j MASQUERADE --random-fully"] if family in MASQUERADED else [],
     }
 
 
