@@ -100,6 +100,10 @@ class Design:
             yield self._of_one_subnet(transport.one_subnet)
         elif self.options.flood == "multicast" and not addresses.is_one_subnet:
             yield self._of_one_subnet("its multicast group is joined on one subnet")
+        elif transport.one_subnet_of and not addresses.is_one_subnet:
+            family, reason = transport.one_subnet_of
+            if any(cidr.version == family for cidr in addresses.pod_cidrs):
+                yield self._of_one_subnet(f"for IPv{family}: {reason}")
         if self.on_link and any(node.is_on_loopback for node in addresses.nodes):
             yield Misfit(
                 ("fabric",),
@@ -107,7 +111,7 @@ class Design:
                 "nodes with several links have it on lo",
                 at_key=True,
             )
-        if transport.by_router and not addresses.routers:
+        if (transport.by_router or transport.needs_router) and not addresses.routers:
             yield Misfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
             )

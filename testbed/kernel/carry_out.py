@@ -1,9 +1,11 @@
 """Carrying out a plan: every object of it brought into namespaces that are already there.
 
-One batch of netlink requests a namespace and phase; all device numbers are the plan's, so nothing is looked up.
+One batch of netlink requests a namespace and phase; all device numbers are the plan's, so nothing is looked up, but
+for those of the kernel's own tunnel devices.
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -16,7 +18,7 @@ from testbed.kernel.offload import switch_offloads_off
 from testbed.kernel.sysctls import Sysctls
 from testbed.kernel.told import tell_by_programs
 from testbed.kernel.tun import make_tun
-from testbed.plan.objects import Child, Kind, Link, Plan, Space, Sysctl, Tun, Veth, VethEnd
+from testbed.plan.objects import Child, IpTunnel, Kind, Link, Plan, Space, Sysctl, Tun, Veth, VethEnd
 from testbed.plan.shell import needs_cables
 
 Namespaces = Mapping[str, Namespace]
@@ -215,7 +217,11 @@ def _settled(plan: Plan, space: Space, devices: set[str], is_fresh: bool) -> Ite
     """What needs these devices to be there: addresses, neighbours, forwarding entries, routes, limits."""
 
     def index(dev: str) -> int:
-        return plan.device(space.name, dev).index if dev != LOOPBACK_NAME else encode.LOOPBACK
+        if dev == LOOPBACK_NAME:
+            return encode.LOOPBACK
+        device = plan.device(space.name, dev)
+        is_kernels_own = isinstance(device, IpTunnel) and not device.local
+        return socket.if_nametoindex(dev) if is_kernels_own else device.index
 
     if is_fresh:
         devices = {*devices, LOOPBACK_NAME}

@@ -163,6 +163,9 @@ def _link_up_command(index: int, master: int | None) -> str:
 
 def new_link(link: Link, index_of: Callable[[str], int] | None = None) -> Request:
     """A device of a namespace, set up. `index_of` tells the numbers of others there, where it needs one."""
+    if isinstance(link, IpTunnel) and not link.local:
+        body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + _device(link)
+        return Request(RTM_NEWLINK, 0, body, lambda: f"ip {link_words(link)} up")
     match link:
         case Bridge():
             kind = "bridge"
@@ -207,6 +210,7 @@ def _vxlan(link: Vxlan, index_of: Callable[[str], int] | None) -> bytes:
 
 
 def _ip_tunnel(link: IpTunnel) -> bytes:
+    assert link.local
     is_gre = link.kind in (TunnelKind.GRE, TunnelKind.IP6GRE)
     local, remote, flags = (
         (_GRE_LOCAL, _GRE_REMOTE, _GRE_FLAGS) if is_gre else (_IPTUN_LOCAL, _IPTUN_REMOTE, _IPTUN_FLAGS)

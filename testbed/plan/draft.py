@@ -107,11 +107,13 @@ class SpaceDraft:
     def geneve(self, name: str, mtu: int, port: int) -> None:
         self._links.append(Geneve(name, next(self._indices), mac_address(self.name, name), mtu, port))
 
-    def ip_tunnel(self, name: str, mtu: int, kind: TunnelKind, local: Address, remote: Address | None = None) -> None:
+    def ip_tunnel(
+        self, name: str, mtu: int, kind: TunnelKind, local: Address | None, remote: Address | None = None
+    ) -> None:
         self._links.append(IpTunnel(name, next(self._indices), mtu, kind, local, remote))
 
-    def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer]) -> None:
-        self._links.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers)))
+    def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer], mark: int = 0) -> None:
+        self._links.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers), mark))
 
     def tun(self, name: str, mtu: int) -> None:
         self._links.append(Tun(name, next(self._indices), mtu))

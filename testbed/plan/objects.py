@@ -90,13 +90,16 @@ class TunnelKind(StrEnum):
 
 @dataclass(frozen=True)
 class IpTunnel:
-    """IP in IP (RFC 2003, RFC 2473) or in GRE (RFC 2784). Without `remote` the next hop of a route is the other end."""
+    """IP in IP (RFC 2003, RFC 2473) or in GRE (RFC 2784). Without `remote` the next hop of a route is the other end.
+
+    Without `local` it is the kernel's own, such as `tunl0`, which is there already. Its number is the kernel's choice.
+    """
 
     name: str
     index: int
     mtu: int
     kind: TunnelKind
-    local: Address
+    local: Address | None
     remote: Address | None = None
 
     mac = ""
@@ -121,6 +124,8 @@ class Wireguard:
     mtu: int
     port: int
     peers: tuple[WireguardPeer, ...]
+    mark: int = 0
+    """Of the packets that it has encrypted, for rules to know them by; 0 if they have none."""
 
     mac = ""
     master = None

@@ -118,8 +118,9 @@ def _offloads(plan: Plan) -> Iterator[str]:
 def _wireguard(plan: Plan) -> Iterator[str]:
     ends = [(space.name, link) for space in plan.spaces for link in space.links if isinstance(link, Wireguard)]
     for name, link in ends:
-        key = f"wg genkey | ip netns exec {name} wg set {link.name} private-key /dev/stdin listen-port {link.port}"
-        yield key
+        mark = f" fwmark {link.mark:#x}" if link.mark else ""
+        given = f"private-key /dev/stdin listen-port {link.port}{mark}"
+        yield f"wg genkey | ip netns exec {name} wg set {link.name} {given}"
     for name, link in ends:
         for peer in link.peers:
             public = f"$(ip netns exec {peer.space} wg show {link.name} public-key)"
@@ -272,12 +273,15 @@ def link_words(link: Link) -> str:
             return f"{with_mac} vxlan {_vxlan_words(link)}"
         case Geneve():
             return f"{with_mac} geneve external dstport {link.port}"
-        case IpTunnel():
-            remote = link.remote or ("any" if link.local.version == 4 else "::")
+        case IpTunnel(local=None):
+            return f"link set {link.name} mtu {link.mtu}"
+        case IpTunnel(local=local):
+            assert local
+            remote = link.remote or ("any" if local.version == 4 else "::")
             mode = " mode any" if link.kind == "ip6tnl" else ""
             # RFC 2473 would have a destination option in each packet against nested tunnels.
-            limit = " encaplimit none" if link.local.version == 6 else ""
-            return f"{start} {link.kind}{mode} local {link.local} remote {remote}{limit}"
+            limit = " encaplimit none" if local.version == 6 else ""
+            return f"{start} {link.kind}{mode} local {local} remote {remote}{limit}"
         case Wireguard():
             return f"{start} wireguard"
         case Tun():
