@@ -100,7 +100,14 @@ class Design:
             yield Misfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
             )
-        for cidr in topology.cluster.pod_cidr:
+        for number, cidr in enumerate(topology.cluster.pod_cidr):
+            if cidr.version not in transport.pod_families:
+                only = " and ".join(f"IPv{family}" for family in transport.pod_families)
+                yield Misfit(
+                    ("cluster", "pod_cidr", number),
+                    f"{self.name} carries {only} packets alone, which {cidr} has none of",
+                )
+                return
             if cidr.version not in families and not transport.any_family:
                 yield Misfit(
                     ("fabric", "subnet"),

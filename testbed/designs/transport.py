@@ -96,6 +96,8 @@ class Transport:
     """Whether packets go by way of a router between nodes of one subnet, too."""
     any_family: bool = False
     """Whether pods may use an address family that the fabric does not have."""
+    pod_families: tuple[int, ...] = (4, 6)
+    """Those that pods may use."""
     one_subnet: str = ""
     """Why all nodes must be in one subnet, if so."""
     outer_families: tuple[int, ...] = (4, 6)

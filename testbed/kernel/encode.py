@@ -199,8 +199,9 @@ def _vxlan(link: Vxlan, index_of: Callable[[str], int] | None) -> bytes:
     if link.local:
         data += _attribute(_VXLAN_LOCAL if link.local.version == 4 else _VXLAN_LOCAL6, link.local.packed)
     if link.group:
-        assert index_of
         data += _attribute(_VXLAN_GROUP if link.group.version == 4 else _VXLAN_GROUP6, link.group.packed)
+    if link.dev:
+        assert index_of
         data += _number(_VXLAN_LINK, index_of(link.dev))
     return data
 

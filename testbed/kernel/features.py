@@ -17,11 +17,12 @@ from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.programs import Program
 from testbed.kernel.rights import as_root
-from testbed.kernel.told import ToolFailed, try_esp
+from testbed.kernel.told import ToolFailed, try_esp, try_firewall
 from testbed.kernel.tun import make_tun
 from testbed.plan.objects import (
     Bridge,
     Child,
+    Firewall,
     Geneve,
     IpTunnel,
     Link,
@@ -41,6 +42,7 @@ _MAC = "02:00:00:00:00:01"
 _LOCAL = ipaddress.ip_address("127.0.0.1")
 _LOCAL6 = ipaddress.ip_address("::1")
 _INDEX = 100
+_COMMENT = "-m comment --comment try"
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,19 @@ def _segments(_: int) -> None:
     send([encode.new_route(Route(to, "lo", encap=Segments((_LOCAL6,))), lambda _: encode.LOOPBACK)])
 
 
+def _masquerade(_: int) -> None:
+    try_firewall(
+        Firewall("iptables", f"*nat\n-A POSTROUTING -m mark --mark 1 {_COMMENT} -j MASQUERADE --random-fully\nCOMMIT\n")
+    )
+
+
+def _ipset(_: int) -> None:
+    try_firewall(Firewall("ipset", "create try hash:net family inet\ncreate two hash:ip family inet\n"))
+    try_firewall(
+        Firewall("iptables", f"*nat\n-A POSTROUTING -m set --match-set try src {_COMMENT} -j RETURN\nCOMMIT\n")
+    )
+
+
 FEATURES = {
     feature.name: feature
     for feature in (
@@ -131,6 +146,10 @@ FEATURES = {
         Feature("wireguard", "CONFIG_WIREGUARD", "wireguard", _link(Wireguard("try", _INDEX, 1420, 51820, ()))),
         Feature("esp", "CONFIG_INET_ESP, CONFIG_INET6_ESP and CONFIG_CRYPTO_GCM", "esp4", lambda _: try_esp()),
         Feature("seg6", "CONFIG_IPV6_SEG6_LWTUNNEL", "ipv6", _segments),
+        Feature(
+            "masquerade", "CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_MASQUERADE", "xt_MASQUERADE", _masquerade
+        ),
+        Feature("ipset", "CONFIG_IP_SET_HASH_NET and CONFIG_NETFILTER_XT_SET", "xt_set", _ipset),
         Feature("tun", "CONFIG_TUN", "tun", lambda _: make_tun(Tun("try", _INDEX, 1472))),
         Feature(
             "tbf",

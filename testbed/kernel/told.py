@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.programs import PROGRAMS
-from testbed.plan.objects import Esp, Plan, Wireguard
+from testbed.plan.objects import Esp, Firewall, Plan, Wireguard
 from testbed.plan.shell import RESTORE, esp_words, segment_source_words
 
 _ESP_KEY_BYTES = 16 + 4
@@ -83,6 +83,11 @@ def try_esp() -> None:
     items = [Esp(ip_address(one), ip_address(other), 4790, 1, 2) for one, other in pairs]
     lines = [words for item in items for words in esp_words(item, lambda _: f"0x{'00' * _ESP_KEY_BYTES}")]
     _call(["ip", "-batch", "-"], "\n".join(lines).replace("'", "") + "\n")
+
+
+def try_firewall(firewall: Firewall) -> None:
+    """Raises ToolFailed if the calling thread's namespace cannot have these rules or sets."""
+    _call(list(RESTORE[firewall.tool]), firewall.text)
 
 
 def _run(namespace: Namespace, command: list[str], said: str = "") -> str:

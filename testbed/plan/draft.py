@@ -71,6 +71,7 @@ class SpaceDraft:
     _firewalls: list[Firewall] = field(default_factory=list)
     _learned: list[Route] = field(default_factory=list)
     segment_source: Address | None = None
+    masked_by: tuple[Address, ...] = ()
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
@@ -198,6 +199,7 @@ class SpaceDraft:
             self.segment_source,
             self.node,
             self.reached_at,
+            self.masked_by,
         )
 
 

@@ -45,8 +45,8 @@ class Bridge:
 class Vxlan:
     """A VXLAN device (RFC 7348) between `local` and whatever the forwarding database names.
 
-    It takes no underlying device: the route to the remote end decides, as it would for any other UDP packet. Only a
-    multicast `group`, to which it sends what it must flood, is joined on a device, `dev`.
+    Without an underlying device `dev` the route to the remote end decides by which its packets leave, as it would for
+    any other UDP packet. A multicast `group`, to which it sends what it must flood, is joined on `dev`.
 
     An `external` one has neither number nor forwarding entries of its own: routes say of each packet what to put
     around it.
@@ -418,6 +418,8 @@ class Space:
     """Of a pod: the node that it is attached to."""
     reached_at: tuple[Address, ...] = ()
     """The addresses under which the others reach this pod or node."""
+    masked_by: tuple[Address, ...] = ()
+    """Of a pod: the addresses that its packets to other nodes, and beyond, come from instead of its own."""
 
     @property
     def home(self) -> str:

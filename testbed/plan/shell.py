@@ -282,9 +282,10 @@ def link_words(link: Link) -> str:
 def _vxlan_words(link: Vxlan) -> str:
     if link.external:
         return f"external dstport {link.port} nolearning"
-    group = f" group {link.group} dev {link.dev}" if link.group else ""
+    group = f" group {link.group}" if link.group else ""
+    dev = f" dev {link.dev}" if link.dev else ""
     learning = "learning" if link.learning else "nolearning"
-    return f"id {link.vni} dstport {link.port} local {link.local}{group} {learning}"
+    return f"id {link.vni} dstport {link.port} local {link.local}{group}{dev} {learning}"
 
 
 def veth_commands(veth: Veth) -> Iterator[str]:
