@@ -11,8 +11,6 @@ from testbed.spec.load import load_design
 from testbed.spec.source import nearest
 
 HELP = "Which design: a name from `testbed designs`, ATTACH+TRANSPORT like routed+vxlan, or a file that spells one out."
-    "Which design: a name of `testbed designs`, ATTACH+TRANSPORT such as routed+vxlan, or a file that spells one out."
-)
 
 
 def chosen(text: str) -> Design:
