@@ -532,6 +532,7 @@ def run(tunnel: Tunnel, events: Events, control: Control | None, ready: Callable
         missing = [] if is_ready else [peer.address[0] for peer in tunnel.peers.values() if not peer.is_ready]
         if not is_ready and not missing:
             is_ready = True
+            tunnel.begin(events)
             ready()
         events.serve(LOOK_S if is_ready else RETRY_S)
         now = time.monotonic()
@@ -650,7 +651,6 @@ def begun(arguments: list[str], password: bytes) -> tuple[Tunnel, Events, Contro
     events = Events()
     tunnel = Tunnel(device, port, own, peers, encrypts=bool(password))
     control = Control(tunnel, events, own[1], port, password) if password else None
-    tunnel.begin(events)
     return tunnel, events, control
 
 
