@@ -217,6 +217,8 @@ class Design:
         if not self.attachment.has_own_macs:
             return inside(found, leg.tunnel)
         macs = plan.device(source.name, POD_INTERFACE).mac, plan.device(target.name, POD_INTERFACE).mac
+        if leg.tunnel and leg.tunnel.is_opaque:
+            return inside(found, leg.tunnel)
         if leg.tunnel:
             return inside(found, replace(leg.tunnel, inner_macs=macs))
         return between(found, *macs)

@@ -12,13 +12,14 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from testbed.kernel import encode
+from testbed.kernel.datapath import make_datapath
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
-from testbed.kernel.offload import switch_offloads_off
+from testbed.kernel.offload import switch_checksums_off, switch_offloads_off
 from testbed.kernel.sysctls import Sysctls
 from testbed.kernel.told import tell_by_programs
 from testbed.kernel.tun import make_tun
-from testbed.plan.objects import Child, IpTunnel, Kind, Link, Plan, Space, Sysctl, Tun, Veth, VethEnd
+from testbed.plan.objects import Child, Datapath, IpTunnel, Kind, Link, Plan, Space, Sysctl, Tun, Veth, VethEnd
 from testbed.plan.shell import needs_cables
 
 Namespaces = Mapping[str, Namespace]
@@ -129,6 +130,8 @@ def _wire(plan: Plan, namespaces: Namespaces, spaces: Sequence[Space], cables: S
                     send([*batch, *_settled(plan, space, own, name in fresh)])
                     if limited := [dev for dev in plan.without_offload(name) if dev in own]:
                         switch_offloads_off(limited)
+                    if limited := [dev for dev in plan.without_checksums(name) if dev in own]:
+                        switch_checksums_off(limited)
 
     _at_once(finish, tuple(devices))
 
@@ -139,10 +142,12 @@ def _make_links(plan: Plan, space: Space, links: Sequence[Link]) -> None:
     def index_of(name: str) -> int:
         return plan.device(space.name, name).index
 
-    send(encode.new_link(link, index_of) for link in links if not isinstance(link, Tun))
+    send(encode.new_link(link, index_of) for link in links if not isinstance(link, Tun | Datapath))
     for link in links:
         if isinstance(link, Tun):
             make_tun(link)
+        elif isinstance(link, Datapath):
+            make_datapath(link)
 
 
 def _children(plan: Plan, children: Sequence[Child], namespaces: Namespaces) -> dict[str, list[Request]]:

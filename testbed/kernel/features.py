@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.kernel import encode, programs
+from testbed.kernel.datapath import try_openvswitch
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.programs import Program
@@ -104,6 +105,20 @@ def _masquerade(_: int) -> None:
     )
 
 
+def _bridged_rules(_: int) -> None:
+    bridged = "-m physdev --physdev-in try --physdev-is-bridged"
+    try_firewall(
+        Firewall("iptables", f"*filter\n-A FORWARD {bridged} -m state --state NEW -j NFLOG --nflog-group 86\nCOMMIT\n")
+    )
+    Path("/proc/sys/net/bridge/bridge-nf-call-iptables").read_text()
+
+
+def _marked_esp(_: int) -> None:
+    rules = "-A INPUT -p esp -m esp --espspi 1 -j MARK --set-xmark 0x1/0x1"
+    try_firewall(Firewall("iptables", f"*mangle\n{rules}\nCOMMIT\n"))
+    try_firewall(Firewall("iptables", "*filter\n-A OUTPUT -m policy --dir out --pol none -j DROP\nCOMMIT\n"))
+
+
 def _ipset(_: int) -> None:
     try_firewall(Firewall("ipset", "create try hash:net family inet\ncreate two hash:ip family inet\n"))
     try_firewall(
@@ -150,6 +165,14 @@ FEATURES = {
             "masquerade", "CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_MASQUERADE", "xt_MASQUERADE", _masquerade
         ),
         Feature("ipset", "CONFIG_IP_SET_HASH_NET and CONFIG_NETFILTER_XT_SET", "xt_set", _ipset),
+        Feature(
+            "bridge-nf",
+            "CONFIG_BRIDGE_NETFILTER, CONFIG_NETFILTER_XT_MATCH_PHYSDEV and CONFIG_NETFILTER_XT_TARGET_NFLOG",
+            "xt_physdev",
+            _bridged_rules,
+        ),
+        Feature("esp-marks", "CONFIG_IP_NF_MATCH_ESP and CONFIG_NETFILTER_XT_MATCH_POLICY", "xt_esp", _marked_esp),
+        Feature("openvswitch", "CONFIG_OPENVSWITCH", "openvswitch", lambda _: try_openvswitch()),
         Feature("tun", "CONFIG_TUN", "tun", lambda _: make_tun(Tun("try", _INDEX, 1472))),
         Feature(
             "tbf",

@@ -73,6 +73,7 @@ PROGRAMS = {
         Program("iptables", "iptables", "for designs with rules of iptables", optional=True),
         Program("ip6tables", "iptables", "for designs with rules of iptables", optional=True),
         Program("ipset", "ipset", "for designs with rules of iptables that name sets", optional=True),
+        Program("ovs-dpctl", "openvswitch-switch", "for designs with a datapath of Open vSwitch", "-V", optional=True),
         Program("bird", "bird2", "for designs whose routes come by BGP", optional=True),
         Program("birdc", "bird2", "asks bird", optional=True),
         Program("/usr/lib/cni/bridge", "containernetworking-plugins", "for designs with CNI plugins", optional=True),

@@ -26,6 +26,7 @@ from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_FAILED, NUD_INCOMPLETE, NU
 from pyroute2.netlink.rtnl.rtmsg import RTNH_F_ONLINK, rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
+from testbed.kernel.datapath import DatapathState, datapath_state
 from testbed.kernel.encode import NS_PER_TICK
 from testbed.kernel.firewall import saved
 from testbed.kernel.netlink import HEADER
@@ -71,6 +72,8 @@ _SEG6_SRH, _SEG6_LOCAL_ACTION, _SEGMENTS_AT = 1, 1, 12
 _NETLINK_XFRM, _XFRM_MSG_GETSA = 6, 18
 _XFRM_TARGET_AT, _XFRM_SOURCE_AT, _XFRM_FAMILY_AT = 56, 80, 212
 """In struct xfrm_usersa_info: behind the selector the target, and the source behind SPI and protocol."""
+OPEN_VSWITCH = "openvswitch"
+"""The kind of a datapath's own device."""
 _ROUTE_TYPES = {number: name for name, number in rt_type.items()}
 _NETLINK_NETFILTER = 12
 _NFT_GETTABLE = (10 << 8) | 1
@@ -126,6 +129,8 @@ class State:
     """Of nftables, as `inet filter`."""
     sysctls: dict[str, str] = field(default_factory=dict)
     """Those that were asked for; one that the kernel does not have is missing."""
+    datapaths: dict[str, DatapathState] = field(default_factory=dict)
+    """Of Open vSwitch, by name."""
     firewalls: dict[str, str] = field(default_factory=dict)
     """Of the tools that were asked for: what they print of it."""
 
@@ -157,6 +162,9 @@ def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = ()) -> Stat
         associations=frozenset(_associations()),
         tables=frozenset(nft_tables()),
         sysctls=values,
+        datapaths={
+            names[link["index"]]: datapath_state(names[link["index"]]) for link in links if _kind(link) == OPEN_VSWITCH
+        },
         firewalls={tool: saved(tool) for tool in firewalls},
     )
 
@@ -210,9 +218,13 @@ def _dump(sock: socket.socket, kind: int, message: type[nlmsg], family: int) -> 
         yield found
 
 
-def _device(link: Any, names: dict[int, str]) -> DeviceState:
+def _kind(link: Any) -> str:
     info = link.get_attr("IFLA_LINKINFO")
-    kind = str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
+    return str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
+
+
+def _device(link: Any, names: dict[int, str]) -> DeviceState:
+    info, kind = link.get_attr("IFLA_LINKINFO"), _kind(link)
     return DeviceState(
         name=names[link["index"]],
         index=link["index"],

@@ -4,20 +4,24 @@ What follows from another difference by itself is left out: the other end of a p
 kernel makes of an address that should not be there, or cannot make while its device is down.
 """
 
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.firewall import lines_of
-from testbed.kernel.state import BUILT_IN, DeviceState, State, state
+from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, state
 from testbed.plan import shell
 from testbed.plan.objects import (
     BOOT,
     MAIN_TABLE,
     Bridge,
     Child,
+    Datapath,
     Device,
     DeviceAddress,
+    Flow,
     IpTunnel,
     Netem,
     OtherLink,
@@ -28,6 +32,8 @@ from testbed.plan.objects import (
     VethEnd,
     Vxlan,
 )
+
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
         *_rules(space, now),
         *_neighbours(space, now),
         *_forwarding(space, now),
+        *_flows(space, now),
         *_token_buckets(space, now),
         *_netems(space, now),
         *_associations(space, now),
@@ -84,7 +91,7 @@ def _devices(plan: Plan, space: Space, now: State) -> Iterator[_Finding]:
             if making := _making(plan, device):
                 yield f"the device {name} is missing", making
         else:
-            yield from _device(name, _kind(plan, device), device, there)
+            yield from _device(name, _kind(plan, device), device, there, _master(space, device))
     for name in sorted(set(now.devices) - set(planned) - BUILT_IN):
         yield f"there is a device {name}{_of_kind(now.devices[name])}", f"ip link del {name}"
 
@@ -97,6 +104,10 @@ def _making(plan: Plan, device: Device) -> str:
     """The commands that make a device; none for the second end of a pair, which comes with the first."""
     if isinstance(device, Child):
         return "\n".join(shell.child_commands(device))
+    if isinstance(device, Datapath):
+        return "\n".join(
+            (*shell.datapath_commands(device), *(shell.flow_command(device.name, flow) for flow in device.flows))
+        )
     if not isinstance(device, VethEnd):
         return f"ip {shell.link_words(device)}\nip link set {device.name} up"
     veth = next(veth for veth in plan.veths if device in (veth.a, veth.b))
@@ -110,6 +121,8 @@ def _kind(plan: Plan, device: Device) -> str:
             return "netkit" if any(veth.is_netkit for veth in plan.veths if device in (veth.a, veth.b)) else "veth"
         case Child() | IpTunnel() | OtherLink():
             return str(device.kind)
+        case Datapath():
+            return OPEN_VSWITCH
     return type(device).__name__.lower()
 
 
@@ -122,7 +135,13 @@ def _details(device: Device) -> str:
     return f"VXLAN {device.vni} at {device.local} port {device.port}{' learning' if device.learning else ''}"
 
 
-def _device(name: str, kind: str, device: Device, there: DeviceState) -> Iterator[_Finding]:
+def _master(space: Space, device: Device) -> str:
+    """The bridge or the datapath that it is a port of; empty if none."""
+    of = (link.name for link in space.links if isinstance(link, Datapath) and device.name in link.ports)
+    return device.master or next(of, "")
+
+
+def _device(name: str, kind: str, device: Device, there: DeviceState, master: str) -> Iterator[_Finding]:
     if there.kind != kind:
         yield f"the device {name} is a {there.kind or 'device of no kind'}, not a {kind}", f"ip link del {name}"
         return
@@ -137,7 +156,6 @@ def _device(name: str, kind: str, device: Device, there: DeviceState) -> Iterato
     if isinstance(device, Bridge) and there.promiscuous != device.promiscuous:
         found = "is promiscuous" if there.promiscuous else "is not promiscuous"
         yield f"{name} {found}", f"ip link set {name} promisc {'on' if device.promiscuous else 'off'}"
-    master = device.master or ""
     if there.master != master:
         port_of = f"is a port of {there.master}" if there.master else "is a port of no bridge"
         yield (
@@ -235,12 +253,19 @@ def _firewalls(space: Space, now: State) -> Iterator[_Finding]:
         there = lines_of([now.firewalls.get(tool, "")])
         for line in planned:
             if line not in there:
-                yield f"{tool} has not `{line}`", f"{tool} {line}" if line.startswith(("-t", "add", "create")) else ""
+                mend = f"{tool} {_quoted(line)}" if line.startswith(("-t", "add", "create")) else ""
+                yield f"{tool} has not `{line}`", mend
         for line in there:
             if line not in planned:
                 yield f"{tool} has `{line}`", ""
         if sorted(planned) == sorted(there) and planned != there:
             yield f"the rules of {tool} are in another order", ""
+
+
+def _quoted(line: str) -> str:
+    """A line as a shell takes it: iptables and ipset quote words with blanks alone, and sets may have any names."""
+    words = (re.sub(r"\\(.)", r"\1", quoted) or plain for quoted, plain in _WORD.findall(line))
+    return shlex.join(words)
 
 
 def _tables(space: Space, now: State) -> Iterator[_Finding]:
@@ -285,6 +310,26 @@ def _forwarding(space: Space, now: State) -> Iterator[_Finding]:
             )
     for item in sorted(now.fdb - set(space.fdb), key=str):
         yield f"{item.dev} forwards frames for {item.mac} to {item.remote}", f"bridge {shell.fdb_words(item, 'del')}"
+
+
+def _flows(space: Space, now: State) -> Iterator[_Finding]:
+    """Of datapaths that are there; one that is not comes with its flows."""
+    for link in space.links:
+        if isinstance(link, Datapath) and (there := now.datapaths.get(link.name)):
+            if there.ports != link.ports:
+                yield (
+                    f"the ports of {link.name} are {', '.join(there.ports) or 'none'}, not {', '.join(link.ports)}",
+                    "",
+                )
+            for flow in link.flows:
+                if flow not in there.flows:
+                    yield f"{link.name} has no flow {_flow(flow)}", shell.flow_command(link.name, flow)
+            for flow in sorted(there.flows - set(link.flows), key=str):
+                yield f"{link.name} has a flow {_flow(flow)}", f"ovs-dpctl del-flow {link.name} '{flow.match}'"
+
+
+def _flow(flow: Flow) -> str:
+    return f"`{flow.match}` with the actions `{flow.actions}`"
 
 
 def _token_buckets(space: Space, now: State) -> Iterator[_Finding]:

@@ -12,12 +12,14 @@ from testbed.plan.objects import (
     Bridge,
     Child,
     Daemon,
+    Datapath,
     DeviceAddress,
     Encapsulation,
     Esp,
     FdbEntry,
     File,
     Firewall,
+    Flow,
     Geneve,
     IpTunnel,
     Kind,
@@ -78,8 +80,9 @@ class SpaceDraft:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
         self._sysctls[key] = Sysctl(key, str(value), optional, dev)
 
-    def bridge(self, name: str, mtu: int, promiscuous: bool = False) -> None:
-        self._links.append(Bridge(name, next(self._indices), mac_address(self.name, name), mtu, promiscuous))
+    def bridge(self, name: str, mtu: int, promiscuous: bool = False, checksums: bool = True) -> None:
+        mac = mac_address(self.name, name)
+        self._links.append(Bridge(name, next(self._indices), mac, mtu, promiscuous, checksums=checksums))
         # Bridged frames stay out of the IP layer's hooks. Kernels with br_netfilter turn them on in each new
         # namespace, kernels without it have no such key; either way the design is the same.
         for table in ("iptables", "ip6tables", "arptables"):
@@ -117,6 +120,10 @@ class SpaceDraft:
 
     def tun(self, name: str, mtu: int) -> None:
         self._links.append(Tun(name, next(self._indices), mtu))
+
+    def datapath(self, name: str, mtu: int, ports: Sequence[str], flows: Iterable[Flow]) -> None:
+        mac = mac_address(self.name, name)
+        self._links.append(Datapath(name, next(self._indices), mac, mtu, tuple(ports), tuple(flows)))
 
     def address(self, dev: str, interface: Interface, noprefixroute: bool = False) -> None:
         self._addresses.append(DeviceAddress(dev, interface, noprefixroute))
@@ -167,8 +174,8 @@ class SpaceDraft:
     def esp(self, esp: Esp) -> None:
         self._esp.append(esp)
 
-    def process(self, program: str, *arguments: str) -> None:
-        self._processes.append(Process(program, arguments))
+    def process(self, program: str, *arguments: str, encrypts: bool = False) -> None:
+        self._processes.append(Process(program, arguments, encrypts))
 
     def daemon(self, name: str, command: Sequence[str], ready: Sequence[str]) -> None:
         self._daemons.append(Daemon(name, tuple(command), tuple(ready)))
@@ -234,12 +241,22 @@ class Draft:
         *,
         a_mac: str = "",
         offload: bool = True,
+        a_checksums: bool = True,
+        b_checksums: bool = True,
     ) -> None:
         """Adds a veth pair between two (space, interface name) places."""
         self._veths.append(
             Veth(
-                VethEnd(*a, next(self._indices), a_mac or mac_address(*a), mtu, a_master, offload),
-                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload),
+                VethEnd(
+                    *a,
+                    next(self._indices),
+                    a_mac or mac_address(*a),
+                    mtu,
+                    a_master,
+                    offload,
+                    checksums=a_checksums,
+                ),
+                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload, checksums=b_checksums),
             )
         )
 

@@ -37,6 +37,8 @@ class Bridge:
     mtu: int
     promiscuous: bool = False
     """Whether it takes in every frame itself as well. What it forwards are copies then, which are nobody's own."""
+    checksums: bool = True
+    """Whether what the space itself sends by it may leave checksums to whoever takes it; if not, no segments either."""
 
     master = None
 
@@ -156,7 +158,33 @@ class OtherLink:
     master: str | None = None
 
 
-Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | OtherLink
+@dataclass(frozen=True)
+class Flow:
+    """Which packets of a datapath's ports something is done to, and what, in the words of `ovs-dpctl`."""
+
+    match: str
+    actions: str
+
+
+@dataclass(frozen=True)
+class Datapath:
+    """An Open vSwitch datapath in the kernel, with nobody to ask of what no flow matches: that is dropped.
+
+    Its own device, of the same name, is port 0; the kernel numbers that device by itself.
+    """
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    ports: tuple[str, ...]
+    """Devices of the space, from port 1 on."""
+    flows: tuple[Flow, ...]
+
+    master = None
+
+
+Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | OtherLink | Datapath
 TUNNELS = (Vxlan, Geneve, IpTunnel, Wireguard, Tun)
 """Devices whose packets come out elsewhere in something else."""
 
@@ -173,6 +201,8 @@ class VethEnd:
     master: str | None = None
     offload: bool = True
     """Whether it may carry segments larger than its MTU."""
+    checksums: bool = True
+    """Whether it may leave checksums to whoever takes its packets; if not, it carries no such segments either."""
 
 
 @dataclass(frozen=True)
@@ -365,7 +395,8 @@ class Sysctl:
 class Esp:
     """IPsec in transport mode between two addresses, for UDP to one port: AES-GCM (RFC 4106), a key for each way.
 
-    The keys are made when the lab is.
+    The keys are made when the lab is. With a `mark` it is only for packets that have it, and it is left to others, such
+    as a firewall, to let in nothing that is not encrypted.
     """
 
     local: Address
@@ -373,6 +404,10 @@ class Esp:
     port: int
     spi_out: int
     spi_in: int
+    mark: int = 0
+    key_bits: int = 128
+    window: int = 64
+    """So many of the latest packets may come in any order; more than 64 need extended sequence numbers."""
 
 
 @dataclass(frozen=True)
@@ -382,6 +417,8 @@ class Process:
     program: str
     """The name of a file of `testbed.programs`."""
     arguments: tuple[str, ...]
+    encrypts: bool = False
+    """Whether it is told a password, one for all of the lab, made with it; such a program needs PyNaCl."""
 
 
 @dataclass(frozen=True)
@@ -520,3 +557,7 @@ class Plan:
         """The devices of a space that may not carry segments larger than their MTU."""
         devices = self._devices[space].items()
         return tuple(name for name, dev in devices if not (self.offload and getattr(dev, "offload", True)))
+
+    def without_checksums(self, space: str) -> tuple[str, ...]:
+        """The devices of a space that must not leave checksums to whoever takes their packets."""
+        return tuple(name for name, dev in self._devices[space].items() if not getattr(dev, "checksums", True))
