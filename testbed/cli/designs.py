@@ -15,6 +15,7 @@ from testbed.designs.attachment import Attachment
 from testbed.designs.overhead import overhead
 from testbed.designs.transport import Transport
 from testbed.kernel import features
+from testbed.kernel.programs import PROGRAMS
 
 
 @click.command(epilog="Example: testbed designs routed+vxlan")
@@ -46,7 +47,7 @@ def designs(design: str | None, as_json: bool) -> None:
     console.print()
     console.print(_table("transport", TRANSPORTS.values()))
     console.print("\nBytes: what is added to IPv4 and to IPv6 packets of pods.")
-    if _here(("veth",)) is None:
+    if features.missing_here(("veth",)) is None:
         console.print("Whether this kernel has what they need could not be tried; `testbed doctor` says why.")
 
 
@@ -64,7 +65,7 @@ def _table(title: str, parts: Iterable[Part], made_of: Mapping[str, str] | None 
     for part in parts:
         own = [made_of[part.name]] if made_of else []
         size = [] if isinstance(part, Attachment) else [_bytes(part)]
-        table.add_row(part.name, *own, *size, part.summary, ", ".join(part.like), _needs(part.needs))
+        table.add_row(part.name, *own, *size, part.summary, ", ".join(part.like), _needs(part))
     return table
 
 
@@ -88,7 +89,7 @@ def _part(part: Part) -> dict[str, Any]:
         "summary": part.summary,
         "like": list(part.like),
         "needs": list(part.needs),
-        "available": _here(part.needs),
+        "available": _here(part),
     }
 
 
@@ -113,7 +114,8 @@ def _page(design: Design) -> str:
         if len(set(overhead(design).values())) > 1
         else f"{_bytes(design)} bytes",
         "needs": ", ".join(features.FEATURES[name].lacking for name in design.needs),
-        "here": _availability(design.needs),
+        "programs": ", ".join(f"{name} ({PROGRAMS[name].package})" for name in design.programs),
+        "here": _availability(design),
         "options": options,
         f"{attachment.name} goes with": ", ".join(kinds),
         f"{transport.name} goes with": ", ".join(attaches),
@@ -125,6 +127,7 @@ def _page(design: Design) -> str:
             f"{design.name}: {design.summary}",
             "",
             *lines,
+            *(["", inspect.cleandoc(design.page)] if design.page else []),
             "",
             "--- How pods hang on their node",
             inspect.cleandoc(attachment.page),
@@ -135,21 +138,25 @@ def _page(design: Design) -> str:
     )
 
 
-def _needs(needs: tuple[str, ...]) -> str:
-    """The features that something needs, and which of them are not here."""
-    here = _availability(needs)
-    named = ", ".join(needs)
+def _needs(part: Part) -> str:
+    """The features and programs that something needs, and which of them are not here."""
+    here = _availability(part)
+    named = ", ".join((*part.needs, *_programs(part)))
     return {"yes": named and f"{named}: here", "?": named}.get(here, f"not here: {here}")
 
 
-def _availability(needs: tuple[str, ...]) -> str:
-    lacking = features.missing_here(needs)
+def _programs(part: Part) -> tuple[str, ...]:
+    return part.programs if isinstance(part, Design) else ()
+
+
+def _availability(part: Part) -> str:
+    lacking = features.absent_here(part.needs, _programs(part))
     if lacking is None:
         return "?"
     return features.unavailable(lacking).removeprefix("not available here: ") if lacking else "yes"
 
 
-def _here(needs: tuple[str, ...]) -> bool | None:
-    """Whether this kernel has all of it; None where that cannot be tried."""
-    lacking = features.missing_here(needs)
+def _here(part: Part) -> bool | None:
+    """Whether this machine has all of it; None where that cannot be tried."""
+    lacking = features.absent_here(part.needs, _programs(part))
     return None if lacking is None else not lacking

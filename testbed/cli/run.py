@@ -169,13 +169,14 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
 def _absent_designs(loaded: LoadedScenario) -> dict[str, str]:
     """The designs that this kernel cannot have, each with the reason."""
     from testbed.designs import design_of
-    from testbed.kernel.features import missing_here, unavailable
+    from testbed.kernel.features import absent_here, unavailable
     from testbed.spec.design import name_of
 
     found = {}
     for choice in loaded.value.designs:
-        needs = dict.fromkeys(name for cell in loaded.cells for name in design_of(choice).needs_on(cell.topology))
-        if lacking := missing_here(needs):
+        design = design_of(choice)
+        needs = dict.fromkeys(name for cell in loaded.cells for name in design.needs_on(cell.topology))
+        if lacking := absent_here(needs, design.programs):
             found[name_of(choice)] = unavailable(lacking)
     return found
 

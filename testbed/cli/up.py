@@ -32,7 +32,7 @@ def up(topology: Path, design: str, name: str | None, offload: str) -> None:
     name = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}"
     if not _NAME.fullmatch(name):
         raise click.UsageError(f"'{name}' cannot be a lab's name: letters, digits, '-', '_' and '.', 63 at most")
-    _need_the_machine(wanted.needs_on(loaded.value))
+    _need_the_machine(wanted.needs_on(loaded.value), wanted.programs)
     plan = wanted.plan(loaded.value, offload == "on")
     try:
         lab = LivingLab.bring_up(plan, name, facts_of(loaded, plan, wanted.spec))
@@ -48,11 +48,11 @@ def up(topology: Path, design: str, name: str | None, offload: str) -> None:
     click.echo(f"{name} is up: {wanted.name}, {size}, in {_time(lab.facts['seconds'])}")
 
 
-def _need_the_machine(features: tuple[str, ...]) -> None:
+def _need_the_machine(features: tuple[str, ...], tools: tuple[str, ...]) -> None:
     """Everything that the lab takes, asked for before anything is begun."""
     lines = [
         f"the program {program.name} is missing ({program.purpose}): {program.remedy}"
-        for program in programs.missing(programs.FOR_LABS)
+        for program in programs.missing((*programs.FOR_LABS, *tools))
     ]
     if reason := hindrance():
         lines.append(reason)

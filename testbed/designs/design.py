@@ -1,6 +1,6 @@
 """What a design is: a choice of attachment and transport, put together to one pure function from topology to plan."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.designs.attachment import Attachment, Hands, Uplink
@@ -26,6 +26,10 @@ _WANTED = {
 """Why a transport does not go with what an attachment hands on."""
 
 
+def _nothing_more(joining: Joining) -> None:
+    """Of a design without an agent."""
+
+
 def refusal(attachment: Attachment, transport: Transport) -> str:
     """Why there is no such design; empty if there is."""
     if attachment.hands in transport.takes:
@@ -47,6 +51,16 @@ class Design:
     """One line for a list of designs."""
     like: tuple[str, ...] = ()
     """Who does it so in real clusters."""
+    agent: Callable[[Joining], None] = _nothing_more
+    """Adds what a CNI's agent leaves on nodes besides: rules, files, daemons."""
+    lay_out: Callable[[Topology], Layout] = layout
+    """Hands out addresses."""
+    also_needs: tuple[str, ...] = ()
+    """Names of kernel features that the agent needs."""
+    programs: tuple[str, ...] = ()
+    """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
+    page: str = ""
+    """All that there is to say of it, if that is more than what its attachment and transport have to say."""
 
     @property
     def spec(self) -> DesignSpec:
@@ -56,7 +70,7 @@ class Design:
     @property
     def needs(self) -> tuple[str, ...]:
         """Names of kernel features, see `testbed.kernel.features`."""
-        return tuple(dict.fromkeys(("veth", "bridge", *self.attachment.needs, *self.transport.needs)))
+        return tuple(dict.fromkeys(("veth", "bridge", *self.attachment.needs, *self.transport.needs, *self.also_needs)))
 
     @property
     def _is_on_fabric(self) -> bool:
@@ -70,13 +84,13 @@ class Design:
 
     def pod_mtu(self, topology: Topology) -> int:
         """The largest packet that a pod may send, in bytes."""
-        addresses = layout(topology)
+        addresses = self.lay_out(topology)
         fitting = self.transport.room(addresses.fabric_mtu, addresses)
         return fitting if self.mtu is None else min(self.mtu, fitting)
 
     def misfits(self, topology: Topology) -> Iterator[Misfit]:
         """Why this design cannot be had on that topology, if so."""
-        addresses, transport = layout(topology), self.transport
+        addresses, transport = self.lay_out(topology), self.transport
         families = addresses.fabric_families
         if transport.one_subnet and not addresses.is_one_subnet:
             yield self._of_one_subnet(transport.one_subnet)
@@ -139,7 +153,7 @@ class Design:
 
         Without `offload` no device carries segments larger than its MTU.
         """
-        addresses, mtu = layout(topology), self.pod_mtu(topology)
+        addresses, mtu = self.lay_out(topology), self.pod_mtu(topology)
         uplink = self.uplink
         draft = fabric(
             addresses,
@@ -150,6 +164,7 @@ class Design:
         self.attachment.attach(draft, addresses, mtu, self._is_on_fabric)
         joining = Joining(draft, addresses, mtu, self.options, self.attachment.hands, uplink.node_device)
         self.transport.join(joining)
+        self.agent(joining)
         return replace(draft.finished(topology.name, self.name, mtu), offload=offload)
 
     def leg(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> Leg:

@@ -51,7 +51,7 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
     """
     design, topology = site.designs[design_name], site.topology
     facts: dict[str, Any] = {"summary": design.summary, "pod_mtu": design.pod_mtu(topology)}
-    if lacking := features.missing(design.needs_on(topology)):
+    if lacking := features.absent(design.needs_on(topology), design.programs):
         return Prepared(None, facts | {"state": UNAVAILABLE, "reason": features.unavailable(lacking)})
     with ExitStack() as own:
         try:

@@ -215,6 +215,8 @@ class Run:
         took = [("build_time", "ms", lab.up_seconds * 1000)]
         if lab.attach_seconds is not None:
             took.append(("attach_time", "ms", lab.attach_seconds * 1000))
+        if lab.convergence_seconds is not None:
+            took.append(("convergence", "ms", lab.convergence_seconds * 1000))
         if lab.pod_memory_kib is not None:
             took.append(("pod_memory", "KiB", lab.pod_memory_kib))
         self._writer.append(

@@ -225,5 +225,7 @@ def _settled(plan: Plan, space: Space, devices: set[str], is_fresh: bool) -> Ite
     for route in space.routes:
         if not devices.isdisjoint(route.devices) or (is_fresh and not route.devices):
             yield encode.new_route(route, index)
+    if is_fresh:
+        yield from map(encode.new_rule, space.rules)
     yield from (encode.new_token_bucket(item, index(item.dev)) for item in space.token_buckets if item.dev in devices)
     yield from (encode.new_netem(item, index(item.dev)) for item in space.netems if item.dev in devices)

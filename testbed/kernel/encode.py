@@ -24,6 +24,7 @@ from testbed.kernel.uapi import (
     RTM_NEWNEIGH,
     RTM_NEWQDISC,
     RTM_NEWROUTE,
+    RTM_NEWRULE,
     RTNH_F_ONLINK,
     TC_H_ROOT,
 )
@@ -40,6 +41,7 @@ from testbed.plan.objects import (
     Neighbour,
     Netem,
     Route,
+    RoutingRule,
     SegmentEnd,
     Segments,
     TokenBucket,
@@ -50,7 +52,7 @@ from testbed.plan.objects import (
     Vxlan,
     Wireguard,
 )
-from testbed.plan.shell import FLOODED, OUTER_TTL, child_commands, link_words, netem_words, route_words
+from testbed.plan.shell import FLOODED, OUTER_TTL, child_commands, link_words, netem_words, route_words, rule_words
 from testbed.spec.types import Address, Interface, Network
 
 LOOPBACK = 1
@@ -108,13 +110,16 @@ _NO_ENCAP_LIMIT = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _NDA_DST, _NDA_LLADDR = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_ENCAP_TYPE, _RTA_ENCAP = 1, 4, 5, 7, 9, 21, 22
+_RTA_TABLE = 15
+_FRA_SRC, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FRA_FWMASK = 2, 6, 10, 15, 16
+_RULE_TO_TABLE, _RULE_INVERTED = 1, 2
 _NESTED = 0x8000
 _LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
 _LWTUNNEL_IP_ID, _LWTUNNEL_IP_DST, _LWTUNNEL_IP_SRC, _LWTUNNEL_IP_TTL, _LWTUNNEL_IP_FLAGS, _CHECKSUM = 1, 2, 3, 4, 6, 1
 _SEG6_SRH, _SEG6_ENCAP, _ROUTING_TYPE_SEGMENTS = 1, 1, 4
 _SEG6_LOCAL_ACTION, _SEG6_LOCAL_NH4, _SEG6_LOCAL_NH6 = 1, 4, 5
 _SEG6_ACTIONS = {"End.DX6": 5, "End.DX4": 6}
-_MAIN_TABLE, _PROTOCOL_BOOT, _SCOPE_LINK, _SCOPE_UNIVERSE, _UNICAST, _BLACKHOLE = 254, 3, 253, 0, 1, 6
+_SCOPE_LINK, _SCOPE_UNIVERSE, _UNICAST, _BLACKHOLE = 253, 0, 1, 6
 _NETEM_REORDER, _NETEM_LATENCY64, _NETEM_JITTER64 = 3, 10, 11
 _TCA_KIND, _TCA_OPTIONS, _TBF_PARAMETERS = 1, 2, 1
 _LINKLAYER_ETHERNET = 1
@@ -310,7 +315,7 @@ def new_route(item: Route, index_of: Callable[[str], int]) -> Request:
     scope = _SCOPE_UNIVERSE if item.via or item.nexthops or item.blackhole or item.to.version == 6 else _SCOPE_LINK
     kind = _BLACKHOLE if item.blackhole else _UNICAST
     flags = RTNH_F_ONLINK if item.onlink else 0
-    body = _ROUTE.pack(family(item.to), item.to.prefixlen, 0, 0, _MAIN_TABLE, _PROTOCOL_BOOT, scope, kind, flags)
+    body = _ROUTE.pack(family(item.to), item.to.prefixlen, 0, 0, item.table & 0xFF, item.protocol, scope, kind, flags)
     if item.to.prefixlen:
         body += _attribute(_RTA_DST, item.to.network_address.packed)
     if item.encap:
@@ -324,7 +329,22 @@ def new_route(item: Route, index_of: Callable[[str], int]) -> Request:
         body += _attribute(_RTA_GATEWAY, item.via.packed)
     if item.source:
         body += _attribute(_RTA_PREFSRC, item.source.packed)
+    if item.table > 0xFF:
+        body += _number(_RTA_TABLE, item.table)
     return Request(RTM_NEWROUTE, CREATE, body, lambda: f"ip {route_words(item).partition(' ')[2]}")
+
+
+def new_rule(item: RoutingRule) -> Request:
+    """A rule that says which packets are routed by a table."""
+    flags = _RULE_INVERTED if item.inverted else 0
+    length = item.source.prefixlen if item.source else 0
+    body = _ROUTE.pack(_FAMILY[item.family], 0, length, 0, item.table & 0xFF, 0, 0, _RULE_TO_TABLE, flags)
+    body += _number(_FRA_PRIORITY, item.priority) + _number(_FRA_TABLE, item.table)
+    if item.source:
+        body += _attribute(_FRA_SRC, item.source.network_address.packed)
+    if item.mask:
+        body += _number(_FRA_FWMARK, item.mark) + _number(_FRA_FWMASK, item.mask)
+    return Request(RTM_NEWRULE, CREATE, body, lambda: f"ip {rule_words(item).partition(' ')[2]}")
 
 
 def _next_hop(via: Address, index: int) -> bytes:

@@ -12,9 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.kernel import encode
+from testbed.kernel import encode, programs
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
+from testbed.kernel.programs import Program
 from testbed.kernel.rights import as_root
 from testbed.kernel.told import ToolFailed, try_esp
 from testbed.kernel.tun import make_tun
@@ -170,7 +171,18 @@ def missing(names: Iterable[str]) -> tuple[Feature, ...]:
     return lacking
 
 
-def unavailable(lacking: Iterable[Feature]) -> str:
+def absent(needs: Iterable[str], tools: Iterable[str]) -> tuple[Feature | Program, ...]:
+    """Those of the named features and programs that are not here. Needs the right to make namespaces."""
+    return (*missing(needs), *programs.missing(tools))
+
+
+def absent_here(needs: Iterable[str], tools: Iterable[str]) -> tuple[Feature | Program, ...] | None:
+    """As `absent`, for any user; None if this one has no right to try, and no program is known to be missing."""
+    lacking, unfound = missing_here(needs), programs.missing(tools)
+    return unfound or None if lacking is None else (*lacking, *unfound)
+
+
+def unavailable(lacking: Iterable[Feature | Program]) -> str:
     """In a line, why a design cannot be had."""
     return f"not available here: needs {' and '.join(feature.lacking for feature in lacking)}"
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -25,6 +26,11 @@ class Program:
     def remedy(self) -> str:
         """How to get it."""
         return f"apt-get install {self.package}"
+
+    @property
+    def lacking(self) -> str:
+        """What is said of a design that cannot be had for want of it."""
+        return f"the program {self.name} (package {self.package})"
 
     def version(self) -> str:
         """The number in the first line of what it says of its version; empty if it says none."""
@@ -64,6 +70,11 @@ PROGRAMS = {
         Program("unshare", "util-linux", "for the commands that `testbed plan` prints"),
         Program("tcpdump", "tcpdump", "for `testbed capture`"),
         Program("wg", "wireguard-tools", "for designs with WireGuard", optional=True),
+        Program("iptables", "iptables", "for designs with rules of iptables", optional=True),
+        Program("ip6tables", "iptables", "for designs with rules of iptables", optional=True),
+        Program("ipset", "ipset", "for designs with rules of iptables that name sets", optional=True),
+        Program("bird", "bird2", "for designs whose routes come by BGP", optional=True),
+        Program("birdc", "bird2", "asks bird", optional=True),
         Program("dot", "graphviz", "for the pictures of `testbed graph`", "-V"),
         Program("nft", "nftables", "to look at rules by hand", optional=True),
         Program("ping", "iputils-ping", "to try by hand", "-V", optional=True),
@@ -74,6 +85,6 @@ FOR_LABS = ("mnexec", "ifconfig")
 FOR_PROBES = ("taskset", "ethtool")
 
 
-def missing(names: tuple[str, ...]) -> tuple[Program, ...]:
+def missing(names: Iterable[str]) -> tuple[Program, ...]:
     """Those of the named programs that are not installed."""
     return tuple(PROGRAMS[name] for name in names if not PROGRAMS[name].installed)

@@ -6,8 +6,8 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, nlmsg
 from pyroute2.netlink.rtnl import (
@@ -16,8 +16,10 @@ from pyroute2.netlink.rtnl import (
     RTM_GETNEIGH,
     RTM_GETQDISC,
     RTM_GETROUTE,
+    RTM_GETRULE,
     rt_type,
 )
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import IFF_UP, ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_FAILED, NUD_INCOMPLETE, NUD_PERMANENT, ndmsg
@@ -25,10 +27,12 @@ from pyroute2.netlink.rtnl.rtmsg import RTNH_F_ONLINK, rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from testbed.kernel.encode import NS_PER_TICK
+from testbed.kernel.firewall import saved
 from testbed.kernel.netlink import HEADER
 from testbed.kernel.sysctls import Sysctls
 from testbed.kernel.uapi import IFF_PROMISC
 from testbed.plan.objects import (
+    BOOT,
     DeviceAddress,
     Encapsulation,
     FdbEntry,
@@ -36,6 +40,7 @@ from testbed.plan.objects import (
     Netem,
     NextHop,
     Route,
+    RoutingRule,
     SegmentEnd,
     Segments,
     Sysctl,
@@ -48,10 +53,13 @@ from testbed.spec.types import Address, Network
 _RECEIVE = 1 << 20
 _TIMEOUT_S = 10
 _LENGTH_AND_TYPE = struct.Struct("=IH")
-_MAIN_TABLE = 254
+_LOCAL_TABLE = 255
 _IFA_F_NOPREFIXROUTE = 0x200
 _RTPROT_KERNEL = 2
 _RTM_F_CLONED = 0x200
+_RULE_INVERTED = 0x2
+_FIRST_RULES = ((0, 255), (32766, 254), (32767, 253))
+"""Priority and table of those that the kernel puts into each namespace."""
 _RTMSG_SIZE = 12
 _RTA_ENCAP = 22
 _LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
@@ -94,9 +102,11 @@ class State:
     addresses: frozenset[DeviceAddress]
     """Without those that the kernel gives by itself: loopback's and IPv6 link-local ones."""
     routes: frozenset[Route]
-    """Of the main table, those of connected networks among them."""
+    """Of all tables but the kernel's local one; those of connected networks among them."""
     refusals: frozenset[str]
     """Routes of further kinds, as `ip route` writes them: `prohibit 10.0.0.0/8`."""
+    rules: frozenset[RoutingRule]
+    """Without the three that each namespace begins with."""
     neighbours: frozenset[Neighbour]
     """Permanent ones; what was learned is no matter."""
     fdb: frozenset[FdbEntry]
@@ -109,10 +119,12 @@ class State:
     """Of nftables, as `inet filter`."""
     sysctls: dict[str, str] = field(default_factory=dict)
     """Those that were asked for; one that the kernel does not have is missing."""
+    firewalls: dict[str, str] = field(default_factory=dict)
+    """Of the tools that were asked for: what they print of it."""
 
 
-def state(sysctls: Iterable[Sysctl] = ()) -> State:
-    """The state of the namespace that the calling thread is in."""
+def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = ()) -> State:
+    """The state of the namespace that the calling thread is in, with these settings and what these tools print."""
     with Sysctls() as settings:
         values = settings.values(sysctls)
     with _socket(socket.NETLINK_ROUTE) as sock:
@@ -120,6 +132,7 @@ def state(sysctls: Iterable[Sysctl] = ()) -> State:
         names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
         addresses = list(_dump(sock, RTM_GETADDR, ifaddrmsg, socket.AF_UNSPEC))
         routes = [m for family in (socket.AF_INET, socket.AF_INET6) for m in _dump(sock, RTM_GETROUTE, rtmsg, family)]
+        rules = [m for family in (socket.AF_INET, socket.AF_INET6) for m in _dump(sock, RTM_GETRULE, fibmsg, family)]
         neighbours = list(_dump(sock, RTM_GETNEIGH, ndmsg, socket.AF_UNSPEC))
         forwarding = list(_dump(sock, RTM_GETNEIGH, ndmsg, socket.AF_BRIDGE))
         queues = list(_dump(sock, RTM_GETQDISC, tcmsg, socket.AF_UNSPEC))
@@ -129,6 +142,7 @@ def state(sysctls: Iterable[Sysctl] = ()) -> State:
         addresses=frozenset(_addresses(addresses, names)),
         routes=frozenset(plain),
         refusals=frozenset(refusals),
+        rules=frozenset(_rules(rules)),
         neighbours=frozenset(_neighbours(neighbours, names)),
         fdb=frozenset(_forwarding(forwarding, names)),
         token_buckets=frozenset(_token_buckets(queues, names)),
@@ -136,7 +150,16 @@ def state(sysctls: Iterable[Sysctl] = ()) -> State:
         associations=frozenset(_associations()),
         tables=frozenset(nft_tables()),
         sysctls=values,
+        firewalls={tool: saved(tool) for tool in firewalls},
     )
+
+
+def routes() -> frozenset[Route]:
+    """Those of the calling thread's namespace, as in `State`."""
+    with _socket(socket.NETLINK_ROUTE) as sock:
+        names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in _dump(sock, RTM_GETLINK, ifinfmsg, 0)}
+        found = [m for family in (socket.AF_INET, socket.AF_INET6) for m in _dump(sock, RTM_GETROUTE, rtmsg, family)]
+    return frozenset(_routes(found, names)[0])
 
 
 def unanswered() -> tuple[tuple[Address, str], ...]:
@@ -219,7 +242,8 @@ def _routes(found: Iterable[Any], names: dict[int, str]) -> tuple[list[Route], l
     plain, refusals = [], []
     for item in found:
         # What the kernel has found out of single destinations, such as their path MTU, is listed beside the routes.
-        if item.get_attr("RTA_TABLE", item["table"]) != _MAIN_TABLE or item["flags"] & _RTM_F_CLONED:
+        table = item.get_attr("RTA_TABLE", item["table"])
+        if table == _LOCAL_TABLE or item["flags"] & _RTM_F_CLONED:
             continue
         nowhere = "0.0.0.0" if item["family"] == socket.AF_INET else "::"
         to = ipaddress.ip_network((item.get_attr("RTA_DST") or nowhere, item["dst_len"]))
@@ -228,12 +252,17 @@ def _routes(found: Iterable[Any], names: dict[int, str]) -> tuple[list[Route], l
         if is_nobodys or to.is_multicast:
             continue
         if kind == "blackhole":
-            plain.append(Route(to, "", blackhole=True))
+            plain.append(Route(to, "", blackhole=True, table=table, protocol=_protocol(item)))
         elif kind != "unicast":
             refusals.append(f"{kind} {'default' if to.prefixlen == 0 else to}")
         else:
-            plain.append(_route(item, to, names))
+            plain.append(replace(_route(item, to, names), table=table, protocol=_protocol(item)))
     return plain, refusals
+
+
+def _protocol(route: Any) -> int:
+    """Whose it is; those that the kernel makes of addresses are as if nobody's in particular."""
+    return BOOT if route["proto"] == _RTPROT_KERNEL else int(route["proto"])
 
 
 def _route(item: Any, to: Network, names: dict[int, str]) -> Route:
@@ -246,6 +275,23 @@ def _route(item: Any, to: Network, names: dict[int, str]) -> Route:
     via = ipaddress.ip_address(gateway) if gateway else None
     dev = names.get(item.get_attr("RTA_OIF"), "")
     return Route(to, dev, via, bool(item["flags"] & RTNH_F_ONLINK), _encapsulation(item), source=source)
+
+
+def _rules(found: Iterable[Any]) -> Iterator[RoutingRule]:
+    for item in found:
+        family: Literal[4, 6] = 4 if item["family"] == socket.AF_INET else 6
+        source = item.get_attr("FRA_SRC")
+        rule = RoutingRule(
+            item.get_attr("FRA_PRIORITY") or 0,
+            family,
+            item.get_attr("FRA_TABLE", item["table"]),
+            ipaddress.ip_network((source, item["src_len"])) if source else None,
+            item.get_attr("FRA_FWMARK") or 0,
+            item.get_attr("FRA_FWMASK") or 0,
+            bool(item["flags"] & _RULE_INVERTED),
+        )
+        if (rule.priority, rule.table) not in _FIRST_RULES:
+            yield rule
 
 
 def _encapsulation(route: Any) -> Encapsulation | None:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 
+CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
@@ -44,8 +45,9 @@ def setns(fd: int, flags: int) -> None:
     _check(_libc.setns(fd, flags), "setns")
 
 
-def mount(source: str, target: str, kind: str, flags: int = 0) -> None:
-    _check(_libc.mount(source.encode(), target.encode(), kind.encode(), flags, None), f"mount {target}")
+def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
+    result = _libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode() or None)
+    _check(result, f"mount {target}")
 
 
 def detached_mount(kind: str) -> int:

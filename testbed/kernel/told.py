@@ -1,4 +1,4 @@
-"""What programs tell the kernel, as it has no words for it in route netlink: keys, and segment routing's source.
+"""What programs tell the kernel, as it has no words for it in route netlink: keys, firewalls, segment routing's source.
 
 Keys are made for one lab, and nobody else ever has them.
 """
@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.programs import PROGRAMS
 from testbed.plan.objects import Esp, Plan, Wireguard
-from testbed.plan.shell import esp_words, segment_source_words
+from testbed.plan.shell import RESTORE, esp_words, segment_source_words
 
 _ESP_KEY_BYTES = 16 + 4
 """A key of AES-128 and the salt of RFC 4106."""
@@ -26,13 +26,15 @@ class ToolFailed(OSError):
 def tell_by_programs(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
     """Gives all devices and addresses that encrypt their keys, and tells them those of the others; and the like.
 
-    By wg(8), ip-xfrm(8) and ip-sr(8), of which there is one call a node.
+    By wg(8), ip-xfrm(8), ip-sr(8), ipset(8) and iptables-restore(8), of which there are one or two calls a node.
     """
     _wireguard(plan, namespaces)
     _esp(plan, namespaces)
     for space in plan.spaces:
         if space.segment_source:
             _run(namespaces[space.name], ["ip", *segment_source_words(space.segment_source).split()])
+        for firewall in space.firewalls:
+            _run(namespaces[space.name], list(RESTORE[firewall.tool]), firewall.text)
 
 
 def _wireguard(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
@@ -92,7 +94,9 @@ def _call(command: list[str], said: str) -> str:
     try:
         done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
     except FileNotFoundError:
-        raise ToolFailed(f"the program {command[0]} is missing: {PROGRAMS[command[0]].remedy}") from None
+        raise ToolFailed(
+            f"the program {command[0]} is missing: {PROGRAMS[command[0].removesuffix('-restore')].remedy}"
+        ) from None
     if done.returncode:
         raise ToolFailed(f"{' '.join(command[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout

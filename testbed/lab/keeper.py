@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.folders import root_of
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.capsule import SCRATCH
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
@@ -138,7 +139,10 @@ class _Keeper:
         if unknown := [place for place in places if place not in lab.namespaces]:
             say(connection, {"unknown": unknown[0]})
             return
-        own = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in CAPSULE]
+        # Whoever goes to one place alone finds its folders there.
+        mounts = lab.folders_of(places[0]) if len(places) == 1 else "self"
+        of = {kind: mounts if kind == "mnt" else "self" for kind in CAPSULE}
+        own = [os.open(f"/proc/{of[kind]}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in CAPSULE]
         try:
             say(connection, {}, [*own, *(lab.namespaces[place].fd for place in places)])
         finally:
@@ -163,17 +167,29 @@ def _hung_up(connection: socket.socket) -> bool:
 def _furnish(lab: Lab) -> None:
     """Names for every pod and node, where programs look for names; and a prompt that tells where one is."""
     plan = lab.plan
-    FURNITURE.mkdir()
-    NETNS.mkdir()
-    for name, namespace in lab.namespaces.items():
-        (NETNS / name).symlink_to(f"/proc/{os.getpid()}/fd/{namespace.fd}")
-    Path(BASHRC).write_text(_BASHRC)
-    hosts = Path("/etc/hosts")
     own = [
         f"{address} {space.name}"
         for space in plan.of_kind(Kind.POD, Kind.NODE, Kind.ROUTER)
         for address in space.reached_at
     ]
-    HOSTS.write_text("\n".join(["127.0.0.1 localhost", "::1 localhost", *own]) + "\n")
-    if hosts.exists():
-        mount(str(HOSTS), str(hosts), "", MS_BIND)
+    names = "\n".join(["127.0.0.1 localhost", "::1 localhost", *own]) + "\n"
+    _furnish_root(lab, Path("/"))
+    HOSTS.write_text(names)
+    if Path("/etc/hosts").exists():
+        mount(str(HOSTS), "/etc/hosts", "", MS_BIND)
+    for space in plan.spaces:
+        if space.has_folders:
+            root = root_of(lab.hosts[space.name].pid)
+            _furnish_root(lab, root)
+            (root / "etc/hosts").write_text(names)
+
+
+def _furnish_root(lab: Lab, root: Path) -> None:
+    """What is in /run, which may be a place's own."""
+    furniture, netns = (root / path.relative_to("/") for path in (FURNITURE, NETNS))
+    furniture.mkdir()
+    netns.mkdir(exist_ok=True)
+    for name, namespace in lab.namespaces.items():
+        if not (netns / name).exists():
+            (netns / name).symlink_to(f"/proc/{os.getpid()}/fd/{namespace.fd}")
+    (root / Path(BASHRC).relative_to("/")).write_text(_BASHRC)

@@ -12,12 +12,18 @@ from mininet.link import Intf
 from mininet.node import Host, Node
 
 from testbed.kernel.carry_out import PlanRefused, attach_pods, make_nodes
+from testbed.kernel.folders import make_folders, root_of
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
-from testbed.plan.objects import Kind, Plan, Space
+from testbed.plan.objects import Daemon, Kind, Plan, Space
+from testbed.plan.shell import log_of
 
 HOSTS_AT_A_TIME = 4
 PROGRAMS = Path(__file__).parents[1] / "programs"
+DAEMON_PATIENCE_S, CONVERGENCE_PATIENCE_S, RUN_PATIENCE_S = 60.0, 180.0, 60.0
+"""On a slow machine; a daemon answers within some hundredths of a second, routes take a few seconds."""
+DAEMON_POLL_S = 0.01
+LOG_LINES = 10
 MANY_PODS = 16
 """With fewer, what else the machine allocates meanwhile is more than the pods do."""
 
@@ -57,6 +63,9 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.namespaces: dict[str, Namespace] = {}
         self._programs: list[subprocess.Popen[bytes]] = []
+        self.convergence_seconds: float | None = None
+        """What it took from the start of routing daemons until all had put their routes into the kernel; None without
+        such."""
         self.attach_seconds: float | None = None
         """What attaching a pod took, on average over all of them; None without pods."""
         self.pod_memory_kib: float | None = None
@@ -67,8 +76,12 @@ class Lab:
             self._start_hosts([space.name for space in plan.spaces if space.kind not in (Kind.POD, Kind.CABLE)])
             for cable in plan.of_kind(Kind.CABLE):
                 self.namespaces[cable.name] = Namespace.create()
+            for space in plan.spaces:
+                if space.has_folders:
+                    make_folders(self.hosts[space.name].pid, space.files)
             make_nodes(plan, self.namespaces)
             self._run_programs()
+            self._run_daemons()
             before, attaching = kernel_memory_kib(), time.monotonic()
             attach_pods(plan, self.namespaces)
             if pods:
@@ -109,6 +122,61 @@ class Lab:
                 reason = program.stderr.read().decode(errors="replace").strip()
                 raise PlanRefused(f"in {place}: the program {name} did not start: {reason}")
 
+    def _run_daemons(self) -> None:
+        """Starts the plan's daemons, and waits until they answer, and until their routes are in the kernel."""
+        begin = time.monotonic()
+        started = []
+        for space in self.plan.spaces:
+            for daemon in space.daemons:
+                with open(self._log(space, daemon), "wb") as log:  # noqa: PTH123 - a path within another root
+                    program = self.start(space.name, daemon.command, stdout=log, stderr=subprocess.STDOUT)
+                self._programs.append(program)
+                started.append((space, daemon, program))
+        for space, daemon, program in started:
+            self._await_daemon(space, daemon, program)
+        if any(space.learned for space in self.plan.spaces):
+            self._await_routes(begin)
+            self.convergence_seconds = time.monotonic() - begin
+
+    def _log(self, space: Space, daemon: Daemon) -> Path:
+        return Path(f"{root_of(self.hosts[space.name].pid)}{log_of(daemon)}")
+
+    def _await_daemon(self, space: Space, daemon: Daemon, program: subprocess.Popen[bytes]) -> None:
+        end = time.monotonic() + DAEMON_PATIENCE_S
+        while True:
+            if program.poll() is not None:
+                problem = f"ended with exit code {program.returncode}"
+                break
+            if self.run(space.name, daemon.ready).returncode == 0:
+                return
+            if time.monotonic() > end:
+                problem = f"does not answer `{' '.join(daemon.ready)}`"
+                break
+            time.sleep(DAEMON_POLL_S)
+        raise PlanRefused(f"in {space.name}: the daemon {daemon.name} {problem}{self._said_by(space, daemon)}")
+
+    def _said_by(self, space: Space, daemon: Daemon) -> str:
+        """The end of a daemon's log, behind a colon."""
+        lines = self._log(space, daemon).read_text(errors="replace").splitlines()[-LOG_LINES:]
+        return ":\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and has said nothing"
+
+    def _await_routes(self, begin: float) -> None:
+        from testbed.kernel.state import routes  # Which takes a tenth of a second to load, and most labs do without.
+
+        waiting = [space for space in self.plan.spaces if space.learned]
+        while waiting:
+            space = waiting[0]
+            with self.namespaces[space.name].entered():
+                missing = set(space.learned) - routes()
+            if not missing:
+                waiting.pop(0)
+            elif time.monotonic() - begin > CONVERGENCE_PATIENCE_S:
+                which = ", ".join(sorted(str(route.to) for route in missing))
+                said = "".join(self._said_by(space, daemon) for daemon in space.daemons)
+                raise PlanRefused(f"in {space.name}: no daemon has put there the routes to {which}{said}")
+            else:
+                time.sleep(DAEMON_POLL_S)
+
     def __enter__(self) -> Self:
         return self
 
@@ -116,17 +184,41 @@ class Lab:
         self.down()
 
     def start(
-        self, place: str, command: Sequence[str], stdout: int | IO[bytes] = subprocess.PIPE
+        self,
+        place: str,
+        command: Sequence[str],
+        stdout: int | IO[bytes] = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
     ) -> subprocess.Popen[bytes]:
         """Starts a program in a pod or on a node, with its own process group and nothing to read."""
         with self.namespaces[place].entered():
             return subprocess.Popen(
-                command,
+                [*self._into_folders(place), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
-                stderr=subprocess.PIPE,
+                stderr=stderr,
                 start_new_session=True,
             )
+
+    def run(self, place: str, command: Sequence[str], given: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs a program there to its end, which must come within RUN_PATIENCE_S; raises TimeoutExpired otherwise."""
+        with self.namespaces[place].entered():
+            return subprocess.run(
+                [*self._into_folders(place), *command],
+                input=given,
+                capture_output=True,
+                text=True,
+                timeout=RUN_PATIENCE_S,
+                start_new_session=True,
+            )
+
+    def _into_folders(self, place: str) -> list[str]:
+        """What stands before a command that is to see the folders of a place's own, if it has such."""
+        return ["mnexec", "-a", self.folders_of(place)] if self.plan[place].has_folders else []
+
+    def folders_of(self, place: str) -> str:
+        """Whose folders programs in a place see: a process, as /proc names it."""
+        return str(self.hosts[place].pid) if self.plan[place].has_folders else "self"
 
     def down(self) -> None:
         """Ends all programs and lets go of the namespaces. May be called twice, and on a half-built lab."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.links import Carried, carried
-from testbed.plan.addressing import Layout, layout
+from testbed.plan.addressing import Layout
 from testbed.plan.objects import TUNNELS, Bridge, Kind, Plan, Space
 from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Direction, Sighting
@@ -73,7 +73,7 @@ class Passage:
 def passage(design: Design, topology: Topology, plan: Plan, source: str, target: str, family: int) -> Passage:
     """What must be counted while a source's packets go to a target, and the answers back, in family 4 or 6."""
     one, other = plan[source], plan[target]
-    addresses = layout(topology)
+    addresses = design.lay_out(topology)
     forth, back = _arrival(addresses, other, one), _arrival(addresses, one, other)
     crossed: list[tuple[Counter, Arrival]] = []
     allowed: set[Counter] = set()

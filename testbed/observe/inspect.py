@@ -8,9 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.firewall import lines_of
 from testbed.kernel.state import DeviceState, State, state
 from testbed.plan import shell
 from testbed.plan.objects import (
+    BOOT,
+    MAIN_TABLE,
     Bridge,
     Child,
     Device,
@@ -19,6 +22,7 @@ from testbed.plan.objects import (
     Netem,
     Plan,
     Route,
+    RoutingRule,
     Space,
     VethEnd,
     Vxlan,
@@ -43,7 +47,7 @@ def inspect(plan: Plan, namespaces: Namespaces) -> tuple[Difference, ...]:
     found: list[Difference] = []
     for space in plan.spaces:
         with namespaces[space.name].entered():
-            now = state(space.sysctls)
+            now = state(space.sysctls, {firewall.tool for firewall in space.firewalls})
         found += differences(plan, space, now)
     return tuple(found)
 
@@ -54,13 +58,15 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
         *_devices(plan, space, now),
         *_addresses(space, now),
         *_routes(space, now),
+        *_rules(space, now),
         *_neighbours(space, now),
         *_forwarding(space, now),
         *_token_buckets(space, now),
         *_netems(space, now),
         *_associations(space, now),
         *_settings(space, now),
-        *((f"nftables has a table `{table}`", f"nft delete table {table}") for table in sorted(now.tables)),
+        *_firewalls(space, now),
+        *_tables(space, now),
     ):
         yield Difference(space.name, what, tuple(mend.splitlines()))
 
@@ -154,7 +160,7 @@ def _addresses(space: Space, now: State) -> Iterator[_Finding]:
 def _routes(space: Space, now: State) -> Iterator[_Finding]:
     working = {name for name, device in now.devices.items() if device.up}
     own = [item for item in space.addresses if item in now.addresses and item.dev in working]
-    planned = {*map(_sorted, space.routes), *_connected(own)}
+    planned = {*map(_sorted, space.routes), *map(_sorted, space.learned), *_connected(own)}
     follows = {*_connected(now.addresses), *_connected(space.addresses)}
     missing, extra = planned - now.routes, set(now.routes - planned - follows)
     for route in sorted(missing, key=str):
@@ -164,6 +170,9 @@ def _routes(space: Space, now: State) -> Iterator[_Finding]:
             other = " and ".join(map(_way, instead))
             what = f"the route to {_to(route)} goes {other}, not {_way(route)}"
             yield what, f"ip {shell.route_words(route, 'replace')}"
+        elif route in space.learned:
+            names = " or ".join(daemon.name for daemon in space.daemons)
+            yield f"there is no route to {_to(route)} {_way(route)}, which {names} is to put there", ""
         else:
             yield f"there is no route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route)}"
     for route in sorted(extra, key=str):
@@ -195,6 +204,12 @@ def _to(route: Route) -> str:
 
 
 def _way(route: Route) -> str:
+    owner = f", of protocol {route.protocol}" if route.protocol != BOOT else ""
+    table = f", in table {route.table}" if route.table != MAIN_TABLE else ""
+    return f"{_hops(route)}{owner}{table}"
+
+
+def _hops(route: Route) -> str:
     if route.blackhole:
         return "into nothing (blackhole)"
     if route.nexthops:
@@ -202,6 +217,46 @@ def _way(route: Route) -> str:
     if route.encap:
         return f"by {route.dev} with{shell.encap_words(route.encap)}"
     return f"via {route.via} by {route.dev}" if route.via else f"by {route.dev}"
+
+
+def _rules(space: Space, now: State) -> Iterator[_Finding]:
+    for rule in space.rules:
+        if rule not in now.rules:
+            yield f"there is no routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule)}"
+    for rule in sorted(now.rules - set(space.rules), key=str):
+        yield f"there is a routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule, 'del')}"
+
+
+def _rule(rule: RoutingRule) -> str:
+    return shell.rule_words(rule).partition(" add ")[2]
+
+
+def _firewalls(space: Space, now: State) -> Iterator[_Finding]:
+    for tool in dict.fromkeys(firewall.tool for firewall in space.firewalls):
+        planned = lines_of([firewall.text for firewall in space.firewalls if firewall.tool == tool])
+        there = lines_of([now.firewalls.get(tool, "")])
+        for line in planned:
+            if line not in there:
+                yield f"{tool} has not `{line}`", f"{tool} {line}" if line.startswith(("-t", "add", "create")) else ""
+        for line in there:
+            if line not in planned:
+                yield f"{tool} has `{line}`", ""
+        if sorted(planned) == sorted(there) and planned != there:
+            yield f"the rules of {tool} are in another order", ""
+
+
+def _tables(space: Space, now: State) -> Iterator[_Finding]:
+    """Those of nftables; what iptables makes of a firewall's rules is held against the plan by itself."""
+    families = {"iptables": "ip", "ip6tables": "ip6"}
+    own = {
+        f"{families[firewall.tool]} {line[1:]}"
+        for firewall in space.firewalls
+        if firewall.tool in families
+        for line in firewall.text.splitlines()
+        if line.startswith("*")
+    }
+    for table in sorted(now.tables - own):
+        yield f"nftables has a table `{table}`", f"nft delete table {table}"
 
 
 def _neighbours(space: Space, now: State) -> Iterator[_Finding]:

@@ -19,7 +19,6 @@ from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.observe.frames import Ports, ports_of, unwrapped
 from testbed.observe.taps import STAMPS_S, Frame, frames, tap
-from testbed.plan.addressing import layout
 from testbed.plan.objects import Bridge, Kind, Plan, Space
 from testbed.plan.sightings import Direction, Sighting, Way
 from testbed.spec.topology import Topology
@@ -52,7 +51,7 @@ def check_crossings(
     Returns how many packets were sent, and a line for each that took another way than claimed.
     """
     sent, failures = 0, list[str]()
-    addresses = layout(topology)
+    addresses = design.lay_out(topology)
     with Watch(plan, namespaces) as watch:
         for source, target in node_pairs(plan):
             for address in target.reached_at:

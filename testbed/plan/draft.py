@@ -7,12 +7,17 @@ from typing import Literal
 
 from testbed.plan.naming import mac_address
 from testbed.plan.objects import (
+    BOOT,
+    MAIN_TABLE,
     Bridge,
     Child,
+    Daemon,
     DeviceAddress,
     Encapsulation,
     Esp,
     FdbEntry,
+    File,
+    Firewall,
     Geneve,
     IpTunnel,
     Kind,
@@ -23,6 +28,7 @@ from testbed.plan.objects import (
     Plan,
     Process,
     Route,
+    RoutingRule,
     Space,
     Sysctl,
     TokenBucket,
@@ -59,6 +65,11 @@ class SpaceDraft:
     _netems: list[Netem] = field(default_factory=list)
     _esp: list[Esp] = field(default_factory=list)
     _processes: list[Process] = field(default_factory=list)
+    _daemons: list[Daemon] = field(default_factory=list)
+    _files: list[File] = field(default_factory=list)
+    _rules: list[RoutingRule] = field(default_factory=list)
+    _firewalls: list[Firewall] = field(default_factory=list)
+    _learned: list[Route] = field(default_factory=list)
     segment_source: Address | None = None
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
@@ -85,8 +96,9 @@ class SpaceDraft:
         group: Address | None = None,
         dev: str = "",
         master: str | None = None,
+        mac: str = "",
     ) -> None:
-        mac = mac_address(self.name, name)
+        mac = mac or mac_address(self.name, name)
         index = next(self._indices)
         self._links.append(Vxlan(name, index, mac, mtu, vni, port, local, learning, external, group, dev, master))
 
@@ -119,8 +131,11 @@ class SpaceDraft:
         onlink: bool = False,
         encap: Encapsulation | None = None,
         source: Address | None = None,
+        *,
+        table: int = MAIN_TABLE,
+        protocol: int = BOOT,
     ) -> None:
-        self._routes.append(Route(to, dev, via, onlink, encap, source=source))
+        self._routes.append(Route(to, dev, via, onlink, encap, source=source, table=table, protocol=protocol))
 
     def routes(self, to: Network, hops: Sequence[NextHop], source: Address | None = None) -> None:
         """A route by one or several ways; own packets have that source, unless they have another one already."""
@@ -129,8 +144,15 @@ class SpaceDraft:
         else:
             self._routes.append(Route(to, "", nexthops=tuple(hops), source=source))
 
-    def blackhole(self, to: Network) -> None:
-        self._routes.append(Route(to, "", blackhole=True))
+    def blackhole(self, to: Network, protocol: int = BOOT) -> None:
+        self._routes.append(Route(to, "", blackhole=True, protocol=protocol))
+
+    def learned(self, route: Route) -> None:
+        """A route that a daemon is to put there."""
+        self._learned.append(route)
+
+    def rule(self, rule: RoutingRule) -> None:
+        self._rules.append(rule)
 
     def token_bucket(self, dev: str, rate: int, burst: int, limit: int) -> None:
         self._token_buckets.append(TokenBucket(dev, rate, burst, limit))
@@ -143,6 +165,16 @@ class SpaceDraft:
 
     def process(self, program: str, *arguments: str) -> None:
         self._processes.append(Process(program, arguments))
+
+    def daemon(self, name: str, command: Sequence[str], ready: Sequence[str]) -> None:
+        self._daemons.append(Daemon(name, tuple(command), tuple(ready)))
+
+    def file(self, path: str, text: str, mode: int = 0o644) -> None:
+        self._files.append(File(path, text, mode))
+
+    def firewall(self, tool: Literal["ipset", "iptables", "ip6tables"], text: str) -> None:
+        """Rules or sets; sets that rules name come before them."""
+        self._firewalls.append(Firewall(tool, text))
 
     def finished(self) -> Space:
         return Space(
@@ -158,6 +190,11 @@ class SpaceDraft:
             tuple(self._netems),
             tuple(self._esp),
             tuple(self._processes),
+            tuple(self._daemons),
+            tuple(self._files),
+            tuple(self._rules),
+            tuple(self._firewalls),
+            tuple(self._learned),
             self.segment_source,
             self.node,
             self.reached_at,

@@ -234,6 +234,9 @@ class SegmentEnd:
 
 
 Encapsulation = TunnelKey | Segments | SegmentEnd
+MAIN_TABLE = 254
+BOOT, BIRD = 3, 12
+"""Whose a route is: of nobody in particular, as of `ip route add`; of BIRD."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +254,9 @@ class Route:
     """What goes there is dropped; `dev` is empty."""
     source: Address | None = None
     """The source address of own packets that have none yet, if it is not to be one of the device's."""
+    table: int = MAIN_TABLE
+    protocol: int = BOOT
+    """Who put it there, as a number of rtnetlink(7): nobody in particular, or a daemon."""
 
     @property
     def devices(self) -> frozenset[str]:
@@ -342,6 +348,49 @@ class Process:
 
 
 @dataclass(frozen=True)
+class Daemon:
+    """A program of the system's that runs in a space as long as the lab is up, in the foreground."""
+
+    name: str
+    command: tuple[str, ...]
+    ready: tuple[str, ...]
+    """A command that succeeds as soon as the daemon can be talked to."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that the programs of its space alone see."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class RoutingRule:
+    """Which packets are routed by which table: all that come from a network, or have a mark, or have it not."""
+
+    priority: int
+    family: Literal[4, 6]
+    table: int
+    source: Network | None = None
+    mark: int = 0
+    mask: int = 0
+    """Which bits of a packet's mark are held against it; 0 if the mark does not matter."""
+    inverted: bool = False
+    """Whether those packets are meant for which the rest is not so."""
+
+
+@dataclass(frozen=True)
+class Firewall:
+    """Rules and sets of a space, in the very words in which the kernel gives them back."""
+
+    tool: Literal["ipset", "iptables", "ip6tables"]
+    text: str
+    """As `ipset save` or `iptables-save` print it, without counters and comments."""
+
+
+@dataclass(frozen=True)
 class Space:
     """One network namespace and all that it is to hold, but for the veth pairs, which are between spaces."""
 
@@ -357,6 +406,12 @@ class Space:
     netems: tuple[Netem, ...] = ()
     esp: tuple[Esp, ...] = ()
     processes: tuple[Process, ...] = ()
+    daemons: tuple[Daemon, ...] = ()
+    files: tuple[File, ...] = ()
+    rules: tuple[RoutingRule, ...] = ()
+    firewalls: tuple[Firewall, ...] = ()
+    learned: tuple[Route, ...] = ()
+    """Routes that a daemon is to put there."""
     segment_source: Address | None = None
     """The source of the headers that segment routing puts around packets; otherwise one of the device's."""
     node: str | None = None
@@ -368,6 +423,11 @@ class Space:
     def home(self) -> str:
         """The node that this is on: a pod's node, otherwise itself."""
         return self.node or self.name
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether its programs see folders of their own."""
+        return bool(self.files or self.daemons)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,15 @@ The script is true: run with `sh -e` as root in an empty network and mount names
 `testbed.kernel` builds from the same plan.
 """
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 from testbed.plan.objects import (
+    BOOT,
+    MAIN_TABLE,
     Bridge,
     Child,
+    Daemon,
     DeviceAddress,
     Encapsulation,
     Esp,
@@ -21,6 +25,7 @@ from testbed.plan.objects import (
     Netem,
     Plan,
     Route,
+    RoutingRule,
     SegmentEnd,
     Segments,
     Space,
@@ -37,6 +42,16 @@ from testbed.spec.types import Address
 
 FLOODED = "00:00:00:00:00:00"
 """In a forwarding database: frames for everybody, or for whom nobody knows."""
+RESTORE = {
+    "ipset": ("ipset", "restore"),
+    "iptables": ("iptables-restore", "--wait", "--noflush"),
+    "ip6tables": ("ip6tables-restore", "--wait", "--noflush"),
+}
+"""The commands that read a firewall's text."""
+OVERLAID = ("/etc", "/var/lib")
+"""Folders of which a space that has files or daemons sees a version of its own,"""
+OWN_RUN, OWN_BPF = "/run", "/sys/fs/bpf"
+"""beside these, which are empty."""
 OUTER_TTL = 64
 """Of what routes put around packets: Geneve would send them with a TTL of 0 otherwise."""
 _ROLE = {
@@ -78,7 +93,10 @@ def _lines(plan: Plan) -> Iterator[str]:
     if commands := [*_wireguard(plan), *_esp(plan)]:
         yield from _section("Keys, made now, and who has which")
         yield from commands
-    if commands := list(_processes(plan)):
+    if commands := list(_firewalls(plan)):
+        yield from _section("Firewalls")
+        yield from commands
+    if commands := [*_files(plan), *_processes(plan)]:
         yield from _section("Programs")
         yield from commands
     if commands := list(_offloads(plan)):
@@ -136,11 +154,63 @@ def esp_words(item: Esp, key: Callable[[int], str]) -> Iterator[str]:
         )
 
 
+def _firewalls(plan: Plan) -> Iterator[str]:
+    for space in plan.spaces:
+        for firewall in space.firewalls:
+            yield from _heredoc(f"ip netns exec {space.name} {' '.join(RESTORE[firewall.tool])}", firewall.text)
+
+
+def _heredoc(command: str, text: str) -> Iterator[str]:
+    """A command that is given a text to read."""
+    yield f"{command} <<'END'"
+    yield from text.splitlines()
+    yield "END"
+
+
+_ROOTS = "/run/roots"
+"""Where the folders of spaces' own are while the printed commands are carried out."""
+
+
+def _files(plan: Plan) -> Iterator[str]:
+    """Folders of a space's own lie over those of the machine, which are left as they are."""
+    spaces = [space for space in plan.spaces if space.has_folders]
+    if not spaces:
+        return
+    folders = " ".join((*OVERLAID, OWN_BPF, OWN_RUN))
+    yield "# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name"
+    yield "in_folders_of() {"
+    yield "    ip netns exec $1 sh -ec '"
+    yield f"        for each in {folders}; do mount --bind {_ROOTS}/$1$each $each; done"
+    yield '        shift; exec "$@"\' sh "$@"'
+    yield "}"
+    for space in spaces:
+        root = f"{_ROOTS}/{space.name}"
+        yield f"mkdir -p {root}{OWN_RUN}/log {root}{OWN_BPF}"
+        yield f"mount -t bpf bpf {root}{OWN_BPF}"
+        for path in OVERLAID:
+            upper, work = f"{root}/upper{path}", f"{root}/work{path}"
+            yield f"mkdir -p {upper} {work} {root}{path}"
+            yield f"mount -t overlay overlay -o lowerdir={path},upperdir={upper},workdir={work} {root}{path}"
+        for file in space.files:
+            yield f"mkdir -p {root}{file.path.rpartition('/')[0]}"
+            yield from _heredoc(f"cat > {root}{file.path}", file.text)
+            if file.mode != 0o644:
+                yield f"chmod {file.mode:o} {root}{file.path}"
+
+
+def log_of(daemon: Daemon) -> str:
+    """The file that has what a daemon says."""
+    return f"{OWN_RUN}/log/{daemon.name}.log"
+
+
 def _processes(plan: Plan) -> Iterator[str]:
     for space in plan.spaces:
         for process in space.processes:
             command = f"python3 testbed/programs/{process.program}.py {' '.join(process.arguments)}"
             yield f"ip netns exec {space.name} {command} &"
+        for daemon in space.daemons:
+            log = f"{_ROOTS}/{space.name}{log_of(daemon)}"
+            yield f"in_folders_of {space.name} {shlex.join(daemon.command)} > {log} 2>&1 &"
 
 
 def _section(title: str) -> Iterator[str]:
@@ -260,6 +330,8 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
         yield f"bridge -n {space.name} {fdb_words(entry)}"
     for route in space.routes:
         yield f"{ip} {route_words(route)}"
+    for rule in space.rules:
+        yield f"{ip} {rule_words(rule)}"
     for bucket in space.token_buckets:
         yield f"tc -n {space.name} {token_bucket_words(bucket)}"
     for netem in space.netems:
@@ -294,14 +366,25 @@ def route_words(route: Route, verb: str = "add") -> str:
     """What `ip` is told to `add`, `replace` or `del` that route."""
     to = "default" if route.to.prefixlen == 0 else str(route.to)
     start = f"-{route.to.version} route {verb}"
+    owner = f" proto {route.protocol}" if route.protocol != BOOT else ""
+    table = f"{owner} table {route.table}" if route.table != MAIN_TABLE else owner
     if route.blackhole:
-        return f"{start} blackhole {to}"
+        return f"{start} blackhole {to}{table}"
     source = f" src {route.source}" if route.source else ""
     if route.nexthops:
-        return f"{start} {to}{source}{''.join(f' nexthop via {hop.via} dev {hop.dev}' for hop in route.nexthops)}"
+        hops = "".join(f" nexthop via {hop.via} dev {hop.dev}" for hop in route.nexthops)
+        return f"{start} {to}{table}{source}{hops}"
     via = f" via {route.via}" if route.via else ""
     onlink = " onlink" if route.onlink else ""
-    return f"{start} {to}{encap_words(route.encap)}{via} dev {route.dev}{onlink}{source}"
+    return f"{start} {to}{encap_words(route.encap)}{via} dev {route.dev}{onlink}{table}{source}"
+
+
+def rule_words(rule: RoutingRule, verb: str = "add") -> str:
+    """What `ip` is told to `add` or `del` that rule."""
+    inverted = " not" if rule.inverted else ""
+    mark = f" fwmark 0x{rule.mark:x}/0x{rule.mask:x}" if rule.mask else ""
+    source = f" from {rule.source or 'all'}"
+    return f"-{rule.family} rule {verb}{inverted}{source}{mark} lookup {rule.table} priority {rule.priority}"
 
 
 def encap_words(encap: Encapsulation | None) -> str:

@@ -1,4 +1,4 @@
-"""Designs with a name: rows of one table."""
+"""The designs that textbooks have: rows of one table."""
 
 from testbed.designs.attachments import ATTACHMENTS
 from testbed.designs.design import Design

@@ -1,0 +1,168 @@
+"""Daemons, files, rules and firewalls of a plan: seen on their node alone, waited for, held against the kernel."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.designs.transport import Joining
+from testbed.kernel.carry_out import PlanRefused
+from testbed.lab import lab as lab_module
+from testbed.lab.lab import Lab
+from testbed.observe.inspect import inspect
+from testbed.plan.draft import SpaceDraft
+from testbed.plan.objects import BIRD, Plan, Route, RoutingRule
+from testbed.spec.topology import Topology
+
+pytestmark = pytest.mark.sealed
+
+CONFIGURATION = """
+log stderr all;
+router id 192.0.2.1;
+protocol device { }
+protocol kernel { ipv4 { export all; import none; }; }
+protocol static { ipv4; route 10.99.0.0/24 via 192.168.56.2; route 10.98.0.0/24 blackhole; }
+"""
+CONTROL = "/run/bird/bird.ctl"
+FIREWALL = """*nat
+:SEEN - [0:0]
+-A POSTROUTING -m comment --comment "what goes out" -j SEEN
+-A SEEN -m set --match-set outside dst -j RETURN
+-A SEEN -s 10.244.0.0/24 -j RETURN
+COMMIT
+"""
+
+
+def plan_with(topology: Topology, add: Callable[[SpaceDraft], None]) -> Plan:
+    """The plan of a design whose agent adds something on the first node."""
+
+    def agent(joining: Joining) -> None:
+        add(joining.draft["node1"])
+
+    return replace(DESIGNS["l3-host-routes"], agent=agent).plan(topology)
+
+
+def bird(space: SpaceDraft, configuration: str = CONFIGURATION) -> None:
+    space.file("/etc/bird/bird.conf", configuration)
+    space.file("/run/bird/envvars", "", 0o600)
+    command = ("bird", "-f", "-c", "/etc/bird/bird.conf", "-s", CONTROL)
+    space.daemon("bird", command, ("birdc", "-s", CONTROL, "show", "status"))
+    via = ip_address("192.168.56.2")
+    space.learned(Route(ip_network("10.99.0.0/24"), "eth0", via=via, protocol=BIRD))
+    space.learned(Route(ip_network("10.98.0.0/24"), "", blackhole=True, protocol=BIRD))
+
+
+def ended(lab: Lab, place: str, *command: str) -> str:
+    done = lab.run(place, command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def whats(lab: Lab) -> list[str]:
+    return [difference.what for difference in inspect(lab.plan, lab.namespaces)]
+
+
+@contextmanager
+def untouched(*paths: str) -> Iterator[None]:
+    """Nothing of the machine's own is changed there."""
+    before = [sorted(Path(path).glob("*")) for path in paths]
+    yield
+    assert [sorted(Path(path).glob("*")) for path in paths] == before
+
+
+def test_a_lab_is_up_when_its_daemons_routes_are_in_the_kernel(two_nodes: Topology) -> None:
+    with untouched("/etc", "/etc/bird", "/var/lib"), Lab(plan_with(two_nodes, bird)) as lab:
+        assert lab.convergence_seconds is not None
+        assert lab.convergence_seconds < lab.up_seconds
+        routes = ended(lab, "node1", "ip", "route", "show", "proto", "bird").split("\n")
+        assert "10.99.0.0/24 via 192.168.56.2 dev eth0 metric 32 " in routes
+        assert "up and running" in ended(lab, "node1", "birdc", "show", "status")
+        assert lab.run("node2", ["birdc", "show", "status"]).returncode != 0
+        assert whats(lab) == []
+
+
+def test_a_route_that_a_daemon_takes_back_is_missed(two_nodes: Topology) -> None:
+    with Lab(plan_with(two_nodes, bird)) as lab:
+        ended(lab, "node1", "birdc", "disable", "static1")
+        while "10.99.0.0/24" in ended(lab, "node1", "ip", "route"):
+            pass
+        assert whats(lab) == [
+            "there is no route to 10.98.0.0/24 into nothing (blackhole), of protocol 12, which bird is to put there",
+            "there is no route to 10.99.0.0/24 via 192.168.56.2 by eth0, of protocol 12, which bird is to put there",
+        ]
+
+
+def test_a_daemon_that_does_not_start_says_why(two_nodes: Topology) -> None:
+    with pytest.raises(PlanRefused) as raised:
+        Lab(plan_with(two_nodes, lambda space: bird(space, "nonsense;")))
+    assert str(raised.value).startswith("in node1: the daemon bird ended with exit code 1:\n  ")
+    assert "syntax error" in str(raised.value)
+
+
+def test_routes_that_never_come_are_named(two_nodes: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lab_module, "CONVERGENCE_PATIENCE_S", 1.0)
+    without = CONFIGURATION.replace("route 10.98.0.0/24 blackhole;", "")
+    with pytest.raises(PlanRefused, match=r"in node1: no daemon has put there the routes to 10\.98\.0\.0/24"):
+        Lab(plan_with(two_nodes, lambda space: bird(space, without)))
+
+
+def rules(space: SpaceDraft) -> None:
+    via = ip_address("192.168.56.2")
+    space.route(ip_network("10.97.0.0/24"), "eth0", via=via, table=77, protocol=80)
+    space.route(ip_network("10.96.0.0/24"), "eth0", via=via, table=1000)
+    space.rule(RoutingRule(99, 4, 77, source=ip_network("10.244.0.0/24")))
+    space.rule(RoutingRule(98, 4, 1000, mark=0x100000, mask=0x100000, inverted=True))
+    space.rule(RoutingRule(97, 6, 77))
+
+
+def test_rules_and_further_tables_are_made_and_missed(two_nodes: Topology) -> None:
+    with Lab(plan_with(two_nodes, rules)) as lab:
+        assert whats(lab) == []
+        assert ended(lab, "node1", "ip", "rule").splitlines()[1:3] == [
+            "98:\tnot from all fwmark 0x100000/0x100000 lookup 1000",
+            "99:\tfrom 10.244.0.0/24 lookup 77",
+        ]
+        assert ended(lab, "node1", "ip", "-6", "rule").splitlines()[1] == "97:\tfrom all lookup 77"
+        assert "via 192.168.56.2 dev eth0 proto 80" in ended(lab, "node1", "ip", "route", "show", "table", "77")
+        assert "via 192.168.56.2 dev eth0" in ended(lab, "node1", "ip", "route", "show", "table", "1000")
+        ended(lab, "node1", "ip", "rule", "del", "priority", "98")
+        ended(lab, "node1", "ip", "route", "flush", "table", "1000")
+        ended(lab, "node1", "ip", "rule", "add", "priority", "7", "from", "10.1.0.0/16", "lookup", "77")
+        found = inspect(lab.plan, lab.namespaces)
+        assert [one.what for one in found] == [
+            "there is no route to 10.96.0.0/24 via 192.168.56.2 by eth0, in table 1000",
+            "there is no routing rule `not from all fwmark 0x100000/0x100000 lookup 1000 priority 98`",
+            "there is a routing rule `from 10.1.0.0/16 lookup 77 priority 7`",
+        ]
+        for one in found:
+            for command in one.mend:
+                ended(lab, one.place, *command.split())
+        assert whats(lab) == []
+
+
+def firewall(space: SpaceDraft) -> None:
+    sets = "create outside hash:net family inet hashsize 1024 maxelem 65536\n"
+    space.firewall("ipset", f"{sets}add outside 203.0.113.0/24\nadd outside 198.51.100.0/24\n")
+    space.firewall("iptables", FIREWALL)
+
+
+def test_firewalls_are_made_and_held_against_the_kernel_line_by_line(two_nodes: Topology) -> None:
+    with Lab(plan_with(two_nodes, firewall)) as lab:
+        assert whats(lab) == []
+        saved = ended(lab, "node1", "iptables-save", "-t", "nat").splitlines()
+        assert set(FIREWALL.splitlines()) <= set(saved)
+        assert "add outside 203.0.113.0/24" in ended(lab, "node1", "ipset", "save")
+        ended(lab, "node1", "iptables", "-t", "nat", "-D", "SEEN", "1")
+        ended(lab, "node1", "iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "ACCEPT")
+        ended(lab, "node1", "ipset", "del", "outside", "203.0.113.0/24")
+        assert whats(lab) == [
+            "ipset has not `add outside 203.0.113.0/24`",
+            "iptables has not `-t nat -A SEEN -m set --match-set outside dst -j RETURN`",
+            "iptables has `-t nat -A POSTROUTING -j ACCEPT`",
+        ]
+        ended(lab, "node2", "nft", "add", "table", "ip", "nat")
+        assert "nftables has a table `ip nat`" in whats(lab)
