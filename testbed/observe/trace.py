@@ -16,9 +16,9 @@ from typing import Literal
 
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.state import state, unanswered
+from testbed.kernel.state import unanswered
 from testbed.observe.frames import Packet, Ports, ports_of
-from testbed.observe.inspect import differences
+from testbed.observe.inspect import differences, state_for
 from testbed.observe.shots import SHOTS, Protocol, Shot
 from testbed.observe.taps import STAMPS_S, Sighting, recorded, tap
 from testbed.plan.objects import Bridge, Kind, Plan, Space
@@ -231,7 +231,7 @@ def _why(plan: Plan, namespace: Namespace, space: Space, before: dict[str, int])
         if after.get(counter, 0) > before.get(counter, 0):
             yield f"{place} {text}"
     with namespace.entered():
-        silent, now = unanswered(), state(space.sysctls)
+        silent, now = unanswered(), state_for(space)
     yield from (f"{place} asked for {address} on {device}, and nobody answered" for address, device in silent)
     yield from (f"on {place}, {difference.what}" for difference in differences(plan, space, now))
 

@@ -9,6 +9,9 @@ from testbed.plan.naming import mac_address
 from testbed.plan.objects import (
     BOOT,
     MAIN_TABLE,
+    Bpf,
+    BpfEntry,
+    BpfHook,
     Bridge,
     Child,
     Daemon,
@@ -70,6 +73,7 @@ class SpaceDraft:
     _rules: list[RoutingRule] = field(default_factory=list)
     _firewalls: list[Firewall] = field(default_factory=list)
     _learned: list[Route] = field(default_factory=list)
+    _bpf: Bpf | None = None
     segment_source: Address | None = None
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
@@ -176,6 +180,10 @@ class SpaceDraft:
         """Rules or sets; sets that rules name come before them."""
         self._firewalls.append(Firewall(tool, text))
 
+    def bpf(self, source: str, defines: Sequence[str], hooks: Iterable[BpfHook], entries: Iterable[BpfEntry]) -> None:
+        """The eBPF programs of a space."""
+        self._bpf = Bpf(source, tuple(defines), tuple(hooks), tuple(entries))
+
     def finished(self) -> Space:
         return Space(
             self.name,
@@ -195,6 +203,7 @@ class SpaceDraft:
             tuple(self._rules),
             tuple(self._firewalls),
             tuple(self._learned),
+            self._bpf,
             self.segment_source,
             self.node,
             self.reached_at,
@@ -228,12 +237,13 @@ class Draft:
         *,
         a_mac: str = "",
         offload: bool = True,
+        arp: bool = True,
     ) -> None:
         """Adds a veth pair between two (space, interface name) places."""
         self._veths.append(
             Veth(
-                VethEnd(*a, next(self._indices), a_mac or mac_address(*a), mtu, a_master, offload),
-                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload),
+                VethEnd(*a, next(self._indices), a_mac or mac_address(*a), mtu, a_master, offload, arp),
+                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload, arp),
             )
         )
 
