@@ -64,9 +64,11 @@ install_packages() { # those of the arguments that are not there yet
     # shellcheck disable=SC2086
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
     for package in $missing; do
-        if [ -d /run/systemd/system ] && systemctl -q is-enabled "$package.service" 2>/dev/null; then
-            as_root systemctl -q disable "$package.service"
-        fi
+        for unit in "$package.service" $(dpkg-query -L "$package" | sed -n 's|.*/systemd/system/\([^/@]*\.service\)$|\1|p'); do
+            if [ -d /run/systemd/system ] && systemctl -q is-enabled "$unit" 2>/dev/null; then
+                as_root systemctl -q disable "$unit"
+            fi
+        done
     done
     if [ -n "$policy" ]; then
         as_root rm -f "$policy"

@@ -65,16 +65,20 @@ def _outline(loaded: LoadedScenario, seed: int) -> int:
     from testbed.experiment.schedule import Schedule
 
     schedule = Schedule.of(loaded, seed)
-    absent = _absent_designs(loaded)
+    left_out = _left_out(loaded)
+    everywhere = {name for name, reasons in left_out.items() if len(reasons) == len(loaded.cells)}
     outline = Outline.of(
-        replace(schedule, arms={arm: name for arm, name in schedule.arms.items() if name not in absent})
+        replace(schedule, arms={arm: name for arm, name in schedule.arms.items() if name not in everywhere})
     )
     for number, name in enumerate(outline.cells, start=1):
         if name:
             click.echo(f"cell {number}: {name}")
     click.echo(f"arms: {', '.join(outline.arms)}")
-    for name, why in absent.items():
-        click.echo(f"{name}: {why}")
+    for name, reasons in left_out.items():
+        for reason in dict.fromkeys(reasons.values()):
+            cells = [cell for cell, why in reasons.items() if why == reason]
+            where = f" ({', '.join(cells)})" if len(cells) < len(loaded.cells) else ""
+            click.echo(f"{name}{where}: {reason}")
     click.echo(f"a round: {outline.labs} labs, {outline.trials} measurements, about {minutes(outline.round_seconds)}")
     if outline.rounds is None:
         click.echo(f"rounds: as many as it takes, for {minutes(loaded.value.budget.total_seconds())} at most")
@@ -166,26 +170,31 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
         raise MachineLacks(lines)
 
 
-def _absent_designs(loaded: LoadedScenario) -> dict[str, str]:
-    """The designs that this kernel cannot have, each with the reason."""
+def _left_out(loaded: LoadedScenario) -> dict[str, dict[str, str]]:
+    """The designs that this machine or a topology cannot have: by design and cell the reason."""
     from testbed.designs import design_of
     from testbed.kernel.features import absent_here, unavailable
     from testbed.spec.design import name_of
 
-    found = {}
-    for choice in loaded.value.designs:
-        design = design_of(choice)
-        needs = dict.fromkeys(name for cell in loaded.cells for name in design.needs_on(cell.topology))
-        if lacking := absent_here(needs, design.programs):
-            found[name_of(choice)] = unavailable(lacking)
+    found: dict[str, dict[str, str]] = {}
+    for cell in loaded.cells:
+        for choice in cell.scenario.designs:
+            design = design_of(choice)
+            if misfit := next(design.misfits(cell.topology), None):
+                reason = f"left out: {misfit.message}"
+            elif lacking := absent_here(design.needs_on(cell.topology), design.programs):
+                reason = unavailable(lacking)
+            else:
+                continue
+            found.setdefault(name_of(choice), {})[cell.name] = reason
     return found
 
 
 def _absent_baseline(loaded: LoadedScenario) -> list[str]:
     """Any other design may be left out, but not the one that all are compared with."""
     baseline = loaded.value.baseline
-    absent = _absent_designs(loaded).get(baseline)
-    return [f"the baseline {baseline} is {absent}"] if absent else []
+    absent = _left_out(loaded).get(baseline, {})
+    return [f"the baseline {baseline} is {reason}" for reason in dict.fromkeys(absent.values())]
 
 
 def _absent_cpus(loaded: LoadedScenario) -> list[str]:

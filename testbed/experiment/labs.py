@@ -19,7 +19,9 @@ from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Plan
 
 UNAVAILABLE = "unavailable"
-"""The state of a design that this kernel cannot have, which is nobody's failure."""
+"""The state of a design that this machine cannot have, which is nobody's failure."""
+UNFIT = "unfit"
+"""That of one which a topology cannot carry."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
     A lab that is fit stays up until `labs` closes; any other is taken down at once.
     """
     design, topology = site.designs[design_name], site.topology
+    if misfit := next(design.misfits(topology), None):
+        return Prepared(None, {"summary": design.summary, "state": UNFIT, "reason": misfit.message})
     facts: dict[str, Any] = {"summary": design.summary, "pod_mtu": design.pod_mtu(topology)}
     if lacking := features.absent(design.needs_on(topology), design.programs):
         return Prepared(None, facts | {"state": UNAVAILABLE, "reason": features.unavailable(lacking)})

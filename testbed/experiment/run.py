@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-from testbed.experiment.labs import UNAVAILABLE, Labs, Prepared, path_watch, plan_of
+from testbed.experiment.labs import UNAVAILABLE, UNFIT, Labs, Prepared, path_watch, plan_of
 from testbed.experiment.manifest import now
 from testbed.experiment.outline import Outline, trial_of, trials_of
 from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, ResultsWriter, Sample
@@ -69,7 +69,8 @@ class Run:
         """
         self._note(state="running", reason="", ended=None)
         for name in self._loaded.value.design_names:
-            self._writer.write_plan(name, script(plan_of(self._schedule.sites[0], name)))
+            site = next(site for site in self._schedule.sites if site.fits(name))
+            self._writer.write_plan(name, script(plan_of(site, name)))
         state, reason = "failed", "ended unexpectedly"
         try:
             self._limits()
@@ -195,18 +196,23 @@ class Run:
         """Tells what came of a lab: always if it is unfit, otherwise only the first time."""
         facts, unfit = prepared.facts, prepared.lab is None
         where = site.cells[0].name if len(self._schedule.sites) > 1 else ""
+        left_out = facts["state"] in (UNAVAILABLE, UNFIT)
+        entry = self._manifest["designs"].get(arm, {})
         if unfit:
             self._lost.add((self._schedule.sites.index(site), arm))
-            self._failed |= facts["state"] != UNAVAILABLE
+            self._failed |= not left_out
+        if left_out and where:
+            entry.setdefault("left_out", {})[where] = facts["reason"]
+            unfit = len(entry["left_out"]) == len(self._schedule.sites)
+        elif unfit:
             facts["reason"] += f" ({where})" if where else ""
             facts["reason"] += f" before round {number}; samples until then are kept" if number != WARM_UP_ROUND else ""
-        known = self._manifest["designs"].get(arm, {}).get("state")
-        if arm != AA and (unfit or not known):
-            self._manifest["designs"][arm] = facts
+        if arm != AA and (unfit or not (left_out or entry.get("state"))):
+            self._manifest["designs"][arm] = facts | {"left_out": entry.get("left_out", {})}
             if prepared.lab is not None:
                 self._manifest["devices"] += [{"design": arm} | device for device in devices(prepared.lab)]
-        if unfit or number == WARM_UP_ROUND:
-            self._watcher.prepared(" ".join(filter(None, (where, arm))), not unfit, prepared.news)
+        if prepared.lab is None or number == WARM_UP_ROUND:
+            self._watcher.prepared(" ".join(filter(None, (where, arm))), prepared.lab is not None, prepared.news)
 
     def _write_lab(self, cell: Cell, number: int, position: int, arm: str, lab: Lab, started: str) -> None:
         """What building took, as samples of the path `lab`."""

@@ -63,6 +63,10 @@ class Site:
         """The designs by name."""
         return {name_of(choice): design_of(choice) for choice in self.choices}
 
+    def fits(self, design: str) -> bool:
+        """Whether its topology carries the design."""
+        return next(self.designs[design].misfits(self.topology), None) is None
+
 
 @dataclass(frozen=True)
 class Schedule:

@@ -49,6 +49,7 @@ def render(run: Run, summaries: Sequence[Summary], pooled: Sequence[Histogram], 
         min_values=metrics.MIN_VALUES[99.9],
         plots=plots,
         lost=words.lost,
+        left_out=list(words.left_out(run)),
     )
 
 

@@ -55,6 +55,8 @@ class Design:
     pod_mtu: int | None
     commands: str
     """The commands that would build it by hand; empty where the folder has none."""
+    left_out: Mapping[str, str]
+    """The cells of a sweep that it was not measured in, as it cannot be had there: each with the reason."""
 
     @property
     def usable(self) -> bool:
@@ -238,6 +240,7 @@ def _design(name: str, entry: Mapping[str, Any], commands: str) -> Design:
         up_seconds=entry.get("up_seconds"),
         pod_mtu=entry.get("pod_mtu"),
         commands=commands,
+        left_out=dict(_mapping(entry, "left_out")),
     )
 
 

@@ -14,6 +14,8 @@ from testbed.report.run import Design, Path, Run
 from testbed.report.statistics import Summary
 from testbed.spec.scenario import AA
 
+NOT_TO_BE_HAD = ("unavailable", "unfit")
+"""States of designs that nobody could have measured here."""
 STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline": "bold"}
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
 WIDTHS = (17, 6, 12, 5, 12, 18)
@@ -43,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Section:
-    """One metric on one path; a row for every design of the scenario, those without a number too."""
+    """One metric on one path; a row for every design that could be had, those without a number too."""
 
     path: Path
     metric: str
@@ -73,7 +75,10 @@ def _rows(run: Run, here: Mapping[tuple[str, str], Summary]) -> Iterator[Row]:
     measured = {cell for cell, _ in here}
     for cell in [cell.name for cell in run.cells if cell.name in measured] or [""]:
         for arm in run.arms:
-            yield _row(run, cell, arm, designs.get(arm), here.get((cell, arm)))
+            design, summary = designs.get(arm), here.get((cell, arm))
+            # What cannot be had is told once, below all tables.
+            if summary or design is None or not (design.state in NOT_TO_BE_HAD or cell in design.left_out):
+                yield _row(run, cell, arm, design, summary)
 
 
 def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary | None) -> Row:
@@ -129,6 +134,7 @@ def notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
         yield state
     for design in run.lost_designs():
         yield f"{design.name} {words.lost(design)}"
+    yield from words.left_out(run)
     if failed := sum(failure.samples for failure in run.failures):
         yield f"{failed} sample{'s have' if failed > 1 else ' has'} no number; the report says why."
     yield from words.doubts(run)

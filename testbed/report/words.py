@@ -189,9 +189,17 @@ def _range(s: Summary) -> str:
 
 def lost(design: Design) -> str:
     """What became of a design that was not measured, and the first of its failures."""
-    what = "failed" if design.state == "failed" else f"is {design.state}"
+    what = {"failed": "failed", "unfit": "cannot be had there"}.get(design.state, f"is {design.state}")
     why = "; ".join([part for part in (design.reason, *design.failures[:1]) if part])
     return f"{what}: {why}." if why else f"{what}."
+
+
+def left_out(run: Run) -> Iterator[str]:
+    """A line for each reason why a design was not measured in some cells."""
+    for design in run.designs:
+        if design.usable:
+            for reason, cells in groupby(sorted(design.left_out, key=design.left_out.__getitem__), design.left_out.get):
+                yield f"{design.name} was left out at {listed(list(cells))}: {reason}."
 
 
 def state(run: Run) -> str:

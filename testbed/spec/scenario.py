@@ -13,7 +13,7 @@ rounds: 5                         # or auto, with a budget
 
 A design may be spelt out, with parameters, in place of a name, or in a file of its own: see testbed.spec.design.
 
-Further keys: aa, budget, settle, rebuild_every, pin, offload, sweep.
+Further keys: aa, budget, settle, rebuild_every, pin, offload, sweep, unfit.
 """
 
 from collections.abc import Iterator
@@ -186,6 +186,11 @@ class Scenario(Spec):
         default_factory=dict,
         description="values to go through, by the dotted path of what they replace: `topology.fabric.mtu`, "
         "`probes.latency.message`, `offload`; every combination is measured",
+    )
+    unfit: Literal["refuse", "leave-out"] = Field(
+        default="refuse",
+        description="what is done with a design that some of a sweep's topologies cannot carry: refuse the scenario, "
+        "or leave the design out there, and say why",
     )
     seed: int | None = Field(
         default=None,

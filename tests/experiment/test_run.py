@@ -29,6 +29,7 @@ from testbed.experiment.resume import mend
 from testbed.experiment.run import Run
 from testbed.experiment.schedule import Schedule, Site
 from testbed.experiment.trial import Trial
+from testbed.report import write_report
 from testbed.spec.load import load_scenario
 from testbed.spec.scenario import LIMITS
 
@@ -47,6 +48,7 @@ seed: 7
 """
 LIMIT_REPEATS = 2
 ARMS = ["aa", "l3-host-routes", "vxlan"]
+AT = ("at=rack1", "at=rack2")
 
 
 @pytest.fixture
@@ -195,6 +197,26 @@ def test_a_sweep_measures_every_cell(scenario: Path, tmp_path: Path) -> None:
         return statistics.median(sample.value or 0 for sample in found if f"mtu={mtu} " in sample.cell)
 
     assert median(9000) > 1.5 * median(1500), "without offloads, larger packets carry more"
+
+
+@pytest.mark.sealed
+def test_a_design_is_left_out_where_the_topology_cannot_carry_it(tmp_path: Path, repository: Path) -> None:
+    file = tmp_path / "unfit.yaml"
+    text = SCENARIO.format(topology=repository / "topologies/two-subnets.yaml").replace("seed: 7", "unfit: leave-out")
+    text = text.replace("baseline: l3-host-routes", "baseline: vxlan").replace("  throughput:", "  #")
+    file.write_text(f"{text}sweep: {{topology.nodes.node2.at: [rack1, rack2]}}\n")
+    all_well, _ = carry_out(file, tmp_path / "run")
+    assert all_well
+    results = read_results(tmp_path / "run")
+    designs = {cell: {s.design for s in counted(results.samples, "rtt_p50") if s.cell == cell} for cell in AT}
+    assert designs == {"at=rack1": {*ARMS}, "at=rack2": {"aa", "vxlan"}}
+    assert results.manifest["designs"]["l3-host-routes"]["state"] == "measured"
+    (reason,) = results.manifest["designs"]["l3-host-routes"]["left_out"].items()
+    assert reason[0] == "at=rack2"
+    assert reason[1].startswith("l3-host-routes needs all nodes in one subnet")
+    write_report(tmp_path / "run")
+    report = (tmp_path / "run/report.md").read_text()
+    assert "l3-host-routes was left out at at=rack2: l3-host-routes needs all nodes in one subnet" in report
 
 
 @pytest.mark.sealed
