@@ -9,7 +9,7 @@ from testbed.plan.addressing import Layout, layout
 from testbed.plan.fabric import UPLINK, fabric
 from testbed.plan.objects import Plan, Space
 from testbed.plan.pods import POD_INTERFACE
-from testbed.plan.sightings import Way, between, inside
+from testbed.plan.sightings import Tunnel, Way, between, inside
 from testbed.plan.ways import ways
 from testbed.spec.design import DesignSpec, TransportSpec, spelt_out
 from testbed.spec.problems import Misfit
@@ -28,6 +28,11 @@ _WANTED = {
 
 def _nothing_more(joining: Joining) -> None:
     """Of a design without an agent."""
+
+
+def _unlabelled(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tunnel:
+    """Of tunnels that are the same for all pods."""
+    return tunnel
 
 
 def refusal(attachment: Attachment, transport: Transport) -> str:
@@ -59,6 +64,8 @@ class Design:
     """Names of kernel features that the agent needs."""
     programs: tuple[str, ...] = ()
     """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
+    labelled: Callable[[Tunnel, Plan, Layout, Space], Tunnel] = _unlabelled
+    """A tunnel of the transport's, as packets of a pod or node are in it that says who they come from."""
     page: str = ""
     """All that there is to say of it, if that is more than what its attachment and transport have to say."""
 
@@ -173,7 +180,8 @@ class Design:
         one, other = places[source.home], places[target.home]
         if skips(addresses, self.options, one, other):
             return straight(family)
-        return self.transport.leg(plan, addresses, self.options, one, other, family)
+        leg = self.transport.leg(plan, addresses, self.options, one, other, family)
+        return leg._replace(tunnel=self.labelled(leg.tunnel, plan, addresses, source)) if leg.tunnel else leg
 
     def crossing(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> tuple[Way, ...]:
         """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6.

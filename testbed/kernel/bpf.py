@@ -10,6 +10,7 @@ import platform
 import socket
 import struct
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -56,13 +57,19 @@ def compiled(bpf: Bpf, sources: Path = SOURCES) -> Path:
     file = _cache() / content[:32] / object_of(bpf)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = file.with_suffix(f".{os.getpid()}")
-        done = subprocess.run(
-            compile_words(bpf, str(sources), str(fresh), machine), capture_output=True, text=True, timeout=_PATIENCE_S
-        )
-        if done.returncode:
-            raise BpfRefused(f"clang, with the headers of libbpf-dev, does not compile {bpf.source}.c:\n{done.stderr}")
-        fresh.rename(file)  # At once, whoever else makes the same.
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            fresh = Path(folder, file.name)
+            done = subprocess.run(
+                compile_words(bpf, str(sources), str(fresh), machine),
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE_S,
+            )
+            if done.returncode:
+                raise BpfRefused(
+                    f"clang, with the headers of libbpf-dev, does not compile {bpf.source}.c:\n{done.stderr}"
+                )
+            fresh.rename(file)  # At once, whoever else makes the same.
     return file
 
 
@@ -71,12 +78,11 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "testbed" / "bpf"
 
 
-def load(bpf: Bpf, root: Path, sources: Path = SOURCES) -> None:
-    """Loads the programs and pins them and their maps in the /sys/fs/bpf of the node whose root folder is `root`.
+def load(file: Path, root: Path) -> None:
+    """Loads all programs of an object file, and pins them and their maps in the /sys/fs/bpf below a node's root folder.
 
     Raises BpfRefused.
     """
-    file = compiled(bpf, sources)
     Path(f"{root}{MAP_PINS}").mkdir(parents=True, exist_ok=True)
     command = load_words(str(file), str(root))
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S)

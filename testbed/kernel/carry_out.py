@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from testbed.kernel import encode
-from testbed.kernel.bpf import fill, hang, load
+from testbed.kernel.bpf import compiled, fill, hang, load
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.offload import switch_offloads_off
@@ -20,7 +20,7 @@ from testbed.kernel.sysctls import Sysctls
 from testbed.kernel.told import tell_by_programs
 from testbed.kernel.tun import make_tun
 from testbed.plan.objects import LOCAL_TABLE, Child, Kind, Link, Plan, Space, Sysctl, Tun, Veth, VethEnd
-from testbed.plan.shell import needs_cables
+from testbed.plan.shell import needs_cables, object_of
 
 Namespaces = Mapping[str, Namespace]
 Roots = Mapping[str, Path]
@@ -44,11 +44,23 @@ def make_nodes(plan: Plan, namespaces: Namespaces, roots: Roots) -> None:
         for space in spaces:
             with _inside(space.name, namespaces):
                 settings.write(_own(space))
+    _load_programs(spaces, roots)
     _wire(plan, namespaces, roots, spaces, [veth for veth in plan.veths if not _is_pods(plan, veth)])
     try:
         tell_by_programs(plan, namespaces)
     except OSError as error:
         raise PlanRefused(str(error)) from error
+
+
+def _load_programs(spaces: Sequence[Space], roots: Roots) -> None:
+    """eBPF programs, each compiled once."""
+    files: dict[str, Path] = {}
+    for space in spaces:
+        if bpf := space.bpf:
+            with _refused_in(space.name):
+                name = object_of(bpf)
+                files[name] = files.get(name) or compiled(bpf)
+                load(files[name], roots[space.name])
 
 
 def _own(space: Space) -> tuple[Sysctl, ...]:
@@ -138,11 +150,9 @@ def _wire(plan: Plan, namespaces: Namespaces, roots: Roots, spaces: Sequence[Spa
 
 
 def _program(plan: Plan, space: Space, devices: set[str], is_fresh: bool, roots: Roots) -> None:
-    """Loads a fresh space's eBPF programs; hangs them on these devices, and has their maps know of them."""
+    """Hangs a space's eBPF programs on these devices, and has their maps know of them."""
     if space.bpf is None:
         return
-    if is_fresh:
-        load(space.bpf, roots[space.name])
     fill((item for item in space.bpf.entries if item.dev in devices or (is_fresh and not item.dev)), roots[space.name])
     hooks = [hook for hook in space.bpf.hooks if hook.dev in devices]
     hang(hooks, lambda dev: plan.device(space.name, dev).index, roots[space.name])

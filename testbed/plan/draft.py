@@ -76,6 +76,11 @@ class SpaceDraft:
     _bpf: Bpf | None = None
     segment_source: Address | None = None
 
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Those so far, without ends of pairs."""
+        return tuple(self._links)
+
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
         self._sysctls[key] = Sysctl(key, str(value), optional, dev)
@@ -246,6 +251,11 @@ class Draft:
                 VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload, arp),
             )
         )
+
+    def indices(self, space: str) -> dict[str, int]:
+        """The numbers of a space's devices so far, by name, without those that share another one."""
+        ends = (end for veth in self._veths for end in (veth.a, veth.b) if end.space == space)
+        return {dev.name: dev.index for dev in (*self._spaces[space].links, *ends)}
 
     def netkit(self, a: tuple[str, str], b: tuple[str, str], mtu: int) -> None:
         """Adds a pair of netkit devices, the first of which is the primary one."""
