@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.node_rules import add_node_rules, tools
 from testbed.designs.transport import Joining, Leg, Transport, skips, straight
 from testbed.plan.addressing import Layout, layout
 from testbed.plan.fabric import UPLINK, fabric
@@ -155,6 +156,10 @@ class Design:
         delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
         return (*self.needs, *rates, *delays)
 
+    def programs_on(self, topology: Topology) -> tuple[str, ...]:
+        """Names of the system's programs that the design runs, and those that the topology's rules need."""
+        return tuple(dict.fromkeys((*self.programs, *tools(topology))))
+
     def plan(self, topology: Topology, offload: bool = True) -> Plan:
         """The plan of a topology that has no misfits with this design.
 
@@ -171,6 +176,7 @@ class Design:
         self.attachment.attach(draft, addresses, mtu, self._is_on_fabric)
         joining = Joining(draft, addresses, mtu, self.options, self.attachment.hands, uplink.node_device)
         self.transport.join(joining)
+        add_node_rules(draft, addresses)  # Before those of an agent, which may accept packets.
         self.agent(joining)
         return replace(draft.finished(topology.name, self.name, mtu), offload=offload)
 

@@ -2,6 +2,8 @@
 identity."""
 
 import struct
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from testbed.plan.objects import BpfEntry
 from testbed.spec.topology import Topology
@@ -20,6 +22,8 @@ _IPCACHE_BEFORE = 32
 """Bits of a key before the address, that always count."""
 _REMOTE = struct.Struct("=IB3x16s")
 _CONFIG = struct.Struct("=II6s2x")
+_ENDPOINT_METRICS_KEY = struct.Struct("=HBx")
+_COUNT = struct.Struct("=QQ")
 _FAMILY = {4: 1, 6: 2}
 NO_MAC = "00:00:00:00:00:00"
 
@@ -63,6 +67,64 @@ def behind(network: Network, identity: int, tunnel: Address | None) -> BpfEntry:
     family, end = (_FAMILY[tunnel.version], _address(tunnel)) if tunnel else (0, bytes(16))
     by = f", by a tunnel to {tunnel}" if tunnel else ""
     return BpfEntry("cilium_ipcache", key, _REMOTE.pack(identity, family, end), note=f"{network}: {identity}{by}")
+
+
+PROGRAMS = (
+    "",
+    "cil_from_container",
+    "cil_from_netdev",
+    "cil_from_overlay",
+    "cil_to_overlay",
+    "cil_from_host",
+    "cil_to_host",
+)
+FORWARDED = "forwarded"
+REASONS = {
+    0: FORWARDED,
+    132: "invalid source IP",
+    134: "invalid packet",
+    139: "unsupported L3 protocol",
+    147: "no tunnel key",
+    151: "stale or unroutable IP",
+    165: "no configuration",
+    169: "FIB lookup failed",
+    171: "invalid identity",
+    196: "TTL exceeded",
+}
+"""By Cilium's numbers."""
+INTO_PODS, FROM_PODS = "to pods", "from pods"
+DIRECTIONS = {1: INTO_PODS, 2: FROM_PODS}
+
+
+class Counted(NamedTuple):
+    """Packets that were counted together."""
+
+    who: str
+    """The program, or the number of the endpoint."""
+    direction: str
+    reason: str
+    packets: int
+    bytes: int
+
+
+def metrics(found: Mapping[bytes, bytes]) -> Iterator[Counted]:
+    """What the map `cilium_metrics` says."""
+    for key, values in sorted(found.items(), key=lambda item: item[0][2::-1]):
+        reason, direction, program = key[:3]
+        yield Counted(PROGRAMS[program], DIRECTIONS[direction], REASONS[reason], *_sum(values))
+
+
+def endpoint_metrics(found: Mapping[bytes, bytes]) -> Iterator[Counted]:
+    """What the map `endpoint_metric` says."""
+    for key, values in sorted(found.items(), key=lambda item: _ENDPOINT_METRICS_KEY.unpack(item[0])):
+        number, direction = _ENDPOINT_METRICS_KEY.unpack(key)
+        yield Counted(str(number), DIRECTIONS[direction], FORWARDED, *_sum(values))
+
+
+def _sum(values: bytes) -> tuple[int, int]:
+    """Over all CPUs."""
+    packets, size = zip(*_COUNT.iter_unpack(values), strict=True)
+    return sum(packets), sum(size)
 
 
 def _endpoint_key(address: Address) -> bytes:
