@@ -234,8 +234,8 @@ cat > /run/roots/node1/etc/cni/net.d/10-kuberouter.conflist <<'END'
   ]
 }
 END
-mkdir -p /run/roots/node1/etc/bird
-cat > /run/roots/node1/etc/bird/bird.conf <<'END'
+mkdir -p /run/roots/node1/run/bird
+cat > /run/roots/node1/run/bird/bird.conf <<'END'
 log stderr all;
 router id 192.168.56.1;
 
@@ -324,8 +324,8 @@ cat > /run/roots/node2/etc/cni/net.d/10-kuberouter.conflist <<'END'
   ]
 }
 END
-mkdir -p /run/roots/node2/etc/bird
-cat > /run/roots/node2/etc/bird/bird.conf <<'END'
+mkdir -p /run/roots/node2/run/bird
+cat > /run/roots/node2/run/bird/bird.conf <<'END'
 log stderr all;
 router id 192.168.56.2;
 
@@ -387,8 +387,8 @@ END
 mkdir -p /run/roots/node2/run/bird
 cat > /run/roots/node2/run/bird/bird.pid <<'END'
 END
-in_folders_of node1 bird -f -c /etc/bird/bird.conf -s /run/bird/bird.ctl -P /run/bird/bird.pid > /run/roots/node1/run/log/bird.log 2>&1 &
-in_folders_of node2 bird -f -c /etc/bird/bird.conf -s /run/bird/bird.ctl -P /run/bird/bird.pid > /run/roots/node2/run/log/bird.log 2>&1 &
+in_folders_of node1 bird -f -c /run/bird/bird.conf -s /run/bird/bird.ctl -P /run/bird/bird.pid > /run/roots/node1/run/log/bird.log 2>&1 &
+in_folders_of node2 bird -f -c /run/bird/bird.conf -s /run/bird/bird.ctl -P /run/bird/bird.pid > /run/roots/node2/run/log/bird.log 2>&1 &
 
 # --- Pods that CNI plugins attach
 mkdir -p /run/roots/node1/run/netns; touch /run/roots/node1/run/netns/client; mount --bind /run/netns/client /run/roots/node1/run/netns/client
