@@ -5,14 +5,14 @@ from pathlib import Path
 import click
 
 from testbed.cli.errors import unknown
-from testbed.designs import CATALOGUE, DESIGNS, Design, design_of
+from testbed.designs import CATALOGUE, Design, design_of
 from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design
 from testbed.spec.source import nearest
 
 HELP = (
-    f"Which design: {', '.join(DESIGNS)}; ATTACH+TRANSPORT, such as routed+vxlan; a file that spells one out; or a CNI "
-    "network's (.conflist)."
+    "Which design: a name from `testbed designs`, ATTACH+TRANSPORT like routed+vxlan, a file that spells one out, or a "
+    "CNI network's (.conflist)."
 )
 
 

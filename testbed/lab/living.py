@@ -179,7 +179,7 @@ class LivingLab:
             return cast("Plan", pickle.load(opened))
 
     def plug(self, verb: str, place: str) -> dict[str, Any]:
-        """Has the lab's container runtime `add`, `del` or `check` a pod's attachment, or tell a node's `status` or `gc`.
+        """Has the lab's container runtime `add`, `del` or `check` a pod's attachment; or a node's `status` or `gc`.
 
         What came of it: all `calls`, the `error` if it failed, the `changes` by place. Raises UnknownPlace where there
         is nothing that CNI plugins attach.
