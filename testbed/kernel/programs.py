@@ -1,10 +1,12 @@
 """The programs that the testbed runs, and which Debian package brings each."""
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,22 @@ PROGRAMS = {
         Program("ping", "iputils-ping", "to try by hand", "-V", optional=True),
     )
 }
+
+DEBIAN_PLUGINS = frozenset(
+    (
+        *("bandwidth", "bridge", "dhcp", "dummy", "firewall", "host-device", "host-local", "ipvlan", "loopback"),
+        *("macvlan", "portmap", "ptp", "sbr", "static", "tap", "tuning", "vlan", "vrf"),
+    )
+)
+"""CNI plugins of the project's own, as Debian's package has them."""
+PLUGINS_REMEDY = "apt-get install containernetworking-plugins"
+
+
+def installed_plugins(folders: Iterable[str]) -> tuple[str, ...]:
+    """The names of the programs in these folders."""
+    paths = (path for folder in map(Path, folders) if folder.is_dir() for path in folder.iterdir())
+    return tuple(sorted({path.name for path in paths if path.is_file() and os.access(path, os.X_OK)}))
+
 
 FOR_LABS = ("mnexec", "ifconfig")
 FOR_PROBES = ("taskset", "ethtool")
