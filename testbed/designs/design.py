@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.node_rules import add_node_rules, tools
 from testbed.designs.transport import Joining, Leg, Transport, skips, straight
 from testbed.plan.addressing import Layout, layout
 from testbed.plan.fabric import UPLINK, fabric
 from testbed.plan.objects import Plan, Space
 from testbed.plan.pods import POD_INTERFACE
-from testbed.plan.sightings import Way, between, inside
+from testbed.plan.sightings import Tunnel, Way, between, inside
 from testbed.plan.ways import ways
-from testbed.spec.design import DesignSpec, TransportSpec, spelt_out
+from testbed.spec.design import DesignSpec, ReadCni, TransportSpec, spelt_out
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import MIN_MTU, Topology
 
@@ -28,6 +29,11 @@ _WANTED = {
 
 def _nothing_more(joining: Joining) -> None:
     """Of a design without an agent."""
+
+
+def _unlabelled(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tunnel:
+    """Of tunnels that are the same for all pods."""
+    return tunnel
 
 
 def refusal(attachment: Attachment, transport: Transport) -> str:
@@ -59,13 +65,19 @@ class Design:
     """Names of kernel features that the agent needs."""
     programs: tuple[str, ...] = ()
     """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
+    plugins: ReadCni | None = None
+    """What the user wrote of a design with CNI plugins."""
+    on_link: str = ""
+    """Why each node's address must be that of its link to the fabric, if so."""
+    labelled: Callable[[Tunnel, Plan, Layout, Space], Tunnel] = _unlabelled
+    """A tunnel of the transport's, as packets of a pod or node are in it that says who they come from."""
     page: str = ""
     """All that there is to say of it, if that is more than what its attachment and transport have to say."""
 
     @property
-    def spec(self) -> DesignSpec:
+    def spec(self) -> DesignSpec | ReadCni:
         """What a user would write for it."""
-        return spelt_out(self.name, self.attachment.name, self.options, self.mtu)
+        return self.plugins or spelt_out(self.name, self.attachment.name, self.options, self.mtu)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -100,6 +112,13 @@ class Design:
             family, reason = transport.one_subnet_of
             if any(cidr.version == family for cidr in addresses.pod_cidrs):
                 yield self._of_one_subnet(f"for IPv{family}: {reason}")
+        if self.on_link and any(node.is_on_loopback for node in addresses.nodes):
+            yield Misfit(
+                ("fabric",),
+                f"{self.name} needs each node's address to be that of its link to the fabric ({self.on_link}), but "
+                "nodes with several links have it on lo",
+                at_key=True,
+            )
         if (transport.by_router or transport.needs_router) and not addresses.routers:
             yield Misfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
@@ -159,6 +178,10 @@ class Design:
         delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
         return (*self.needs, *self.transport.needs_there(self.lay_out(topology)), *rates, *delays)
 
+    def programs_on(self, topology: Topology) -> tuple[str, ...]:
+        """Names of the system's programs that the design runs, and those that the topology's rules need."""
+        return tuple(dict.fromkeys((*self.programs, *tools(topology))))
+
     def plan(self, topology: Topology, offload: bool = True) -> Plan:
         """The plan of a topology that has no misfits with this design.
 
@@ -175,6 +198,7 @@ class Design:
         self.attachment.attach(draft, addresses, mtu, self._is_on_fabric)
         joining = Joining(draft, addresses, mtu, self.options, self.attachment.hands, uplink.node_device)
         self.transport.join(joining)
+        add_node_rules(draft, addresses)  # Before those of an agent, which may accept packets.
         self.agent(joining)
         return replace(draft.finished(topology.name, self.name, mtu), offload=offload)
 
@@ -184,13 +208,17 @@ class Design:
         one, other = places[source.home], places[target.home]
         if skips(addresses, self.options, one, other):
             return straight(family)
-        return self.transport.leg(plan, addresses, self.options, one, other, family)
+        leg = self.transport.leg(plan, addresses, self.options, one, other, family)
+        return leg._replace(tunnel=self.labelled(leg.tunnel, plan, addresses, source)) if leg.tunnel else leg
 
     def crossing(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> tuple[Way, ...]:
         """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6.
 
-        Several ways where the fabric has several that are equally short: it takes one of them.
+        Several ways where the fabric has several that are equally short: it takes one of them. None
+        if any way is right.
         """
+        if not self.transport.claims:
+            return ()
         leg = self.leg(plan, addresses, source, target, family)
         found = ways(
             addresses,
@@ -203,6 +231,8 @@ class Design:
         if not self.attachment.has_own_macs:
             return inside(found, leg.tunnel)
         macs = plan.device(source.name, POD_INTERFACE).mac, plan.device(target.name, POD_INTERFACE).mac
+        if leg.tunnel and leg.tunnel.is_opaque:
+            return inside(found, leg.tunnel)
         if leg.tunnel:
             return inside(found, replace(leg.tunnel, inner_macs=macs))
         return between(found, *macs)

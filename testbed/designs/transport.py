@@ -112,6 +112,8 @@ class Transport:
     """A family of pods' addresses with which all nodes must be in one subnet, and why."""
     outer_families: tuple[int, ...] = (4, 6)
     """Those of which the fabric must have one."""
+    claims: bool = True
+    """Whether it says by which way packets go; otherwise any way is right."""
     page: str = ""
     """All that there is to say of it."""
 

@@ -37,6 +37,8 @@ class Bridge:
     mtu: int
     promiscuous: bool = False
     """Whether it takes in every frame itself as well. What it forwards are copies then, which are nobody's own."""
+    checksums: bool = True
+    """Whether what the space itself sends by it may leave checksums to whoever takes it; if not, no segments either."""
 
     master = None
 
@@ -143,7 +145,46 @@ class Tun:
     master = None
 
 
-Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun
+@dataclass(frozen=True)
+class OtherLink:
+    """A device of a kind that no design makes, but a CNI plugin did: an ifb, a VLAN, a dummy."""
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    kind: str
+    """As `ip link` calls it; empty where the kernel names none."""
+    master: str | None = None
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Which packets of a datapath's ports something is done to, and what, in the words of `ovs-dpctl`."""
+
+    match: str
+    actions: str
+
+
+@dataclass(frozen=True)
+class Datapath:
+    """An Open vSwitch datapath in the kernel, with nobody to ask of what no flow matches: that is dropped.
+
+    Its own device, of the same name, is port 0; the kernel numbers that device by itself.
+    """
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    ports: tuple[str, ...]
+    """Devices of the space, from port 1 on."""
+    flows: tuple[Flow, ...]
+
+    master = None
+
+
+Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | OtherLink | Datapath
 TUNNELS = (Vxlan, Geneve, IpTunnel, Wireguard, Tun)
 """Devices whose packets come out elsewhere in something else."""
 
@@ -160,6 +201,10 @@ class VethEnd:
     master: str | None = None
     offload: bool = True
     """Whether it may carry segments larger than its MTU."""
+    checksums: bool = True
+    """Whether it may leave checksums to whoever takes its packets; if not, it carries no such segments either."""
+    arp: bool = True
+    """Whether it asks for MAC addresses; if not, its packets have its own as the target's."""
 
 
 @dataclass(frozen=True)
@@ -187,12 +232,31 @@ class Child:
     """Empty for ipvlan."""
     mtu: int
     kind: Literal["macvlan", "ipvlan"]
-    mode: Literal["bridge", "l2", "l3"]
+    mode: Literal["bridge", "private", "vepa", "passthru", "l2", "l3", "l3s"]
     node: str
     parent: str
     """The name of the device in the node's namespace."""
 
     master = None
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """A pod whose devices CNI plugins make when the lab's container runtime calls them, on its node."""
+
+    space: str
+    node: str
+    container: str
+    """The ID by which plugins know it."""
+    ifname: str
+    texts: tuple[tuple[str, str], ...]
+    """The network's configuration for that node, and those of single plugins beside it: files and their texts."""
+    folders: tuple[str, ...]
+    """Where the plugins' programs are."""
+    capabilities: str
+    """What plugins are told that declare the capability, as a JSON object."""
+    patience_s: float
+    """After how long a plugin that has not ended is ended."""
 
 
 Device = Link | VethEnd | Child
@@ -240,6 +304,8 @@ class SegmentEnd:
 
 Encapsulation = TunnelKey | Segments | SegmentEnd
 MAIN_TABLE = 254
+LOCAL_TABLE = 255
+"""Of the addresses of the space itself. A rule for it takes the place of the kernel's own, which is the first one."""
 BOOT, BIRD = 3, 12
 """Whose a route is: of nobody in particular, as of `ip route add`; of BIRD."""
 
@@ -333,7 +399,8 @@ class Sysctl:
 class Esp:
     """IPsec in transport mode between two addresses, for UDP to one port: AES-GCM (RFC 4106), a key for each way.
 
-    The keys are made when the lab is.
+    The keys are made when the lab is. With a `mark` it is only for packets that have it, and it is left to others, such
+    as a firewall, to let in nothing that is not encrypted.
     """
 
     local: Address
@@ -341,6 +408,10 @@ class Esp:
     port: int
     spi_out: int
     spi_in: int
+    mark: int = 0
+    key_bits: int = 128
+    window: int = 64
+    """So many of the latest packets may come in any order; more than 64 need extended sequence numbers."""
 
 
 @dataclass(frozen=True)
@@ -350,6 +421,8 @@ class Process:
     program: str
     """The name of a file of `testbed.programs`."""
     arguments: tuple[str, ...]
+    encrypts: bool = False
+    """Whether it is told a password, one for all of the lab, made with it; such a program needs PyNaCl."""
 
 
 @dataclass(frozen=True)
@@ -396,6 +469,41 @@ class Firewall:
 
 
 @dataclass(frozen=True)
+class BpfHook:
+    """An eBPF program that sees every packet of a device."""
+
+    dev: str
+    where: Literal["ingress", "egress", "peer"]
+    """What the device receives, or sends (clsact); of a netkit device what its peer sends."""
+    program: str
+
+
+@dataclass(frozen=True)
+class BpfEntry:
+    """What a map of eBPF programs is to hold under a key, as their C structures have it."""
+
+    map: str
+    key: bytes
+    value: bytes
+    dev: str = ""
+    """The device that it comes with; empty if it comes with the programs."""
+    note: str = ""
+    """What it says, for a reader."""
+
+
+@dataclass(frozen=True)
+class Bpf:
+    """eBPF programs of a space, all of one C file; they and their maps are pinned in its own /sys/fs/bpf."""
+
+    source: str
+    """The name of a file of `testbed/bpf`, without `.c`."""
+    defines: tuple[str, ...]
+    """What the compiler is told with -D."""
+    hooks: tuple[BpfHook, ...] = ()
+    entries: tuple[BpfEntry, ...] = ()
+
+
+@dataclass(frozen=True)
 class Space:
     """One network namespace and all that it is to hold, but for the veth pairs, which are between spaces."""
 
@@ -417,6 +525,9 @@ class Space:
     firewalls: tuple[Firewall, ...] = ()
     learned: tuple[Route, ...] = ()
     """Routes that a daemon is to put there."""
+    tables: tuple[str, ...] = ()
+    """Of nftables, as `inet filter`, that CNI plugins made; what is in them is theirs."""
+    bpf: Bpf | None = None
     segment_source: Address | None = None
     """The source of the headers that segment routing puts around packets; otherwise one of the device's."""
     node: str | None = None
@@ -434,7 +545,7 @@ class Space:
     @property
     def has_folders(self) -> bool:
         """Whether its programs see folders of their own."""
-        return bool(self.files or self.daemons)
+        return bool(self.files or self.daemons or self.bpf)
 
 
 @dataclass(frozen=True)
@@ -447,6 +558,7 @@ class Plan:
     spaces: tuple[Space, ...]
     veths: tuple[Veth, ...]
     children: tuple[Child, ...] = ()
+    plugged: tuple[Plugged, ...] = ()
     offload: bool = True
     """Whether devices may carry segments larger than their MTU; if not, TSO, GSO and GRO are off on all of them."""
 
@@ -485,3 +597,7 @@ class Plan:
         """The devices of a space that may not carry segments larger than their MTU."""
         devices = self._devices[space].items()
         return tuple(name for name, dev in devices if not (self.offload and getattr(dev, "offload", True)))
+
+    def without_checksums(self, space: str) -> tuple[str, ...]:
+        """The devices of a space that must not leave checksums to whoever takes their packets."""
+        return tuple(name for name, dev in self._devices[space].items() if not getattr(dev, "checksums", True))

@@ -3,7 +3,6 @@
 from testbed.designs.presets.kube_router import policies, routing
 from testbed.designs.transport import Joining
 from testbed.plan.addressing import Layout
-from testbed.plan.fabric import forward
 
 POD_SUBNETS, NODE_IPS = "kube-router-pod-subnets", "kube-router-node-ips"
 
@@ -13,9 +12,6 @@ def run(joining: Joining, overlay: routing.Overlay) -> None:
     layout = joining.layout
     for number, node in enumerate(layout.nodes):
         space = joining.draft[node.name]
-        forward(space, layout)
-        for tool in ("iptables", "ip6tables"):
-            space.sysctl(f"net.bridge.bridge-nf-call-{tool}", 1, optional=True)
         for family in sorted(cidr.version for cidr in layout.pod_cidrs):
             space.firewall("ipset", sets(layout, family))
             text = policies.rules(node, family) + masquerading(family)

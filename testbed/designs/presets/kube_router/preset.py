@@ -20,6 +20,6 @@ def preset(name: str, overlay: Overlay, summary: str, page: str | None) -> Desig
         like=("kube-router",),
         agent=partial(agent.run, overlay=overlay),
         also_needs=("masquerade", "ipset"),
-        programs=("iptables", "ip6tables", "ipset", "bird", "birdc"),
+        programs=("iptables", "ip6tables", "ipset", "bird", "birdc", "/usr/lib/cni/bridge"),
         page=page or "",
     )
