@@ -37,6 +37,10 @@ class Peer:
     """Whether to wait for the other end to connect, so that they do not both."""
     is_client: bool = False
     """Whether routes are reflected to it (RFC 4456)."""
+    device: str = ""
+    """If what it tells is all beyond this device, whatever next hop it names: the device."""
+    source: Address | None = None
+    """The source address of own packets that go there, if it is to be this one."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Speaker:
     """The ranges of all pods: no other routes are exchanged."""
     peers: tuple[Peer, ...]
     blocks: tuple[Network, ...] = ()
-    """What it originates, and drops what is in them without a route of its own."""
+    """What it originates."""
     pod_devices: str = ""
     """Devices that are none of its links, as a pattern such as `cali*`."""
     multihop: bool = True
@@ -69,6 +73,8 @@ class Speaker:
     only_near: tuple[Network, ...] = ()
     """If there are any, the kernel is given only routes whose next hop is in these."""
     tunnel_hops: tuple[TunnelHop, ...] = ()
+    drops_rest: bool = True
+    """Whether the kernel is to drop what is in the blocks without a route of its own."""
 
     @property
     def families(self) -> tuple[int, ...]:
@@ -174,7 +180,7 @@ def _filters(speaker: Speaker, family: int) -> Iterator[list[str]]:
     yield [
         f"filter to_kernel{family} {{",
         *([f"  if source = RTS_BGP && bgp_next_hop !~ [{near}] then reject;"] if near else []),
-        "  if source ~ [RTS_STATIC, RTS_BGP] then accept;",
+        f"  if source {'~ [RTS_STATIC, RTS_BGP]' if speaker.drops_rest else '= RTS_BGP'} then accept;",
         "  reject;",
         "}",
     ]
@@ -206,5 +212,12 @@ def _session(speaker: Speaker, peer: Peer, family: int) -> list[str]:
         f"  neighbor {peer.address} as {peer.asn};",
         *(["  passive on;"] if peer.passive else []),
         *(["  rr client;", f"  rr cluster id {speaker.cluster_id};"] if peer.is_client else []),
+        *([f"  ipv{family} {{ import filter {{ {_beyond(peer)} accept; }}; }};"] if peer.device else []),
         "}",
     ]
+
+
+def _beyond(peer: Peer) -> str:
+    """What is made of the routes that come from a peer behind a device."""
+    source = f" krt_prefsrc = {peer.source};" if peer.source else ""
+    return f'ifname = "{peer.device}";{source}'

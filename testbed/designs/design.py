@@ -11,7 +11,7 @@ from testbed.plan.objects import Plan, Space
 from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Way, between, inside
 from testbed.plan.ways import ways
-from testbed.spec.design import DesignSpec, TransportSpec, spelt_out
+from testbed.spec.design import DesignSpec, ReadCni, TransportSpec, spelt_out
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import MIN_MTU, Topology
 
@@ -59,13 +59,17 @@ class Design:
     """Names of kernel features that the agent needs."""
     programs: tuple[str, ...] = ()
     """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
+    plugins: ReadCni | None = None
+    """What the user wrote of a design with CNI plugins."""
+    on_link: str = ""
+    """Why each node's address must be that of its link to the fabric, if so."""
     page: str = ""
     """All that there is to say of it, if that is more than what its attachment and transport have to say."""
 
     @property
-    def spec(self) -> DesignSpec:
+    def spec(self) -> DesignSpec | ReadCni:
         """What a user would write for it."""
-        return spelt_out(self.name, self.attachment.name, self.options, self.mtu)
+        return self.plugins or spelt_out(self.name, self.attachment.name, self.options, self.mtu)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -96,6 +100,13 @@ class Design:
             yield self._of_one_subnet(transport.one_subnet)
         elif self.options.flood == "multicast" and not addresses.is_one_subnet:
             yield self._of_one_subnet("its multicast group is joined on one subnet")
+        if self.on_link and any(node.is_on_loopback for node in addresses.nodes):
+            yield Misfit(
+                ("fabric",),
+                f"{self.name} needs each node's address to be that of its link to the fabric ({self.on_link}), but "
+                "nodes with several links have it on lo",
+                at_key=True,
+            )
         if transport.by_router and not addresses.routers:
             yield Misfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
@@ -153,7 +164,7 @@ class Design:
         ways = [way for link in topology.underlay.links for way in (link.forth, link.back)]
         rates = ("tbf",) if any(way.rate for way in ways) else ()
         delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
-        return (*self.needs, *rates, *delays)
+        return (*self.needs, *self.transport.needs_there(self.lay_out(topology)), *rates, *delays)
 
     def plan(self, topology: Topology, offload: bool = True) -> Plan:
         """The plan of a topology that has no misfits with this design.
@@ -185,8 +196,11 @@ class Design:
     def crossing(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> tuple[Way, ...]:
         """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6.
 
-        Several ways where the fabric has several that are equally short: it takes one of them.
+        Several ways where the fabric has several that are equally short: it takes one of them. None
+        if any way is right.
         """
+        if not self.transport.claims:
+            return ()
         leg = self.leg(plan, addresses, source, target, family)
         found = ways(
             addresses,

@@ -76,6 +76,7 @@ PROGRAMS = {
         Program("ovs-dpctl", "openvswitch-switch", "for designs with a datapath of Open vSwitch", "-V", optional=True),
         Program("bird", "bird2", "for designs whose routes come by BGP", optional=True),
         Program("birdc", "bird2", "asks bird", optional=True),
+        Program("/usr/lib/cni/bridge", "containernetworking-plugins", "for designs with CNI plugins", optional=True),
         Program("dot", "graphviz", "for the pictures of `testbed graph`", "-V"),
         Program("nft", "nftables", "to look at rules by hand", optional=True),
         Program("ping", "iputils-ping", "to try by hand", "-V", optional=True),

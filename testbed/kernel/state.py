@@ -61,6 +61,9 @@ _RTM_F_CLONED = 0x200
 _RULE_INVERTED = 0x2
 _FIRST_RULES = ((0, 255), (32766, 254), (32767, 253))
 """Priority and table of those that the kernel puts into each namespace."""
+_IPVLAN_MODES = {0: "l2", 1: "l3", 2: "l3s"}
+BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
+"""Devices that kernels put into each namespace by themselves."""
 _RTMSG_SIZE = 12
 _RTA_ENCAP = 22
 _LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
@@ -95,6 +98,10 @@ class DeviceState:
     """Whether somebody has set it so; not by a capture's doing."""
     details: str = ""
     """Of a tunnel: what makes it this one, in words."""
+    link: int = 0
+    """The number of the device that it hangs on, or of the other end of its pair, which may be in another namespace."""
+    mode: str = ""
+    """Of a device that shares another one: in which way."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +235,14 @@ def _device(link: Any, names: dict[int, str]) -> DeviceState:
         master=names.get(link.get_attr("IFLA_MASTER"), ""),
         promiscuous=bool(link["flags"] & IFF_PROMISC),
         details=_details(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
+        link=link.get_attr("IFLA_LINK") or 0,
+        mode=_mode(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
     )
+
+
+def _mode(kind: str, data: Any) -> str:
+    found = data.get_attr(f"IFLA_{kind.upper()}_MODE") if kind in ("macvlan", "ipvlan") and data else ""
+    return _IPVLAN_MODES[found] if isinstance(found, int) else str(found or "")
 
 
 def _details(kind: str, data: Any) -> str:

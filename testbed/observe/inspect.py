@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.firewall import lines_of
-from testbed.kernel.state import OPEN_VSWITCH, DeviceState, State, state
+from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, state
 from testbed.plan import shell
 from testbed.plan.objects import (
     BOOT,
@@ -24,6 +24,7 @@ from testbed.plan.objects import (
     Flow,
     IpTunnel,
     Netem,
+    OtherLink,
     Plan,
     Route,
     RoutingRule,
@@ -31,10 +32,6 @@ from testbed.plan.objects import (
     VethEnd,
     Vxlan,
 )
-
-BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
-"""Devices that kernels put into each namespace by themselves."""
-
 
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 
@@ -122,7 +119,7 @@ def _kind(plan: Plan, device: Device) -> str:
     match device:
         case VethEnd():
             return "netkit" if any(veth.is_netkit for veth in plan.veths if device in (veth.a, veth.b)) else "veth"
-        case Child() | IpTunnel():
+        case Child() | IpTunnel() | OtherLink():
             return str(device.kind)
         case Datapath():
             return OPEN_VSWITCH
@@ -148,7 +145,7 @@ def _device(name: str, kind: str, device: Device, there: DeviceState, master: st
     if there.kind != kind:
         yield f"the device {name} is a {there.kind or 'device of no kind'}, not a {kind}", f"ip link del {name}"
         return
-    if there.details != (wanted := _details(device)):
+    if not isinstance(device, OtherLink) and there.details != (wanted := _details(device)):
         yield f"{name} is {there.details}, not {wanted}", f"ip link del {name}"
     if not there.up:
         yield f"{name} is down", f"ip link set {name} up"
@@ -281,6 +278,7 @@ def _tables(space: Space, now: State) -> Iterator[_Finding]:
         for line in firewall.text.splitlines()
         if line.startswith("*")
     }
+    own.update(space.tables)
     for table in sorted(now.tables - own):
         yield f"nftables has a table `{table}`", f"nft delete table {table}"
 

@@ -28,6 +28,7 @@ from testbed.plan.objects import (
     Netem,
     NextHop,
     Plan,
+    Plugged,
     Process,
     Route,
     RoutingRule,
@@ -203,10 +204,10 @@ class SpaceDraft:
             tuple(self._rules),
             tuple(self._firewalls),
             tuple(self._learned),
-            self.segment_source,
-            self.node,
-            self.reached_at,
-            self.masked_by,
+            segment_source=self.segment_source,
+            node=self.node,
+            reached_at=self.reached_at,
+            masked_by=self.masked_by,
         )
 
 
@@ -217,6 +218,7 @@ class Draft:
         self._spaces: dict[str, SpaceDraft] = {}
         self._veths: list[Veth] = []
         self._children: list[Child] = []
+        self._plugged: list[Plugged] = []
         self._indices = count(FIRST_INDEX)
 
     def __getitem__(self, name: str) -> SpaceDraft:
@@ -271,10 +273,14 @@ class Draft:
         """Adds an ipvlan device, whose parent is a device of a node."""
         self._children.append(Child(*place, next(self._indices), "", mtu, "ipvlan", mode, *parent))
 
+    def plugged(self, plugged: Plugged) -> None:
+        """Adds a pod's attachment that CNI plugins are to make."""
+        self._plugged.append(plugged)
+
     def finished(self, topology: str, design: str, pod_mtu: int) -> Plan:
         spaces = tuple(space.finished() for space in self._spaces.values())
         _check_names(spaces, self._veths, self._children)
-        return Plan(topology, design, pod_mtu, spaces, tuple(self._veths), tuple(self._children))
+        return Plan(topology, design, pod_mtu, spaces, tuple(self._veths), tuple(self._children), tuple(self._plugged))
 
 
 def _check_names(spaces: tuple[Space, ...], veths: list[Veth], children: list[Child]) -> None:

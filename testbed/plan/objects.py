@@ -141,6 +141,19 @@ class Tun:
 
 
 @dataclass(frozen=True)
+class OtherLink:
+    """A device of a kind that no design makes, but a CNI plugin did: an ifb, a VLAN, a dummy."""
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    kind: str
+    """As `ip link` calls it; empty where the kernel names none."""
+    master: str | None = None
+
+
+@dataclass(frozen=True)
 class Flow:
     """Which packets of a datapath's ports something is done to, and what, in the words of `ovs-dpctl`."""
 
@@ -166,7 +179,7 @@ class Datapath:
     master = None
 
 
-Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | Datapath
+Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | Datapath | OtherLink
 TUNNELS = (Vxlan, Geneve, IpTunnel, Wireguard, Tun)
 """Devices whose packets come out elsewhere in something else."""
 
@@ -212,12 +225,31 @@ class Child:
     """Empty for ipvlan."""
     mtu: int
     kind: Literal["macvlan", "ipvlan"]
-    mode: Literal["bridge", "l2", "l3"]
+    mode: Literal["bridge", "private", "vepa", "passthru", "l2", "l3", "l3s"]
     node: str
     parent: str
     """The name of the device in the node's namespace."""
 
     master = None
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """A pod whose devices CNI plugins make when the lab's container runtime calls them, on its node."""
+
+    space: str
+    node: str
+    container: str
+    """The ID by which plugins know it."""
+    ifname: str
+    texts: tuple[tuple[str, str], ...]
+    """The network's configuration for that node, and those of single plugins beside it: files and their texts."""
+    folders: tuple[str, ...]
+    """Where the plugins' programs are."""
+    capabilities: str
+    """What plugins are told that declare the capability, as a JSON object."""
+    patience_s: float
+    """After how long a plugin that has not ended is ended."""
 
 
 Device = Link | VethEnd | Child
@@ -449,6 +481,8 @@ class Space:
     firewalls: tuple[Firewall, ...] = ()
     learned: tuple[Route, ...] = ()
     """Routes that a daemon is to put there."""
+    tables: tuple[str, ...] = ()
+    """Of nftables, as `inet filter`, that CNI plugins made; what is in them is theirs."""
     segment_source: Address | None = None
     """The source of the headers that segment routing puts around packets; otherwise one of the device's."""
     node: str | None = None
@@ -479,6 +513,7 @@ class Plan:
     spaces: tuple[Space, ...]
     veths: tuple[Veth, ...]
     children: tuple[Child, ...] = ()
+    plugged: tuple[Plugged, ...] = ()
     offload: bool = True
     """Whether devices may carry segments larger than their MTU; if not, TSO, GSO and GRO are off on all of them."""
 

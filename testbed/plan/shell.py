@@ -25,6 +25,7 @@ from testbed.plan.objects import (
     Link,
     Neighbour,
     Netem,
+    OtherLink,
     Plan,
     Route,
     RoutingRule,
@@ -40,6 +41,7 @@ from testbed.plan.objects import (
     Vxlan,
     Wireguard,
 )
+from testbed.plan.plugged import attaching
 from testbed.spec.types import Address
 
 FLOODED = "00:00:00:00:00:00"
@@ -101,6 +103,9 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from commands
     if commands := [*_files(plan), *_processes(plan)]:
         yield from _section("Programs")
+        yield from commands
+    if commands := list(attaching(plan, _ROOTS)):
+        yield from _section("Pods that CNI plugins attach")
         yield from commands
     if commands := list(_offloads(plan)):
         yield from _section("What devices do not leave to others: checksums, or segments larger than the MTU")
@@ -301,6 +306,8 @@ def link_words(link: Link) -> str:
             return f"{start} wireguard"
         case Tun():
             return f"tuntap add {link.name} mode tun"
+        case OtherLink():
+            return f"{with_mac} {link.kind}"
         case Datapath():
             return f"link set {link.name} address {link.mac} mtu {link.mtu} up"
 

@@ -1,6 +1,6 @@
 """Designs with a name. Those of a CNI plugin are a package, in which each has a file: its page, and what it is."""
 
 from testbed.designs.design import Design
-from testbed.designs.presets import flannel, plain, weave
+from testbed.designs.presets import flannel, kube_router, plain, weave
 
-PRESETS: tuple[Design, ...] = (*plain.PRESETS, *flannel.PRESETS, *weave.PRESETS)
+PRESETS: tuple[Design, ...] = (*plain.PRESETS, *flannel.PRESETS, *kube_router.PRESETS, *weave.PRESETS)

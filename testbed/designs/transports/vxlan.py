@@ -64,7 +64,7 @@ def join(joining: Joining, dev: str = "") -> None:
                 options.vni or VNI,
                 options.port or PORT,
                 node.address(family),
-                dev="" if node.is_on_loopback else dev,
+                dev=dev,
                 master=POD_BRIDGE if flat else None,
             )
         if flat:

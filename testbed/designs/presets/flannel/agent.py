@@ -2,7 +2,6 @@
 
 from testbed.designs.transport import Joining
 from testbed.plan.addressing import NodePlace, at
-from testbed.plan.fabric import forward
 from testbed.spec.types import Network
 
 SUBNET_FILE = "/run/flannel/subnet.env"
@@ -14,10 +13,6 @@ def run(joining: Joining) -> None:
     layout = joining.layout
     for node in layout.nodes:
         space = joining.draft[node.name]
-        forward(space, layout)
-        # As kubeadm wants it of every node: frames that cni0 bridges from pod to pod pass the rules, too.
-        for tool in ("iptables", "ip6tables"):
-            space.sysctl(f"net.bridge.bridge-nf-call-{tool}", 1, optional=True)
         space.file(SUBNET_FILE, subnet_env(node, layout.pod_cidrs, joining.mtu))
         for own, network in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
             space.firewall("iptables" if own.version == 4 else "ip6tables", rules(own, network))

@@ -24,7 +24,6 @@ anything else, other nodes too, they come from its node's address.
 
 Unlike flanneld, which picks a random MAC address for `flannel.1`, the testbed derives it from the node's name.
 Unlike flanneld, which takes off 50 bytes for IPv6 as well, the testbed takes off 70, as IPv6's longer header needs.
-Unlike on a node of a real cluster, `flannel.1` names no device below itself where the node has its address on `lo`.
 """
 
 from dataclasses import replace

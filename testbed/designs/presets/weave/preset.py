@@ -32,6 +32,7 @@ def preset(
         like=("Weave Net",),
         agent=rules.run,
         also_needs=rules.NEEDS,
+        on_link="packets that it masquerades have the address of the device that they leave by",
         programs=(*rules.PROGRAMS, *programs),
         page=page or "",
     )
