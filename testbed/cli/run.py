@@ -182,7 +182,7 @@ def _left_out(loaded: LoadedScenario) -> dict[str, dict[str, str]]:
             design = design_of(choice)
             if misfit := next(design.misfits(cell.topology), None):
                 reason = f"left out: {misfit.message}"
-            elif lacking := absent_here(design.needs_on(cell.topology), design.programs):
+            elif lacking := absent_here(design.needs_on(cell.topology), design.programs_on(cell.topology)):
                 reason = unavailable(lacking)
             else:
                 continue

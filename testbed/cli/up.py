@@ -32,7 +32,7 @@ def up(topology: Path, design: str, name: str | None, offload: str) -> None:
     name = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}"
     if not _NAME.fullmatch(name):
         raise click.UsageError(f"'{name}' cannot be a lab's name: letters, digits, '-', '_' and '.', 63 at most")
-    _need_the_machine(wanted.needs_on(loaded.value), wanted.programs)
+    _need_the_machine(wanted.needs_on(loaded.value), wanted.programs_on(loaded.value))
     plan = wanted.plan(loaded.value, offload == "on")
     try:
         lab = LivingLab.bring_up(plan, name, facts_of(loaded, plan, wanted.spec))

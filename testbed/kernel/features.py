@@ -12,15 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.kernel import encode, programs
+from testbed.kernel import bpf_calls, encode, programs
 from testbed.kernel.datapath import try_openvswitch
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.programs import Program
-from testbed.kernel.rights import as_root
+from testbed.kernel.rights import as_root, is_roots_own
 from testbed.kernel.told import ToolFailed, try_esp, try_firewall
 from testbed.kernel.tun import make_tun
 from testbed.plan.objects import (
+    BpfHook,
     Bridge,
     Child,
     Firewall,
@@ -57,16 +58,22 @@ class Feature:
     """The module that brings it where the kernel is built with modules."""
     attempt: Callable[[int], None]
     """Tries it in the calling thread's namespace, of which it is given a descriptor; raises an error without it."""
+    roots_own: bool = False
+    """Whether root of a user namespace may not have it."""
 
     @property
     def remedy(self) -> str:
         """How to get it."""
-        return f"needs a kernel with {self.option} (modprobe {self.module})"
+        return f"needs a kernel with {self.option} (modprobe {self.module}){self._rights}"
 
     @property
     def lacking(self) -> str:
         """What is said of a design that cannot be had for want of it."""
-        return f"{self.option} (module {self.module})"
+        return f"{self.option} (module {self.module}){self._rights}"
+
+    @property
+    def _rights(self) -> str:
+        return " and root's own rights (sudo), which this user has not" if self.roots_own and not is_roots_own() else ""
 
 
 def _link(link: Link) -> Callable[[int], None]:
@@ -91,6 +98,12 @@ def _light_weight_tunnel(_: int) -> None:
     send([encode.new_link(Vxlan("try", _INDEX, _MAC, 1450, 0, 8472, None, external=True))])
     to = ipaddress.ip_network("192.0.2.0/24")
     send([encode.new_route(Route(to, "try", encap=TunnelKey(1, _LOCAL, _LOCAL)), lambda _: _INDEX)])
+
+
+def _programs(_: int) -> None:
+    hook = BpfHook("lo", "ingress", "try")
+    with bpf_calls.smallest_program() as program:
+        send([encode.new_clsact("lo", encode.LOOPBACK), encode.new_filter(hook, encode.LOOPBACK, program)])
 
 
 def _segments(_: int) -> None:
@@ -173,6 +186,7 @@ FEATURES = {
         ),
         Feature("esp-marks", "CONFIG_IP_NF_MATCH_ESP and CONFIG_NETFILTER_XT_MATCH_POLICY", "xt_esp", _marked_esp),
         Feature("openvswitch", "CONFIG_OPENVSWITCH", "openvswitch", lambda _: try_openvswitch()),
+        Feature("bpf", "CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF", "cls_bpf", _programs, roots_own=True),
         Feature("tun", "CONFIG_TUN", "tun", lambda _: make_tun(Tun("try", _INDEX, 1472))),
         Feature(
             "tbf",

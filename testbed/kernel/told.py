@@ -41,9 +41,9 @@ def _wireguard(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
     """By space and device."""
     for space, link in ends:
         key = base64.b64encode(secrets.token_bytes(32)).decode()
-        _run(
-            namespaces[space], ["wg", "set", link.name, "private-key", "/dev/stdin", "listen-port", str(link.port)], key
-        )
+        mark = ["fwmark", f"{link.mark:#x}"] if link.mark else []
+        port = ["listen-port", str(link.port)]
+        _run(namespaces[space], ["wg", "set", link.name, "private-key", "/dev/stdin", *port, *mark], key)
         public[space, link.name] = _run(namespaces[space], ["wg", "show", link.name, "public-key"]).strip()
     for space, link in ends:
         command = ["wg", "set", link.name]

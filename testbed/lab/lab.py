@@ -97,11 +97,12 @@ class Lab:
             for space in plan.spaces:
                 if space.has_folders:
                     make_folders(self.hosts[space.name].pid, space.files)
-            make_nodes(plan, self.namespaces)
+            roots = {space.name: root_of(self.hosts[space.name].pid) for space in plan.spaces if space.has_folders}
+            make_nodes(plan, self.namespaces, roots)
             self._run_programs()
             self._run_daemons()
             before, attaching = kernel_memory_kib(), time.monotonic()
-            attach_pods(plan, self.namespaces)
+            attach_pods(plan, self.namespaces, roots)
             if plan.plugged:
                 self._plug()
             if pods:

@@ -9,13 +9,16 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from testbed.kernel.bpf_calls import NAME_LENGTH
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.firewall import lines_of
 from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, state
 from testbed.plan import shell
 from testbed.plan.objects import (
     BOOT,
+    LOCAL_TABLE,
     MAIN_TABLE,
+    BpfEntry,
     Bridge,
     Child,
     Datapath,
@@ -51,9 +54,14 @@ def inspect(plan: Plan, namespaces: Namespaces) -> tuple[Difference, ...]:
     found: list[Difference] = []
     for space in plan.spaces:
         with namespaces[space.name].entered():
-            now = state(space.sysctls, {firewall.tool for firewall in space.firewalls})
+            now = state_for(space)
         found += differences(plan, space, now)
     return tuple(found)
+
+
+def state_for(space: Space) -> State:
+    """All of the calling thread's namespace that the plan of this space says something about."""
+    return state(space.sysctls, {firewall.tool for firewall in space.firewalls}, space.bpf)
 
 
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
@@ -71,6 +79,7 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
         *_associations(space, now),
         *_settings(space, now),
         *_firewalls(space, now),
+        *_programs(space, now),
         *_tables(space, now),
     ):
         yield Difference(space.name, what, tuple(mend.splitlines()))
@@ -153,15 +162,21 @@ def _device(name: str, kind: str, device: Device, there: DeviceState, master: st
         yield f"{name} has an MTU of {there.mtu}, not {device.mtu}", f"ip link set {name} mtu {device.mtu}"
     if device.mac and there.mac != device.mac:
         yield f"{name} has the MAC address {there.mac}, not {device.mac}", f"ip link set {name} address {device.mac}"
+    if isinstance(device, VethEnd) and kind == "veth" and there.arp != device.arp:
+        yield f"{name} is {'with' if there.arp else 'without'} ARP", f"ip link set {name} arp {_on(device.arp)}"
     if isinstance(device, Bridge) and there.promiscuous != device.promiscuous:
         found = "is promiscuous" if there.promiscuous else "is not promiscuous"
-        yield f"{name} {found}", f"ip link set {name} promisc {'on' if device.promiscuous else 'off'}"
+        yield f"{name} {found}", f"ip link set {name} promisc {_on(device.promiscuous)}"
     if there.master != master:
         port_of = f"is a port of {there.master}" if there.master else "is a port of no bridge"
         yield (
             f"{name} {port_of}, not of {master}" if master else f"{name} {port_of}",
             f"ip link set {name} {f'master {master}' if master else 'nomaster'}",
         )
+
+
+def _on(wanted: bool) -> str:
+    return "on" if wanted else "off"
 
 
 def _addresses(space: Space, now: State) -> Iterator[_Finding]:
@@ -239,7 +254,9 @@ def _rules(space: Space, now: State) -> Iterator[_Finding]:
     for rule in space.rules:
         if rule not in now.rules:
             yield f"there is no routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule)}"
-    for rule in sorted(now.rules - set(space.rules), key=str):
+    first = {RoutingRule(0, family, LOCAL_TABLE) for family in (4, 6)}
+    moved = {replace(rule, priority=0) for rule in space.rules if rule.table == LOCAL_TABLE}
+    for rule in sorted(now.rules - set(space.rules) - (first - moved), key=str):
         yield f"there is a routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule, 'del')}"
 
 
@@ -251,12 +268,13 @@ def _firewalls(space: Space, now: State) -> Iterator[_Finding]:
     for tool in dict.fromkeys(firewall.tool for firewall in space.firewalls):
         planned = lines_of([firewall.text for firewall in space.firewalls if firewall.tool == tool])
         there = lines_of([now.firewalls.get(tool, "")])
+        planned_lines, lines_there = set(planned), set(there)
         for line in planned:
-            if line not in there:
+            if line not in lines_there:
                 mend = f"{tool} {_quoted(line)}" if line.startswith(("-t", "add", "create")) else ""
                 yield f"{tool} has not `{line}`", mend
         for line in there:
-            if line not in planned:
+            if line not in planned_lines:
                 yield f"{tool} has `{line}`", ""
         if sorted(planned) == sorted(there) and planned != there:
             yield f"the rules of {tool} are in another order", ""
@@ -266,6 +284,33 @@ def _quoted(line: str) -> str:
     """A line as a shell takes it: iptables and ipset quote words with blanks alone, and sets may have any names."""
     words = (re.sub(r"\\(.)", r"\1", quoted) or plain for quoted, plain in _WORD.findall(line))
     return shlex.join(words)
+
+
+def _programs(space: Space, now: State) -> Iterator[_Finding]:
+    """eBPF. A map of which the plan says nothing holds what the programs themselves put there."""
+    if space.bpf is None or now.bpf is None:
+        return
+    planned = {replace(hook, program=hook.program[:NAME_LENGTH]): hook for hook in space.bpf.hooks}
+    for short, hook in planned.items():
+        if short not in now.bpf.hooks:
+            mend = f"tc {shell.hook_words(hook, verb='replace')}" if hook.where != "peer" else ""
+            yield f"the program {hook.program} does not hang on {hook.dev} ({hook.where})", mend
+    for hook in sorted(now.bpf.hooks - set(planned), key=str):
+        mend = f"tc filter del dev {hook.dev} {hook.where}" if hook.where != "peer" else ""
+        yield f"there is a program {hook.program} on {hook.dev} ({hook.where})", mend
+    for name in dict.fromkeys(entry.map for entry in space.bpf.entries):
+        there = now.bpf.maps.get(name)
+        if there is None:
+            yield f"no program on a device has the map {name}", ""
+            continue
+        entries = [entry for entry in space.bpf.entries if entry.map == name]
+        for entry in entries:
+            if there.get(entry.key) != entry.value:
+                what = "has another entry than" if entry.key in there else "has no entry"
+                yield f"the map {name} {what} `{entry.note or entry.key.hex()}`", f"bpftool {shell.entry_words(entry)}"
+        for key in sorted(there.keys() - {entry.key for entry in entries}):
+            extra = BpfEntry(name, key, b"")
+            yield f"the map {name} has an entry {key.hex()}", f"bpftool {shell.entry_words(extra, verb='delete')}"
 
 
 def _tables(space: Space, now: State) -> Iterator[_Finding]:

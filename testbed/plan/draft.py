@@ -9,6 +9,9 @@ from testbed.plan.naming import mac_address
 from testbed.plan.objects import (
     BOOT,
     MAIN_TABLE,
+    Bpf,
+    BpfEntry,
+    BpfHook,
     Bridge,
     Child,
     Daemon,
@@ -73,8 +76,14 @@ class SpaceDraft:
     _rules: list[RoutingRule] = field(default_factory=list)
     _firewalls: list[Firewall] = field(default_factory=list)
     _learned: list[Route] = field(default_factory=list)
+    _bpf: Bpf | None = None
     segment_source: Address | None = None
     masked_by: tuple[Address, ...] = ()
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Those so far, without ends of pairs."""
+        return tuple(self._links)
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
@@ -110,11 +119,13 @@ class SpaceDraft:
     def geneve(self, name: str, mtu: int, port: int) -> None:
         self._links.append(Geneve(name, next(self._indices), mac_address(self.name, name), mtu, port))
 
-    def ip_tunnel(self, name: str, mtu: int, kind: TunnelKind, local: Address, remote: Address | None = None) -> None:
+    def ip_tunnel(
+        self, name: str, mtu: int, kind: TunnelKind, local: Address | None, remote: Address | None = None
+    ) -> None:
         self._links.append(IpTunnel(name, next(self._indices), mtu, kind, local, remote))
 
-    def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer]) -> None:
-        self._links.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers)))
+    def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer], mark: int = 0) -> None:
+        self._links.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers), mark))
 
     def tun(self, name: str, mtu: int) -> None:
         self._links.append(Tun(name, next(self._indices), mtu))
@@ -185,6 +196,10 @@ class SpaceDraft:
         """Rules or sets; sets that rules name come before them."""
         self._firewalls.append(Firewall(tool, text))
 
+    def bpf(self, source: str, defines: Sequence[str], hooks: Iterable[BpfHook], entries: Iterable[BpfEntry]) -> None:
+        """The eBPF programs of a space."""
+        self._bpf = Bpf(source, tuple(defines), tuple(hooks), tuple(entries))
+
     def finished(self) -> Space:
         return Space(
             self.name,
@@ -204,6 +219,7 @@ class SpaceDraft:
             tuple(self._rules),
             tuple(self._firewalls),
             tuple(self._learned),
+            bpf=self._bpf,
             segment_source=self.segment_source,
             node=self.node,
             reached_at=self.reached_at,
@@ -241,6 +257,7 @@ class Draft:
         offload: bool = True,
         a_checksums: bool = True,
         b_checksums: bool = True,
+        arp: bool = True,
     ) -> None:
         """Adds a veth pair between two (space, interface name) places."""
         self._veths.append(
@@ -253,10 +270,18 @@ class Draft:
                     a_master,
                     offload,
                     checksums=a_checksums,
+                    arp=arp,
                 ),
-                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload, checksums=b_checksums),
+                VethEnd(
+                    *b, next(self._indices), mac_address(*b), mtu, b_master, offload, checksums=b_checksums, arp=arp
+                ),
             )
         )
+
+    def indices(self, space: str) -> dict[str, int]:
+        """The numbers of a space's devices so far, by name, without those that share another one."""
+        ends = (end for veth in self._veths for end in (veth.a, veth.b) if end.space == space)
+        return {dev.name: dev.index for dev in (*self._spaces[space].links, *ends)}
 
     def netkit(self, a: tuple[str, str], b: tuple[str, str], mtu: int) -> None:
         """Adds a pair of netkit devices, the first of which is the primary one."""

@@ -92,13 +92,16 @@ class TunnelKind(StrEnum):
 
 @dataclass(frozen=True)
 class IpTunnel:
-    """IP in IP (RFC 2003, RFC 2473) or in GRE (RFC 2784). Without `remote` the next hop of a route is the other end."""
+    """IP in IP (RFC 2003, RFC 2473) or in GRE (RFC 2784). Without `remote` the next hop of a route is the other end.
+
+    Without `local` it is the kernel's own, such as `tunl0`, which is there already. Its number is the kernel's choice.
+    """
 
     name: str
     index: int
     mtu: int
     kind: TunnelKind
-    local: Address
+    local: Address | None
     remote: Address | None = None
 
     mac = ""
@@ -123,6 +126,8 @@ class Wireguard:
     mtu: int
     port: int
     peers: tuple[WireguardPeer, ...]
+    mark: int = 0
+    """Of the packets that it has encrypted, for rules to know them by; 0 if they have none."""
 
     mac = ""
     master = None
@@ -179,7 +184,7 @@ class Datapath:
     master = None
 
 
-Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | Datapath | OtherLink
+Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | OtherLink | Datapath
 TUNNELS = (Vxlan, Geneve, IpTunnel, Wireguard, Tun)
 """Devices whose packets come out elsewhere in something else."""
 
@@ -198,6 +203,8 @@ class VethEnd:
     """Whether it may carry segments larger than its MTU."""
     checksums: bool = True
     """Whether it may leave checksums to whoever takes its packets; if not, it carries no such segments either."""
+    arp: bool = True
+    """Whether it asks for MAC addresses; if not, its packets have its own as the target's."""
 
 
 @dataclass(frozen=True)
@@ -297,6 +304,8 @@ class SegmentEnd:
 
 Encapsulation = TunnelKey | Segments | SegmentEnd
 MAIN_TABLE = 254
+LOCAL_TABLE = 255
+"""Of the addresses of the space itself. A rule for it takes the place of the kernel's own, which is the first one."""
 BOOT, BIRD = 3, 12
 """Whose a route is: of nobody in particular, as of `ip route add`; of BIRD."""
 
@@ -460,6 +469,41 @@ class Firewall:
 
 
 @dataclass(frozen=True)
+class BpfHook:
+    """An eBPF program that sees every packet of a device."""
+
+    dev: str
+    where: Literal["ingress", "egress", "peer"]
+    """What the device receives, or sends (clsact); of a netkit device what its peer sends."""
+    program: str
+
+
+@dataclass(frozen=True)
+class BpfEntry:
+    """What a map of eBPF programs is to hold under a key, as their C structures have it."""
+
+    map: str
+    key: bytes
+    value: bytes
+    dev: str = ""
+    """The device that it comes with; empty if it comes with the programs."""
+    note: str = ""
+    """What it says, for a reader."""
+
+
+@dataclass(frozen=True)
+class Bpf:
+    """eBPF programs of a space, all of one C file; they and their maps are pinned in its own /sys/fs/bpf."""
+
+    source: str
+    """The name of a file of `testbed/bpf`, without `.c`."""
+    defines: tuple[str, ...]
+    """What the compiler is told with -D."""
+    hooks: tuple[BpfHook, ...] = ()
+    entries: tuple[BpfEntry, ...] = ()
+
+
+@dataclass(frozen=True)
 class Space:
     """One network namespace and all that it is to hold, but for the veth pairs, which are between spaces."""
 
@@ -483,6 +527,7 @@ class Space:
     """Routes that a daemon is to put there."""
     tables: tuple[str, ...] = ()
     """Of nftables, as `inet filter`, that CNI plugins made; what is in them is theirs."""
+    bpf: Bpf | None = None
     segment_source: Address | None = None
     """The source of the headers that segment routing puts around packets; otherwise one of the device's."""
     node: str | None = None
@@ -500,7 +545,7 @@ class Space:
     @property
     def has_folders(self) -> bool:
         """Whether its programs see folders of their own."""
-        return bool(self.files or self.daemons)
+        return bool(self.files or self.daemons or self.bpf)
 
 
 @dataclass(frozen=True)
