@@ -27,7 +27,7 @@ from testbed.observe.shots import Protocol
 from testbed.observe.trace import PORT, Walk
 from testbed.observe.trace import trace as trace_packet
 from testbed.plan.objects import Kind, Plan
-from testbed.spec.design import JOINED, is_file
+from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design, load_topology
 from testbed.spec.types import Address as IPAddress
 
@@ -87,14 +87,15 @@ class Lab:
     def up(cls, topology: str | Path, design: str, name: str | None = None, offload: bool = True) -> Self:
         """Brings a lab up, which ends with this process if it is not ended before.
 
-        `topology` is a YAML file; `design` a name, ATTACH+TRANSPORT, or a YAML file that spells one out; `name` one
-        that no other lab has, by default one made of this process's number.
+        `topology` is a YAML file; `design` a name, ATTACH+TRANSPORT, a YAML file that spells one out, or the file of a
+        network for CNI plugins; `name` one that no other lab has, by default one made of this process's number.
         Raises SpecError for files that have mistakes, or a topology that does not carry the design, KeyError for a
         design that there is not, NameTaken, CannotBeBuilt, and OSError without the rights.
         """
         loaded = load_topology(Path(topology))
         try:
-            wanted = design_of(load_design(Path(design), CATALOGUE) if is_file(design) else design)
+            in_file = is_file(design) or is_network(design)
+            wanted = design_of(load_design(Path(design), CATALOGUE) if in_file else design)
         except KeyError:
             raise KeyError(
                 f"there is no design {design!r}; valid: {', '.join(DESIGNS)}, or ATTACH+TRANSPORT: {', '.join(pairs())}"

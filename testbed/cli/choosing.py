@@ -5,17 +5,20 @@ from pathlib import Path
 import click
 
 from testbed.cli.errors import unknown
-from testbed.designs import CATALOGUE, DESIGNS, Design, design_of
-from testbed.spec.design import JOINED, is_file
+from testbed.designs import CATALOGUE, Design, design_of
+from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design
 from testbed.spec.source import nearest
 
-HELP = f"Which design: {', '.join(DESIGNS)}; ATTACH+TRANSPORT, such as routed+vxlan; or a file that spells one out."
+HELP = (
+    "Which design: a name from `testbed designs`, ATTACH+TRANSPORT like routed+vxlan, a file that spells one out, or a "
+    "CNI network's (.conflist)."
+)
 
 
 def chosen(text: str) -> Design:
     """The design that a user named on the command line; UsageError or SpecError if there is none."""
-    if is_file(text):
+    if is_file(text) or is_network(text):
         return design_of(load_design(Path(text), CATALOGUE))
     for misfit in CATALOGUE.misfits(text):
         if misfit.valid == CATALOGUE.names:

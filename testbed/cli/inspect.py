@@ -41,7 +41,7 @@ def inspect(name: str | None, counters: bool, as_json: bool) -> None:
 
 def _show_counters(lab: LivingLab, as_json: bool) -> None:
     with understood():
-        from testbed.observe.datapath import counts
+        from testbed.observe.program_counts import counts
 
         plan = lab.plan
         found = lab.inside(lambda namespaces: counts(plan, namespaces))

@@ -1,11 +1,13 @@
 """Designs: a choice of attachment and transport each. `DESIGNS` holds those with a name of their own."""
 
+from testbed.cni.network import read_network
 from testbed.designs.attachment import Hands
 from testbed.designs.attachments import ATTACHMENTS
+from testbed.designs.attachments.cni import attachment_of
 from testbed.designs.design import Design, refusal
 from testbed.designs.presets import PRESETS
-from testbed.designs.transports import TRANSPORTS
-from testbed.spec.design import JOINED, Catalogue, DesignSpec, TransportSpec, short_form
+from testbed.designs.transports import TRANSPORTS, none
+from testbed.spec.design import JOINED, NO_TRANSPORT, Catalogue, Choice, CniSpec, ReadCni, TransportSpec, short_form
 
 DESIGNS: dict[str, Design] = {design.name: design for design in PRESETS}
 
@@ -17,11 +19,17 @@ def _refusal(attach: str, transport: TransportSpec) -> str:
     return refusal(attachment, TRANSPORTS[transport.kind])
 
 
+_CNI_TRANSPORTS = {NO_TRANSPORT: none.TRANSPORT} | {
+    transport.name: transport for transport in TRANSPORTS.values() if Hands.PACKETS in transport.takes
+}
+
 CATALOGUE = Catalogue(
     tuple(DESIGNS),
     tuple(ATTACHMENTS),
     {transport.name: transport.parameters for transport in TRANSPORTS.values()},
     _refusal,
+    {transport.name: transport.parameters for transport in _CNI_TRANSPORTS.values()},
+    read_network,
 )
 """What users can choose from."""
 
@@ -36,8 +44,12 @@ def pairs() -> tuple[str, ...]:
     )
 
 
-def design_of(choice: str | DesignSpec) -> Design:
+def design_of(choice: Choice) -> Design:
     """The design that a user chose by name, as ATTACH+TRANSPORT, or spelt out. Raises KeyError if there is none."""
+    if isinstance(choice, ReadCni) and not any(CATALOGUE.misfits(choice)):
+        return _with_plugins(choice)
+    if isinstance(choice, CniSpec):
+        raise KeyError(choice)
     if isinstance(choice, str) and choice in DESIGNS:
         return DESIGNS[choice]
     spec = short_form(choice) if isinstance(choice, str) else choice
@@ -46,6 +58,13 @@ def design_of(choice: str | DesignSpec) -> Design:
     attachment, transport = ATTACHMENTS[spec.attach], TRANSPORTS[spec.transport.kind]
     summary = f"{attachment.summary}; between nodes {transport.summary}"
     return Design(spec.name, attachment, transport, spec.transport, spec.mtu, summary, transport.like)
+
+
+def _with_plugins(spec: ReadCni) -> Design:
+    """The design of a network for CNI plugins."""
+    attachment, transport = attachment_of(spec), _CNI_TRANSPORTS[spec.transport.kind]
+    summary = f"{attachment.summary}; between nodes {transport.summary}"
+    return Design(spec.name, attachment, transport, spec.transport, summary=summary, plugins=spec, page=attachment.page)
 
 
 __all__ = ["ATTACHMENTS", "CATALOGUE", "DESIGNS", "TRANSPORTS", "Design", "design_of", "pairs"]

@@ -12,7 +12,7 @@ from testbed.plan.objects import Plan, Space
 from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Tunnel, Way, between, inside
 from testbed.plan.ways import ways
-from testbed.spec.design import DesignSpec, TransportSpec, spelt_out
+from testbed.spec.design import DesignSpec, ReadCni, TransportSpec, spelt_out
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import MIN_MTU, Topology
 
@@ -67,13 +67,17 @@ class Design:
     """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
     labelled: Callable[[Tunnel, Plan, Layout, Space], Tunnel] = _unlabelled
     """A tunnel of the transport's, as packets of a pod or node are in it that says who they come from."""
+    plugins: ReadCni | None = None
+    """What the user wrote of a design with CNI plugins."""
+    on_link: str = ""
+    """Why each node's address must be that of its link to the fabric, if so."""
     page: str = ""
     """All that there is to say of it, if that is more than what its attachment and transport have to say."""
 
     @property
-    def spec(self) -> DesignSpec:
+    def spec(self) -> DesignSpec | ReadCni:
         """What a user would write for it."""
-        return spelt_out(self.name, self.attachment.name, self.options, self.mtu)
+        return self.plugins or spelt_out(self.name, self.attachment.name, self.options, self.mtu)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -104,11 +108,29 @@ class Design:
             yield self._of_one_subnet(transport.one_subnet)
         elif self.options.flood == "multicast" and not addresses.is_one_subnet:
             yield self._of_one_subnet("its multicast group is joined on one subnet")
-        if transport.by_router and not addresses.routers:
+        elif transport.one_subnet_of and not addresses.is_one_subnet:
+            family, reason = transport.one_subnet_of
+            if any(cidr.version == family for cidr in addresses.pod_cidrs):
+                yield self._of_one_subnet(f"for IPv{family}: {reason}")
+        if self.on_link and any(node.is_on_loopback for node in addresses.nodes):
+            yield Misfit(
+                ("fabric",),
+                f"{self.name} needs each node's address to be that of its link to the fabric ({self.on_link}), but "
+                "nodes with several links have it on lo",
+                at_key=True,
+            )
+        if (transport.by_router or transport.needs_router) and not addresses.routers:
             yield Misfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
             )
-        for cidr in topology.cluster.pod_cidr:
+        for number, cidr in enumerate(topology.cluster.pod_cidr):
+            if cidr.version not in transport.pod_families:
+                only = " and ".join(f"IPv{family}" for family in transport.pod_families)
+                yield Misfit(
+                    ("cluster", "pod_cidr", number),
+                    f"{self.name} carries {only} packets alone, which {cidr} has none of",
+                )
+                return
             if cidr.version not in families and not transport.any_family:
                 yield Misfit(
                     ("fabric", "subnet"),
@@ -154,7 +176,7 @@ class Design:
         ways = [way for link in topology.underlay.links for way in (link.forth, link.back)]
         rates = ("tbf",) if any(way.rate for way in ways) else ()
         delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
-        return (*self.needs, *rates, *delays)
+        return (*self.needs, *self.transport.needs_there(self.lay_out(topology)), *rates, *delays)
 
     def programs_on(self, topology: Topology) -> tuple[str, ...]:
         """Names of the system's programs that the design runs, and those that the topology's rules need."""
@@ -192,8 +214,11 @@ class Design:
     def crossing(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> tuple[Way, ...]:
         """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6.
 
-        Several ways where the fabric has several that are equally short: it takes one of them.
+        Several ways where the fabric has several that are equally short: it takes one of them. None
+        if any way is right.
         """
+        if not self.transport.claims:
+            return ()
         leg = self.leg(plan, addresses, source, target, family)
         found = ways(
             addresses,
@@ -206,6 +231,8 @@ class Design:
         if not self.attachment.has_own_macs:
             return inside(found, leg.tunnel)
         macs = plan.device(source.name, POD_INTERFACE).mac, plan.device(target.name, POD_INTERFACE).mac
+        if leg.tunnel and leg.tunnel.is_opaque:
+            return inside(found, leg.tunnel)
         if leg.tunnel:
             return inside(found, replace(leg.tunnel, inner_macs=macs))
         return between(found, *macs)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from testbed.designs import Design, design_of
-from testbed.spec.design import DesignSpec, name_of
+from testbed.spec.design import Choice, name_of
 from testbed.spec.load import Loaded, LoadedScenario
 from testbed.spec.problems import Misfit, Problem, SpecError
 from testbed.spec.sweep import Cell
@@ -38,7 +38,7 @@ def check_designs(loaded: LoadedScenario) -> None:
     )
 
 
-def _misfits(choices: Iterable[str | DesignSpec], topology: Topology) -> Iterator[Misfit]:
+def _misfits(choices: Iterable[Choice], topology: Topology) -> Iterator[Misfit]:
     for choice in choices:
         yield from design_of(choice).misfits(topology)
 

@@ -65,6 +65,10 @@ def _nothing_carried(layout: Layout) -> Mapping[str, tuple[Network, ...]]:
     return {}
 
 
+def _nothing_needed(layout: Layout) -> tuple[str, ...]:
+    return ()
+
+
 def _fabric_mtu(fabric_mtu: int, layout: Layout) -> int:
     return fabric_mtu
 
@@ -88,6 +92,8 @@ class Transport:
     """How packets of family 4 or 6 travel from a node to another one."""
     room: Callable[[int, Layout], int] = _fabric_mtu
     """The largest packet of pods that fits the fabric's, in bytes, with all the families in use."""
+    needs_there: Callable[[Layout], tuple[str, ...]] = _nothing_needed
+    """Names of the kernel features that it needs besides on some layouts alone."""
     parameters: tuple[str, ...] = ()
     """Names of what a user may set."""
     carried: Callable[[Layout], Mapping[str, tuple[Network, ...]]] = _nothing_carried
@@ -96,10 +102,18 @@ class Transport:
     """Whether packets go by way of a router between nodes of one subnet, too."""
     any_family: bool = False
     """Whether pods may use an address family that the fabric does not have."""
+    needs_router: bool = False
+    """Whether nodes speak with a router, though packets may go without."""
+    pod_families: tuple[int, ...] = (4, 6)
+    """Those that pods may use."""
     one_subnet: str = ""
     """Why all nodes must be in one subnet, if so."""
+    one_subnet_of: tuple[int, str] | None = None
+    """A family of pods' addresses with which all nodes must be in one subnet, and why."""
     outer_families: tuple[int, ...] = (4, 6)
     """Those of which the fabric must have one."""
+    claims: bool = True
+    """Whether it says by which way packets go; otherwise any way is right."""
     page: str = ""
     """All that there is to say of it."""
 

@@ -12,7 +12,7 @@ from testbed.kernel import machine
 from testbed.kernel.programs import PROGRAMS
 from testbed.probes import probe_of
 from testbed.probes.placement import chosen
-from testbed.spec.design import name_of
+from testbed.spec.design import ReadCni, name_of
 from testbed.spec.load import LoadedScenario, scenario_of_texts
 
 FORMAT = 2
@@ -41,6 +41,11 @@ def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[s
         "scenario_text": loaded.source.text,
         "topology_file": loaded.topology.source.file,
         "topology_text": loaded.topology.source.text,
+        "networks": {
+            str(number): choice.model_dump(mode="json")
+            for number, choice in enumerate(scenario.designs)
+            if isinstance(choice, ReadCni)
+        },
         "design_texts": {file: source.text for file, source in loaded.design_sources.items()},
         "scenario": scenario.model_dump(mode="json", by_alias=True),
         "topology": loaded.topology.value.model_dump(mode="json", by_alias=True),
@@ -73,6 +78,7 @@ def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
         (manifest["topology_text"], manifest["topology_file"]),
         CATALOGUE,
         manifest.get("design_texts"),
+        manifest.get("networks"),
     )
 
 

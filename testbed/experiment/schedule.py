@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from testbed.designs import Design, design_of
 from testbed.experiment.results import WARM_UP_ROUND
-from testbed.spec.design import DesignSpec, name_of
+from testbed.spec.design import Choice, name_of
 from testbed.spec.load import LoadedScenario
 from testbed.spec.scenario import AA, AUTO
 from testbed.spec.sweep import Cell
@@ -54,7 +54,7 @@ class Site:
     offload: bool
     steering: str
     """CPUs that work on arriving packets; empty: the one that sent them."""
-    choices: tuple[str | DesignSpec, ...]
+    choices: tuple[Choice, ...]
     """The designs, as the scenario has them."""
     cells: tuple[Cell, ...]
 

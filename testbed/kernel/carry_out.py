@@ -1,9 +1,11 @@
 """Carrying out a plan: every object of it brought into namespaces that are already there.
 
-One batch of netlink requests a namespace and phase; all device numbers are the plan's, so nothing is looked up.
+One batch of netlink requests a namespace and phase; all device numbers are the plan's, so nothing is looked up, but
+for those of the kernel's own tunnel devices.
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -13,13 +15,27 @@ from typing import TypeVar
 
 from testbed.kernel import encode
 from testbed.kernel.bpf import compiled, fill, hang, load
+from testbed.kernel.datapath import make_datapath
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
-from testbed.kernel.offload import switch_offloads_off
+from testbed.kernel.offload import switch_checksums_off, switch_offloads_off
 from testbed.kernel.sysctls import Sysctls
 from testbed.kernel.told import tell_by_programs
 from testbed.kernel.tun import make_tun
-from testbed.plan.objects import LOCAL_TABLE, Child, Kind, Link, Plan, Space, Sysctl, Tun, Veth, VethEnd
+from testbed.plan.objects import (
+    LOCAL_TABLE,
+    Child,
+    Datapath,
+    IpTunnel,
+    Kind,
+    Link,
+    Plan,
+    Space,
+    Sysctl,
+    Tun,
+    Veth,
+    VethEnd,
+)
 from testbed.plan.shell import needs_cables, object_of
 
 Namespaces = Mapping[str, Namespace]
@@ -145,6 +161,8 @@ def _wire(plan: Plan, namespaces: Namespaces, roots: Roots, spaces: Sequence[Spa
                     _program(plan, space, own, name in fresh, roots)
                     if limited := [dev for dev in plan.without_offload(name) if dev in own]:
                         switch_offloads_off(limited)
+                    if limited := [dev for dev in plan.without_checksums(name) if dev in own]:
+                        switch_checksums_off(limited)
 
     _at_once(finish, tuple(devices))
 
@@ -164,10 +182,12 @@ def _make_links(plan: Plan, space: Space, links: Sequence[Link]) -> None:
     def index_of(name: str) -> int:
         return plan.device(space.name, name).index
 
-    send(encode.new_link(link, index_of) for link in links if not isinstance(link, Tun))
+    send(encode.new_link(link, index_of) for link in links if not isinstance(link, Tun | Datapath))
     for link in links:
         if isinstance(link, Tun):
             make_tun(link)
+        elif isinstance(link, Datapath):
+            make_datapath(link)
 
 
 def _children(plan: Plan, children: Sequence[Child], namespaces: Namespaces) -> dict[str, list[Request]]:
@@ -242,7 +262,11 @@ def _settled(plan: Plan, space: Space, devices: set[str], is_fresh: bool) -> Ite
     """What needs these devices to be there: addresses, neighbours, forwarding entries, routes, limits."""
 
     def index(dev: str) -> int:
-        return plan.device(space.name, dev).index if dev != LOOPBACK_NAME else encode.LOOPBACK
+        if dev == LOOPBACK_NAME:
+            return encode.LOOPBACK
+        device = plan.device(space.name, dev)
+        is_kernels_own = isinstance(device, IpTunnel) and not device.local
+        return socket.if_nametoindex(dev) if is_kernels_own else device.index
 
     if is_fresh:
         devices = {*devices, LOOPBACK_NAME}

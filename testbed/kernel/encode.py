@@ -182,6 +182,9 @@ def _link_up_command(index: int, master: int | None) -> str:
 
 def new_link(link: Link, index_of: Callable[[str], int] | None = None) -> Request:
     """A device of a namespace, set up. `index_of` tells the numbers of others there, where it needs one."""
+    if isinstance(link, IpTunnel) and not link.local:
+        body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + _device(link)
+        return Request(RTM_NEWLINK, 0, body, lambda: f"ip {link_words(link)} up")
     match link:
         case Bridge():
             kind = "bridge"
@@ -218,13 +221,15 @@ def _vxlan(link: Vxlan, index_of: Callable[[str], int] | None) -> bytes:
     if link.local:
         data += _attribute(_VXLAN_LOCAL if link.local.version == 4 else _VXLAN_LOCAL6, link.local.packed)
     if link.group:
-        assert index_of
         data += _attribute(_VXLAN_GROUP if link.group.version == 4 else _VXLAN_GROUP6, link.group.packed)
+    if link.dev:
+        assert index_of
         data += _number(_VXLAN_LINK, index_of(link.dev))
     return data
 
 
 def _ip_tunnel(link: IpTunnel) -> bytes:
+    assert link.local
     is_gre = link.kind in (TunnelKind.GRE, TunnelKind.IP6GRE)
     local, remote, flags = (
         (_GRE_LOCAL, _GRE_REMOTE, _GRE_FLAGS) if is_gre else (_IPTUN_LOCAL, _IPTUN_REMOTE, _IPTUN_FLAGS)

@@ -13,16 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.kernel import bpf_calls, encode, programs
+from testbed.kernel.datapath import try_openvswitch
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.programs import Program
 from testbed.kernel.rights import as_root, is_roots_own
-from testbed.kernel.told import ToolFailed, try_esp
+from testbed.kernel.told import ToolFailed, try_esp, try_firewall
 from testbed.kernel.tun import make_tun
 from testbed.plan.objects import (
     BpfHook,
     Bridge,
     Child,
+    Firewall,
     Geneve,
     IpTunnel,
     Link,
@@ -42,6 +44,7 @@ _MAC = "02:00:00:00:00:01"
 _LOCAL = ipaddress.ip_address("127.0.0.1")
 _LOCAL6 = ipaddress.ip_address("::1")
 _INDEX = 100
+_COMMENT = "-m comment --comment try"
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,33 @@ def _segments(_: int) -> None:
     send([encode.new_route(Route(to, "lo", encap=Segments((_LOCAL6,))), lambda _: encode.LOOPBACK)])
 
 
+def _masquerade(_: int) -> None:
+    try_firewall(
+        Firewall("iptables", f"*nat\n-A POSTROUTING -m mark --mark 1 {_COMMENT} -j MASQUERADE --random-fully\nCOMMIT\n")
+    )
+
+
+def _bridged_rules(_: int) -> None:
+    bridged = "-m physdev --physdev-in try --physdev-is-bridged"
+    try_firewall(
+        Firewall("iptables", f"*filter\n-A FORWARD {bridged} -m state --state NEW -j NFLOG --nflog-group 86\nCOMMIT\n")
+    )
+    Path("/proc/sys/net/bridge/bridge-nf-call-iptables").read_text()
+
+
+def _marked_esp(_: int) -> None:
+    rules = "-A INPUT -p esp -m esp --espspi 1 -j MARK --set-xmark 0x1/0x1"
+    try_firewall(Firewall("iptables", f"*mangle\n{rules}\nCOMMIT\n"))
+    try_firewall(Firewall("iptables", "*filter\n-A OUTPUT -m policy --dir out --pol none -j DROP\nCOMMIT\n"))
+
+
+def _ipset(_: int) -> None:
+    try_firewall(Firewall("ipset", "create try hash:net family inet\ncreate two hash:ip family inet\n"))
+    try_firewall(
+        Firewall("iptables", f"*nat\n-A POSTROUTING -m set --match-set try src {_COMMENT} -j RETURN\nCOMMIT\n")
+    )
+
+
 FEATURES = {
     feature.name: feature
     for feature in (
@@ -145,6 +175,18 @@ FEATURES = {
         Feature("esp", "CONFIG_INET_ESP, CONFIG_INET6_ESP and CONFIG_CRYPTO_GCM", "esp4", lambda _: try_esp()),
         Feature("seg6", "CONFIG_IPV6_SEG6_LWTUNNEL", "ipv6", _segments),
         Feature("bpf", "CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF", "cls_bpf", _programs, roots_own=True),
+        Feature(
+            "masquerade", "CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_MASQUERADE", "xt_MASQUERADE", _masquerade
+        ),
+        Feature("ipset", "CONFIG_IP_SET_HASH_NET and CONFIG_NETFILTER_XT_SET", "xt_set", _ipset),
+        Feature(
+            "bridge-nf",
+            "CONFIG_BRIDGE_NETFILTER, CONFIG_NETFILTER_XT_MATCH_PHYSDEV and CONFIG_NETFILTER_XT_TARGET_NFLOG",
+            "xt_physdev",
+            _bridged_rules,
+        ),
+        Feature("esp-marks", "CONFIG_IP_NF_MATCH_ESP and CONFIG_NETFILTER_XT_MATCH_POLICY", "xt_esp", _marked_esp),
+        Feature("openvswitch", "CONFIG_OPENVSWITCH", "openvswitch", lambda _: try_openvswitch()),
         Feature("tun", "CONFIG_TUN", "tun", lambda _: make_tun(Tun("try", _INDEX, 1472))),
         Feature(
             "tbf",

@@ -9,10 +9,14 @@ import os
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
-from testbed.kernel.syscalls import CLONE_FS, CLONE_NEWNS, MS_NODEV, MS_NOSUID, mount, setns, unshare
+from testbed.kernel.namespace import Namespace
+from testbed.kernel.syscalls import CLONE_FS, CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, mount, setns, unshare
 from testbed.plan.objects import File
 from testbed.plan.shell import OVERLAID, OWN_BPF, OWN_RUN
+
+T = TypeVar("T")
 
 _WITHOUT_BPF = (errno.ENODEV, errno.EPERM)
 
@@ -24,7 +28,7 @@ def root_of(pid: int) -> Path:
 
 def make_folders(pid: int, files: Iterable[File]) -> None:
     """Gives the mount namespace of a process folders of its own, with these files. Raises OSError."""
-    _within(pid, _mount)
+    within(pid, _mount)
     for file in files:
         # Not joined by `/`, which would take an absolute path for all there is.
         path = Path(f"{root_of(pid)}{file.path}")
@@ -50,9 +54,21 @@ def _mount() -> None:
             raise
 
 
-def _within(pid: int, work: Callable[[], None]) -> None:
-    """Has a thread of its own enter the mount namespace of a process: a thread that has done so cannot go back."""
-    failures: list[OSError] = []
+def bind_namespace(namespace: Namespace, name: str) -> str:
+    """Binds a network namespace to a file in the /run/netns that the calling thread sees; returns the file's path."""
+    path = Path(OWN_RUN, "netns", name)
+    path.touch()
+    mount(f"/proc/self/fd/{namespace.fd}", str(path), "", MS_BIND)
+    return str(path)
+
+
+def within(pid: int, work: Callable[[], T]) -> T:
+    """What `work` returns or raises, done by a thread that sees the folders of a process.
+
+    A thread of its own, as one that has entered another mount namespace cannot go back.
+    """
+    results: list[T] = []
+    failures: list[Exception] = []
 
     def enter_and_work() -> None:
         try:
@@ -62,8 +78,8 @@ def _within(pid: int, work: Callable[[], None]) -> None:
                 setns(namespace, CLONE_NEWNS)
             finally:
                 os.close(namespace)
-            work()
-        except OSError as error:
+            results.append(work())
+        except Exception as error:  # noqa: BLE001 - raised again by the caller
             failures.append(error)
 
     thread = threading.Thread(target=enter_and_work)
@@ -71,3 +87,4 @@ def _within(pid: int, work: Callable[[], None]) -> None:
     thread.join()
     if failures:
         raise failures[0]
+    return results[0]

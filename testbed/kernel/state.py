@@ -27,6 +27,7 @@ from pyroute2.netlink.rtnl.rtmsg import RTNH_F_ONLINK, rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from testbed.kernel.bpf import BpfState, state_of
+from testbed.kernel.datapath import DatapathState, datapath_state
 from testbed.kernel.encode import NS_PER_TICK
 from testbed.kernel.firewall import saved
 from testbed.kernel.netlink import HEADER
@@ -62,6 +63,9 @@ _RTM_F_CLONED = 0x200
 _RULE_INVERTED = 0x2
 _LAST_RULES = ((32766, 254), (32767, 253))
 """Priority and table of those that the kernel puts into each namespace, behind that of the local table."""
+_IPVLAN_MODES = {0: "l2", 1: "l3", 2: "l3s"}
+BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
+"""Devices that kernels put into each namespace by themselves."""
 _RTMSG_SIZE = 12
 _RTA_ENCAP = 22
 _LWTUNNEL_IP, _LWTUNNEL_IP6, _LWTUNNEL_SEG6, _LWTUNNEL_SEG6_LOCAL = 2, 4, 5, 7
@@ -70,6 +74,8 @@ _SEG6_SRH, _SEG6_LOCAL_ACTION, _SEGMENTS_AT = 1, 1, 12
 _NETLINK_XFRM, _XFRM_MSG_GETSA = 6, 18
 _XFRM_TARGET_AT, _XFRM_SOURCE_AT, _XFRM_FAMILY_AT = 56, 80, 212
 """In struct xfrm_usersa_info: behind the selector the target, and the source behind SPI and protocol."""
+OPEN_VSWITCH = "openvswitch"
+"""The kind of a datapath's own device."""
 _ROUTE_TYPES = {number: name for name, number in rt_type.items()}
 _NETLINK_NETFILTER = 12
 _NFT_GETTABLE = (10 << 8) | 1
@@ -96,6 +102,10 @@ class DeviceState:
     """Whether somebody has set it so; not by a capture's doing."""
     details: str = ""
     """Of a tunnel: what makes it this one, in words."""
+    link: int = 0
+    """The number of the device that it hangs on, or of the other end of its pair, which may be in another namespace."""
+    mode: str = ""
+    """Of a device that shares another one: in which way."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,8 @@ class State:
     """Of nftables, as `inet filter`."""
     sysctls: dict[str, str] = field(default_factory=dict)
     """Those that were asked for; one that the kernel does not have is missing."""
+    datapaths: dict[str, DatapathState] = field(default_factory=dict)
+    """Of Open vSwitch, by name."""
     firewalls: dict[str, str] = field(default_factory=dict)
     """Of the tools that were asked for: what they print of it."""
     bpf: BpfState | None = None
@@ -157,6 +169,9 @@ def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = (), bpf: Bp
         associations=frozenset(_associations()),
         tables=frozenset(nft_tables()),
         sysctls=values,
+        datapaths={
+            names[link["index"]]: datapath_state(names[link["index"]]) for link in links if _kind(link) == OPEN_VSWITCH
+        },
         firewalls={tool: saved(tool) for tool in firewalls},
         bpf=state_of(bpf, {name: index for index, name in names.items()}) if bpf else None,
     )
@@ -211,9 +226,13 @@ def _dump(sock: socket.socket, kind: int, message: type[nlmsg], family: int) -> 
         yield found
 
 
-def _device(link: Any, names: dict[int, str]) -> DeviceState:
+def _kind(link: Any) -> str:
     info = link.get_attr("IFLA_LINKINFO")
-    kind = str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
+    return str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
+
+
+def _device(link: Any, names: dict[int, str]) -> DeviceState:
+    info, kind = link.get_attr("IFLA_LINKINFO"), _kind(link)
     return DeviceState(
         name=names[link["index"]],
         index=link["index"],
@@ -225,7 +244,14 @@ def _device(link: Any, names: dict[int, str]) -> DeviceState:
         arp=not link["flags"] & IFF_NOARP,
         promiscuous=bool(link["flags"] & IFF_PROMISC),
         details=_details(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
+        link=link.get_attr("IFLA_LINK") or 0,
+        mode=_mode(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
     )
+
+
+def _mode(kind: str, data: Any) -> str:
+    found = data.get_attr(f"IFLA_{kind.upper()}_MODE") if kind in ("macvlan", "ipvlan") and data else ""
+    return _IPVLAN_MODES[found] if isinstance(found, int) else str(found or "")
 
 
 def _details(kind: str, data: Any) -> str:

@@ -1,33 +1,38 @@
 """The process that a lab lives in while it is up: builds it, holds its namespaces, and opens its door to others.
 
-It answers four questions, each asked over a connection of its own (`testbed.lab.door`):
+It answers six questions, each asked over a connection of its own (`testbed.lab.door`):
 
 - `built`: whether the lab could be built, once that is known. Whoever asks must then say `keep`, and is told when that
   is so: a lab whose maker went away meanwhile ends, so that nothing stays that nobody was told of. A `tied` lab ends
   with that connection.
 - `facts`: all that was known when it was built, in a file of JSON.
 - `enter`: the namespaces of the capsule, and the network namespaces of places in the lab.
+- `plan`: of a lab whose pods CNI plugins attach, the plan with what they made, pickled, in a file.
+- `cni`: has its container runtime do one step by hand (`testbed.lab.plugging`), and tells what came of it, in a file of
+  JSON.
 - `down`: a descriptor of the capsule's first process, whose end is that of the lab.
 """
 
 import json
 import os
+import pickle
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from testbed.cni.calls import Call, log_lines
 from testbed.kernel.carry_out import PlanRefused
 from testbed.kernel.folders import root_of
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.capsule import SCRATCH
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
 from testbed.lab.entering import BASHRC, CAPSULE
-from testbed.lab.lab import Lab
+from testbed.lab.lab import UNPLUG_PATIENCE_S, VERBS, Lab
 from testbed.plan.objects import Kind, Plan
 
 FURNITURE = SCRATCH / "testbed"
@@ -57,6 +62,10 @@ class _Keeper:
         self._facts = facts
         self._lab: Lab | None = None
         self._error: dict[str, Any] | None = None
+        self._calls: list[Call] = []
+        """Of CNI plugins, those of a lab that could not be built as well."""
+        self._stepping = threading.Lock()
+        """Held while plugins change what the plan is to say."""
         self._built = threading.Event()
         self._kept = threading.Event()
         self._ended = threading.Event()
@@ -64,7 +73,7 @@ class _Keeper:
     def build(self, plan: Plan) -> None:
         begin = time.monotonic()
         try:
-            self._lab = Lab(plan)
+            self._lab = Lab(plan, self._calls)
             _furnish(self._lab)
         except (PlanRefused, OSError) as error:
             self._error = {"error": str(error)}
@@ -72,6 +81,7 @@ class _Keeper:
             "seconds": time.monotonic() - begin,
             "started": time.time(),
             "places": [s.name for s in plan.spaces],
+            "plugged": [item.space for item in plan.plugged],
         }
         self._built.set()
 
@@ -79,6 +89,8 @@ class _Keeper:
         """Until the lab is to end. The processes of Mininet and all others are the kernel's to end."""
         if self._kept.wait(PATIENCE_S) and self._error is None:
             self._ended.wait()
+        if self._lab is not None:
+            self._lab.unplug()
         return 0
 
     def attend(self, door: socket.socket) -> None:
@@ -92,6 +104,8 @@ class _Keeper:
             "built": self._tell_built,
             "facts": self._tell_facts,
             "enter": self._let_in,
+            "plan": self._tell_plan,
+            "cni": self._plug,
             "down": self._end,
         }
         # Callers who hang up, or are no callers at all, are nobody's mistake here.
@@ -107,7 +121,8 @@ class _Keeper:
         while not self._built.wait(0.05):
             if _hung_up(connection):
                 os._exit(1)
-        say(connection, self._error or {"seconds": self._facts["seconds"]})
+        with _file(log_lines(self._calls).encode() if self._calls else b"") as log:
+            say(connection, self._error or {"seconds": self._facts["seconds"]}, [log])
         reply = hear(connection)[0]
         if reply.get("ask") != "keep":
             os._exit(1)
@@ -124,12 +139,27 @@ class _Keeper:
     def _tell_facts(self, connection: socket.socket, _: dict[str, Any]) -> None:
         """As soon as the lab is built; until then the state alone."""
         known = dict(self._facts) | {"state": "up" if self._kept.is_set() else "building"}
-        file = os.memfd_create("facts", os.MFD_CLOEXEC)
-        try:
-            os.write(file, json.dumps(known).encode())
+        with _file(json.dumps(known).encode()) as file:
             say(connection, {}, [file])
-        finally:
-            os.close(file)
+
+    def _tell_plan(self, connection: socket.socket, _: dict[str, Any]) -> None:
+        if self._lab is not None and self._built.is_set():
+            with self._stepping, _file(pickle.dumps(self._lab.plan)) as file:
+                say(connection, {}, [file])
+
+    def _plug(self, connection: socket.socket, question: dict[str, Any]) -> None:
+        lab = self._lab if self._built.is_set() else None
+        if lab is None or lab.plugging is None:
+            return
+        verb, pod = question.get("verb"), str(question.get("pod"))
+        if verb not in VERBS or pod not in self._facts["plugged"]:
+            say(connection, {"unknown": pod})
+            return
+        with self._stepping:
+            step = lab.plugging.step(verb, pod)
+            lab.plan = lab.plugging.completed()
+        with _file(json.dumps(step.as_data()).encode()) as file:
+            say(connection, {}, [file])
 
     def _let_in(self, connection: socket.socket, question: dict[str, Any]) -> None:
         places = question.get("places")
@@ -151,12 +181,24 @@ class _Keeper:
     def _end(self, connection: socket.socket, _: dict[str, Any]) -> None:
         first = os.pidfd_open(1)
         with suppress(OSError):
-            say(connection, {}, [first])
+            say(connection, {"patience": UNPLUG_PATIENCE_S if self._facts.get("plugged") else 0}, [first])
         os.close(first)
         self._ended.set()
         # Before it is up nobody waits for that.
         if not self._kept.is_set():
             os._exit(0)
+
+
+@contextmanager
+def _file(data: bytes) -> Iterator[int]:
+    """A file in memory with that, to be handed over."""
+    file = os.memfd_create("answer", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(file), "wb") as whole:
+            whole.write(data)
+        yield file
+    finally:
+        os.close(file)
 
 
 def _hung_up(connection: socket.socket) -> bool:

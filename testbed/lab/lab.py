@@ -1,24 +1,36 @@
 """A lab: Mininet hosts as nodes, switches and routers, namespaces as pods, and in them what the plan says."""
 
+import os
+import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from mininet.link import Intf
 from mininet.node import Host, Node
 
+from testbed.cni.calls import Call
 from testbed.kernel.carry_out import PlanRefused, attach_pods, make_nodes
 from testbed.kernel.folders import make_folders, root_of
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
 from testbed.plan.objects import Daemon, Kind, Plan, Space
-from testbed.plan.shell import log_of
+from testbed.plan.shell import PASSWORD, log_of
 
+if TYPE_CHECKING:
+    from testbed.lab.plugging import Plugging
+
+Verb = Literal["add", "del", "check", "status", "gc"]
+VERBS: tuple[Verb, ...] = ("add", "del", "check", "status", "gc")
+"""What a container runtime can be told."""
+UNPLUG_PATIENCE_S = 20.0
+"""For all DELs of CNI plugins together when a lab is taken down; what is left then goes with the namespaces."""
 HOSTS_AT_A_TIME = 4
+PASSWORD_BYTES = 16
 PROGRAMS = Path(__file__).parents[1] / "programs"
 DAEMON_PATIENCE_S, CONVERGENCE_PATIENCE_S, RUN_PATIENCE_S = 60.0, 180.0, 60.0
 """On a slow machine; a daemon answers within some hundredths of a second, routes take a few seconds."""
@@ -57,12 +69,18 @@ class Lab:
     without a process, held open here.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        """Brings the plan up; what was there already is taken down if a part of it fails."""
+    def __init__(self, plan: Plan, calls: list[Call] | None = None) -> None:
+        """Brings the plan up; what was there already is taken down if a part of it fails.
+
+        `calls` hears of every call of a CNI plugin, if there are such.
+        """
         self.plan = plan
+        self._calls = [] if calls is None else calls
         self.hosts: dict[str, Host] = {}
         self.namespaces: dict[str, Namespace] = {}
         self._programs: list[subprocess.Popen[bytes]] = []
+        self.plugging: Plugging | None = None
+        """The container runtime, of a plan with pods that CNI plugins attach."""
         self.convergence_seconds: float | None = None
         """What it took from the start of routing daemons until all had put their routes into the kernel; None without
         such."""
@@ -85,16 +103,27 @@ class Lab:
             self._run_daemons()
             before, attaching = kernel_memory_kib(), time.monotonic()
             attach_pods(plan, self.namespaces, roots)
+            if plan.plugged:
+                self._plug()
             if pods:
                 self.attach_seconds = (time.monotonic() - attaching) / len(pods)
             if len(pods) >= MANY_PODS:
                 self.pod_memory_kib = (kernel_memory_kib() - before) / len(pods)
             for name, host in self.hosts.items():
-                introduce(host, plan[name], plan)
+                introduce(host, self.plan[name], self.plan)
         except BaseException:
             self.down()
             raise
         self.up_seconds = time.monotonic() - begin
+
+    def _plug(self) -> None:
+        """Has CNI plugins attach pods; what they made belongs to the plan from then on."""
+        from testbed.lab.plugging import Plugging  # Which takes a tenth of a second to load, and most labs do without.
+
+        self.plugging = Plugging(
+            self.plan, self.namespaces, {name: host.pid for name, host in self.hosts.items()}, self._calls
+        )
+        self.plan = self.plugging.add_all()
 
     def _start_hosts(self, names: Sequence[str]) -> None:
         """A Mininet host for each. Several at a time, as one mostly waits for its shell's first prompt."""
@@ -110,11 +139,14 @@ class Lab:
     def _run_programs(self) -> None:
         """Starts what the plan has running on nodes, and waits until it says that it is ready."""
         started = []
+        password = secrets.token_hex(PASSWORD_BYTES)
         for space in self.plan.spaces:
             for process in space.processes:
-                # Isolated, and without the site's packages, of which they need none: a Python starts in 15 ms so.
-                command = [sys.executable, "-I", "-S", str(PROGRAMS / f"{process.program}.py"), *process.arguments]
-                program = self.start(space.name, command)
+                # Isolated, and without the site's packages, of which most need none: a Python starts in 15 ms so.
+                options = ["-I"] if process.encrypts else ["-I", "-S"]
+                command = [sys.executable, *options, str(PROGRAMS / f"{process.program}.py"), *process.arguments]
+                environment = os.environ | {PASSWORD: password} if process.encrypts else None
+                program = self.start(space.name, command, environment=environment)
                 self._programs.append(program)
                 started.append((space.name, process.program, program))
         for place, name, program in started:
@@ -190,6 +222,7 @@ class Lab:
         command: Sequence[str],
         stdout: int | IO[bytes] = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Starts a program in a pod or on a node, with its own process group and nothing to read."""
         with self.namespaces[place].entered():
@@ -198,6 +231,7 @@ class Lab:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
+                env=environment,
                 start_new_session=True,
             )
 
@@ -221,8 +255,14 @@ class Lab:
         """Whose folders programs in a place see: a process, as /proc names it."""
         return str(self.hosts[place].pid) if self.plan[place].has_folders else "self"
 
+    def unplug(self) -> None:
+        """Has CNI plugins take back what they made, as far as that is done in time; see `testbed.lab.plugging`."""
+        if self.plugging is not None:
+            self.plugging.remove_all()
+
     def down(self) -> None:
         """Ends all programs and lets go of the namespaces. May be called twice, and on a half-built lab."""
+        self.unplug()
         while self._programs:
             program = self._programs.pop()
             program.kill()

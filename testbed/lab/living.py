@@ -21,17 +21,24 @@ if TYPE_CHECKING:
     from testbed.designs import Design
     from testbed.kernel.namespace import Namespace
     from testbed.plan.objects import Plan
-    from testbed.spec.design import DesignSpec
+    from testbed.spec.design import DesignSpec, ReadCni
     from testbed.spec.load import Loaded
     from testbed.spec.topology import Topology
 
 T = TypeVar("T")
 
 BUILD_PATIENCE_S = 600.0
+PLUG_PATIENCE_S = 600.0
+"""For all plugins of a chain, each of which has its own."""
 
 
 class CannotBeBuilt(Exception):
     """The lab could not be brought up; says why."""
+
+    def __init__(self, reason: str, log: str = "") -> None:
+        super().__init__(reason)
+        self.log = log
+        """The calls of CNI plugins until then, each as JSON in a line."""
 
 
 class UnknownPlace(LookupError):
@@ -47,7 +54,7 @@ class NameTaken(Exception):
     """A lab of that name is up already."""
 
 
-def facts_of(topology: "Loaded[Topology]", plan: "Plan", spec: "DesignSpec") -> dict[str, Any]:
+def facts_of(topology: "Loaded[Topology]", plan: "Plan", spec: "DesignSpec | ReadCni") -> dict[str, Any]:
     """What a lab is to remember of what it was made from."""
     from testbed.plan.objects import Kind
 
@@ -70,6 +77,8 @@ class LivingLab:
         self.address = address
         self._tie: socket.socket | None = None
         """Of a lab that ends with this process: what it would hear the end by."""
+        self.log = ""
+        """Of a lab that was brought up here: the calls of CNI plugins until it was up, each as JSON in a line."""
 
     @property
     def name(self) -> str:
@@ -97,7 +106,7 @@ class LivingLab:
         connection = door.connected(address)
         try:
             connection.settimeout(BUILD_PATIENCE_S)
-            _asked_to_stay(connection, tied)
+            lab.log = _asked_to_stay(connection, tied)
             if tied:
                 lab._tie = connection
         except OSError:
@@ -113,8 +122,9 @@ class LivingLab:
         own = os.geteuid()
         return tuple(cls(address) for address in door.addresses() if own in (0, address.user))
 
-    def _ask(self, question: str, **more: Any) -> tuple[dict[str, Any], list[int]]:
+    def _ask(self, question: str, patience_s: float = door.PATIENCE_S, **more: Any) -> tuple[dict[str, Any], list[int]]:
         with door.connected(self.address) as connection:
+            connection.settimeout(patience_s)
             try:
                 door.say(connection, {"ask": question, **more})
                 answer, descriptors = door.hear(connection)
@@ -145,9 +155,11 @@ class LivingLab:
     def design(self) -> "Design":
         """The design that it has."""
         from testbed.designs import DESIGNS, design_of
-        from testbed.spec.design import TransportSpec, spelt_out
+        from testbed.spec.design import ReadCni, TransportSpec, spelt_out
 
         spec = self.facts["design_spec"]
+        if "cni" in spec:
+            return design_of(ReadCni.of_data(spec))
         if spec["name"] in DESIGNS:
             return DESIGNS[spec["name"]]
         transport = TransportSpec.model_validate(spec["transport"])
@@ -155,8 +167,32 @@ class LivingLab:
 
     @cached_property
     def plan(self) -> "Plan":
-        """What it was built from."""
-        return self.design.plan(self.topology, self.facts["offload"])
+        """What it was built from, and what CNI plugins made then. Raises Unanswered for root, see `inside`."""
+        if not self.facts.get("plugged"):
+            return self.design.plan(self.topology, self.facts["offload"])
+        import pickle
+
+        self._refuse_strangers()
+        _, (file,) = self._ask("plan")
+        with os.fdopen(file, "rb") as opened:
+            opened.seek(0)
+            return cast("Plan", pickle.load(opened))
+
+    def plug(self, verb: str, pod: str) -> dict[str, Any]:
+        """Has the lab's container runtime `add`, `del`, `check`, `status` or `gc` a pod's attachment.
+
+        What came of it: all `calls`, the `error` if it failed, the `changes` by place. Raises UnknownPlace for a pod
+        that no CNI plugin attached.
+        """
+        answer, files = self._ask("cni", PLUG_PATIENCE_S, verb=verb, pod=pod)
+        if answer.get("unknown"):
+            raise UnknownPlace(pod, self.facts["plugged"])
+        self.__dict__.pop("plan", None)  # It is another one now.
+        with os.fdopen(files[0], "rb") as opened:
+            opened.seek(0)
+            found = json.load(opened)
+        assert isinstance(found, dict)
+        return found
 
     def enter(self, places: Sequence[str]) -> tuple[list[int], list[int]]:
         """Descriptors of the capsule's namespaces and of the places' networks; the caller's to close."""
@@ -195,10 +231,7 @@ class LivingLab:
         What it returns or raises must be fit for pickling. Raises Unanswered for root in another user's lab: what comes
         out of there has gone through that user's hands, and must not be unpickled with root's rights.
         """
-        if self.address.user != os.geteuid():
-            raise Unanswered(
-                f"the lab {self.name} is another user's, of whose labs root may run exec, shell POD, ip and down"
-            )
+        self._refuse_strangers()
         import pickle
         import tempfile
 
@@ -227,13 +260,20 @@ class LivingLab:
             raise error
         return cast("T", result)
 
+    def _refuse_strangers(self) -> None:
+        if self.address.user != os.geteuid():
+            raise Unanswered(
+                f"the lab {self.name} is another user's, of whose labs root may run exec, shell POD, ip and down"
+            )
+
     def down(self) -> None:
         """Ends the lab and all that runs in it, built or half built; returns when its last process has ended."""
-        _, descriptors = self._ask("down")
+        answer, descriptors = self._ask("down")
+        patience_s = door.PATIENCE_S + answer.get("patience", 0)
         poll = select.poll()
         for process in descriptors:
             poll.register(process, select.POLLIN)
-        ended = poll.poll(door.PATIENCE_S * 1000)
+        ended = poll.poll(patience_s * 1000)
         if descriptors and not ended:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptors[0], signal.SIGKILL)
@@ -243,17 +283,25 @@ class LivingLab:
             self._tie.close()
 
 
-def _asked_to_stay(connection: "socket.socket", tied: bool) -> None:
-    """Waits until the lab is built and has been told to stay. Raises CannotBeBuilt, or OSError if it ends meanwhile."""
+def _asked_to_stay(connection: "socket.socket", tied: bool) -> str:
+    """Waits until the lab is built and has been told to stay; returns the log of its calls of plugins.
+
+    Raises CannotBeBuilt, or OSError if it ends meanwhile.
+    """
     door.say(connection, {"ask": "built"})
-    built, _ = door.hear(connection)
+    built, files = door.hear(connection)
+    log = ""
+    for file in files:
+        with os.fdopen(file) as opened:
+            opened.seek(0)
+            log += opened.read()
     if error := built.get("error"):
-        raise CannotBeBuilt(str(error))
+        raise CannotBeBuilt(str(error), log)
     if built:
         door.say(connection, {"ask": "keep", "tied": tied})
         kept, _ = door.hear(connection)
         if kept:
-            return
+            return log
     raise ConnectionResetError
 
 

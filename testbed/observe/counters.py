@@ -7,7 +7,7 @@ must have stayed quiet. The kernel counts in any case, and reading takes about h
 every sample.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from testbed.designs.design import Design
@@ -82,13 +82,18 @@ def passage(design: Design, topology: Topology, plan: Plan, source: str, target:
             (_forth(design, plan, addresses, one, other, family), forth),
             (_back(design, plan, addresses, one, other, family), back),
         ):
+            if not found:
+                return Passage(source, target, (forth, back), (), (), _numbers(plan, (*forth, *back)))
             # Of several ways that are equally short packets take any; all of them have these in common.
             crossed += [(counter, arrival) for counter in found[0] if all(counter in way for way in found)]
             allowed.update(*found)
     quiet = tuple(counter for counter in _all(plan, one.home, other.home) if counter not in allowed)
     counters = (*forth, *back, *(counter for counter, _ in crossed), *quiet)
-    numbers = {(item.space, item.device): plan.device(item.space, item.device).index for item in counters}
-    return Passage(source, target, (forth, back), tuple(crossed), quiet, numbers)
+    return Passage(source, target, (forth, back), tuple(crossed), quiet, _numbers(plan, counters))
+
+
+def _numbers(plan: Plan, counters: Iterable[Counter]) -> Mapping[tuple[str, str], int]:
+    return {(item.space, item.device): plan.device(item.space, item.device).index for item in counters}
 
 
 def _arrival(addresses: Layout, end: Space, sender: Space) -> Arrival:

@@ -4,13 +4,15 @@ What follows from another difference by itself is left out: the other end of a p
 kernel makes of an address that should not be there, or cannot make while its device is down.
 """
 
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.kernel.bpf_calls import NAME_LENGTH
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.firewall import lines_of
-from testbed.kernel.state import DeviceState, State, state
+from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, state
 from testbed.plan import shell
 from testbed.plan.objects import (
     BOOT,
@@ -19,10 +21,13 @@ from testbed.plan.objects import (
     BpfEntry,
     Bridge,
     Child,
+    Datapath,
     Device,
     DeviceAddress,
+    Flow,
     IpTunnel,
     Netem,
+    OtherLink,
     Plan,
     Route,
     RoutingRule,
@@ -31,8 +36,7 @@ from testbed.plan.objects import (
     Vxlan,
 )
 
-BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
-"""Devices that kernels put into each namespace by themselves."""
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
         *_rules(space, now),
         *_neighbours(space, now),
         *_forwarding(space, now),
+        *_flows(space, now),
         *_token_buckets(space, now),
         *_netems(space, now),
         *_associations(space, now),
@@ -95,7 +100,7 @@ def _devices(plan: Plan, space: Space, now: State) -> Iterator[_Finding]:
             if making := _making(plan, device):
                 yield f"the device {name} is missing", making
         else:
-            yield from _device(name, _kind(plan, device), device, there)
+            yield from _device(name, _kind(plan, device), device, there, _master(space, device))
     for name in sorted(set(now.devices) - set(planned) - BUILT_IN):
         yield f"there is a device {name}{_of_kind(now.devices[name])}", f"ip link del {name}"
 
@@ -108,6 +113,10 @@ def _making(plan: Plan, device: Device) -> str:
     """The commands that make a device; none for the second end of a pair, which comes with the first."""
     if isinstance(device, Child):
         return "\n".join(shell.child_commands(device))
+    if isinstance(device, Datapath):
+        return "\n".join(
+            (*shell.datapath_commands(device), *(shell.flow_command(device.name, flow) for flow in device.flows))
+        )
     if not isinstance(device, VethEnd):
         return f"ip {shell.link_words(device)}\nip link set {device.name} up"
     veth = next(veth for veth in plan.veths if device in (veth.a, veth.b))
@@ -119,8 +128,10 @@ def _kind(plan: Plan, device: Device) -> str:
     match device:
         case VethEnd():
             return "netkit" if any(veth.is_netkit for veth in plan.veths if device in (veth.a, veth.b)) else "veth"
-        case Child() | IpTunnel():
+        case Child() | IpTunnel() | OtherLink():
             return str(device.kind)
+        case Datapath():
+            return OPEN_VSWITCH
     return type(device).__name__.lower()
 
 
@@ -133,11 +144,17 @@ def _details(device: Device) -> str:
     return f"VXLAN {device.vni} at {device.local} port {device.port}{' learning' if device.learning else ''}"
 
 
-def _device(name: str, kind: str, device: Device, there: DeviceState) -> Iterator[_Finding]:
+def _master(space: Space, device: Device) -> str:
+    """The bridge or the datapath that it is a port of; empty if none."""
+    of = (link.name for link in space.links if isinstance(link, Datapath) and device.name in link.ports)
+    return device.master or next(of, "")
+
+
+def _device(name: str, kind: str, device: Device, there: DeviceState, master: str) -> Iterator[_Finding]:
     if there.kind != kind:
         yield f"the device {name} is a {there.kind or 'device of no kind'}, not a {kind}", f"ip link del {name}"
         return
-    if there.details != (wanted := _details(device)):
+    if not isinstance(device, OtherLink) and there.details != (wanted := _details(device)):
         yield f"{name} is {there.details}, not {wanted}", f"ip link del {name}"
     if not there.up:
         yield f"{name} is down", f"ip link set {name} up"
@@ -150,7 +167,6 @@ def _device(name: str, kind: str, device: Device, there: DeviceState) -> Iterato
     if isinstance(device, Bridge) and there.promiscuous != device.promiscuous:
         found = "is promiscuous" if there.promiscuous else "is not promiscuous"
         yield f"{name} {found}", f"ip link set {name} promisc {_on(device.promiscuous)}"
-    master = device.master or ""
     if there.master != master:
         port_of = f"is a port of {there.master}" if there.master else "is a port of no bridge"
         yield (
@@ -255,7 +271,8 @@ def _firewalls(space: Space, now: State) -> Iterator[_Finding]:
         planned_lines, lines_there = set(planned), set(there)
         for line in planned:
             if line not in lines_there:
-                yield f"{tool} has not `{line}`", f"{tool} {line}" if line.startswith(("-t", "add", "create")) else ""
+                mend = f"{tool} {_quoted(line)}" if line.startswith(("-t", "add", "create")) else ""
+                yield f"{tool} has not `{line}`", mend
         for line in there:
             if line not in planned_lines:
                 yield f"{tool} has `{line}`", ""
@@ -290,6 +307,12 @@ def _programs(space: Space, now: State) -> Iterator[_Finding]:
             yield f"the map {name} has an entry {key.hex()}", f"bpftool {shell.entry_words(extra, verb='delete')}"
 
 
+def _quoted(line: str) -> str:
+    """A line as a shell takes it: iptables and ipset quote words with blanks alone, and sets may have any names."""
+    words = (re.sub(r"\\(.)", r"\1", quoted) or plain for quoted, plain in _WORD.findall(line))
+    return shlex.join(words)
+
+
 def _tables(space: Space, now: State) -> Iterator[_Finding]:
     """Those of nftables; what iptables makes of a firewall's rules is held against the plan by itself."""
     families = {"iptables": "ip", "ip6tables": "ip6"}
@@ -300,6 +323,7 @@ def _tables(space: Space, now: State) -> Iterator[_Finding]:
         for line in firewall.text.splitlines()
         if line.startswith("*")
     }
+    own.update(space.tables)
     for table in sorted(now.tables - own):
         yield f"nftables has a table `{table}`", f"nft delete table {table}"
 
@@ -331,6 +355,26 @@ def _forwarding(space: Space, now: State) -> Iterator[_Finding]:
             )
     for item in sorted(now.fdb - set(space.fdb), key=str):
         yield f"{item.dev} forwards frames for {item.mac} to {item.remote}", f"bridge {shell.fdb_words(item, 'del')}"
+
+
+def _flows(space: Space, now: State) -> Iterator[_Finding]:
+    """Of datapaths that are there; one that is not comes with its flows."""
+    for link in space.links:
+        if isinstance(link, Datapath) and (there := now.datapaths.get(link.name)):
+            if there.ports != link.ports:
+                yield (
+                    f"the ports of {link.name} are {', '.join(there.ports) or 'none'}, not {', '.join(link.ports)}",
+                    "",
+                )
+            for flow in link.flows:
+                if flow not in there.flows:
+                    yield f"{link.name} has no flow {_flow(flow)}", shell.flow_command(link.name, flow)
+            for flow in sorted(there.flows - set(link.flows), key=str):
+                yield f"{link.name} has a flow {_flow(flow)}", f"ovs-dpctl del-flow {link.name} '{flow.match}'"
+
+
+def _flow(flow: Flow) -> str:
+    return f"`{flow.match}` with the actions `{flow.actions}`"
 
 
 def _token_buckets(space: Space, now: State) -> Iterator[_Finding]:

@@ -117,6 +117,13 @@ def _share(
     return asked, failed
 
 
+def expected(question: Question) -> frozenset[str]:
+    """The addresses that the target of a pod's question may see it come from."""
+    source, target = question.source, question.target
+    masks = frozenset(str(address) for address in source.masked_by if address.version == question.address.version)
+    return masks if masks and target.kind is Kind.NODE and target.name != source.home else question.own
+
+
 def wrong(question: Question, answer: Answer) -> str:
     """What is wrong with the answer, empty if it is as the Kubernetes model wants it."""
     if answer.error:
@@ -125,7 +132,7 @@ def wrong(question: Question, answer: Answer) -> str:
         return f"{answer.name} answered in its place"
     if question.protocol == "icmp":
         return ""  # Which tells nobody whom it saw.
-    # A node may use the address of its bridge or tunnel; a pod has only its own.
-    if question.source.kind is Kind.POD and answer.seen not in question.own:
+    # A node may use the address of its bridge or tunnel; a pod has only its own, or its node's where that hides it.
+    if question.source.kind is Kind.POD and answer.seen not in expected(question):
         return f"the target saw it come from {answer.seen}"
     return ""

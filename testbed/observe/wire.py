@@ -56,6 +56,8 @@ def check_crossings(
         for source, target in node_pairs(plan):
             for address in target.reached_at:
                 claimed = design.crossing(plan, addresses, source, target, address.version)
+                if not claimed:
+                    continue
                 seen = watch.sightings(source, target, address)
                 if sent % _AT_ONCE == 0:
                     forget_learned_in(namespaces.values())

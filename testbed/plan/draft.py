@@ -15,12 +15,14 @@ from testbed.plan.objects import (
     Bridge,
     Child,
     Daemon,
+    Datapath,
     DeviceAddress,
     Encapsulation,
     Esp,
     FdbEntry,
     File,
     Firewall,
+    Flow,
     Geneve,
     IpTunnel,
     Kind,
@@ -29,6 +31,7 @@ from testbed.plan.objects import (
     Netem,
     NextHop,
     Plan,
+    Plugged,
     Process,
     Route,
     RoutingRule,
@@ -75,6 +78,7 @@ class SpaceDraft:
     _learned: list[Route] = field(default_factory=list)
     _bpf: Bpf | None = None
     segment_source: Address | None = None
+    masked_by: tuple[Address, ...] = ()
 
     @property
     def links(self) -> tuple[Link, ...]:
@@ -85,8 +89,9 @@ class SpaceDraft:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
         self._sysctls[key] = Sysctl(key, str(value), optional, dev)
 
-    def bridge(self, name: str, mtu: int, promiscuous: bool = False) -> None:
-        self._links.append(Bridge(name, next(self._indices), mac_address(self.name, name), mtu, promiscuous))
+    def bridge(self, name: str, mtu: int, promiscuous: bool = False, checksums: bool = True) -> None:
+        mac = mac_address(self.name, name)
+        self._links.append(Bridge(name, next(self._indices), mac, mtu, promiscuous, checksums=checksums))
         # Bridged frames stay out of the IP layer's hooks. Kernels with br_netfilter turn them on in each new
         # namespace, kernels without it have no such key; either way the design is the same.
         for table in ("iptables", "ip6tables", "arptables"):
@@ -114,14 +119,20 @@ class SpaceDraft:
     def geneve(self, name: str, mtu: int, port: int) -> None:
         self._links.append(Geneve(name, next(self._indices), mac_address(self.name, name), mtu, port))
 
-    def ip_tunnel(self, name: str, mtu: int, kind: TunnelKind, local: Address, remote: Address | None = None) -> None:
+    def ip_tunnel(
+        self, name: str, mtu: int, kind: TunnelKind, local: Address | None, remote: Address | None = None
+    ) -> None:
         self._links.append(IpTunnel(name, next(self._indices), mtu, kind, local, remote))
 
-    def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer]) -> None:
-        self._links.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers)))
+    def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer], mark: int = 0) -> None:
+        self._links.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers), mark))
 
     def tun(self, name: str, mtu: int) -> None:
         self._links.append(Tun(name, next(self._indices), mtu))
+
+    def datapath(self, name: str, mtu: int, ports: Sequence[str], flows: Iterable[Flow]) -> None:
+        mac = mac_address(self.name, name)
+        self._links.append(Datapath(name, next(self._indices), mac, mtu, tuple(ports), tuple(flows)))
 
     def address(self, dev: str, interface: Interface, noprefixroute: bool = False) -> None:
         self._addresses.append(DeviceAddress(dev, interface, noprefixroute))
@@ -172,8 +183,8 @@ class SpaceDraft:
     def esp(self, esp: Esp) -> None:
         self._esp.append(esp)
 
-    def process(self, program: str, *arguments: str) -> None:
-        self._processes.append(Process(program, arguments))
+    def process(self, program: str, *arguments: str, encrypts: bool = False) -> None:
+        self._processes.append(Process(program, arguments, encrypts))
 
     def daemon(self, name: str, command: Sequence[str], ready: Sequence[str]) -> None:
         self._daemons.append(Daemon(name, tuple(command), tuple(ready)))
@@ -208,10 +219,11 @@ class SpaceDraft:
             tuple(self._rules),
             tuple(self._firewalls),
             tuple(self._learned),
-            self._bpf,
-            self.segment_source,
-            self.node,
-            self.reached_at,
+            bpf=self._bpf,
+            segment_source=self.segment_source,
+            node=self.node,
+            reached_at=self.reached_at,
+            masked_by=self.masked_by,
         )
 
 
@@ -222,6 +234,7 @@ class Draft:
         self._spaces: dict[str, SpaceDraft] = {}
         self._veths: list[Veth] = []
         self._children: list[Child] = []
+        self._plugged: list[Plugged] = []
         self._indices = count(FIRST_INDEX)
 
     def __getitem__(self, name: str) -> SpaceDraft:
@@ -243,12 +256,23 @@ class Draft:
         a_mac: str = "",
         offload: bool = True,
         arp: bool = True,
+        a_checksums: bool = True,
+        b_checksums: bool = True,
     ) -> None:
         """Adds a veth pair between two (space, interface name) places."""
         self._veths.append(
             Veth(
-                VethEnd(*a, next(self._indices), a_mac or mac_address(*a), mtu, a_master, offload, arp),
-                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload, arp),
+                VethEnd(
+                    *a,
+                    next(self._indices),
+                    a_mac or mac_address(*a),
+                    mtu,
+                    a_master,
+                    offload,
+                    arp,
+                    a_checksums,
+                ),
+                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload, arp, b_checksums),
             )
         )
 
@@ -272,10 +296,14 @@ class Draft:
         """Adds an ipvlan device, whose parent is a device of a node."""
         self._children.append(Child(*place, next(self._indices), "", mtu, "ipvlan", mode, *parent))
 
+    def plugged(self, plugged: Plugged) -> None:
+        """Adds a pod's attachment that CNI plugins are to make."""
+        self._plugged.append(plugged)
+
     def finished(self, topology: str, design: str, pod_mtu: int) -> Plan:
         spaces = tuple(space.finished() for space in self._spaces.values())
         _check_names(spaces, self._veths, self._children)
-        return Plan(topology, design, pod_mtu, spaces, tuple(self._veths), tuple(self._children))
+        return Plan(topology, design, pod_mtu, spaces, tuple(self._veths), tuple(self._children), tuple(self._plugged))
 
 
 def _check_names(spaces: tuple[Space, ...], veths: list[Veth], children: list[Child]) -> None:

@@ -37,6 +37,8 @@ class Bridge:
     mtu: int
     promiscuous: bool = False
     """Whether it takes in every frame itself as well. What it forwards are copies then, which are nobody's own."""
+    checksums: bool = True
+    """Whether what the space itself sends by it may leave checksums to whoever takes it; if not, no segments either."""
 
     master = None
 
@@ -45,8 +47,8 @@ class Bridge:
 class Vxlan:
     """A VXLAN device (RFC 7348) between `local` and whatever the forwarding database names.
 
-    It takes no underlying device: the route to the remote end decides, as it would for any other UDP packet. Only a
-    multicast `group`, to which it sends what it must flood, is joined on a device, `dev`.
+    Without an underlying device `dev` the route to the remote end decides by which its packets leave, as it would for
+    any other UDP packet. A multicast `group`, to which it sends what it must flood, is joined on `dev`.
 
     An `external` one has neither number nor forwarding entries of its own: routes say of each packet what to put
     around it.
@@ -90,13 +92,16 @@ class TunnelKind(StrEnum):
 
 @dataclass(frozen=True)
 class IpTunnel:
-    """IP in IP (RFC 2003, RFC 2473) or in GRE (RFC 2784). Without `remote` the next hop of a route is the other end."""
+    """IP in IP (RFC 2003, RFC 2473) or in GRE (RFC 2784). Without `remote` the next hop of a route is the other end.
+
+    Without `local` it is the kernel's own, such as `tunl0`, which is there already. Its number is the kernel's choice.
+    """
 
     name: str
     index: int
     mtu: int
     kind: TunnelKind
-    local: Address
+    local: Address | None
     remote: Address | None = None
 
     mac = ""
@@ -121,6 +126,8 @@ class Wireguard:
     mtu: int
     port: int
     peers: tuple[WireguardPeer, ...]
+    mark: int = 0
+    """Of the packets that it has encrypted, for rules to know them by; 0 if they have none."""
 
     mac = ""
     master = None
@@ -138,7 +145,46 @@ class Tun:
     master = None
 
 
-Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun
+@dataclass(frozen=True)
+class OtherLink:
+    """A device of a kind that no design makes, but a CNI plugin did: an ifb, a VLAN, a dummy."""
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    kind: str
+    """As `ip link` calls it; empty where the kernel names none."""
+    master: str | None = None
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Which packets of a datapath's ports something is done to, and what, in the words of `ovs-dpctl`."""
+
+    match: str
+    actions: str
+
+
+@dataclass(frozen=True)
+class Datapath:
+    """An Open vSwitch datapath in the kernel, with nobody to ask of what no flow matches: that is dropped.
+
+    Its own device, of the same name, is port 0; the kernel numbers that device by itself.
+    """
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    ports: tuple[str, ...]
+    """Devices of the space, from port 1 on."""
+    flows: tuple[Flow, ...]
+
+    master = None
+
+
+Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | OtherLink | Datapath
 TUNNELS = (Vxlan, Geneve, IpTunnel, Wireguard, Tun)
 """Devices whose packets come out elsewhere in something else."""
 
@@ -157,6 +203,8 @@ class VethEnd:
     """Whether it may carry segments larger than its MTU."""
     arp: bool = True
     """Whether it asks for MAC addresses; if not, its packets have its own as the target's."""
+    checksums: bool = True
+    """Whether it may leave checksums to whoever takes its packets; if not, it carries no such segments either."""
 
 
 @dataclass(frozen=True)
@@ -184,12 +232,31 @@ class Child:
     """Empty for ipvlan."""
     mtu: int
     kind: Literal["macvlan", "ipvlan"]
-    mode: Literal["bridge", "l2", "l3"]
+    mode: Literal["bridge", "private", "vepa", "passthru", "l2", "l3", "l3s"]
     node: str
     parent: str
     """The name of the device in the node's namespace."""
 
     master = None
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """A pod whose devices CNI plugins make when the lab's container runtime calls them, on its node."""
+
+    space: str
+    node: str
+    container: str
+    """The ID by which plugins know it."""
+    ifname: str
+    texts: tuple[tuple[str, str], ...]
+    """The network's configuration for that node, and those of single plugins beside it: files and their texts."""
+    folders: tuple[str, ...]
+    """Where the plugins' programs are."""
+    capabilities: str
+    """What plugins are told that declare the capability, as a JSON object."""
+    patience_s: float
+    """After how long a plugin that has not ended is ended."""
 
 
 Device = Link | VethEnd | Child
@@ -332,7 +399,8 @@ class Sysctl:
 class Esp:
     """IPsec in transport mode between two addresses, for UDP to one port: AES-GCM (RFC 4106), a key for each way.
 
-    The keys are made when the lab is.
+    The keys are made when the lab is. With a `mark` it is only for packets that have it, and it is left to others, such
+    as a firewall, to let in nothing that is not encrypted.
     """
 
     local: Address
@@ -340,6 +408,10 @@ class Esp:
     port: int
     spi_out: int
     spi_in: int
+    mark: int = 0
+    key_bits: int = 128
+    window: int = 64
+    """So many of the latest packets may come in any order; more than 64 need extended sequence numbers."""
 
 
 @dataclass(frozen=True)
@@ -349,6 +421,8 @@ class Process:
     program: str
     """The name of a file of `testbed.programs`."""
     arguments: tuple[str, ...]
+    encrypts: bool = False
+    """Whether it is told a password, one for all of the lab, made with it; such a program needs PyNaCl."""
 
 
 @dataclass(frozen=True)
@@ -452,12 +526,16 @@ class Space:
     learned: tuple[Route, ...] = ()
     """Routes that a daemon is to put there."""
     bpf: Bpf | None = None
+    tables: tuple[str, ...] = ()
+    """Of nftables, as `inet filter`, that CNI plugins made; what is in them is theirs."""
     segment_source: Address | None = None
     """The source of the headers that segment routing puts around packets; otherwise one of the device's."""
     node: str | None = None
     """Of a pod: the node that it is attached to."""
     reached_at: tuple[Address, ...] = ()
     """The addresses under which the others reach this pod or node."""
+    masked_by: tuple[Address, ...] = ()
+    """Of a pod: the addresses that its packets to other nodes, and beyond, come from instead of its own."""
 
     @property
     def home(self) -> str:
@@ -480,6 +558,7 @@ class Plan:
     spaces: tuple[Space, ...]
     veths: tuple[Veth, ...]
     children: tuple[Child, ...] = ()
+    plugged: tuple[Plugged, ...] = ()
     offload: bool = True
     """Whether devices may carry segments larger than their MTU; if not, TSO, GSO and GRO are off on all of them."""
 
@@ -518,3 +597,7 @@ class Plan:
         """The devices of a space that may not carry segments larger than their MTU."""
         devices = self._devices[space].items()
         return tuple(name for name, dev in devices if not (self.offload and getattr(dev, "offload", True)))
+
+    def without_checksums(self, space: str) -> tuple[str, ...]:
+        """The devices of a space that must not leave checksums to whoever takes their packets."""
+        return tuple(name for name, dev in self._devices[space].items() if not getattr(dev, "checksums", True))

@@ -18,16 +18,19 @@ from testbed.plan.objects import (
     Bridge,
     Child,
     Daemon,
+    Datapath,
     DeviceAddress,
     Encapsulation,
     Esp,
     FdbEntry,
+    Flow,
     Geneve,
     IpTunnel,
     Kind,
     Link,
     Neighbour,
     Netem,
+    OtherLink,
     Plan,
     Route,
     RoutingRule,
@@ -43,6 +46,7 @@ from testbed.plan.objects import (
     Vxlan,
     Wireguard,
 )
+from testbed.plan.plugged import attaching
 from testbed.spec.types import Address
 
 FLOODED = "00:00:00:00:00:00"
@@ -59,6 +63,7 @@ OWN_RUN, OWN_BPF = "/run", "/sys/fs/bpf"
 """beside these, which are empty."""
 PROGRAM_PINS, MAP_PINS = f"{OWN_BPF}/cilium", f"{OWN_BPF}/tc/globals"
 """Where eBPF programs and their maps are, by name."""
+_WINDOW_WITHOUT_ESN = 64
 OUTER_TTL = 64
 """Of what routes put around packets: Geneve would send them with a TTL of 0 otherwise."""
 _ROLE = {
@@ -106,8 +111,11 @@ def _lines(plan: Plan) -> Iterator[str]:
     if commands := [*_files(plan), *_bpf(plan), *_processes(plan)]:
         yield from _section("Programs")
         yield from commands
+    if commands := list(attaching(plan, _ROOTS)):
+        yield from _section("Pods that CNI plugins attach")
+        yield from commands
     if commands := list(_offloads(plan)):
-        yield from _section("No segments larger than the MTU")
+        yield from _section("What devices do not leave to others: checksums, or segments larger than the MTU")
         yield from commands
 
 
@@ -115,13 +123,16 @@ def _offloads(plan: Plan) -> Iterator[str]:
     for space in plan.spaces:
         for dev in plan.without_offload(space.name):
             yield f"ip netns exec {space.name} ethtool -K {dev} tso off gso off gro off"
+        for dev in plan.without_checksums(space.name):
+            yield f"ip netns exec {space.name} ethtool -K {dev} tx off"
 
 
 def _wireguard(plan: Plan) -> Iterator[str]:
     ends = [(space.name, link) for space in plan.spaces for link in space.links if isinstance(link, Wireguard)]
     for name, link in ends:
-        key = f"wg genkey | ip netns exec {name} wg set {link.name} private-key /dev/stdin listen-port {link.port}"
-        yield key
+        mark = f" fwmark {link.mark:#x}" if link.mark else ""
+        given = f"private-key /dev/stdin listen-port {link.port}{mark}"
+        yield f"wg genkey | ip netns exec {name} wg set {link.name} {given}"
     for name, link in ends:
         for peer in link.peers:
             public = f"$(ip netns exec {peer.space} wg show {link.name} public-key)"
@@ -137,26 +148,34 @@ def _esp(plan: Plan) -> Iterator[str]:
     """Each way between two addresses has a key of its own, which both ends are told."""
     if not any(space.esp for space in plan.spaces):
         return
-    yield "new_key() { printf 0x; od -An -v -tx1 -N20 /dev/urandom | tr -d ' \\n'; }"
-    for spi in sorted({spi for space in plan.spaces for item in space.esp for spi in (item.spi_in, item.spi_out)}):
-        yield f"KEY_{spi:x}=$(new_key)"
+    yield "new_key() { printf 0x; od -An -v -tx1 -N$1 /dev/urandom | tr -d ' \\n'; }"
+    items = [item for space in plan.spaces for item in space.esp]
+    for spi, size in sorted({(spi, esp_key_bytes(item)) for item in items for spi in (item.spi_in, item.spi_out)}):
+        yield f"KEY_{spi:x}=$(new_key {size})"
     for space in plan.spaces:
         for item in space.esp:
             for words in esp_words(item, lambda spi: f"$KEY_{spi:x}"):
                 yield f"ip -n {space.name} {words}"
 
 
+def esp_key_bytes(item: Esp) -> int:
+    """The length of its keys, with RFC 4106's salt."""
+    return item.key_bits // 8 + 4
+
+
 def esp_words(item: Esp, key: Callable[[int], str]) -> Iterator[str]:
     """What `ip` is told of IPsec between two addresses; `key` gives the key of an SPI, as a hexadecimal number."""
     ways = (("out", item.local, item.remote, item.spi_out), ("in", item.remote, item.local, item.spi_in))
+    window = f"replay-window {item.window}{' flag esn' if item.window > _WINDOW_WITHOUT_ESN else ''}"
     for _, source, target, spi in ways:
         yield (
             f"xfrm state add src {source} dst {target} proto esp spi 0x{spi:x} reqid {spi} mode transport "
-            f"replay-window 64 aead 'rfc4106(gcm(aes))' {key(spi)} 128"
+            f"{window} aead 'rfc4106(gcm(aes))' {key(spi)} 128"
         )
-    for way, source, target, spi in ways:
+    for way, source, target, spi in ways[:1] if item.mark else ways:
+        which = f"dir {way} mark 0x{item.mark:x} mask 0x{item.mark:x}" if item.mark else f"dport {item.port} dir {way}"
         yield (
-            f"xfrm policy add src {source} dst {target} proto udp dport {item.port} dir {way} "
+            f"xfrm policy add src {source} dst {target} proto udp {which} "
             f"tmpl src {source} dst {target} proto esp reqid {spi} mode transport"
         )
 
@@ -269,7 +288,13 @@ def log_of(daemon: Daemon) -> str:
     return f"{OWN_RUN}/log/{daemon.name}.log"
 
 
+PASSWORD = "WEAVE_PASSWORD"
+"""The environment variable by which a program is told what it encrypts with."""
+
+
 def _processes(plan: Plan) -> Iterator[str]:
+    if any(process.encrypts for space in plan.spaces for process in space.processes):
+        yield f"export {PASSWORD}=$(od -An -v -tx1 -N16 /dev/urandom | tr -d ' \\n')    # python3 needs PyNaCl"
     for space in plan.spaces:
         for process in space.processes:
             command = f"python3 testbed/programs/{process.program}.py {' '.join(process.arguments)}"
@@ -310,10 +335,15 @@ def _settings(space: Space, sysctls: Sequence[Sysctl]) -> Iterator[str]:
 
 def needs_cables(link: Link) -> bool:
     """Whether a device can only be made when the ends of veth pairs are there."""
-    return isinstance(link, Vxlan) and bool(link.dev)
+    return isinstance(link, Datapath) or (isinstance(link, Vxlan) and bool(link.dev))
 
 
 def _link_commands(space: Space, link: Link) -> Iterator[str]:
+    if isinstance(link, Datapath):
+        inside = f"ip netns exec {space.name}"
+        yield from (f"{inside} {command}" for command in datapath_commands(link))
+        yield from _heredoc(f"{inside} ovs-dpctl add-flows {link.name} /dev/stdin", flow_lines(link.flows))
+        return
     yield f"ip -n {space.name} {link_words(link)}"
     master = f" master {link.master}" if link.master else ""
     mtu = f" mtu {link.mtu}" if isinstance(link, Tun) else ""
@@ -333,24 +363,50 @@ def link_words(link: Link) -> str:
             return f"{with_mac} vxlan {_vxlan_words(link)}"
         case Geneve():
             return f"{with_mac} geneve external dstport {link.port}"
-        case IpTunnel():
-            remote = link.remote or ("any" if link.local.version == 4 else "::")
+        case IpTunnel(local=None):
+            return f"link set {link.name} mtu {link.mtu}"
+        case IpTunnel(local=local):
+            assert local
+            remote = link.remote or ("any" if local.version == 4 else "::")
             mode = " mode any" if link.kind == "ip6tnl" else ""
             # RFC 2473 would have a destination option in each packet against nested tunnels.
-            limit = " encaplimit none" if link.local.version == 6 else ""
-            return f"{start} {link.kind}{mode} local {link.local} remote {remote}{limit}"
+            limit = " encaplimit none" if local.version == 6 else ""
+            return f"{start} {link.kind}{mode} local {local} remote {remote}{limit}"
         case Wireguard():
             return f"{start} wireguard"
         case Tun():
             return f"tuntap add {link.name} mode tun"
+        case OtherLink():
+            return f"{with_mac} {link.kind}"
+        case Datapath():
+            return f"link set {link.name} address {link.mac} mtu {link.mtu} up"
+
+
+def datapath_commands(link: Datapath) -> Iterator[str]:
+    """The commands that make a datapath with its ports, to be run in its namespace."""
+    yield f"ovs-dpctl add-dp {link.name}"
+    ports = " ".join(f"{port},port_no={number}" for number, port in enumerate(link.ports, start=1))
+    yield f"ovs-dpctl add-if {link.name} {ports}"
+    yield f"ip {link_words(link)}"
+
+
+def flow_command(name: str, flow: Flow) -> str:
+    """The command that adds a flow to the datapath of that name."""
+    return f"ovs-dpctl add-flow {name} '{flow.match}' '{flow.actions}'"
+
+
+def flow_lines(flows: Sequence[Flow]) -> str:
+    """As `ovs-dpctl add-flows` reads them."""
+    return "".join(f"{flow.match} {flow.actions}\n" for flow in flows)
 
 
 def _vxlan_words(link: Vxlan) -> str:
     if link.external:
         return f"external dstport {link.port} nolearning"
-    group = f" group {link.group} dev {link.dev}" if link.group else ""
+    group = f" group {link.group}" if link.group else ""
+    dev = f" dev {link.dev}" if link.dev else ""
     learning = "learning" if link.learning else "nolearning"
-    return f"id {link.vni} dstport {link.port} local {link.local}{group} {learning}"
+    return f"id {link.vni} dstport {link.port} local {link.local}{group}{dev} {learning}"
 
 
 def veth_commands(veth: Veth) -> Iterator[str]:

@@ -7,16 +7,27 @@ mtu: 1400
 
 In a scenario it stands among the designs, or in a file of its own. A transport without parameters may be written as its
 bare kind; a design without any as ATTACH+TRANSPORT, such as `routed+ipip`.
+
+Pods may also be attached by CNI plugins, as a container runtime would call them:
+
+name: mynet
+cni: 10-mynet.conflist
+bin: [/usr/lib/cni]
+transport: vxlan
+
+Then the configuration's file may stand for the whole design, too.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from testbed.spec.problems import Misfit
-from testbed.spec.types import Name, Spec
+from testbed.spec.types import Duration, Name, Spec
 
 JOINED = "+"
 """Between attachment and transport in the short form of a design's name."""
@@ -48,13 +59,16 @@ def _transport(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
+TransportChoice = Annotated[TransportSpec, BeforeValidator(_transport, json_schema_input_type=str | TransportSpec)]
+
+
 class DesignSpec(Spec):
     """A design spelt out."""
 
     name: Name = Field(description="what results and reports call this design")
     attach: str = Field(description="how pods hang on their node; `testbed designs` lists the attachments")
-    transport: Annotated[TransportSpec, BeforeValidator(_transport, json_schema_input_type=str | TransportSpec)] = (
-        Field(description="how nodes reach each other's pods: a kind, or a mapping with the kind and its parameters")
+    transport: TransportChoice = Field(
+        description="how nodes reach each other's pods: a kind, or a mapping with the kind and its parameters"
     )
     mtu: Annotated[int, Field(ge=576, le=65535)] | None = Field(
         default=None, description="the largest packet of pods, in bytes; as large as fits if absent"
@@ -65,16 +79,9 @@ class DesignSpec(Spec):
         kind = self.transport.kind
         if self.attach not in catalogue.attachments:
             yield Misfit(("attach",), f"there is no attachment '{self.attach}'", valid=catalogue.attachments)
+        yield from _transport_misfits(self.transport, catalogue.transports)
         if kind not in catalogue.transports:
-            # Written without parameters the transport is its kind, which is then where this is found.
-            yield Misfit(("transport", "kind"), f"there is no transport '{kind}'", valid=tuple(catalogue.transports))
             return
-        parameters = catalogue.transports[kind]
-        for name in self.transport.parameters:
-            if name not in parameters:
-                yield Misfit(
-                    ("transport", name), f"the transport {kind} takes no '{name}'", valid=parameters, at_key=True
-                )
         if self.attach in catalogue.attachments and (reason := catalogue.refusal(self.attach, self.transport)):
             if catalogue.goes(self.attach, kind):
                 yield Misfit(("transport", "mode"), reason, at_key=True)
@@ -83,21 +90,114 @@ class DesignSpec(Spec):
             yield Misfit(("transport",), f"{reason}; {self.attach} goes with {', '.join(fitting)}")
 
 
+def _transport_misfits(spec: TransportSpec, transports: Mapping[str, tuple[str, ...]]) -> Iterator[Misfit]:
+    """What there is not: the transport, or a parameter of it."""
+    kind = spec.kind
+    if kind not in transports:
+        # Written without parameters the transport is its kind, which is then where this is found.
+        yield Misfit(("transport", "kind"), f"there is no transport '{kind}'", valid=tuple(transports))
+        return
+    for name in spec.parameters:
+        if name not in transports[kind]:
+            message = f"the transport {kind} takes no '{name}'"
+            yield Misfit(("transport", name), message, valid=transports[kind], at_key=True)
+
+
+NO_TRANSPORT = "none"
+"""Pods of other nodes are reached by what the plugins make, or not at all."""
+PLUGINS = "/usr/lib/cni"
+"""Where Debian has CNI plugins."""
+
+
+def _strings(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else (value,) if isinstance(value, str) else value
+
+
+class CniSpec(Spec):
+    """A design whose pods are attached by CNI plugins."""
+
+    name: Name | None = Field(
+        default=None, description="what results and reports call this design; the network's own name if absent"
+    )
+    cni: str = Field(
+        min_length=1,
+        description="the network's configuration, relative to this file: a .conflist, a .conf, or a folder whose first "
+        "one is taken; it may be a template (Jinja2) with values of each node, such as {{ node.pod_cidr }}",
+    )
+    bin: Annotated[
+        tuple[str, ...], BeforeValidator(_strings, json_schema_input_type=str | list[str]), Field(min_length=1)
+    ] = Field(default=(PLUGINS,), description="the folders of the plugins' programs, relative to this file")
+    transport: TransportChoice = Field(
+        default=TransportSpec(kind=NO_TRANSPORT),
+        description="how nodes reach each other's pods: none if the plugins see to that, which is the default",
+        json_schema_extra={"default": NO_TRANSPORT},
+    )
+    capabilities: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what plugins are told of every pod that declare the capability: portMappings, mac, bandwidth, ...",
+    )
+    pods: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="the same of single pods, by the pod's name; it goes before that of all pods"
+    )
+    timeout: Duration = Field(
+        default=timedelta(seconds=10),
+        description="after how long a plugin that has not ended is ended",
+        json_schema_extra={"default": "10s"},
+    )
+
+    def misfits(self, catalogue: "Catalogue") -> Iterator[Misfit]:
+        """What there is not: a transport that takes the pods' packets, or a parameter of it."""
+        kind = self.transport.kind
+        if kind in catalogue.transports and kind not in catalogue.cni_transports:
+            fitting = tuple(catalogue.cni_transports)
+            message = f"{kind} carries no packets that nodes route, as those of pods with CNI plugins are"
+            yield Misfit(("transport",), message, valid=fitting)
+            return
+        yield from _transport_misfits(self.transport, catalogue.cni_transports)
+
+
+class ReadCni(CniSpec):
+    """A design with CNI plugins whose configuration has been read."""
+
+    name: str
+    texts: tuple[tuple[str, str], ...]
+    """The configuration's file and text, and those of single plugins beside it; templates as they are."""
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> "ReadCni":
+        """What `model_dump(mode="json")` made, read back."""
+        return cls.model_validate({**data, "timeout": timedelta(seconds=data["timeout"])}, strict=False)
+
+
 DesignChoice = Annotated[
-    Annotated[str, Tag("name")] | Annotated[DesignSpec, Tag("spelt")],
-    Discriminator(lambda value: "spelt" if isinstance(value, dict | DesignSpec) else "name"),
+    Annotated[str, Tag("name")] | Annotated[DesignSpec, Tag("spelt")] | Annotated[CniSpec, Tag("cni")],
+    Discriminator(lambda value: _form(value)),
 ]
 """A design's name, or the file that it is in, or all of it."""
+Choice = str | DesignSpec | CniSpec
 
 
-def name_of(choice: str | DesignSpec) -> str:
+def _form(value: object) -> str:
+    if isinstance(value, CniSpec) or (isinstance(value, dict) and "cni" in value):
+        return "cni"
+    return "spelt" if isinstance(value, dict | DesignSpec) else "name"
+
+
+def name_of(choice: Choice) -> str:
     """What results call it."""
+    if isinstance(choice, CniSpec):
+        return choice.name or choice.cni
     return choice if isinstance(choice, str) else choice.name
 
 
-def is_file(choice: str | DesignSpec) -> bool:
+def is_file(choice: Choice) -> bool:
     """Whether it names a file that holds a design."""
     return isinstance(choice, str) and choice.endswith((".yaml", ".yml"))
+
+
+def is_network(choice: Choice) -> bool:
+    """Whether it names a file that holds a network's configuration for CNI plugins."""
+    return isinstance(choice, str) and choice.endswith((".conflist", ".conf"))
 
 
 @dataclass(frozen=True)
@@ -111,6 +211,10 @@ class Catalogue:
     """Each with the names of its parameters."""
     refusal: Callable[[str, TransportSpec], str] = lambda attach, transport: ""
     """Why an attachment and a transport do not go together; empty if they do."""
+    cni_transports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Those that go with CNI plugins, each with the names of its parameters."""
+    read_network: Callable[[Path], tuple[str, tuple[tuple[str, str], ...]]] = lambda path: (path.stem, ())
+    """Reads the configuration of a network for CNI plugins: its name, and files with texts. Raises SpecError."""
 
     def goes(self, attach: str, kind: str) -> bool:
         """Whether an attachment goes with a transport without parameters."""
@@ -124,9 +228,9 @@ class Catalogue:
         other = next(attach for attach in self.attachments if self.goes(attach, name))
         return f"'{name}' is a transport; a design has an attachment too, such as {other}{JOINED}{name}"
 
-    def misfits(self, choice: str | DesignSpec) -> Iterator[Misfit]:
+    def misfits(self, choice: Choice) -> Iterator[Misfit]:
         """What is wrong with a user's choice, if anything."""
-        if isinstance(choice, DesignSpec):
+        if isinstance(choice, DesignSpec | CniSpec):
             yield from choice.misfits(self)
         elif choice not in self.names:
             if choice in self.attachments or choice in self.transports:

@@ -9,17 +9,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from testbed.spec.design import Catalogue, DesignSpec, is_file
+from testbed.spec.design import PLUGINS, Catalogue, Choice, CniSpec, DesignSpec, ReadCni, is_file, is_network
 from testbed.spec.files import nearest_file
 from testbed.spec.problems import Loc, Misfit, Problem, SpecError
 from testbed.spec.scenario import Scenario
 from testbed.spec.source import Source, parse, read_source
 from testbed.spec.sweep import Cell, cells
 from testbed.spec.topology import Topology
+from testbed.spec.tree import Node
 from testbed.spec.types import Spec
 from testbed.spec.wording import keys_of, misfits_of
 
@@ -68,14 +69,17 @@ def load_scenario(path: Path, catalogue: Catalogue) -> LoadedScenario:
     return _scenario_of(source, path, catalogue)
 
 
-def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | Loaded[DesignSpec] | LoadedScenario:
+def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | Loaded[DesignSpec | ReadCni] | LoadedScenario:
     """Whichever a file holds, told by its keys."""
+    if is_network(str(path)):
+        alone: DesignSpec | ReadCni = _network_alone(path, catalogue)
+        return Loaded(alone, Source(str(path), "", Node(0, 0, {})))
     source = read_source(path)
     kind = _kind(source)
     if kind is None:
         raise SpecError((*source.problems, source.problem(_neither())))
-    if kind is DesignSpec:
-        spec, problems = _design_in(source, catalogue)
+    if kind in (DesignSpec, CniSpec):
+        spec, problems = _design_in(source, catalogue, path.parent)
         if spec is None or problems:
             raise SpecError(_in_order(problems))
         return Loaded(spec, source)
@@ -85,7 +89,7 @@ def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | Loaded[Desi
 def _kind(source: Source) -> type[Spec] | None:
     """What a file is to be: the one that more of its keys belong to than to any other."""
     keys = source.data if isinstance(source.data, dict) else {}
-    models: tuple[type[Spec], ...] = (Topology, Scenario, DesignSpec)
+    models: tuple[type[Spec], ...] = (Topology, Scenario, CniSpec if "cni" in keys else DesignSpec)
     counts = {model: sum(key in keys for key in _own_keys(model)) for model in models}
     best = max(counts.values())
     found = [model for model, count in counts.items() if count == best]
@@ -120,7 +124,7 @@ def _scenario_of(source: Source, path: Path, catalogue: Catalogue) -> LoadedScen
     sources: Mapping[str, Source] = {}
     if scenario is not None:
         sources, design_problems = _design_sources(source, scenario, path)
-        scenario, more = _with_designs(scenario, sources, catalogue)
+        scenario, more = _with_designs(source, scenario, sources, catalogue, path.parent)
         problems += design_problems + more
         problems += _located(source, scenario.misfits(topology.value if topology else None, catalogue))
     if scenario is None or topology is None or problems:
@@ -133,16 +137,19 @@ def scenario_of_texts(
     topology: tuple[str, str],
     catalogue: Catalogue,
     designs: Mapping[str, str] | None = None,
+    networks: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> LoadedScenario:
     """A scenario from the texts of its file and of its topology's, each with the file's name: as a run keeps them.
 
-    `designs` are the texts of designs that are in files, by what the scenario calls these.
+    `designs` are the texts of designs that are in files, by what the scenario calls these; `networks` what was read of
+    those with CNI plugins, by their number in the list.
     """
     source, beside = parse(*scenario), _topology_of(parse(*topology))
     sources = {file: parse(text, file) for file, text in (designs or {}).items()}
     value, problems = _validated(source, Scenario)
     if value is not None:
-        value, more = _with_designs(value, sources, catalogue)
+        read = {int(number): ReadCni.of_data(data) for number, data in (networks or {}).items()}
+        value, more = _with_designs(source, value, sources, catalogue, read)
         problems += more + _located(source, value.misfits(beside.value, catalogue))
     if value is None or problems:
         raise SpecError(_in_order(problems))
@@ -162,17 +169,53 @@ def _with_cells(
     return LoadedScenario(scenario, source, topology, found, design_sources)
 
 
-def load_design(path: Path, catalogue: Catalogue) -> DesignSpec:
-    """The design that a file spells out; SpecError with every problem if it has any."""
-    spec, problems = _design_in(read_source(path), catalogue)
+def load_design(path: Path, catalogue: Catalogue) -> DesignSpec | ReadCni:
+    """The design that a file spells out, or has the network of; SpecError with every problem if it has any."""
+    if is_network(str(path)):
+        return _network_alone(path, catalogue)
+    spec, problems = _design_in(read_source(path), catalogue, path.parent)
     if spec is None or problems:
         raise SpecError(_in_order(problems))
     return spec
 
 
-def _design_in(source: Source, catalogue: Catalogue) -> tuple[DesignSpec | None, tuple[Problem, ...]]:
-    spec, problems = _validated(source, DesignSpec)
-    return spec, problems + (_located(source, spec.misfits(catalogue)) if spec else ())
+def _network_alone(path: Path, catalogue: Catalogue) -> ReadCni:
+    """A CNI network's configuration as a design of its own."""
+    name, texts = catalogue.read_network(path)
+    return ReadCni(name=name, cni=str(path), bin=(PLUGINS,), texts=texts)
+
+
+def _design_in(
+    source: Source, catalogue: Catalogue, folder: Path | None
+) -> tuple[DesignSpec | ReadCni | None, tuple[Problem, ...]]:
+    """The design that a file spells out; what is relative in it is so to `folder`, without which it is not read."""
+    if not isinstance(source.data, dict) or "cni" not in source.data:
+        spec, problems = _validated(source, DesignSpec)
+        return spec, problems + (_located(source, spec.misfits(catalogue)) if spec else ())
+    written, problems = _validated(source, CniSpec)
+    if written is None or folder is None:
+        return None, problems
+    problems += _located(source, written.misfits(catalogue))
+    read, more = _with_network(source, ("cni",), written, catalogue, folder)
+    return read, problems + more
+
+
+def _with_network(
+    source: Source, loc: Loc, spec: CniSpec, catalogue: Catalogue, folder: Path
+) -> tuple[ReadCni | None, tuple[Problem, ...]]:
+    """A design with CNI plugins with its configuration, which stands at `loc` in a file of that folder."""
+    path = _tidied(folder / spec.cni)
+    try:
+        name, texts = catalogue.read_network(path)
+    except SpecError as error:
+        return None, tuple(
+            _at_file_name(source, loc, spec.cni, path, problem) if problem.line == 0 else problem
+            for problem in error.problems
+        )
+    found = spec.model_dump(exclude={"name", "bin", "cni"})
+    folders = tuple(str(_tidied(folder / each)) for each in spec.bin)
+    told = found | {"name": spec.name or name, "bin": folders, "cni": str(path), "texts": texts}
+    return ReadCni.model_validate(told), ()
 
 
 def _design_sources(source: Source, scenario: Scenario, path: Path) -> tuple[Mapping[str, Source], tuple[Problem, ...]]:
@@ -193,18 +236,32 @@ def _design_sources(source: Source, scenario: Scenario, path: Path) -> tuple[Map
 
 
 def _with_designs(
-    scenario: Scenario, sources: Mapping[str, Source], catalogue: Catalogue
+    source: Source,
+    scenario: Scenario,
+    sources: Mapping[str, Source],
+    catalogue: Catalogue,
+    around: Path | Mapping[int, ReadCni],
 ) -> tuple[Scenario, tuple[Problem, ...]]:
-    """The scenario with what files say in place of their names."""
+    """The scenario with what files say in place of their names.
+
+    `around` is the scenario's folder, or else what had been read of networks, by the number of their design.
+    """
     problems: tuple[Problem, ...] = ()
-    choices: list[str | DesignSpec] = []
-    for choice in scenario.designs:
-        spec = None
-        if isinstance(choice, str) and choice in sources:
-            spec, more = _design_in(sources[choice], catalogue)
-            problems += more
-            spec = None if more else spec
-        choices.append(spec or choice)
+    choices: list[Choice] = []
+    for number, choice in enumerate(scenario.designs):
+        spec: DesignSpec | ReadCni | None = None
+        more: tuple[Problem, ...] = ()
+        if not isinstance(around, Path) and number in around:
+            spec = around[number]
+        elif isinstance(choice, str) and choice in sources:
+            folder = _tidied(around / choice).parent if isinstance(around, Path) else None
+            spec, more = _design_in(sources[choice], catalogue, folder)
+        elif isinstance(around, Path) and isinstance(choice, CniSpec):
+            spec, more = _with_network(source, ("designs", number, "cni"), choice, catalogue, around)
+        elif isinstance(around, Path) and isinstance(choice, str) and is_network(choice):
+            spec, more = _with_network(source, ("designs", number), CniSpec(cni=choice), catalogue, around)
+        problems += more
+        choices.append(choice if spec is None or more else spec)
     return scenario.model_copy(update={"designs": tuple(choices)}), problems
 
 

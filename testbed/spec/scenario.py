@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
-from testbed.spec.design import Catalogue, DesignChoice, DesignSpec, is_file, name_of
+from testbed.spec.design import Catalogue, CniSpec, DesignChoice, DesignSpec, is_file, is_network, name_of
 from testbed.spec.probes import Probe, SockperfProbe
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import Topology
@@ -137,11 +137,13 @@ class Scenario(Spec):
     topology: str = Field(description="the topology's file, relative to this one")
     designs: Annotated[
         tuple[DesignChoice, ...],
-        BeforeValidator(_tuple, json_schema_input_type=Annotated[list[str | DesignSpec], Field(min_length=1)]),
+        BeforeValidator(
+            _tuple, json_schema_input_type=Annotated[list[str | DesignSpec | CniSpec], Field(min_length=1)]
+        ),
     ] = Field(
         min_length=1,
         description="the designs to compare: by name (`testbed designs` lists them), as ATTACH+TRANSPORT, spelt out, "
-        "or as the file that one is spelt out in",
+        "as the file that one is spelt out in, or as a CNI network's configuration (.conflist)",
     )
     baseline: str = Field(description="the design that the others are compared with")
     paths: dict[Name, Path] = Field(min_length=1, description="the paths to measure, by name")
@@ -220,7 +222,7 @@ class Scenario(Spec):
     def _design_misfits(self, catalogue: Catalogue) -> Iterator[Misfit]:
         names = self.design_names
         for index, (choice, name) in enumerate(zip(self.designs, names, strict=True)):
-            if is_file(choice):
+            if is_file(choice) or is_network(choice):
                 continue  # It could not be read, as has been said.
             misfits = list(catalogue.misfits(choice))
             for misfit in misfits:
@@ -229,7 +231,7 @@ class Scenario(Spec):
                 yield Misfit(("designs", index), f"the design '{name}' is listed twice; list each once")
             if name in (AA, LIMITS):
                 yield Misfit(("designs", index, "name"), f"the name '{name}' has a meaning of its own in results")
-        if self.baseline not in names and not any(map(is_file, self.designs)):
+        if self.baseline not in names and not any(is_file(c) or is_network(c) for c in self.designs):
             yield Misfit(("baseline",), f"the baseline '{self.baseline}' is not among the designs", valid=names)
 
     def _family_misfits(self, topology: Topology) -> Iterator[Misfit]:

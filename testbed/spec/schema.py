@@ -7,19 +7,25 @@ A schema knows what each value may be by itself; what must fit together (ranges,
 import json
 from typing import Any, Literal
 
-from testbed.spec.design import DesignSpec
+from pydantic import TypeAdapter
+
+from testbed.spec.design import CniSpec, DesignSpec
 from testbed.spec.scenario import Scenario
 from testbed.spec.topology import Topology
 from testbed.spec.types import Spec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Kind = Literal["topology", "scenario", "design"]
-_MODELS: dict[Kind, type[Spec]] = {"topology": Topology, "scenario": Scenario, "design": DesignSpec}
+_MODELS: dict[Kind, TypeAdapter[Spec]] = {
+    "topology": TypeAdapter(Topology),
+    "scenario": TypeAdapter(Scenario),
+    "design": TypeAdapter(DesignSpec | CniSpec),
+}
 
 
 def schema(kind: Kind) -> dict[str, Any]:
     """The JSON Schema of such a file."""
-    tidied = _tidied(_MODELS[kind].model_json_schema(by_alias=True))
+    tidied = _tidied(_MODELS[kind].json_schema(by_alias=True))
     return {"$schema": DIALECT, **tidied, "title": f"testbed {kind}"}
 
 

@@ -110,11 +110,12 @@ def parse(text: str, file: str) -> Source:
     try:
         root, flaws = compose(text)
     except Broken as broken:
-        raise SpecError(_problems(text, file, broken.flaws)) from None
-    return Source(file, text, root, _problems(text, file, flaws))
+        raise SpecError(problems_of(text, file, broken.flaws)) from None
+    return Source(file, text, root, problems_of(text, file, flaws))
 
 
-def _problems(text: str, file: str, flaws: tuple[Flaw, ...]) -> tuple[Problem, ...]:
+def problems_of(text: str, file: str, flaws: tuple[Flaw, ...]) -> tuple[Problem, ...]:
+    """What is wrong in the text itself, with line and column."""
     lines = _Lines(text)
     return tuple(
         Problem(file, 0, 0, flaw.message)

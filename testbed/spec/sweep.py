@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from testbed.spec.design import Catalogue, is_file
+from testbed.spec.design import Catalogue, Choice, CniSpec, ReadCni, is_file
 from testbed.spec.problems import Misfit
 from testbed.spec.scenario import MAX_CELLS, Scenario
 from testbed.spec.source import Source, dotted, parse
@@ -147,6 +147,8 @@ class _Maker:
         topology = _valid(Topology, its, self.topology_source.file, TOPOLOGY)
         _raise_if(topology.misfits(), TOPOLOGY)
         scenario = _valid(Scenario, own, self.source.file)
+        read = zip(scenario.designs, self.scenario.designs, strict=True)
+        scenario = scenario.model_copy(update={"designs": tuple(_as_read(*pair) for pair in read)})
         _raise_if(scenario.misfits(topology, self.catalogue))
         return Cell(self.name(settings), {path: self.text(path, i) for path, i in settings}, scenario, topology)
 
@@ -166,6 +168,18 @@ class _Maker:
         """A value as the user wrote it, if it is a scalar."""
         node = self.source.place(("sweep", path, index)).value
         return json.dumps(node.data) if isinstance(node.data, list | dict) else node.text
+
+
+def _as_read(choice: Choice, read: Choice) -> Choice:
+    """A design with CNI plugins with what was read for the scenario's own; whatever else is swept, that is the same."""
+    if not isinstance(read, ReadCni):
+        return choice
+    if not isinstance(choice, CniSpec):
+        return read
+    if choice.cni != read.cni and not read.cni.endswith(choice.cni):
+        raise _Unfit([Misfit((), "the configuration of CNI plugins cannot be swept; list several designs")])
+    swept = {name: getattr(choice, name) for name in ("transport", "capabilities", "pods", "timeout")}
+    return read.model_copy(update=swept)
 
 
 def _valid(model: type[SpecT], data: object, file: str, *root: str) -> SpecT:

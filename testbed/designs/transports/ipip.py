@@ -24,22 +24,23 @@ from testbed.spec.design import TransportSpec
 DEVICE = "ipip0"
 
 
-def device(remote: NodePlace, family: int) -> str:
-    """The device by which packets for a remote node leave."""
-    return DEVICE if family == 4 else interface_name("ip6", remote.name)
+def device(remote: NodePlace, family: int, name: str = DEVICE) -> str:
+    """The device by which packets for a remote node leave; `name` is that of IPv4's."""
+    return name if family == 4 else interface_name("ip6", remote.name)
 
 
-def _join(joining: Joining) -> None:
+def join(joining: Joining, name: str = DEVICE) -> None:
+    """The devices and the routes by way of them."""
     draft, layout = joining.draft, joining.layout
     for node in layout.nodes:
         space = draft[node.name]
         addresses = {cidr.version: ipaddress.ip_interface(tunnel_address(cidr)) for cidr in node.pod_cidrs}
         if 4 in addresses:
-            space.ip_tunnel(DEVICE, joining.mtu, TunnelKind.IPIP, node.address(4))
-            space.address(DEVICE, addresses[4])
+            space.ip_tunnel(name, joining.mtu, TunnelKind.IPIP, node.address(4))
+            space.address(name, addresses[4])
         for remote in joining.tunnelled(node):
             for cidr in remote.pod_cidrs:
-                dev, there = device(remote, cidr.version), remote.address(cidr.version)
+                dev, there = device(remote, cidr.version, name), remote.address(cidr.version)
                 if cidr.version == 6:
                     space.ip_tunnel(dev, joining.mtu, TunnelKind.IP6TNL, node.address(6), there)
                     space.address(dev, addresses[6])
@@ -48,9 +49,18 @@ def _join(joining: Joining) -> None:
                     space.route(cidr, dev, via=there, onlink=True)
 
 
-def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+def leg(
+    plan: Plan,
+    layout: Layout,
+    options: TransportSpec,
+    one: NodePlace,
+    other: NodePlace,
+    family: int,
+    name: str = DEVICE,
+) -> Leg:
+    """Between the nodes' addresses on the fabric."""
     ends = str(one.address(family)), str(other.address(family))
-    return Leg(device(other, family), Tunnel("IP in IP", *ends), family)
+    return Leg(device(other, family, name), Tunnel("IP in IP", *ends), family)
 
 
 TRANSPORT = Transport(
@@ -59,8 +69,8 @@ TRANSPORT = Transport(
     like=("Calico IPIP", "Flannel ipip", "kube-router across subnets"),
     needs=("ipip", "ip6tnl"),
     takes=frozenset({Hands.PACKETS}),
-    join=_join,
-    leg=_leg,
+    join=join,
+    leg=leg,
     room=own_family_less(IP_HEADER),
     parameters=("mode",),
     page=__doc__,

@@ -49,7 +49,8 @@ def device(options: TransportSpec, outer: int) -> str:
     return named("flannel" if outer == 4 else "flannel-v6", options.vni or VNI)
 
 
-def _join(joining: Joining) -> None:
+def join(joining: Joining, dev: str = "") -> None:
+    """The devices and what they are told of remote nodes; their packets leave by `dev`, or by whatever routes say."""
     draft, layout, options = joining.draft, joining.layout, joining.options
     flat = joining.hands is Hands.FRAMES
     # One tunnel is enough for frames, which may hold packets of any family.
@@ -63,6 +64,7 @@ def _join(joining: Joining) -> None:
                 options.vni or VNI,
                 options.port or PORT,
                 node.address(family),
+                dev=dev,
                 master=POD_BRIDGE if flat else None,
             )
         if flat:
@@ -109,7 +111,7 @@ TRANSPORT = Transport(
     like=("Flannel vxlan", "Calico VXLAN", "Docker overlay (with flat-bridge)"),
     needs=("vxlan",),
     takes=frozenset({Hands.PACKETS, Hands.FRAMES}),
-    join=_join,
+    join=join,
     leg=_leg,
     room=less(VXLAN_HEADERS),
     parameters=("port", "vni", "mode"),

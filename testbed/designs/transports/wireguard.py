@@ -8,6 +8,7 @@ leaves room.
 """
 
 import ipaddress
+from collections.abc import Mapping
 
 from testbed.designs.attachment import Hands
 from testbed.designs.transport import (
@@ -34,7 +35,8 @@ def _port(options: TransportSpec, outer: int) -> int:
     return (options.port or PORT) + (1 if outer == 6 else 0)
 
 
-def _join(joining: Joining) -> None:
+def join(joining: Joining, devices: Mapping[int, str] = DEVICE, of_nodes: bool = True) -> None:
+    """The devices, one for each outer family; and whether nodes' own addresses may be inside as well as pods'."""
     draft, layout, options = joining.draft, joining.layout, joining.options
     for node in layout.nodes:
         space = draft[node.name]
@@ -46,22 +48,31 @@ def _join(joining: Joining) -> None:
                     remote.address(outer),
                     (
                         *(cidr for cidr in remote.pod_cidrs if outer_family(cidr.version, layout) == outer),
-                        ipaddress.ip_network(remote.address(outer)),
+                        *([ipaddress.ip_network(remote.address(outer))] if of_nodes else []),
                     ),
                 )
                 for remote in tunnelled
             )
-            space.wireguard(DEVICE[outer], joining.mtu, _port(options, outer), peers)
+            space.wireguard(devices[outer], joining.mtu, _port(options, outer), peers)
         for own, cidr in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
-            dev = DEVICE[outer_family(cidr.version, layout)]
+            dev = devices[outer_family(cidr.version, layout)]
             space.address(dev, ipaddress.ip_interface(tunnel_address(own)))
             space.route(cidr, dev)
 
 
-def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+def leg(
+    plan: Plan,
+    layout: Layout,
+    options: TransportSpec,
+    one: NodePlace,
+    other: NodePlace,
+    family: int,
+    devices: Mapping[int, str] = DEVICE,
+) -> Leg:
+    """Between the nodes' addresses on the fabric."""
     outer = outer_family(family, layout)
     ends = str(one.address(outer)), str(other.address(outer))
-    return Leg(DEVICE[outer], Tunnel("WireGuard", *ends, _port(options, outer), is_opaque=True), outer)
+    return Leg(devices[outer], Tunnel("WireGuard", *ends, _port(options, outer), is_opaque=True), outer)
 
 
 TRANSPORT = Transport(
@@ -70,8 +81,8 @@ TRANSPORT = Transport(
     like=("Flannel wireguard", "Calico and Cilium with WireGuard"),
     needs=("wireguard",),
     takes=frozenset({Hands.PACKETS}),
-    join=_join,
-    leg=_leg,
+    join=join,
+    leg=leg,
     room=less(HEADERS),
     parameters=("port", "mode"),
     any_family=True,

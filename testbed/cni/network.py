@@ -1,0 +1,245 @@
+"""A network as its configuration has it: a name, versions, and plugins in order.
+
+What is read is a list of plugins (`.conflist`), or a single plugin (`.conf`), which becomes a list of one. Plugins may
+also be in files of their own, in a folder beside the list that is named after the network.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from testbed.cni.template import EXAMPLE, Values, filled
+from testbed.cni.versions import SUPPORTED, WITHOUT, newest_first
+from testbed.spec.files import Unreadable, read_text
+from testbed.spec.json_tree import parse_json
+from testbed.spec.problems import Loc, Misfit, Problem, SpecError
+from testbed.spec.source import Source
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""Of networks, and of containers' IDs."""
+SUFFIXES = (".conflist", ".conf", ".json")
+_RESERVED = ("runtimeConfig", "args", "prevResult")
+_RESERVED_PREFIX = "cni.dev/"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plugin's part of a configuration."""
+
+    type: str
+    """The name of its program."""
+    capabilities: frozenset[str]
+    """What it takes of the runtime's arguments."""
+    keys: Mapping[str, Any]
+    """All that is written, capabilities too."""
+
+    @property
+    def ipam(self) -> str:
+        """The program that it has hand out addresses; empty if none is named."""
+        ipam = self.keys.get("ipam")
+        found = ipam.get("type") if isinstance(ipam, dict) else None
+        return found if isinstance(found, str) else ""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that pods can be attached to."""
+
+    name: str
+    versions: tuple[str, ...]
+    """Those that it is written for and we know, the newest first."""
+    plugins: tuple[Plugin, ...]
+    disable_check: bool = False
+    disable_gc: bool = False
+    text: str = ""
+    """The configuration as it was read."""
+
+
+def read_network(path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The name of the network in a file, and the files that it is made of with their texts, as they are.
+
+    Of a folder its first configuration by name is taken, as container runtimes do. A template is looked at with values
+    that a node could have. Raises SpecError with every problem.
+    """
+    file = next(iter(conf_files(path)), path) if path.is_dir() else path
+    first = _text_of(file)
+    root = _filled_source(first)
+    texts = (first, *map(_text_of, _plugin_files(root.data, file.parent)))
+    return network_of(root, map(_filled_source, texts[1:])).name, texts
+
+
+def _text_of(path: Path) -> tuple[str, str]:
+    try:
+        return str(path), read_text(path)
+    except Unreadable as error:
+        raise SpecError((Problem(str(path), error.line, error.column, error.message),)) from None
+
+
+def _filled_source(text: tuple[str, str]) -> Source:
+    file, written = text
+    return parse_json(filled(written, file, EXAMPLE), file)
+
+
+def filled_network(texts: Sequence[tuple[str, str]], values: Values) -> tuple[tuple[str, str], ...]:
+    """The files of a network with a node's values in place; raises SpecError if that is no network any more."""
+    told = tuple((file, filled(text, file, values)) for file, text in texts)
+    network_of_texts(told)
+    return told
+
+
+def network_of_texts(texts: Sequence[tuple[str, str]]) -> Network:
+    """The network of files with their texts, the first of which is the network's own. Raises SpecError."""
+    root, *beside = (parse_json(text, file) for file, text in texts)
+    return network_of(root, beside)
+
+
+def conf_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> tuple[Path, ...]:
+    """The configurations in a folder, by name; folders in it are not looked into."""
+    return tuple(sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in suffixes))
+
+
+def _plugin_files(found: object, beside: Path) -> tuple[Path, ...]:
+    """The files of single plugins that belong to a network, if it lets them be read: in a folder of its name.
+
+    Whatever is wrong with the network itself is for `network_of` to say.
+    """
+    name = found.get("name") if isinstance(found, dict) else None
+    if not isinstance(found, dict) or "type" in found or not isinstance(name, str) or not NAME.fullmatch(name):
+        return ()
+    folder = beside / name
+    if _SWITCH.get(str(found.get("loadOnlyInlinedPlugins")).lower()) or not folder.is_dir():
+        return ()
+    return conf_files(folder, (".conf",))
+
+
+def network_of(source: Source, beside: Iterable[Source] = ()) -> Network:
+    """The network that a file says, and files of single plugins beside it. Raises SpecError with every problem."""
+    reader = _Reader(source)
+    network = reader.network()
+    problems = [*source.problems, *map(source.problem, reader.misfits)]
+    for other in beside:
+        part = _Reader(other)
+        plugin = part.plugin((), other.data)
+        problems += [*other.problems, *map(other.problem, part.misfits)]
+        network = replace(network, plugins=(*network.plugins, plugin))
+    if not problems and not network.plugins:
+        problems = [source.problem(Misfit((), "there is no plugin in it; write `plugins`", at_key=True))]
+    if problems:
+        raise SpecError(tuple(problems))
+    return network
+
+
+_SWITCH = {"true": True, "false": False}
+
+
+class _Reader:
+    """Reads one file; what is wrong with it is gathered in `misfits`."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.misfits: list[Misfit] = []
+
+    def wrong(self, loc: Loc, message: str, valid: tuple[str, ...] = (), at_key: bool = False) -> None:
+        self.misfits.append(Misfit(loc, message, valid, at_key))
+
+    def network(self) -> Network:
+        data = self.source.data
+        if not isinstance(data, dict):
+            self.wrong((), "a CNI configuration is an object in braces")
+            return Network("", (), ())
+        only_inlined = self._switch(data, "loadOnlyInlinedPlugins")
+        if "type" in data and "plugins" not in data:
+            single = self.plugin((), data)
+            plugins: tuple[Plugin, ...] = (replace(single, keys=_own_keys(single.keys)),)
+        else:
+            plugins = tuple(self._plugins(data, only_inlined))
+        return Network(
+            self._name(data),
+            self._versions(data),
+            plugins,
+            self._switch(data, "disableCheck"),
+            self._switch(data, "disableGC"),
+            self.source.text,
+        )
+
+    def _name(self, data: Mapping[str, Any]) -> str:
+        name = data.get("name")
+        if name is None:
+            self.wrong((), "the key 'name' is missing (the network's name)", at_key=True)
+        elif not isinstance(name, str) or not NAME.fullmatch(name):
+            self.wrong(("name",), "a network's name begins with a letter or digit; '_', '.' and '-' may follow")
+        return str(name)
+
+    def _versions(self, data: Mapping[str, Any]) -> tuple[str, ...]:
+        more = data.get("cniVersions", [])
+        if not isinstance(more, list):
+            self.wrong(("cniVersions",), 'must be a list of versions, such as ["0.4.0", "1.0.0"]')
+            more = []
+        written: list[tuple[Loc, Any]] = [(("cniVersion",), data.get("cniVersion") or WITHOUT)]
+        written += [(("cniVersions", number), version) for number, version in enumerate(more)]
+        for loc, version in written:
+            if not isinstance(version, str) or not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", version):
+                self.wrong(loc, 'a version is three numbers in quotes, such as "1.0.0"', SUPPORTED)
+                return ()
+        # Without cniVersion it is the list alone that counts.
+        named = [version for loc, version in written if loc != ("cniVersion",) or "cniVersion" in data or not more]
+        found = newest_first(named)
+        if not found:
+            self.wrong(written[0][0], f"none of its versions is known here: {', '.join(named)}", SUPPORTED)
+        return found
+
+    def _switch(self, data: Mapping[str, Any], key: str) -> bool:
+        value = data.get(key, False)
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in _SWITCH:
+            return _SWITCH[value.lower()]
+        self.wrong((key,), 'must be true or false, or one of them in quotes: "true", "false"')
+        return False
+
+    def _plugins(self, data: Mapping[str, Any], only_inlined: bool) -> Iterator[Plugin]:
+        plugins = data.get("plugins")
+        if plugins is None and not only_inlined:
+            return
+        if not isinstance(plugins, list):
+            if plugins is None:
+                self.wrong((), "loadOnlyInlinedPlugins wants the key 'plugins', which is missing", at_key=True)
+            else:
+                self.wrong(("plugins",), "must be a list of plugins, each an object with its `type`")
+            return
+        if not plugins and only_inlined:
+            self.wrong(("plugins",), "has no plugin, and loadOnlyInlinedPlugins keeps others from being read")
+        for number, item in enumerate(plugins):
+            yield self.plugin(("plugins", number), item)
+
+    def plugin(self, loc: Loc, data: object) -> Plugin:
+        """One plugin's object."""
+        if not isinstance(data, dict):
+            self.wrong(loc, "a plugin is an object with its `type`")
+            return Plugin("", frozenset(), {})
+        kind = data.get("type")
+        if kind is None:
+            self.wrong(loc, "the key 'type' is missing (the name of the plugin's program)", at_key=True)
+        elif not isinstance(kind, str) or not kind or "/" in kind or kind in (".", ".."):
+            self.wrong((*loc, "type"), "must be the name of the plugin's program, without a folder")
+        for key in data:
+            if key in _RESERVED or key.startswith(_RESERVED_PREFIX):
+                self.wrong((*loc, key), f"'{key}' is for the runtime to write when it calls the plugin", at_key=True)
+        return Plugin(str(kind), self._capabilities((*loc, "capabilities"), data.get("capabilities", {})), data)
+
+    def _capabilities(self, loc: Loc, data: object) -> frozenset[str]:
+        if not isinstance(data, dict):
+            self.wrong(loc, 'must be an object such as {"portMappings": true}')
+            return frozenset()
+        for name, value in data.items():
+            if not isinstance(value, bool):
+                self.wrong((*loc, name), "must be true or false")
+        return frozenset(name for name, value in data.items() if value is True)
+
+
+def _own_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a single plugin's configuration: without what is the list's."""
+    of_list = ("disableCheck", "disableGC", "loadOnlyInlinedPlugins", "cniVersions")
+    return {key: value for key, value in keys.items() if key not in of_list}

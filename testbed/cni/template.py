@@ -1,0 +1,118 @@
+"""A configuration as a template (Jinja2): what differs from node to node is written as `{{ node.pod_cidr }}`."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
+from jinja2.meta import find_undeclared_variables
+from jinja2.sandbox import SandboxedEnvironment
+
+from testbed.spec.problems import Problem, SpecError
+from testbed.spec.source import nearest
+
+
+@dataclass(frozen=True)
+class NodeValues:
+    """What a template can say of the node that it is filled for."""
+
+    name: str
+    index: int
+    """From 0, in the topology's order."""
+    pod_cidr: str
+    """Its share of the first range of pods."""
+    pod_cidrs: tuple[str, ...]
+    """One of each family."""
+    address: str
+    """By which other nodes know it, in the first family."""
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ClusterValues:
+    """What a template can say of the cluster."""
+
+    pod_cidr: str
+    pod_cidrs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Values:
+    """All that a template can name."""
+
+    node: NodeValues
+    cluster: ClusterValues
+    mtu: int
+    """The largest packet of a pod that comes through to other nodes, in bytes."""
+
+
+EXAMPLE = Values(
+    NodeValues("node1", 0, "10.244.0.0/24", ("10.244.0.0/24",), "192.168.56.1", ("192.168.56.1",)),
+    ClusterValues("10.244.0.0/16", ("10.244.0.0/16",)),
+    1500,
+)
+"""To look at a template before there is a topology."""
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    name: tuple(value) if isinstance(value, dict) else () for name, value in asdict(EXAMPLE).items()
+}
+_MARKS = ("{{", "{%", "{#")
+
+
+def is_template(text: str) -> bool:
+    """Whether there is anything in it to fill in."""
+    return any(mark in text for mark in _MARKS)
+
+
+def filled(text: str, file: str, values: Values) -> str:
+    """The text with a node's values. Raises SpecError with the line of what cannot be understood."""
+    if not is_template(text):
+        return text
+    environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
+    try:
+        tree = environment.parse(text)
+        if problems := _unknown_names(tree, text, file):
+            raise SpecError(problems)
+        return environment.from_string(text).render(asdict(values))
+    except TemplateSyntaxError as error:
+        message = f"this is no template: {error.message}"
+        raise SpecError((_problem(text, file, error.lineno, "", message),)) from None
+    except TemplateError as error:
+        raise SpecError((Problem(file, 0, 0, f"the template cannot be filled: {error.message}"),)) from None
+
+
+def _unknown_names(tree: nodes.Template, text: str, file: str) -> tuple[Problem, ...]:
+    """Every name, and every `node.` or `cluster.` something, that there is not."""
+    free = find_undeclared_variables(tree)
+    problems = []
+    for name in tree.find_all(nodes.Name):
+        if name.name in free and name.name not in _NAMES:
+            message = f"there is no '{name.name}' to fill in"
+            problems.append(_problem(text, file, name.lineno, name.name, message, tuple(_NAMES)))
+    for part in tree.find_all(nodes.Getattr):
+        whole = part.node
+        if not isinstance(whole, nodes.Name) or whole.name not in free or whole.name not in _NAMES:
+            continue
+        if part.attr not in (valid := _NAMES[whole.name]):
+            message = f"there is no '{whole.name}.{part.attr}' to fill in"
+            problems.append(_problem(text, file, part.lineno, part.attr, message, valid))
+    return tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+
+
+def _problem(text: str, file: str, line: int, word: str, message: str, valid: tuple[str, ...] = ()) -> Problem:
+    """At a word in a line: the first of its kind between the marks of a template."""
+    lines = text.splitlines() or [""]
+    excerpt = lines[min(line, len(lines)) - 1]
+    begin = max(min((at for mark in _MARKS if (at := excerpt.find(mark)) >= 0), default=0), 0)
+    match = re.compile(rf"\b{re.escape(word)}\b").search(excerpt, begin) if word else None
+    start = match.start() if match else begin
+    return Problem(
+        file,
+        line,
+        start + 1,
+        message,
+        found=word,
+        valid=valid,
+        nearest=nearest(word, valid),
+        excerpt=excerpt,
+        width=max(1, len(word)),
+    )

@@ -1,0 +1,125 @@
+"""Who speaks BGP with whom.
+
+Three ways: every node with every other one (the full mesh); every node with a few that reflect (RFC 4456); every node
+with the routers that it is linked to, and these among themselves. Sessions are within the family of the pods whose
+routes they carry.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from testbed.designs.bgp import Peer, Speaker, router_id, session_name
+from testbed.designs.transport import others
+from testbed.plan.addressing import Layout, NodePlace, RouterPlace
+from testbed.plan.segments import Port
+from testbed.spec.types import Address
+
+NODE_AS = 64512
+"""Of all nodes, as Calico has it: the first of those for private use (RFC 6996)."""
+FIRST_ROUTER_AS = 4_200_000_000
+"""Each router has one of its own: from the first of those for private use that have four bytes."""
+CLUSTER_ID = "244.0.0.1"
+"""Of the route reflectors, as in Calico's documentation."""
+POD_DEVICES = "cali*"
+
+Speakers = dict[str, Speaker]
+"""By node or router."""
+
+
+def families(layout: Layout) -> tuple[int, ...]:
+    """Those of pods' addresses."""
+    return tuple(sorted(cidr.version for cidr in layout.pod_cidrs))
+
+
+def mesh(layout: Layout) -> Speakers:
+    """Every node with every other one."""
+    return {node.name: _node(layout, node, _meshed(layout, node)) for node in layout.nodes}
+
+
+def reflectors(layout: Layout) -> tuple[NodePlace, ...]:
+    """The nodes that reflect: the first two; of two nodes the first."""
+    return layout.nodes[:2] if len(layout.nodes) > 2 else layout.nodes[:1]
+
+
+def reflected(layout: Layout) -> Speakers:
+    """Every node with those that reflect, and these with each other."""
+    central = reflectors(layout)
+    speakers = {}
+    for node in layout.nodes:
+        peers = [
+            _with(node, other, family, "Node", is_client=node in central and other not in central)
+            for other in others(layout, node)
+            if node in central or other in central
+            for family in families(layout)
+        ]
+        speakers[node.name] = replace(_node(layout, node, peers), cluster_id=CLUSTER_ID if node in central else "")
+    return speakers
+
+
+def with_routers(layout: Layout) -> Speakers:
+    """Every node with the routers on its links, every router with those on its own."""
+    speakers = {}
+    for node in layout.nodes:
+        peers = [
+            _at(port, step.to, family, router_as(layout, step.to.owner), "Global")
+            for port in node.ports
+            for step in layout.routing.first_steps([port])
+            for family in families(layout)
+        ]
+        speakers[node.name] = replace(_node(layout, node, peers), accepts_own_as=True, sources=sources(node))
+    for number, router in enumerate(layout.routers, start=len(layout.nodes)):
+        own = router_id((address.ip for address in router.addresses), number)
+        peers = list(_of_router(layout, router))
+        speakers[router.name] = Speaker(
+            own, router_as(layout, router.name), layout.pod_cidrs, tuple(peers), multihop=False
+        )
+    return speakers
+
+
+def sources(node: NodePlace) -> tuple[Address, ...]:
+    """By which a node's own packets come, where that is none of its links' addresses."""
+    return tuple(address.ip for address in node.addresses) if node.is_on_loopback else ()
+
+
+def router_as(layout: Layout, name: str) -> int:
+    """The autonomous system of a router."""
+    return FIRST_ROUTER_AS + [router.name for router in layout.routers].index(name)
+
+
+def _meshed(layout: Layout, node: NodePlace) -> Iterator[Peer]:
+    for other in others(layout, node):
+        for family in families(layout):
+            yield _with(node, other, family, "Mesh")
+
+
+def _node(layout: Layout, node: NodePlace, peers: Iterator[Peer] | list[Peer]) -> Speaker:
+    own = router_id((address.ip for address in node.addresses), layout.nodes.index(node))
+    return Speaker(own, NODE_AS, layout.pod_cidrs, tuple(peers), node.pod_cidrs, POD_DEVICES)
+
+
+def _with(node: NodePlace, other: NodePlace, family: int, kind: str, is_client: bool = False) -> Peer:
+    """A node's session with another one: of the two the one with the lower address connects, as with Calico."""
+    here, there = node.address(family), other.address(family)
+    return Peer(session_name(kind, there), here, there, NODE_AS, int(here) > int(there), is_client)
+
+
+def _of_router(layout: Layout, router: RouterPlace) -> Iterator[Peer]:
+    """With nodes it waits for them to connect, and with routers if its own address is the higher one."""
+    routers = layout.underlay.routers
+    for port in router.ports:
+        for other in layout.segments[port.segment].ports:
+            if other.owner == router.name:
+                continue
+            for family in families(layout):
+                here, there = port.address(family), other.address(family)
+                if other.owner in routers:
+                    peer = _at(port, other, family, router_as(layout, other.owner), "Router")
+                    yield replace(peer, passive=int(here) > int(there))
+                else:
+                    yield replace(_at(port, other, family, NODE_AS, "Node"), passive=True)
+
+
+def _at(port: Port, other: Port, family: int, asn: int, kind: str) -> Peer:
+    """A session between two on one link."""
+    there = other.address(family)
+    return Peer(session_name(kind, there), port.address(family), there, asn)

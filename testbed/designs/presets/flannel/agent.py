@@ -1,0 +1,55 @@
+"""What flanneld leaves on every node, whichever backend it has: subnet.env, and rules of iptables."""
+
+from testbed.designs.transport import Joining
+from testbed.plan.addressing import NodePlace, at
+from testbed.spec.types import Network
+
+SUBNET_FILE = "/run/flannel/subnet.env"
+MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
+
+
+def run(joining: Joining) -> None:
+    """Adds it to the draft."""
+    layout = joining.layout
+    for node in layout.nodes:
+        space = joining.draft[node.name]
+        space.file(SUBNET_FILE, subnet_env(node, layout.pod_cidrs, joining.mtu))
+        for own, network in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
+            space.firewall("iptables" if own.version == 4 else "ip6tables", rules(own, network))
+        for place in node.pods:
+            joining.draft[place.pod.id].masked_by = tuple(address.ip for address in node.addresses)
+
+
+def subnet_env(node: NodePlace, networks: tuple[Network, ...], mtu: int) -> str:
+    """The file by which flanneld tells the CNI plugin what it needs to know of the node."""
+    lines = []
+    for own, network in zip(node.pod_cidrs, networks, strict=True):
+        family = "" if own.version == 4 else "IPV6_"
+        lines += [f"FLANNEL_{family}NETWORK={network}", f"FLANNEL_{family}SUBNET={at(own, 1)}"]
+    return "\n".join([*lines, f"FLANNEL_MTU={mtu}", "FLANNEL_IPMASQ=true", ""])
+
+
+def rules(own: Network, network: Network) -> str:
+    """Of one family: pods are forwarded, and masqueraded where they leave the cluster.
+
+    Packets with the mark 0x4000 are left to kube-proxy, which masquerades them itself.
+    """
+    forwarded = '-m comment --comment "flanneld forward"'
+    masked = '-m comment --comment "flanneld masq"'
+    return f"""*filter
+:FLANNEL-FWD - [0:0]
+-A FORWARD {forwarded} -j FLANNEL-FWD
+-A FLANNEL-FWD -s {network} {forwarded} -j ACCEPT
+-A FLANNEL-FWD -d {network} {forwarded} -j ACCEPT
+COMMIT
+*nat
+:FLANNEL-POSTRTG - [0:0]
+-A POSTROUTING {masked} -j FLANNEL-POSTRTG
+-A FLANNEL-POSTRTG -m mark --mark 0x4000/0x4000 {masked} -j RETURN
+-A FLANNEL-POSTRTG -s {own} -d {network} {masked} -j RETURN
+-A FLANNEL-POSTRTG -s {network} -d {own} {masked} -j RETURN
+-A FLANNEL-POSTRTG ! -s {network} -d {own} {masked} -j RETURN
+-A FLANNEL-POSTRTG -s {network} ! -d {MULTICAST[own.version]} {masked} -j MASQUERADE --random-fully
+-A FLANNEL-POSTRTG ! -s {network} -d {network} {masked} -j MASQUERADE --random-fully
+COMMIT
+"""

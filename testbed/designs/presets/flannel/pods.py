@@ -1,0 +1,39 @@
+"""How Flannel's pods hang on their node: by the CNI plugins `flannel` and `portmap`, in Flannel's own configuration."""
+
+from pathlib import Path
+
+from testbed import cni
+from testbed.designs.attachments.cni import attachment_of
+from testbed.spec.design import PLUGINS, ReadCni
+
+CONFLIST = """{
+  "name": "cbr0",
+  "cniVersion": "0.3.1",
+  "plugins": [
+    {
+      "type": "flannel",
+      "delegate": {
+        "hairpinMode": true,
+        "isDefaultGateway": true
+      }
+    },
+    {
+      "type": "portmap",
+      "capabilities": {
+        "portMappings": true
+      }
+    }
+  ]
+}
+"""
+OWN_PLUGINS = str(Path(cni.__file__).parent / "plugins")
+"""Where the plugin `flannel` is, which Debian has not."""
+
+ATTACHMENT = attachment_of(
+    ReadCni(
+        cni="10-flannel.conflist",
+        bin=(OWN_PLUGINS, PLUGINS),
+        name="cbr0",
+        texts=(("10-flannel.conflist", CONFLIST),),
+    )
+)

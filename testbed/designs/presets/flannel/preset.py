@@ -1,0 +1,24 @@
+"""What makes a preset of a backend: its page, and its transport."""
+
+from testbed.designs.design import Design
+from testbed.designs.presets.flannel import agent, pods
+from testbed.designs.transport import Transport
+from testbed.spec.design import TransportSpec
+
+
+def preset(backend: str, transport: Transport, summary: str, page: str | None, mode: str | None = None) -> Design:
+    """`flannel-BACKEND`."""
+    options = TransportSpec(kind=transport.name, mode="cross-subnet") if mode else TransportSpec(kind=transport.name)
+    return Design(
+        name=f"flannel-{backend}",
+        attachment=pods.ATTACHMENT,
+        transport=transport,
+        options=options,
+        summary=summary,
+        like=(f"Flannel's backend {backend}",),
+        agent=agent.run,
+        also_needs=("masquerade",),
+        programs=("iptables", "ip6tables", "/usr/lib/cni/bridge"),
+        on_link="packets that it masquerades have the address of the device that they leave by",
+        page=page or "",
+    )

@@ -1,0 +1,20 @@
+"""kube-router-full-overlay: `kube-router` with `--overlay-type=full`: tunnels between neighbours, too.
+
+    ip -d link          tun-ID: ipip remote 192.168.56.2 local 192.168.56.1, mtu 1480
+    ip route            10.244.1.0/24 dev tun-ID proto bird src 192.168.56.1
+    ip rule             32765: from 10.244.0.0/24 lookup 77
+    ip route ls t 77    192.168.56.2 dev tun-ID
+
+For networks that drop packets from addresses that they do not know, as some clouds' do: between nodes there is nothing
+but packets from node to node. All else is as in `kube-router`, with all that is unlike there.
+"""
+
+from testbed.designs.presets.kube_router.preset import preset
+from testbed.designs.presets.kube_router.routing import Overlay
+
+PRESET = preset(
+    "kube-router-full-overlay",
+    Overlay(is_full=True),
+    "kube-router with IP in IP between all nodes",
+    __doc__,
+)

@@ -1,0 +1,175 @@
+"""A lab's plan with what CNI plugins made: read from the kernel, as the plan's own objects.
+
+Whatever a node or a pod of theirs has beyond what was planned is the plugins' doing, as they alone were at work there.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Literal, TypeVar, cast
+
+from testbed.kernel.firewall import lines_of
+from testbed.kernel.state import BUILT_IN, DeviceState, State
+from testbed.plan.objects import (
+    Bridge,
+    Child,
+    DeviceAddress,
+    Firewall,
+    Kind,
+    Link,
+    OtherLink,
+    Plan,
+    Route,
+    Space,
+    Sysctl,
+    Veth,
+    VethEnd,
+)
+from testbed.spec.types import Address
+
+T = TypeVar("T")
+
+TOOLS: tuple[Literal["iptables", "ip6tables"], ...] = ("iptables", "ip6tables")
+_FAMILIES = {"iptables": "ip", "ip6tables": "ip6"}
+Found = dict[str, DeviceState]
+"""The devices of a space that nobody planned, by name."""
+
+
+def completed(plan: Plan, states: Mapping[str, State], addresses: Mapping[str, tuple[Address, ...]]) -> Plan:
+    """The plan with all that these spaces hold besides, and pods under the addresses that they have got."""
+    found = {name: _unplanned(plan, name, state) for name, state in states.items()}
+    veths = tuple(_pairs(found))
+    children = tuple(_children(plan, found))
+    taken = {(end.space, end.name) for veth in veths for end in (veth.a, veth.b)}
+    taken |= {(child.space, child.name) for child in children}
+    spaces = []
+    for space in plan.spaces:
+        if state := states.get(space.name):
+            rest = (device for device in found[space.name].values() if (space.name, device.name) not in taken)
+            space = _completed(space, state, tuple(map(_link, rest)))
+        spaces.append(replace(space, reached_at=addresses.get(space.name, space.reached_at)))
+    mtus = [
+        device.mtu
+        for item in plan.plugged
+        if item.space in addresses and (device := states[item.space].devices.get(item.ifname))
+    ]
+    return replace(
+        plan,
+        pod_mtu=min(mtus, default=plan.pod_mtu),
+        spaces=tuple(spaces),
+        veths=(*plan.veths, *veths),
+        children=(*plan.children, *children),
+    )
+
+
+def _unplanned(plan: Plan, name: str, state: State) -> Found:
+    planned = plan.devices_of(name)
+    return {dev: device for dev, device in state.devices.items() if dev not in planned and dev not in BUILT_IN}
+
+
+def _pairs(found: Mapping[str, Found]) -> Iterator[Veth]:
+    """Each end knows the number of the other: of two ends that name each other one is in a node, or both are."""
+    ends = [(name, device) for name, own in found.items() for device in own.values() if device.kind == "veth"]
+    by_numbers: dict[tuple[int, int], list[tuple[str, DeviceState]]] = {}
+    for name, device in ends:
+        by_numbers.setdefault((device.index, device.link), []).append((name, device))
+    done: set[tuple[str, str]] = set()
+    for name, device in ends:
+        others = [
+            end
+            for end in by_numbers.get((device.link, device.index), ())
+            if end != (name, device) and (end[0], end[1].name) not in done
+        ]
+        if others and (name, device.name) not in done:
+            other = others[0]
+            done |= {(name, device.name), (other[0], other[1].name)}
+            yield Veth(_end(name, device), _end(*other))
+
+
+def _end(space: str, device: DeviceState) -> VethEnd:
+    return VethEnd(space, device.name, device.index, device.mac, device.mtu, device.master or None)
+
+
+def _children(plan: Plan, found: Mapping[str, Found]) -> Iterator[Child]:
+    """Devices that share one of their node's."""
+    for name, own in found.items():
+        node = plan[name].home
+        for device in own.values():
+            parent = _numbered(plan, found, node, device.link)
+            if device.kind in ("macvlan", "ipvlan") and parent:
+                kind = cast('Literal["macvlan", "ipvlan"]', device.kind)
+                mac = device.mac if kind == "macvlan" else ""
+                mode = cast('Literal["bridge", "private", "vepa", "passthru", "l2", "l3", "l3s"]', device.mode)
+                yield Child(name, device.name, device.index, mac, device.mtu, kind, mode, node, parent)
+
+
+def _numbered(plan: Plan, found: Mapping[str, Found], node: str, index: int) -> str:
+    """The name of a node's device; empty if it has none of that number."""
+    devices = (*plan.devices_of(node).values(), *found.get(node, {}).values())
+    return next((device.name for device in devices if device.index == index), "")
+
+
+def _link(device: DeviceState) -> Link:
+    master = device.master or None
+    if device.kind == "bridge" and not master:
+        return Bridge(device.name, device.index, device.mac, device.mtu, device.promiscuous)
+    return OtherLink(device.name, device.index, device.mac, device.mtu, device.kind, master)
+
+
+def _completed(space: Space, state: State, links: tuple[Link, ...]) -> Space:
+    addresses = (*space.addresses, *sorted(state.addresses - set(space.addresses), key=str))
+    return replace(
+        space,
+        sysctls=tuple(_settings(space.sysctls, state)),
+        links=(*space.links, *links),
+        addresses=addresses,
+        neighbours=_with(space.neighbours, state.neighbours),
+        fdb=_with(space.fdb, state.fdb),
+        routes=(*space.routes, *_routes(space, state, addresses)),
+        token_buckets=_with(space.token_buckets, state.token_buckets),
+        netems=_with(space.netems, state.netems),
+        rules=_with(space.rules, state.rules),
+        firewalls=tuple(_firewalls(space, state)),
+        tables=tuple(sorted(state.tables - _tables(state))),
+    )
+
+
+def _with(planned: tuple[T, ...], there: Iterable[T]) -> tuple[T, ...]:
+    return (*planned, *sorted(set(there) - set(planned), key=str))
+
+
+def _settings(planned: Iterable[Sysctl], state: State) -> Iterator[Sysctl]:
+    for item in planned:
+        yield replace(item, value=state.sysctls.get(item.key, item.value))
+
+
+def _routes(space: Space, state: State, addresses: Iterable[DeviceAddress]) -> list[Route]:
+    """Those that nobody planned, and that the kernel did not make of addresses."""
+    connected = {Route(item.interface.network, item.dev) for item in addresses if not item.noprefixroute}
+    known = {*space.routes, *space.learned, *connected}
+    # The order of next hops means nothing.
+    known |= {replace(route, nexthops=tuple(sorted(route.nexthops, key=str))) for route in known}
+    return sorted(state.routes - known, key=str)
+
+
+def _firewalls(space: Space, state: State) -> Iterator[Firewall]:
+    yield from (firewall for firewall in space.firewalls if firewall.tool == "ipset")
+    for tool in TOOLS:
+        text = state.firewalls.get(tool, "")
+        if lines_of([text]) or _tables_of(tool, text) & state.tables:
+            yield Firewall(tool, text)
+
+
+def _tables(state: State) -> frozenset[str]:
+    """Those that nftables shows of what iptables made."""
+    return frozenset().union(*(_tables_of(tool, state.firewalls.get(tool, "")) for tool in TOOLS))
+
+
+def _tables_of(tool: str, text: str) -> frozenset[str]:
+    return frozenset(f"{_FAMILIES[tool]} {line[1:]}" for line in text.splitlines() if line.startswith("*"))
+
+
+def places_of(plan: Plan) -> tuple[str, ...]:
+    """Where plugins may have made something: on nodes, and in the pods that they attach."""
+    nodes = {item.node for item in plan.plugged}
+    pods = {item.space for item in plan.plugged}
+    return tuple(space.name for space in plan.spaces if space.name in (nodes if space.kind is Kind.NODE else pods))

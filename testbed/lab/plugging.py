@@ -1,0 +1,244 @@
+"""A lab's container runtime: the CNI plugins of its pods, called on their nodes, and what they made.
+
+On one node pods are attached one after the other, on several at once.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from testbed.cni.calls import Call, CniError
+from testbed.cni.network import network_of_texts
+from testbed.cni.result import Result
+from testbed.cni.runtime import Runtime
+from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.firewall import lines_of
+from testbed.kernel.folders import bind_namespace, within
+from testbed.kernel.namespace import Namespace
+from testbed.kernel.offload import switch_offloads_off
+from testbed.kernel.state import State, nft_tables, state
+from testbed.lab.completing import TOOLS, completed, places_of
+from testbed.lab.lab import UNPLUG_PATIENCE_S, Verb
+from testbed.plan import shell
+from testbed.plan.objects import Plan, Plugged
+from testbed.plan.plugged import attachment_of
+from testbed.spec.types import Address
+
+T = TypeVar("T")
+NODES_AT_A_TIME = 4
+MOST_CALLS = 10_000
+"""That are remembered, the last ones."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What came of one command for one pod, or one node."""
+
+    calls: tuple[Call, ...]
+    error: str
+    """Why it failed; empty if it did not."""
+    changes: Mapping[str, tuple[str, ...]]
+    """By place: what is gone (`- `) and what came (`+ `)."""
+
+    def as_data(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        calls = [call.as_data() for call in self.calls]
+        return {"calls": calls, "error": self.error, "changes": {place: list(c) for place, c in self.changes.items()}}
+
+
+class Plugging:
+    """The runtime of all nodes of a lab."""
+
+    def __init__(
+        self, plan: Plan, namespaces: Mapping[str, Namespace], pids: Mapping[str, int], calls: list[Call]
+    ) -> None:
+        """`pids` are processes that see the nodes' folders, by node; `calls` hears of every call."""
+        self.drawn = plan
+        """As the design has it."""
+        self.calls = calls
+        self._namespaces = namespaces
+        self._pids = pids
+        self._addresses: dict[str, tuple[Address, ...]] = {}
+        self._begun: set[str] = set()
+        """Pods for which ADD was begun, whatever came of it."""
+        self._bound: set[str] = set()
+
+    def add_all(self) -> Plan:
+        """Attaches every pod; the plan with what was made. Raises PlanRefused with the first failure."""
+        by_node: dict[str, list[Plugged]] = {}
+        for item in self.drawn.plugged:
+            by_node.setdefault(item.node, []).append(item)
+
+        def add_on(node: str) -> None:
+            for item in by_node[node]:
+                self._add(item)
+
+        self._on_nodes(add_on, by_node)
+        return self.completed()
+
+    def _on_nodes(self, work: Callable[[str], None], nodes: Sequence[str] | Mapping[str, object]) -> None:
+        with ThreadPoolExecutor(NODES_AT_A_TIME) as pool:
+            for done in [pool.submit(work, node) for node in nodes]:
+                done.result()
+
+    def _add(self, item: Plugged) -> None:
+        try:
+            self._begun.add(item.space)
+            result = self._on(item, lambda runtime: self._added(runtime, item))
+        except (CniError, OSError) as error:
+            raise PlanRefused(f"in {item.node}, pod {item.space}: {error}") from error
+        self._addresses[item.space] = result.addresses_of(item.ifname)
+
+    def _added(self, runtime: Runtime, item: Plugged) -> Result:
+        if item.space not in self._bound:
+            bind_namespace(self._namespaces[item.space], item.space)
+            self._bound.add(item.space)
+        return runtime.add(network_of_texts(item.texts), attachment_of(item))
+
+    def _on(self, item: Plugged, work: Callable[[Runtime], T]) -> T:
+        """What the work returns or raises, done on the pod's node: in its network, with its folders."""
+
+        def there() -> T:
+            with self._namespaces[item.node].entered():
+                return work(Runtime(item.folders, patience_s=item.patience_s, heard=self._hear))
+
+        return within(self._pids[item.node], there)
+
+    def _hear(self, call: Call) -> None:
+        self.calls.append(call)
+        del self.calls[:-MOST_CALLS]
+
+    def completed(self) -> Plan:
+        """The plan with what plugins have made until now."""
+        states = {}
+        for name in places_of(self.drawn):
+            with self._namespaces[name].entered():
+                states[name] = state(self.drawn[name].sysctls, _tools())
+        if not self.drawn.offload:
+            self._switch_offloads_off(states)
+        return completed(self.drawn, states, self._addresses)
+
+    def _switch_offloads_off(self, states: Mapping[str, State]) -> None:
+        for name, found in states.items():
+            planned = self.drawn.devices_of(name)
+            made = [dev for dev, device in found.devices.items() if dev not in planned and device.kind]
+            if made:
+                with self._namespaces[name].entered():
+                    switch_offloads_off(made)
+
+    def remove_all(self) -> None:
+        """Takes all attachments back, as far as that can be done in UNPLUG_PATIENCE_S; may be repeated."""
+        end = time.monotonic() + UNPLUG_PATIENCE_S
+        by_node: dict[str, list[Plugged]] = {}
+        for item in reversed(self.drawn.plugged):
+            if item.space in self._begun:
+                by_node.setdefault(item.node, []).append(item)
+
+        def remove_on(node: str) -> None:
+            for item in by_node[node]:
+                left = end - time.monotonic()
+                if left > 0:
+                    self._remove(item, left)
+
+        self._on_nodes(remove_on, by_node)
+
+    def _remove(self, item: Plugged, patience_s: float) -> None:
+        hasty = replace(item, patience_s=min(item.patience_s, patience_s))
+        self._begun.discard(item.space)
+        try:
+            self._on(hasty, lambda runtime: runtime.delete(network_of_texts(item.texts), attachment_of(item)))
+        except (CniError, OSError):
+            return  # The namespaces go anyway, and what is in them; `testbed cni del` tells what a plugin says.
+
+    def step(self, verb: Verb, pod: str) -> Step:
+        """One command by hand, for a pod; `status` and `gc` are for all of its node."""
+        item = next(item for item in self.drawn.plugged if item.space == pod)
+        places = (item.node, item.space)
+        first = len(self.calls)
+        before = {place: self._lines(place) for place in places}
+        error = ""
+        try:
+            self._on(item, lambda runtime: self._do(verb, runtime, item))
+        except (CniError, OSError) as problem:
+            error = str(problem)
+        after = {place: self._lines(place) for place in places}
+        changes = {place: _difference(before[place], after[place]) for place in places}
+        return Step(tuple(self.calls[first:]), error, {place: found for place, found in changes.items() if found})
+
+    def _do(self, verb: Verb, runtime: Runtime, item: Plugged) -> None:
+        network, attachment = network_of_texts(item.texts), attachment_of(item)
+        match verb:
+            case "add":
+                self._begun.add(item.space)
+                self._addresses[item.space] = self._added(runtime, item).addresses_of(item.ifname)
+            case "del":
+                runtime.delete(network, attachment)
+                self._addresses[item.space] = ()
+            case "check":
+                runtime.check(network, attachment)
+            case "status":
+                runtime.status(network)
+            case "gc":
+                same = [other for other in self.drawn.plugged if other.node == item.node]
+                if errors := runtime.collect(network, map(attachment_of, same)):
+                    raise CniError("\n".join(map(str, errors)))
+
+    def _lines(self, place: str) -> tuple[str, ...]:
+        with self._namespaces[place].entered():
+            return tuple(_lines(state((), _tools())))
+
+
+def _tools() -> tuple[str, ...]:
+    """The programs that can tell of the calling thread's rules; none where there are no rules."""
+    has_rules = any(nft_tables()) or _has_legacy_tables()
+    return tuple(tool for tool in TOOLS if shutil.which(f"{tool}-save")) if has_rules else ()
+
+
+def _has_legacy_tables() -> bool:
+    for name in ("ip_tables_names", "ip6_tables_names"):
+        try:
+            with open(f"/proc/thread-self/net/{name}") as file:  # noqa: PTH123 - of the thread's own namespace
+                if file.read():
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def _lines(found: State) -> list[str]:
+    """What there is, a line each, in an order that does not change by itself."""
+    devices = []
+    for name, device in sorted(found.devices.items()):
+        master = f" master {device.master}" if device.master else ""
+        kind = f" type {device.kind}" if device.kind else ""
+        devices.append(
+            f"link {name}{kind} address {device.mac} mtu {device.mtu}{master} {'up' if device.up else 'down'}"
+        )
+    return [
+        *devices,
+        *sorted(f"address {item.interface} dev {item.dev}" for item in found.addresses),
+        *sorted(_without_verb(shell.route_words(item)) for item in found.routes),
+        *sorted(f"route {item}" for item in found.refusals),
+        *sorted(_without_verb(shell.rule_words(item)) for item in found.rules),
+        *sorted(_without_verb(shell.neighbour_words(item)) for item in found.neighbours),
+        *sorted(_without_verb(shell.fdb_words(item)) for item in found.fdb),
+        *sorted(_without_verb(shell.token_bucket_words(item)) for item in found.token_buckets),
+        *(f"{tool} {line}" for tool, text in found.firewalls.items() for line in lines_of([text])),
+        *sorted(f"nft table {table}" for table in found.tables),
+    ]
+
+
+def _without_verb(words: str) -> str:
+    """`-4 route add default ...` as `route default ...`."""
+    family = words.partition(" ")[0]
+    bare = words.removeprefix(f"{family} ") if family.startswith("-") else words
+    noun, _, rest = bare.partition(" ")
+    return f"{noun} {rest.partition(' ')[2]}"
+
+
+def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
+    gone = [f"- {line}" for line in before if line not in after]
+    return (*gone, *(f"+ {line}" for line in after if line not in before))

@@ -1,0 +1,177 @@
+"""JSON text as the same tree of nodes that YAML becomes, so that mistakes in it find their line and column as well.
+
+YAML's reader would not do, although most JSON is YAML too: it takes a comma behind the last item, and refuses tabs.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from testbed.spec.files import Unreadable, read_text
+from testbed.spec.problems import Loc, Problem, SpecError
+from testbed.spec.source import Source, problems_of
+from testbed.spec.tree import MAX_DEPTH, MAX_NODES, WHOLE, Broken, Flaw, Node
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_WORD = re.compile(r"[A-Za-z_][-\w]*")
+_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
+_LONGEST_NUMBER = 400
+"""Digits; Python refuses to read thousands of them."""
+
+
+def read_json(path: Path) -> Source:
+    """The JSON document in a file; SpecError if there is none."""
+    try:
+        return parse_json(read_text(path), str(path))
+    except Unreadable as error:
+        raise SpecError((Problem(str(path), error.line, error.column, error.message),)) from None
+
+
+def parse_json(text: str, file: str) -> Source:
+    """The JSON document in a text; SpecError if there is none."""
+    try:
+        root, flaws = _Reader(text).document()
+    except Broken as broken:
+        raise SpecError(problems_of(text, file, broken.flaws)) from None
+    return Source(file, text, root, problems_of(text, file, flaws))
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.at = 0
+        self.loc: list[str | int] = []
+        self.flaws: list[Flaw] = []
+        self.nodes = 0
+
+    def document(self) -> tuple[Node, tuple[Flaw, ...]]:
+        """The tree, and the mistakes that did not prevent it."""
+        self._skip()
+        if self.at == len(self.text):
+            raise Broken((Flaw(WHOLE, WHOLE, "the file is empty"),))
+        root = self._value()
+        self._skip()
+        if self.at < len(self.text):
+            self._refuse("the document has ended before this; remove what follows, or a bracket above it")
+        return root, tuple(self.flaws)
+
+    def _skip(self) -> None:
+        blank = _BLANK.match(self.text, self.at)
+        assert blank is not None
+        self.at = blank.end()
+
+    def _next(self) -> str:
+        """The character that comes next behind blanks; empty at the end."""
+        self._skip()
+        return self.text[self.at : self.at + 1]
+
+    def _refuse(self, message: str, start: int | None = None, end: int = 0) -> NoReturn:
+        begin = self.at if start is None else start
+        loc: Loc = tuple(self.loc)
+        raise Broken((*self.flaws, Flaw(begin, end or begin + 1, message, loc)))
+
+    def _value(self) -> Node:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            self._refuse(f"there are more than {MAX_NODES} values")
+        if len(self.loc) > MAX_DEPTH:
+            self._refuse(f"this is nested more than {MAX_DEPTH} levels deep")
+        match self._next():
+            case "{":
+                return self._object()
+            case "[":
+                return self._list()
+            case '"':
+                return self._string()
+        return self._scalar()
+
+    def _object(self) -> Node:
+        start, children, keys = self.at, dict[str | int, Node](), dict[str | int, Node]()
+        self.at += 1
+        while self._next() != "}":
+            key = self._key(start)
+            self.loc.append(key.text)
+            self._skip()
+            if self._next() != ":":
+                self._refuse(f"a ':' is missing behind the key \"{key.text}\"", key.start, key.end)
+            self.at += 1
+            value = self._value()
+            self.loc.pop()
+            if key.text in children:
+                message = f"the key '{key.text}' is written twice, first in line"
+                self.flaws.append(Flaw(key.start, key.end, message, tuple(self.loc), keys[key.text].start))
+            else:
+                keys[key.text], children[key.text] = key, value
+            self._separator("}", start)
+        self.at += 1
+        data = {name: child.data for name, child in children.items()}
+        return Node(start, self.at, data, children=children, keys=keys)
+
+    def _key(self, begun: int) -> Node:
+        if self._next() == '"':
+            return self._string()
+        if self.at == len(self.text):
+            self._refuse("this '{' is never closed; end it with '}'", begun)
+        if word := _WORD.match(self.text, self.at):
+            self._refuse(f'JSON wants its keys in double quotes; write "{word[0]}"', word.start(), word.end())
+        return self._refuse("a key in double quotes is missing here")
+
+    def _list(self) -> Node:
+        start, children = self.at, dict[str | int, Node]()
+        self.at += 1
+        while self._next() != "]":
+            self.loc.append(len(children))
+            value = self._value()
+            self.loc.pop()
+            children[len(children)] = value
+            self._separator("]", start)
+        self.at += 1
+        return Node(start, self.at, [child.data for child in children.values()], children=children)
+
+    def _separator(self, close: str, begun: int) -> None:
+        """Behind an item: a comma with another item behind it, or the closing bracket, which is left to the caller."""
+        here = self._next()
+        if here == ",":
+            comma = self.at
+            self.at += 1
+            if self._next() == close:
+                self._refuse(f"JSON has no ',' behind the last item; remove this one before the '{close}'", comma)
+            return
+        if here == close:
+            return
+        opening = self.text[begun]
+        if here == "":
+            self._refuse(f"this '{opening}' is never closed; end it with '{close}'", begun)
+        line = self.text.count("\n", 0, begun) + 1
+        self._refuse(f"a ',' or the '{close}' of the '{opening}' in line {line} is missing before this")
+
+    def _string(self) -> Node:
+        match = _STRING.match(self.text, self.at)
+        if match is None:
+            end = self.text.find("\n", self.at)
+            end = len(self.text) if end < 0 else end
+            if self.text.find('"', self.at + 1, end) < 0:
+                self._refuse("this quote is never closed in its line", self.at, self.at + 1)
+            self._refuse("in this text a '\\' begins what is no escape, or a control character stands bare")
+        start, self.at = self.at, match.end()
+        data = json.loads(match[0])
+        return Node(start, self.at, data, data)
+
+    def _scalar(self) -> Node:
+        start = self.at
+        if word := _WORD.match(self.text, start):
+            self.at = word.end()
+            if word[0] not in _LITERALS:
+                near = next((name for name in _LITERALS if name == word[0].lower()), "")
+                mend = f"write {near}" if near else f'write "{word[0]}", or true, false or null'
+                self._refuse(f"{word[0]} is no value of JSON; {mend}", start, self.at)
+            return Node(start, self.at, _LITERALS[word[0]], word[0], word[0])
+        number = _NUMBER.match(self.text, start)
+        if number is None or number.end() - start > _LONGEST_NUMBER:
+            found = self.text[start : start + 1]
+            self._refuse(f"a value is missing here{f', before this {found!r}' if found else ''}")
+        self.at = number.end()
+        return Node(start, self.at, json.loads(number[0]), number[0], "a number")

@@ -1,0 +1,75 @@
+"""Looking at a living lab with the programs that a person would use, and not with the testbed's own eyes."""
+
+import json
+import socket
+from typing import Any
+
+from testbed.lab.lab import Lab
+
+PORT = 7999
+
+
+def ended(lab: Lab, place: str, *command: str) -> str:
+    """What a command in a place prints; it must succeed."""
+    done = lab.run(place, list(command))
+    assert done.returncode == 0, f"{place}: {' '.join(command)}: {done.stderr}"
+    return done.stdout
+
+
+def as_json(lab: Lab, place: str, *command: str) -> Any:
+    return json.loads(ended(lab, place, *command) or "[]")
+
+
+def link(lab: Lab, place: str, dev: str) -> dict[str, Any]:
+    """A device, as `ip -d link` has it."""
+    (found,) = as_json(lab, place, "ip", "-j", "-d", "link", "show", dev)
+    return dict(found)
+
+
+def addresses(lab: Lab, place: str, dev: str) -> set[str]:
+    """Of a device, without link-local ones."""
+    (found,) = as_json(lab, place, "ip", "-j", "address", "show", dev)
+    return {f"{item['local']}/{item['prefixlen']}" for item in found["addr_info"] if item["scope"] != "link"}
+
+
+def routes(lab: Lab, place: str, *which: str, family: int = 4) -> set[str]:
+    """Lines of `ip route`, without what is the same for all: metrics, preferences and link-local routes."""
+    lines = ended(lab, place, "ip", f"-{family}", "route", "show", *which).splitlines()
+    words = [line.partition(" metric ")[0].strip() for line in lines]
+    return {line for line in words if not line.startswith(("fe80::", "ff00::", "multicast"))}
+
+
+def permanent_neighbours(lab: Lab, place: str, dev: str) -> dict[str, str]:
+    """MAC addresses by address."""
+    found = [
+        item
+        for family in "46"
+        for item in as_json(lab, place, "ip", f"-{family}", "-j", "neighbour", "show", "dev", dev, "nud", "permanent")
+    ]
+    return {item["dst"]: item["lladdr"] for item in found}
+
+
+def forwarding(lab: Lab, place: str, dev: str) -> dict[str, str]:
+    """The tunnel end behind each MAC address, of permanent entries of the device itself."""
+    found = as_json(lab, place, "bridge", "-j", "fdb", "show", "dev", dev)
+    assert all(item["state"] == "permanent" and item["flags"] == ["self"] for item in found)
+    return {item["mac"]: item["dst"] for item in found}
+
+
+def rules(lab: Lab, place: str, tool: str, table: str) -> list[str]:
+    """The lines of rules of a table."""
+    return [line for line in ended(lab, place, f"{tool}-save", "-t", table).splitlines() if line.startswith("-A ")]
+
+
+def seen_from(lab: Lab, source: str, target: str, address: str) -> str:
+    """Connects from one place to an address of another one, over TCP; the address that is seen there."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with lab.namespaces[target].entered():
+        listener = socket.create_server((address, PORT), family=family)
+    with listener:
+        with lab.namespaces[source].entered():
+            client = socket.create_connection((address, PORT), timeout=10)
+        with client:
+            connection, peer = listener.accept()
+            connection.close()
+    return str(peer[0])
