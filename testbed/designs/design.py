@@ -67,6 +67,8 @@ class Design:
     """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
     plugins: ReadCni | None = None
     """What the user wrote of a design with CNI plugins."""
+    usual_mtu: int | None = None
+    """The pods', in bytes, where it fits and the user asks for no other; otherwise what fits."""
     on_link: str = ""
     """Why each node's address must be that of its link to the fabric, if so."""
     labelled: Callable[[Tunnel, Plan, Layout, Space], Tunnel] = _unlabelled
@@ -98,7 +100,7 @@ class Design:
         """The largest packet that a pod may send, in bytes."""
         addresses = self.lay_out(topology)
         fitting = self.transport.room(addresses.fabric_mtu, addresses)
-        return fitting if self.mtu is None else min(self.mtu, fitting)
+        return min(self.mtu or self.usual_mtu or fitting, fitting)
 
     def misfits(self, topology: Topology) -> Iterator[Misfit]:
         """Why this design cannot be had on that topology, if so."""
