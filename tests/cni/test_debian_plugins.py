@@ -48,17 +48,15 @@ def test_exec_05_and_06_del_without_a_namespace_releases_the_address() -> None:
     from dataclasses import replace
 
     with real_node() as node:
-        net = network(plugins=[bridge(ipMasq=True)])
+        net = network(plugins=[bridge()])
         web = node.pod("web")
         node.runtime.add(net, web)
         assert leases(net) == {"10.244.0.2"}
-        assert '"web"' in node.run("iptables-save -t nat")
         node.pods.pop("web").close()
         node.run(f"umount {web.netns}")
         for _ in range(2):
             node.runtime.delete(net, replace(web, netns=""))
             assert leases(net) == set()
-        assert '"web"' not in node.run("iptables-save -t nat")
 
 
 def test_exec_08_an_interface_that_is_there_is_not_made_again() -> None:
