@@ -111,6 +111,11 @@ def _ipset(_: int) -> None:
     )
 
 
+def _bridged(_: int) -> None:
+    """As a module it brings settings of each namespace, which it must have brought before a lab sets them."""
+    try_firewall(Firewall("iptables", "*filter\n-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT\nCOMMIT\n"))
+
+
 FEATURES = {
     feature.name: feature
     for feature in (
@@ -150,6 +155,9 @@ FEATURES = {
             "masquerade", "CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_MASQUERADE", "xt_MASQUERADE", _masquerade
         ),
         Feature("ipset", "CONFIG_IP_SET_HASH_NET and CONFIG_NETFILTER_XT_SET", "xt_set", _ipset),
+        Feature(
+            "br_netfilter", "CONFIG_BRIDGE_NETFILTER and CONFIG_NETFILTER_XT_MATCH_PHYSDEV", "xt_physdev", _bridged
+        ),
         Feature("tun", "CONFIG_TUN", "tun", lambda _: make_tun(Tun("try", _INDEX, 1472))),
         Feature(
             "tbf",
