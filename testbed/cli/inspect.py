@@ -5,6 +5,8 @@ import sys
 from dataclasses import asdict
 
 import click
+from rich.console import Console
+from rich.table import Table
 
 from testbed.cli.labs import of_lab, the_lab, understood
 from testbed.lab.living import LivingLab
@@ -12,13 +14,17 @@ from testbed.lab.living import LivingLab
 
 @click.command(epilog="Example: testbed inspect")
 @of_lab
+@click.option("--counters", is_flag=True, help="Show instead what the design's eBPF programs forwarded and dropped.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-def inspect(name: str | None, as_json: bool) -> None:
+def inspect(name: str | None, counters: bool, as_json: bool) -> None:
     """Hold the kernel's state of every pod and node against the plan; exit code 1 if anything differs.
 
     Each difference comes with the command that would mend it.
     """
     lab = the_lab(name)
+    if counters:
+        _show_counters(lab, as_json)
+        return
     with understood():
         from testbed.observe.inspect import inspect as look
 
@@ -33,6 +39,28 @@ def inspect(name: str | None, as_json: bool) -> None:
         for command in item.mend:
             click.echo(f"    {exec_words(lab)} {item.place} -- {command}")
     sys.exit(1 if found else 0)
+
+
+def _show_counters(lab: LivingLab, as_json: bool) -> None:
+    with understood():
+        from testbed.observe.datapath import counts
+
+        plan = lab.plan
+        found = lab.inside(lambda namespaces: counts(plan, namespaces))
+    if as_json:
+        click.echo(json.dumps([asdict(item) for item in found], indent=2))
+        return
+    if not any(space.bpf for space in plan.spaces):
+        click.echo(f"The design {plan.design} has no programs that count; those with eBPF have.")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("node", "counted by", "direction", "", "packets", "bytes"):
+        table.add_column(heading, justify="right" if heading in ("packets", "bytes") else "left", no_wrap=True)
+    for item in found:
+        who = item.program or f"endpoint {item.pod}"
+        what = f"dropped: {item.reason}" if item.is_drop else item.reason
+        table.add_row(item.place, who, item.direction, what, f"{item.packets:,}", f"{item.bytes:,}")
+    Console().print(table)
 
 
 def exec_words(lab: LivingLab) -> str:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from testbed.plan.draft import SpaceDraft
 from testbed.spec.types import Address, Network
 
-CONFIGURATION = "/etc/bird/bird.conf"
+CONFIGURATION = "/run/bird/bird.conf"
+"""Not in Debian's /etc/bird, where only the user bird may look, who is nobody to a lab that has no root."""
 SOCKET = "/run/bird/bird.ctl"
 """Where `birdc` looks for it."""
 PID_FILE = "/run/bird/bird.pid"
@@ -73,6 +74,8 @@ class Speaker:
     only_near: tuple[Network, ...] = ()
     """If there are any, the kernel is given only routes whose next hop is in these."""
     tunnel_hops: tuple[TunnelHop, ...] = ()
+    sources: tuple[Address, ...] = ()
+    """The source address of own packets by the routes of its family, if it is not to be one of the device's."""
     drops_rest: bool = True
     """Whether the kernel is to drop what is in the blocks without a route of its own."""
 
@@ -176,10 +179,13 @@ def _filters(speaker: Speaker, family: int) -> Iterator[list[str]]:
         "  reject;",
         "}",
     ]
-    near = ", ".join(f"{cidr}+" for cidr in speaker.only_near if cidr.version == family)
+    near = [cidr for cidr in speaker.only_near if cidr.version == family]
+    beyond = " && ".join(f"bgp_next_hop !~ {cidr}" for cidr in near)
+    sources = [source for source in speaker.sources if source.version == family]
     yield [
         f"filter to_kernel{family} {{",
-        *([f"  if source = RTS_BGP && bgp_next_hop !~ [{near}] then reject;"] if near else []),
+        *([f"  if source = RTS_BGP && {beyond} then reject;"] if near else []),
+        *(f"  if source = RTS_BGP then krt_prefsrc = {source};" for source in sources),
         f"  if source {'~ [RTS_STATIC, RTS_BGP]' if speaker.drops_rest else '= RTS_BGP'} then accept;",
         "  reject;",
         "}",

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.node_rules import add_node_rules, tools
 from testbed.designs.transport import Joining, Leg, Transport, skips, straight
 from testbed.plan.addressing import Layout, layout
 from testbed.plan.fabric import UPLINK, fabric
 from testbed.plan.objects import Plan, Space
 from testbed.plan.pods import POD_INTERFACE
-from testbed.plan.sightings import Way, between, inside
+from testbed.plan.sightings import Tunnel, Way, between, inside
 from testbed.plan.ways import ways
 from testbed.spec.design import DesignSpec, ReadCni, TransportSpec, spelt_out
 from testbed.spec.problems import Misfit
@@ -28,6 +29,11 @@ _WANTED = {
 
 def _nothing_more(joining: Joining) -> None:
     """Of a design without an agent."""
+
+
+def _unlabelled(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tunnel:
+    """Of tunnels that are the same for all pods."""
+    return tunnel
 
 
 def refusal(attachment: Attachment, transport: Transport) -> str:
@@ -61,8 +67,12 @@ class Design:
     """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
     plugins: ReadCni | None = None
     """What the user wrote of a design with CNI plugins."""
+    usual_mtu: int | None = None
+    """The pods', in bytes, where it fits and the user asks for no other; otherwise what fits."""
     on_link: str = ""
     """Why each node's address must be that of its link to the fabric, if so."""
+    labelled: Callable[[Tunnel, Plan, Layout, Space], Tunnel] = _unlabelled
+    """A tunnel of the transport's, as packets of a pod or node are in it that says who they come from."""
     page: str = ""
     """All that there is to say of it, if that is more than what its attachment and transport have to say."""
 
@@ -90,7 +100,7 @@ class Design:
         """The largest packet that a pod may send, in bytes."""
         addresses = self.lay_out(topology)
         fitting = self.transport.room(addresses.fabric_mtu, addresses)
-        return fitting if self.mtu is None else min(self.mtu, fitting)
+        return min(self.mtu or self.usual_mtu or fitting, fitting)
 
     def misfits(self, topology: Topology) -> Iterator[Misfit]:
         """Why this design cannot be had on that topology, if so."""
@@ -100,6 +110,10 @@ class Design:
             yield self._of_one_subnet(transport.one_subnet)
         elif self.options.flood == "multicast" and not addresses.is_one_subnet:
             yield self._of_one_subnet("its multicast group is joined on one subnet")
+        elif transport.one_subnet_of and not addresses.is_one_subnet:
+            family, reason = transport.one_subnet_of
+            if any(cidr.version == family for cidr in addresses.pod_cidrs):
+                yield self._of_one_subnet(f"for IPv{family}: {reason}")
         if self.on_link and any(node.is_on_loopback for node in addresses.nodes):
             yield Misfit(
                 ("fabric",),
@@ -107,7 +121,7 @@ class Design:
                 "nodes with several links have it on lo",
                 at_key=True,
             )
-        if transport.by_router and not addresses.routers:
+        if (transport.by_router or transport.needs_router) and not addresses.routers:
             yield Misfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
             )
@@ -133,6 +147,10 @@ class Design:
             )
             return
         yield from self._mtu_misfits(topology, addresses)
+        for name in self.plugins.pods if self.plugins else ():
+            if name not in topology.pod_ids:
+                message = f"{self.name} has something to tell plugins of a pod '{name}', which there is not"
+                yield Misfit(("nodes",), message, valid=topology.pod_ids, at_key=True)
 
     def _of_one_subnet(self, reason: str) -> Misfit:
         return Misfit(
@@ -166,6 +184,10 @@ class Design:
         delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
         return (*self.needs, *self.transport.needs_there(self.lay_out(topology)), *rates, *delays)
 
+    def programs_on(self, topology: Topology) -> tuple[str, ...]:
+        """Names of the system's programs that the design runs, and those that the topology's rules need."""
+        return tuple(dict.fromkeys((*self.programs, *tools(topology))))
+
     def plan(self, topology: Topology, offload: bool = True) -> Plan:
         """The plan of a topology that has no misfits with this design.
 
@@ -182,6 +204,7 @@ class Design:
         self.attachment.attach(draft, addresses, mtu, self._is_on_fabric)
         joining = Joining(draft, addresses, mtu, self.options, self.attachment.hands, uplink.node_device)
         self.transport.join(joining)
+        add_node_rules(draft, addresses)  # Before those of an agent, which may accept packets.
         self.agent(joining)
         return replace(draft.finished(topology.name, self.name, mtu), offload=offload)
 
@@ -191,7 +214,8 @@ class Design:
         one, other = places[source.home], places[target.home]
         if skips(addresses, self.options, one, other):
             return straight(family)
-        return self.transport.leg(plan, addresses, self.options, one, other, family)
+        leg = self.transport.leg(plan, addresses, self.options, one, other, family)
+        return leg._replace(tunnel=self.labelled(leg.tunnel, plan, addresses, source)) if leg.tunnel else leg
 
     def crossing(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> tuple[Way, ...]:
         """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6.
@@ -213,6 +237,8 @@ class Design:
         if not self.attachment.has_own_macs:
             return inside(found, leg.tunnel)
         macs = plan.device(source.name, POD_INTERFACE).mac, plan.device(target.name, POD_INTERFACE).mac
+        if leg.tunnel and leg.tunnel.is_opaque:
+            return inside(found, leg.tunnel)
         if leg.tunnel:
             return inside(found, replace(leg.tunnel, inner_macs=macs))
         return between(found, *macs)

@@ -102,10 +102,14 @@ class Transport:
     """Whether packets go by way of a router between nodes of one subnet, too."""
     any_family: bool = False
     """Whether pods may use an address family that the fabric does not have."""
+    needs_router: bool = False
+    """Whether nodes speak with a router, though packets may go without."""
     pod_families: tuple[int, ...] = (4, 6)
     """Those that pods may use."""
     one_subnet: str = ""
     """Why all nodes must be in one subnet, if so."""
+    one_subnet_of: tuple[int, str] | None = None
+    """A family of pods' addresses with which all nodes must be in one subnet, and why."""
     outer_families: tuple[int, ...] = (4, 6)
     """Those of which the fabric must have one."""
     claims: bool = True

@@ -55,7 +55,7 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
     if misfit := next(design.misfits(topology), None):
         return Prepared(None, {"summary": design.summary, "state": UNFIT, "reason": misfit.message})
     facts: dict[str, Any] = {"summary": design.summary, "pod_mtu": design.pod_mtu(topology)}
-    if lacking := features.absent(design.needs_on(topology), design.programs):
+    if lacking := features.absent(design.needs_on(topology), design.programs_on(topology)):
         return Prepared(None, facts | {"state": UNAVAILABLE, "reason": features.unavailable(lacking)})
     with ExitStack() as own:
         try:

@@ -1,25 +1,46 @@
 """Carrying out a plan: every object of it brought into namespaces that are already there.
 
-One batch of netlink requests a namespace and phase; all device numbers are the plan's, so nothing is looked up.
+One batch of netlink requests a namespace and phase; all device numbers are the plan's, so nothing is looked up, but
+for those of the kernel's own tunnel devices.
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from testbed.kernel import encode
+from testbed.kernel.bpf import compiled, fill, hang, load
+from testbed.kernel.datapath import make_datapath
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
-from testbed.kernel.offload import switch_offloads_off
+from testbed.kernel.offload import switch_checksums_off, switch_offloads_off
 from testbed.kernel.sysctls import Sysctls
 from testbed.kernel.told import tell_by_programs
 from testbed.kernel.tun import make_tun
-from testbed.plan.objects import Child, Kind, Link, Plan, Space, Sysctl, Tun, Veth, VethEnd
-from testbed.plan.shell import needs_cables
+from testbed.plan.objects import (
+    LOCAL_TABLE,
+    Child,
+    Datapath,
+    IpTunnel,
+    Kind,
+    Link,
+    Plan,
+    Space,
+    Sysctl,
+    Tun,
+    Veth,
+    VethEnd,
+)
+from testbed.plan.shell import needs_cables, object_of
 
 Namespaces = Mapping[str, Namespace]
+Roots = Mapping[str, Path]
+"""By space: where its own root folder is, of those that have folders of their own."""
 MOST_THREADS = 4
 LOOPBACK_NAME = "lo"
 T = TypeVar("T")
@@ -29,7 +50,7 @@ class PlanRefused(Exception):
     """The kernel refused a part of a plan."""
 
 
-def make_nodes(plan: Plan, namespaces: Namespaces) -> None:
+def make_nodes(plan: Plan, namespaces: Namespaces, roots: Roots) -> None:
     """Brings up all but the pods: nodes and fabric, each in its namespace, which must be empty.
 
     Raises PlanRefused with the namespace and the command at fault.
@@ -39,11 +60,23 @@ def make_nodes(plan: Plan, namespaces: Namespaces) -> None:
         for space in spaces:
             with _inside(space.name, namespaces):
                 settings.write(_own(space))
-    _wire(plan, namespaces, spaces, [veth for veth in plan.veths if not _is_pods(plan, veth)])
+    _load_programs(spaces, roots)
+    _wire(plan, namespaces, roots, spaces, [veth for veth in plan.veths if not _is_pods(plan, veth)])
     try:
         tell_by_programs(plan, namespaces)
     except OSError as error:
         raise PlanRefused(str(error)) from error
+
+
+def _load_programs(spaces: Sequence[Space], roots: Roots) -> None:
+    """eBPF programs, each compiled once."""
+    files: dict[str, Path] = {}
+    for space in spaces:
+        if bpf := space.bpf:
+            with _refused_in(space.name):
+                name = object_of(bpf)
+                files[name] = files.get(name) or compiled(bpf)
+                load(files[name], roots[space.name])
 
 
 def _own(space: Space) -> tuple[Sysctl, ...]:
@@ -51,14 +84,14 @@ def _own(space: Space) -> tuple[Sysctl, ...]:
     return tuple(item for item in space.sysctls if not item.dev)
 
 
-def attach_pods(plan: Plan, namespaces: dict[str, Namespace]) -> None:
+def attach_pods(plan: Plan, namespaces: dict[str, Namespace], roots: Roots) -> None:
     """Makes the pods, with a namespace each, their cables, and what a node has on its ends of them.
 
     Their namespaces are added to the others as they come. Raises PlanRefused.
     """
     pods = plan.of_kind(Kind.POD)
     _at_once(lambda part: _create(part, namespaces), pods)
-    _wire(plan, namespaces, pods, [veth for veth in plan.veths if _is_pods(plan, veth)])
+    _wire(plan, namespaces, roots, pods, [veth for veth in plan.veths if _is_pods(plan, veth)])
 
 
 def _at_once(work: Callable[[Sequence[T]], None], items: Sequence[T]) -> None:
@@ -91,7 +124,7 @@ def _is_pods(plan: Plan, veth: Veth) -> bool:
     return Kind.POD in (plan[veth.a.space].kind, plan[veth.b.space].kind)
 
 
-def _wire(plan: Plan, namespaces: Namespaces, spaces: Sequence[Space], cables: Sequence[Veth]) -> None:
+def _wire(plan: Plan, namespaces: Namespaces, roots: Roots, spaces: Sequence[Space], cables: Sequence[Veth]) -> None:
     """Brings up what is in these namespaces, and these cables between them or to others."""
     for space in spaces:
         if space.links:
@@ -125,10 +158,22 @@ def _wire(plan: Plan, namespaces: Namespaces, spaces: Sequence[Space], cables: S
                         _make_links(plan, space, late)
                         settings.write(special)
                     send([*batch, *_settled(plan, space, own, name in fresh)])
+                    _program(plan, space, own, name in fresh, roots)
                     if limited := [dev for dev in plan.without_offload(name) if dev in own]:
                         switch_offloads_off(limited)
+                    if limited := [dev for dev in plan.without_checksums(name) if dev in own]:
+                        switch_checksums_off(limited)
 
     _at_once(finish, tuple(devices))
+
+
+def _program(plan: Plan, space: Space, devices: set[str], is_fresh: bool, roots: Roots) -> None:
+    """Hangs a space's eBPF programs on these devices, and has their maps know of them."""
+    if space.bpf is None:
+        return
+    fill((item for item in space.bpf.entries if item.dev in devices or (is_fresh and not item.dev)), roots[space.name])
+    hooks = [hook for hook in space.bpf.hooks if hook.dev in devices]
+    hang(hooks, lambda dev: plan.device(space.name, dev).index, roots[space.name])
 
 
 def _make_links(plan: Plan, space: Space, links: Sequence[Link]) -> None:
@@ -137,10 +182,12 @@ def _make_links(plan: Plan, space: Space, links: Sequence[Link]) -> None:
     def index_of(name: str) -> int:
         return plan.device(space.name, name).index
 
-    send(encode.new_link(link, index_of) for link in links if not isinstance(link, Tun))
+    send(encode.new_link(link, index_of) for link in links if not isinstance(link, Tun | Datapath))
     for link in links:
         if isinstance(link, Tun):
             make_tun(link)
+        elif isinstance(link, Datapath):
+            make_datapath(link)
 
 
 def _children(plan: Plan, children: Sequence[Child], namespaces: Namespaces) -> dict[str, list[Request]]:
@@ -203,7 +250,7 @@ def _far_ends(plan: Plan, cables: Sequence[Veth]) -> dict[str, list[Request]]:
     requests: dict[str, list[Request]] = {}
     for veth in cables:
         _, there = _near_and_far(veth)
-        requests.setdefault(there.space, []).append(encode.link_up(there.index, _master(plan, there)))
+        requests.setdefault(there.space, []).append(encode.link_up(there.index, _master(plan, there), there.arp))
     return requests
 
 
@@ -215,7 +262,11 @@ def _settled(plan: Plan, space: Space, devices: set[str], is_fresh: bool) -> Ite
     """What needs these devices to be there: addresses, neighbours, forwarding entries, routes, limits."""
 
     def index(dev: str) -> int:
-        return plan.device(space.name, dev).index if dev != LOOPBACK_NAME else encode.LOOPBACK
+        if dev == LOOPBACK_NAME:
+            return encode.LOOPBACK
+        device = plan.device(space.name, dev)
+        is_kernels_own = isinstance(device, IpTunnel) and not device.local
+        return socket.if_nametoindex(dev) if is_kernels_own else device.index
 
     if is_fresh:
         devices = {*devices, LOOPBACK_NAME}
@@ -227,5 +278,6 @@ def _settled(plan: Plan, space: Space, devices: set[str], is_fresh: bool) -> Ite
             yield encode.new_route(route, index)
     if is_fresh:
         yield from map(encode.new_rule, space.rules)
+        yield from (encode.no_rule(replace(rule, priority=0)) for rule in space.rules if rule.table == LOCAL_TABLE)
     yield from (encode.new_token_bucket(item, index(item.dev)) for item in space.token_buckets if item.dev in devices)
     yield from (encode.new_netem(item, index(item.dev)) for item in space.netems if item.dev in devices)

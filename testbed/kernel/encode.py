@@ -14,21 +14,28 @@ from testbed.kernel.netlink import APPEND, CHANGE, CREATE, Request
 from testbed.kernel.uapi import (
     IFA_F_NODAD,
     IFA_F_NOPREFIXROUTE,
+    IFF_NOARP,
     IFF_PROMISC,
     IFF_UP,
     NTF_SELF,
     NUD_NOARP,
     NUD_PERMANENT,
+    RTM_DELRULE,
     RTM_NEWADDR,
     RTM_NEWLINK,
     RTM_NEWNEIGH,
     RTM_NEWQDISC,
     RTM_NEWROUTE,
     RTM_NEWRULE,
+    RTM_NEWTFILTER,
     RTNH_F_ONLINK,
+    TC_H_CLSACT,
+    TC_H_EGRESS,
+    TC_H_INGRESS,
     TC_H_ROOT,
 )
 from testbed.plan.objects import (
+    BpfHook,
     Bridge,
     Child,
     Device,
@@ -52,7 +59,17 @@ from testbed.plan.objects import (
     Vxlan,
     Wireguard,
 )
-from testbed.plan.shell import FLOODED, OUTER_TTL, child_commands, link_words, netem_words, route_words, rule_words
+from testbed.plan.shell import (
+    FLOODED,
+    OUTER_TTL,
+    child_commands,
+    clsact_words,
+    hook_words,
+    link_words,
+    netem_words,
+    route_words,
+    rule_words,
+)
 from testbed.spec.types import Address, Interface, Network
 
 LOOPBACK = 1
@@ -122,6 +139,7 @@ _SEG6_ACTIONS = {"End.DX6": 5, "End.DX4": 6}
 _SCOPE_LINK, _SCOPE_UNIVERSE, _UNICAST, _BLACKHOLE = 253, 0, 1, 6
 _NETEM_REORDER, _NETEM_LATENCY64, _NETEM_JITTER64 = 3, 10, 11
 _TCA_KIND, _TCA_OPTIONS, _TBF_PARAMETERS = 1, 2, 1
+_BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_DIRECT, _ETH_P_ALL = 6, 7, 8, 1, 3
 _LINKLAYER_ETHERNET = 1
 NS_PER_TICK = 64
 """Of the packet scheduler's clock, PSCHED_SHIFT in the kernel."""
@@ -150,10 +168,11 @@ def _mac(kind: int, value: str) -> bytes:
     return _attribute(kind, bytes.fromhex(value.replace(":", "")))
 
 
-def link_up(index: int, master: int | None = None) -> Request:
-    """Sets a device up, as a port of a bridge if `master` is its index."""
+def link_up(index: int, master: int | None = None, arp: bool = True) -> Request:
+    """Sets a device up, as a port of a bridge if `master` is its index; one without ARP asks for no MAC addresses."""
     attributes = b"" if master is None else _number(_IFLA_MASTER, master)
-    body = _LINK.pack(0, 0, index, IFF_UP, IFF_UP) + attributes
+    flags = IFF_UP if arp else IFF_UP | IFF_NOARP
+    body = _LINK.pack(0, 0, index, flags, flags) + attributes
     return Request(RTM_NEWLINK, CHANGE, body, partial(_link_up_command, index, master))
 
 
@@ -163,6 +182,9 @@ def _link_up_command(index: int, master: int | None) -> str:
 
 def new_link(link: Link, index_of: Callable[[str], int] | None = None) -> Request:
     """A device of a namespace, set up. `index_of` tells the numbers of others there, where it needs one."""
+    if isinstance(link, IpTunnel) and not link.local:
+        body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + _device(link)
+        return Request(RTM_NEWLINK, 0, body, lambda: f"ip {link_words(link)} up")
     match link:
         case Bridge():
             kind = "bridge"
@@ -207,6 +229,7 @@ def _vxlan(link: Vxlan, index_of: Callable[[str], int] | None) -> bytes:
 
 
 def _ip_tunnel(link: IpTunnel) -> bytes:
+    assert link.local
     is_gre = link.kind in (TunnelKind.GRE, TunnelKind.IP6GRE)
     local, remote, flags = (
         (_GRE_LOCAL, _GRE_REMOTE, _GRE_FLAGS) if is_gre else (_IPTUN_LOCAL, _IPTUN_REMOTE, _IPTUN_FLAGS)
@@ -249,7 +272,8 @@ def new_veth(here: VethEnd, there: VethEnd, there_fd: int, master: int | None, i
         info = _text(_INFO_KIND, "netkit") + _attribute(_INFO_DATA, data)
     else:
         info = _text(_INFO_KIND, "veth") + _attribute(_INFO_DATA, _attribute(_VETH_PEER, peer))
-    body = _LINK.pack(0, 0, here.index, IFF_UP, IFF_UP) + _device(here) + _attribute(_IFLA_LINKINFO, info)
+    flags = IFF_UP if here.arp else IFF_UP | IFF_NOARP
+    body = _LINK.pack(0, 0, here.index, flags, flags) + _device(here) + _attribute(_IFLA_LINKINFO, info)
     if master is not None:
         body += _number(_IFLA_MASTER, master)
     return Request(RTM_NEWLINK, CREATE, body, partial(_new_veth_command, here, there))
@@ -333,6 +357,28 @@ def new_route(item: Route, index_of: Callable[[str], int]) -> Request:
     if item.table > 0xFF:
         body += _number(_RTA_TABLE, item.table)
     return Request(RTM_NEWROUTE, CREATE, body, lambda: f"ip {route_words(item).partition(' ')[2]}")
+
+
+def new_clsact(dev: str, index: int) -> Request:
+    """What a device needs before it can have programs on its ways in and out."""
+    body = _QDISC.pack(0, 0, index, TC_H_CLSACT & 0xFFFF0000, TC_H_CLSACT, 0) + _text(_TCA_KIND, "clsact")
+    return Request(RTM_NEWQDISC, CREATE, body, lambda: f"tc {clsact_words(dev)}")
+
+
+def new_filter(item: BpfHook, index: int, program: int) -> Request:
+    """A program, of which a descriptor is given, on a device's way in or out."""
+    options = _number(_BPF_FD, program) + _text(_BPF_NAME, item.program) + _number(_BPF_FLAGS, _BPF_DIRECT)
+    parent = TC_H_INGRESS if item.where == "ingress" else TC_H_EGRESS
+    body = _QDISC.pack(0, 0, index, 1, parent, 1 << 16 | socket.htons(_ETH_P_ALL))
+    body += _text(_TCA_KIND, "bpf") + _attribute(_TCA_OPTIONS, options)
+    return Request(RTM_NEWTFILTER, CREATE, body, lambda: f"tc {hook_words(item)}")
+
+
+def no_rule(item: RoutingRule) -> Request:
+    """The end of a rule."""
+    return new_rule(item)._replace(
+        kind=RTM_DELRULE, flags=CHANGE, command=lambda: f"ip {rule_words(item, 'del').partition(' ')[2]}"
+    )
 
 
 def new_rule(item: RoutingRule) -> Request:

@@ -12,14 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.kernel import encode, programs
+from testbed.kernel import bpf_calls, encode, programs
+from testbed.kernel.datapath import try_openvswitch
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, Request, send
 from testbed.kernel.programs import Program
-from testbed.kernel.rights import as_root
+from testbed.kernel.rights import as_root, is_roots_own
 from testbed.kernel.told import ToolFailed, try_esp, try_firewall
 from testbed.kernel.tun import make_tun
 from testbed.plan.objects import (
+    BpfHook,
     Bridge,
     Child,
     Firewall,
@@ -56,16 +58,22 @@ class Feature:
     """The module that brings it where the kernel is built with modules."""
     attempt: Callable[[int], None]
     """Tries it in the calling thread's namespace, of which it is given a descriptor; raises an error without it."""
+    roots_own: bool = False
+    """Whether root of a user namespace may not have it."""
 
     @property
     def remedy(self) -> str:
         """How to get it."""
-        return f"needs a kernel with {self.option} (modprobe {self.module})"
+        return f"needs a kernel with {self.option} (modprobe {self.module}){self._rights}"
 
     @property
     def lacking(self) -> str:
         """What is said of a design that cannot be had for want of it."""
-        return f"{self.option} (module {self.module})"
+        return f"{self.option} (module {self.module}){self._rights}"
+
+    @property
+    def _rights(self) -> str:
+        return " and root's own rights (sudo), which this user has not" if self.roots_own and not is_roots_own() else ""
 
 
 def _link(link: Link) -> Callable[[int], None]:
@@ -92,6 +100,12 @@ def _light_weight_tunnel(_: int) -> None:
     send([encode.new_route(Route(to, "try", encap=TunnelKey(1, _LOCAL, _LOCAL)), lambda _: _INDEX)])
 
 
+def _programs(_: int) -> None:
+    hook = BpfHook("lo", "ingress", "try")
+    with bpf_calls.smallest_program() as program:
+        send([encode.new_clsact("lo", encode.LOOPBACK), encode.new_filter(hook, encode.LOOPBACK, program)])
+
+
 def _segments(_: int) -> None:
     send([encode.link_up(encode.LOOPBACK)])
     to = ipaddress.ip_network("2001:db8::/64")
@@ -104,16 +118,25 @@ def _masquerade(_: int) -> None:
     )
 
 
+def _bridged_rules(_: int) -> None:
+    bridged = "-m physdev --physdev-in try --physdev-is-bridged"
+    try_firewall(
+        Firewall("iptables", f"*filter\n-A FORWARD {bridged} -m state --state NEW -j NFLOG --nflog-group 86\nCOMMIT\n")
+    )
+    Path("/proc/sys/net/bridge/bridge-nf-call-iptables").read_text()
+
+
+def _marked_esp(_: int) -> None:
+    rules = "-A INPUT -p esp -m esp --espspi 1 -j MARK --set-xmark 0x1/0x1"
+    try_firewall(Firewall("iptables", f"*mangle\n{rules}\nCOMMIT\n"))
+    try_firewall(Firewall("iptables", "*filter\n-A OUTPUT -m policy --dir out --pol none -j DROP\nCOMMIT\n"))
+
+
 def _ipset(_: int) -> None:
     try_firewall(Firewall("ipset", "create try hash:net family inet\ncreate two hash:ip family inet\n"))
     try_firewall(
         Firewall("iptables", f"*nat\n-A POSTROUTING -m set --match-set try src {_COMMENT} -j RETURN\nCOMMIT\n")
     )
-
-
-def _bridged(_: int) -> None:
-    """As a module it brings settings of each namespace, which it must have brought before a lab sets them."""
-    try_firewall(Firewall("iptables", "*filter\n-A FORWARD -m physdev --physdev-is-bridged -j ACCEPT\nCOMMIT\n"))
 
 
 FEATURES = {
@@ -156,8 +179,14 @@ FEATURES = {
         ),
         Feature("ipset", "CONFIG_IP_SET_HASH_NET and CONFIG_NETFILTER_XT_SET", "xt_set", _ipset),
         Feature(
-            "br_netfilter", "CONFIG_BRIDGE_NETFILTER and CONFIG_NETFILTER_XT_MATCH_PHYSDEV", "xt_physdev", _bridged
+            "bridge-nf",
+            "CONFIG_BRIDGE_NETFILTER, CONFIG_NETFILTER_XT_MATCH_PHYSDEV and CONFIG_NETFILTER_XT_TARGET_NFLOG",
+            "xt_physdev",
+            _bridged_rules,
         ),
+        Feature("esp-marks", "CONFIG_IP_NF_MATCH_ESP and CONFIG_NETFILTER_XT_MATCH_POLICY", "xt_esp", _marked_esp),
+        Feature("openvswitch", "CONFIG_OPENVSWITCH", "openvswitch", lambda _: try_openvswitch()),
+        Feature("bpf", "CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF", "cls_bpf", _programs, roots_own=True),
         Feature("tun", "CONFIG_TUN", "tun", lambda _: make_tun(Tun("try", _INDEX, 1472))),
         Feature(
             "tbf",

@@ -57,12 +57,12 @@ def links() -> Iterator[LinkState]:
                 if kind in (NLMSG_DONE, NLMSG_ERROR):
                     return
                 _, hardware, index, _, _ = _IFINFOMSG.unpack_from(payload)
-                attributes = _attributes(payload, _IFINFOMSG.size)
+                found = attributes(payload, _IFINFOMSG.size)
                 yield LinkState(
-                    _text(attributes[_IFLA_IFNAME]),
+                    _text(found[_IFLA_IFNAME]),
                     index,
-                    struct.unpack("=I", attributes[_IFLA_MTU])[0],
-                    _text(attributes[_IFLA_QDISC]),
+                    struct.unpack("=I", found[_IFLA_MTU])[0],
+                    _text(found[_IFLA_QDISC]),
                     hardware,
                 )
 
@@ -83,7 +83,7 @@ def carried(indices: Iterable[int]) -> dict[int, tuple[Carried, Carried]]:
             sock.send(HEADER.pack(size, _RTM_GETSTATS, NLM_F_REQUEST, 1, 0) + body)
             for kind, payload in messages(sock.recv(_RECEIVE)):
                 if kind != NLMSG_ERROR:
-                    counters = _attributes(payload, _STATSMSG.size)[_IFLA_STATS_LINK_64]
+                    counters = attributes(payload, _STATSMSG.size)[_IFLA_STATS_LINK_64]
                     packets_in, packets_out, bytes_in, bytes_out = _STATS.unpack_from(counters)
                     found[index] = Carried(packets_in, bytes_in), Carried(packets_out, bytes_out)
     return found
@@ -96,7 +96,7 @@ def _socket() -> socket.socket:
     return sock
 
 
-def _attributes(payload: memoryview, place: int) -> dict[int, memoryview]:
+def attributes(payload: memoryview, place: int) -> dict[int, memoryview]:
     """The attributes behind a message's fixed header, which ends at `place`."""
     found: dict[int, memoryview] = {}
     while place + _ATTRIBUTE.size <= len(payload):

@@ -39,6 +39,13 @@ def switch_offloads_off(devices: Iterable[str]) -> None:
             ethtool.switch_off(dev, SEGMENTATION)
 
 
+def switch_checksums_off(devices: Iterable[str]) -> None:
+    """Has these devices of the calling thread's namespace be given packets with their checksums, and so no segments."""
+    with _Ethtool() as ethtool:
+        for dev in devices:
+            ethtool.switch_off(dev, ("checksum",))
+
+
 def offloads_of(devices: Iterable[str]) -> dict[str, dict[str, bool]]:
     """By device of the calling thread's namespace: whether `tso`, `gso`, `gro` and `checksum` are on."""
     with _Ethtool() as ethtool:

@@ -32,6 +32,11 @@ def become_root() -> None:
     Path("/proc/self/gid_map").write_text(f"0 {group} 1")
 
 
+def is_roots_own() -> bool:
+    """Whether this process is root, and not only in a user namespace."""
+    return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split() == ["0", "0", str(2**32 - 1)]
+
+
 def hindrance() -> str:
     """Why this process may not build labs, and what would let it; empty if it may."""
     if os.geteuid() == 0:

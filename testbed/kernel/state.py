@@ -26,13 +26,17 @@ from pyroute2.netlink.rtnl.ndmsg import NTF_SELF, NUD_FAILED, NUD_INCOMPLETE, NU
 from pyroute2.netlink.rtnl.rtmsg import RTNH_F_ONLINK, rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
+from testbed.kernel.bpf import BpfState, state_of
+from testbed.kernel.datapath import DatapathState, datapath_state
 from testbed.kernel.encode import NS_PER_TICK
 from testbed.kernel.firewall import saved
 from testbed.kernel.netlink import HEADER
 from testbed.kernel.sysctls import Sysctls
-from testbed.kernel.uapi import IFF_PROMISC
+from testbed.kernel.uapi import IFF_NOARP, IFF_PROMISC
 from testbed.plan.objects import (
     BOOT,
+    LOCAL_TABLE,
+    Bpf,
     DeviceAddress,
     Encapsulation,
     FdbEntry,
@@ -53,13 +57,12 @@ from testbed.spec.types import Address, Network
 _RECEIVE = 1 << 20
 _TIMEOUT_S = 10
 _LENGTH_AND_TYPE = struct.Struct("=IH")
-_LOCAL_TABLE = 255
 _IFA_F_NOPREFIXROUTE = 0x200
 _RTPROT_KERNEL = 2
 _RTM_F_CLONED = 0x200
 _RULE_INVERTED = 0x2
-_FIRST_RULES = ((0, 255), (32766, 254), (32767, 253))
-"""Priority and table of those that the kernel puts into each namespace."""
+_LAST_RULES = ((32766, 254), (32767, 253))
+"""Priority and table of those that the kernel puts into each namespace, behind that of the local table."""
 _IPVLAN_MODES = {0: "l2", 1: "l3", 2: "l3s"}
 BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
 """Devices that kernels put into each namespace by themselves."""
@@ -71,6 +74,8 @@ _SEG6_SRH, _SEG6_LOCAL_ACTION, _SEGMENTS_AT = 1, 1, 12
 _NETLINK_XFRM, _XFRM_MSG_GETSA = 6, 18
 _XFRM_TARGET_AT, _XFRM_SOURCE_AT, _XFRM_FAMILY_AT = 56, 80, 212
 """In struct xfrm_usersa_info: behind the selector the target, and the source behind SPI and protocol."""
+OPEN_VSWITCH = "openvswitch"
+"""The kind of a datapath's own device."""
 _ROUTE_TYPES = {number: name for name, number in rt_type.items()}
 _NETLINK_NETFILTER = 12
 _NFT_GETTABLE = (10 << 8) | 1
@@ -91,6 +96,8 @@ class DeviceState:
     up: bool
     master: str
     """The bridge that it is a port of; empty if none."""
+    arp: bool = True
+    """Whether it asks for MAC addresses."""
     promiscuous: bool = False
     """Whether somebody has set it so; not by a capture's doing."""
     details: str = ""
@@ -113,7 +120,7 @@ class State:
     refusals: frozenset[str]
     """Routes of further kinds, as `ip route` writes them: `prohibit 10.0.0.0/8`."""
     rules: frozenset[RoutingRule]
-    """Without the three that each namespace begins with."""
+    """Without the last two that each namespace begins with."""
     neighbours: frozenset[Neighbour]
     """Permanent ones; what was learned is no matter."""
     fdb: frozenset[FdbEntry]
@@ -126,12 +133,17 @@ class State:
     """Of nftables, as `inet filter`."""
     sysctls: dict[str, str] = field(default_factory=dict)
     """Those that were asked for; one that the kernel does not have is missing."""
+    datapaths: dict[str, DatapathState] = field(default_factory=dict)
+    """Of Open vSwitch, by name."""
     firewalls: dict[str, str] = field(default_factory=dict)
     """Of the tools that were asked for: what they print of it."""
+    bpf: BpfState | None = None
+    """Of the eBPF programs that were asked for."""
 
 
-def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = ()) -> State:
-    """The state of the namespace that the calling thread is in, with these settings and what these tools print."""
+def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = (), bpf: Bpf | None = None) -> State:
+    """The state of the namespace that the calling thread is in, with these settings, what these tools print, and these
+    programs."""
     with Sysctls() as settings:
         values = settings.values(sysctls)
     with _socket(socket.NETLINK_ROUTE) as sock:
@@ -157,7 +169,11 @@ def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = ()) -> Stat
         associations=frozenset(_associations()),
         tables=frozenset(nft_tables()),
         sysctls=values,
+        datapaths={
+            names[link["index"]]: datapath_state(names[link["index"]]) for link in links if _kind(link) == OPEN_VSWITCH
+        },
         firewalls={tool: saved(tool) for tool in firewalls},
+        bpf=state_of(bpf, {name: index for index, name in names.items()}) if bpf else None,
     )
 
 
@@ -210,9 +226,13 @@ def _dump(sock: socket.socket, kind: int, message: type[nlmsg], family: int) -> 
         yield found
 
 
-def _device(link: Any, names: dict[int, str]) -> DeviceState:
+def _kind(link: Any) -> str:
     info = link.get_attr("IFLA_LINKINFO")
-    kind = str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
+    return str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
+
+
+def _device(link: Any, names: dict[int, str]) -> DeviceState:
+    info, kind = link.get_attr("IFLA_LINKINFO"), _kind(link)
     return DeviceState(
         name=names[link["index"]],
         index=link["index"],
@@ -221,6 +241,7 @@ def _device(link: Any, names: dict[int, str]) -> DeviceState:
         mtu=link.get_attr("IFLA_MTU"),
         up=bool(link["flags"] & IFF_UP),
         master=names.get(link.get_attr("IFLA_MASTER"), ""),
+        arp=not link["flags"] & IFF_NOARP,
         promiscuous=bool(link["flags"] & IFF_PROMISC),
         details=_details(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
         link=link.get_attr("IFLA_LINK") or 0,
@@ -257,7 +278,7 @@ def _routes(found: Iterable[Any], names: dict[int, str]) -> tuple[list[Route], l
     for item in found:
         # What the kernel has found out of single destinations, such as their path MTU, is listed beside the routes.
         table = item.get_attr("RTA_TABLE", item["table"])
-        if table == _LOCAL_TABLE or item["flags"] & _RTM_F_CLONED:
+        if table == LOCAL_TABLE or item["flags"] & _RTM_F_CLONED:
             continue
         nowhere = "0.0.0.0" if item["family"] == socket.AF_INET else "::"
         to = ipaddress.ip_network((item.get_attr("RTA_DST") or nowhere, item["dst_len"]))
@@ -304,7 +325,7 @@ def _rules(found: Iterable[Any]) -> Iterator[RoutingRule]:
             item.get_attr("FRA_FWMASK") or 0,
             bool(item["flags"] & _RULE_INVERTED),
         )
-        if (rule.priority, rule.table) not in _FIRST_RULES:
+        if (rule.priority, rule.table) not in _LAST_RULES:
             yield rule
 
 

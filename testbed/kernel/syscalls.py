@@ -27,7 +27,7 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def _syscall(number: int, *arguments: object) -> int:
+def system_call(number: int, *arguments: object) -> int:
     """One that returns a descriptor, or nothing."""
     result = int(_libc.syscall(number, *arguments))
     if result < 0:
@@ -52,10 +52,10 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
 
 def detached_mount(kind: str) -> int:
     """A new file system of that kind, mounted nowhere: a descriptor of its root. It goes with the descriptor."""
-    context = _syscall(_FSOPEN, kind.encode(), _CLOEXEC)
+    context = system_call(_FSOPEN, kind.encode(), _CLOEXEC)
     try:
-        _syscall(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
-        return _syscall(_FSMOUNT, context, _CLOEXEC, 0)
+        system_call(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return system_call(_FSMOUNT, context, _CLOEXEC, 0)
     finally:
         os.close(context)
 

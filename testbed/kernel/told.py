@@ -12,10 +12,8 @@ from ipaddress import ip_address
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.programs import PROGRAMS
 from testbed.plan.objects import Esp, Firewall, Plan, Wireguard
-from testbed.plan.shell import RESTORE, esp_words, segment_source_words
+from testbed.plan.shell import RESTORE, esp_key_bytes, esp_words, segment_source_words
 
-_ESP_KEY_BYTES = 16 + 4
-"""A key of AES-128 and the salt of RFC 4106."""
 _PATIENCE_S = 30
 
 
@@ -43,9 +41,9 @@ def _wireguard(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
     """By space and device."""
     for space, link in ends:
         key = base64.b64encode(secrets.token_bytes(32)).decode()
-        _run(
-            namespaces[space], ["wg", "set", link.name, "private-key", "/dev/stdin", "listen-port", str(link.port)], key
-        )
+        mark = ["fwmark", f"{link.mark:#x}"] if link.mark else []
+        port = ["listen-port", str(link.port)]
+        _run(namespaces[space], ["wg", "set", link.name, "private-key", "/dev/stdin", *port, *mark], key)
         public[space, link.name] = _run(namespaces[space], ["wg", "show", link.name, "public-key"]).strip()
     for space, link in ends:
         command = ["wg", "set", link.name]
@@ -66,13 +64,12 @@ def _wireguard(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
 
 def _esp(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
     keys: dict[int, str] = {}
-
-    def key(spi: int) -> str:
-        return keys.setdefault(spi, f"0x{secrets.token_hex(_ESP_KEY_BYTES)}")
-
     for space in plan.spaces:
+        for item in space.esp:
+            for spi in (item.spi_out, item.spi_in):
+                keys.setdefault(spi, f"0x{secrets.token_hex(esp_key_bytes(item))}")
         # What ip reads from a file is split at blanks, without a shell's quotes.
-        lines = [words.replace("'", "") for item in space.esp for words in esp_words(item, key)]
+        lines = [words.replace("'", "") for item in space.esp for words in esp_words(item, keys.__getitem__)]
         if lines:
             _run(namespaces[space.name], ["ip", "-batch", "-"], "\n".join(lines) + "\n")
 
@@ -81,21 +78,23 @@ def try_esp() -> None:
     """Raises ToolFailed if the calling thread's namespace cannot have what `esp` of a plan is."""
     pairs = (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2"))
     items = [Esp(ip_address(one), ip_address(other), 4790, 1, 2) for one, other in pairs]
-    lines = [words for item in items for words in esp_words(item, lambda _: f"0x{'00' * _ESP_KEY_BYTES}")]
-    _call(["ip", "-batch", "-"], "\n".join(lines).replace("'", "") + "\n")
+    key = f"0x{'00' * esp_key_bytes(items[0])}"
+    lines = [words for item in items for words in esp_words(item, lambda _: key)]
+    call(["ip", "-batch", "-"], "\n".join(lines).replace("'", "") + "\n")
 
 
 def try_firewall(firewall: Firewall) -> None:
     """Raises ToolFailed if the calling thread's namespace cannot have these rules or sets."""
-    _call(list(RESTORE[firewall.tool]), firewall.text)
+    call(list(RESTORE[firewall.tool]), firewall.text)
 
 
 def _run(namespace: Namespace, command: list[str], said: str = "") -> str:
     with namespace.entered():
-        return _call(command, said)
+        return call(command, said)
 
 
-def _call(command: list[str], said: str) -> str:
+def call(command: list[str], said: str = "") -> str:
+    """What a program says that is run in the calling thread's namespace. Raises ToolFailed."""
     try:
         done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
     except FileNotFoundError:

@@ -1,9 +1,11 @@
 """A lab: Mininet hosts as nodes, switches and routers, namespaces as pods, and in them what the plan says."""
 
+import os
+import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
@@ -17,7 +19,7 @@ from testbed.kernel.folders import make_folders, root_of
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
 from testbed.plan.objects import Daemon, Kind, Plan, Space
-from testbed.plan.shell import log_of
+from testbed.plan.shell import PASSWORD, log_of
 
 if TYPE_CHECKING:
     from testbed.lab.plugging import Plugging
@@ -28,6 +30,7 @@ VERBS: tuple[Verb, ...] = ("add", "del", "check", "status", "gc")
 UNPLUG_PATIENCE_S = 20.0
 """For all DELs of CNI plugins together when a lab is taken down; what is left then goes with the namespaces."""
 HOSTS_AT_A_TIME = 4
+PASSWORD_BYTES = 16
 PROGRAMS = Path(__file__).parents[1] / "programs"
 DAEMON_PATIENCE_S, CONVERGENCE_PATIENCE_S, RUN_PATIENCE_S = 60.0, 180.0, 60.0
 """On a slow machine; a daemon answers within some hundredths of a second, routes take a few seconds."""
@@ -94,11 +97,12 @@ class Lab:
             for space in plan.spaces:
                 if space.has_folders:
                     make_folders(self.hosts[space.name].pid, space.files)
-            make_nodes(plan, self.namespaces)
+            roots = {space.name: root_of(self.hosts[space.name].pid) for space in plan.spaces if space.has_folders}
+            make_nodes(plan, self.namespaces, roots)
             self._run_programs()
             self._run_daemons()
             before, attaching = kernel_memory_kib(), time.monotonic()
-            attach_pods(plan, self.namespaces)
+            attach_pods(plan, self.namespaces, roots)
             if plan.plugged:
                 self._plug()
             if pods:
@@ -135,11 +139,14 @@ class Lab:
     def _run_programs(self) -> None:
         """Starts what the plan has running on nodes, and waits until it says that it is ready."""
         started = []
+        password = secrets.token_hex(PASSWORD_BYTES)
         for space in self.plan.spaces:
             for process in space.processes:
-                # Isolated, and without the site's packages, of which they need none: a Python starts in 15 ms so.
-                command = [sys.executable, "-I", "-S", str(PROGRAMS / f"{process.program}.py"), *process.arguments]
-                program = self.start(space.name, command)
+                # Isolated, and without the site's packages, of which most need none: a Python starts in 15 ms so.
+                options = ["-I"] if process.encrypts else ["-I", "-S"]
+                command = [sys.executable, *options, str(PROGRAMS / f"{process.program}.py"), *process.arguments]
+                environment = os.environ | {PASSWORD: password} if process.encrypts else None
+                program = self.start(space.name, command, environment=environment)
                 self._programs.append(program)
                 started.append((space.name, process.program, program))
         for place, name, program in started:
@@ -215,6 +222,7 @@ class Lab:
         command: Sequence[str],
         stdout: int | IO[bytes] = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
+        environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Starts a program in a pod or on a node, with its own process group and nothing to read."""
         with self.namespaces[place].entered():
@@ -223,6 +231,7 @@ class Lab:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
+                env=environment,
                 start_new_session=True,
             )
 

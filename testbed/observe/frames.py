@@ -18,8 +18,14 @@ _ROUTING = 43
 _TRANSPARENT_ETHERNET = 0x6558
 _WIREGUARD_DATA = 4
 Ports = Mapping[int, str]
-"""By UDP port the kind of tunnel that is there: `VXLAN`, `Geneve`, `WireGuard`, or `UDP` for bare packets."""
-USUAL_PORTS: Ports = {6081: "Geneve", 51820: "WireGuard", 51821: "WireGuard", 8285: "UDP"}
+"""By UDP port the kind of tunnel that is there: `VXLAN`, `Geneve`, `WireGuard`, `UDP` for bare packets, or Weave's
+`sleeve`, and `SLEEVE_BOX` if it is encrypted."""
+SLEEVE_BOX = "sleeve box"
+USUAL_PORTS: Ports = {6081: "Geneve", 6783: "sleeve", 51820: "WireGuard", 51821: "WireGuard", 8285: "UDP"}
+_PROGRAMS = {"udp_tunnel": "UDP", "sleeve": "sleeve"}
+"""By program of the testbed's what it sends."""
+_SLEEVE_HEADERS = 6 + 6 + 6 + 2
+"""In front of a datagram's first frame: the sender, then who captured it, whom it is for, and its length."""
 _NAMES = {
     dpkt.ip.IP_PROTO_ICMP: "icmp",
     dpkt.ip.IP_PROTO_ICMP6: "icmp",
@@ -63,7 +69,7 @@ def ports_of(plan: Plan) -> Ports:
                 case Wireguard():
                     ports[link.port] = "WireGuard"
         for process in space.processes:
-            ports[int(process.arguments[1])] = "UDP"
+            ports[int(process.arguments[1])] = SLEEVE_BOX if process.encrypts else _PROGRAMS[process.program]
     return ports
 
 
@@ -166,6 +172,12 @@ def _inside_udp(ends: tuple[str, str], udp: bytes, ports: Ports) -> tuple[Tunnel
         return (Tunnel(kind, *ends, port, is_opaque=True), None) if data[:1] == bytes([_WIREGUARD_DATA]) else None
     if kind == "UDP":
         return Tunnel(kind, *ends, port), _ip(data)
+    if kind == SLEEVE_BOX:
+        return Tunnel("sleeve", *ends, port, is_opaque=True), None
+    if kind == "sleeve":
+        # The first of its frames; those that follow are small, and for those that capture to tell.
+        inner = dpkt.ethernet.Ethernet(data[_SLEEVE_HEADERS:])
+        return Tunnel(kind, *ends, port, _macs(inner)), inner.data
     if kind == "Geneve":
         # RFC 8926: options, in words of four bytes, are behind a header of eight.
         inner = dpkt.ethernet.Ethernet(data[8 + 4 * (data[0] & 0x3F) :])

@@ -4,20 +4,27 @@ What follows from another difference by itself is left out: the other end of a p
 kernel makes of an address that should not be there, or cannot make while its device is down.
 """
 
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from testbed.kernel.bpf_calls import NAME_LENGTH
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.firewall import lines_of
-from testbed.kernel.state import BUILT_IN, DeviceState, State, state
+from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, state
 from testbed.plan import shell
 from testbed.plan.objects import (
     BOOT,
+    LOCAL_TABLE,
     MAIN_TABLE,
+    BpfEntry,
     Bridge,
     Child,
+    Datapath,
     Device,
     DeviceAddress,
+    Flow,
     IpTunnel,
     Netem,
     OtherLink,
@@ -28,6 +35,8 @@ from testbed.plan.objects import (
     VethEnd,
     Vxlan,
 )
+
+_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,14 @@ def inspect(plan: Plan, namespaces: Namespaces) -> tuple[Difference, ...]:
     found: list[Difference] = []
     for space in plan.spaces:
         with namespaces[space.name].entered():
-            now = state(space.sysctls, {firewall.tool for firewall in space.firewalls})
+            now = state_for(space)
         found += differences(plan, space, now)
     return tuple(found)
+
+
+def state_for(space: Space) -> State:
+    """All of the calling thread's namespace that the plan of this space says something about."""
+    return state(space.sysctls, {firewall.tool for firewall in space.firewalls}, space.bpf)
 
 
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
@@ -59,11 +73,13 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
         *_rules(space, now),
         *_neighbours(space, now),
         *_forwarding(space, now),
+        *_flows(space, now),
         *_token_buckets(space, now),
         *_netems(space, now),
         *_associations(space, now),
         *_settings(space, now),
         *_firewalls(space, now),
+        *_programs(space, now),
         *_tables(space, now),
     ):
         yield Difference(space.name, what, tuple(mend.splitlines()))
@@ -84,7 +100,7 @@ def _devices(plan: Plan, space: Space, now: State) -> Iterator[_Finding]:
             if making := _making(plan, device):
                 yield f"the device {name} is missing", making
         else:
-            yield from _device(name, _kind(plan, device), device, there)
+            yield from _device(name, _kind(plan, device), device, there, _master(space, device))
     for name in sorted(set(now.devices) - set(planned) - BUILT_IN):
         yield f"there is a device {name}{_of_kind(now.devices[name])}", f"ip link del {name}"
 
@@ -97,6 +113,10 @@ def _making(plan: Plan, device: Device) -> str:
     """The commands that make a device; none for the second end of a pair, which comes with the first."""
     if isinstance(device, Child):
         return "\n".join(shell.child_commands(device))
+    if isinstance(device, Datapath):
+        return "\n".join(
+            (*shell.datapath_commands(device), *(shell.flow_command(device.name, flow) for flow in device.flows))
+        )
     if not isinstance(device, VethEnd):
         return f"ip {shell.link_words(device)}\nip link set {device.name} up"
     veth = next(veth for veth in plan.veths if device in (veth.a, veth.b))
@@ -110,6 +130,8 @@ def _kind(plan: Plan, device: Device) -> str:
             return "netkit" if any(veth.is_netkit for veth in plan.veths if device in (veth.a, veth.b)) else "veth"
         case Child() | IpTunnel() | OtherLink():
             return str(device.kind)
+        case Datapath():
+            return OPEN_VSWITCH
     return type(device).__name__.lower()
 
 
@@ -122,7 +144,13 @@ def _details(device: Device) -> str:
     return f"VXLAN {device.vni} at {device.local} port {device.port}{' learning' if device.learning else ''}"
 
 
-def _device(name: str, kind: str, device: Device, there: DeviceState) -> Iterator[_Finding]:
+def _master(space: Space, device: Device) -> str:
+    """The bridge or the datapath that it is a port of; empty if none."""
+    of = (link.name for link in space.links if isinstance(link, Datapath) and device.name in link.ports)
+    return device.master or next(of, "")
+
+
+def _device(name: str, kind: str, device: Device, there: DeviceState, master: str) -> Iterator[_Finding]:
     if there.kind != kind:
         yield f"the device {name} is a {there.kind or 'device of no kind'}, not a {kind}", f"ip link del {name}"
         return
@@ -134,16 +162,21 @@ def _device(name: str, kind: str, device: Device, there: DeviceState) -> Iterato
         yield f"{name} has an MTU of {there.mtu}, not {device.mtu}", f"ip link set {name} mtu {device.mtu}"
     if device.mac and there.mac != device.mac:
         yield f"{name} has the MAC address {there.mac}, not {device.mac}", f"ip link set {name} address {device.mac}"
+    if isinstance(device, VethEnd) and kind == "veth" and there.arp != device.arp:
+        yield f"{name} is {'with' if there.arp else 'without'} ARP", f"ip link set {name} arp {_on(device.arp)}"
     if isinstance(device, Bridge) and there.promiscuous != device.promiscuous:
         found = "is promiscuous" if there.promiscuous else "is not promiscuous"
-        yield f"{name} {found}", f"ip link set {name} promisc {'on' if device.promiscuous else 'off'}"
-    master = device.master or ""
+        yield f"{name} {found}", f"ip link set {name} promisc {_on(device.promiscuous)}"
     if there.master != master:
         port_of = f"is a port of {there.master}" if there.master else "is a port of no bridge"
         yield (
             f"{name} {port_of}, not of {master}" if master else f"{name} {port_of}",
             f"ip link set {name} {f'master {master}' if master else 'nomaster'}",
         )
+
+
+def _on(wanted: bool) -> str:
+    return "on" if wanted else "off"
 
 
 def _addresses(space: Space, now: State) -> Iterator[_Finding]:
@@ -159,6 +192,7 @@ def _routes(space: Space, now: State) -> Iterator[_Finding]:
     working = {name for name, device in now.devices.items() if device.up}
     own = [item for item in space.addresses if item in now.addresses and item.dev in working]
     planned = {*map(_sorted, space.routes), *map(_sorted, space.learned), *_connected(own)}
+    planned -= set(space.cut)
     follows = {*_connected(now.addresses), *_connected(space.addresses)}
     missing, extra = planned - now.routes, set(now.routes - planned - follows)
     for route in sorted(missing, key=str):
@@ -221,7 +255,9 @@ def _rules(space: Space, now: State) -> Iterator[_Finding]:
     for rule in space.rules:
         if rule not in now.rules:
             yield f"there is no routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule)}"
-    for rule in sorted(now.rules - set(space.rules), key=str):
+    first = {RoutingRule(0, family, LOCAL_TABLE) for family in (4, 6)}
+    moved = {replace(rule, priority=0) for rule in space.rules if rule.table == LOCAL_TABLE}
+    for rule in sorted(now.rules - set(space.rules) - (first - moved), key=str):
         yield f"there is a routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule, 'del')}"
 
 
@@ -233,14 +269,49 @@ def _firewalls(space: Space, now: State) -> Iterator[_Finding]:
     for tool in dict.fromkeys(firewall.tool for firewall in space.firewalls):
         planned = lines_of([firewall.text for firewall in space.firewalls if firewall.tool == tool])
         there = lines_of([now.firewalls.get(tool, "")])
+        planned_lines, lines_there = set(planned), set(there)
         for line in planned:
-            if line not in there:
-                yield f"{tool} has not `{line}`", f"{tool} {line}" if line.startswith(("-t", "add", "create")) else ""
+            if line not in lines_there:
+                mend = f"{tool} {_quoted(line)}" if line.startswith(("-t", "add", "create")) else ""
+                yield f"{tool} has not `{line}`", mend
         for line in there:
-            if line not in planned:
+            if line not in planned_lines:
                 yield f"{tool} has `{line}`", ""
         if sorted(planned) == sorted(there) and planned != there:
             yield f"the rules of {tool} are in another order", ""
+
+
+def _quoted(line: str) -> str:
+    """A line as a shell takes it: iptables and ipset quote words with blanks alone, and sets may have any names."""
+    words = (re.sub(r"\\(.)", r"\1", quoted) or plain for quoted, plain in _WORD.findall(line))
+    return shlex.join(words)
+
+
+def _programs(space: Space, now: State) -> Iterator[_Finding]:
+    """eBPF. A map of which the plan says nothing holds what the programs themselves put there."""
+    if space.bpf is None or now.bpf is None:
+        return
+    planned = {replace(hook, program=hook.program[:NAME_LENGTH]): hook for hook in space.bpf.hooks}
+    for short, hook in planned.items():
+        if short not in now.bpf.hooks:
+            mend = f"tc {shell.hook_words(hook, verb='replace')}" if hook.where != "peer" else ""
+            yield f"the program {hook.program} does not hang on {hook.dev} ({hook.where})", mend
+    for hook in sorted(now.bpf.hooks - set(planned), key=str):
+        mend = f"tc filter del dev {hook.dev} {hook.where}" if hook.where != "peer" else ""
+        yield f"there is a program {hook.program} on {hook.dev} ({hook.where})", mend
+    for name in dict.fromkeys(entry.map for entry in space.bpf.entries):
+        there = now.bpf.maps.get(name)
+        if there is None:
+            yield f"no program on a device has the map {name}", ""
+            continue
+        entries = [entry for entry in space.bpf.entries if entry.map == name]
+        for entry in entries:
+            if there.get(entry.key) != entry.value:
+                what = "has another entry than" if entry.key in there else "has no entry"
+                yield f"the map {name} {what} `{entry.note or entry.key.hex()}`", f"bpftool {shell.entry_words(entry)}"
+        for key in sorted(there.keys() - {entry.key for entry in entries}):
+            extra = BpfEntry(name, key, b"")
+            yield f"the map {name} has an entry {key.hex()}", f"bpftool {shell.entry_words(extra, verb='delete')}"
 
 
 def _tables(space: Space, now: State) -> Iterator[_Finding]:
@@ -285,6 +356,26 @@ def _forwarding(space: Space, now: State) -> Iterator[_Finding]:
             )
     for item in sorted(now.fdb - set(space.fdb), key=str):
         yield f"{item.dev} forwards frames for {item.mac} to {item.remote}", f"bridge {shell.fdb_words(item, 'del')}"
+
+
+def _flows(space: Space, now: State) -> Iterator[_Finding]:
+    """Of datapaths that are there; one that is not comes with its flows."""
+    for link in space.links:
+        if isinstance(link, Datapath) and (there := now.datapaths.get(link.name)):
+            if there.ports != link.ports:
+                yield (
+                    f"the ports of {link.name} are {', '.join(there.ports) or 'none'}, not {', '.join(link.ports)}",
+                    "",
+                )
+            for flow in link.flows:
+                if flow not in there.flows:
+                    yield f"{link.name} has no flow {_flow(flow)}", shell.flow_command(link.name, flow)
+            for flow in sorted(there.flows - set(link.flows), key=str):
+                yield f"{link.name} has a flow {_flow(flow)}", f"ovs-dpctl del-flow {link.name} '{flow.match}'"
+
+
+def _flow(flow: Flow) -> str:
+    return f"`{flow.match}` with the actions `{flow.actions}`"
 
 
 def _token_buckets(space: Space, now: State) -> Iterator[_Finding]:

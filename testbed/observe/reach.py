@@ -120,9 +120,8 @@ def _share(
 def expected(question: Question) -> frozenset[str]:
     """The addresses that the target of a pod's question may see it come from."""
     source, target = question.source, question.target
-    if source.masked_by and target.kind is Kind.NODE and target.name != source.home:
-        return frozenset(map(str, source.masked_by))
-    return question.own
+    masks = frozenset(str(address) for address in source.masked_by if address.version == question.address.version)
+    return masks if masks and target.kind is Kind.NODE and target.name != source.home else question.own
 
 
 def wrong(question: Question, answer: Answer) -> str:

@@ -7,18 +7,19 @@ payload, and so do the errors that quote them; of TCP it is the sequence number 
 
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.state import state, unanswered
+from testbed.kernel.state import unanswered
+from testbed.observe.datapath import DROPPED, drops
 from testbed.observe.frames import Packet, Ports, ports_of
-from testbed.observe.inspect import differences
+from testbed.observe.inspect import differences, state_for
 from testbed.observe.shots import SHOTS, Protocol, Shot
 from testbed.observe.taps import STAMPS_S, Sighting, recorded, tap
 from testbed.plan.objects import Bridge, Kind, Plan, Space
@@ -100,15 +101,18 @@ def trace(
     own, address = _addresses(one, other, family)
     watched = [space.name for space in plan.spaces if space.kind is not Kind.POD or space in (one, other)]
     for _ in range(_TRIES):
-        before = {place: _counters(namespaces[place]) for place in watched}
+        before = {place: _counters(plan, namespaces[place], plan[place]) for place in watched}
         shot = SHOTS[protocol](address, port, size, namespaces[source], namespaces[target])
         taken = _taken(shot, {place: namespaces[place] for place in watched}, ports_of(plan))
         if taken.is_in_order:
             break
+    programs = _programs(plan)
     start = taken.sightings[0].time if taken.sightings else 0
     ends = _dead_ends(plan)
     seen = [sighting for sighting in taken.sightings if (sighting.place, sighting.device) not in ends]
-    forth, back = (_hops([each for each in seen if shot.is_back(each) is way], start) for way in (False, True))
+    forth, back = (
+        _hops([each for each in seen if shot.is_back(each) is way], start, programs) for way in (False, True)
+    )
     outcome, reason = _outcome(source, target, forth, back)
     if outcome in ("lost", "no answer"):
         last = (back or forth)[-1].place if forth else source
@@ -172,13 +176,32 @@ def _outcome(source: str, target: str, forth: Sequence[Hop], back: Sequence[Hop]
     return "no answer" if arrived and not back else "lost", ""
 
 
-def _hops(sightings: Sequence[Sighting], start: int) -> tuple[Hop, ...]:
+def _hops(sightings: Sequence[Sighting], start: int, programs: Mapping[tuple[str, str, str], str]) -> tuple[Hop, ...]:
     packets = [sighting.packet for sighting in sightings]
     changes = [(), *(tuple(_changes(earlier, later)) for earlier, later in pairwise(packets))]
-    return tuple(
+    hops = (
         Hop(round((s.time - start) / 1000, 1), s.place, s.device, "out" if s.out else "in", s.packet, changed)
         for s, changed in zip(sightings, changes, strict=False)
     )
+    return tuple(
+        replace(hop, changes=(*hop.changes, f"eBPF {program}"))
+        if (program := programs.get((hop.place, hop.device, hop.direction)))
+        else hop
+        for hop in hops
+    )
+
+
+def _programs(plan: Plan) -> dict[tuple[str, str, str], str]:
+    """By place, device and direction: the eBPF program that decides what becomes of a packet there."""
+    found = {}
+    for space in plan.spaces:
+        for hook in space.bpf.hooks if space.bpf else ():
+            if hook.where == "peer":
+                veth = next(veth for veth in plan.veths if (veth.a.space, veth.a.name) == (space.name, hook.dev))
+                found[veth.b.space, veth.b.name, "out"] = hook.program
+            else:
+                found[space.name, hook.dev, "in" if hook.where == "ingress" else "out"] = hook.program
+    return found
 
 
 def _changes(earlier: Packet, later: Packet) -> Iterator[str]:
@@ -198,11 +221,12 @@ def _changes(earlier: Packet, later: Packet) -> Iterator[str]:
         yield f"NAT: ports {earlier.ports[0]}, {earlier.ports[1]} > {later.ports[0]}, {later.ports[1]}"
 
 
-def _counters(namespace: Namespace) -> dict[str, int]:
-    """What the IP layer of a namespace has counted: `Ip.OutNoRoutes` and the like."""
+def _counters(plan: Plan, namespace: Namespace, space: Space) -> dict[str, int]:
+    """What the IP layer of a namespace has counted, `Ip.OutNoRoutes` and the like; and what eBPF programs dropped."""
     found: dict[str, int] = {}
     with namespace.entered():
         texts = [Path("/proc/thread-self/net", name).read_text() for name in ("snmp", "netstat")]
+        found |= drops(plan, space)
     # Each group is two lines: `Ip: Forwarding DefaultTTL ...` and `Ip: 1 64 ...`.
     for heads, values in ((a.split(), b.split()) for text in texts for a, b in pairwise(text.splitlines())):
         if heads[0] == values[0]:
@@ -226,12 +250,12 @@ def _no_way(namespace: Namespace, place: str, to: Address) -> str:
 def _why(plan: Plan, namespace: Namespace, space: Space, before: dict[str, int]) -> Iterator[str]:
     """What the kernel knows of a packet that got no further than this namespace, and what there is not as planned."""
     place = space.name
-    after = _counters(namespace)
-    for counter, text in _REASONS.items():
-        if after.get(counter, 0) > before.get(counter, 0):
-            yield f"{place} {text}"
+    after = _counters(plan, namespace, space)
+    for counter in (counter for counter, count in after.items() if count > before.get(counter, 0)):
+        if counter in _REASONS or DROPPED in counter:
+            yield f"{place} {_REASONS[counter]}" if counter in _REASONS else f"on {place} {counter}"
     with namespace.entered():
-        silent, now = unanswered(), state(space.sysctls)
+        silent, now = unanswered(), state_for(space)
     yield from (f"{place} asked for {address} on {device}, and nobody answered" for address, device in silent)
     yield from (f"on {place}, {difference.what}" for difference in differences(plan, space, now))
 

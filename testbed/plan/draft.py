@@ -9,15 +9,20 @@ from testbed.plan.naming import mac_address
 from testbed.plan.objects import (
     BOOT,
     MAIN_TABLE,
+    Bpf,
+    BpfEntry,
+    BpfHook,
     Bridge,
     Child,
     Daemon,
+    Datapath,
     DeviceAddress,
     Encapsulation,
     Esp,
     FdbEntry,
     File,
     Firewall,
+    Flow,
     Geneve,
     IpTunnel,
     Kind,
@@ -71,15 +76,22 @@ class SpaceDraft:
     _rules: list[RoutingRule] = field(default_factory=list)
     _firewalls: list[Firewall] = field(default_factory=list)
     _learned: list[Route] = field(default_factory=list)
+    _bpf: Bpf | None = None
     segment_source: Address | None = None
     masked_by: tuple[Address, ...] = ()
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """Those so far, without ends of pairs."""
+        return tuple(self._links)
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
         self._sysctls[key] = Sysctl(key, str(value), optional, dev)
 
-    def bridge(self, name: str, mtu: int, promiscuous: bool = False) -> None:
-        self._links.append(Bridge(name, next(self._indices), mac_address(self.name, name), mtu, promiscuous))
+    def bridge(self, name: str, mtu: int, promiscuous: bool = False, checksums: bool = True) -> None:
+        mac = mac_address(self.name, name)
+        self._links.append(Bridge(name, next(self._indices), mac, mtu, promiscuous, checksums=checksums))
         # Bridged frames stay out of the IP layer's hooks. Kernels with br_netfilter turn them on in each new
         # namespace, kernels without it have no such key; either way the design is the same.
         for table in ("iptables", "ip6tables", "arptables"):
@@ -107,14 +119,20 @@ class SpaceDraft:
     def geneve(self, name: str, mtu: int, port: int) -> None:
         self._links.append(Geneve(name, next(self._indices), mac_address(self.name, name), mtu, port))
 
-    def ip_tunnel(self, name: str, mtu: int, kind: TunnelKind, local: Address, remote: Address | None = None) -> None:
+    def ip_tunnel(
+        self, name: str, mtu: int, kind: TunnelKind, local: Address | None, remote: Address | None = None
+    ) -> None:
         self._links.append(IpTunnel(name, next(self._indices), mtu, kind, local, remote))
 
-    def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer]) -> None:
-        self._links.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers)))
+    def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer], mark: int = 0) -> None:
+        self._links.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers), mark))
 
     def tun(self, name: str, mtu: int) -> None:
         self._links.append(Tun(name, next(self._indices), mtu))
+
+    def datapath(self, name: str, mtu: int, ports: Sequence[str], flows: Iterable[Flow]) -> None:
+        mac = mac_address(self.name, name)
+        self._links.append(Datapath(name, next(self._indices), mac, mtu, tuple(ports), tuple(flows)))
 
     def address(self, dev: str, interface: Interface, noprefixroute: bool = False) -> None:
         self._addresses.append(DeviceAddress(dev, interface, noprefixroute))
@@ -165,8 +183,8 @@ class SpaceDraft:
     def esp(self, esp: Esp) -> None:
         self._esp.append(esp)
 
-    def process(self, program: str, *arguments: str) -> None:
-        self._processes.append(Process(program, arguments))
+    def process(self, program: str, *arguments: str, encrypts: bool = False) -> None:
+        self._processes.append(Process(program, arguments, encrypts))
 
     def daemon(self, name: str, command: Sequence[str], ready: Sequence[str]) -> None:
         self._daemons.append(Daemon(name, tuple(command), tuple(ready)))
@@ -177,6 +195,10 @@ class SpaceDraft:
     def firewall(self, tool: Literal["ipset", "iptables", "ip6tables"], text: str) -> None:
         """Rules or sets; sets that rules name come before them."""
         self._firewalls.append(Firewall(tool, text))
+
+    def bpf(self, source: str, defines: Sequence[str], hooks: Iterable[BpfHook], entries: Iterable[BpfEntry]) -> None:
+        """The eBPF programs of a space."""
+        self._bpf = Bpf(source, tuple(defines), tuple(hooks), tuple(entries))
 
     def finished(self) -> Space:
         return Space(
@@ -197,6 +219,7 @@ class SpaceDraft:
             tuple(self._rules),
             tuple(self._firewalls),
             tuple(self._learned),
+            bpf=self._bpf,
             segment_source=self.segment_source,
             node=self.node,
             reached_at=self.reached_at,
@@ -232,14 +255,33 @@ class Draft:
         *,
         a_mac: str = "",
         offload: bool = True,
+        a_checksums: bool = True,
+        b_checksums: bool = True,
+        arp: bool = True,
     ) -> None:
         """Adds a veth pair between two (space, interface name) places."""
         self._veths.append(
             Veth(
-                VethEnd(*a, next(self._indices), a_mac or mac_address(*a), mtu, a_master, offload),
-                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload),
+                VethEnd(
+                    *a,
+                    next(self._indices),
+                    a_mac or mac_address(*a),
+                    mtu,
+                    a_master,
+                    offload,
+                    checksums=a_checksums,
+                    arp=arp,
+                ),
+                VethEnd(
+                    *b, next(self._indices), mac_address(*b), mtu, b_master, offload, checksums=b_checksums, arp=arp
+                ),
             )
         )
+
+    def indices(self, space: str) -> dict[str, int]:
+        """The numbers of a space's devices so far, by name, without those that share another one."""
+        ends = (end for veth in self._veths for end in (veth.a, veth.b) if end.space == space)
+        return {dev.name: dev.index for dev in (*self._spaces[space].links, *ends)}
 
     def netkit(self, a: tuple[str, str], b: tuple[str, str], mtu: int) -> None:
         """Adds a pair of netkit devices, the first of which is the primary one."""

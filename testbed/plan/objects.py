@@ -37,6 +37,8 @@ class Bridge:
     mtu: int
     promiscuous: bool = False
     """Whether it takes in every frame itself as well. What it forwards are copies then, which are nobody's own."""
+    checksums: bool = True
+    """Whether what the space itself sends by it may leave checksums to whoever takes it; if not, no segments either."""
 
     master = None
 
@@ -90,13 +92,16 @@ class TunnelKind(StrEnum):
 
 @dataclass(frozen=True)
 class IpTunnel:
-    """IP in IP (RFC 2003, RFC 2473) or in GRE (RFC 2784). Without `remote` the next hop of a route is the other end."""
+    """IP in IP (RFC 2003, RFC 2473) or in GRE (RFC 2784). Without `remote` the next hop of a route is the other end.
+
+    Without `local` it is the kernel's own, such as `tunl0`, which is there already. Its number is the kernel's choice.
+    """
 
     name: str
     index: int
     mtu: int
     kind: TunnelKind
-    local: Address
+    local: Address | None
     remote: Address | None = None
 
     mac = ""
@@ -121,6 +126,8 @@ class Wireguard:
     mtu: int
     port: int
     peers: tuple[WireguardPeer, ...]
+    mark: int = 0
+    """Of the packets that it has encrypted, for rules to know them by; 0 if they have none."""
 
     mac = ""
     master = None
@@ -151,7 +158,33 @@ class OtherLink:
     master: str | None = None
 
 
-Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | OtherLink
+@dataclass(frozen=True)
+class Flow:
+    """Which packets of a datapath's ports something is done to, and what, in the words of `ovs-dpctl`."""
+
+    match: str
+    actions: str
+
+
+@dataclass(frozen=True)
+class Datapath:
+    """An Open vSwitch datapath in the kernel, with nobody to ask of what no flow matches: that is dropped.
+
+    Its own device, of the same name, is port 0; the kernel numbers that device by itself.
+    """
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    ports: tuple[str, ...]
+    """Devices of the space, from port 1 on."""
+    flows: tuple[Flow, ...]
+
+    master = None
+
+
+Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | OtherLink | Datapath
 TUNNELS = (Vxlan, Geneve, IpTunnel, Wireguard, Tun)
 """Devices whose packets come out elsewhere in something else."""
 
@@ -168,6 +201,10 @@ class VethEnd:
     master: str | None = None
     offload: bool = True
     """Whether it may carry segments larger than its MTU."""
+    checksums: bool = True
+    """Whether it may leave checksums to whoever takes its packets; if not, it carries no such segments either."""
+    arp: bool = True
+    """Whether it asks for MAC addresses; if not, its packets have its own as the target's."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +304,8 @@ class SegmentEnd:
 
 Encapsulation = TunnelKey | Segments | SegmentEnd
 MAIN_TABLE = 254
+LOCAL_TABLE = 255
+"""Of the addresses of the space itself. A rule for it takes the place of the kernel's own, which is the first one."""
 BOOT, BIRD = 3, 12
 """Whose a route is: of nobody in particular, as of `ip route add`; of BIRD."""
 
@@ -360,7 +399,8 @@ class Sysctl:
 class Esp:
     """IPsec in transport mode between two addresses, for UDP to one port: AES-GCM (RFC 4106), a key for each way.
 
-    The keys are made when the lab is.
+    The keys are made when the lab is. With a `mark` it is only for packets that have it, and it is left to others, such
+    as a firewall, to let in nothing that is not encrypted.
     """
 
     local: Address
@@ -368,6 +408,10 @@ class Esp:
     port: int
     spi_out: int
     spi_in: int
+    mark: int = 0
+    key_bits: int = 128
+    window: int = 64
+    """So many of the latest packets may come in any order; more than 64 need extended sequence numbers."""
 
 
 @dataclass(frozen=True)
@@ -377,6 +421,8 @@ class Process:
     program: str
     """The name of a file of `testbed.programs`."""
     arguments: tuple[str, ...]
+    encrypts: bool = False
+    """Whether it is told a password, one for all of the lab, made with it; such a program needs PyNaCl."""
 
 
 @dataclass(frozen=True)
@@ -423,6 +469,41 @@ class Firewall:
 
 
 @dataclass(frozen=True)
+class BpfHook:
+    """An eBPF program that sees every packet of a device."""
+
+    dev: str
+    where: Literal["ingress", "egress", "peer"]
+    """What the device receives, or sends (clsact); of a netkit device what its peer sends."""
+    program: str
+
+
+@dataclass(frozen=True)
+class BpfEntry:
+    """What a map of eBPF programs is to hold under a key, as their C structures have it."""
+
+    map: str
+    key: bytes
+    value: bytes
+    dev: str = ""
+    """The device that it comes with; empty if it comes with the programs."""
+    note: str = ""
+    """What it says, for a reader."""
+
+
+@dataclass(frozen=True)
+class Bpf:
+    """eBPF programs of a space, all of one C file; they and their maps are pinned in its own /sys/fs/bpf."""
+
+    source: str
+    """The name of a file of `testbed/bpf`, without `.c`."""
+    defines: tuple[str, ...]
+    """What the compiler is told with -D."""
+    hooks: tuple[BpfHook, ...] = ()
+    entries: tuple[BpfEntry, ...] = ()
+
+
+@dataclass(frozen=True)
 class Space:
     """One network namespace and all that it is to hold, but for the veth pairs, which are between spaces."""
 
@@ -444,8 +525,11 @@ class Space:
     firewalls: tuple[Firewall, ...] = ()
     learned: tuple[Route, ...] = ()
     """Routes that a daemon is to put there."""
+    cut: tuple[Route, ...] = ()
+    """Routes that the kernel made of addresses, and that CNI plugins took away."""
     tables: tuple[str, ...] = ()
     """Of nftables, as `inet filter`, that CNI plugins made; what is in them is theirs."""
+    bpf: Bpf | None = None
     segment_source: Address | None = None
     """The source of the headers that segment routing puts around packets; otherwise one of the device's."""
     node: str | None = None
@@ -463,7 +547,7 @@ class Space:
     @property
     def has_folders(self) -> bool:
         """Whether its programs see folders of their own."""
-        return bool(self.files or self.daemons)
+        return bool(self.files or self.daemons or self.bpf)
 
 
 @dataclass(frozen=True)
@@ -515,3 +599,7 @@ class Plan:
         """The devices of a space that may not carry segments larger than their MTU."""
         devices = self._devices[space].items()
         return tuple(name for name, dev in devices if not (self.offload and getattr(dev, "offload", True)))
+
+    def without_checksums(self, space: str) -> tuple[str, ...]:
+        """The devices of a space that must not leave checksums to whoever takes their packets."""
+        return tuple(name for name, dev in self._devices[space].items() if not getattr(dev, "checksums", True))

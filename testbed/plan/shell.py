@@ -6,17 +6,24 @@ The script is true: run with `sh -e` as root in an empty network and mount names
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from testbed.plan.objects import (
     BOOT,
+    LOCAL_TABLE,
     MAIN_TABLE,
+    Bpf,
+    BpfEntry,
+    BpfHook,
     Bridge,
     Child,
     Daemon,
+    Datapath,
     DeviceAddress,
     Encapsulation,
     Esp,
     FdbEntry,
+    Flow,
     Geneve,
     IpTunnel,
     Kind,
@@ -54,6 +61,9 @@ OVERLAID = ("/etc", "/var/lib")
 """Folders of which a space that has files or daemons sees a version of its own,"""
 OWN_RUN, OWN_BPF = "/run", "/sys/fs/bpf"
 """beside these, which are empty."""
+_WINDOW_WITHOUT_ESN = 64
+PROGRAM_PINS, MAP_PINS = f"{OWN_BPF}/cilium", f"{OWN_BPF}/tc/globals"
+"""Where eBPF programs and their maps are, by name."""
 OUTER_TTL = 64
 """Of what routes put around packets: Geneve would send them with a TTL of 0 otherwise."""
 _ROLE = {
@@ -98,14 +108,14 @@ def _lines(plan: Plan) -> Iterator[str]:
     if commands := list(_firewalls(plan)):
         yield from _section("Firewalls")
         yield from commands
-    if commands := [*_files(plan), *_processes(plan)]:
+    if commands := [*_files(plan), *_bpf(plan), *_processes(plan)]:
         yield from _section("Programs")
         yield from commands
     if commands := list(attaching(plan, _ROOTS)):
         yield from _section("Pods that CNI plugins attach")
         yield from commands
     if commands := list(_offloads(plan)):
-        yield from _section("No segments larger than the MTU")
+        yield from _section("What devices do not leave to others: checksums, or segments larger than the MTU")
         yield from commands
 
 
@@ -113,13 +123,16 @@ def _offloads(plan: Plan) -> Iterator[str]:
     for space in plan.spaces:
         for dev in plan.without_offload(space.name):
             yield f"ip netns exec {space.name} ethtool -K {dev} tso off gso off gro off"
+        for dev in plan.without_checksums(space.name):
+            yield f"ip netns exec {space.name} ethtool -K {dev} tx off"
 
 
 def _wireguard(plan: Plan) -> Iterator[str]:
     ends = [(space.name, link) for space in plan.spaces for link in space.links if isinstance(link, Wireguard)]
     for name, link in ends:
-        key = f"wg genkey | ip netns exec {name} wg set {link.name} private-key /dev/stdin listen-port {link.port}"
-        yield key
+        mark = f" fwmark {link.mark:#x}" if link.mark else ""
+        given = f"private-key /dev/stdin listen-port {link.port}{mark}"
+        yield f"wg genkey | ip netns exec {name} wg set {link.name} {given}"
     for name, link in ends:
         for peer in link.peers:
             public = f"$(ip netns exec {peer.space} wg show {link.name} public-key)"
@@ -135,26 +148,34 @@ def _esp(plan: Plan) -> Iterator[str]:
     """Each way between two addresses has a key of its own, which both ends are told."""
     if not any(space.esp for space in plan.spaces):
         return
-    yield "new_key() { printf 0x; od -An -v -tx1 -N20 /dev/urandom | tr -d ' \\n'; }"
-    for spi in sorted({spi for space in plan.spaces for item in space.esp for spi in (item.spi_in, item.spi_out)}):
-        yield f"KEY_{spi:x}=$(new_key)"
+    yield "new_key() { printf 0x; od -An -v -tx1 -N$1 /dev/urandom | tr -d ' \\n'; }"
+    items = [item for space in plan.spaces for item in space.esp]
+    for spi, size in sorted({(spi, esp_key_bytes(item)) for item in items for spi in (item.spi_in, item.spi_out)}):
+        yield f"KEY_{spi:x}=$(new_key {size})"
     for space in plan.spaces:
         for item in space.esp:
             for words in esp_words(item, lambda spi: f"$KEY_{spi:x}"):
                 yield f"ip -n {space.name} {words}"
 
 
+def esp_key_bytes(item: Esp) -> int:
+    """The length of its keys, with RFC 4106's salt."""
+    return item.key_bits // 8 + 4
+
+
 def esp_words(item: Esp, key: Callable[[int], str]) -> Iterator[str]:
     """What `ip` is told of IPsec between two addresses; `key` gives the key of an SPI, as a hexadecimal number."""
     ways = (("out", item.local, item.remote, item.spi_out), ("in", item.remote, item.local, item.spi_in))
+    window = f"replay-window {item.window}{' flag esn' if item.window > _WINDOW_WITHOUT_ESN else ''}"
     for _, source, target, spi in ways:
         yield (
             f"xfrm state add src {source} dst {target} proto esp spi 0x{spi:x} reqid {spi} mode transport "
-            f"replay-window 64 aead 'rfc4106(gcm(aes))' {key(spi)} 128"
+            f"{window} aead 'rfc4106(gcm(aes))' {key(spi)} 128"
         )
-    for way, source, target, spi in ways:
+    for way, source, target, spi in ways[:1] if item.mark else ways:
+        which = f"dir {way} mark 0x{item.mark:x} mask 0x{item.mark:x}" if item.mark else f"dport {item.port} dir {way}"
         yield (
-            f"xfrm policy add src {source} dst {target} proto udp dport {item.port} dir {way} "
+            f"xfrm policy add src {source} dst {target} proto udp {which} "
             f"tmpl src {source} dst {target} proto esp reqid {spi} mode transport"
         )
 
@@ -203,12 +224,77 @@ def _files(plan: Plan) -> Iterator[str]:
                 yield f"chmod {file.mode:o} {root}{file.path}"
 
 
+def _bpf(plan: Plan) -> Iterator[str]:
+    objects: dict[str, Bpf] = {}
+    for space in plan.spaces:
+        if space.bpf:
+            objects.setdefault(object_of(space.bpf), space.bpf)
+    for name, one in objects.items():
+        yield " ".join(compile_words(one, "testbed/bpf", f"{_ROOTS}/{name}", "$(uname -m)-linux-gnu"))
+    for space in plan.spaces:
+        if bpf := space.bpf:
+            root = f"{_ROOTS}/{space.name}"
+            yield f"mkdir -p {root}{MAP_PINS}"
+            yield " ".join(load_words(f"{_ROOTS}/{object_of(bpf)}", root))
+            for dev in dict.fromkeys(hook.dev for hook in bpf.hooks if hook.where != "peer"):
+                yield f"tc -n {space.name} {clsact_words(dev)}"
+            for hook in bpf.hooks:
+                if hook.where == "peer":
+                    yield f"# {root}{PROGRAM_PINS}/{hook.program} on {hook.dev}: by bpf(2), BPF_LINK_CREATE with"
+                    yield "# BPF_NETKIT_PEER, as neither tc nor Debian's bpftool knows netkit"
+                else:
+                    yield f"tc -n {space.name} {hook_words(hook, root)}"
+            for entry in bpf.entries:
+                yield from (f"# {entry.note}",) if entry.note else ()
+                yield f"bpftool {entry_words(entry, root)}"
+
+
+def object_of(bpf: Bpf) -> str:
+    """The name of the file that it is compiled to."""
+    return "-".join((bpf.source, *(define.lower() for define in bpf.defines))) + ".o"
+
+
+def compile_words(bpf: Bpf, folder: str, to: str, machine: str) -> tuple[str, ...]:
+    """The compiler's command; `machine` is what the C library's folders are called here."""
+    defines = (f"-D{define}" for define in bpf.defines)
+    flags = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", f"-I/usr/include/{machine}")
+    return ("clang", *flags, *defines, "-c", f"{folder}/{bpf.source}.c", "-o", to)
+
+
+def load_words(file: str, root: str = "") -> tuple[str, ...]:
+    """The command that loads and pins all programs and maps of a compiled file."""
+    return ("bpftool", "prog", "loadall", file, f"{root}{PROGRAM_PINS}", "type", "tc", "pinmaps", f"{root}{MAP_PINS}")
+
+
+def clsact_words(dev: str) -> str:
+    """What `tc` is told so that a device can have programs."""
+    return f"qdisc add dev {dev} clsact"
+
+
+def hook_words(hook: BpfHook, root: str = "", verb: str = "add") -> str:
+    """What `tc` is told to `add` or `replace` that program."""
+    program = f"{root}{PROGRAM_PINS}/{hook.program}"
+    return f"filter {verb} dev {hook.dev} {hook.where} prio 1 handle 1 bpf direct-action object-pinned {program}"
+
+
+def entry_words(entry: BpfEntry, root: str = "", verb: str = "update") -> str:
+    """What `bpftool` is told to `update` or `delete` that entry."""
+    value = f" value hex {entry.value.hex(' ')}" if verb == "update" else ""
+    return f"map {verb} pinned {root}{MAP_PINS}/{entry.map} key hex {entry.key.hex(' ')}{value}"
+
+
 def log_of(daemon: Daemon) -> str:
     """The file that has what a daemon says."""
     return f"{OWN_RUN}/log/{daemon.name}.log"
 
 
+PASSWORD = "WEAVE_PASSWORD"
+"""The environment variable by which a program is told what it encrypts with."""
+
+
 def _processes(plan: Plan) -> Iterator[str]:
+    if any(process.encrypts for space in plan.spaces for process in space.processes):
+        yield f"export {PASSWORD}=$(od -An -v -tx1 -N16 /dev/urandom | tr -d ' \\n')    # python3 needs PyNaCl"
     for space in plan.spaces:
         for process in space.processes:
             command = f"python3 testbed/programs/{process.program}.py {' '.join(process.arguments)}"
@@ -249,10 +335,15 @@ def _settings(space: Space, sysctls: Sequence[Sysctl]) -> Iterator[str]:
 
 def needs_cables(link: Link) -> bool:
     """Whether a device can only be made when the ends of veth pairs are there."""
-    return isinstance(link, Vxlan) and bool(link.dev)
+    return isinstance(link, Datapath) or (isinstance(link, Vxlan) and bool(link.dev))
 
 
 def _link_commands(space: Space, link: Link) -> Iterator[str]:
+    if isinstance(link, Datapath):
+        inside = f"ip netns exec {space.name}"
+        yield from (f"{inside} {command}" for command in datapath_commands(link))
+        yield from _heredoc(f"{inside} ovs-dpctl add-flows {link.name} /dev/stdin", flow_lines(link.flows))
+        return
     yield f"ip -n {space.name} {link_words(link)}"
     master = f" master {link.master}" if link.master else ""
     mtu = f" mtu {link.mtu}" if isinstance(link, Tun) else ""
@@ -272,18 +363,41 @@ def link_words(link: Link) -> str:
             return f"{with_mac} vxlan {_vxlan_words(link)}"
         case Geneve():
             return f"{with_mac} geneve external dstport {link.port}"
-        case IpTunnel():
-            remote = link.remote or ("any" if link.local.version == 4 else "::")
+        case IpTunnel(local=None):
+            return f"link set {link.name} mtu {link.mtu}"
+        case IpTunnel(local=local):
+            assert local
+            remote = link.remote or ("any" if local.version == 4 else "::")
             mode = " mode any" if link.kind == "ip6tnl" else ""
             # RFC 2473 would have a destination option in each packet against nested tunnels.
-            limit = " encaplimit none" if link.local.version == 6 else ""
-            return f"{start} {link.kind}{mode} local {link.local} remote {remote}{limit}"
+            limit = " encaplimit none" if local.version == 6 else ""
+            return f"{start} {link.kind}{mode} local {local} remote {remote}{limit}"
         case Wireguard():
             return f"{start} wireguard"
         case Tun():
             return f"tuntap add {link.name} mode tun"
         case OtherLink():
             return f"{with_mac} {link.kind}"
+        case Datapath():
+            return f"link set {link.name} address {link.mac} mtu {link.mtu} up"
+
+
+def datapath_commands(link: Datapath) -> Iterator[str]:
+    """The commands that make a datapath with its ports, to be run in its namespace."""
+    yield f"ovs-dpctl add-dp {link.name}"
+    ports = " ".join(f"{port},port_no={number}" for number, port in enumerate(link.ports, start=1))
+    yield f"ovs-dpctl add-if {link.name} {ports}"
+    yield f"ip {link_words(link)}"
+
+
+def flow_command(name: str, flow: Flow) -> str:
+    """The command that adds a flow to the datapath of that name."""
+    return f"ovs-dpctl add-flow {name} '{flow.match}' '{flow.actions}'"
+
+
+def flow_lines(flows: Sequence[Flow]) -> str:
+    """As `ovs-dpctl add-flows` reads them."""
+    return "".join(f"{flow.match} {flow.actions}\n" for flow in flows)
 
 
 def _vxlan_words(link: Vxlan) -> str:
@@ -303,7 +417,8 @@ def veth_commands(veth: Veth) -> Iterator[str]:
         yield f"ip link add {_veth_end(veth.a)} type veth peer name {_veth_end(veth.b)}"
     for end in (veth.a, veth.b):
         master = f"master {end.master} " if end.master else ""
-        yield f"ip -n {end.space} link set {end.name} {master}up"
+        arp = "" if end.arp else "arp off "
+        yield f"ip -n {end.space} link set {end.name} {master}{arp}up"
 
 
 def _veth_end(end: VethEnd) -> str:
@@ -340,6 +455,8 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
         yield f"{ip} {route_words(route)}"
     for rule in space.rules:
         yield f"{ip} {rule_words(rule)}"
+        if rule.table == LOCAL_TABLE:
+            yield f"{ip} {rule_words(replace(rule, priority=0), 'del')}"
     for bucket in space.token_buckets:
         yield f"tc -n {space.name} {token_bucket_words(bucket)}"
     for netem in space.netems:

@@ -130,6 +130,7 @@ class CniSpec(Spec):
     transport: TransportChoice = Field(
         default=TransportSpec(kind=NO_TRANSPORT),
         description="how nodes reach each other's pods: none if the plugins see to that, which is the default",
+        json_schema_extra={"default": NO_TRANSPORT},
     )
     capabilities: dict[str, Any] = Field(
         default_factory=dict,

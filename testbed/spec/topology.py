@@ -4,6 +4,7 @@ name: two-nodes
 cluster:
   pod_cidr: 10.244.0.0/16        # or a list: one IPv4 range, one IPv6 range
   node_prefix: 24                # or a list, one for each range
+  node_rules: 1000               # rules of iptables on each node that forwarded packets are held against
 fabric:
   subnet: 192.168.56.0/24
   mtu: 1500
@@ -37,6 +38,7 @@ DEFAULT_NAMESPACE = "default"
 MAX_PODS = 10_000
 """Of a topology: each is a network namespace, and a machine holds no more."""
 MAX_NODES = 1000
+MAX_NODE_RULES = 100_000
 
 
 class Cluster(Spec):
@@ -49,6 +51,12 @@ class Cluster(Spec):
         default=(),
         description="prefix length of each node's share of pod_cidr, or a list, one for each range; "
         "24 (IPv4) and 64 (IPv6) if absent",
+    )
+    node_rules: int = Field(
+        default=0,
+        ge=0,
+        le=MAX_NODE_RULES,
+        description="how many rules of iptables each packet is held against that a node's stack forwards; none matches",
     )
 
     @property

@@ -13,7 +13,7 @@ import hashlib
 from ipaddress import ip_address, ip_network
 
 from testbed.designs.attachment import Attachment, Hands
-from testbed.plan.addressing import Layout
+from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
 from testbed.plan.pods import POD_INTERFACE, add_pod, alone
@@ -36,20 +36,26 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
         forward(space, layout)
         for cidr in node.pod_cidrs:
             space.blackhole(cidr)
-        for place in node.pods:
-            name, dev = place.pod.id, host_end(place.pod)
-            pod = add_pod(draft, layout, node, place)
-            draft.veth((node.name, dev), (name, POD_INTERFACE), mtu, a_mac=HOST_MAC)
-            if 4 in (address.version for address in place.addresses):
-                space.sysctl(f"net/ipv4/conf/{dev}/proxy_arp", 1, dev=dev)
-                # Or the first packet would wait for up to eight tenths of a second.
-                space.sysctl(f"net/ipv4/neigh/{dev}/proxy_delay", 0, dev=dev)
-                pod.route(ip_network(NEXT_HOP[4]), POD_INTERFACE)
-            for address in place.addresses:
-                own = alone(address)
-                pod.address(POD_INTERFACE, own)
-                pod.route(DEFAULT_ROUTE[own.version], POD_INTERFACE, via=NEXT_HOP[own.version])
-                space.route(own.network, dev)
+        hang_pods(draft, layout, node, mtu)
+
+
+def hang_pods(draft: Draft, layout: Layout, node: NodePlace, mtu: int) -> None:
+    """Adds a node's pods, each with its veth pair and its routes."""
+    space = draft[node.name]
+    for place in node.pods:
+        name, dev = place.pod.id, host_end(place.pod)
+        pod = add_pod(draft, layout, node, place)
+        draft.veth((node.name, dev), (name, POD_INTERFACE), mtu, a_mac=HOST_MAC)
+        if 4 in (address.version for address in place.addresses):
+            space.sysctl(f"net/ipv4/conf/{dev}/proxy_arp", 1, dev=dev)
+            # Or the first packet would wait for up to eight tenths of a second.
+            space.sysctl(f"net/ipv4/neigh/{dev}/proxy_delay", 0, dev=dev)
+            pod.route(ip_network(NEXT_HOP[4]), POD_INTERFACE)
+        for address in place.addresses:
+            own = alone(address)
+            pod.address(POD_INTERFACE, own)
+            pod.route(DEFAULT_ROUTE[own.version], POD_INTERFACE, via=NEXT_HOP[own.version])
+            space.route(own.network, dev)
 
 
 ATTACHMENT = Attachment(

@@ -40,13 +40,13 @@ def _join(joining: Joining) -> None:
                         node.address(family),
                         remote.address(family),
                         options.port or PORT,
-                        _spi(numbers[node.name], numbers[remote.name], family),
-                        _spi(numbers[remote.name], numbers[node.name], family),
+                        spi_of(numbers[node.name], numbers[remote.name], family),
+                        spi_of(numbers[remote.name], numbers[node.name], family),
                     )
                 )
 
 
-def _spi(source: int, target: int, family: int) -> int:
+def spi_of(source: int, target: int, family: int) -> int:
     """A number for each way between two nodes, in either family."""
     return FIRST_SPI + (source << 17 | target << 1 | (family == 6))
 
@@ -57,7 +57,7 @@ def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, oth
     return Leg(vxlan.device(options, outer), Tunnel("ESP", *ends, is_opaque=True), outer)
 
 
-def _room(fabric_mtu: int, layout: Layout) -> int:
+def room(fabric_mtu: int, layout: Layout) -> int:
     """The encrypted part, of which the length is a multiple of four, holds UDP, VXLAN, the frame and the trailer."""
     rooms = []
     for family in outer_families(layout):
@@ -74,7 +74,7 @@ TRANSPORT = Transport(
     takes=frozenset({Hands.PACKETS}),
     join=_join,
     leg=_leg,
-    room=_room,
+    room=room,
     parameters=("port", "vni", "mode"),
     any_family=True,
     page=__doc__,

@@ -1,6 +1,7 @@
 """The routes that BIRD is to put into each kernel, as they follow from the sessions."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from testbed.designs.transport import others
 from testbed.plan.addressing import Layout, NodePlace
@@ -46,7 +47,8 @@ def of_nodes_with_routers(layout: Layout, node: NodePlace) -> Iterator[Route]:
     for remote in others(layout, node):
         steps = list(_nearest(layout, node, remote))
         for block in remote.pod_cidrs:
-            yield _route(block, _hops(steps, block.version))
+            source = node.address(block.version) if node.is_on_loopback else None
+            yield replace(_route(block, _hops(steps, block.version)), source=source)
 
 
 def of_router(layout: Layout, router: str) -> Iterator[Route]:

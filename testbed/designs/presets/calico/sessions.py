@@ -5,13 +5,14 @@ with the routers that it is linked to, and these among themselves. Sessions are 
 routes they carry.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 
 from testbed.designs.bgp import Peer, Speaker, router_id, session_name
 from testbed.designs.transport import others
 from testbed.plan.addressing import Layout, NodePlace, RouterPlace
 from testbed.plan.segments import Port
+from testbed.spec.types import Address
 
 NODE_AS = 64512
 """Of all nodes, as Calico has it: the first of those for private use (RFC 6996)."""
@@ -21,7 +22,7 @@ CLUSTER_ID = "244.0.0.1"
 """Of the route reflectors, as in Calico's documentation."""
 POD_DEVICES = "cali*"
 
-Speakers = Mapping[str, Speaker]
+Speakers = dict[str, Speaker]
 """By node or router."""
 
 
@@ -65,7 +66,7 @@ def with_routers(layout: Layout) -> Speakers:
             for step in layout.routing.first_steps([port])
             for family in families(layout)
         ]
-        speakers[node.name] = replace(_node(layout, node, peers), accepts_own_as=True)
+        speakers[node.name] = replace(_node(layout, node, peers), accepts_own_as=True, sources=sources(node))
     for number, router in enumerate(layout.routers, start=len(layout.nodes)):
         own = router_id((address.ip for address in router.addresses), number)
         peers = list(_of_router(layout, router))
@@ -73,6 +74,11 @@ def with_routers(layout: Layout) -> Speakers:
             own, router_as(layout, router.name), layout.pod_cidrs, tuple(peers), multihop=False
         )
     return speakers
+
+
+def sources(node: NodePlace) -> tuple[Address, ...]:
+    """By which a node's own packets come, where that is none of its links' addresses."""
+    return tuple(address.ip for address in node.addresses) if node.is_on_loopback else ()
 
 
 def router_as(layout: Layout, name: str) -> int:

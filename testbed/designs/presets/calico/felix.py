@@ -1,0 +1,105 @@
+"""What Felix, Calico's agent on each node, does for more than one way across the fabric: VXLAN, and rules.
+
+Its routes are of protocol 80.
+"""
+
+import hashlib
+import ipaddress
+from collections.abc import Callable
+
+from testbed.designs.design import Design
+from testbed.designs.presets.calico.blocks import lay_out
+from testbed.designs.presets.calico.firewall import MASQUERADED, Tunnels, protect
+from testbed.designs.presets.calico.pods import ATTACHMENT
+from testbed.designs.transport import Joining, Leg, Transport
+from testbed.designs.transports.overlay import frame_tunnel, tunnel_address
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.draft import SpaceDraft
+from testbed.plan.objects import Plan
+from testbed.spec.design import TransportSpec
+
+PROTOCOL = 80
+"""Of its routes, as `ip route` prints it."""
+VNI, VXLAN_PORT = 4096, 4789
+VXLAN = {4: "vxlan.calico", 6: "vxlan-v6.calico"}
+"""By the family of the pods' packets, and of the outer ones."""
+UNLIKE = """
+Unlike in a cluster, blocks are handed out in the nodes' order, one to each; where a node has more pods than fit 64
+addresses, all have larger ones, instead of several.
+Unlike Felix' own, rules have no `cali:` comments, by which it knows them.
+"""
+RULES = ("iptables", "ip6tables", "ipset")
+BGP = ("bird", "birdc")
+"""Programs."""
+WITHOUT = Tunnels()
+
+
+def preset(
+    name: str,
+    transport: Transport,
+    summary: str,
+    page: str,
+    *,
+    mode: str | None = None,
+    programs: tuple[str, ...] = BGP,
+    tunnels: Tunnels = WITHOUT,
+) -> Design:
+    """A design that is Calico's but for the way across the fabric."""
+    return Design(
+        name,
+        ATTACHMENT,
+        transport,
+        TransportSpec.model_validate({"kind": transport.name, "mode": mode}),
+        None,
+        summary,
+        ("Calico",),
+        agent=_with_rules(tunnels),
+        lay_out=lay_out,
+        also_needs=("masquerade", "ipset"),
+        programs=(*programs, *RULES),
+        page=f"{page.strip()}\n{UNLIKE.lstrip()}",
+    )
+
+
+def _with_rules(tunnels: Tunnels) -> Callable[[Joining], None]:
+    def agent(joining: Joining) -> None:
+        for node in joining.layout.nodes:
+            protect(joining.draft[node.name], joining.layout, node, tunnels)
+            for place in node.pods:
+                joining.draft[place.pod.id].masked_by = tuple(
+                    at.ip for at in node.addresses if at.version in MASQUERADED
+                )
+
+    return agent
+
+
+def vtep_mac(node: str, family: int) -> str:
+    """Of a node's VXLAN device: 66, and five bytes that follow from the node's name."""
+    digest = hashlib.sha1(f"{node}{'-v6' if family == 6 else ''}".encode()).digest()[:5]
+    return ":".join(f"{byte:02x}" for byte in (0x66, *digest))
+
+
+def vxlan(joining: Joining, node: NodePlace) -> None:
+    """A node's VXLAN devices, each with the first address of the node's block."""
+    space = joining.draft[node.name]
+    for block in node.pod_cidrs:
+        family, own = block.version, tunnel_address(block)
+        mac = vtep_mac(node.name, family)
+        # A node with several links has its address on none of them.
+        dev = "" if node.is_on_loopback else joining.node_device
+        space.vxlan(VXLAN[family], joining.mtu, VNI, VXLAN_PORT, node.address(family), dev=dev, mac=mac)
+        space.address(VXLAN[family], ipaddress.ip_interface(own))
+
+
+def reach_by_vxlan(space: SpaceDraft, remote: NodePlace) -> None:
+    """The entries for a remote node: which tunnel end has its MAC address, who its tunnel address is, its block."""
+    for block in remote.pod_cidrs:
+        dev, there = VXLAN[block.version], tunnel_address(block)
+        mac = vtep_mac(remote.name, block.version)
+        space.fdb(mac, dev, remote.address(block.version))
+        space.neighbour(there, mac, dev)
+        space.route(block, dev, via=there, onlink=True, protocol=PROTOCOL)
+
+
+def vxlan_leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    return frame_tunnel(plan, VXLAN[family], f"VXLAN {VNI}", VXLAN_PORT, family, one, other)

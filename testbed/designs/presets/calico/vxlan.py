@@ -1,0 +1,55 @@
+"""Calico with VXLAN on all ways between nodes (`vxlanMode: Always`): no BGP, and no daemon that speaks it.
+
+Each node has one device, `vxlan.calico`, with the VNI 4096 and the UDP port 4789, whose address is the first of the
+node's block and whose MAC address is 66 and five bytes of the SHA-1 of the node's name. Felix tells it all that it has
+to know of each other node, and it learns nothing by itself:
+
+    10.244.0.64/26 via 10.244.0.64 dev vxlan.calico proto 80 onlink
+    10.244.0.64 dev vxlan.calico lladdr 66:... PERMANENT
+    66:... dev vxlan.calico dst 192.168.56.2 self permanent
+
+So pods of one node are reached by one route, its tunnel address by a permanent neighbour entry, and that one's MAC
+address by a forwarding entry. IPv6 has all of it once more, on `vxlan-v6.calico`, over IPv6. Packets are larger by 50
+bytes, and by 70 over IPv6. VXLAN packets are not tracked as connections (`raw`), and taken from nodes alone.
+
+    ip -d link show vxlan.calico
+    ip route show proto 80
+    bridge fdb show dev vxlan.calico
+    iptables-save -t raw; ipset list cali40all-vxlan-net
+"""
+
+from testbed.designs.attachment import Hands
+from testbed.designs.presets.calico import felix
+from testbed.designs.presets.calico.firewall import Tunnels
+from testbed.designs.transport import Joining, Transport, others, own_family_less
+from testbed.designs.transports.overlay import VXLAN_HEADERS
+
+
+def _join(joining: Joining) -> None:
+    for node in joining.layout.nodes:
+        space = joining.draft[node.name]
+        for block in node.pod_cidrs:
+            space.blackhole(block, felix.PROTOCOL)
+        felix.vxlan(joining, node)
+        for remote in others(joining.layout, node):
+            felix.reach_by_vxlan(space, remote)
+
+
+PRESET = felix.preset(
+    "calico-vxlan",
+    Transport(
+        name="felix-vxlan",
+        summary="inside UDP (VXLAN), all told by Felix",
+        like=("Calico VXLAN",),
+        needs=("vxlan",),
+        takes=frozenset({Hands.PACKETS}),
+        join=_join,
+        leg=felix.vxlan_leg,
+        room=own_family_less(VXLAN_HEADERS),
+        page="One VXLAN device a node and family; a route, a neighbour and a forwarding entry for each other node.",
+    ),
+    "Calico: a route for each pod, VXLAN between all nodes, no BGP",
+    __doc__,
+    programs=(),
+    tunnels=Tunnels(vxlan_port=felix.VXLAN_PORT, devices=tuple(felix.VXLAN.items())),
+)

@@ -1,0 +1,98 @@
+"""Calico with WireGuard: what goes from pod to pod on another node is encrypted.
+
+Each node has a device `wireguard.cali` with every other one as its peer, at UDP port 51820, for the peer's block. The
+main table has the routes of `calico-bgp`, told by BGP from every node to every other one. But before it is asked, a
+rule of priority 99 sends all packets to table 1, in which Felix has a route to each block by the device; all but those
+that have been encrypted, which the device marks.
+
+    99: not from all fwmark 0x200000/0x200000 lookup 1
+    10.244.0.64/26 dev wireguard.cali proto 80 scope link              in table 1
+    10.244.0.64/26 via 192.168.56.2 dev eth0 proto bird                in the main table, and not used
+
+Nodes in other subnets are reached, too; BIRD's route to their blocks is then that of the default route, by which a
+packet would not come there. Packets of nodes themselves to each other are not encrypted. Packets of pods are larger by
+60 bytes, and by 80 over IPv6, for which there is all of it once more: `wg-v6.cali`, port 51821, table 2.
+
+    wg show                                     peers, their ends, and when they last shook hands
+    ip rule; ip route show table 1
+    ip route show proto bird
+
+Unlike Felix, which leaves `throw` routes for the node's own addresses in table 1, there are none; they matter where a
+node's pods have addresses out of another one's block.
+Unlike in a cluster, each peer may also send from its node's own address, as answers of programs on nodes have it.
+"""
+
+import ipaddress
+
+from testbed.designs.attachment import Hands
+from testbed.designs.presets.calico import bird, felix, learned, sessions
+from testbed.designs.presets.calico.firewall import Tunnels
+from testbed.designs.transport import Joining, Leg, Transport, others, own_family_less
+from testbed.designs.transports.overlay import UDP_HEADERS, tunnel_address
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.objects import Plan, Route, RoutingRule, WireguardPeer
+from testbed.plan.sightings import Tunnel
+from testbed.spec.design import TransportSpec
+from testbed.spec.types import Network
+
+DEVICE = {4: "wireguard.cali", 6: "wg-v6.cali"}
+PORT = {4: 51820, 6: 51821}
+TABLE = {4: 1, 6: 2}
+MARK, PRIORITY = 0x200000, 99
+HEADERS = {family: size + 32 for family, size in UDP_HEADERS.items()}
+
+
+def _join(joining: Joining) -> None:
+    for node in joining.layout.nodes:
+        for block in node.pod_cidrs:
+            _encrypt(joining, node, block)
+    bird.speak(joining, sessions.mesh(joining.layout), _heard)
+
+
+def _heard(layout: Layout, node: NodePlace) -> tuple[Route, ...]:
+    return (*learned.by_neighbours(layout, node), *learned.by_default_route(layout, node))
+
+
+def _encrypt(joining: Joining, node: NodePlace, own: Network) -> None:
+    """The device of one family, and the table with what goes by it."""
+    space, family = joining.draft[node.name], own.version
+    dev, table = DEVICE[family], TABLE[family]
+    peers, routes = [], []
+    for remote in others(joining.layout, node):
+        block = next(cidr for cidr in remote.pod_cidrs if cidr.version == family)
+        there = remote.address(family)
+        peers.append(WireguardPeer(remote.name, there, (block, ipaddress.ip_network(there))))
+        routes.append(block)
+    space.wireguard(dev, joining.mtu, PORT[family], peers, MARK)
+    space.address(dev, ipaddress.ip_interface(tunnel_address(own)))
+    for block in routes:
+        space.route(block, dev, table=table, protocol=felix.PROTOCOL)
+    space.rule(RoutingRule(PRIORITY, 4 if family == 4 else 6, table, mark=MARK, mask=MARK, inverted=True))
+    if family == 4:
+        # Or an encrypted packet's mark would not count where the way back to its sender is looked for.
+        space.sysctl("net.ipv4.conf.all.src_valid_mark", 1)
+
+
+def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+    ends = str(one.address(family)), str(other.address(family))
+    return Leg(DEVICE[family], Tunnel("WireGuard", *ends, PORT[family], is_opaque=True), family)
+
+
+PRESET = felix.preset(
+    "calico-wireguard",
+    Transport(
+        name="bgp-wireguard",
+        summary="inside WireGuard, encrypted, by a table of its own; blocks told by BGP",
+        like=("Calico with WireGuard",),
+        needs=("wireguard",),
+        takes=frozenset({Hands.PACKETS}),
+        join=_join,
+        leg=_leg,
+        room=own_family_less(HEADERS),
+        page="A rule before the main table sends packets for other nodes' blocks by WireGuard.",
+    ),
+    "Calico: what pods send to other nodes encrypted by WireGuard",
+    __doc__.strip() + bird.UNLIKE,
+    programs=(*felix.BGP, "wg"),
+    tunnels=Tunnels(wireguard_ports=tuple(PORT.items()), devices=tuple(DEVICE.items())),
+)

@@ -1,0 +1,133 @@
+"""What Cilium's agent leaves on a node, whatever the mode: `cilium_host`, the programs on devices, and their maps."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import Literal
+
+from testbed.designs.presets.cilium import maps
+from testbed.designs.presets.cilium.endpoints import host_end, router_addresses
+from testbed.designs.transport import Joining, others, outer_family
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.draft import SpaceDraft
+from testbed.plan.naming import mac_address
+from testbed.plan.objects import LOCAL_TABLE, BpfEntry, BpfHook, RoutingRule
+from testbed.plan.pods import POD_INTERFACE, alone
+from testbed.spec.types import Network
+
+SOURCE = "cilium"
+HOST_DEVICE, NET_DEVICE, TUNNEL_DEVICE = "cilium_host", "cilium_net", "cilium_vxlan"
+PROGRAMS = ("clang", "bpftool", "iptables", "ip6tables", "ipset")
+"""Of the system's, that a lab needs."""
+LOCAL_PRIORITY = 100
+"""Of the rule for a node's own addresses, behind those that rules for proxies would have."""
+_Tool = Literal["iptables", "ip6tables"]
+_SETS: dict[int, tuple[str, str, _Tool]] = {
+    4: ("cilium_node_set_v4", "inet", "iptables"),
+    6: ("cilium_node_set_v6", "inet6", "ip6tables"),
+}
+"""Of nodes' addresses: name and family of the set, and the tool whose rules name it."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """What the agent does on each node, with its configuration."""
+
+    tunnel: bool = False
+    """Whether pods of other nodes are behind a tunnel."""
+    legacy: bool = False
+    """Whether the node's stack forwards between nodes."""
+    netkit: bool = False
+
+    def __call__(self, joining: Joining) -> None:
+        for node in joining.layout.nodes:
+            self._settle(joining, node)
+
+    def _settle(self, joining: Joining, node: NodePlace) -> None:
+        draft, layout, space = joining.draft, joining.layout, joining.draft[node.name]
+        draft.veth((node.name, HOST_DEVICE), (node.name, NET_DEVICE), joining.mtu, arp=False)
+        for dev in (HOST_DEVICE, NET_DEVICE) if 4 in layout.families else ():
+            space.sysctl(f"net/ipv4/conf/{dev}/rp_filter", 0, dev=dev)
+            space.sysctl(f"net/ipv4/conf/{dev}/accept_local", 1, dev=dev)
+        for router, cidr in zip(router_addresses(node), node.pod_cidrs, strict=True):
+            space.address(HOST_DEVICE, router)
+            if router.version == 4:  # In IPv6 the kernel makes this route of the address.
+                space.route(router.network, HOST_DEVICE)
+            self._route(space, cidr, node)
+        for family in layout.families:
+            space.rule(RoutingRule(LOCAL_PRIORITY, 4 if family == 4 else 6, LOCAL_TABLE))
+        for remote in others(layout, node) if self.tunnel else ():
+            for cidr in remote.pod_cidrs:
+                self._route(space, cidr, node)
+        _masquerade(space, layout, node)
+        defines = (name for name in ("tunnel", "legacy", "netkit") if getattr(self, name))
+        space.bpf(SOURCE, [name.upper() for name in defines], self._hooks(node), self._entries(joining, node))
+
+    def _route(self, space: SpaceDraft, to: Network, node: NodePlace) -> None:
+        """By way of the pair that the programs are on. IPv6 takes none of a node's own addresses for a next hop."""
+        own = next(router.ip for router in router_addresses(node) if router.version == to.version)
+        space.route(to, HOST_DEVICE, via=own if to.version == 4 else None, source=own)
+
+    def _hooks(self, node: NodePlace) -> Iterator[BpfHook]:
+        yield BpfHook(HOST_DEVICE, "egress", "cil_from_host")
+        yield BpfHook(HOST_DEVICE, "ingress", "cil_to_host")
+        for port in node.ports:
+            yield BpfHook(port.dev, "ingress", "cil_from_netdev")
+        if self.tunnel:
+            yield BpfHook(TUNNEL_DEVICE, "ingress", "cil_from_overlay")
+            yield BpfHook(TUNNEL_DEVICE, "egress", "cil_to_overlay")
+        for place in node.pods:
+            yield BpfHook(host_end(place.pod.id), "peer" if self.netkit else "ingress", "cil_from_container")
+
+    def _entries(self, joining: Joining, node: NodePlace) -> Iterator[BpfEntry]:
+        draft, layout = joining.draft, joining.layout
+        indices = draft.indices(node.name)
+        if self.tunnel:
+            host_mac = mac_address(node.name, HOST_DEVICE)
+            yield maps.config(indices[HOST_DEVICE], host_mac, indices[TUNNEL_DEVICE])
+        ports = (address for port in node.ports for address in port.addresses)
+        for own in dict.fromkeys(item.ip for item in (*node.addresses, *ports, *router_addresses(node))):
+            yield maps.own_address(own)
+        known = maps.identities(layout.topology)
+        for number, place in enumerate(node.pods, start=1):
+            name, dev = place.pod.id, host_end(place.pod.id)
+            macs = ("", "") if self.netkit else (mac_address(name, POD_INTERFACE), mac_address(node.name, dev))
+            says = f"{name}, endpoint {number}"
+            for address in place.addresses:
+                yield maps.endpoint(address.ip, indices[dev], number, known[name], *macs, dev, says)
+        for other in layout.nodes:
+            yield from self._whereabouts(layout, other, other is node, known)
+
+    def _whereabouts(self, layout: Layout, node: NodePlace, is_own: bool, known: dict[str, int]) -> Iterator[BpfEntry]:
+        """What a node is to know of all that is on another one, or itself."""
+        identity = maps.HOST if is_own else maps.REMOTE_NODE
+        ports = (address for port in node.ports for address in port.addresses)
+        for own in dict.fromkeys(item.ip for item in (*node.addresses, *ports)):
+            yield maps.behind(ip_network(own), identity, None)
+        for router, cidr in zip(router_addresses(node), node.pod_cidrs, strict=True):
+            is_far = self.tunnel and not is_own
+            end = node.address(outer_family(cidr.version, layout)) if is_far else None
+            yield maps.behind(router.network, identity, end)
+            for place in node.pods:
+                for address in place.addresses:
+                    if address.version == cidr.version:
+                        yield maps.behind(alone(address).network, known[place.pod.id], end)
+            if end:
+                yield maps.behind(cidr, maps.WORLD, end)
+
+
+def _masquerade(space: SpaceDraft, layout: Layout, node: NodePlace) -> None:
+    """Pods' packets to whoever is neither pod nor node get the node's address, so that answers find their way."""
+    for cidr, whole in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
+        if cidr.version not in layout.fabric_families:
+            continue
+        name, family, tool = _SETS[cidr.version]
+        members = (item.ip for other in layout.nodes for item in other.addresses if item.version == cidr.version)
+        adding = "".join(f"add {name} {member}\n" for member in members)
+        space.firewall("ipset", f"create {name} hash:ip family {family} hashsize 1024 maxelem 262144\n{adding}")
+        rules = (
+            f"-A POSTROUTING -m comment --comment cilium-feeder -j CILIUM_POST_nat\n"
+            f"-A CILIUM_POST_nat -s {cidr} -m set --match-set {name} dst -j ACCEPT\n"
+            f"-A CILIUM_POST_nat -s {cidr} ! -d {whole} ! -o cilium_+ -j MASQUERADE\n"
+        )
+        space.firewall(tool, f"*nat\n:CILIUM_POST_nat - [0:0]\n{rules}COMMIT\n")

@@ -1,0 +1,139 @@
+"""What the agent writes into the maps of its programs, as `testbed/bpf/maps.h` has the structures; and who has which
+identity."""
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from testbed.plan.objects import BpfEntry
+from testbed.spec.topology import Topology
+from testbed.spec.types import Address, Network
+
+HOST, WORLD, REMOTE_NODE = 1, 2, 6
+"""Identities that are reserved: the node itself, whoever is outside of the cluster, other nodes."""
+FIRST_IDENTITY = 256
+"""The first that is given to pods."""
+ENDPOINT_IS_HOST = 1
+
+_ENDPOINT_KEY = struct.Struct("=16sB3x")
+_ENDPOINT = struct.Struct("=IHHI6s6s")
+_IPCACHE_KEY = struct.Struct("=I3xB16s")
+_IPCACHE_BEFORE = 32
+"""Bits of a key before the address, that always count."""
+_REMOTE = struct.Struct("=IB3x16s")
+_CONFIG = struct.Struct("=II6s2x")
+_ENDPOINT_METRICS_KEY = struct.Struct("=HBx")
+_COUNT = struct.Struct("=QQ")
+_FAMILY = {4: 1, 6: 2}
+NO_MAC = "00:00:00:00:00:00"
+
+
+def identities(topology: Topology) -> dict[str, int]:
+    """By pod: a number for all pods of a namespace that have the same labels."""
+    known: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+    found = {}
+    for node in topology.nodes:
+        for pod in topology.pods_of(node):
+            labels = pod.namespace, tuple(sorted(pod.labels.items()))
+            found[pod.id] = known.setdefault(labels, FIRST_IDENTITY + len(known))
+    return found
+
+
+def config(host_index: int, host_mac: str, tunnel_index: int) -> BpfEntry:
+    """What the programs are to know of their node's devices."""
+    value = _CONFIG.pack(host_index, tunnel_index, _mac(host_mac))
+    return BpfEntry("cilium_config", struct.pack("=I", 0), value, note="devices: cilium_host, cilium_vxlan")
+
+
+def endpoint(
+    address: Address, index: int, number: int, identity: int, mac: str, node_mac: str, dev: str, note: str
+) -> BpfEntry:
+    """A pod of this node's, behind the device `dev` with that index."""
+    value = _ENDPOINT.pack(index, number, 0, identity, _mac(mac), _mac(node_mac))
+    return BpfEntry("cilium_lxc", _endpoint_key(address), value, dev, f"{address}: {note}")
+
+
+def own_address(address: Address) -> BpfEntry:
+    """An address of the node itself."""
+    value = _ENDPOINT.pack(0, 0, ENDPOINT_IS_HOST, HOST, bytes(6), bytes(6))
+    return BpfEntry("cilium_lxc", _endpoint_key(address), value, note=f"{address}: the node itself")
+
+
+def behind(network: Network, identity: int, tunnel: Address | None) -> BpfEntry:
+    """Who has these addresses, and the node to tunnel to."""
+    key = _IPCACHE_KEY.pack(
+        _IPCACHE_BEFORE + network.prefixlen, _FAMILY[network.version], _address(network.network_address)
+    )
+    family, end = (_FAMILY[tunnel.version], _address(tunnel)) if tunnel else (0, bytes(16))
+    by = f", by a tunnel to {tunnel}" if tunnel else ""
+    return BpfEntry("cilium_ipcache", key, _REMOTE.pack(identity, family, end), note=f"{network}: {identity}{by}")
+
+
+PROGRAMS = (
+    "",
+    "cil_from_container",
+    "cil_from_netdev",
+    "cil_from_overlay",
+    "cil_to_overlay",
+    "cil_from_host",
+    "cil_to_host",
+)
+FORWARDED = "forwarded"
+REASONS = {
+    0: FORWARDED,
+    132: "invalid source IP",
+    134: "invalid packet",
+    139: "unsupported L3 protocol",
+    147: "no tunnel key",
+    151: "stale or unroutable IP",
+    165: "no configuration",
+    169: "FIB lookup failed",
+    171: "invalid identity",
+    196: "TTL exceeded",
+}
+"""By Cilium's numbers."""
+INTO_PODS, FROM_PODS = "to pods", "from pods"
+DIRECTIONS = {1: INTO_PODS, 2: FROM_PODS}
+
+
+class Counted(NamedTuple):
+    """Packets that were counted together."""
+
+    who: str
+    """The program, or the number of the endpoint."""
+    direction: str
+    reason: str
+    packets: int
+    bytes: int
+
+
+def metrics(found: Mapping[bytes, bytes]) -> Iterator[Counted]:
+    """What the map `cilium_metrics` says."""
+    for key, values in sorted(found.items(), key=lambda item: item[0][2::-1]):
+        reason, direction, program = key[:3]
+        yield Counted(PROGRAMS[program], DIRECTIONS[direction], REASONS[reason], *_sum(values))
+
+
+def endpoint_metrics(found: Mapping[bytes, bytes]) -> Iterator[Counted]:
+    """What the map `endpoint_metric` says."""
+    for key, values in sorted(found.items(), key=lambda item: _ENDPOINT_METRICS_KEY.unpack(item[0])):
+        number, direction = _ENDPOINT_METRICS_KEY.unpack(key)
+        yield Counted(str(number), DIRECTIONS[direction], FORWARDED, *_sum(values))
+
+
+def _sum(values: bytes) -> tuple[int, int]:
+    """Over all CPUs."""
+    packets, size = zip(*_COUNT.iter_unpack(values), strict=True)
+    return sum(packets), sum(size)
+
+
+def _endpoint_key(address: Address) -> bytes:
+    return _ENDPOINT_KEY.pack(_address(address), _FAMILY[address.version])
+
+
+def _address(address: Address) -> bytes:
+    return address.packed.ljust(16, b"\0")
+
+
+def _mac(mac: str) -> bytes:
+    return bytes.fromhex((mac or NO_MAC).replace(":", ""))

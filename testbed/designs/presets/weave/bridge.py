@@ -1,0 +1,77 @@
+"""How Weave's pods hang on their node: all of them, on all nodes, on one Ethernet and in one range of addresses."""
+
+import hashlib
+from collections.abc import Sequence
+
+from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachments.flat_bridge import own_addresses
+from testbed.plan.addressing import Layout, PodPlace
+from testbed.plan.draft import Draft, SpaceDraft
+from testbed.plan.fabric import DEFAULT_ROUTE, forward
+from testbed.plan.pods import POD_INTERFACE, add_pod, in_whole_range
+
+BRIDGE = "weave"
+OVERLAY_PORT = "vethwe-bridge"
+"""The bridge's port towards other nodes."""
+_HOST_PREFIX, _HASH = "vethwepl", 7
+_NEIGHBOURS = {"base_reachable_time": 5, "delay_first_probe_time": 2, "ucast_solicit": 1}
+"""Pods may move from node to node, so neighbours are asked after again soon, and once alone."""
+
+
+def attachment(checksums: bool) -> Attachment:
+    """Weave's bridge. Without `checksums` none is left to others, as a program that captures frames needs it."""
+
+    def attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
+        for node in layout.nodes:
+            space = draft[node.name]
+            space.bridge(BRIDGE, mtu, checksums=checksums)
+            _ask_neighbours_often(space, BRIDGE)
+            forward(space, layout)
+            # Frames that are bridged pass the node's rules as well.
+            space.sysctl("net.bridge.bridge-nf-call-iptables", 1, optional=True)
+            gateways = own_addresses(layout, node)
+            for address in gateways:
+                space.address(BRIDGE, address)
+            ends = _host_ends(node.pods)
+            for place in node.pods:
+                pod = add_pod(draft, layout, node, place)
+                pod.masked_by = tuple(address.ip for address in node.addresses)
+                draft.veth(
+                    (node.name, ends[place.pod.id]),
+                    (place.pod.id, POD_INTERFACE),
+                    mtu,
+                    a_master=BRIDGE,
+                    b_checksums=checksums,
+                )
+                _ask_neighbours_often(pod, POD_INTERFACE)
+                for address in in_whole_range(place, layout):
+                    pod.address(POD_INTERFACE, address)
+                for gateway in gateways:
+                    pod.route(DEFAULT_ROUTE[gateway.version], POD_INTERFACE, via=gateway.ip)
+
+    return Attachment(
+        name=BRIDGE,
+        summary="bridges that an overlay joins to one Ethernet of all pods",
+        like=("Weave Net",),
+        needs=("veth", "bridge"),
+        hands=Hands.FRAMES,
+        attach=attach,
+        has_own_macs=True,
+        page=__doc__ or "",
+    )
+
+
+def _ask_neighbours_often(space: SpaceDraft, dev: str) -> None:
+    for name, value in _NEIGHBOURS.items():
+        # Not to be had where somebody who is not root has made the namespace.
+        space.sysctl(f"net/ipv4/neigh/{dev}/{name}", value, optional=True, dev=dev)
+
+
+def _host_ends(pods: Sequence[PodPlace]) -> dict[str, str]:
+    """By pod the name of its node's end: as Weave's, which has the first seven digits of a container's number."""
+    ends: dict[str, str] = {}
+    for place in pods:
+        digits = hashlib.sha256(place.pod.id.encode()).hexdigest()
+        names = (_HOST_PREFIX + digits[start : start + _HASH] for start in range(len(digits)))
+        ends[place.pod.id] = next(name for name in names if name not in ends.values())
+    return ends

@@ -1,0 +1,170 @@
+"""The rules and sets that Weave leaves on a node of a cluster without network policies.
+
+Those of the nat table are weave's own: pods are masqueraded where they leave the pods' range, and who comes from
+elsewhere. Those of the filter table are weave-npc's, which lets in and out what no policy selects: a namespace's pods
+are in a set each for what they may receive and send.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+
+from testbed.designs.transport import Joining
+from testbed.plan.addressing import Layout, NodePlace, PodPlace
+from testbed.spec.types import Network
+
+PROGRAMS = ("iptables", "ipset")
+NEEDS = ("ipset", "masquerade", "bridge-nf")
+
+LOCAL_SET = "weaver-no-masq-local"
+MULTICAST = "224.0.0.0/4"
+MARK = "0x40000/0x40000"
+"""Of packets that a policy, or the want of one, lets out."""
+_SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789(){}[]+=_$%^!*|/?.;:@#~"
+_CREATE = "family inet hashsize {size} maxelem 65536 comment"
+_LEAST_HASH = 1024
+
+
+def run(joining: Joining) -> None:
+    """Adds them to the draft."""
+    layout = joining.layout
+    for node in layout.nodes:
+        space = joining.draft[node.name]
+        for own, network in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
+            if network.version == 4:
+                space.firewall("ipset", sets(layout, own))
+                space.firewall("iptables", nat_rules(network) + filter_rules(_namespaces(layout)))
+
+
+def set_name(meaning: str) -> str:
+    """What weave-npc calls a set: a SHA-1 in as many symbols as a set's name may have, the lowest digit first."""
+    number, digits = int.from_bytes(hashlib.sha1(meaning.encode(), usedforsecurity=False).digest(), "big"), ""
+    while number:
+        number, digit = divmod(number, len(_SYMBOLS))
+        digits += _SYMBOLS[digit]
+    return f"weave-{digits}"
+
+
+def all_pods(namespace: str) -> str:
+    return set_name(f"{namespace}:")
+
+
+def may_receive(namespace: str) -> str:
+    return set_name(f"ingress-default-allow:{namespace}")
+
+
+def may_send(namespace: str) -> str:
+    return set_name(f"egress-default-allow:{namespace}")
+
+
+def _namespaces(layout: Layout) -> dict[str, list[PodPlace]]:
+    """By name, with their pods on all nodes."""
+    found: dict[str, list[PodPlace]] = {}
+    for place in (place for node in layout.nodes for place in node.pods):
+        found.setdefault(place.pod.namespace, []).append(place)
+    return dict(sorted(found.items()))
+
+
+def sets(layout: Layout, own: Network) -> str:
+    """As `ipset save` prints them: the node's share of the range, and each namespace's pods three times."""
+    return "".join(f"{line}\n" for line in _set_lines(layout, own))
+
+
+def _set_lines(layout: Layout, own: Network) -> Iterator[str]:
+    yield f"create {LOCAL_SET} hash:net {_CREATE.format(size=_LEAST_HASH)}"
+    yield f"add {LOCAL_SET} {own}"
+    for namespace, places in _namespaces(layout).items():
+        size = max(_LEAST_HASH, 1 << (len(places) - 1).bit_length())
+        for name in (all_pods(namespace), may_receive(namespace), may_send(namespace)):
+            yield f"create {name} hash:ip {_CREATE.format(size=size)}"
+            for place in places:
+                for address in place.addresses:
+                    if address.version == 4:
+                        comment = f"namespace: {namespace}, pod: {place.pod.name}"
+                        yield f'add {name} {address.ip} comment "{comment}"'
+
+
+def nat_rules(network: Network) -> str:
+    return f"""*nat
+:WEAVE - [0:0]
+-A POSTROUTING -j WEAVE
+-A WEAVE -m set --match-set {LOCAL_SET} dst -m comment --comment "Prevent SNAT to locally running containers" -j RETURN
+-A WEAVE -s {network} -d {MULTICAST} -j RETURN
+-A WEAVE ! -s {network} -d {network} -j MASQUERADE
+-A WEAVE -s {network} ! -d {network} -j MASQUERADE
+COMMIT
+"""
+
+
+def filter_rules(namespaces: dict[str, list[PodPlace]]) -> str:
+    """The two packets of a pair of pods on one node pass both halves; what came through the overlay, the second."""
+    note = "NOTE: this must go before \\'-j KUBE-FORWARD\\'"  # As iptables-save writes it.
+    before = f'-m comment --comment "{note}"'
+    ingress, egress = "", ""
+    for name in namespaces:
+        comment = f'-m comment --comment "DefaultAllow {{}} isolation for namespace: {name}"'
+        match = f"-m set --match-set {may_send(name)} src {comment.format('egress')}"
+        egress += f"-A WEAVE-NPC-EGRESS-DEFAULT {match} -j WEAVE-NPC-EGRESS-ACCEPT\n"
+        egress += f"-A WEAVE-NPC-EGRESS-DEFAULT {match} -j RETURN\n"
+        match = f"-m set --match-set {may_receive(name)} dst {comment.format('ingress')}"
+        ingress += f"-A WEAVE-NPC-DEFAULT {match} -j ACCEPT\n"
+    return f"""*filter
+:WEAVE-NPC - [0:0]
+:WEAVE-NPC-DEFAULT - [0:0]
+:WEAVE-NPC-EGRESS - [0:0]
+:WEAVE-NPC-EGRESS-ACCEPT - [0:0]
+:WEAVE-NPC-EGRESS-CUSTOM - [0:0]
+:WEAVE-NPC-EGRESS-DEFAULT - [0:0]
+:WEAVE-NPC-INGRESS - [0:0]
+-A INPUT -i weave -j WEAVE-NPC-EGRESS
+-A FORWARD -i weave {before} -j WEAVE-NPC-EGRESS
+-A FORWARD -o weave {before} -j WEAVE-NPC
+-A FORWARD -o weave -m state --state NEW -j NFLOG --nflog-group 86
+-A FORWARD -o weave -j DROP
+-A FORWARD -i weave ! -o weave -j ACCEPT
+-A FORWARD -o weave -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A WEAVE-NPC -m state --state RELATED,ESTABLISHED -j ACCEPT
+-A WEAVE-NPC -d {MULTICAST} -j ACCEPT
+-A WEAVE-NPC -m physdev --physdev-out vethwe-bridge --physdev-is-bridged -j ACCEPT
+-A WEAVE-NPC -m state --state NEW -j WEAVE-NPC-DEFAULT
+-A WEAVE-NPC -m state --state NEW -j WEAVE-NPC-INGRESS
+{ingress}-A WEAVE-NPC-EGRESS -m state --state RELATED,ESTABLISHED -j ACCEPT
+-A WEAVE-NPC-EGRESS -m physdev --physdev-in vethwe-bridge --physdev-is-bridged -j RETURN
+-A WEAVE-NPC-EGRESS -m addrtype --dst-type LOCAL -j RETURN
+-A WEAVE-NPC-EGRESS -d {MULTICAST} -j RETURN
+-A WEAVE-NPC-EGRESS -m state --state NEW -j WEAVE-NPC-EGRESS-DEFAULT
+-A WEAVE-NPC-EGRESS -m state --state NEW -m mark ! --mark {MARK} -j WEAVE-NPC-EGRESS-CUSTOM
+-A WEAVE-NPC-EGRESS -m state --state NEW -m mark ! --mark {MARK} -j NFLOG --nflog-group 86
+-A WEAVE-NPC-EGRESS -m mark ! --mark {MARK} -j DROP
+-A WEAVE-NPC-EGRESS-ACCEPT -j MARK --set-xmark {MARK}
+{egress}COMMIT
+"""
+
+
+def ipsec_rules(node: NodePlace, peers: Iterable[tuple[str, int]], port: int, mark: int) -> str:
+    """Marks what must be encrypted, and drops what is not.
+
+    `peers` are the others' addresses, with the numbers (SPI) of what comes from them.
+    """
+    own, marked = node.address(4), f"0x{mark:x}/0x{mark:x}"
+    marking = inward = outward = ""
+    for address, spi in peers:
+        inbound, outbound = f"-s {address}/32 -d {own}/32", f"-s {own}/32 -d {address}/32"
+        marking += f"-A WEAVE-IPSEC-IN {inbound} -p esp -m esp --espspi {spi} -j WEAVE-IPSEC-IN-MARK\n"
+        inward += f"-A WEAVE-IPSEC-IN {inbound} -p udp -m udp --dport {port} -m mark ! --mark {marked} -j DROP\n"
+        outward += f"-A WEAVE-IPSEC-OUT {outbound} -p udp -m udp --dport {port} -j WEAVE-IPSEC-OUT-MARK\n"
+    return f"""*mangle
+:WEAVE-IPSEC-IN - [0:0]
+:WEAVE-IPSEC-IN-MARK - [0:0]
+:WEAVE-IPSEC-OUT - [0:0]
+:WEAVE-IPSEC-OUT-MARK - [0:0]
+-A INPUT -j WEAVE-IPSEC-IN
+-A OUTPUT -j WEAVE-IPSEC-OUT
+{marking}-A WEAVE-IPSEC-IN-MARK -j MARK --set-xmark {marked}
+{outward}-A WEAVE-IPSEC-OUT-MARK -j MARK --set-xmark {marked}
+COMMIT
+*filter
+:WEAVE-IPSEC-IN - [0:0]
+-A INPUT -j WEAVE-IPSEC-IN
+-A OUTPUT ! -p esp -m policy --dir out --pol none -m mark --mark {marked} -j DROP
+{inward}COMMIT
+"""

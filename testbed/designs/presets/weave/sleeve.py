@@ -1,0 +1,93 @@
+"""weave-sleeve: Weave Net without the fast data path. A program on each node carries frames to the others, in UDP.
+
+It is what Weave falls back to where the kernel has no Open vSwitch, or packets of its fast data path do not come
+through: Weave's bridge type `bridge`. On node1, which is 192.168.56.1 and has 10.32.0.0/24 of the pods' 10.32.0.0/12:
+
+    pod eth0 10.32.0.2/12 - vethwepl... [weave 10.32.0.1/12] vethwe-bridge - vethwe-pcap - program - UDP 6783 to node2
+
+    ip -d link show weave                   the bridge; its MAC address is the node's name among its peers
+    bridge link                             its ports: vethwepl... for each pod, and vethwe-bridge
+    tcpdump -ni vethwe-pcap                 what goes to other nodes, and comes from them, frame by frame
+    tcpdump -nXi eth0 udp port 6783         the same in datagrams: a name, then for each frame two names and a length
+    iptables-save; ipset save               who may send and receive, and who is masqueraded
+
+To a pod all others are neighbours, on its own node or not: it asks for them by ARP, and there are no routes. The
+program takes up what the bridge sends to `vethwe-bridge`, and learns from what it receives which MAC address is behind
+which peer; what is for nobody it knows goes to all. Every frame crosses into user space and back on both nodes. It is
+`testbed/programs/sleeve.py`, whose text describes the datagrams.
+
+Pods have `weave` as their way out: to anything that is not a pod, nodes too, their packets come from their node's
+address (WEAVE, in the nat table). Their MTU is 1376, Weave's own, or what is left of the fabric's less 62 bytes. A
+program that captures frames wants them whole: pods and `weave` compute checksums themselves and send no large segments.
+
+Frames that are bridged pass iptables, which is how Weave's policies work. No policy selects any pod here, so that each
+is in the sets that WEAVE-NPC-DEFAULT and WEAVE-NPC-EGRESS-DEFAULT let through; what is in none is dropped.
+
+Unlike Weave's, the program is in Python on one thread, and slower. What it leaves out stands at its head.
+Unlike in Weave, a pod's address is from the share of the range that its node has by its number in the topology, instead
+of one that peers have agreed on; and the first address of each share is the bridge's.
+Unlike in Weave, where a smaller fabric needs WEAVE_MTU to be set, or its ICMP errors to be heard, pods' MTU fits it.
+Unlike in Weave, `vethwe-bridge` computes checksums as well, in case a node forwards what others have left them out of.
+Unlike in a cluster, whose namespaces have sets each, only those that pods are in have them; and there are no empty
+chains called WEAVE-CANARY.
+"""
+
+from testbed.designs.attachment import Hands
+from testbed.designs.presets.weave import bridge
+from testbed.designs.presets.weave.preset import peer_name, preset
+from testbed.designs.transport import Joining, Leg, Transport, others
+from testbed.designs.transports.overlay import UDP_HEADERS
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.objects import Plan
+from testbed.plan.sightings import Tunnel
+from testbed.spec.design import TransportSpec
+
+PORT = 6783
+PROGRAM = "sleeve"
+CAPTURED = "vethwe-pcap"
+_NAME, _LENGTH, _ETHERNET, _NUMBER, _TAG = 6, 2, 14, 8, 16
+
+
+def transport(encrypts: bool) -> Transport:
+    """Frames inside UDP, by a program in user space."""
+
+    def join(joining: Joining) -> None:
+        draft, layout = joining.draft, joining.layout
+        for node in layout.nodes:
+            draft.veth(
+                (node.name, bridge.OVERLAY_PORT),
+                (node.name, CAPTURED),
+                joining.mtu,
+                a_master=bridge.BRIDGE,
+                a_checksums=False,
+            )
+            peers = [f"{peer_name(peer)}={peer.address(4)}" for peer in (node, *others(layout, node))]
+            draft[node.name].process(PROGRAM, CAPTURED, str(PORT), *peers, encrypts=encrypts)
+
+    def leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
+        ends = str(one.address(4)), str(other.address(4))
+        return Leg(bridge.OVERLAY_PORT, Tunnel("sleeve", *ends, PORT, is_opaque=encrypts), 4)
+
+    inside = _NAME + (_NUMBER + _TAG if encrypts else 0) + _NAME + _NAME + _LENGTH + _ETHERNET
+    return Transport(
+        name="weave-sleeve-encrypted" if encrypts else "weave-sleeve",
+        summary=f"frames inside UDP, by a program in user space{', encrypted' if encrypts else ''}",
+        like=("Weave Net",),
+        needs=(),
+        takes=frozenset({Hands.FRAMES}),
+        join=join,
+        leg=leg,
+        room=lambda fabric_mtu, _: fabric_mtu - UDP_HEADERS[4] - inside,
+        any_family=True,
+        pod_families=(4,),
+        outer_families=(4,),
+    )
+
+
+PRESET = preset(
+    "sleeve",
+    bridge.attachment(checksums=False),
+    transport(encrypts=False),
+    "Weave Net's tunnel in user space: frames of one Ethernet of all pods, inside UDP",
+    __doc__,
+)

@@ -1,0 +1,165 @@
+"""eBPF programs: compiled from C, loaded, pinned, hung on devices, and their maps filled and read.
+
+clang compiles them when a lab comes up, unless this user's cache has what it made of the same text before. bpftool
+loads and pins them, as it says best what is wrong with one that the kernel refuses. The rest is bpf(2) and netlink.
+"""
+
+import hashlib
+import os
+import platform
+import socket
+import struct
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.kernel import bpf_calls, encode
+from testbed.kernel.links import attributes
+from testbed.kernel.netlink import HEADER, messages, send
+from testbed.kernel.uapi import (
+    NLM_F_DUMP,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    RTM_GETTFILTER,
+    TC_H_EGRESS,
+    TC_H_INGRESS,
+)
+from testbed.plan.objects import Bpf, BpfEntry, BpfHook
+from testbed.plan.shell import MAP_PINS, PROGRAM_PINS, compile_words, load_words, object_of
+
+SOURCES = Path(__file__).parents[1] / "bpf"
+LINK_PINS = f"{PROGRAM_PINS}/links"
+_TCMSG = struct.Struct("=BxxxiIII")
+_TCA_KIND, _TCA_OPTIONS, _BPF_ID = 1, 2, 11
+_WHERE = {"ingress": TC_H_INGRESS, "egress": TC_H_EGRESS}
+_RECEIVE = 1 << 16
+_PATIENCE_S = 60
+
+
+class BpfRefused(OSError):
+    """A program could not be compiled or loaded; says all that the compiler or the kernel's verifier said."""
+
+
+def compiled(bpf: Bpf, sources: Path = SOURCES) -> Path:
+    """The object file of these programs, made anew if the text, the options or the compiler have changed.
+
+    Raises BpfRefused.
+    """
+    machine = f"{platform.machine()}-linux-gnu"
+    texts = [file.read_bytes() for file in sorted(sources.iterdir()) if file.suffix in (".c", ".h")]
+    version = subprocess.run(["clang", "--version"], capture_output=True, timeout=_PATIENCE_S).stdout
+    command = " ".join(compile_words(bpf, "", "", machine))
+    content = hashlib.sha256(b"\0".join([*texts, version, command.encode()])).hexdigest()
+    file = _cache() / content[:32] / object_of(bpf)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            fresh = Path(folder, file.name)
+            done = subprocess.run(
+                compile_words(bpf, str(sources), str(fresh), machine),
+                capture_output=True,
+                text=True,
+                timeout=_PATIENCE_S,
+            )
+            if done.returncode:
+                raise BpfRefused(
+                    f"clang, with the headers of libbpf-dev, does not compile {bpf.source}.c:\n{done.stderr}"
+                )
+            fresh.rename(file)  # At once, whoever else makes the same.
+    return file
+
+
+def _cache() -> Path:
+    """A folder of this user's."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "testbed" / "bpf"
+
+
+def load(file: Path, root: Path) -> None:
+    """Loads all programs of an object file, and pins them and their maps in the /sys/fs/bpf below a node's root folder.
+
+    Raises BpfRefused.
+    """
+    Path(f"{root}{MAP_PINS}").mkdir(parents=True, exist_ok=True)
+    command = load_words(str(file), str(root))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S)
+    if done.returncode:
+        raise BpfRefused(f"the kernel does not take the programs of {file.name}:\n{done.stderr}")
+
+
+def hang(hooks: Sequence[BpfHook], index_of: Callable[[str], int], root: Path) -> None:
+    """Hangs programs that are pinned there on devices of the calling thread's namespace."""
+    with ExitStack() as stack:
+        names = dict.fromkeys(hook.program for hook in hooks)
+        programs = {name: stack.enter_context(bpf_calls.pinned(Path(f"{root}{PROGRAM_PINS}/{name}"))) for name in names}
+        filters = [hook for hook in hooks if hook.where != "peer"]
+        send(
+            [
+                *(encode.new_clsact(dev, index_of(dev)) for dev in dict.fromkeys(hook.dev for hook in filters)),
+                *(encode.new_filter(hook, index_of(hook.dev), programs[hook.program]) for hook in filters),
+            ]
+        )
+        for hook in hooks:
+            if hook.where == "peer":
+                pin = Path(f"{root}{LINK_PINS}/{hook.dev}")
+                pin.parent.mkdir(exist_ok=True)
+                bpf_calls.link_to_peer(programs[hook.program], index_of(hook.dev), pin)
+
+
+def fill(entries: Iterable[BpfEntry], root: Path) -> None:
+    """Puts entries into maps that are pinned there; what is there under the same key is replaced."""
+    with ExitStack() as stack:
+        maps: dict[str, int] = {}
+        for entry in entries:
+            if entry.map not in maps:
+                maps[entry.map] = stack.enter_context(bpf_calls.pinned(Path(f"{root}{MAP_PINS}/{entry.map}")))
+            bpf_calls.update(maps[entry.map], entry.key, entry.value)
+
+
+@dataclass(frozen=True)
+class BpfState:
+    """The programs that hang on devices of a namespace, and what their maps hold."""
+
+    hooks: frozenset[BpfHook]
+    """A program's name is as long as the kernel keeps it."""
+    maps: dict[str, dict[bytes, bytes]]
+    """By name."""
+
+
+def state_of(bpf: Bpf, indices: dict[str, int]) -> BpfState:
+    """What there is now of these programs on the devices of the calling thread's namespace, and in these maps.
+
+    Read through the programs on the devices, whatever is pinned where. Maps of which the plan says nothing, as those
+    that count, are read as well.
+    """
+    hooks, maps = set[BpfHook](), dict[str, int]()
+    for dev, where in dict.fromkeys((hook.dev, hook.where) for hook in bpf.hooks):
+        if dev not in indices:
+            continue
+        with suppress(FileNotFoundError):
+            index = indices[dev]
+            numbers = bpf_calls.programs_of_peer(index) if where == "peer" else _filters(index, _WHERE[where])
+            for number in numbers:
+                hooks.add(BpfHook(dev, where, bpf_calls.program_name(number)))
+                maps.update(bpf_calls.maps_of(number))
+    return BpfState(frozenset(hooks), {name: bpf_calls.entries(number) for name, number in maps.items()})
+
+
+def _filters(index: int, parent: int) -> Iterator[int]:
+    """The numbers of the programs that hang on a device by tc, in one direction."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as sock:
+        sock.settimeout(_PATIENCE_S)
+        sock.bind((0, 0))
+        body = _TCMSG.pack(0, index, 0, parent, 0)
+        sock.send(HEADER.pack(HEADER.size + len(body), RTM_GETTFILTER, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+        while True:
+            for kind, payload in messages(sock.recv(_RECEIVE)):
+                if kind in (NLMSG_DONE, NLMSG_ERROR):
+                    return
+                found = attributes(payload, _TCMSG.size)
+                options = attributes(found[_TCA_OPTIONS], 0) if _TCA_OPTIONS in found else {}
+                if bytes(found[_TCA_KIND]) == b"bpf\0" and _BPF_ID in options:
+                    yield int(struct.unpack("=I", options[_BPF_ID])[0])

@@ -1,0 +1,67 @@
+"""Open vSwitch datapaths in the kernel, made and read by ovs-dpctl(8), without Open vSwitch's daemons."""
+
+import re
+import socket
+import struct
+from dataclasses import dataclass
+
+from testbed.kernel.netlink import HEADER
+from testbed.kernel.told import call
+from testbed.kernel.uapi import NLM_F_REQUEST, NLMSG_ERROR
+from testbed.plan.objects import Datapath, Flow
+from testbed.plan.shell import datapath_commands, flow_lines
+
+_PORT = re.compile(r"^  port (\d+): (\S+)", re.MULTILINE)
+_FLOW = re.compile(r"^(?P<match>.*), packets:\d+, bytes:\d+, used:[^,]+(, flags:\S+)?, actions:(?P<actions>.*)$")
+_ANY_PROTOCOL = ",eth_type(0/0x0000)"
+"""As it prints of every flow that does not say of which protocol packets are to be."""
+_ANY_FLAGS, _ANY_TTL = ",flags(+key))", ",ttl=0/0)"
+"""Of a tunnel that may have any flags and any TTL it prints the one, and wants to be told the other."""
+
+
+_NETLINK_GENERIC, _CTRL_FAMILY, _CTRL_GET_FAMILY, _CTRL_NAME = 16, 16, 3, 2
+_FAMILY = b"ovs_datapath\0"
+_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True)
+class DatapathState:
+    """The ports of a datapath besides its own, from port 1 on, and its flows."""
+
+    ports: tuple[str, ...]
+    flows: frozenset[Flow]
+
+
+def make_datapath(link: Datapath) -> None:
+    """Makes it in the calling thread's namespace, with its ports, which must be there. Raises ToolFailed."""
+    for command in datapath_commands(link):
+        call(command.split())
+    call(["ovs-dpctl", "add-flows", link.name, "/dev/stdin"], flow_lines(link.flows))
+
+
+def datapath_state(name: str) -> DatapathState:
+    """What the datapath of that name in the calling thread's namespace has. Raises ToolFailed if there is none."""
+    ports = sorted((int(number), port) for number, port in _PORT.findall(call(["ovs-dpctl", "show", name])))
+    flows = (flow_in(line) for line in call(["ovs-dpctl", "dump-flows", name]).splitlines())
+    return DatapathState(tuple(port for number, port in ports if number), frozenset(filter(None, flows)))
+
+
+def flow_in(line: str) -> Flow | None:
+    """The flow in a line of `ovs-dpctl dump-flows`."""
+    found = _FLOW.match(line)
+    if not found:
+        return None
+    return Flow(found["match"].replace(_ANY_PROTOCOL, "").replace(_ANY_FLAGS, _ANY_TTL), found["actions"])
+
+
+def try_openvswitch() -> None:
+    """Raises OSError if the kernel has no datapaths of Open vSwitch, and no module of its own accord."""
+    body = struct.pack("=BBHHH", _CTRL_GET_FAMILY, 1, 0, 4 + len(_FAMILY), _CTRL_NAME) + _FAMILY
+    body += bytes(-len(body) % 4)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC) as sock:
+        sock.settimeout(_TIMEOUT_S)
+        sock.bind((0, 0))
+        sock.send(HEADER.pack(HEADER.size + len(body), _CTRL_FAMILY, NLM_F_REQUEST, 1, 0) + body)
+        answer = sock.recv(1 << 16)
+    if struct.unpack_from("=IH", answer)[1] == NLMSG_ERROR:
+        raise OSError(-struct.unpack_from("=i", answer, HEADER.size)[0], "there is no Open vSwitch")

@@ -1,0 +1,332 @@
+"""Cilium's presets: what is in the kernel, and that packets really go past the node's stack."""
+
+import json
+import socket
+import time
+from collections.abc import Sequence
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.designs.presets.cilium.endpoints import host_end
+from testbed.designs.presets.cilium.maps import FIRST_IDENTITY, REMOTE_NODE, identities
+from testbed.lab.lab import Lab
+from testbed.observe.check import check
+from testbed.observe.datapath import Count, counts
+from testbed.observe.inspect import inspect
+from testbed.observe.trace import trace
+from testbed.observe.wire import Watch
+from testbed.plan.objects import Kind
+from testbed.spec.load import load_topology
+from testbed.spec.topology import Topology
+
+ROOT = Path(__file__).parents[2]
+VETH = ("cilium-native", "cilium-native-legacy", "cilium-vxlan")
+NETKIT = ("cilium-native-netkit", "cilium-vxlan-netkit")
+netkit = (pytest.mark.vm, pytest.mark.needs("netkit", "bpf"))
+EVERY = [*VETH, *(pytest.param(name, marks=netkit) for name in NETKIT)]
+NATIVE = [
+    "cilium-native",
+    "cilium-native-legacy",
+    pytest.param("cilium-native-netkit", marks=netkit),
+]
+PINS = "/sys/fs/bpf/cilium"
+GLOBALS = "/sys/fs/bpf/tc/globals"
+DROP_ALL = ("iptables", "-P", "FORWARD", "DROP")
+
+pytestmark = [pytest.mark.needs("bpf"), pytest.mark.sealed]
+
+
+def topology(name: str) -> Topology:
+    return load_topology(ROOT / f"topologies/{name}.yaml").value
+
+
+def labelled() -> Topology:
+    """Two of four pods have the same labels."""
+    pods = [{"name": name, "labels": {"app": app}} for name, app in (("a", "web"), ("b", "db"), ("c", "web"))]
+    written = topology("two-nodes").model_dump(mode="json", by_alias=True)
+    written["nodes"] = {"node1": {"pods": pods[:2]}, "node2": {"pods": [pods[2], "d"]}}
+    return Topology.model_validate(written)
+
+
+def up(name: str, wanted: Topology) -> Lab:
+    return Lab(DESIGNS[name].plan(wanted))
+
+
+def said(lab: Lab, place: str, *command: str) -> str:
+    done = lab.run(place, command)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout
+
+
+def read(lab: Lab, place: str, *command: str) -> Any:
+    return json.loads(said(lab, place, *command) or "[]")
+
+
+def reaches(lab: Lab, source: str, target: str, *options: str) -> bool:
+    (address, *_) = lab.plan[target].reached_at
+    return lab.run(source, ("ping", "-c", "1", "-W", "1", *options, str(address))).returncode == 0
+
+
+def tracked(lab: Lab, place: str) -> int:
+    """Connections that the node's stack knows of."""
+    return int(said(lab, place, "cat", "/proc/sys/net/netfilter/nf_conntrack_count"))
+
+
+def drops(lab: Lab) -> dict[tuple[str, str, str], int]:
+    return {
+        (one.place, one.program, one.reason): one.packets for one in counts(lab.plan, lab.namespaces) if one.is_drop
+    }
+
+
+def hung(lab: Lab, place: str, dev: str, where: str) -> Sequence[str]:
+    """The programs on a device, as tc tells them."""
+    found = read(lab, place, "tc", "-j", "filter", "show", "dev", dev, where)
+    return [item["options"]["bpf_name"] for item in found if "options" in item]
+
+
+@pytest.mark.parametrize("family", ["two-nodes", "dual-stack", "ipv6-only"])
+@pytest.mark.parametrize("name", EVERY)
+def test_everybody_reaches_everybody_and_all_is_as_planned(name: str, family: str) -> None:
+    design, wanted = DESIGNS[name], topology(family)
+    assert list(design.misfits(wanted)) == []
+    with up(name, wanted) as lab:
+        verdict = check(design, wanted, lab.plan, lab.namespaces)
+        assert (verdict.failures, verdict.astray) == ((), ())
+        assert inspect(lab.plan, lab.namespaces) == ()
+
+
+@pytest.mark.parametrize("family", ["two-subnets", "leaf-spine", "dual-homed"])
+def test_a_tunnel_crosses_any_fabric(family: str) -> None:
+    design, wanted = DESIGNS["cilium-vxlan"], topology(family)
+    with up("cilium-vxlan", wanted) as lab:
+        verdict = check(design, wanted, lab.plan, lab.namespaces)
+        assert (verdict.failures, verdict.astray) == ((), ())
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_kernel_has_what_cilium_leaves_there(name: str) -> None:
+    """The reference's list for a node, read by ip, tc and bpftool."""
+    wanted, is_tunnel = topology("two-nodes"), "vxlan" in name
+    with up(name, wanted) as lab:
+        links = {link["ifname"]: link for link in read(lab, "node1", "ip", "-j", "-d", "link", "show")}
+        lxc = host_end("client")
+        assert {"eth0", "cilium_host", "cilium_net", lxc} <= set(links)
+        assert links["cilium_host"]["link"] == "cilium_net"
+        assert "NOARP" in links["cilium_host"]["flags"]
+        assert links[lxc]["linkinfo"]["info_kind"] == ("netkit" if name in NETKIT else "veth")
+        assert ("cilium_vxlan" in links) == is_tunnel
+        if is_tunnel:
+            data = links["cilium_vxlan"]["linkinfo"]["info_data"]
+            assert data["external"]
+            assert data["port"] == 8472
+            assert read(lab, "node1", "bridge", "-j", "fdb", "show", "dev", "cilium_vxlan") == []
+        routes = {route["dst"]: route for route in read(lab, "node1", "ip", "-j", "route")}
+        own = {"gateway": "10.244.0.1", "dev": "cilium_host", "prefsrc": "10.244.0.1"}
+        assert own.items() <= routes["10.244.0.0/24"].items()
+        beyond = own if is_tunnel else {"gateway": "192.168.56.2", "dev": "eth0"}
+        assert beyond.items() <= routes["10.244.1.0/24"].items()
+        assert not any(route["dev"] == lxc for route in routes.values())
+        rules = read(lab, "node1", "ip", "-j", "rule")
+        assert [rule["priority"] for rule in rules if rule["table"] == "local"] == [100]
+        assert said(lab, "node1", "cat", f"/proc/sys/net/ipv4/conf/{lxc}/rp_filter") == "0\n"
+        pod = {route["dst"]: route for route in read(lab, "client", "ip", "-j", "route")}
+        assert pod["10.244.0.1"]["dev"] == "eth0"
+        assert pod["default"]["gateway"] == "10.244.0.1"
+        (address,) = read(lab, "client", "ip", "-j", "address", "show", "eth0")[0]["addr_info"]
+        assert (address["local"], address["prefixlen"]) == ("10.244.0.2", 32)
+        assert hung(lab, "node1", "eth0", "ingress") == ["cil_from_netdev"]
+        assert hung(lab, "node1", "cilium_host", "egress") == ["cil_from_host"]
+        assert hung(lab, "node1", "cilium_host", "ingress") == ["cil_to_host"]
+        assert hung(lab, "node1", lxc, "ingress") == ([] if name in NETKIT else ["cil_from_container"])
+        if is_tunnel:
+            assert hung(lab, "node1", "cilium_vxlan", "ingress") == ["cil_from_overlay"]
+            assert hung(lab, "node1", "cilium_vxlan", "egress") == ["cil_to_overlay"]
+        endpoints = read(lab, "node1", "bpftool", "-j", "map", "dump", "pinned", f"{GLOBALS}/cilium_lxc")
+        numbers = {item["formatted"]["value"]["ifindex"] for item in endpoints}
+        assert {links[host_end(pod.name)]["ifindex"] for pod in lab.plan.spaces if pod.node == "node1"} == numbers - {0}
+        known = read(lab, "node1", "bpftool", "-j", "map", "dump", "pinned", f"{GLOBALS}/cilium_ipcache")
+        assert {1, 6, FIRST_IDENTITY} <= {item["formatted"]["value"]["identity"] for item in known}
+        masquerade = said(lab, "node1", "iptables", "-t", "nat", "-S", "CILIUM_POST_nat")
+        assert "! -d 10.244.0.0/16 ! -o cilium_+ -j MASQUERADE" in masquerade
+        assert read(lab, "node1", "bpftool", "-j", "prog", "show", "pinned", f"{PINS}/cil_from_container")["jited"]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_who_skips_the_stack_is_not_stopped_by_iptables(name: str) -> None:
+    with up(name, topology("two-nodes")) as lab:
+        assert reaches(lab, "client", "web-2")
+        for node in ("node1", "node2"):
+            said(lab, node, *DROP_ALL)
+        assert reaches(lab, "client", "web-2") is ("legacy" not in name)
+        assert reaches(lab, "client", "web-1")  # On one node the program hands packets on in any case.
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_who_skips_the_stack_is_not_tracked_by_it(name: str) -> None:
+    """A tunnel's own packets are: they are the node's."""
+    with up(name, topology("two-nodes")) as lab:
+        assert reaches(lab, "client", "web-2")
+        assert reaches(lab, "client", "web-1")
+        is_tracked = [tracked(lab, node) > 0 for node in ("node1", "node2")]
+        assert is_tracked == ([True, True] if "legacy" in name else [False, False])
+
+
+def test_a_pod_asks_for_any_address_and_hears_of_its_nodes_end() -> None:
+    with up("cilium-native", topology("dual-stack")) as lab:
+        assert reaches(lab, "client", "web-2")
+        six = str(next(at for at in lab.plan["web-2"].reached_at if at.version == 6))
+        said(lab, "client", "ping", "-c", "1", "-W", "1", six)
+        mac = lab.plan.device("node1", host_end("client")).mac
+        neighbours = read(lab, "client", "ip", "-j", "neighbour")
+        assert {item["lladdr"] for item in neighbours} == {mac}
+        assert {ip_address(item["dst"]).version for item in neighbours} == {4, 6}
+        # Of whatever address; here of one that nobody has.
+        said(lab, "client", "ip", "route", "add", "203.0.113.9", "dev", "eth0")
+        lab.run("client", ("ping", "-c", "1", "-W", "1", "203.0.113.9"))
+        (found,) = read(lab, "client", "ip", "-j", "neighbour", "show", "203.0.113.9")
+        assert found["lladdr"] == mac
+
+
+def test_identities_go_by_namespace_and_labels() -> None:
+    found = identities(labelled())
+    assert found == {"a": 256, "b": 257, "c": 256, "d": 258}
+
+
+@pytest.mark.parametrize("name", ["cilium-vxlan", pytest.param("cilium-vxlan-netkit", marks=netkit)])
+def test_the_number_on_the_wire_is_the_senders_identity(name: str) -> None:
+    with up(name, labelled()) as lab, Watch(lab.plan, lab.namespaces) as watch:
+        for sender, number in (("a", 256), ("b", 257)):
+            target = lab.plan["d"]
+            seen = watch.sightings(lab.plan[sender], target, target.reached_at[0])
+            assert {one.tunnel.kind for one in seen if one.tunnel} == {f"VXLAN {number}"}
+        target = lab.plan["d"]
+        seen = watch.sightings(lab.plan["node1"], target, target.reached_at[0])
+        assert {one.tunnel.kind for one in seen if one.tunnel} == {f"VXLAN {REMOTE_NODE}"}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_programs_count_what_they_forward(name: str) -> None:
+    with up(name, topology("two-nodes")) as lab:
+        assert counts(lab.plan, lab.namespaces) == ()
+        said(lab, "client", "ping", "-c", "3", "-i", "0.01", str(lab.plan["web-2"].reached_at[0]))
+        found = counts(lab.plan, lab.namespaces)
+        assert not any(one.is_drop for one in found)
+        size = 20 + 8 + 56 + 14
+
+        def of(**wanted: str) -> list[Count]:
+            return [one for one in found if all(getattr(one, key) == value for key, value in wanted.items())]
+
+        for pod, node in (("client", "node1"), ("web-2", "node2")):
+            for direction in ("from pods", "to pods"):
+                (one,) = of(pod=pod, direction=direction)
+                assert (one.place, one.packets, one.bytes) == (node, 3, 3 * size)
+        (sent,) = of(place="node1", program="cil_from_container")
+        assert (sent.direction, sent.packets) == ("from pods", 3)
+        last = {"cilium-native-legacy": "cil_from_host"}.get(
+            name, f"cil_from_{'overlay' if 'vxlan' in name else 'netdev'}"
+        )
+        (received,) = of(place="node2", program=last, direction="to pods")
+        assert received.packets == 3
+
+
+def test_drops_have_a_reason() -> None:
+    with up("cilium-vxlan", topology("two-nodes")) as lab:
+        lab.run("client", ("ping", "-c", "1", "-W", "1", "10.244.1.99"))
+        lab.run("client", ("ping", "-c", "1", "-W", "1", "10.244.0.99"))
+        assert not reaches(lab, "client", "web-1", "-t", "1")
+        said(lab, "client", "ip", "address", "add", "10.244.0.77/32", "dev", "eth0")
+        assert not reaches(lab, "client", "web-1", "-I", "10.244.0.77")
+        assert drops(lab) == {
+            ("node2", "cil_from_overlay", "stale or unroutable IP"): 1,
+            ("node1", "cil_from_host", "stale or unroutable IP"): 1,
+            ("node1", "cil_from_container", "TTL exceeded"): 1,
+            ("node1", "cil_from_container", "invalid source IP"): 1,
+        }
+
+
+def test_what_claims_to_be_a_remote_nodes_own_is_dropped() -> None:
+    """Nobody may say that it is the host: identity 1 in a tunnel is forged."""
+    with up("cilium-vxlan", topology("two-nodes")) as lab:
+        with lab.namespaces["node1"].entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            inner = bytes(12) + b"\x08\x00" + bytes.fromhex("4500001c000000004011") + bytes(2)
+            inner += bytes([10, 244, 0, 2, 10, 244, 1, 2]) + bytes(8)
+            sock.sendto(bytes([8, 0, 0, 0, 0, 0, 1, 0]) + inner, ("192.168.56.2", 8472))
+        deadline = time.monotonic() + 5
+        while not drops(lab) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert drops(lab) == {("node2", "cil_from_overlay", "invalid identity"): 1}
+
+
+def test_pods_reach_who_is_outside_under_their_nodes_address() -> None:
+    with up("cilium-native", topology("two-nodes")) as lab:
+        (router,) = lab.plan.of_kind(Kind.ROUTER)
+        assert reaches(lab, "client", router.name)
+
+
+def test_inspect_tells_of_programs_and_entries() -> None:
+    with up("cilium-native", topology("two-nodes")) as lab:
+        lxc = host_end("client")
+        said(lab, "node1", "tc", "filter", "del", "dev", lxc, "ingress")
+        assert lab.plan["node1"].bpf
+        entry = next(item for item in lab.plan["node1"].bpf.entries if item.map == "cilium_ipcache")
+        pin = f"{GLOBALS}/cilium_ipcache"
+        said(lab, "node1", "bpftool", "map", "delete", "pinned", pin, "key", "hex", *entry.key.hex(" ").split())
+        found = inspect(lab.plan, lab.namespaces)
+        assert [one.what for one in found] == [
+            f"the program cil_from_container does not hang on {lxc} (ingress)",
+            f"the map cilium_ipcache has no entry `{entry.note}`",
+        ]
+        for difference in found:
+            for command in difference.mend:
+                said(lab, difference.place, *command.split())
+        assert inspect(lab.plan, lab.namespaces) == ()
+        assert reaches(lab, "client", "web-2")
+
+
+@pytest.mark.parametrize("name", ["cilium-native", pytest.param("cilium-native-netkit", marks=netkit)])
+def test_trace_names_the_programs(name: str) -> None:
+    with up(name, topology("two-nodes")) as lab:
+        walk = trace(lab.plan, lab.namespaces, "client", "web-2")
+        assert walk.outcome == "answered"
+        programs = [change for hop in walk.forth for change in hop.changes if change.startswith("eBPF")]
+        assert programs == ["eBPF cil_from_container", "eBPF cil_from_netdev"]
+        last = walk.forth[-1]
+        assert (last.place, last.device, last.direction) == ("web-2", "eth0", "in")
+        # It never leaves the node by the pod's pair: the program on eth0 has put it into the pod.
+        assert host_end("web-2") not in {hop.device for hop in walk.forth}
+
+
+def test_trace_says_why_a_program_dropped_a_packet() -> None:
+    with up("cilium-native", topology("two-nodes")) as lab:
+        assert lab.plan["node2"].bpf
+        pod = str(lab.plan["web-2"].reached_at[0])
+        entry = next(item for item in lab.plan["node2"].bpf.entries if item.note.startswith(f"{pod}: web-2"))
+        pin = f"{GLOBALS}/cilium_lxc"
+        said(lab, "node2", "bpftool", "map", "delete", "pinned", pin, "key", "hex", *entry.key.hex(" ").split())
+        walk = trace(lab.plan, lab.namespaces, "client", "web-2")
+        assert walk.outcome == "lost"
+        assert "on node2 cil_from_host dropped it: stale or unroutable IP" in walk.reason
+        assert f"the map cilium_lxc has no entry `{entry.note}`" in walk.reason
+
+
+def test_native_routing_needs_one_subnet() -> None:
+    (misfit,) = DESIGNS["cilium-native"].misfits(topology("two-subnets"))
+    assert "needs all nodes in one subnet" in misfit.message
+
+
+def test_node_rules_are_what_packets_are_held_against_on_the_stack_alone() -> None:
+    wanted = topology("two-nodes")
+    wanted = wanted.model_copy(update={"cluster": wanted.cluster.model_copy(update={"node_rules": 30})})
+    for name, is_counted in (("cilium-native", False), ("cilium-native-legacy", True), ("l3-host-routes", True)):
+        with up(name, wanted) as lab:
+            assert inspect(lab.plan, lab.namespaces) == ()
+            rules = said(lab, "node1", "iptables", "-S", "FORWARD").splitlines()
+            assert len(rules) == 31
+            said(lab, "node1", "iptables", "-A", "FORWARD", "-m", "comment", "--comment", "last")
+            assert reaches(lab, "client", "web-2")
+            last = said(lab, "node1", "iptables", "-L", "FORWARD", "-nvx").splitlines()[-1].split()
+            assert (int(last[0]) > 0) is is_counted, name
