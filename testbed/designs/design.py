@@ -65,12 +65,14 @@ class Design:
     """Names of kernel features that the agent needs."""
     programs: tuple[str, ...] = ()
     """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
-    labelled: Callable[[Tunnel, Plan, Layout, Space], Tunnel] = _unlabelled
-    """A tunnel of the transport's, as packets of a pod or node are in it that says who they come from."""
     plugins: ReadCni | None = None
     """What the user wrote of a design with CNI plugins."""
+    usual_mtu: int | None = None
+    """The pods', in bytes, where it fits and the user asks for no other; otherwise what fits."""
     on_link: str = ""
     """Why each node's address must be that of its link to the fabric, if so."""
+    labelled: Callable[[Tunnel, Plan, Layout, Space], Tunnel] = _unlabelled
+    """A tunnel of the transport's, as packets of a pod or node are in it that says who they come from."""
     page: str = ""
     """All that there is to say of it, if that is more than what its attachment and transport have to say."""
 
@@ -98,7 +100,7 @@ class Design:
         """The largest packet that a pod may send, in bytes."""
         addresses = self.lay_out(topology)
         fitting = self.transport.room(addresses.fabric_mtu, addresses)
-        return fitting if self.mtu is None else min(self.mtu, fitting)
+        return min(self.mtu or self.usual_mtu or fitting, fitting)
 
     def misfits(self, topology: Topology) -> Iterator[Misfit]:
         """Why this design cannot be had on that topology, if so."""
@@ -145,6 +147,10 @@ class Design:
             )
             return
         yield from self._mtu_misfits(topology, addresses)
+        for name in self.plugins.pods if self.plugins else ():
+            if name not in topology.pod_ids:
+                message = f"{self.name} has something to tell plugins of a pod '{name}', which there is not"
+                yield Misfit(("nodes",), message, valid=topology.pod_ids, at_key=True)
 
     def _of_one_subnet(self, reason: str) -> Misfit:
         return Misfit(

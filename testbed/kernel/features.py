@@ -174,7 +174,6 @@ FEATURES = {
         Feature("wireguard", "CONFIG_WIREGUARD", "wireguard", _link(Wireguard("try", _INDEX, 1420, 51820, ()))),
         Feature("esp", "CONFIG_INET_ESP, CONFIG_INET6_ESP and CONFIG_CRYPTO_GCM", "esp4", lambda _: try_esp()),
         Feature("seg6", "CONFIG_IPV6_SEG6_LWTUNNEL", "ipv6", _segments),
-        Feature("bpf", "CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF", "cls_bpf", _programs, roots_own=True),
         Feature(
             "masquerade", "CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_MASQUERADE", "xt_MASQUERADE", _masquerade
         ),
@@ -187,6 +186,7 @@ FEATURES = {
         ),
         Feature("esp-marks", "CONFIG_IP_NF_MATCH_ESP and CONFIG_NETFILTER_XT_MATCH_POLICY", "xt_esp", _marked_esp),
         Feature("openvswitch", "CONFIG_OPENVSWITCH", "openvswitch", lambda _: try_openvswitch()),
+        Feature("bpf", "CONFIG_BPF_SYSCALL and CONFIG_NET_CLS_BPF", "cls_bpf", _programs, roots_own=True),
         Feature("tun", "CONFIG_TUN", "tun", lambda _: make_tun(Tun("try", _INDEX, 1472))),
         Feature(
             "tbf",

@@ -192,6 +192,7 @@ def _routes(space: Space, now: State) -> Iterator[_Finding]:
     working = {name for name, device in now.devices.items() if device.up}
     own = [item for item in space.addresses if item in now.addresses and item.dev in working]
     planned = {*map(_sorted, space.routes), *map(_sorted, space.learned), *_connected(own)}
+    planned -= set(space.cut)
     follows = {*_connected(now.addresses), *_connected(space.addresses)}
     missing, extra = planned - now.routes, set(now.routes - planned - follows)
     for route in sorted(missing, key=str):
@@ -280,6 +281,12 @@ def _firewalls(space: Space, now: State) -> Iterator[_Finding]:
             yield f"the rules of {tool} are in another order", ""
 
 
+def _quoted(line: str) -> str:
+    """A line as a shell takes it: iptables and ipset quote words with blanks alone, and sets may have any names."""
+    words = (re.sub(r"\\(.)", r"\1", quoted) or plain for quoted, plain in _WORD.findall(line))
+    return shlex.join(words)
+
+
 def _programs(space: Space, now: State) -> Iterator[_Finding]:
     """eBPF. A map of which the plan says nothing holds what the programs themselves put there."""
     if space.bpf is None or now.bpf is None:
@@ -305,12 +312,6 @@ def _programs(space: Space, now: State) -> Iterator[_Finding]:
         for key in sorted(there.keys() - {entry.key for entry in entries}):
             extra = BpfEntry(name, key, b"")
             yield f"the map {name} has an entry {key.hex()}", f"bpftool {shell.entry_words(extra, verb='delete')}"
-
-
-def _quoted(line: str) -> str:
-    """A line as a shell takes it: iptables and ipset quote words with blanks alone, and sets may have any names."""
-    words = (re.sub(r"\\(.)", r"\1", quoted) or plain for quoted, plain in _WORD.findall(line))
-    return shlex.join(words)
 
 
 def _tables(space: Space, now: State) -> Iterator[_Finding]:

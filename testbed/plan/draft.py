@@ -255,9 +255,9 @@ class Draft:
         *,
         a_mac: str = "",
         offload: bool = True,
-        arp: bool = True,
         a_checksums: bool = True,
         b_checksums: bool = True,
+        arp: bool = True,
     ) -> None:
         """Adds a veth pair between two (space, interface name) places."""
         self._veths.append(
@@ -269,10 +269,12 @@ class Draft:
                     mtu,
                     a_master,
                     offload,
-                    arp,
-                    a_checksums,
+                    checksums=a_checksums,
+                    arp=arp,
                 ),
-                VethEnd(*b, next(self._indices), mac_address(*b), mtu, b_master, offload, arp, b_checksums),
+                VethEnd(
+                    *b, next(self._indices), mac_address(*b), mtu, b_master, offload, checksums=b_checksums, arp=arp
+                ),
             )
         )
 

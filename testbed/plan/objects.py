@@ -201,10 +201,10 @@ class VethEnd:
     master: str | None = None
     offload: bool = True
     """Whether it may carry segments larger than its MTU."""
-    arp: bool = True
-    """Whether it asks for MAC addresses; if not, its packets have its own as the target's."""
     checksums: bool = True
     """Whether it may leave checksums to whoever takes its packets; if not, it carries no such segments either."""
+    arp: bool = True
+    """Whether it asks for MAC addresses; if not, its packets have its own as the target's."""
 
 
 @dataclass(frozen=True)
@@ -525,9 +525,11 @@ class Space:
     firewalls: tuple[Firewall, ...] = ()
     learned: tuple[Route, ...] = ()
     """Routes that a daemon is to put there."""
-    bpf: Bpf | None = None
+    cut: tuple[Route, ...] = ()
+    """Routes that the kernel made of addresses, and that CNI plugins took away."""
     tables: tuple[str, ...] = ()
     """Of nftables, as `inet filter`, that CNI plugins made; what is in them is theirs."""
+    bpf: Bpf | None = None
     segment_source: Address | None = None
     """The source of the headers that segment routing puts around packets; otherwise one of the device's."""
     node: str | None = None

@@ -61,9 +61,9 @@ OVERLAID = ("/etc", "/var/lib")
 """Folders of which a space that has files or daemons sees a version of its own,"""
 OWN_RUN, OWN_BPF = "/run", "/sys/fs/bpf"
 """beside these, which are empty."""
+_WINDOW_WITHOUT_ESN = 64
 PROGRAM_PINS, MAP_PINS = f"{OWN_BPF}/cilium", f"{OWN_BPF}/tc/globals"
 """Where eBPF programs and their maps are, by name."""
-_WINDOW_WITHOUT_ESN = 64
 OUTER_TTL = 64
 """Of what routes put around packets: Geneve would send them with a TTL of 0 otherwise."""
 _ROLE = {

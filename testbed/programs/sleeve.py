@@ -56,6 +56,7 @@ from _socket import (
     SOCK_RAW,
     SOCK_STREAM,
     SOL_SOCKET,
+    if_nameindex,
     inet_pton,
     socket,
 )
@@ -132,8 +133,10 @@ class Box:
 
     def __init__(self, key: bytes, outbound: bool) -> None:
         from nacl.bindings import crypto_secretbox, crypto_secretbox_open
+        from nacl.exceptions import CryptoError
 
         self._key, self._seal, self._open = key, crypto_secretbox, crypto_secretbox_open
+        self._problems = CryptoError, ValueError
         # The two ends of a connection must never use a nonce both.
         polarity = b"\x80" + bytes(15), bytes(16)
         self._own, self._other = polarity if outbound else polarity[::-1]
@@ -151,10 +154,7 @@ class Box:
         number = data[:NUMBER_SIZE]
         try:
             frames: bytes = self._open(data[NUMBER_SIZE:], self._other + number, self._key)
-        except Exception as problem:
-            # nacl.exceptions.CryptoError, a name that is not here without a password.
-            if type(problem).__name__ not in ("CryptoError", "ValueError"):
-                raise
+        except self._problems:
             return b""
         (sequence,) = struct.unpack("!Q", number)
         received = self._received[sequence >= DO_NOT_FRAGMENT]
@@ -290,7 +290,7 @@ class Tunnel:
             except BlockingIOError:
                 break
             except OSError as problem:
-                if problem.errno != ENETDOWN or not os.path.exists(f"/sys/class/net/{self._name}"):  # noqa: PTH110
+                if problem.errno != ENETDOWN or self._name not in (name for _, name in if_nameindex()):
                     raise Failure(f"reading {self._name}: {problem.strerror}") from None
                 break  # It is down, and may come up again.
             if size < ETHERNET_HEADER:
@@ -340,7 +340,8 @@ class Tunnel:
         except OSError as problem:
             if problem.errno == EMSGSIZE:
                 # The path has become narrower. Whoever sends the next frame of this size is told.
-                peer.limit = path_mtu(self._local, peer.address[0]) - UDP_HEADERS
+                with contextlib.suppress(Failure):
+                    peer.limit = path_mtu(self._local, peer.address[0]) - UDP_HEADERS
             else:
                 tell(f"sending to {peer.address[0]}: {problem.strerror}")
 
@@ -421,12 +422,10 @@ class Events:
 class Connection:
     """A TCP connection with a peer, which is not known before it has told its name if it has connected to us."""
 
-    def __init__(self, sock: socket, peer: Peer | None) -> None:
-        from nacl.bindings import crypto_box_keypair
-
+    def __init__(self, sock: socket, peer: Peer | None, keys: tuple[bytes, bytes]) -> None:
         self.sock, self.peer = sock, peer
         self.is_connected = False
-        self._public, self.private = crypto_box_keypair()
+        self._public, self.private = keys
         self._heard = b""
 
     def greet(self, own: bytes) -> None:
@@ -449,6 +448,9 @@ class Control:
     """The connections over which peers come to have a key in common."""
 
     def __init__(self, tunnel: Tunnel, events: Events, local: str, port: int, password: bytes) -> None:
+        from nacl.bindings import crypto_box_beforenm, crypto_box_keypair
+
+        self._new_keys, self._agreed = crypto_box_keypair, crypto_box_beforenm
         self._tunnel, self._events, self._local, self._password = tunnel, events, local, password
         self._open: list[Connection] = []
         self._listener = socket(AF_INET, SOCK_STREAM)
@@ -470,7 +472,7 @@ class Control:
                 sock.setblocking(False)
                 sock.bind((self._local, 0))
                 sock.connect_ex(peer.address)  # Whether it comes to something is seen when it is served.
-                self._watch(Connection(sock, peer), until_connected=True)
+                self._watch(Connection(sock, peer, self._new_keys()), until_connected=True)
 
     def _accept(self) -> None:
         try:
@@ -479,7 +481,7 @@ class Control:
             return
         sock = socket(fileno=descriptor)
         sock.setblocking(False)
-        one = Connection(sock, None)
+        one = Connection(sock, None, self._new_keys())
         one.greet(self._tunnel.own)
         self._watch(one)
 
@@ -501,9 +503,7 @@ class Control:
 
     def _agree(self, one: Connection, name: bytes, public: bytes) -> None:
         """Both ends make the same key of their own private and the other's public one."""
-        from hashlib import sha256
-
-        from nacl.bindings import crypto_box_beforenm
+        from hashlib import sha256  # Which takes as long to load as half of the rest.
 
         peer, outbound = self._tunnel.peers.get(name), one.peer is not None
         if peer is None or (peer is not one.peer if outbound else name > self._tunnel.own):
@@ -513,7 +513,7 @@ class Control:
         for earlier in [other for other in self._open if other.peer is peer and other is not one]:
             self._close(earlier)
         one.peer = peer
-        peer.box = Box(sha256(crypto_box_beforenm(public, one.private) + self._password).digest(), outbound)
+        peer.box = Box(sha256(self._agreed(public, one.private) + self._password).digest(), outbound)
 
     def _close(self, one: Connection) -> None:
         """What two have agreed on ends with their connection."""

@@ -43,10 +43,12 @@ def understood_or_refused(text: str, folder: Path, kind: str) -> None:
     try:
         if kind == "topology":
             loaded = load_topology(file)
+            small = loaded.value.pods_per_node < 50 and len(loaded.value.nodes) < 50
+            for design in DESIGNS.values():
+                if small and next(design.misfits(loaded.value), None) is None:
+                    design.plan(loaded.value)
             for design in DESIGNS.values():
                 check_design(design, loaded)
-                if loaded.value.pods_per_node < 50 and len(loaded.value.nodes) < 50:
-                    design.plan(loaded.value)
         else:
             load_scenario(file, CATALOGUE)
     except SpecError as error:

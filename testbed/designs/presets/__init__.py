@@ -7,7 +7,7 @@ PRESETS: tuple[Design, ...] = (
     *plain.PRESETS,
     *flannel.PRESETS,
     *calico.PRESETS,
-    *kube_router.PRESETS,
     *cilium.PRESETS,
     *weave.PRESETS,
+    *kube_router.PRESETS,
 )

@@ -42,7 +42,7 @@ from collections.abc import Iterator
 
 from testbed.designs.attachment import Hands
 from testbed.designs.presets.weave import bridge
-from testbed.designs.presets.weave.preset import at_most_default, peer_name, preset
+from testbed.designs.presets.weave.preset import peer_name, preset
 from testbed.designs.transport import Joining, Leg, Transport, less, others
 from testbed.designs.transports.overlay import VXLAN_HEADERS
 from testbed.plan.addressing import Layout, NodePlace
@@ -110,7 +110,7 @@ TRANSPORT = Transport(
     takes=frozenset({Hands.FRAMES}),
     join=join,
     leg=_leg,
-    room=at_most_default(less(VXLAN_HEADERS)),
+    room=less(VXLAN_HEADERS),
     any_family=True,
     pod_families=(4,),
     outer_families=(4,),

@@ -22,7 +22,7 @@ What differs from Weave besides stands on the page of `weave-fastdp`.
 from dataclasses import replace
 
 from testbed.designs.presets.weave import bridge, fastdp, rules
-from testbed.designs.presets.weave.preset import at_most_default, preset
+from testbed.designs.presets.weave.preset import preset
 from testbed.designs.transport import Joining, Leg, others
 from testbed.designs.transports import ipsec
 from testbed.plan.addressing import Layout, NodePlace
@@ -60,7 +60,7 @@ TRANSPORT = replace(
     needs=(*fastdp.TRANSPORT.needs, "esp", "esp-marks"),
     join=_join,
     leg=_leg,
-    room=at_most_default(ipsec.room),
+    room=ipsec.room,
 )
 
 PRESET = preset(

@@ -1,12 +1,10 @@
 """What makes a preset of a data path: its page, and its transport."""
 
-from collections.abc import Callable
-
 from testbed.designs.attachment import Attachment
 from testbed.designs.design import Design
 from testbed.designs.presets.weave import rules
 from testbed.designs.transport import Transport
-from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.addressing import NodePlace
 from testbed.plan.naming import mac_address
 from testbed.spec.design import TransportSpec
 
@@ -32,14 +30,11 @@ def preset(
         like=("Weave Net",),
         agent=rules.run,
         also_needs=rules.NEEDS,
+        on_link="packets that it masquerades have the address of the device that they leave by",
         programs=(*rules.PROGRAMS, *programs),
+        usual_mtu=MTU,
         page=page or "",
     )
-
-
-def at_most_default(room: Callable[[int, Layout], int]) -> Callable[[int, Layout], int]:
-    """Weave's own MTU, or what fits where that is less."""
-    return lambda fabric_mtu, layout: min(MTU, room(fabric_mtu, layout))
 
 
 def peer_name(node: NodePlace) -> str:

@@ -34,7 +34,7 @@ chains called WEAVE-CANARY.
 
 from testbed.designs.attachment import Hands
 from testbed.designs.presets.weave import bridge
-from testbed.designs.presets.weave.preset import at_most_default, peer_name, preset
+from testbed.designs.presets.weave.preset import peer_name, preset
 from testbed.designs.transport import Joining, Leg, Transport, others
 from testbed.designs.transports.overlay import UDP_HEADERS
 from testbed.plan.addressing import Layout, NodePlace
@@ -77,7 +77,7 @@ def transport(encrypts: bool) -> Transport:
         takes=frozenset({Hands.FRAMES}),
         join=join,
         leg=leg,
-        room=at_most_default(lambda fabric_mtu, _: fabric_mtu - UDP_HEADERS[4] - inside),
+        room=lambda fabric_mtu, _: fabric_mtu - UDP_HEADERS[4] - inside,
         any_family=True,
         pod_families=(4,),
         outer_families=(4,),

@@ -1,0 +1,562 @@
+"""Weave's tunnel in user space: what its datagrams hold, who is told what, what is learned, and what is let in."""
+
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dpkt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed.kernel.namespace import Namespace
+from testbed.programs import sleeve
+from testbed.programs.sleeve import BadArgument, Box, Replays, fragmentation_needed, peer_of
+
+PORT = 6783
+MTU = 1376
+NODE = "192.168.56.{}"
+POD = "10.32.{}.2"
+PASSWORD = "open sesame"
+BROADCAST = b"\xff" * 6
+PLAIN_HEADERS, FRAME_HEADERS = 6, 14
+"""Bytes: the sender's name; then of each frame two names and a length."""
+
+encrypted = pytest.mark.parametrize("password", ["", PASSWORD], ids=["plain", "encrypted"])
+
+
+def name(number: int) -> str:
+    return f"02:00:00:00:00:{number:02x}"
+
+
+def raw(number: int) -> bytes:
+    return bytes.fromhex(name(number).replace(":", ""))
+
+
+def ip(*commands: str) -> None:
+    for command in commands:
+        subprocess.run(["ip", *command.split()], check=True)
+
+
+class Mesh:
+    """Nodes on one Ethernet, each with a pair vethwe-bridge and vethwe-pcap; the first has the address of a pod.
+
+    There is no bridge: whatever comes out of vethwe-bridge is what one would get.
+    """
+
+    def __init__(self, nodes: int, fabric_mtu: int = 1500, mtu: int = MTU) -> None:
+        self.switch = Namespace.create()
+        self.nodes = {number: Namespace.create() for number in range(1, nodes + 1)}
+        self.running: dict[int, subprocess.Popen[str]] = {}
+        with self.switch.entered():
+            ip("link add br0 type bridge stp_state 0 forward_delay 0", "link set br0 up")
+            for number, node in self.nodes.items():
+                peer = f"/proc/{os.getpid()}/fd/{node.fd}"
+                ip(f"link add n{number} mtu {fabric_mtu} type veth peer name eth0 mtu {fabric_mtu} netns {peer}")
+                ip(f"link set n{number} master br0 up")
+        for number, node in self.nodes.items():
+            with node.entered():
+                # Chatter would be captured as well.
+                subprocess.run(["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"], check=True)
+                ip(
+                    "link set lo up",
+                    "link set eth0 up",
+                    f"addr add {NODE.format(number)}/24 dev eth0",
+                    f"link add vethwe-bridge mtu {mtu} address 02:00:00:00:01:{number:02x} "
+                    f"type veth peer name vethwe-pcap mtu {mtu}",
+                    "link set vethwe-bridge up",
+                    "link set vethwe-pcap up",
+                    f"addr add {POD.format(number)}/16 dev vethwe-bridge",
+                )
+                subprocess.run(["ethtool", "-K", "vethwe-bridge", "tx", "off"], check=True, capture_output=True)
+
+    def start(self, *numbers: int, password: str = "") -> None:
+        """Starts the program on these nodes, or on all, and waits until they are ready."""
+        for number in numbers or self.nodes:
+            peers = [number, *(other for other in self.nodes if other != number)]
+            self.running[number] = self.run(
+                number, "vethwe-pcap", str(PORT), *(f"{name(n)}={NODE.format(n)}" for n in peers), password=password
+            )
+        for number in numbers or self.nodes:
+            stdout = self.running[number].stdout
+            assert stdout and stdout.readline() == "ready\n"
+
+    def run(self, number: int, *arguments: str, password: str = "") -> subprocess.Popen[str]:
+        options = ["-I"] if password else ["-I", "-S"]
+        with self.nodes[number].entered():
+            return subprocess.Popen(
+                [sys.executable, *options, sleeve.__file__, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | ({"WEAVE_PASSWORD": password} if password else {}),
+            )
+
+    def inside(self, number: int, *command: str) -> subprocess.CompletedProcess[str]:
+        with self.nodes[number].entered():
+            return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+    def ping(self, source: int, target: int, *options: str) -> subprocess.CompletedProcess[str]:
+        return self.inside(source, "ping", "-n", "-c", "1", "-W", "5", *options, POD.format(target))
+
+    @contextmanager
+    def seen(self, number: int, device: str) -> Iterator[list[bytes]]:
+        """The frames at a device, whichever way they go, once the context has been left."""
+        found: list[bytes] = []
+        with self.nodes[number].entered():
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        with sock:
+            sock.bind((device, 3))
+            sock.settimeout(0.3)
+            yield found
+            try:
+                while True:
+                    found.append(sock.recv(65535))
+            except TimeoutError:
+                pass
+
+    @contextmanager
+    def injecting(self, number: int, device: str) -> Iterator[socket.socket]:
+        with self.nodes[number].entered():
+            sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        with sock:
+            sock.bind((device, 0))
+            yield sock
+
+    @contextmanager
+    def udp(self, number: int, port: int = 0) -> Iterator[socket.socket]:
+        with self.nodes[number].entered():
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with sock:
+            sock.bind((NODE.format(number), port))
+            sock.settimeout(5)
+            yield sock
+
+    def stop(self, number: int, signal_number: int = signal.SIGTERM) -> str:
+        """Ends the program on a node; what it has said of what went wrong."""
+        program = self.running.pop(number)
+        program.send_signal(signal_number)
+        return program.communicate(timeout=10)[1]
+
+
+def frame(target: bytes, source: bytes, payload: bytes = b"hello", kind: int = 0x88B5) -> bytes:
+    """An Ethernet frame, of a type for experiments."""
+    return target + source + struct.pack("!H", kind) + payload
+
+
+def datagrams(frames: list[bytes]) -> list[bytes]:
+    """What is in the UDP datagrams to the port."""
+    packets = (dpkt.ethernet.Ethernet(data).data for data in frames)
+    udp = [ip.data for ip in packets if isinstance(ip, dpkt.ip.IP) and isinstance(ip.data, dpkt.udp.UDP)]
+    return [bytes(datagram.data) for datagram in udp if datagram.dport == PORT]
+
+
+def inside(datagram: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """Of each frame in a datagram who captured it, whom it is for, and itself."""
+    found, rest = [], datagram[PLAIN_HEADERS:]
+    while rest:
+        (length,) = struct.unpack_from("!H", rest, 12)
+        found.append((rest[:6], rest[6:12], rest[14 : 14 + length]))
+        rest = rest[14 + length :]
+    return found
+
+
+def packet(*frames: tuple[int, int, bytes], sender: int) -> bytes:
+    """A datagram as a peer sends it."""
+    return raw(sender) + b"".join(
+        raw(source) + raw(target) + struct.pack("!H", len(data)) + data for source, target, data in frames
+    )
+
+
+@pytest.mark.sealed
+@encrypted
+def test_pods_of_two_nodes_reach_each_other(password: str) -> None:
+    mesh = Mesh(2)
+    mesh.start(password=password)
+    assert mesh.ping(1, 2).returncode == 0
+    assert mesh.ping(2, 1, "-M", "do", "-s", str(MTU - 28)).returncode == 0
+    assert mesh.stop(1) == mesh.stop(2) == ""
+
+
+@pytest.mark.sealed
+def test_a_datagram_names_its_sender_then_for_each_frame_who_captured_it_and_whom_it_is_for() -> None:
+    mesh = Mesh(2)
+    mesh.start()
+    sent = frame(BROADCAST, b"\x02pod01", b"to everybody")
+    with mesh.seen(2, "eth0") as found, mesh.injecting(1, "vethwe-bridge") as bridge:
+        bridge.send(sent)
+    (datagram,) = datagrams(found)
+    assert datagram[:6] == raw(1)
+    assert inside(datagram) == [(raw(1), raw(2), sent)]
+
+
+@pytest.mark.sealed
+def test_frames_that_are_there_together_share_a_datagram() -> None:
+    """They wait while the program is stopped."""
+    mesh = Mesh(2)
+    mesh.start()
+    sent = [frame(BROADCAST, b"\x02pod01", bytes([number]) * 20) for number in range(10)]
+    with mesh.seen(2, "eth0") as found, mesh.injecting(1, "vethwe-bridge") as bridge:
+        mesh.running[1].send_signal(signal.SIGSTOP)
+        for each in sent:
+            bridge.send(each)
+        mesh.running[1].send_signal(signal.SIGCONT)
+    got = [inside(datagram) for datagram in datagrams(found)]
+    assert [data for frames in got for _, _, data in frames] == sent
+    assert len(got) == 1
+
+
+@pytest.mark.sealed
+def test_frames_that_do_not_fit_together_do_not_need_fragments() -> None:
+    mesh = Mesh(2)
+    mesh.start()
+    sent = [frame(BROADCAST, b"\x02pod01", bytes([number]) * 600) for number in range(4)]
+    with mesh.seen(2, "eth0") as found, mesh.injecting(1, "vethwe-bridge") as bridge:
+        mesh.running[1].send_signal(signal.SIGSTOP)
+        for each in sent:
+            bridge.send(each)
+        mesh.running[1].send_signal(signal.SIGCONT)
+    got = datagrams(found)
+    assert [data for datagram in got for _, _, data in inside(datagram)] == sent
+    assert [len(inside(datagram)) for datagram in got] == [2, 2]
+
+
+@pytest.mark.sealed
+def test_what_is_for_somebody_unknown_goes_to_all_and_once_known_to_one() -> None:
+    mesh = Mesh(3)
+    mesh.start()
+    one, two = b"\x02pod01", b"\x02pod02"
+    with mesh.injecting(1, "vethwe-bridge") as first, mesh.injecting(2, "vethwe-bridge") as second:
+        with mesh.seen(2, "vethwe-bridge") as at_two, mesh.seen(3, "vethwe-bridge") as at_three:
+            first.send(frame(two, one, b"who are you"))
+        assert frame(two, one, b"who are you") in at_two
+        assert frame(two, one, b"who are you") in at_three
+        with mesh.seen(1, "vethwe-bridge") as at_one, mesh.seen(3, "vethwe-bridge") as at_three:
+            second.send(frame(one, two, b"this is me"))
+        assert frame(one, two, b"this is me") in at_one
+        assert frame(one, two, b"this is me") not in at_three
+        with mesh.seen(2, "vethwe-bridge") as at_two, mesh.seen(3, "vethwe-bridge") as at_three:
+            first.send(frame(two, one, b"now I know"))
+        assert frame(two, one, b"now I know") in at_two
+        assert frame(two, one, b"now I know") not in at_three
+
+
+@pytest.mark.sealed
+def test_a_pod_that_has_moved_is_found_where_it_is_now() -> None:
+    mesh = Mesh(3)
+    mesh.start()
+    one, moved = b"\x02pod01", b"\x02pod09"
+    for place, other in ((2, 3), (3, 2)):
+        with mesh.injecting(place, "vethwe-bridge") as there, mesh.seen(1, "vethwe-bridge"):
+            there.send(frame(BROADCAST, moved, b"here I am"))
+        with (
+            mesh.injecting(1, "vethwe-bridge") as here,
+            mesh.seen(place, "vethwe-bridge") as found,
+            mesh.seen(other, "vethwe-bridge") as beside,
+        ):
+            here.send(frame(moved, one, b"hello there"))
+        assert frame(moved, one, b"hello there") in found
+        assert frame(moved, one, b"hello there") not in beside
+
+
+@pytest.mark.sealed
+def test_what_has_come_from_a_peer_is_not_sent_on_to_another() -> None:
+    mesh = Mesh(3)
+    mesh.start()
+    with mesh.seen(2, "eth0") as found, mesh.injecting(1, "vethwe-bridge") as bridge:
+        bridge.send(frame(BROADCAST, b"\x02pod01", b"to everybody"))
+    assert [(datagram[:6], inside(datagram)[0][:2]) for datagram in datagrams(found)] == [(raw(1), (raw(1), raw(2)))]
+
+
+@pytest.mark.sealed
+def test_frames_between_pods_of_one_node_and_bridges_own_stay_there() -> None:
+    mesh = Mesh(2)
+    mesh.start()
+    one, two = b"\x02pod01", b"\x02pod02"
+    with mesh.seen(2, "eth0"), mesh.injecting(1, "vethwe-bridge") as bridge:
+        bridge.send(frame(BROADCAST, two))
+    with mesh.seen(2, "eth0") as found, mesh.injecting(1, "vethwe-bridge") as bridge:
+        bridge.send(frame(two, one, b"for a neighbour"))
+        bridge.send(frame(sleeve.SPANNING_TREE, one, b"spanning tree"))
+    assert datagrams(found) == []
+
+
+@pytest.mark.sealed
+def test_a_packet_that_is_too_large_for_the_path_is_answered_with_how_large_it_may_be() -> None:
+    """1,400 bytes less IP and UDP headers, the sender's name, the frame's header, and Ethernet's."""
+    mesh = Mesh(2, fabric_mtu=1400)
+    mesh.start()
+    fitting = 1400 - 28 - PLAIN_HEADERS - FRAME_HEADERS - 14
+    assert mesh.ping(1, 2).returncode == 0
+    assert f"mtu = {fitting}" in mesh.ping(1, 2, "-M", "do", "-s", str(MTU - 28)).stdout
+    assert mesh.ping(1, 2, "-M", "do", "-s", str(fitting - 28)).returncode == 0
+
+
+@pytest.mark.sealed
+def test_a_packet_that_may_be_fragmented_comes_through_whatever_its_size() -> None:
+    mesh = Mesh(2, fabric_mtu=1400)
+    mesh.start()
+    assert mesh.ping(1, 2, "-M", "dont", "-s", str(MTU - 28)).returncode == 0
+
+
+@pytest.mark.sealed
+def test_a_path_that_becomes_narrower_is_noticed() -> None:
+    mesh = Mesh(2)
+    mesh.start()
+    assert mesh.ping(1, 2, "-M", "do", "-s", str(MTU - 28)).returncode == 0
+    with mesh.nodes[1].entered():
+        ip("link set eth0 mtu 1300")
+    mesh.ping(1, 2, "-M", "do", "-s", str(MTU - 28), "-W", "1")
+    assert "mtu = 1238" in mesh.ping(1, 2, "-M", "do", "-s", str(MTU - 28)).stdout
+
+
+@pytest.mark.sealed
+@encrypted
+def test_a_stream_comes_through_without_loss(password: str) -> None:
+    """As large segments are cut and given their checksums before they are captured, none needs to be sent again."""
+    mesh = Mesh(2)
+    mesh.start(password=password)
+    data = os.urandom(4 << 20)
+    with mesh.nodes[2].entered():
+        listener = socket.create_server((POD.format(2), 7000))
+    with mesh.nodes[1].entered():
+        sender = socket.socket()
+    with listener, sender:
+        sender.connect((POD.format(2), 7000))
+        receiver, _ = listener.accept()
+        with receiver:
+            received = bytearray()
+            receiver.settimeout(10)
+            sent = 0
+            while len(received) < len(data):
+                if sent < len(data):
+                    sent += sender.send(data[sent : sent + 65536])
+                received += receiver.recv(1 << 20)
+    assert bytes(received) == data
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize(
+    "forged",
+    [
+        b"",
+        b"\x02\x00\x00",
+        packet((2, 1, frame(b"\x02pod01", b"\x02pod02")), sender=9),
+        packet((3, 1, frame(b"\x02pod01", b"\x02pod02")), sender=2),
+        packet((2, 3, frame(b"\x02pod01", b"\x02pod02")), sender=2),
+        packet((2, 1, b"too short"), sender=2),
+        packet((2, 1, frame(b"\x02pod01", b"\x02pod02")), sender=2)[:-1],
+    ],
+    ids=["empty", "half a name", "no peer", "captured elsewhere", "for another", "no frame", "cut short"],
+)
+def test_a_datagram_that_is_not_as_it_should_be_is_dropped(forged: bytes) -> None:
+    mesh = Mesh(2)
+    mesh.start(1)
+    with mesh.seen(1, "vethwe-bridge") as found, mesh.udp(2) as sock:
+        sock.sendto(forged, (NODE.format(1), PORT))
+    assert found == []
+    with mesh.seen(1, "vethwe-bridge") as found, mesh.udp(2) as sock:
+        sock.sendto(packet((2, 1, frame(BROADCAST, b"\x02pod02")), sender=2), (NODE.format(1), PORT))
+    assert found == [frame(BROADCAST, b"\x02pod02")]
+
+
+@pytest.mark.sealed
+def test_with_a_password_nothing_can_be_read_on_the_wire() -> None:
+    mesh = Mesh(2)
+    mesh.start(password=PASSWORD)
+    secret = b"the quick brown fox jumps over the lazy dog"
+    with (
+        mesh.seen(2, "eth0") as wire,
+        mesh.seen(2, "vethwe-bridge") as found,
+        mesh.injecting(1, "vethwe-bridge") as bridge,
+    ):
+        bridge.send(frame(BROADCAST, b"\x02pod01", secret))
+    assert frame(BROADCAST, b"\x02pod01", secret) in found
+    (datagram,) = datagrams(wire)
+    assert datagram[:6] == raw(1)
+    assert len(datagram) == 6 + 8 + 16 + FRAME_HEADERS + 14 + len(secret)
+    assert secret[:8] not in datagram
+    assert b"\x02pod01" not in datagram
+
+
+@pytest.mark.sealed
+def test_with_a_password_what_is_forged_or_comes_again_is_dropped() -> None:
+    mesh = Mesh(2)
+    mesh.start(password=PASSWORD)
+    with mesh.seen(2, "eth0") as wire, mesh.injecting(1, "vethwe-bridge") as bridge:
+        bridge.send(frame(BROADCAST, b"\x02pod01", b"once"))
+    (genuine,) = datagrams(wire)
+    plain = packet((1, 2, frame(BROADCAST, b"\x02pod01", b"forged")), sender=1)
+    changed = genuine[:-1] + bytes([genuine[-1] ^ 1])
+    renumbered = genuine[:13] + bytes([genuine[13] ^ 1]) + genuine[14:]
+    reflected = raw(2) + genuine[6:]
+    with mesh.seen(2, "vethwe-bridge") as found, mesh.udp(1) as sock:
+        for data in (plain, changed, renumbered, genuine):
+            sock.sendto(data, (NODE.format(2), PORT))
+    assert found == []
+    with mesh.seen(1, "vethwe-bridge") as found, mesh.udp(2) as sock:
+        sock.sendto(reflected, (NODE.format(1), PORT))
+    assert found == []
+    assert mesh.ping(1, 2).returncode == 0
+    assert "cannot be decrypted" in mesh.stop(2)
+
+
+@pytest.mark.sealed
+def test_peers_with_different_passwords_do_not_understand_each_other() -> None:
+    mesh = Mesh(2)
+    with_password = [f"{name(n)}={NODE.format(n)}" for n in (2, 1)]
+    other = mesh.run(2, "vethwe-pcap", str(PORT), *with_password, password="guessed")
+    mesh.start(1, password=PASSWORD)
+    assert mesh.ping(1, 2, "-W", "1").returncode == 1
+    other.terminate()
+    assert "cannot be decrypted" in other.communicate()[1]
+
+
+@pytest.mark.sealed
+@encrypted
+def test_a_peer_that_was_killed_and_started_again_is_talked_to_again(password: str) -> None:
+    mesh = Mesh(2)
+    mesh.start(password=password)
+    for number in (1, 2):
+        mesh.stop(number, signal.SIGKILL)
+        mesh.start(number, password=password)
+        assert eventually(lambda: mesh.ping(1, 2, "-W", "1").returncode == 0)
+
+
+def eventually(is_so: object, seconds: float = 20.0) -> bool:
+    assert callable(is_so)
+    end = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.sealed
+def test_it_ends_when_its_device_is_gone() -> None:
+    mesh = Mesh(1)
+    mesh.start()
+    with mesh.nodes[1].entered():
+        ip("link del vethwe-bridge")
+    assert "vethwe-pcap" in mesh.running[1].communicate(timeout=10)[1]
+    assert mesh.running[1].returncode == 1
+
+
+@pytest.mark.sealed
+def test_it_goes_on_when_its_device_was_down() -> None:
+    mesh = Mesh(2)
+    mesh.start()
+    with mesh.nodes[1].entered():
+        ip("link set vethwe-pcap down", "link set vethwe-pcap up")
+    # The other end of the pair may be told only after a second that this one is up again.
+    assert eventually(lambda: mesh.ping(1, 2, "-W", "1").returncode == 0)
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "usage: "),
+        (["nothing", "6783", f"{name(1)}=192.168.56.1"], "capturing on nothing: "),
+        (["vethwe-pcap", "0", f"{name(1)}=192.168.56.1"], "'0' is not a port"),
+        (["vethwe-pcap", "6783", "node1=192.168.56.1"], "'node1=192.168.56.1' is not NAME=ADDRESS"),
+        (["vethwe-pcap", "6783", f"{name(1)}=fd00::1"], "'fd00::1' is not an IPv4 address"),
+        (["vethwe-pcap", "6783", f"{name(1)}=192.168.56.9"], "receiving at 192.168.56.9 port 6783: "),
+        (["vethwe-pcap", "6783", f"{name(1)}=192.168.56.1", f"{name(1)}=192.168.56.2"], "two peers of the name"),
+        (["vethwe-pcap", "6783", f"{name(1)}=192.168.56.1", f"{name(2)}=10.9.9.9"], "there is no way to 10.9.9.9: "),
+    ],
+)
+def test_what_is_wrong_with_its_command_line_is_said(arguments: list[str], problem: str) -> None:
+    program = Mesh(1).run(1, *arguments)
+    said = program.communicate(timeout=10)[1]
+    assert said.startswith("sleeve: ")
+    assert problem in said
+    assert program.returncode in (1, 2)
+
+
+@pytest.mark.sealed
+def test_a_password_without_pynacl_is_an_error() -> None:
+    mesh = Mesh(1)
+    with mesh.nodes[1].entered():
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", sleeve.__file__, "vethwe-pcap", "6783", f"{name(1)}=192.168.56.1"],
+            env=os.environ | {"WEAVE_PASSWORD": PASSWORD},
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    assert done.returncode == 1
+    assert "PyNaCl" in done.stderr
+
+
+def boxes() -> tuple[Box, Box]:
+    key = bytes(range(32))
+    return Box(key, outbound=True), Box(key, outbound=False)
+
+
+@given(st.binary(min_size=1, max_size=200), st.booleans())
+def test_a_box_is_opened_by_the_other_end_once(frames: bytes, whole: bool) -> None:
+    one, other = boxes()
+    sealed = one.sealed(frames, whole)
+    assert other.opened(sealed) == frames
+    assert other.opened(sealed) == b""
+
+
+def test_no_two_boxes_of_a_connection_have_one_nonce() -> None:
+    one, other = boxes()
+    assert len({box.sealed(b"x", whole) for box in (one, other) for whole in (False, True) for _ in range(3)}) == 12
+
+
+def test_what_one_has_sealed_it_does_not_take_from_others() -> None:
+    one, _ = boxes()
+    assert one.opened(one.sealed(b"mine", True)) == b""
+
+
+@given(st.binary(max_size=60))
+def test_rubbish_opens_no_box(data: bytes) -> None:
+    assert boxes()[0].opened(data) == b""
+
+
+@given(st.lists(st.integers(min_value=0, max_value=5 * sleeve.WINDOW), max_size=60))
+def test_no_number_is_new_twice(numbers: list[int]) -> None:
+    replays = Replays()
+    taken = [number for number in numbers if replays.is_new(number)]
+    assert len(taken) == len(set(taken))
+
+
+@given(st.permutations(range(30)), st.integers(min_value=0, max_value=4 * sleeve.WINDOW))
+def test_numbers_may_come_in_any_order(order: list[int], start: int) -> None:
+    replays = Replays()
+    assert all(replays.is_new(start + number) for number in order)
+
+
+def test_a_number_from_long_ago_counts_as_known() -> None:
+    replays = Replays()
+    assert replays.is_new(10 * sleeve.WINDOW)
+    assert not replays.is_new(8 * sleeve.WINDOW + 1)
+    assert replays.is_new(9 * sleeve.WINDOW + 1)
+
+
+def test_the_answer_to_what_is_too_large_is_as_from_its_target() -> None:
+    packet_ = dpkt.ip.IP(src=b"\x0a\x20\x00\x02", dst=b"\x0a\x20\x01\x02", p=17, data=dpkt.udp.UDP(data=b"x" * 1400))
+    packet_.len = len(packet_)
+    sent = frame(b"\x02pod02", b"\x02pod01", bytes(packet_), kind=0x0800)
+    answer = dpkt.ethernet.Ethernet(fragmentation_needed(sent, 1338))
+    assert (answer.src, answer.dst) == (b"\x02pod02", b"\x02pod01")
+    assert (answer.ip.src, answer.ip.dst) == (packet_.dst, packet_.src)
+    assert (answer.ip.icmp.type, answer.ip.icmp.code) == (3, 4)
+    assert answer.ip.icmp.data.mtu == 1338
+    assert sleeve.checksum(bytes(answer.ip)[:20]) == sleeve.checksum(bytes(answer.ip)[20:]) == 0
+
+
+def test_peers_are_a_name_and_an_address() -> None:
+    assert peer_of("02:00:00:00:00:01=192.168.56.1") == (raw(1), "192.168.56.1")
+    with pytest.raises(BadArgument):
+        peer_of("02:00:00:00:00=192.168.56.1")
