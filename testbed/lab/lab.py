@@ -69,7 +69,7 @@ class Lab:
     without a process, held open here.
     """
 
-    plugging: Plugging | None = None
+    plugging: "Plugging | None" = None
     """The container runtime, of a plan with pods that CNI plugins attach."""
     convergence_seconds: float | None = None
     """What it took from the start of routing daemons until all had put their routes into the kernel; None without
