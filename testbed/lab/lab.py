@@ -69,6 +69,9 @@ class Lab:
     without a process, held open here.
     """
 
+    plugging: "Plugging | None" = None
+    """The container runtime, of a plan with pods that CNI plugins attach."""
+
     def __init__(self, plan: Plan, calls: list[Call] | None = None) -> None:
         """Brings the plan up; what was there already is taken down if a part of it fails.
 
@@ -79,8 +82,6 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.namespaces: dict[str, Namespace] = {}
         self._programs: list[subprocess.Popen[bytes]] = []
-        self.plugging: Plugging | None = None
-        """The container runtime, of a plan with pods that CNI plugins attach."""
         self.convergence_seconds: float | None = None
         """What it took from the start of routing daemons until all had put their routes into the kernel; None without
         such."""
