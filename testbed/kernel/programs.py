@@ -81,9 +81,7 @@ PROGRAMS = {
         Program("bird", "bird2", "for designs whose routes come by BGP", optional=True),
         Program("birdc", "bird2", "asks bird", optional=True),
         # Plugins know which versions they speak, not their own.
-        Program(
-            "/usr/lib/cni/bridge", "containernetworking-plugins", "for designs with CNI plugins", "", optional=True
-        ),
+        Program("/usr/lib/cni/bridge", "containernetworking-plugins", "designs with CNI plugins", "", optional=True),
         Program("clang", "clang", "compiles eBPF programs", optional=True),
         Program("bpftool", "bpftool", "loads eBPF programs", "version", optional=True),
         Program("dot", "graphviz", "for the pictures of `testbed graph`", "-V"),
