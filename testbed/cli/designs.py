@@ -109,8 +109,9 @@ def _page(design: Design) -> str:
     attachment, transport = design.attachment, design.transport
     asked = [f"mtu {design.mtu}"] if design.mtu else []
     options = ", ".join([*(f"{name} {getattr(design.options, name)}" for name in design.options.parameters), *asked])
-    attaches = [attach for attach in ATTACHMENTS if CATALOGUE.goes(attach, transport.name)]
-    kinds = [kind for kind in TRANSPORTS if CATALOGUE.goes(attachment.name, kind)]
+    # Designs of CNIs may have halves of their own, which go with nothing else.
+    attaches = [one for one in ATTACHMENTS if transport.name in TRANSPORTS and CATALOGUE.goes(one, transport.name)]
+    kinds = [one for one in TRANSPORTS if attachment.name in ATTACHMENTS and CATALOGUE.goes(attachment.name, one)]
     facts = {
         "like": ", ".join(design.like),
         "overhead": f"{_bytes(design)} bytes (IPv4, IPv6)"
@@ -133,10 +134,10 @@ def _page(design: Design) -> str:
             *(["", inspect.cleandoc(design.page)] if design.page else []),
             "",
             "--- How pods hang on their node",
-            inspect.cleandoc(attachment.page),
+            inspect.cleandoc(attachment.page or attachment.summary),
             "",
             "--- How nodes reach each other's pods",
-            inspect.cleandoc(transport.page),
+            inspect.cleandoc(transport.page or transport.summary),
         ]
     )
 

@@ -5,8 +5,6 @@ import sys
 from dataclasses import asdict
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from testbed.cli.labs import of_lab, the_lab, understood
 from testbed.lab.living import LivingLab
@@ -43,7 +41,7 @@ def inspect(name: str | None, counters: bool, as_json: bool) -> None:
 
 def _show_counters(lab: LivingLab, as_json: bool) -> None:
     with understood():
-        from testbed.observe.datapath import counts
+        from testbed.observe.program_counts import counts
 
         plan = lab.plan
         found = lab.inside(lambda namespaces: counts(plan, namespaces))
@@ -53,14 +51,16 @@ def _show_counters(lab: LivingLab, as_json: bool) -> None:
     if not any(space.bpf for space in plan.spaces):
         click.echo(f"The design {plan.design} has no programs that count; those with eBPF have.")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("node", "counted by", "direction", "", "packets", "bytes"):
-        table.add_column(heading, justify="right" if heading in ("packets", "bytes") else "left", no_wrap=True)
+    rows = [("node", "counted by", "direction", "", "packets", "bytes")]
     for item in found:
         who = item.program or f"endpoint {item.pod}"
         what = f"dropped: {item.reason}" if item.is_drop else item.reason
-        table.add_row(item.place, who, item.direction, what, f"{item.packets:,}", f"{item.bytes:,}")
-    Console().print(table)
+        rows.append((item.place, who, item.direction, what, f"{item.packets:,}", f"{item.bytes:,}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        words = (word.ljust(width) for word, width in zip(row[:4], widths, strict=False))
+        numbers = (word.rjust(width) for word, width in zip(row[4:], widths[4:], strict=True))
+        click.echo("  ".join((*words, *numbers)))
 
 
 def exec_words(lab: LivingLab) -> str:

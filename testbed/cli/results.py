@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from testbed.cli.errors import WrongInput, unknown
+from testbed.cli.errors import WrongInput
+from testbed.cli.groups import VerbGroup
 
 if TYPE_CHECKING:
     from testbed.experiment.listing import Entry
@@ -18,18 +19,7 @@ if TYPE_CHECKING:
 HEADINGS = ("folder", "started (UTC)", "state", "rounds", "scenario", "kernel", "designs")
 
 
-class _Verbs(click.Group):
-    """Says which verb was probably meant."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            ctx.fail(unknown("verb", args[0], tuple(self.commands)))
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Verbs, epilog="Example: testbed results list")
+@click.group(cls=VerbGroup, epilog="Example: testbed results list")
 def results() -> None:
     """List results folders, or show what is in one. Nothing is written, and no root is needed."""
 

@@ -17,6 +17,7 @@ from testbed.designs.fitting import check_designs
 from testbed.kernel import programs
 from testbed.kernel.rights import hindrance
 from testbed.lab.capsule import SCRATCH, enclosed
+from testbed.spec.design import ReadCni
 from testbed.spec.load import LoadedScenario, load_scenario
 from testbed.spec.scenario import MAX_SEED
 
@@ -148,6 +149,7 @@ def _carry_out(made: Path, folder: Path, work: Callable[[], int]) -> int:
 
 def _need_the_machine(loaded: LoadedScenario) -> None:
     """Everything that will be needed, asked for before anything is begun."""
+    from testbed.cli.plugins import need_plugins
     from testbed.probes import probe_of
 
     probes = [probe_of(spec) for cell in loaded.cells for spec in cell.scenario.probes.values()]
@@ -168,6 +170,9 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
         lines.append("only root may steer packets to CPUs (pin.steering): run it with sudo, or leave steering out")
     if lines:
         raise MachineLacks(lines)
+    for choice in loaded.value.designs:
+        if isinstance(choice, ReadCni):
+            need_plugins(choice)
 
 
 def _left_out(loaded: LoadedScenario) -> dict[str, dict[str, str]]:

@@ -8,6 +8,7 @@ import click
 
 from testbed.cli.choosing import HELP, chosen
 from testbed.cli.errors import MachineLacks, WrongInput
+from testbed.cli.plugins import need_plugins, write_log
 from testbed.designs.fitting import check_design
 from testbed.kernel import programs
 from testbed.kernel.features import missing_here
@@ -24,7 +25,13 @@ _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 @click.option("--design", required=True, metavar="DESIGN", help=HELP)
 @click.option("-n", "--name", metavar="LAB", help="What to call the lab.  [default: TOPOLOGY-DESIGN, by their names]")
 @click.option("--offload", type=click.Choice(["on", "off"]), default="on", show_default=True, help="TSO, GSO and GRO.")
-def up(topology: Path, design: str, name: str | None, offload: str) -> None:
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Add each call of a CNI plugin to it, as JSON.",
+)
+def up(topology: Path, design: str, name: str | None, offload: str, log: Path | None) -> None:
     """Bring a lab up. It stays until `testbed down`, whatever becomes of this terminal."""
     wanted = chosen(design)
     loaded = load_topology(topology)
@@ -33,6 +40,8 @@ def up(topology: Path, design: str, name: str | None, offload: str) -> None:
     if not _NAME.fullmatch(name):
         raise click.UsageError(f"'{name}' cannot be a lab's name: letters, digits, '-', '_' and '.', 63 at most")
     _need_the_machine(wanted.needs_on(loaded.value), wanted.programs_on(loaded.value))
+    if wanted.plugins:
+        need_plugins(wanted.plugins)
     plan = wanted.plan(loaded.value, offload == "on")
     try:
         lab = LivingLab.bring_up(plan, name, facts_of(loaded, plan, wanted.spec))
@@ -43,7 +52,9 @@ def up(topology: Path, design: str, name: str | None, offload: str) -> None:
         ) from None
     except CannotBeBuilt as error:
         click.echo(f"testbed: {name} could not be built: {error}", err=True)
+        write_log(log, error.log)
         sys.exit(1)
+    write_log(log, lab.log)
     size = f"{_count(lab.facts['nodes'], 'node')}, {_count(lab.facts['pods'], 'pod')}"
     click.echo(f"{name} is up: {wanted.name}, {size}, in {_time(lab.facts['seconds'])}")
 

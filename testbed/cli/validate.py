@@ -10,6 +10,7 @@ import click
 from testbed.cli.errors import WRONG_INPUT
 from testbed.designs import CATALOGUE
 from testbed.designs.fitting import check_designs
+from testbed.spec.design import ReadCni
 from testbed.spec.load import LoadedScenario, load_any
 from testbed.spec.problems import Problem, SpecError
 
@@ -26,7 +27,8 @@ def validate(files: tuple[Path, ...], as_json: bool) -> None:
             loaded = load_any(file, CATALOGUE)
             if isinstance(loaded, LoadedScenario):
                 check_designs(loaded)
-            kind = type(loaded.value).__name__.lower().removesuffix("spec")
+            kind = "design" if isinstance(loaded.value, ReadCni) else type(loaded.value).__name__.lower()
+            kind = kind.removesuffix("spec")
             good.append(f"{file}: {kind} {loaded.value.name}, no mistake found")
         except SpecError as error:
             problems += error.problems

@@ -10,7 +10,7 @@ from testbed.cli.errors import explained, unknown
 
 VERBS = (
     *("run", "validate", "plan", "designs", "probes", "doctor", "report", "compare", "results", "schema", "import"),
-    *("up", "down", "list", "exec", "shell", "ip", "check", "inspect", "trace", "capture", "graph"),
+    *("up", "down", "list", "exec", "shell", "ip", "check", "inspect", "trace", "capture", "graph", "cni"),
 )
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from testbed.plan.draft import SpaceDraft
 from testbed.spec.types import Address, Network
 
-CONFIGURATION = "/etc/bird/bird.conf"
+CONFIGURATION = "/run/bird/bird.conf"
+"""Not in Debian's /etc/bird, where only the user bird may look, who is nobody to a lab that has no root."""
 SOCKET = "/run/bird/bird.ctl"
 """Where `birdc` looks for it."""
 PID_FILE = "/run/bird/bird.pid"

@@ -147,6 +147,10 @@ class Design:
             )
             return
         yield from self._mtu_misfits(topology, addresses)
+        for name in self.plugins.pods if self.plugins else ():
+            if name not in topology.pod_ids:
+                message = f"{self.name} has something to tell plugins of a pod '{name}', which there is not"
+                yield Misfit(("nodes",), message, valid=topology.pod_ids, at_key=True)
 
     def _of_one_subnet(self, reason: str) -> Misfit:
         return Misfit(

@@ -1,10 +1,12 @@
 """The programs that the testbed runs, and which Debian package brings each."""
 
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Program:
 
     def version(self) -> str:
         """The number in the first line of what it says of its version; empty if it says none."""
+        if not self.version_option:
+            return ""
         try:
             said = subprocess.run(
                 [self.name, self.version_option],
@@ -76,7 +80,8 @@ PROGRAMS = {
         Program("ovs-dpctl", "openvswitch-switch", "for designs with a datapath of Open vSwitch", "-V", optional=True),
         Program("bird", "bird2", "for designs whose routes come by BGP", optional=True),
         Program("birdc", "bird2", "asks bird", optional=True),
-        Program("/usr/lib/cni/bridge", "containernetworking-plugins", "for designs with CNI plugins", optional=True),
+        # Plugins know which versions they speak, not their own.
+        Program("/usr/lib/cni/bridge", "containernetworking-plugins", "designs with CNI plugins", "", optional=True),
         Program("clang", "clang", "compiles eBPF programs", optional=True),
         Program("bpftool", "bpftool", "loads eBPF programs", "version", optional=True),
         Program("dot", "graphviz", "for the pictures of `testbed graph`", "-V"),
@@ -84,6 +89,22 @@ PROGRAMS = {
         Program("ping", "iputils-ping", "to try by hand", "-V", optional=True),
     )
 }
+
+DEBIAN_PLUGINS = frozenset(
+    (
+        *("bandwidth", "bridge", "dhcp", "dummy", "firewall", "host-device", "host-local", "ipvlan", "loopback"),
+        *("macvlan", "portmap", "ptp", "sbr", "static", "tap", "tuning", "vlan", "vrf"),
+    )
+)
+"""CNI plugins of the project's own, as Debian's package has them."""
+PLUGINS_REMEDY = "apt-get install containernetworking-plugins"
+
+
+def installed_plugins(folders: Iterable[str]) -> tuple[str, ...]:
+    """The names of the programs in these folders."""
+    paths = (path for folder in map(Path, folders) if folder.is_dir() for path in folder.iterdir())
+    return tuple(sorted({path.name for path in paths if path.is_file() and os.access(path, os.X_OK)}))
+
 
 FOR_LABS = ("mnexec", "ifconfig")
 FOR_PROBES = ("taskset", "ethtool")

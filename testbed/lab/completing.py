@@ -129,6 +129,7 @@ def _completed(space: Space, state: State, links: tuple[Link, ...]) -> Space:
         netems=_with(space.netems, state.netems),
         rules=_with(space.rules, state.rules),
         firewalls=tuple(_firewalls(space, state)),
+        cut=tuple(sorted(_connected(addresses, state) - state.routes, key=str)),
         tables=tuple(sorted(state.tables - _tables(state))),
     )
 
@@ -144,11 +145,22 @@ def _settings(planned: Iterable[Sysctl], state: State) -> Iterator[Sysctl]:
 
 def _routes(space: Space, state: State, addresses: Iterable[DeviceAddress]) -> list[Route]:
     """Those that nobody planned, and that the kernel did not make of addresses."""
-    connected = {Route(item.interface.network, item.dev) for item in addresses if not item.noprefixroute}
-    known = {*space.routes, *space.learned, *connected}
+    known = {*space.routes, *space.learned, *_connected(addresses, state)}
     # The order of next hops means nothing.
     known |= {replace(route, nexthops=tuple(sorted(route.nexthops, key=str))) for route in known}
     return sorted(state.routes - known, key=str)
+
+
+def _connected(addresses: Iterable[DeviceAddress], state: State) -> frozenset[Route]:
+    """The routes that the kernel makes of addresses, where their devices are up."""
+    return frozenset(
+        Route(item.interface.network, item.dev)
+        for item in addresses
+        if not item.noprefixroute
+        and (item.interface.version == 6 or item.interface.network.prefixlen < item.interface.max_prefixlen)
+        and (device := state.devices.get(item.dev))
+        and device.up
+    )
 
 
 def _firewalls(space: Space, state: State) -> Iterator[Firewall]:

@@ -82,6 +82,7 @@ class _Keeper:
             "started": time.time(),
             "places": [s.name for s in plan.spaces],
             "plugged": [item.space for item in plan.plugged],
+            "plug_nodes": list(dict.fromkeys(item.node for item in plan.plugged)),
         }
         self._built.set()
 
@@ -151,13 +152,14 @@ class _Keeper:
         lab = self._lab if self._built.is_set() else None
         if lab is None or lab.plugging is None:
             return
-        verb, pod = question.get("verb"), str(question.get("pod"))
-        if verb not in VERBS or pod not in self._facts["plugged"]:
-            say(connection, {"unknown": pod})
+        verb, place = question.get("verb"), str(question.get("place"))
+        if verb not in VERBS or place not in (*self._facts["plugged"], *self._facts["plug_nodes"]):
+            say(connection, {"unknown": place})
             return
         with self._stepping:
-            step = lab.plugging.step(verb, pod)
+            step = lab.plugging.step(verb, place)
             lab.plan = lab.plugging.completed()
+            _write_names(lab)
         with _file(json.dumps(step.as_data()).encode()) as file:
             say(connection, {}, [file])
 
@@ -208,22 +210,28 @@ def _hung_up(connection: socket.socket) -> bool:
 
 def _furnish(lab: Lab) -> None:
     """Names for every pod and node, where programs look for names; and a prompt that tells where one is."""
-    plan = lab.plan
+    _furnish_root(lab, Path("/"))
+    HOSTS.touch()
+    if Path("/etc/hosts").exists():
+        mount(str(HOSTS), "/etc/hosts", "", MS_BIND)
+    for space in lab.plan.spaces:
+        if space.has_folders:
+            _furnish_root(lab, root_of(lab.hosts[space.name].pid))
+    _write_names(lab)
+
+
+def _write_names(lab: Lab) -> None:
+    """Under which name each pod and node is known, wherever programs look."""
     own = [
         f"{address} {space.name}"
-        for space in plan.of_kind(Kind.POD, Kind.NODE, Kind.ROUTER)
+        for space in lab.plan.of_kind(Kind.POD, Kind.NODE, Kind.ROUTER)
         for address in space.reached_at
     ]
     names = "\n".join(["127.0.0.1 localhost", "::1 localhost", *own]) + "\n"
-    _furnish_root(lab, Path("/"))
     HOSTS.write_text(names)
-    if Path("/etc/hosts").exists():
-        mount(str(HOSTS), "/etc/hosts", "", MS_BIND)
-    for space in plan.spaces:
+    for space in lab.plan.spaces:
         if space.has_folders:
-            root = root_of(lab.hosts[space.name].pid)
-            _furnish_root(lab, root)
-            (root / "etc/hosts").write_text(names)
+            (root_of(lab.hosts[space.name].pid) / "etc/hosts").write_text(names)
 
 
 def _furnish_root(lab: Lab, root: Path) -> None:

@@ -178,15 +178,15 @@ class LivingLab:
             opened.seek(0)
             return cast("Plan", pickle.load(opened))
 
-    def plug(self, verb: str, pod: str) -> dict[str, Any]:
-        """Has the lab's container runtime `add`, `del`, `check`, `status` or `gc` a pod's attachment.
+    def plug(self, verb: str, place: str) -> dict[str, Any]:
+        """Has the lab's container runtime `add`, `del` or `check` a pod's attachment; or a node's `status` or `gc`.
 
-        What came of it: all `calls`, the `error` if it failed, the `changes` by place. Raises UnknownPlace for a pod
-        that no CNI plugin attached.
+        What came of it: all `calls`, the `error` if it failed, the `changes` by place. Raises UnknownPlace where there
+        is nothing that CNI plugins attach.
         """
-        answer, files = self._ask("cni", PLUG_PATIENCE_S, verb=verb, pod=pod)
+        answer, files = self._ask("cni", PLUG_PATIENCE_S, verb=verb, place=place)
         if answer.get("unknown"):
-            raise UnknownPlace(pod, self.facts["plugged"])
+            raise UnknownPlace(place, self.facts["plugged"])
         self.__dict__.pop("plan", None)  # It is another one now.
         with os.fdopen(files[0], "rb") as opened:
             opened.seek(0)

@@ -153,20 +153,19 @@ class Plugging:
         except (CniError, OSError):
             return  # The namespaces go anyway, and what is in them; `testbed cni del` tells what a plugin says.
 
-    def step(self, verb: Verb, pod: str) -> Step:
-        """One command by hand, for a pod; `status` and `gc` are for all of its node."""
-        item = next(item for item in self.drawn.plugged if item.space == pod)
-        places = (item.node, item.space)
+    def step(self, verb: Verb, place: str) -> Step:
+        """One command by hand: for a pod, or `status` and `gc` for a node."""
+        item = next(item for item in self.drawn.plugged if place in (item.space, item.node))
+        places = dict.fromkeys((item.node, place))
         first = len(self.calls)
-        before = {place: self._lines(place) for place in places}
+        before = {name: self._lines(name) for name in places}
         error = ""
         try:
             self._on(item, lambda runtime: self._do(verb, runtime, item))
         except (CniError, OSError) as problem:
             error = str(problem)
-        after = {place: self._lines(place) for place in places}
-        changes = {place: _difference(before[place], after[place]) for place in places}
-        return Step(tuple(self.calls[first:]), error, {place: found for place, found in changes.items() if found})
+        changes = {name: _difference(before[name], self._lines(name)) for name in places}
+        return Step(tuple(self.calls[first:]), error, {name: found for name, found in changes.items() if found})
 
     def _do(self, verb: Verb, runtime: Runtime, item: Plugged) -> None:
         network, attachment = network_of_texts(item.texts), attachment_of(item)

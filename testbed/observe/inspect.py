@@ -192,6 +192,7 @@ def _routes(space: Space, now: State) -> Iterator[_Finding]:
     working = {name for name, device in now.devices.items() if device.up}
     own = [item for item in space.addresses if item in now.addresses and item.dev in working]
     planned = {*map(_sorted, space.routes), *map(_sorted, space.learned), *_connected(own)}
+    planned -= set(space.cut)
     follows = {*_connected(now.addresses), *_connected(space.addresses)}
     missing, extra = planned - now.routes, set(now.routes - planned - follows)
     for route in sorted(missing, key=str):

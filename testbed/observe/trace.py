@@ -17,9 +17,9 @@ from typing import Literal
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.state import unanswered
-from testbed.observe.datapath import DROPPED, drops
 from testbed.observe.frames import Packet, Ports, ports_of
 from testbed.observe.inspect import differences, state_for
+from testbed.observe.program_counts import DROPPED, drops
 from testbed.observe.shots import SHOTS, Protocol, Shot
 from testbed.observe.taps import STAMPS_S, Sighting, recorded, tap
 from testbed.plan.objects import Bridge, Kind, Plan, Space

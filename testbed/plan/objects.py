@@ -525,6 +525,8 @@ class Space:
     firewalls: tuple[Firewall, ...] = ()
     learned: tuple[Route, ...] = ()
     """Routes that a daemon is to put there."""
+    cut: tuple[Route, ...] = ()
+    """Routes that the kernel made of addresses, and that CNI plugins took away."""
     tables: tuple[str, ...] = ()
     """Of nftables, as `inet filter`, that CNI plugins made; what is in them is theirs."""
     bpf: Bpf | None = None

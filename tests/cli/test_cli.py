@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from testbed.cli import verbs
 from testbed.cli.verbs import VERBS
 from testbed.designs import ATTACHMENTS, DESIGNS, TRANSPORTS
 
@@ -101,6 +103,14 @@ def test_a_plan_is_printed_as_commands_and_as_data(repository: Path) -> None:
     assert commands.stdout == (repository / "tests/designs/golden/two-nodes-vxlan.sh").read_text()
     data = json.loads(cli("plan", "topologies/two-nodes.yaml", "--design", "vxlan", "--json", cwd=repository).stdout)
     assert data["pod_mtu"] == 1450
+
+
+@pytest.mark.parametrize("name", DESIGNS)
+def test_every_design_has_a_page(name: str) -> None:
+    said = CliRunner().invoke(verbs.testbed, ["designs", name])
+    assert said.exit_code == 0, said.output
+    assert said.output.startswith(f"{name}: ")
+    assert "--- How nodes reach each other's pods" in said.output
 
 
 def test_designs_attachments_and_transports_are_listed(repository: Path) -> None:

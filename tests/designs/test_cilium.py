@@ -15,8 +15,8 @@ from testbed.designs.presets.cilium.endpoints import host_end
 from testbed.designs.presets.cilium.maps import FIRST_IDENTITY, REMOTE_NODE, identities
 from testbed.lab.lab import Lab
 from testbed.observe.check import check
-from testbed.observe.datapath import Count, counts
 from testbed.observe.inspect import inspect
+from testbed.observe.program_counts import Count, counts
 from testbed.observe.trace import trace
 from testbed.observe.wire import Watch
 from testbed.plan.objects import Kind

@@ -12,8 +12,8 @@ Nodes forward packets, and show bridged ones to iptables, as Kubernetes wants of
 import json
 from pathlib import PurePath
 
-from testbed.cni.network import filled_network
-from testbed.cni.template import ClusterValues, NodeValues, Values
+from testbed.cni.network import filled_network, network_of_texts
+from testbed.cni.template import EXAMPLE, ClusterValues, NodeValues, Values
 from testbed.designs.attachment import Attachment, Hands
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import Draft, SpaceDraft
@@ -41,6 +41,12 @@ def attachment_of(spec: ReadCni) -> Attachment:
         attach=attach,
         page=__doc__,
     )
+
+
+def plugins_of(spec: ReadCni) -> tuple[str, ...]:
+    """The names of the programs that are called, those that hand out addresses too."""
+    network = network_of_texts(filled_network(spec.texts, EXAMPLE))
+    return tuple(dict.fromkeys(name for plugin in network.plugins for name in (plugin.type, plugin.ipam) if name))
 
 
 def _attach(draft: Draft, layout: Layout, spec: ReadCni, node: NodePlace, values: Values) -> None:

@@ -13,7 +13,7 @@ on it for the whole of the block. Packets are as large as the fabric takes. IPv6
     birdc show protocols             the sessions, and since when
     birdc show route all             what was heard from whom
     ip route show proto bird         what of it the kernel has
-    cat /etc/bird/bird.conf          what BIRD was told
+    cat /run/bird/bird.conf          what BIRD was told
     iptables-save; ipset list        Felix' rules and sets
 """
 

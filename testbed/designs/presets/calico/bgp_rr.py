@@ -13,7 +13,7 @@ Next hops are handed on as they are: routes are those of the full mesh, and pack
     birdc show protocols                              on a reflector one for each node, on others two
     birdc show route all for 10.244.0.64/26           BGP.originator_id and BGP.cluster_list tell the way of the news
     ip route show proto bird
-    cat /etc/bird/bird.conf
+    cat /run/bird/bird.conf
 
 Unlike in a cluster, where nodes with a label are chosen as reflectors (`peerSelector: route-reflector == 'true'`, and
 the node's `routeReflectorClusterID`), nodes have no labels here, so the first ones are taken.

@@ -19,7 +19,7 @@ its own before (Calico's `numAllowedLocalASNumbers: 1`).
     birdc show protocols                       on node1, and on leaf1
     birdc show route all for 10.244.0.64/26    BGP.as_path tells the routers on the way
     ip route show proto bird
-    cat /etc/bird/bird.conf
+    cat /run/bird/bird.conf
 """
 
 from testbed.designs.attachment import Hands

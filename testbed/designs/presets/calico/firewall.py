@@ -83,7 +83,7 @@ def _text(layout: Layout, node: NodePlace, family: int, tunnels: Tunnels) -> str
     tables: dict[str, Chains] = {
         "raw": _raw(family, tunnels),
         "mangle": _mangle(),
-        "nat": _nat(family, tunnels),
+        "nat": _nat(node, family, tunnels),
         "filter": _filter(family, tunnels) | _endpoints(pods, tunnels),
     }
     return "".join(line for name, chains in tables.items() for line in _table(name, chains))
@@ -157,7 +157,7 @@ def _mangle() -> dict[str, list[str]]:
     }
 
 
-def _nat(family: int, tunnels: Tunnels) -> dict[str, list[str]]:
+def _nat(node: NodePlace, family: int, tunnels: Tunnels) -> dict[str, list[str]]:
     own_but_wrong = "-m addrtype ! --src-type LOCAL --limit-iface-out -m addrtype --src-type LOCAL"
     leaving = (
         f"-m set --match-set {_set(4, 'masq-ipam-pools')} src -m set ! --match-set {_set(4, 'network-ip-pools')} dst"
@@ -175,8 +175,15 @@ def _nat(family: int, tunnels: Tunnels) -> dict[str, list[str]]:
         ],
         "cali-fip-dnat": [],
         "cali-fip-snat": [],
-        "cali-nat-outgoing": [f"{leaving} -j MASQUERADE --random-fully"] if family in MASQUERADED else [],
+        "cali-nat-outgoing": [f"{leaving} {_outgoing(node, family)}"] if family in MASQUERADED else [],
     }
+
+
+def _outgoing(node: NodePlace, family: int) -> str:
+    """Which source packets get that leave the pods' network: the device's address, or Felix' `natOutgoingAddress`."""
+    if node.is_on_loopback:
+        return f"-j SNAT --to-source {node.address(family)} --random-fully"
+    return "-j MASQUERADE --random-fully"
 
 
 def _filter(family: int, tunnels: Tunnels) -> dict[str, list[str]]:

@@ -380,7 +380,7 @@ END
 # in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
 in_folders_of() {
     ip netns exec $1 sh -ec '
-        for each in /etc /var/lib /sys/fs/bpf /run; do mount --bind /run/roots/$1$each $each; done
+        for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done
         shift; exec "$@"' sh "$@"
 }
 mkdir -p /run/roots/node1/run/log /run/roots/node1/sys/fs/bpf
@@ -389,8 +389,8 @@ mkdir -p /run/roots/node1/upper/etc /run/roots/node1/work/etc /run/roots/node1/e
 mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/roots/node1/upper/etc,workdir=/run/roots/node1/work/etc /run/roots/node1/etc
 mkdir -p /run/roots/node1/upper/var/lib /run/roots/node1/work/var/lib /run/roots/node1/var/lib
 mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/run/roots/node1/upper/var/lib,workdir=/run/roots/node1/work/var/lib /run/roots/node1/var/lib
-mkdir -p /run/roots/node1/etc/bird
-cat > /run/roots/node1/etc/bird/bird.conf <<'END'
+mkdir -p /run/roots/node1/run/bird
+cat > /run/roots/node1/run/bird/bird.conf <<'END'
 log stderr all;
 router id 192.168.56.1;
 
@@ -459,8 +459,8 @@ mkdir -p /run/roots/node2/upper/etc /run/roots/node2/work/etc /run/roots/node2/e
 mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/roots/node2/upper/etc,workdir=/run/roots/node2/work/etc /run/roots/node2/etc
 mkdir -p /run/roots/node2/upper/var/lib /run/roots/node2/work/var/lib /run/roots/node2/var/lib
 mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/run/roots/node2/upper/var/lib,workdir=/run/roots/node2/work/var/lib /run/roots/node2/var/lib
-mkdir -p /run/roots/node2/etc/bird
-cat > /run/roots/node2/etc/bird/bird.conf <<'END'
+mkdir -p /run/roots/node2/run/bird
+cat > /run/roots/node2/run/bird/bird.conf <<'END'
 log stderr all;
 router id 192.168.56.2;
 
@@ -522,5 +522,5 @@ END
 mkdir -p /run/roots/node2/run/bird
 cat > /run/roots/node2/run/bird/bird.pid <<'END'
 END
-in_folders_of node1 bird -f -c /etc/bird/bird.conf -s /run/bird/bird.ctl -P /run/bird/bird.pid > /run/roots/node1/run/log/bird.log 2>&1 &
-in_folders_of node2 bird -f -c /etc/bird/bird.conf -s /run/bird/bird.ctl -P /run/bird/bird.pid > /run/roots/node2/run/log/bird.log 2>&1 &
+in_folders_of node1 bird -f -c /run/bird/bird.conf -s /run/bird/bird.ctl -P /run/bird/bird.pid > /run/roots/node1/run/log/bird.log 2>&1 &
+in_folders_of node2 bird -f -c /run/bird/bird.conf -s /run/bird/bird.ctl -P /run/bird/bird.pid > /run/roots/node2/run/log/bird.log 2>&1 &

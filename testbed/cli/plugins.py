@@ -1,0 +1,31 @@
+"""CNI plugins that a design calls: whether they are there, and the log of their calls."""
+
+from pathlib import Path
+
+from testbed.cli.errors import MachineLacks, WrongInput, unknown
+from testbed.designs.attachments.cni import plugins_of
+from testbed.kernel.programs import DEBIAN_PLUGINS, PLUGINS_REMEDY, installed_plugins
+from testbed.spec.design import PLUGINS, ReadCni
+
+
+def need_plugins(spec: ReadCni) -> None:
+    """Raises MachineLacks for plugins that a package would bring, WrongInput for others that are nowhere."""
+    there = installed_plugins(spec.bin)
+    missing = [name for name in plugins_of(spec) if name not in there]
+    for name in missing:
+        if name not in DEBIAN_PLUGINS or PLUGINS not in spec.bin:
+            found = unknown("CNI plugin", name, there) if there else f"there is no CNI plugin '{name}'"
+            raise WrongInput(f"{spec.cni}: {found} (looked in {', '.join(spec.bin)})")
+    if missing:
+        raise MachineLacks([f"the CNI plugin {name} is missing: {PLUGINS_REMEDY}" for name in missing])
+
+
+def write_log(file: Path | None, text: str) -> None:
+    """Adds calls, a line of JSON each, to a file, if one is named."""
+    if file is None:
+        return
+    try:
+        with file.open("a") as log:
+            log.write(text)
+    except OSError as error:
+        raise WrongInput(f"{file} cannot be written: {error.strerror}") from None
