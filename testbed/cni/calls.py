@@ -175,12 +175,13 @@ def answer(made: Call, patience_s: float = PATIENCE_S) -> Any:
     if made.timed_out:
         raise PluginHung(made, f"it had not ended after {patience_s:g} s, and was ended with all its processes")
     text = made.stdout.strip()
+    data, is_json = None, True
     try:
         data = json.loads(text) if text else None
     except ValueError:
-        data = text
+        is_json = False
     if made.code == 0:
-        if isinstance(data, str):
+        if not is_json:
             raise PluginFailed(made, f"it ended well, but printed what is not JSON: {text[:MOST_SHOWN]}")
         return data
     if isinstance(data, dict) and isinstance(data.get("code"), int):

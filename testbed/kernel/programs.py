@@ -36,6 +36,8 @@ class Program:
 
     def version(self) -> str:
         """The number in the first line of what it says of its version; empty if it says none."""
+        if not self.version_option:
+            return ""
         try:
             said = subprocess.run(
                 [self.name, self.version_option],
@@ -78,7 +80,8 @@ PROGRAMS = {
         Program("ovs-dpctl", "openvswitch-switch", "for designs with a datapath of Open vSwitch", "-V", optional=True),
         Program("bird", "bird2", "for designs whose routes come by BGP", optional=True),
         Program("birdc", "bird2", "asks bird", optional=True),
-        Program("/usr/lib/cni/bridge", "containernetworking-plugins", "for designs with CNI plugins", optional=True),
+        # Plugins know which versions they speak, not their own.
+        Program("/usr/lib/cni/bridge", "containernetworking-plugins", "designs with CNI plugins", "", optional=True),
         Program("clang", "clang", "compiles eBPF programs", optional=True),
         Program("bpftool", "bpftool", "loads eBPF programs", "version", optional=True),
         Program("dot", "graphviz", "for the pictures of `testbed graph`", "-V"),

@@ -69,6 +69,16 @@ class Lab:
     without a process, held open here.
     """
 
+    plugging: "Plugging | None" = None
+    """The container runtime, of a plan with pods that CNI plugins attach."""
+    convergence_seconds: float | None = None
+    """What it took from the start of routing daemons until all had put their routes into the kernel; None without
+    such."""
+    attach_seconds: float | None = None
+    """What attaching a pod took, on average over all of them; None without pods."""
+    pod_memory_kib: float | None = None
+    """Kernel memory that came into use while pods were made, for each of them; None for fewer than MANY_PODS."""
+
     def __init__(self, plan: Plan, calls: list[Call] | None = None) -> None:
         """Brings the plan up; what was there already is taken down if a part of it fails.
 
@@ -79,15 +89,6 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.namespaces: dict[str, Namespace] = {}
         self._programs: list[subprocess.Popen[bytes]] = []
-        self.plugging: Plugging | None = None
-        """The container runtime, of a plan with pods that CNI plugins attach."""
-        self.convergence_seconds: float | None = None
-        """What it took from the start of routing daemons until all had put their routes into the kernel; None without
-        such."""
-        self.attach_seconds: float | None = None
-        """What attaching a pod took, on average over all of them; None without pods."""
-        self.pod_memory_kib: float | None = None
-        """Kernel memory that came into use while pods were made, for each of them; None for fewer than MANY_PODS."""
         pods = plan.of_kind(Kind.POD)
         begin = time.monotonic()
         try:

@@ -29,12 +29,13 @@ def attaching(plan: Plan, roots: str) -> Iterator[str]:
         network, attachment = network_of_texts(item.texts), attachment_of(item)
         around = environment("ADD", item.folders, attachment)
         variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in around.items())
+        found = f'PATH={shlex.quote(":".join(item.folders))}:"$PATH"'
         bound = f"{roots}/{item.node}{attachment.netns}"
         yield f"mkdir -p {roots}/{item.node}{NETNS}; touch {bound}; mount --bind {NETNS}/{item.space} {bound}"
         for number, plugin in enumerate(network.plugins):
             told = json.dumps(request(network, network.versions[0], plugin, attachment.capabilities))
             text = _MEANS_MORE.sub(r"\\\1", told)
-            yield f"result=$(in_folders_of {item.node} env {variables} {item.folders[0]}/{plugin.type} <<END"
+            yield f"result=$(in_folders_of {item.node} env {variables} {found} {plugin.type} <<END"
             yield f'{text[:-1]}, "prevResult": $result}}' if number else text
             yield "END"
             yield ")"

@@ -206,7 +206,7 @@ def _files(plan: Plan) -> Iterator[str]:
     yield "# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name"
     yield "in_folders_of() {"
     yield "    ip netns exec $1 sh -ec '"
-    yield f"        for each in {folders}; do mount --bind {_ROOTS}/$1$each $each; done"
+    yield f"        for each in {folders}; do mount --rbind {_ROOTS}/$1$each $each; done"
     yield '        shift; exec "$@"\' sh "$@"'
     yield "}"
     for space in spaces:

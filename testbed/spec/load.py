@@ -213,7 +213,8 @@ def _with_network(
             for problem in error.problems
         )
     found = spec.model_dump(exclude={"name", "bin", "cni"})
-    folders = tuple(str(_tidied(folder / each)) for each in spec.bin)
+    # Absolute, since the plugins are called where the working directory may be another one.
+    folders = tuple(str(_tidied(folder / each).absolute()) for each in spec.bin)
     told = found | {"name": spec.name or name, "bin": folders, "cni": str(path), "texts": texts}
     return ReadCni.model_validate(told), ()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from testbed.cli.verbs import VERBS, testbed
+from testbed.cli import verbs
+from testbed.cli.verbs import VERBS
 from testbed.designs import ATTACHMENTS, DESIGNS, TRANSPORTS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -106,7 +107,7 @@ def test_a_plan_is_printed_as_commands_and_as_data(repository: Path) -> None:
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_every_design_has_a_page(name: str) -> None:
-    said = CliRunner().invoke(testbed, ["designs", name])
+    said = CliRunner().invoke(verbs.testbed, ["designs", name])
     assert said.exit_code == 0, said.output
     assert said.output.startswith(f"{name}: ")
     assert "--- How nodes reach each other's pods" in said.output

@@ -104,8 +104,8 @@ def test_a_pod_is_attached_as_flanneld_says_and_taken_off_again(tmp_path: Path) 
 
     def body(path: str, pod: Namespace) -> None:
         code, result, told = node.call("ADD", CNI_NETNS=path)
-        assert (code, result["ips"][0]["address"]) == (0, "10.244.1.2/24"), result
-        assert json.loads(told) == json.loads(node.kept.read_text())
+        assert (code, result["ips"][0]["address"], told) == (0, "10.244.1.2/24", ""), result
+        assert json.loads(node.kept.read_text())["ipam"]["ranges"] == [[{"subnet": "10.244.1.0/24"}]]
         with pod.entered():
             (eth0,) = ip("address", "show", "eth0")
             assert [a["local"] for a in eth0["addr_info"] if a["family"] == "inet"] == ["10.244.1.2"]
@@ -170,7 +170,7 @@ def delegate(folder: Path, *arguments: Any) -> Any:
     node.plugin("bridge", "cat")
     code, said, told = node.call("ADD")
     assert code == 0, (said, told)
-    assert said == json.loads(told) == json.loads(node.kept.read_text())
+    assert said == json.loads(node.kept.read_text())
     return said
 
 
@@ -221,7 +221,7 @@ def test_the_delegates_error_is_passed_on_untouched(tmp_path: Path) -> None:
     node.plugin("bridge", f"echo '{json.dumps(error)}'; echo aside >&2; exit 3")
     code, said, told = node.call("ADD")
     assert (code, said) == (3, error)
-    assert told.endswith("aside\n")
+    assert told == "aside\n"
 
 
 def test_what_could_not_be_deleted_can_be_tried_again(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
 
 GOLDEN = Path(__file__).parent / "golden"
-TOPOLOGIES = Path(__file__).parents[2] / "topologies"
+ROOT = Path(__file__).parents[2]
+TOPOLOGIES = ROOT / "topologies"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 """UPDATE_GOLDEN=1 writes the golden files anew; read the difference before you commit it."""
 
@@ -31,9 +32,11 @@ def topology_named(name: str) -> Topology:
 
 
 def as_golden(plan: Plan, file: Path) -> None:
+    """The testbed's own programs are named as they are from its folder."""
+    text = script(plan).replace(f"{ROOT}/", "")
     if UPDATE:
-        file.write_text(script(plan))
-    assert script(plan) == file.read_text()
+        file.write_text(text)
+    assert text == file.read_text()
 
 
 @every_plain_design

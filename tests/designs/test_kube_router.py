@@ -64,8 +64,9 @@ def test_it_does_what_it_claims(of: str) -> None:
 @pytest.mark.sealed
 @pytest.mark.vm
 @pytest.mark.needs(*TUNNELS)
-def test_it_does_so_across_subnets() -> None:
-    proven("two-subnets")
+@pytest.mark.parametrize("of", ["two-subnets", "dual-homed"])
+def test_it_does_so_across_subnets(of: str) -> None:
+    proven(of)
 
 
 @pytest.mark.sealed

@@ -17,7 +17,7 @@ def preset(backend: str, transport: Transport, summary: str, page: str | None, m
         summary=summary,
         like=(f"Flannel's backend {backend}",),
         agent=agent.run,
-        also_needs=("masquerade",),
+        also_needs=("masquerade", "bridge-nf"),
         programs=("iptables", "ip6tables", "/usr/lib/cni/bridge"),
         on_link="packets that it masquerades have the address of the device that they leave by",
         page=page or "",

@@ -19,7 +19,7 @@ def preset(name: str, overlay: Overlay, summary: str, page: str | None) -> Desig
         summary=summary,
         like=("kube-router",),
         agent=partial(agent.run, overlay=overlay),
-        also_needs=("masquerade", "ipset"),
+        also_needs=("masquerade", "ipset", "bridge-nf"),
         programs=("iptables", "ip6tables", "ipset", "bird", "birdc", "/usr/lib/cni/bridge"),
         page=page or "",
     )

@@ -400,7 +400,7 @@ END
 # in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
 in_folders_of() {
     ip netns exec $1 sh -ec '
-        for each in /etc /var/lib /sys/fs/bpf /run; do mount --bind /run/roots/$1$each $each; done
+        for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done
         shift; exec "$@"' sh "$@"
 }
 mkdir -p /run/roots/node1/run/log /run/roots/node1/sys/fs/bpf

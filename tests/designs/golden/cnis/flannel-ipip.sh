@@ -121,7 +121,7 @@ END
 # in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
 in_folders_of() {
     ip netns exec $1 sh -ec '
-        for each in /etc /var/lib /sys/fs/bpf /run; do mount --bind /run/roots/$1$each $each; done
+        for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done
         shift; exec "$@"' sh "$@"
 }
 mkdir -p /run/roots/node1/run/log /run/roots/node1/sys/fs/bpf
@@ -197,29 +197,29 @@ END
 
 # --- Pods that CNI plugins attach
 mkdir -p /run/roots/node1/run/netns; touch /run/roots/node1/run/netns/client; mount --bind /run/netns/client /run/roots/node1/run/netns/client
-result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=/work/main/testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=client CNI_NETNS=/run/netns/client CNI_IFNAME=eth0 CNI_ARGS='' /work/main/testbed/cni/plugins/flannel <<END
+result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=client CNI_NETNS=/run/netns/client CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" flannel <<END
 {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}, "cniVersion": "0.3.1", "name": "cbr0"}
 END
 )
-result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=/work/main/testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=client CNI_NETNS=/run/netns/client CNI_IFNAME=eth0 CNI_ARGS='' /work/main/testbed/cni/plugins/portmap <<END
+result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=client CNI_NETNS=/run/netns/client CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" portmap <<END
 {"type": "portmap", "cniVersion": "0.3.1", "name": "cbr0", "prevResult": $result}
 END
 )
 mkdir -p /run/roots/node1/run/netns; touch /run/roots/node1/run/netns/web-1; mount --bind /run/netns/web-1 /run/roots/node1/run/netns/web-1
-result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=/work/main/testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-1 CNI_NETNS=/run/netns/web-1 CNI_IFNAME=eth0 CNI_ARGS='' /work/main/testbed/cni/plugins/flannel <<END
+result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-1 CNI_NETNS=/run/netns/web-1 CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" flannel <<END
 {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}, "cniVersion": "0.3.1", "name": "cbr0"}
 END
 )
-result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=/work/main/testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-1 CNI_NETNS=/run/netns/web-1 CNI_IFNAME=eth0 CNI_ARGS='' /work/main/testbed/cni/plugins/portmap <<END
+result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-1 CNI_NETNS=/run/netns/web-1 CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" portmap <<END
 {"type": "portmap", "cniVersion": "0.3.1", "name": "cbr0", "prevResult": $result}
 END
 )
 mkdir -p /run/roots/node2/run/netns; touch /run/roots/node2/run/netns/web-2; mount --bind /run/netns/web-2 /run/roots/node2/run/netns/web-2
-result=$(in_folders_of node2 env CNI_COMMAND=ADD CNI_PATH=/work/main/testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-2 CNI_NETNS=/run/netns/web-2 CNI_IFNAME=eth0 CNI_ARGS='' /work/main/testbed/cni/plugins/flannel <<END
+result=$(in_folders_of node2 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-2 CNI_NETNS=/run/netns/web-2 CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" flannel <<END
 {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}, "cniVersion": "0.3.1", "name": "cbr0"}
 END
 )
-result=$(in_folders_of node2 env CNI_COMMAND=ADD CNI_PATH=/work/main/testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-2 CNI_NETNS=/run/netns/web-2 CNI_IFNAME=eth0 CNI_ARGS='' /work/main/testbed/cni/plugins/portmap <<END
+result=$(in_folders_of node2 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-2 CNI_NETNS=/run/netns/web-2 CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" portmap <<END
 {"type": "portmap", "cniVersion": "0.3.1", "name": "cbr0", "prevResult": $result}
 END
 )
