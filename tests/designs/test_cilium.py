@@ -22,6 +22,7 @@ from testbed.observe.wire import Watch
 from testbed.plan.objects import Kind
 from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
+from tests.as_user import run_as
 
 ROOT = Path(__file__).parents[2]
 VETH = ("cilium-native", "cilium-native-legacy", "cilium-vxlan")
@@ -318,6 +319,13 @@ def test_trace_says_why_a_program_dropped_a_packet() -> None:
         assert walk.outcome == "lost"
         assert "on node2 cil_from_host dropped it: stale or unroutable IP" in walk.reason
         assert f"the map cilium_lxc has no entry `{entry.note}`" in walk.reason
+
+
+@pytest.mark.parametrize("name", VETH)
+def test_a_user_without_roots_rights_hears_why_not(name: str) -> None:
+    done = run_as(64_323, "up", "topologies/two-nodes.yaml", "--design", name)
+    assert done.returncode == 3
+    assert "CONFIG_NET_CLS_BPF (modprobe cls_bpf) and root's own rights (sudo), which this user has not" in done.stderr
 
 
 def test_native_routing_needs_one_subnet() -> None:
