@@ -92,7 +92,8 @@ def dot(plan: Plan) -> str:
     lines = [f"graph {quoted(plan.topology)} {{", HEAD + f"  label={quoted(title)}"]
     # What is named first is put on the left: so the lines of the nodes, in their order, come before the nodes.
     lines += (f"  {layers.line(line, nodes)}" for line in wiring.lines)
-    lines += (f"  {_inner(plan, veth, veth.a.space in rows[1])}" for veth in wiring.inner)
+    held = (veth for veth in wiring.inner if _holder(plan, veth.a) or _holder(plan, veth.b))
+    lines += (f"  {_inner(plan, veth, veth.a.space in rows[1])}" for veth in held)
     for row in rows:
         for name in row:
             lines += _node(plan, wiring, plan[name], turned=row is rows[1])
@@ -138,7 +139,7 @@ def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[s
     own = [f"lo {item.interface}" for item in space.addresses if item.dev == "lo"]
     yield f"    {ident(space.name)} [{routes_box([*own, *routes(space)])}]"
     for device, _ in drawn:
-        if _is_addressed(space, device):
+        if _is_addressed(space, device) or _is_programmed(space, device):
             # What leads out is below the routes, and what leads to pods above them.
             ends = (space.name, ""), (space.name, device.name)
             yield "    " + edge(*(ends if wiring.leads_out(space, device) is not turned else ends[::-1]), "inside")
@@ -204,7 +205,7 @@ def _device(wiring: _Wiring, space: Space, device: Device) -> str:
             return box("bridge", [device.name], ["Open vSwitch", _count(device.flows, "flow"), *addresses])
         case VethEnd() if _is_programs(space, device):
             told = "of a program"
-        case VethEnd() if wiring.is_uplink(space, device):
+        case VethEnd() if wiring.is_uplink(space, device) or (addresses and not device.master):
             return box("uplink", [device.name], [*addresses, f"MTU {device.mtu}"])
         case _:
             return ""
@@ -216,6 +217,11 @@ def _is_addressed(space: Space, device: Device) -> bool:
     return any(address.dev == device.name for address in space.addresses) and not (
         isinstance(device, VethEnd) and device.master
     )
+
+
+def _is_programmed(space: Space, device: Device) -> bool:
+    """Whether eBPF programs send by it what the node forwards."""
+    return isinstance(device, TUNNELS) and space.bpf is not None and any(h.dev == device.name for h in space.bpf.hooks)
 
 
 def _inner(plan: Plan, veth: Veth, turned: bool) -> str:
