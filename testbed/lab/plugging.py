@@ -20,6 +20,7 @@ from testbed.kernel.folders import bind_namespace, within
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.offload import switch_offloads_off
 from testbed.kernel.state import State, nft_tables, state
+from testbed.kernel.sysctls import all_settings
 from testbed.lab.completing import TOOLS, completed, places_of
 from testbed.lab.lab import UNPLUG_PATIENCE_S, Verb
 from testbed.plan import shell
@@ -29,6 +30,8 @@ from testbed.spec.types import Address
 
 T = TypeVar("T")
 NODES_AT_A_TIME = 4
+_COUNTING = ("net/netfilter/nf_conntrack_count",)
+"""Settings that change by themselves."""
 MOST_CALLS = 10_000
 """That are remembered, the last ones."""
 
@@ -47,6 +50,15 @@ class Step:
         """Ready for JSON."""
         calls = [call.as_data() for call in self.calls]
         return {"calls": calls, "error": self.error, "changes": {place: list(c) for place, c in self.changes.items()}}
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a place has at one time."""
+
+    lines: tuple[str, ...]
+    """Devices, addresses, routes, rules, ..., in the words of the commands that would make them."""
+    settings: Mapping[str, str]
 
 
 class Plugging:
@@ -158,13 +170,13 @@ class Plugging:
         item = next(item for item in self.drawn.plugged if place in (item.space, item.node))
         places = dict.fromkeys((item.node, place))
         first = len(self.calls)
-        before = {name: self._lines(name) for name in places}
+        before = {name: self._look(name) for name in places}
         error = ""
         try:
             self._on(item, lambda runtime: self._do(verb, runtime, item))
         except (CniError, OSError) as problem:
             error = str(problem)
-        changes = {name: _difference(before[name], self._lines(name)) for name in places}
+        changes = {name: _difference(before[name], self._look(name)) for name in places}
         return Step(tuple(self.calls[first:]), error, {name: found for name, found in changes.items() if found})
 
     def _do(self, verb: Verb, runtime: Runtime, item: Plugged) -> None:
@@ -185,9 +197,9 @@ class Plugging:
                 if errors := runtime.collect(network, map(attachment_of, same)):
                     raise CniError("\n".join(map(str, errors)))
 
-    def _lines(self, place: str) -> tuple[str, ...]:
+    def _look(self, place: str) -> Sight:
         with self._namespaces[place].entered():
-            return tuple(_lines(state((), _tools())))
+            return Sight(tuple(_lines(state((), _tools()))), all_settings())
 
 
 def _tools() -> tuple[str, ...]:
@@ -238,6 +250,13 @@ def _without_verb(words: str) -> str:
     return f"{noun} {rest.partition(' ')[2]}"
 
 
-def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
-    gone = [f"- {line}" for line in before if line not in after]
-    return (*gone, *(f"+ {line}" for line in after if line not in before))
+def _difference(before: Sight, after: Sight) -> tuple[str, ...]:
+    """Settings are compared where there are such before and after: those of a device come and go with it."""
+    settings = [
+        (f"- sysctl {key} = {value}", f"+ sysctl {key} = {after.settings[key]}")
+        for key, value in before.settings.items()
+        if after.settings.get(key, value) != value and not key.startswith(_COUNTING)
+    ]
+    gone = [f"- {line}" for line in before.lines if line not in after.lines]
+    came = [f"+ {line}" for line in after.lines if line not in before.lines]
+    return (*gone, *(old for old, _ in settings), *came, *(new for _, new in settings))
