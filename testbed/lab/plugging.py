@@ -5,7 +5,7 @@ On one node pods are attached one after the other, on several at once.
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -77,6 +77,8 @@ class Plugging:
         self._begun: set[str] = set()
         """Pods for which ADD was begun, whatever came of it."""
         self._bound: set[str] = set()
+        self._states: dict[str, State] = {}
+        """What plugins have left, as it was when they had."""
 
     def add_all(self) -> Plan:
         """Attaches every pod; the plan with what was made. Raises PlanRefused with the first failure."""
@@ -89,7 +91,7 @@ class Plugging:
                 self._add(item)
 
         self._on_nodes(add_on, by_node)
-        return self.completed()
+        return self._completed(places_of(self.drawn))
 
     def _on_nodes(self, work: Callable[[str], None], nodes: Sequence[str] | Mapping[str, object]) -> None:
         with ThreadPoolExecutor(NODES_AT_A_TIME) as pool:
@@ -123,15 +125,16 @@ class Plugging:
         self.calls.append(call)
         del self.calls[:-MOST_CALLS]
 
-    def completed(self) -> Plan:
-        """The plan with what plugins have made until now."""
-        states = {}
-        for name in places_of(self.drawn):
+    def _completed(self, places: Iterable[str]) -> Plan:
+        """The plan with what plugins have made until now in these places, and had made before in others."""
+        fresh = {}
+        for name in places:
             with self._namespaces[name].entered():
-                states[name] = state(self.drawn[name].sysctls, _tools())
+                fresh[name] = state(self.drawn[name].sysctls, _tools())
         if not self.drawn.offload:
-            self._switch_offloads_off(states)
-        return completed(self.drawn, states, self._addresses)
+            self._switch_offloads_off(fresh)
+        self._states |= fresh
+        return completed(self.drawn, self._states, self._addresses)
 
     def _switch_offloads_off(self, states: Mapping[str, State]) -> None:
         for name, found in states.items():
@@ -165,8 +168,11 @@ class Plugging:
         except (CniError, OSError):
             return  # The namespaces go anyway, and what is in them; `testbed cni del` tells what a plugin says.
 
-    def step(self, verb: Verb, place: str) -> Step:
-        """One command by hand: for a pod, or `status` and `gc` for a node."""
+    def step(self, verb: Verb, place: str) -> tuple[Step, Plan | None]:
+        """One command by hand: for a pod, or `status` and `gc` for a node. With the new plan, if there is one.
+
+        What only looks changes no plan: what somebody else has broken stays a difference.
+        """
         item = next(item for item in self.drawn.plugged if place in (item.space, item.node))
         places = dict.fromkeys((item.node, place))
         first = len(self.calls)
@@ -177,7 +183,8 @@ class Plugging:
         except (CniError, OSError) as problem:
             error = str(problem)
         changes = {name: _difference(before[name], self._look(name)) for name in places}
-        return Step(tuple(self.calls[first:]), error, {name: found for name, found in changes.items() if found})
+        step = Step(tuple(self.calls[first:]), error, {name: found for name, found in changes.items() if found})
+        return step, None if verb in ("check", "status") else self._completed(places)
 
     def _do(self, verb: Verb, runtime: Runtime, item: Plugged) -> None:
         network, attachment = network_of_texts(item.texts), attachment_of(item)
