@@ -29,6 +29,7 @@ from testbed.plan.objects import Bridge, Child, OtherLink, TokenBucket
 from testbed.spec.design import ReadCni, TransportSpec
 from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
+from tests.as_user import run_as
 from tests.cni.conftest import DEBIAN, needs_plugins
 
 ROOT = Path(__file__).parents[2]
@@ -388,3 +389,21 @@ def test_the_example_in_shell_passes_every_check(repository: Path) -> None:
     assert DEBIAN in design.plugins.bin if design.plugins else False
     lines = (repository / "examples/cni/bin/veth").read_text().splitlines()
     assert len([line for line in lines if not line.startswith("#")]) <= 25
+
+
+@needs_plugins
+@pytest.mark.root
+def test_a_user_has_plugins_called_and_root_believes_nothing_of_it(name: str) -> None:
+    user = random.randrange(20_000, 60_000)
+    words = ["--design", "examples/my-plugin.yaml", "--name", name]
+    made = run_as(user, "up", "topologies/two-nodes.yaml", *words)
+    assert made.returncode == 0, made.stderr
+    try:
+        assert run_as(user, "inspect", "--name", name).returncode == 0
+        assert run_as(user, "cni", "del", "client", "--name", name).returncode == 0
+        again = run_as(user, "cni", "add", "client", "--name", name)
+        assert (again.returncode, again.stderr) == (0, "")
+        with pytest.raises(Unanswered, match="another user's"):
+            _ = LivingLab(Address(user, name)).plan
+    finally:
+        assert run_as(user, "down", name).returncode == 0
