@@ -407,3 +407,21 @@ def test_a_user_has_plugins_called_and_root_believes_nothing_of_it(name: str) ->
             _ = LivingLab(Address(user, name)).plan
     finally:
         assert run_as(user, "down", name).returncode == 0
+
+
+@needs_plugins
+@pytest.mark.sealed
+@pytest.mark.vm
+@pytest.mark.needs("ipvlan")
+@pytest.mark.parametrize("mode", ["l2", "l3", "l3s"])
+def test_ipvlan_devices_are_the_plans_too(mode: str, two_nodes: Topology) -> None:
+    ipam = '{"type": "host-local", "subnet": "{{ node.pod_cidr }}"}'
+    text = (
+        f'{{"name": "v", "type": "ipvlan", "cniVersion": "1.0.0", "master": "eth0", "mode": "{mode}", "ipam": {ipam}}}'
+    )
+    with Lab(designed(text).plan(two_nodes)) as lab:
+        assert {(child.space, child.kind, child.mode, child.parent) for child in lab.plan.children} == {
+            (pod, "ipvlan", mode, "eth0") for pod in ("client", "web-1", "web-2")
+        }
+        assert inspect(lab.plan, lab.namespaces) == ()
+        assert trace(lab.plan, lab.namespaces, "client", "web-1", "icmp").outcome == "answered"
