@@ -157,8 +157,8 @@ class _Keeper:
             say(connection, {"unknown": place})
             return
         with self._stepping:
-            step = lab.plugging.step(verb, place)
-            lab.plan = lab.plugging.completed()
+            step, plan = lab.plugging.step(verb, place)
+            lab.plan = plan or lab.plan
             _write_names(lab)
         with _file(json.dumps(step.as_data()).encode()) as file:
             say(connection, {}, [file])
@@ -231,7 +231,11 @@ def _write_names(lab: Lab) -> None:
     HOSTS.write_text(names)
     for space in lab.plan.spaces:
         if space.has_folders:
-            (root_of(lab.hosts[space.name].pid) / "etc/hosts").write_text(names)
+            hosts = root_of(lab.hosts[space.name].pid) / "etc/hosts"
+            # Put in its place as a new file: in a user namespace the machine's own cannot be written, not even a copy.
+            part = hosts.with_name(".hosts")
+            part.write_text(names)
+            part.replace(hosts)
 
 
 def _furnish_root(lab: Lab, root: Path) -> None:
