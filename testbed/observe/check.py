@@ -72,7 +72,8 @@ def check(design: Design, topology: Topology, plan: Plan, namespaces: Namespaces
     sent, astray = check_crossings(design, topology, plan, namespaces) if not reach.failed else (0, ())
     forget_learned_in(namespaces.values())
     return Verdict(
-        places=tuple(space.name for space in plan.of_kind(Kind.NODE, Kind.POD)),
+        # A pod whose attachment was taken back has no address, and nobody asks for it.
+        places=tuple(space.name for space in plan.of_kind(Kind.NODE, Kind.POD) if space.reached_at),
         asked=reach.asked + tried + sent,
         failures=(
             *(Failure(q.source.name, q.target.name, q.protocol, str(q.address), what) for q, what in reach.failed),

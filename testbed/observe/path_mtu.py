@@ -56,7 +56,8 @@ def _paths(plan: Plan) -> Iterator[tuple[Space, list[Space]]]:
     """A pod of each node, and a pod of each node that it sends to; its own node's only if that has another one."""
     pods: dict[str, list[Space]] = {}
     for pod in plan.of_kind(Kind.POD):
-        pods.setdefault(pod.home, []).append(pod)
+        if pod.reached_at:
+            pods.setdefault(pod.home, []).append(pod)
     for first, *_ in pods.values():
         yield first, [last for *_, last in pods.values() if last is not first]
 

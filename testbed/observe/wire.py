@@ -33,10 +33,11 @@ _AT_ONCE = 50
 
 
 def node_pairs(plan: Plan) -> Iterator[tuple[Space, Space]]:
-    """For each ordered pair of nodes with pods, the first pod of either."""
+    """For each ordered pair of nodes with pods, the first pod of either that has an address."""
     first: dict[str, Space] = {}
     for pod in plan.of_kind(Kind.POD):
-        first.setdefault(pod.home, pod)
+        if pod.reached_at:
+            first.setdefault(pod.home, pod)
     for source in first.values():
         for target in first.values():
             if source is not target:

@@ -303,6 +303,10 @@ def test_a_living_lab_does_single_steps_and_its_plan_follows(name: str, reposito
     assert "- iptables -t filter -A CNI-FORWARD -s 10.244.0.2/32 -j ACCEPT" in changes(gone, "node1")
     assert lab.plan["client"].reached_at == ()
     assert differences(lab) == ()
+    without, on = lab.plan, lab.topology
+    verdict = lab.inside(lambda namespaces: check(design, on, without, namespaces))
+    assert verdict.is_good, verdict
+    assert verdict.places == ("node1", "node2", "web-1", "web-2")
     assert lab.plug("check", "client")["error"].startswith("client has no eth0")
     back = lab.plug("add", "client")
     assert back["error"] == ""
