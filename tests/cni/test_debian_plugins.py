@@ -44,7 +44,7 @@ def test_exec_01_the_namespace_is_there_before_a_plugin_is_called() -> None:
             node.runtime.add(net, nowhere)
 
 
-def test_exec_05_and_06_del_without_a_namespace_releases_the_address() -> None:
+def test_exec_06_del_without_a_namespace_releases_the_address() -> None:
     from dataclasses import replace
 
     with real_node() as node:

@@ -1,0 +1,15 @@
+"""Each behaviour that the specification wants of a runtime, by its number, has a test that is named for it."""
+
+import json
+import re
+from pathlib import Path
+
+from tests.cni.conftest import CASES
+
+
+def test_every_behaviour_has_a_test() -> None:
+    wanted = {item["id"] for item in json.loads((CASES / "SPEC-BEHAVIOURS.json").read_text())["items"]}
+    texts = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
+    named = {f"{kind}-{number}" for text in texts for kind, number in re.findall(r"def test_([a-z]+)_(\d\d)_", text)}
+    assert len(wanted) == 35
+    assert wanted - named == set()
