@@ -51,8 +51,8 @@ class Runtime:
     heard: Callable[[Call], None] = _unheard
     """Hears of every call when it is over."""
     run: Execute = execute
-    _versions: dict[str, frozenset[str]] = field(default_factory=dict)
-    """What plugins have said that they support, by name."""
+    known: dict[str, frozenset[str]] = field(default_factory=dict)
+    """The versions that plugins have said that they support, by name; runtimes of the same plugins may share it."""
 
     def version(self, network: Network) -> str:
         """The newest version that the network is written for and all its plugins know. Raises CniError.
@@ -71,12 +71,12 @@ class Runtime:
         )
 
     def _supported(self, network: Network, plugin: Plugin) -> frozenset[str]:
-        if plugin.type not in self._versions:
+        if plugin.type not in self.known:
             _, found = self._call(plugin, "VERSION", {"cniVersion": network.versions[0]})
             # A plugin of 0.1.0 knows no VERSION, and says no list.
             known = found.get("supportedVersions", ["0.1.0"]) if isinstance(found, dict) else ["0.1.0"]
-            self._versions[plugin.type] = frozenset(map(str, known))
-        return self._versions[plugin.type]
+            self.known[plugin.type] = frozenset(map(str, known))
+        return self.known[plugin.type]
 
     def _call(
         self, plugin: Plugin, command: Command, told: dict[str, Any], attachment: Attachment | None = None

@@ -79,6 +79,8 @@ class Plugging:
         self._bound: set[str] = set()
         self._states: dict[str, State] = {}
         """What plugins have left, as it was when they had."""
+        self._known: dict[str, frozenset[str]] = {}
+        """The versions that plugins have said that they support."""
 
     def add_all(self) -> Plan:
         """Attaches every pod; the plan with what was made. Raises PlanRefused with the first failure."""
@@ -112,12 +114,17 @@ class Plugging:
             self._bound.add(item.space)
         return runtime.add(network_of_texts(item.texts), attachment_of(item))
 
-    def _on(self, item: Plugged, work: Callable[[Runtime], T]) -> T:
-        """What the work returns or raises, done on the pod's node: in its network, with its folders."""
+    def _on(self, item: Plugged, work: Callable[[Runtime], T], heard: Callable[[Call], None] | None = None) -> T:
+        """What the work returns or raises, done on the pod's node: in its network, with its folders.
+
+        Somebody who listens may have changed the plugins since they were asked for their versions.
+        """
+        known = {} if heard else self._known
+        runtime = Runtime(item.folders, patience_s=item.patience_s, heard=heard or self._hear, known=known)
 
         def there() -> T:
             with self._namespaces[item.node].entered():
-                return work(Runtime(item.folders, patience_s=item.patience_s, heard=self._hear))
+                return work(runtime)
 
         return within(self._pids[item.node], there)
 
@@ -175,15 +182,20 @@ class Plugging:
         """
         item = next(item for item in self.drawn.plugged if place in (item.space, item.node))
         places = dict.fromkeys((item.node, place))
-        first = len(self.calls)
+        calls: list[Call] = []
+
+        def hear(call: Call) -> None:
+            calls.append(call)
+            self._hear(call)
+
         before = {name: self._look(name) for name in places}
         error = ""
         try:
-            self._on(item, lambda runtime: self._do(verb, runtime, item))
+            self._on(item, lambda runtime: self._do(verb, runtime, item), hear)
         except (CniError, OSError) as problem:
             error = str(problem)
         changes = {name: _difference(before[name], self._look(name)) for name in places}
-        step = Step(tuple(self.calls[first:]), error, {name: found for name, found in changes.items() if found})
+        step = Step(tuple(calls), error, {name: found for name, found in changes.items() if found})
         return step, None if verb in ("check", "status") else self._completed(places)
 
     def _do(self, verb: Verb, runtime: Runtime, item: Plugged) -> None:
