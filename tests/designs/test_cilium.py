@@ -22,6 +22,7 @@ from testbed.observe.wire import Watch
 from testbed.plan.objects import Kind
 from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
+from tests.as_user import run_as
 
 ROOT = Path(__file__).parents[2]
 VETH = ("cilium-native", "cilium-native-legacy", "cilium-vxlan")
@@ -66,9 +67,15 @@ def read(lab: Lab, place: str, *command: str) -> Any:
     return json.loads(said(lab, place, *command) or "[]")
 
 
-def reaches(lab: Lab, source: str, target: str, *options: str) -> bool:
+def reaches(lab: Lab, source: str, target: str) -> bool:
+    """Whether one of several packets is answered: the room for neighbours is the whole machine's, and may be full."""
     (address, *_) = lab.plan[target].reached_at
-    return lab.run(source, ("ping", "-c", "1", "-W", "1", *options, str(address))).returncode == 0
+    return lab.run(source, ("ping", "-c", "1", "-i", "0.3", "-w", "3", str(address))).returncode == 0
+
+
+def sent(lab: Lab, source: str, target: str, *options: str) -> None:
+    """One packet, that nobody is to answer."""
+    assert lab.run(source, ("ping", "-c", "1", "-W", "1", *options, target)).returncode == 1
 
 
 def tracked(lab: Lab, place: str) -> int:
@@ -186,7 +193,7 @@ def test_a_pod_asks_for_any_address_and_hears_of_its_nodes_end() -> None:
         assert {ip_address(item["dst"]).version for item in neighbours} == {4, 6}
         # Of whatever address; here of one that nobody has.
         said(lab, "client", "ip", "route", "add", "203.0.113.9", "dev", "eth0")
-        lab.run("client", ("ping", "-c", "1", "-W", "1", "203.0.113.9"))
+        sent(lab, "client", "203.0.113.9")
         (found,) = read(lab, "client", "ip", "-j", "neighbour", "show", "203.0.113.9")
         assert found["lladdr"] == mac
 
@@ -224,8 +231,8 @@ def test_programs_count_what_they_forward(name: str) -> None:
             for direction in ("from pods", "to pods"):
                 (one,) = of(pod=pod, direction=direction)
                 assert (one.place, one.packets, one.bytes) == (node, 3, 3 * size)
-        (sent,) = of(place="node1", program="cil_from_container")
-        assert (sent.direction, sent.packets) == ("from pods", 3)
+        (out,) = of(place="node1", program="cil_from_container")
+        assert (out.direction, out.packets) == ("from pods", 3)
         last = {"cilium-native-legacy": "cil_from_host"}.get(
             name, f"cil_from_{'overlay' if 'vxlan' in name else 'netdev'}"
         )
@@ -235,11 +242,12 @@ def test_programs_count_what_they_forward(name: str) -> None:
 
 def test_drops_have_a_reason() -> None:
     with up("cilium-vxlan", topology("two-nodes")) as lab:
-        lab.run("client", ("ping", "-c", "1", "-W", "1", "10.244.1.99"))
-        lab.run("client", ("ping", "-c", "1", "-W", "1", "10.244.0.99"))
-        assert not reaches(lab, "client", "web-1", "-t", "1")
+        near = str(lab.plan["web-1"].reached_at[0])
+        sent(lab, "client", "10.244.1.99")
+        sent(lab, "client", "10.244.0.99")
+        sent(lab, "client", near, "-t", "1")
         said(lab, "client", "ip", "address", "add", "10.244.0.77/32", "dev", "eth0")
-        assert not reaches(lab, "client", "web-1", "-I", "10.244.0.77")
+        sent(lab, "client", near, "-I", "10.244.0.77")
         assert drops(lab) == {
             ("node2", "cil_from_overlay", "stale or unroutable IP"): 1,
             ("node1", "cil_from_host", "stale or unroutable IP"): 1,
@@ -311,6 +319,13 @@ def test_trace_says_why_a_program_dropped_a_packet() -> None:
         assert walk.outcome == "lost"
         assert "on node2 cil_from_host dropped it: stale or unroutable IP" in walk.reason
         assert f"the map cilium_lxc has no entry `{entry.note}`" in walk.reason
+
+
+@pytest.mark.parametrize("name", VETH)
+def test_a_user_without_roots_rights_hears_why_not(name: str) -> None:
+    done = run_as(64_323, "up", "topologies/two-nodes.yaml", "--design", name)
+    assert done.returncode == 3
+    assert "CONFIG_NET_CLS_BPF (modprobe cls_bpf) and root's own rights (sudo), which this user has not" in done.stderr
 
 
 def test_native_routing_needs_one_subnet() -> None:

@@ -51,6 +51,7 @@ PRESET = Design(
     summary="eBPF programs put pods' packets into pods and onto the fabric, past the node's stack",
     like=("Cilium with routing-mode=native and eBPF host routing",),
     agent=Agent(),
+    also_needs=("masquerade", "ipset"),
     programs=PROGRAMS,
     page=__doc__,
 )
