@@ -1,6 +1,6 @@
-/* What the programs know and what they count. The agent's side of these structures is in testbed/designs/presets/cilium;
- * names and meanings are those of Cilium's maps, so that its documentation reads on. Numbers are the host's, addresses
- * the network's. */
+/* What the programs know and what they count. The agent's side of these structures is in
+ * testbed/designs/presets/cilium/maps.py; names and meanings are those of Cilium's maps. Numbers are in the host's order
+ * of bytes, addresses in the network's. */
 #pragma once
 
 #include <linux/bpf.h>
