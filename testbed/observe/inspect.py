@@ -203,8 +203,8 @@ def _routes(space: Space, now: State) -> Iterator[_Finding]:
             what = f"the route to {_to(route)} goes {other}, not {_way(route)}"
             yield what, f"ip {shell.route_words(route, 'replace')}"
         elif route in space.learned:
-            names = " or ".join(daemon.name for daemon in space.daemons)
-            yield f"there is no route to {_to(route)} {_way(route)}, which {names} is to put there", ""
+            names = " or ".join(f"{daemon.name} (ask {daemon.ready[0]})" for daemon in space.daemons)
+            yield f"there is no route to {_to(route)} {_way(route)}, which is to come of {names}", ""
         else:
             yield f"there is no route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route)}"
     for route in sorted(extra, key=str):

@@ -12,6 +12,7 @@ from testbed.plan.objects import (
     TUNNELS,
     Bridge,
     Child,
+    Datapath,
     Device,
     Geneve,
     IpTunnel,
@@ -91,8 +92,8 @@ def dot(plan: Plan) -> str:
     lines = [f"graph {quoted(plan.topology)} {{", HEAD + f"  label={quoted(title)}"]
     # What is named first is put on the left: so the lines of the nodes, in their order, come before the nodes.
     lines += (f"  {layers.line(line, nodes)}" for line in wiring.lines)
-    bridged = (veth for veth in wiring.inner if veth.a.master or veth.b.master)
-    lines += (f"  {_inner(veth, veth.a.space in rows[1])}" for veth in bridged)
+    held = (veth for veth in wiring.inner if _holder(plan, veth.a) or _holder(plan, veth.b))
+    lines += (f"  {_inner(plan, veth, veth.a.space in rows[1])}" for veth in held)
     for row in rows:
         for name in row:
             lines += _node(plan, wiring, plan[name], turned=row is rows[1])
@@ -145,6 +146,12 @@ def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[s
         elif isinstance(device, VethEnd) and device.master and wiring.is_uplink(space, device):
             ends = (space.name, device.master), (space.name, device.name)
             yield "    " + edge(*(ends if not turned else ends[::-1]), "inside")
+    drawn_names = {device.name for device, _ in drawn}
+    for link in space.links:
+        for port in link.ports if isinstance(link, Datapath) else ():
+            if port in drawn_names:
+                ends = (space.name, link.name), (space.name, port)
+                yield "    " + edge(*(ends if not turned else ends[::-1]), "inside")
     yield from _pods(wiring, space, turned)
     for child in wiring.children.get(space.name, ()):
         pod = plan[child.space]
@@ -194,6 +201,10 @@ def _device(wiring: _Wiring, space: Space, device: Device) -> str:
             told = "tun, of a program"
         case Child():
             return box("uplink", [device.name], [*addresses, f"MTU {device.mtu}"])
+        case Datapath():
+            return box("bridge", [device.name], ["Open vSwitch", _count(device.flows, "flow"), *addresses])
+        case VethEnd() if _is_programs(space, device):
+            told = "of a program"
         case VethEnd() if wiring.is_uplink(space, device) or (addresses and not device.master):
             return box("uplink", [device.name], [*addresses, f"MTU {device.mtu}"])
         case _:
@@ -213,11 +224,23 @@ def _is_programmed(space: Space, device: Device) -> bool:
     return isinstance(device, TUNNELS) and space.bpf is not None and any(h.dev == device.name for h in space.bpf.hooks)
 
 
-def _inner(veth: Veth, turned: bool) -> str:
-    """A pair between two bridges of a node."""
+def _inner(plan: Plan, veth: Veth, turned: bool) -> str:
+    """A pair between two bridges of a node, or a bridge and what else has ports or takes packets up."""
     a, b = (veth.b, veth.a) if turned else (veth.a, veth.b)
     label = f"label={quoted(f'{a.name} - {b.name}')}"
-    return edge((a.space, a.master or ""), (b.space, b.master or ""), "veth", label)
+    return edge((a.space, _holder(plan, a)), (b.space, _holder(plan, b)), "veth", label)
+
+
+def _holder(plan: Plan, end: VethEnd) -> str:
+    """The bridge or datapath of which it is a port; itself, if a program has it; empty if it is the node's alone."""
+    space = plan[end.space]
+    datapaths = (link.name for link in space.links if isinstance(link, Datapath) and end.name in link.ports)
+    return end.master or next(datapaths, end.name if _is_programs(space, end) else "")
+
+
+def _is_programs(space: Space, device: Device) -> bool:
+    """Whether a program takes up what comes to it."""
+    return any(process.arguments[:1] == (device.name,) for process in space.processes)
 
 
 def _tunnels(plan: Plan) -> Iterator[str]:

@@ -222,7 +222,8 @@ def _designs(results: Results, scenario: Mapping[str, Any]) -> tuple[Design, ...
     recorded = _mapping(results.manifest, "designs")
     commands = {file.stem: file.read_text("utf-8") for file in (results.folder / "plans").glob("*.txt")}
     seen = {s.design for s in results.samples} - {AA, LIMITS}
-    named = _in_order(scenario.get("designs", recorded), seen)
+    written = scenario.get("designs", recorded)
+    named = _in_order((str(item["name"]) if isinstance(item, dict) else item for item in written), seen)
     return tuple(_design(name, _mapping(recorded, name), commands.get(name, "")) for name in named)
 
 

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from testbed.experiment.results import LAB
 from testbed.report import metrics, words
 from testbed.report.run import Design, Path, Run
 from testbed.report.statistics import Summary
@@ -18,8 +19,9 @@ NOT_TO_BE_HAD = ("unavailable", "unfit")
 """States of designs that nobody could have measured here."""
 STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline": "bold"}
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
+NO_VALUE = "no value"
 WIDTHS = (17, 6, 12, 5, 12, 18)
-"""Of the columns in the terminal, in characters; with the gaps between them 79. What is longer is folded."""
+"""Of the columns in the terminal, in characters; with the gaps between them 79. Names may make the first one wider."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ def sections(run: Run, summaries: Sequence[Summary], every_metric: bool = False)
             if here and (every_metric or metrics.known(metric).in_table):
                 title = f"{metrics.title(metric)}, {words.unit(next(iter(here.values())).unit)}"
                 better = metrics.known(metric).better or ""
-                found.append(Section(path, metric, title, better, tuple(_rows(run, here))))
+                # A lab that was built has all that there is to say of it: one without daemons, nothing that converges.
+                rows = (row for row in _rows(run, here) if row.told != NO_VALUE or path.name != LAB)
+                found.append(Section(path, metric, title, better, tuple(rows)))
     return tuple(found)
 
 
@@ -84,7 +88,7 @@ def _rows(run: Run, here: Mapping[tuple[str, str], Summary]) -> Iterator[Row]:
 def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary | None) -> Row:
     none, name = words.NOTHING, "A/A" if arm == AA else arm
     if summary is None:
-        told = "no value" if design is None or design.usable else design.state
+        told = NO_VALUE if design is None or design.usable else design.state
         return Row(cell, name, none, none, none, none, told, "")
     is_baseline = summary.verdict == "baseline"
     return Row(
@@ -100,22 +104,27 @@ def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary 
 
 
 def terminal(run: Run, summaries: Sequence[Summary]) -> RenderableType:
-    """A table a path, 80 columns wide at most; then what is to be known with it."""
+    """A table a path, 80 columns wide unless designs have long names; then what is to be known with it."""
     parts: list[RenderableType] = []
     shown = sections(run, summaries)
+    name = max(map(len, run.arms), default=0)
     for path, some in groupby(shown, key=lambda section: section.path):
-        parts += [Text(path.title, style="bold"), *(part for s in some for part in (_table(s), Text()))]
+        parts += [Text(path.title, style="bold"), *(part for s in some for part in (_table(s, name), Text()))]
     if not shown:
         parts.append(Text("No sample counts yet, so there is nothing to compare."))
     parts += [Text(note) for note in notes(run, summaries) if note]
     return Group(*parts)
 
 
-def _table(section: Section) -> Table:
-    """The columns are as wide in every section, so that sections read as one table."""
+def _table(section: Section, longest: int) -> Table:
+    """The columns are as wide in every section, so that sections read as one table; the first has room for all names.
+
+    Where the terminal has not, they are folded.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
     name = section.title
-    for heading, width in zip((name, *HEADINGS[1:]), WIDTHS, strict=True):
+    widths = (max(WIDTHS[0], longest), *WIDTHS[1:])
+    for heading, width in zip((name, *HEADINGS[1:]), widths, strict=True):
         left = heading in (name, "verdict")
         table.add_column(Text(heading), justify="left" if left else "right", overflow="fold", width=width)
     cell = ""

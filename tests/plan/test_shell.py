@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from testbed.designs import DESIGNS, design_of
+from testbed.designs.presets import plain
 from testbed.kernel.namespace import Namespace
 from testbed.lab.lab import Lab
 from testbed.observe.reach import check_reach
@@ -17,12 +18,9 @@ from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
 
 BY_HAND = [
-    *(
-        pytest.param(name, family, marks=pytest.mark.needs(*design.needs))
-        for name, design in DESIGNS.items()
-        for family in ("two-nodes", "dual-stack")
-        if "netkit" not in design.needs
-    ),
+    *(pytest.param(design.name, family) for design in plain.PRESETS for family in ("two-nodes", "dual-stack")),
+    *(pytest.param(name, "two-nodes") for name in ("flannel-vxlan", "flannel-udp", "kube-router", "calico-bgp")),
+    *(pytest.param(name, "two-nodes") for name in ("calico-vxlan", "cilium-native", "cilium-vxlan", "weave-sleeve")),
     *(pytest.param(name, "dual-stack") for name in ("flat-bridge+vxlan", "macvlan+l2", "ptp+vxlan-metadata")),
     *(pytest.param(f"routed+{kind}", "dual-stack") for kind in ("vxlan-learning", "srv6", "udp")),
     *(pytest.param("vxlan", fabric) for fabric in ("leaf-spine", "dual-homed", "two-subnets")),

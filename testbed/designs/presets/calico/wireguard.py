@@ -15,7 +15,7 @@ packet would not come there. Packets of nodes themselves to each other are not e
 
     wg show                                     peers, their ends, and when they last shook hands
     ip rule; ip route show table 1
-    ip route show proto bird
+    birdc show protocols; ip route show proto bird
 
 Unlike Felix, which leaves `throw` routes for the node's own addresses in table 1, there are none; they matter where a
 node's pods have addresses out of another one's block.

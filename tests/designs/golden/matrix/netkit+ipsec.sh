@@ -128,11 +128,11 @@ ip -n web-2 -4 route add default dev eth0
 ip -n web-2 -6 route add default dev eth0
 
 # --- Keys, made now, and who has which
-new_key() { printf 0x; od -An -v -tx1 -N20 /dev/urandom | tr -d ' \n'; }
-KEY_1002=$(new_key)
-KEY_1003=$(new_key)
-KEY_21000=$(new_key)
-KEY_21001=$(new_key)
+new_key() { printf 0x; od -An -v -tx1 -N$1 /dev/urandom | tr -d ' \n'; }
+KEY_1002=$(new_key 20)
+KEY_1003=$(new_key 20)
+KEY_21000=$(new_key 20)
+KEY_21001=$(new_key 20)
 ip -n node1 xfrm state add src 192.168.56.1 dst 192.168.56.2 proto esp spi 0x1002 reqid 4098 mode transport replay-window 64 aead 'rfc4106(gcm(aes))' $KEY_1002 128
 ip -n node1 xfrm state add src 192.168.56.2 dst 192.168.56.1 proto esp spi 0x21000 reqid 135168 mode transport replay-window 64 aead 'rfc4106(gcm(aes))' $KEY_21000 128
 ip -n node1 xfrm policy add src 192.168.56.1 dst 192.168.56.2 proto udp dport 4790 dir out tmpl src 192.168.56.1 dst 192.168.56.2 proto esp reqid 4098 mode transport

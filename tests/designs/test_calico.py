@@ -1,0 +1,576 @@
+"""Calico's presets, held against what Calico leaves on a node, as ip, bridge, iptables, ipset, wg and birdc show it.
+
+The tables here are those of the reference: blocks of 64 addresses in the nodes' order, 10.244.0.0/26 for node1.
+"""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from testbed.designs import DESIGNS
+from testbed.designs.bgp import CONFIGURATION, PID_FILE
+from testbed.designs.presets.calico import blocks, firewall
+from testbed.lab.lab import Lab
+from testbed.observe.check import check
+from testbed.observe.inspect import inspect
+from testbed.plan.objects import Plan
+from testbed.spec.load import load_topology
+from testbed.spec.topology import Pod, Topology
+from tests.designs.looking import (
+    addresses,
+    as_json,
+    ended,
+    forwarding,
+    link,
+    permanent_neighbours,
+    routes,
+    rules,
+    seen_from,
+)
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = Path(__file__).parent / "golden" / "bird"
+UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
+RARE = ("ipip", "wireguard")
+WITH_BIRD = ("bgp", "bgp-rr", "bgp-tor", "ipip", "cross-subnet", "wireguard")
+EVERY = (*WITH_BIRD, "vxlan")
+PATIENCE_S = 120.0
+MTU = {"ipip": 1480, "vxlan": 1450, "cross-subnet": 1450, "wireguard": 1440}
+"""Of pods and tunnels with IPv4 and an underlay of 1500, where that is less."""
+BLOCK = {"node1": "10.244.0.0/26", "node2": "10.244.0.64/26", "node3": "10.244.0.128/26", "node4": "10.244.0.192/26"}
+
+
+def topology(name: str) -> Topology:
+    return load_topology(ROOT / f"topologies/{name}.yaml").value
+
+
+def marked(*presets: str) -> list[ParameterSet]:
+    """Parameters, each with what its preset needs; what only kernels with modules have runs in the virtual machine."""
+    found = []
+    for name in presets:
+        marks = [pytest.mark.needs(*DESIGNS[f"calico-{name}"].needs)]
+        found.append(pytest.param(name, marks=[*marks, pytest.mark.vm] if name in RARE else marks))
+    return found
+
+
+def planned(preset: str, of: str = "three-nodes") -> Plan:
+    design, chosen = DESIGNS[f"calico-{preset}"], topology(of)
+    assert list(design.misfits(chosen)) == []
+    return design.plan(chosen)
+
+
+def up(preset: str, of: str = "three-nodes") -> Lab:
+    return Lab(planned(preset, of))
+
+
+def cali(pod: str, namespace: str = "default") -> str:
+    """The node's end of a pod's veth pair."""
+    return f"cali{hashlib.sha1(f'{namespace}.{pod}'.encode()).hexdigest()[:11]}"
+
+
+def vtep_mac(node: str) -> str:
+    return "66:" + hashlib.sha1(node.encode()).digest()[:5].hex(":")
+
+
+def sessions(lab: Lab, place: str) -> dict[str, str]:
+    """By name: what birdc says of it last."""
+    lines = [line.split() for line in ended(lab, place, "birdc", "show", "protocols").splitlines()]
+    return {words[0]: words[-1] for words in lines if len(words) > 1 and words[1] == "BGP"}
+
+
+def learned(lab: Lab, place: str, family: int = 4) -> set[str]:
+    """Routes that BIRD has put into the kernel, each in a line."""
+    found = as_json(lab, place, "ip", f"-{family}", "-j", "route", "show", "proto", "bird")
+    lines = set()
+    for route in found:
+        hops = route.get("nexthops") or [route]
+        ways = sorted(f"via {hop['gateway']} dev {hop['dev']}" for hop in hops if "gateway" in hop)
+        flags = " onlink" if "onlink" in route.get("flags", []) else ""
+        kind = "blackhole " if route.get("type") == "blackhole" else ""
+        lines.add(f"{kind}{route['dst']}{''.join(f' {way}' for way in ways)}{flags}")
+    return lines
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Waits for something that is to come."""
+    end = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < end
+
+
+# What each does for pods
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("preset", marked(*EVERY))
+def test_it_does_what_it_claims(preset: str) -> None:
+    prove(preset, "three-nodes")
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("of", ["dual-stack", "ipv6-only"])
+@pytest.mark.parametrize("preset", marked(*EVERY))
+def test_it_does_so_with_ipv6(preset: str, of: str) -> None:
+    prove(preset, of)
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("of", ["two-subnets", "leaf-spine", "dual-homed"])
+@pytest.mark.parametrize("preset", marked("bgp-tor", "vxlan", "cross-subnet"))
+def test_it_does_so_across_subnets(preset: str, of: str) -> None:
+    prove(preset, of)
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("preset", marked("wireguard"))
+def test_encrypted_packets_cross_subnets(preset: str) -> None:
+    prove(preset, "two-subnets")
+
+
+def prove(preset: str, of: str) -> None:
+    """Everybody reaches everybody, packets go where the preset says, and inspect finds nothing."""
+    design, chosen = DESIGNS[f"calico-{preset}"], topology(of)
+    with up(preset, of) as lab:
+        assert inspect(lab.plan, lab.namespaces) == ()
+        verdict = check(design, chosen, lab.plan, lab.namespaces)
+        assert (verdict.failures, verdict.astray) == ((), ())
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("preset", marked(*EVERY))
+def test_pods_have_an_address_without_neighbours(preset: str) -> None:
+    with up(preset) as lab:
+        mtu = MTU.get(preset, 1500)
+        for pod, address in {"client": "10.244.0.1", "web-1": "10.244.0.2"}.items():
+            dev = cali(pod)
+            own = link(lab, "node1", dev)
+            assert (own["address"], own["mtu"], own["linkinfo"]["info_kind"]) == ("ee:ee:ee:ee:ee:ee", mtu, "veth")
+            assert "master" not in own
+            assert f"{address} dev {dev} scope link" in routes(lab, "node1")
+            assert addresses(lab, pod, "eth0") == {f"{address}/32"}
+            assert link(lab, pod, "eth0")["mtu"] == mtu
+            assert routes(lab, pod) == {"default via 169.254.1.1 dev eth0", "169.254.1.1 dev eth0 scope link"}
+            conf = f"net/ipv4/conf/{dev}"
+            wanted = {
+                f"{conf}/proxy_arp": "1",
+                f"net/ipv4/neigh/{dev}/proxy_delay": "0",
+                f"{conf}/route_localnet": "1",
+                f"{conf}/forwarding": "1",
+                f"{conf}/rp_filter": "0",
+            }
+            assert ended(lab, "node1", "sysctl", "-n", *wanted).split() == list(wanted.values())
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
+def test_pods_have_ipv6_by_the_link_local_address_that_all_nodes_ends_have() -> None:
+    with up("bgp", "dual-stack") as lab:
+        assert addresses(lab, "client", "eth0") == {"10.244.0.1/32", "fd00:10:244::1/128"}
+        gateway = "fe80::ecee:eeff:feee:eeee"
+        assert f"default via {gateway} dev eth0" in routes(lab, "client", family=6)
+        assert f"fd00:10:244::1 dev {cali('client')}" in routes(lab, "node1", family=6)
+        conf = f"net/ipv6/conf/{cali('client')}"
+        keys = ("proxy_ndp", "forwarding", "accept_ra")
+        assert ended(lab, "node1", "sysctl", "-n", *(f"{conf}/{key}" for key in keys)).split() == ["1", "1", "0"]
+
+
+# Routes, by whom
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
+@pytest.mark.parametrize("preset", ["bgp", "bgp-rr"])
+def test_routes_to_blocks_are_birds_and_lead_to_the_node(preset: str) -> None:
+    with up(preset) as lab:
+        for number, (node, own) in enumerate(BLOCK.items(), start=1):
+            if node == "node4":
+                continue
+            assert learned(lab, node) == {
+                f"blackhole {own}",
+                *(
+                    f"{block} via 192.168.56.{other} dev eth0"
+                    for other, block in enumerate(BLOCK.values(), start=1)
+                    if other not in (number, 4)
+                ),
+            }
+        assert lab.convergence_seconds is not None
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
+def test_everybody_speaks_with_everybody_in_the_mesh() -> None:
+    with up("bgp") as lab:
+        assert sessions(lab, "node1") == {"Mesh_192_168_56_2": "Established", "Mesh_192_168_56_3": "Established"}
+        assert "Neighbor AS:      64512" in ended(lab, "node1", "birdc", "show", "protocols", "all")
+        told = ended(lab, "node2", "birdc", "show", "route", "protocol", "Mesh_192_168_56_1")
+        assert re.findall(r"10\.244\.\S+", told) == ["10.244.0.0/26"]  # And not those to single pods.
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
+def test_both_families_have_sessions_and_routes_of_their_own() -> None:
+    with up("bgp", "dual-stack") as lab:
+        assert set(sessions(lab, "node1")) == {"Mesh_192_168_56_2", "Mesh_fd00_192_168_56__2"}
+        assert learned(lab, "node1", 6) == {
+            "blackhole fd00:10:244::/122",
+            "fd00:10:244::40/122 via fd00:192:168:56::2 dev eth0",
+        }
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp-rr"].needs)
+def test_nodes_that_do_not_reflect_speak_with_those_that_do() -> None:
+    with up("bgp-rr", "sixteen-nodes") as lab:
+        reflectors = {"Node_192_168_56_1", "Node_192_168_56_2"}
+        assert set(sessions(lab, "node9")) == reflectors
+        assert len(sessions(lab, "node1")) == 15
+        told = ended(lab, "node9", "birdc", "show", "route", "all", "for", "10.244.0.128/26")
+        assert "BGP.cluster_list: 244.0.0.1" in told
+        assert "BGP.originator_id: 192.168.56.3" in told
+        assert "BGP.next_hop: 192.168.56.3" in told
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp-rr"].needs)
+def test_without_one_of_two_reflectors_all_other_routes_stay() -> None:
+    with up("bgp-rr") as lab:
+        before = learned(lab, "node3")
+        kill_bird(lab, "node1")
+        gone = {f"{BLOCK['node1']} via 192.168.56.1 dev eth0"}
+        until(lambda: learned(lab, "node3") == before - gone)
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
+def test_routers_tell_each_other_blocks_and_share_out_flows() -> None:
+    with up("bgp-tor", "leaf-spine") as lab:
+        spines = "via 172.31.0.1 dev to-spine1 via 172.31.0.3 dev to-spine2"
+        assert learned(lab, "leaf1") == {
+            f"{BLOCK['node1']} via 192.168.0.1 dev to-rack1",
+            *(f"{BLOCK[node]} {spines}" for node in ("node2", "node3", "node4")),
+        }
+        others = {f"{BLOCK[node]} via 192.168.0.254 dev eth0" for node in ("node2", "node3", "node4")}
+        assert learned(lab, "node1") == {f"blackhole {BLOCK['node1']}", *others}
+        assert set(sessions(lab, "node1")) == {"Global_192_168_0_254", "Global_fd00_192_168_0_ffff_ffff_ffff_ffff"}
+        told = ended(lab, "node1", "birdc", "show", "route", "all", "for", BLOCK["node2"])
+        (path,) = re.findall(r"BGP.as_path: (.+)", told)
+        assert [int(number) // 100_000 for number in path.split()] == [42_000, 42_000, 42_000, 0]  # Leaf, spine, leaf.
+        assert path.endswith(" 64512")
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
+def test_within_a_rack_the_router_hands_the_next_hop_on() -> None:
+    with up("bgp-tor", "two-subnets") as lab:
+        assert learned(lab, "node1") == {
+            f"blackhole {BLOCK['node1']}",
+            f"{BLOCK['node2']} via 192.168.0.254 dev eth0",
+            f"{BLOCK['node3']} via 192.168.0.2 dev eth0",
+        }
+        assert "fd00:10:244::80/122 via fd00:192:168::2 dev eth0" in learned(lab, "node1", 6)
+
+
+@pytest.mark.sealed
+@pytest.mark.vm
+@pytest.mark.needs(*DESIGNS["calico-ipip"].needs)
+def test_ip_in_ip_goes_by_the_kernels_own_tunnel() -> None:
+    with up("ipip") as lab:
+        assert addresses(lab, "node1", "tunl0") == {"10.244.0.0/32"}
+        own = link(lab, "node1", "tunl0")
+        assert own["mtu"] == 1480
+        assert own["linkinfo"]["info_kind"] == "ipip"
+        assert (own["linkinfo"]["info_data"]["local"], own["linkinfo"]["info_data"]["remote"]) == ("any", "any")
+        assert learned(lab, "node1") == {
+            f"blackhole {BLOCK['node1']}",
+            f"{BLOCK['node2']} via 192.168.56.2 dev tunl0 onlink",
+            f"{BLOCK['node3']} via 192.168.56.3 dev tunl0 onlink",
+        }
+        assert members(lab, "cali40all-hosts-net") == {"192.168.56.1", "192.168.56.2", "192.168.56.3"}
+        allowed = [rule for rule in rules(lab, "node1", "iptables", "filter") if "IPIP packets from" in rule]
+        assert [rule.split()[-1] for rule in allowed] == ["ACCEPT", "DROP"]
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-vxlan"].needs)
+def test_vxlan_is_told_all_by_felix() -> None:
+    with up("vxlan") as lab:
+        own = link(lab, "node1", "vxlan.calico")
+        data = own["linkinfo"]["info_data"]
+        assert (own["mtu"], own["address"]) == (1450, vtep_mac("node1"))
+        assert (data["id"], data["port"], data["learning"]) == (4096, 4789, False)
+        assert (data["local"], data["link"]) == ("192.168.56.1", "eth0")
+        assert addresses(lab, "node1", "vxlan.calico") == {"10.244.0.0/32"}
+        assert routes(lab, "node1", "proto", "80") == {
+            f"blackhole {BLOCK['node1']}",
+            f"{BLOCK['node2']} via 10.244.0.64 dev vxlan.calico onlink",
+            f"{BLOCK['node3']} via 10.244.0.128 dev vxlan.calico onlink",
+        }
+        macs = {"10.244.0.64": vtep_mac("node2"), "10.244.0.128": vtep_mac("node3")}
+        assert permanent_neighbours(lab, "node1", "vxlan.calico") == macs
+        ends = {vtep_mac("node2"): "192.168.56.2", vtep_mac("node3"): "192.168.56.3"}
+        assert forwarding(lab, "node1", "vxlan.calico") == ends
+        untracked = "-p udp -m udp --dport 4789 -j CT --notrack"
+        raw = rules(lab, "node1", "iptables", "raw")
+        assert {f"-A cali-PREROUTING {untracked}", f"-A cali-OUTPUT {untracked}"} <= set(raw)
+        assert members(lab, "cali40all-vxlan-net") == {"192.168.56.1", "192.168.56.2", "192.168.56.3"}
+        assert lab.run("node1", ["birdc", "show", "status"]).returncode != 0
+        assert lab.convergence_seconds is None
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-cross-subnet"].needs)
+def test_across_subnets_alone_packets_are_inside_vxlan() -> None:
+    with up("cross-subnet", "two-subnets") as lab:
+        near = f"{BLOCK['node3']} via 192.168.0.2 dev eth0"
+        assert learned(lab, "node1") == {f"blackhole {BLOCK['node1']}", near}
+        assert routes(lab, "node1", "proto", "80") == {f"{BLOCK['node2']} via 10.244.0.64 dev vxlan.calico onlink"}
+        assert forwarding(lab, "node1", "vxlan.calico") == {vtep_mac("node2"): "192.168.1.1"}
+        assert sessions(lab, "node1")["Mesh_192_168_1_1"] == "Established"
+        assert learned(lab, "node2") == {f"blackhole {BLOCK['node2']}"}
+
+
+@pytest.mark.sealed
+@pytest.mark.vm
+@pytest.mark.needs(*DESIGNS["calico-wireguard"].needs)
+def test_wireguard_has_a_table_and_a_rule_of_its_own() -> None:
+    with up("wireguard") as lab:
+        assert link(lab, "node1", "wireguard.cali")["mtu"] == 1440
+        assert addresses(lab, "node1", "wireguard.cali") == {"10.244.0.0/32"}
+        assert "99:\tnot from all fwmark 0x200000/0x200000 lookup 1" in ended(lab, "node1", "ip", "rule").splitlines()
+        assert routes(lab, "node1", "table", "1") == {
+            f"{BLOCK['node2']} dev wireguard.cali proto 80 scope link",
+            f"{BLOCK['node3']} dev wireguard.cali proto 80 scope link",
+        }
+        assert f"{BLOCK['node2']} via 192.168.56.2 dev eth0" in learned(lab, "node1")
+        assert ended(lab, "node1", "wg", "show", "wireguard.cali", "fwmark").strip() == "0x200000"
+        assert ended(lab, "node1", "wg", "show", "wireguard.cali", "listen-port").strip() == "51820"
+        allowed = ended(lab, "node1", "wg", "show", "wireguard.cali", "allowed-ips").splitlines()
+        assert {line.split()[1] for line in allowed} == {BLOCK["node2"], BLOCK["node3"]}
+        ended(lab, "client", "ping", "-c1", "-W9", "10.244.0.65")
+        until(
+            lambda: any(
+                int(line.split()[1])
+                for line in ended(lab, "node1", "wg", "show", "wireguard.cali", "transfer").splitlines()
+            )
+        )
+
+
+# Rules
+
+
+def members(lab: Lab, name: str) -> set[str]:
+    return set(re.findall(rf"^add {name} (\S+)", ended(lab, "node1", "ipset", "save", name), re.MULTILINE))
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
+def test_packets_walk_through_felix_chains() -> None:
+    """From one pod to another on a node: out of the first one's chain, into the second one's, and accepted."""
+    with up("bgp") as lab:
+        ended(lab, "client", "ping", "-c1", "10.244.0.2")
+        counted = {
+            chain: int(packets)
+            for packets, chain in re.findall(
+                r"^\[(\d+):\d+\] -A (cali-\S+) -m conntrack --ctstate INVALID",
+                ended(lab, "node1", "iptables-save", "-c", "-t", "filter"),
+                re.MULTILINE,
+            )
+        }
+        assert set(counted) == {f"cali-{way}-{cali(pod)}" for way in ("fw", "tw") for pod in ("client", "web-1")}
+        listed = ended(lab, "node1", "iptables-save", "-c", "-t", "filter")
+        walked = {chain for packets, chain in re.findall(r"^\[(\d+):\d+\] -A (cali-\S+)", listed, re.M) if int(packets)}
+        out, into = f"cali-fw-{cali('client')}", f"cali-tw-{cali('web-1')}"
+        assert {
+            "cali-FORWARD",
+            "cali-from-wl-dispatch",
+            out,
+            "cali-pro-kns.default",
+            into,
+            "cali-pri-kns.default",
+        } <= walked
+        forward = [rule for rule in rules(lab, "node1", "iptables", "filter") if rule.startswith("-A FORWARD")]
+        assert forward[0] == "-A FORWARD -j cali-FORWARD"
+        assert "--mark 0x10000/0x10000 -j ACCEPT" in forward[1]
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
+def test_a_device_that_is_nobodys_and_a_false_sender_get_nowhere() -> None:
+    with up("bgp") as lab:
+        dispatch = rules(lab, "node1", "iptables", "filter")
+        for chain in ("cali-from-wl-dispatch", "cali-to-wl-dispatch"):
+            last = [rule for rule in dispatch if rule.startswith(f"-A {chain} ")][-1]
+            assert last == f'-A {chain} -m comment --comment "Unknown interface" -j DROP'
+        ended(lab, "client", "ip", "address", "add", "10.244.0.60/32", "dev", "lo")
+        ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.2")
+        assert lab.run("client", ["ping", "-c1", "-W1", "-I", "10.244.0.60", "10.244.0.2"]).returncode == 1
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
+def test_what_leaves_the_pods_network_has_its_nodes_address() -> None:
+    with up("bgp", "dual-stack") as lab:
+        assert members(lab, "cali40masq-ipam-pools") == members(lab, "cali40network-ip-pools") == {"10.244.0.0/16"}
+        assert members(lab, "cali60masq-ipam-pools") == set()
+        assert seen_from(lab, "client", "web-2", "10.244.0.65") == "10.244.0.1"
+        assert seen_from(lab, "client", "node2", "192.168.56.2") == "192.168.56.1"
+        assert seen_from(lab, "client", "node2", "fd00:192:168:56::2") == "fd00:10:244::1"
+
+
+def test_interfaces_whose_names_begin_alike_have_a_chain_in_between() -> None:
+    chains = firewall._dispatch("cali-from-wl-dispatch", "-i", "cali-fw-", ["cali1a", "cali1b", "cali2c"])
+    unknown = '-m comment --comment "Unknown interface" -j DROP'
+    assert chains == {
+        "cali-from-wl-dispatch": ["-i cali1+ -g cali-from-wl-dispatch-1", "-i cali2c -g cali-fw-cali2c", unknown],
+        "cali-from-wl-dispatch-1": ["-i cali1a -g cali-fw-cali1a", "-i cali1b -g cali-fw-cali1b", unknown],
+    }
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
+def test_long_names_of_namespaces_fit_chains() -> None:
+    chosen = topology("two-nodes")
+    pods = tuple(Pod(name=f"pod-{number}", namespace=f"a-rather-long-namespace-{number}") for number in range(20))
+    node = chosen.nodes["node1"].model_copy(update={"pods": pods})
+    many = chosen.model_copy(update={"nodes": chosen.nodes | {"node1": node}})
+    with Lab(DESIGNS["calico-bgp"].plan(many)) as lab:
+        assert inspect(lab.plan, lab.namespaces) == ()
+        assert "-A cali-from-wl-dispatch-" in "\n".join(rules(lab, "node1", "iptables", "filter"))
+        ended(lab, "pod-1.a-rather-long-namespace-1", "ping", "-c1", "-W2", "10.244.0.65")
+
+
+# Daemons that end, and come again
+
+
+def kill_bird(lab: Lab, place: str) -> None:
+    """At once and without a word to its peers."""
+    os.kill(int(ended(lab, place, "cat", PID_FILE)), signal.SIGKILL)
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
+@pytest.mark.parametrize("preset", ["bgp", "bgp-rr"])
+def test_a_node_without_its_bird_is_forgotten_by_its_peers_until_it_comes_again(preset: str) -> None:
+    with up(preset) as lab:
+        whole = {node: learned(lab, node) for node in ("node1", "node3")}
+        kill_bird(lab, "node2")
+        lost = {f"{BLOCK['node2']} via 192.168.56.2 dev eth0"}
+        until(lambda: all(learned(lab, node) == whole[node] - lost for node in whole))
+        assert lab.run("client", ["ping", "-c1", "-W1", "10.244.0.65"]).returncode == 1
+        missing = [one.what for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]
+        lost_there = f"there is no route to {BLOCK['node2']} via 192.168.56.2 by eth0, of protocol 12"
+        assert missing == [f"{lost_there}, which is to come of bird (ask birdc)"]
+        (daemon,) = lab.plan["node2"].daemons
+        again = lab.start("node2", daemon.command, stdout=subprocess.DEVNULL)
+        until(lambda: all(learned(lab, node) == whole[node] for node in whole))
+        ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.65")
+        assert inspect(lab.plan, lab.namespaces) == ()
+        again.kill()
+        again.communicate()
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
+def test_a_spine_without_its_bird_is_left_out_of_the_ways() -> None:
+    with up("bgp-tor", "leaf-spine") as lab:
+        kill_bird(lab, "spine1")
+        until(lambda: f"{BLOCK['node2']} via 172.31.0.3 dev to-spine2" in learned(lab, "leaf1"))
+        ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.65")
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
+def test_what_bird_put_into_the_kernel_comes_back_when_somebody_takes_it_away() -> None:
+    with up("bgp") as lab:
+        whole = learned(lab, "node1")
+        ended(lab, "node1", "ip", "route", "del", BLOCK["node2"])
+        until(lambda: learned(lab, "node1") == whole)
+
+
+# Plans
+
+
+def test_blocks_are_as_small_as_64_addresses_and_handed_out_in_order() -> None:
+    laid_out = blocks.lay_out(topology("dual-stack"))
+    assert [list(map(str, node.pod_cidrs)) for node in laid_out.nodes] == [
+        ["10.244.0.0/26", "fd00:10:244::/122"],
+        ["10.244.0.64/26", "fd00:10:244::40/122"],
+    ]
+    assert [str(at.ip) for place in laid_out.nodes[1].pods for at in place.addresses] == [
+        "10.244.0.65",
+        "fd00:10:244::41",
+    ]
+
+
+@pytest.mark.parametrize(("pods", "block"), [(63, "10.244.0.64/26"), (64, "10.244.0.128/25"), (200, "10.244.1.0/24")])
+def test_a_node_with_more_pods_has_a_larger_block(pods: int, block: str) -> None:
+    chosen = topology("two-nodes")
+    node = chosen.nodes["node1"].model_copy(update={"pods": pods})
+    laid_out = blocks.lay_out(chosen.model_copy(update={"nodes": chosen.nodes | {"node1": node}}))
+    assert str(laid_out.nodes[1].pod_cidrs[0]) == block
+    last = laid_out.nodes[0].pods[-1].addresses[0].ip
+    assert last in laid_out.nodes[0].pod_cidrs[0]
+    assert last not in laid_out.nodes[1].pod_cidrs[0]
+
+
+def test_no_block_is_larger_than_the_nodes_share_of_the_range() -> None:
+    chosen = topology("two-nodes")
+    cluster = chosen.cluster.model_copy(update={"node_prefix": (29,)})
+    laid_out = blocks.lay_out(chosen.model_copy(update={"cluster": cluster}))
+    assert [str(node.pod_cidrs[0]) for node in laid_out.nodes] == ["10.244.0.0/29", "10.244.0.8/29"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "of", "place"),
+    [
+        ("bgp", "dual-stack", "node1"),
+        ("bgp-rr", "three-nodes", "node1"),
+        ("bgp-rr", "three-nodes", "node3"),
+        ("bgp-tor", "two-subnets", "node1"),
+        ("bgp-tor", "two-subnets", "gateway"),
+        ("bgp-tor", "dual-homed", "node1"),
+        ("ipip", "dual-stack", "node1"),
+        ("cross-subnet", "two-subnets", "node1"),
+    ],
+)
+def test_birds_configuration_is_the_golden_one_and_bird_takes_it(preset: str, of: str, place: str) -> None:
+    (text,) = [file.text for file in planned(preset, of)[place].files if file.path == CONFIGURATION]
+    golden = GOLDEN / f"{preset}-{of}-{place}.conf"
+    if UPDATE:
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert text == golden.read_text()
+    done = subprocess.run(["bird", "-p", "-c", golden], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("preset", ["bgp", "bgp-rr"])
+def test_without_encapsulation_routers_would_have_to_know_blocks(preset: str) -> None:
+    (misfit,) = DESIGNS[f"calico-{preset}"].misfits(topology("two-subnets"))
+    assert misfit.loc == ("fabric",)
+    assert "needs all nodes in one subnet (" in misfit.message
+    assert "the fabric's routers do not know blocks" in misfit.message
+
+
+def test_ip_in_ip_is_ipv4s_so_ipv6_needs_one_subnet() -> None:
+    chosen = topology("two-subnets")
+    (misfit,) = DESIGNS["calico-ipip"].misfits(chosen)
+    assert "for IPv6" in misfit.message
+    cluster = chosen.cluster.model_copy(update={"pod_cidr": chosen.cluster.pod_cidr[:1]})
+    assert list(DESIGNS["calico-ipip"].misfits(chosen.model_copy(update={"cluster": cluster}))) == []
+
+
+@pytest.mark.parametrize("preset", EVERY)
+def test_its_page_tells_how_to_look_and_what_is_unlike(preset: str) -> None:
+    page = DESIGNS[f"calico-{preset}"].page
+    assert sum(line.startswith("Unlike ") for line in page.splitlines()) >= 2
+    assert "ip route show" in page
+    assert ("birdc show" in page) == (preset in WITH_BIRD)

@@ -1,0 +1,390 @@
+"""Pods that CNI plugins attach: the lab is their container runtime, and its plan has what they made."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.designs import CATALOGUE, design_of
+from testbed.designs.design import Design
+from testbed.kernel.carry_out import PlanRefused
+from testbed.lab.door import Address, Unanswered
+from testbed.lab.lab import Lab
+from testbed.lab.living import CannotBeBuilt, LivingLab, facts_of
+from testbed.observe.check import check
+from testbed.observe.inspect import Difference, inspect
+from testbed.observe.reach import check_reach
+from testbed.observe.trace import trace
+from testbed.observe.wire import check_crossings
+from testbed.plan.objects import Bridge, Child, OtherLink, TokenBucket
+from testbed.spec.design import ReadCni, TransportSpec
+from testbed.spec.load import load_topology
+from testbed.spec.topology import Topology
+from tests.cni.conftest import DEBIAN, needs_plugins
+
+ROOT = Path(__file__).parents[2]
+BRIDGE = """{
+  "cniVersion": "1.0.0", "name": "mynet",
+  "plugins": [{
+    "type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "mtu": {{ mtu }},
+    "ipam": {"type": "host-local", "ranges": [
+      {%- for cidr in node.pod_cidrs %}[{"subnet": "{{ cidr }}"}]{{ "," if not loop.last }}{% endfor %}]}
+  }]
+}"""
+PTP = BRIDGE.replace('"type": "bridge", "bridge": "cni0", "isDefaultGateway": true', '"type": "ptp"').replace(
+    '"ranges"', '"routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}], "ranges"'
+)
+CHAIN = """{
+  "cniVersion": "1.0.0", "name": "mynet",
+  "plugins": [
+    {"type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "hairpinMode": true,
+     "ipam": {"type": "host-local", "subnet": "{{ node.pod_cidr }}"}},
+    {"type": "portmap", "capabilities": {"portMappings": true}},
+    {"type": "firewall", "backend": "iptables"},
+    {"type": "bandwidth", "capabilities": {"bandwidth": true}}
+  ]
+}"""
+
+
+def designed(text: str, transport: str = "none", **more: Any) -> Design:
+    """The design of a network."""
+    spec = {
+        "name": "mynet",
+        "cni": "10-mynet.conflist",
+        "transport": TransportSpec(kind=transport),
+        "texts": (("10-mynet.conflist", text),),
+    }
+    return design_of(ReadCni.model_validate(spec | more))
+
+
+def topology(name: str) -> Topology:
+    return load_topology(ROOT / f"topologies/{name}.yaml").value
+
+
+def out(lab: Lab, place: str, *command: str) -> str:
+    done = lab.run(place, command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@needs_plugins
+@pytest.mark.sealed
+@pytest.mark.parametrize("text", [BRIDGE, PTP], ids=["bridge", "ptp"])
+@pytest.mark.parametrize("transport", ["vxlan", "host-routes"])
+@pytest.mark.parametrize("name", ["three-nodes", "dual-stack"])
+def test_pods_of_plugins_are_pods_like_others(name: str, transport: str, text: str) -> None:
+    on, design = topology(name), designed(text, transport)
+    with Lab(design.plan(on)) as lab:
+        assert inspect(lab.plan, lab.namespaces) == ()
+        assert check_reach(lab.plan, lab.namespaces).failures == ()
+        sent, astray = check_crossings(design, on, lab.plan, lab.namespaces)
+        assert (sent > 0, astray) == (True, ())
+        source, target = (pods[0].name for pods in _pods_by_node(lab)[:2])
+        assert trace(lab.plan, lab.namespaces, source, target, "icmp").outcome == "answered"
+        assert lab.attach_seconds is not None
+        assert lab.attach_seconds > 0
+
+
+def _pods_by_node(lab: Lab) -> list[list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for item in lab.plan.plugged:
+        found.setdefault(item.node, []).append(lab.plan[item.space])
+    return list(found.values())
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_the_plan_has_what_ip_shows(two_nodes: Topology) -> None:
+    with Lab(designed(BRIDGE, "host-routes").plan(two_nodes)) as lab:
+        links = {link["ifname"]: link for link in json.loads(out(lab, "node1", "ip", "-json", "link"))}
+        (bridge,) = (link for link in lab.plan["node1"].links if isinstance(link, Bridge))
+        assert (bridge.name, bridge.mac, bridge.index) == ("cni0", links["cni0"]["address"], links["cni0"]["ifindex"])
+        ends = {veth.b.space: veth for veth in lab.plan.veths if veth.a.space == "node1" and veth.a.master == "cni0"}
+        ends |= {veth.a.space: veth for veth in lab.plan.veths if veth.b.space == "node1" and veth.b.master == "cni0"}
+        assert set(ends) == {"client", "web-1"}
+        for pod in ("client", "web-1"):
+            (eth0,) = (
+                link for link in json.loads(out(lab, pod, "ip", "-json", "-4", "addr")) if link["ifname"] == "eth0"
+            )
+            assert [str(address) for address in lab.plan[pod].reached_at] == [eth0["addr_info"][0]["local"]]
+        assert lab.plan.pod_mtu == 1500
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_what_somebody_takes_away_from_a_plugin_is_told(two_nodes: Topology) -> None:
+    with Lab(designed(CHAIN, "host-routes", capabilities={"portMappings": [_port(8080)]}).plan(two_nodes)) as lab:
+        assert inspect(lab.plan, lab.namespaces) == ()
+        out(lab, "node2", "iptables", "-t", "filter", "-D", "CNI-FORWARD", "1")
+        out(lab, "node1", "ip", "link", "del", "cni0")
+        found = [(item.place, item.what) for item in inspect(lab.plan, lab.namespaces)]
+        assert ("node1", "the device cni0 is missing") in found
+        assert ("node1", "cni0 has not the address 10.244.0.1/24") in found
+        assert any(place == "node2" and "CNI-ADMIN" in what for place, what in found)
+
+
+def _port(host: int) -> dict[str, Any]:
+    return {"hostPort": host, "containerPort": 80, "protocol": "tcp"}
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_rules_and_limits_of_plugins_are_no_strangers(two_nodes: Topology) -> None:
+    """Single pods are told something else than the others: here each has a port of its own."""
+    limits = {"ingressRate": 10_000_000, "ingressBurst": 400_000}
+    pods = {"web-1": {"portMappings": [_port(8081)]}, "web-2": {"bandwidth": limits}}
+    design = designed(CHAIN, "host-routes", capabilities={"portMappings": [_port(8080)]}, pods=pods)
+    with Lab(design.plan(two_nodes)) as lab:
+        assert inspect(lab.plan, lab.namespaces) == ()
+        assert check_reach(lab.plan, lab.namespaces).failures == ()
+        rules = {f.tool: f.text for f in lab.plan["node1"].firewalls}["iptables"]
+        assert "8080" in rules
+        assert "8081" in rules
+        (bucket,) = (item for item in lab.plan["node2"].token_buckets if isinstance(item, TokenBucket))
+        assert bucket.rate == 10_000_000
+        assert not lab.plan["node1"].token_buckets
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_devices_of_other_kinds_are_the_plans_too(two_nodes: Topology) -> None:
+    macvlan = (
+        '{"name": "lan", "type": "macvlan", "cniVersion": "1.0.0", "master": "eth0", "mode": "bridge", "ipam": {}}'
+    )
+    rates = {"egressRate": 10_000_000, "egressBurst": 400_000}
+    with Lab(designed(macvlan).plan(two_nodes)) as lab:
+        assert {(child.space, child.kind, child.mode, child.parent) for child in lab.plan.children} == {
+            (pod, "macvlan", "bridge", "eth0") for pod in ("client", "web-1", "web-2")
+        }
+        assert all(isinstance(child, Child) for child in lab.plan.children)
+        assert inspect(lab.plan, lab.namespaces) == ()
+    with Lab(designed(CHAIN, pods={"client": {"bandwidth": rates}}).plan(two_nodes)) as lab:
+        (ifb,) = (link for link in lab.plan["node1"].links if isinstance(link, OtherLink))
+        assert ifb.kind == "ifb"
+        assert inspect(lab.plan, lab.namespaces) == ()
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_nodes_have_a_configuration_and_leases_of_their_own(two_nodes: Topology) -> None:
+    with Lab(designed(BRIDGE).plan(two_nodes)) as lab:
+        for number, node in enumerate(("node1", "node2")):
+            text = out(lab, node, "cat", "/etc/cni/net.d/10-mynet.conflist")
+            assert json.loads(text)["plugins"][0]["ipam"]["ranges"] == [[{"subnet": f"10.244.{number}.0/24"}]]
+        assert "10.244.1.2" in out(lab, "node2", "ls", "/var/lib/cni/networks/mynet")
+        assert "10.244.1.2" not in out(lab, "node1", "ls", "/var/lib/cni/networks/mynet")
+        assert "mynet-web-2-eth0" in out(lab, "node2", "ls", "/var/lib/cni/results")
+        assert "nsfs" in out(lab, "node1", "stat", "-f", "-c", "%T", "/run/netns/client")
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_without_offload_the_plugins_devices_have_none_either(two_nodes: Topology) -> None:
+    with Lab(designed(BRIDGE).plan(two_nodes, offload=False)) as lab:
+        assert "tcp-segmentation-offload: off" in out(lab, "client", "ethtool", "-k", "eth0")
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_with_no_transport_any_way_is_right_and_check_tells_who_is_not_reached(two_nodes: Topology) -> None:
+    design = designed(BRIDGE)
+    with Lab(design.plan(two_nodes)) as lab:
+        verdict = check(design, two_nodes, lab.plan, lab.namespaces)
+        failed = {(failure.source, failure.target) for failure in verdict.failures}
+        assert ("client", "web-2") in failed
+        assert ("client", "web-1") not in failed
+        assert check_crossings(design, two_nodes, lab.plan, lab.namespaces) == (0, ())
+
+
+def plugin(folder: Path, name: str, body: str) -> None:
+    """A plugin of the test's own; it notes down what it is called for, and for whom."""
+    path = folder / name
+    note = folder / "called"
+    path.write_text(f'#!/bin/sh\ncat > /dev/null\necho "$CNI_COMMAND $CNI_CONTAINERID" >> {note}\n{body}\n')
+    path.chmod(0o755)
+
+
+def called(folder: Path) -> list[str]:
+    return (folder / "called").read_text().splitlines()
+
+
+OWN = '{"cniVersion": "1.0.0", "name": "own", "plugins": [{"type": "own"}]}'
+FAILS_FOR_WEB_1 = """
+[ "$CNI_COMMAND $CNI_CONTAINERID" = "ADD web-1" ] || { echo '{"cniVersion": "1.0.0"}'; exit 0; }
+echo "looking for a pool" >&2
+echo '{"cniVersion": "1.0.0", "code": 101, "msg": "no address left", "details": "10.0.0.0/30 is full"}'
+exit 1"""
+
+
+@pytest.mark.sealed
+def test_a_failing_plugin_is_told_whole_and_what_was_begun_is_taken_back(two_nodes: Topology, tmp_path: Path) -> None:
+    plugin(tmp_path, "own", FAILS_FOR_WEB_1)
+    with pytest.raises(PlanRefused) as error:
+        Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes))
+    assert str(error.value) == (
+        "in node1, pod web-1: the CNI plugin own failed at ADD for web-1: code 101: no address left\n"
+        "  details: 10.0.0.0/30 is full\n"
+        "  stderr: looking for a pool"
+    )
+    # web-2 is on the other node, where nothing failed.
+    assert sorted(called(tmp_path)) == sorted(
+        f"{command} {pod}" for command in ("ADD", "DEL") for pod in ("client", "web-1", "web-2")
+    )
+
+
+@pytest.mark.sealed
+def test_a_hanging_plugin_is_ended(two_nodes: Topology, tmp_path: Path) -> None:
+    plugin(tmp_path, "own", f"echo $$ >> {tmp_path}/pids; sleep 1000")
+    with pytest.raises(PlanRefused, match=r"had not ended after 0\.3 s"):
+        Lab(designed(OWN, bin=(str(tmp_path),), timeout="300ms").plan(two_nodes))
+    for pid in (tmp_path / "pids").read_text().split():
+        assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.sealed
+def test_down_takes_every_attachment_back(two_nodes: Topology, tmp_path: Path) -> None:
+    plugin(tmp_path, "own", 'echo \'{"cniVersion": "1.0.0"}\'')
+    with Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes)) as lab:
+        assert sorted(called(tmp_path)) == ["ADD client", "ADD web-1", "ADD web-2"]
+        assert lab.plan["client"].reached_at == ()
+        assert inspect(lab.plan, lab.namespaces) == ()
+    deleted = called(tmp_path)[3:]
+    assert sorted(deleted) == ["DEL client", "DEL web-1", "DEL web-2"]
+    assert deleted.index("DEL web-1") < deleted.index("DEL client")
+    lab.down()
+    assert len(called(tmp_path)) == 6
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """For a lab, which is ended if the test left it up."""
+    chosen = f"test-{os.getpid()}-{random.randrange(10**9)}"
+    yield chosen
+    with suppress(Unanswered):
+        LivingLab(Address(os.geteuid(), chosen)).down()
+
+
+def bring_up(design: Design, name: str, repository: Path) -> LivingLab:
+    loaded = load_topology(repository / "topologies/two-nodes.yaml")
+    plan = design.plan(loaded.value)
+    return LivingLab.bring_up(plan, name, facts_of(loaded, plan, design.spec))
+
+
+def differences(lab: LivingLab) -> tuple[Difference, ...]:
+    plan = lab.plan  # Asked for out here: nobody inside can be asked.
+    return lab.inside(lambda namespaces: inspect(plan, namespaces))
+
+
+def changes(step: Mapping[str, Any], place: str) -> str:
+    return "\n".join(step["changes"].get(place, ()))
+
+
+@needs_plugins
+@pytest.mark.root
+def test_a_living_lab_does_single_steps_and_its_plan_follows(name: str, repository: Path) -> None:
+    design = designed(CHAIN, "host-routes", capabilities={"portMappings": [_port(8080)]})
+    lab = bring_up(design, name, repository)
+    assert differences(lab) == ()
+    assert lab.design.plugins == design.plugins
+    gone = lab.plug("del", "client")
+    assert gone["error"] == ""
+    assert [call["plugin"] for call in gone["calls"]] == ["bandwidth", "firewall", "portmap", "bridge"]
+    assert "- address 10.244.0.2/24 dev eth0" in changes(gone, "client")
+    assert "- iptables -t filter -A CNI-FORWARD -s 10.244.0.2/32 -j ACCEPT" in changes(gone, "node1")
+    assert lab.plan["client"].reached_at == ()
+    assert differences(lab) == ()
+    assert lab.plug("check", "client")["error"].startswith("client has no eth0")
+    back = lab.plug("add", "client")
+    assert back["error"] == ""
+    assert "+ route default via 10.244.0.1 dev eth0" in changes(back, "client")
+    (address,) = lab.plan["client"].reached_at
+    assert f"+ address {address}/24 dev eth0" in changes(back, "client")
+    assert differences(lab) == ()
+    topology, plan = lab.topology, lab.plan
+    verdict = lab.inside(lambda namespaces: check(design, topology, plan, namespaces))
+    assert verdict.is_good, verdict.failures
+    # Programs find it by its name, wherever that leads now.
+    with lab.start("web-2", ["ping", "-c", "1", "client"], stdout=subprocess.PIPE) as ping:
+        assert str(address) in ping.communicate()[0].decode()
+    again = lab.plug("add", "client")
+    assert "DEL it first" in again["error"]
+    assert again["changes"] == {}
+    assert "1.1.0" in lab.plug("status", "node1")["error"]
+    assert lab.plug("gc", "node1")["error"] == ""
+    lab.down()
+
+
+@pytest.mark.root
+def test_a_lab_that_could_not_be_built_tells_its_calls_and_is_gone(name: str, repository: Path, tmp_path: Path) -> None:
+    plugin(tmp_path, "own", FAILS_FOR_WEB_1)
+    with pytest.raises(CannotBeBuilt, match="no address left") as error:
+        bring_up(designed(OWN, bin=(str(tmp_path),)), name, repository)
+    calls = [json.loads(line) for line in error.value.log.splitlines()]
+    assert {(call["command"], call["container"]) for call in calls} >= {("ADD", "client"), ("ADD", "web-1")}
+    _wait_for(lambda: Address(os.geteuid(), name) not in [lab.address for lab in LivingLab.all()])
+
+
+@pytest.mark.root
+def test_a_lab_goes_down_although_a_plugin_hangs_at_del(name: str, repository: Path, tmp_path: Path) -> None:
+    plugin(tmp_path, "own", '[ "$CNI_COMMAND" = DEL ] && sleep 1000\necho \'{"cniVersion": "1.0.0"}\'')
+    lab = bring_up(designed(OWN, bin=(str(tmp_path),), timeout="300ms"), name, repository)
+    lab.down()
+    assert called(tmp_path).count("DEL client") == 1
+    assert Address(os.geteuid(), name) not in [lab.address for lab in LivingLab.all()]
+
+
+@needs_plugins
+@pytest.mark.root
+def test_nothing_is_left_of_a_process_that_was_killed_while_plugins_ran(tmp_path: Path, repository: Path) -> None:
+    """Neither a process nor a folder on the machine: the plugin's files were its node's."""
+    plugin(tmp_path, "own", f"mkdir -p /var/lib/cni/mine; echo $$ > {tmp_path}/pid; sleep 1000")
+    (tmp_path / "10-own.conflist").write_text(OWN)
+    (tmp_path / "own.yaml").write_text("cni: 10-own.conflist\nbin: .\ntimeout: 1000s\n")
+    program = (
+        "from testbed import Lab; "
+        f"Lab.up({str(repository / 'topologies/two-nodes.yaml')!r}, design={str(tmp_path / 'own.yaml')!r})"
+    )
+    with subprocess.Popen([sys.executable, "-c", program]) as process:
+        _wait_for((tmp_path / "pid").exists)
+        process.send_signal(signal.SIGKILL)
+    sleeping = f"{tmp_path}/own"
+    _wait_for(lambda: not any(sleeping in line for line in _commands()))
+    assert not Path("/var/lib/cni/mine").exists()
+
+
+def _commands() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def _wait_for(condition: Any) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_the_example_in_shell_passes_every_check(repository: Path) -> None:
+    from testbed.spec.load import load_design
+
+    design = design_of(load_design(repository / "examples/my-plugin.yaml", CATALOGUE))
+    on = topology("three-nodes")
+    with Lab(design.plan(on)) as lab:
+        verdict = check(design, on, lab.plan, lab.namespaces)
+        assert verdict.is_good, verdict
+        assert inspect(lab.plan, lab.namespaces) == ()
+    assert DEBIAN in design.plugins.bin if design.plugins else False
+    lines = (repository / "examples/cni/bin/veth").read_text().splitlines()
+    assert len([line for line in lines if not line.startswith("#")]) <= 25
