@@ -26,7 +26,8 @@ topology: two.yaml
 designs:
   - vxlan
   - nets/10-net.conflist
-  - {name: mine, cni: nets/../nets/10-net.conflist, transport: vxlan, bin: nets/bin, capabilities: {mac: m}, timeout: 2s}
+  - {name: mine, cni: nets/../nets/10-net.conflist, transport: vxlan, bin: nets/bin,
+      capabilities: {mac: m}, timeout: 2s}
   - nets/design.yaml
 baseline: vxlan
 paths: {p: {from: a, to: b}}
