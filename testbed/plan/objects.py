@@ -546,6 +546,12 @@ class Space:
         """The node that this is on: a pod's node, otherwise itself."""
         return self.node or self.name
 
+    def masked_towards(self, other: "Space", family: int) -> tuple[Address, ...]:
+        """What the other one sees its packets come from instead of its own addresses; none if it sees these."""
+        if other.kind is not Kind.NODE or other.name == self.home:
+            return ()
+        return tuple(address for address in self.masked_by if address.version == family)
+
     @property
     def has_folders(self) -> bool:
         """Whether its programs see folders of their own."""
