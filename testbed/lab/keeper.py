@@ -157,8 +157,8 @@ class _Keeper:
             say(connection, {"unknown": place})
             return
         with self._stepping:
-            step = lab.plugging.step(verb, place)
-            lab.plan = lab.plugging.completed()
+            step, plan = lab.plugging.step(verb, place)
+            lab.plan = plan or lab.plan
             _write_names(lab)
         with _file(json.dumps(step.as_data()).encode()) as file:
             say(connection, {}, [file])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from testbed.plan.fabric import FAR, NEAR, SWITCH_BRIDGE
 from testbed.plan.graphviz import box, edge, ident, quoted
-from testbed.plan.objects import Bridge, Kind, Netem, Plan, Route, Space, TokenBucket, Veth, VethEnd
+from testbed.plan.objects import MAIN_TABLE, Bridge, Kind, Netem, Plan, Route, Space, TokenBucket, Veth, VethEnd
 
 MOST_ROUTES = 6
 """Of a place, that are written out."""
@@ -136,9 +136,10 @@ def place_box(plan: Plan, space: Space) -> str:
 
 
 def routes(space: Space) -> list[str]:
-    """Its routes, nearly as `ip route` has them; of many the first."""
-    shown = [_route(route) for route in space.routes[:MOST_ROUTES]]
-    more = len(space.routes) - len(shown)
+    """Its routes, those of daemons too, nearly as `ip route` has them; of many the first."""
+    found = (*space.routes, *space.learned)
+    shown = [_route(route) for route in found[:MOST_ROUTES]]
+    more = len(found) - len(shown)
     return shown + ([f"and {more} more routes"] if more else [])
 
 
@@ -148,4 +149,5 @@ def _route(route: Route) -> str:
     if route.nexthops:
         return f"{route.to} dev {' or '.join(hop.dev for hop in route.nexthops)}"
     via = f" via {route.via}" if route.via else ""
-    return f"{route.to}{via} dev {route.dev}"
+    table = f" table {route.table}" if route.table != MAIN_TABLE else ""
+    return f"{route.to}{via} dev {route.dev}{table}"

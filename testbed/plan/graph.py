@@ -18,8 +18,10 @@ from testbed.plan.objects import (
     IpTunnel,
     Kind,
     Plan,
+    Plugged,
     Space,
     Tun,
+    TunnelKind,
     Veth,
     VethEnd,
     Vxlan,
@@ -67,6 +69,11 @@ class _Wiring:
         """By node: the devices of its pods that share one of its own."""
         for child in plan.children:
             self.children.setdefault(child.node, []).append(child)
+        self.waiting: dict[str, list[Plugged]] = {}
+        """By node: its pods without a device yet, as CNI plugins make it when there is a lab."""
+        for item in plan.plugged:
+            if item.ifname not in plan.devices_of(item.space):
+                self.waiting.setdefault(item.node, []).append(item)
 
     def is_uplink(self, space: Space, device: Device) -> bool:
         """Whether it leads to the fabric."""
@@ -131,15 +138,13 @@ def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[s
     yield f"  subgraph {quoted(f'cluster {space.name}')} {{"
     where = "b" if turned else "t"
     yield f'    label={quoted(space.name)}; labelloc={where}; fontsize=14; style=rounded; color="#888888"'
-    drawn = [
-        (device, text) for device in plan.devices_of(space.name).values() if (text := _device(wiring, space, device))
-    ]
+    drawn = list(_drawn(wiring, space, plan.devices_of(space.name).values()))
     for device, text in drawn:
         yield f"    {ident(space.name, device.name)} [{text}]"
     own = [f"lo {item.interface}" for item in space.addresses if item.dev == "lo"]
     yield f"    {ident(space.name)} [{routes_box([*own, *routes(space)])}]"
     for device, _ in drawn:
-        if _is_addressed(space, device) or _is_programmed(space, device):
+        if _is_addressed(space, device) or _is_programmed(space, device) or _is_to_one(device):
             # What leads out is below the routes, and what leads to pods above them.
             ends = (space.name, ""), (space.name, device.name)
             yield "    " + edge(*(ends if wiring.leads_out(space, device) is not turned else ends[::-1]), "inside")
@@ -153,6 +158,7 @@ def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[s
                 ends = (space.name, link.name), (space.name, port)
                 yield "    " + edge(*(ends if not turned else ends[::-1]), "inside")
     yield from _pods(wiring, space, turned)
+    yield from _waiting(wiring, space, turned)
     for child in wiring.children.get(space.name, ()):
         pod = plan[child.space]
         rows = [f"{child.name} {', '.join(map(str, pod.reached_at))}"]
@@ -183,6 +189,17 @@ def _pods(wiring: _Wiring, space: Space, turned: bool) -> Iterator[str]:
     yield "    " + edge(*(pair[::-1] if turned else pair), "veth", f'penwidth=4, label="{len(own)} veth pairs"')
 
 
+def _waiting(wiring: _Wiring, space: Space, turned: bool) -> Iterator[str]:
+    """Pods that CNI plugins will attach, in one box: nobody knows yet to what."""
+    own = [item.space for item in wiring.waiting.get(space.name, ())]
+    if own:
+        more = len(own) - MOST_LISTED_PODS
+        rows = own[:MOST_LISTED_PODS] + ([f"and {more} more, up to {own[-1]}"] if more > 0 else [])
+        yield f"    {ident(space.name, 'pods')} [{box('pod', [_count(own, 'pod')], rows)}]"
+        pair = (space.name, "pods"), (space.name, "")
+        yield "    " + edge(*(pair[::-1] if turned else pair), "veth", 'style=dotted, label="CNI"')
+
+
 def _device(wiring: _Wiring, space: Space, device: Device) -> str:
     """How a device is drawn; empty if it is only a line's end."""
     addresses = [str(address.interface) for address in space.addresses if address.dev == device.name]
@@ -210,6 +227,27 @@ def _device(wiring: _Wiring, space: Space, device: Device) -> str:
         case _:
             return ""
     return box("tunnel", [device.name], [told, *addresses, f"MTU {device.mtu}"])
+
+
+def _drawn(wiring: _Wiring, space: Space, devices: Iterable[Device]) -> Iterator[tuple[Device, str]]:
+    """The devices that are drawn, each with how; of tunnels to single nodes the first of a kind, for all of them."""
+    alike: dict[TunnelKind, list[IpTunnel]] = {}
+    for device in devices:
+        if isinstance(device, IpTunnel) and device.remote:
+            alike.setdefault(device.kind, []).append(device)
+        elif text := _device(wiring, space, device):
+            yield device, text
+    for kind, (first, *others) in alike.items():
+        if others:
+            told = [f"{kind.value} to {len(others) + 1} nodes", f"MTU {first.mtu}"]
+            yield first, box("tunnel", [first.name, f"and {len(others)} more"], told)
+        else:
+            yield first, _device(wiring, space, first)
+
+
+def _is_to_one(device: Device) -> bool:
+    """Whether it is a tunnel to a single node, to which routes lead alone."""
+    return isinstance(device, IpTunnel) and device.remote is not None
 
 
 def _is_addressed(space: Space, device: Device) -> bool:

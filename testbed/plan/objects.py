@@ -525,6 +525,8 @@ class Space:
     firewalls: tuple[Firewall, ...] = ()
     learned: tuple[Route, ...] = ()
     """Routes that a daemon is to put there."""
+    down: tuple[str, ...] = ()
+    """Devices that CNI plugins made and left down."""
     cut: tuple[Route, ...] = ()
     """Routes that the kernel made of addresses, and that CNI plugins took away."""
     tables: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ Unlike kube-router, BIRD waits for a second between two tries to reach a peer th
 Unlike kube-router 2, which leaves pods the whole MTU and has them find out by ICMP that a tunnel has less, pods have
 what fits through the tunnels, if there are any, as kube-router 1 had it with `--auto-mtu`.
 Unlike kube-router, whose names of pods' chains have the time in their hash, the testbed makes them of the pod's name.
-Unlike kube-router's IPv6 tunnels, which carry IPv6 alone, these would carry both.
+Unlike kube-router's IPv6 tunnels, which carry IPv6 alone, the testbed's would carry IPv4 as well.
 Unlike kube-router with its service proxy on, there are no Services here, and none of its IPVS.
 """
 
