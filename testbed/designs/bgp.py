@@ -113,7 +113,7 @@ def configuration(speaker: Speaker) -> str:
 
 def _sections(speaker: Speaker) -> Iterator[list[str]]:
     yield ["log stderr all;", f"router id {speaker.router_id};"]
-    yield ["protocol device {", "  scan time 2;", "}"]
+    yield ["protocol device {", "  scan time 1;", "}"]
     pattern = f'-"{speaker.pod_devices}", "*"' if speaker.pod_devices else '"*"'
     yield [
         "protocol direct {",

@@ -426,7 +426,7 @@ def test_what_leaves_the_pods_network_has_its_nodes_address() -> None:
 
 
 def test_interfaces_whose_names_begin_alike_have_a_chain_in_between() -> None:
-    chains = firewall._dispatch("cali-from-wl-dispatch", "-i", "cali-fw-", ["cali1a", "cali1b", "cali2c"])
+    chains = firewall.dispatch("cali-from-wl-dispatch", "-i", "cali-fw-", ["cali1a", "cali1b", "cali2c"])
     unknown = '-m comment --comment "Unknown interface" -j DROP'
     assert chains == {
         "cali-from-wl-dispatch": ["-i cali1+ -g cali-from-wl-dispatch-1", "-i cali2c -g cali-fw-cali2c", unknown],

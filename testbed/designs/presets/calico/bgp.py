@@ -10,8 +10,7 @@ into the kernel. A route's next hop is the node that has the pods, so all nodes 
 The second one is the node's own block: what is for a pod that it does not have is dropped there, since all others count
 on it for the whole of the block. Packets are as large as the fabric takes. IPv6 routes come by sessions over IPv6.
 
-Routes are there a second after BIRD was started, which is what it waits before it connects, or two: now and then what
-it has to say to its second peer waits until it looks after the kernel, every two seconds.
+Routes are there a second or two after BIRD was started, one of which it waits before it connects to anybody.
 
     birdc show protocols             the sessions, and since when
     birdc show route all             what was heard from whom

@@ -20,6 +20,7 @@ Unlike Calico's, sessions have no graceful restart: when a BIRD ends, its peers 
 keeping them for two minutes in case it comes again.
 Unlike Calico's, sessions are quick to come up: a second until the first attempt (there 2), between attempts (5), and
 after an error, when it becomes up to 5 (5 to 30).
+Unlike Calico's, it looks after devices every second (there 2): now and then the first news for a peer waits for that.
 Unlike Calico's, sessions carry one path for a block each (there `add paths on`), as there is no more than one.
 """
 

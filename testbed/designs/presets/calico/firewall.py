@@ -274,8 +274,8 @@ def _tunnels_out(family: int, tunnels: Tunnels) -> Iterator[str]:
 def _endpoints(pods: Iterable[Pod], tunnels: Tunnels) -> dict[str, list[str]]:
     """The ways from an interface's name to the pod's own chains, these, and those of profiles."""
     by_device = {host_end(pod): pod for pod in pods}
-    chains = _dispatch("cali-from-wl-dispatch", "-i", "cali-fw-", sorted(by_device))
-    chains |= _dispatch("cali-to-wl-dispatch", "-o", "cali-tw-", sorted(by_device))
+    chains = dispatch("cali-from-wl-dispatch", "-i", "cali-fw-", sorted(by_device))
+    chains |= dispatch("cali-to-wl-dispatch", "-o", "cali-tw-", sorted(by_device))
     port = tunnels.vxlan_port or 4789
     encapsulated = [
         f"-p udp {_said('Drop VXLAN encapped packets originating in workloads')} -m multiport --dports {port} -j DROP",
@@ -313,7 +313,7 @@ def _chain(prefix: str, name: str) -> str:
     return f"{prefix}_{digest}"[:CHAIN_LENGTH]
 
 
-def _dispatch(chain: str, option: str, to: str, devices: list[str]) -> dict[str, list[str]]:
+def dispatch(chain: str, option: str, to: str, devices: list[str]) -> dict[str, list[str]]:
     """A tree of two levels: by the first letter in which the names differ, then by the name."""
     unknown = f"{_said('Unknown interface')} -j DROP"
     common = _alike(devices[0], devices[-1]) if devices else 0

@@ -395,7 +395,7 @@ log stderr all;
 router id 192.168.56.1;
 
 protocol device {
-  scan time 2;
+  scan time 1;
 }
 
 protocol direct {
@@ -465,7 +465,7 @@ log stderr all;
 router id 192.168.56.2;
 
 protocol device {
-  scan time 2;
+  scan time 1;
 }
 
 protocol direct {
