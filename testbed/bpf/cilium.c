@@ -1,14 +1,13 @@
-/* The data plane of the Cilium presets, written from what Cilium's does: how a packet goes from pod to pod while the
- * node's own stack sees nothing of it.
+/* The data plane of the Cilium presets: how packets go from pod to pod while the node's own stack sees nothing of them.
  *
- *   pod ---- lxc [cil_from_container] --- redirect_peer ---> pod of the same node
- *                        |  native: fib_lookup, redirect_neigh ---> eth0 ~~ eth0 [cil_from_netdev] --- redirect_peer ---> pod
- *                        |  tunnel: set_tunnel_key ---> cilium_vxlan ~~ cilium_vxlan [cil_from_overlay] --- redirect_peer ---> pod
- *                        |  all else ---> the node's stack
+ *   pod --- lxc [cil_from_container] --- redirect_peer ---> pod of the same node
+ *      native, by fib_lookup and redirect_neigh ---> eth0 ~~ eth0 [cil_from_netdev] --- redirect_peer ---> pod
+ *      tunnel, by set_tunnel_key ---> cilium_vxlan ~~ cilium_vxlan [cil_from_overlay] --- redirect_peer ---> pod
+ *      all else ---> the node's stack
  *   node's stack ---> cilium_host [cil_from_host] ---> pod, or tunnel
  *
- * With TUNNEL pods of other nodes are behind a tunnel; with LEGACY the node's stack forwards between nodes; with NETKIT the
- * first program runs where a netkit pair's pod sends.
+ * With TUNNEL pods of other nodes are behind a tunnel; with LEGACY the node's stack forwards between nodes; with NETKIT
+ * the first program runs where a netkit pair's pod sends.
  */
 #include "neighbours.h"
 #include "packet.h"
@@ -32,8 +31,8 @@
 #define IS_NETKIT false
 #endif
 
-/* Into a pod of this node. A program on a device's way in may put the packet straight into the namespace of the pod, as if
- * it had come in there (redirect_peer). One on the way out may not: it sends to the pod's pair, as the stack would. */
+/* Into a pod of this node. A program on a device's way in may put the packet straight into the namespace of the pod, as
+ * if it had come in there (redirect_peer). One on the way out may not: it sends to the pod's pair, as the stack would. */
 static __always_inline int deliver(struct __sk_buff *ctx, const struct packet *packet, const struct endpoint *endpoint,
 				   enum program program)
 {
@@ -73,7 +72,7 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct remot
 	return bpf_redirect(config->tunnel_ifindex, 0);
 }
 
-/* To another node as it is: the node's routes say by which device and next hop, and its neighbours to which MAC address. */
+/* To another node as it is: the node's routes say by which device and next hop, its neighbours to which MAC address. */
 static __always_inline int forward(struct __sk_buff *ctx, const struct packet *packet)
 {
 	struct bpf_fib_lookup fib = {.ifindex = ctx->ifindex, .l4_protocol = packet->protocol};

@@ -1,6 +1,6 @@
-/* What the programs know and what they count. The agent's side of these structures is in testbed/designs/presets/cilium;
- * names and meanings are those of Cilium's maps, so that its documentation reads on. Numbers are the host's, addresses
- * the network's. */
+/* What the programs know and what they count. The agent's side of these structures is in
+ * testbed/designs/presets/cilium/maps.py; names and meanings are those of Cilium's maps. Numbers are in the host's order
+ * of bytes, addresses in the network's. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -36,7 +36,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct endpoint_key);
 	__type(value, struct endpoint);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 32768);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } cilium_lxc SEC(".maps");
 

@@ -1,5 +1,5 @@
-/* A pod asks who has an address: the answer is always the node's end of its pair, but for its own address, which it asks
- * for to learn whether somebody else has it. */
+/* A pod asks who has an address: the answer is always the node's end of its pair, but for its own address, which it
+ * asks for to learn whether somebody else has it. */
 #pragma once
 
 #include <linux/icmpv6.h>

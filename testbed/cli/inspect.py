@@ -49,7 +49,7 @@ def _show_counters(lab: LivingLab, as_json: bool) -> None:
         click.echo(json.dumps([asdict(item) for item in found], indent=2))
         return
     if not any(space.bpf for space in plan.spaces):
-        click.echo(f"The design {plan.design} has no programs that count; those with eBPF have.")
+        click.echo(f"The design {plan.design} has no eBPF programs, which would count.")
         return
     rows = [("node", "counted by", "direction", "", "packets", "bytes")]
     for item in found:

@@ -15,7 +15,7 @@ def need_plugins(spec: ReadCni) -> None:
     for name in missing:
         if name not in DEBIAN_PLUGINS or PLUGINS not in spec.bin:
             found = unknown("CNI plugin", name, there) if there else f"there is no CNI plugin '{name}'"
-            raise WrongInput(f"{spec.cni}: {found} (looked in {', '.join(spec.bin)})")
+            raise WrongInput(f"{spec.texts[0][0]}: {found} (looked in {', '.join(spec.bin)})")
     if missing:
         raise MachineLacks([f"the CNI plugin {name} is missing: {PLUGINS_REMEDY}" for name in missing])
 

@@ -29,7 +29,7 @@ from testbed.kernel.uapi import (
     TC_H_INGRESS,
 )
 from testbed.plan.objects import Bpf, BpfEntry, BpfHook
-from testbed.plan.shell import MAP_PINS, PROGRAM_PINS, compile_words, load_words, object_of
+from testbed.plan.shell import MAP_PINS, PROGRAM_PINS, compile_words, entry_words, load_words, object_of
 
 SOURCES = Path(__file__).parents[1] / "bpf"
 LINK_PINS = f"{PROGRAM_PINS}/links"
@@ -41,7 +41,7 @@ _PATIENCE_S = 60
 
 
 class BpfRefused(OSError):
-    """A program could not be compiled or loaded; says all that the compiler or the kernel's verifier said."""
+    """A program could not be compiled or loaded, or a map not filled; says all that compiler or kernel said."""
 
 
 def compiled(bpf: Bpf, sources: Path = SOURCES) -> Path:
@@ -110,13 +110,16 @@ def hang(hooks: Sequence[BpfHook], index_of: Callable[[str], int], root: Path) -
 
 
 def fill(entries: Iterable[BpfEntry], root: Path) -> None:
-    """Puts entries into maps that are pinned there; what is there under the same key is replaced."""
+    """Puts entries into maps that are pinned there; what is there under the same key is replaced. Raises BpfRefused."""
     with ExitStack() as stack:
         maps: dict[str, int] = {}
         for entry in entries:
             if entry.map not in maps:
                 maps[entry.map] = stack.enter_context(bpf_calls.pinned(Path(f"{root}{MAP_PINS}/{entry.map}")))
-            bpf_calls.update(maps[entry.map], entry.key, entry.value)
+            try:
+                bpf_calls.update(maps[entry.map], entry.key, entry.value)
+            except OSError as error:
+                raise BpfRefused(f"bpftool {entry_words(entry)}: {os.strerror(error.errno or 0)}") from error
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ def new_link(link: Link, index_of: Callable[[str], int] | None = None) -> Reques
     """A device of a namespace, set up. `index_of` tells the numbers of others there, where it needs one."""
     if isinstance(link, IpTunnel) and not link.local:
         body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + _device(link)
-        return Request(RTM_NEWLINK, 0, body, lambda: f"ip {link_words(link)} up")
+        return Request(RTM_NEWLINK, CHANGE, body, lambda: f"ip {link_words(link)} up")
     match link:
         case Bridge():
             kind = "bridge"

@@ -9,6 +9,7 @@ from testbed.kernel.syscalls import detached_mount
 from testbed.plan.objects import Sysctl
 
 _NAMESPACES_A_MOUNT = 64
+_ROOT = "/proc/sys/net"
 
 
 class Sysctls:
@@ -79,3 +80,15 @@ class Sysctls:
 
 def _path(item: Sysctl) -> str:
     return "sys/" + (item.key if "/" in item.key else item.key.replace(".", "/"))
+
+
+def all_settings() -> dict[str, str]:
+    """Every setting of the calling thread's namespace that can be read, by its key with slashes; about 20 ms."""
+    found = {}
+    for folder, _, files in os.walk(_ROOT):
+        for file in files:
+            path = f"{folder}/{file}"
+            # Some can only be written, others were those of a device that has gone meanwhile.
+            with suppress(OSError), open(path) as opened:  # noqa: PTH123 - pathlib would take as long again
+                found[path.removeprefix("/proc/sys/")] = " ".join(opened.read().split())
+    return found

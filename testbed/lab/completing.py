@@ -46,6 +46,7 @@ def completed(plan: Plan, states: Mapping[str, State], addresses: Mapping[str, t
         if state := states.get(space.name):
             rest = (device for device in found[space.name].values() if (space.name, device.name) not in taken)
             space = _completed(space, state, tuple(map(_link, rest)))
+            space = replace(space, down=tuple(dev for dev, device in found[space.name].items() if not device.up))
         spaces.append(replace(space, reached_at=addresses.get(space.name, space.reached_at)))
     mtus = [
         device.mtu
@@ -86,7 +87,7 @@ def _pairs(found: Mapping[str, Found]) -> Iterator[Veth]:
 
 
 def _end(space: str, device: DeviceState) -> VethEnd:
-    return VethEnd(space, device.name, device.index, device.mac, device.mtu, device.master or None)
+    return VethEnd(space, device.name, device.index, device.mac, device.mtu, device.master or None, arp=device.arp)
 
 
 def _children(plan: Plan, found: Mapping[str, Found]) -> Iterator[Child]:

@@ -27,7 +27,7 @@ from typing import Any
 
 from testbed.cni.calls import Call, log_lines
 from testbed.kernel.carry_out import PlanRefused
-from testbed.kernel.folders import root_of
+from testbed.kernel.folders import root_of, within
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.capsule import SCRATCH
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
@@ -157,8 +157,8 @@ class _Keeper:
             say(connection, {"unknown": place})
             return
         with self._stepping:
-            step = lab.plugging.step(verb, place)
-            lab.plan = lab.plugging.completed()
+            step, plan = lab.plugging.step(verb, place)
+            lab.plan = plan or lab.plan
             _write_names(lab)
         with _file(json.dumps(step.as_data()).encode()) as file:
             say(connection, {}, [file])
@@ -211,13 +211,20 @@ def _hung_up(connection: socket.socket) -> bool:
 def _furnish(lab: Lab) -> None:
     """Names for every pod and node, where programs look for names; and a prompt that tells where one is."""
     _furnish_root(lab, Path("/"))
+    _bind_names()
+    for space in lab.plan.spaces:
+        if space.has_folders:
+            pid = lab.hosts[space.name].pid
+            _furnish_root(lab, root_of(pid))
+            within(pid, _bind_names)
+    _write_names(lab)
+
+
+def _bind_names() -> None:
+    """In a place's own folders, of which a lab without root may write in /run alone."""
     HOSTS.touch()
     if Path("/etc/hosts").exists():
         mount(str(HOSTS), "/etc/hosts", "", MS_BIND)
-    for space in lab.plan.spaces:
-        if space.has_folders:
-            _furnish_root(lab, root_of(lab.hosts[space.name].pid))
-    _write_names(lab)
 
 
 def _write_names(lab: Lab) -> None:
@@ -231,7 +238,7 @@ def _write_names(lab: Lab) -> None:
     HOSTS.write_text(names)
     for space in lab.plan.spaces:
         if space.has_folders:
-            (root_of(lab.hosts[space.name].pid) / "etc/hosts").write_text(names)
+            (root_of(lab.hosts[space.name].pid) / HOSTS.relative_to("/")).write_text(names)
 
 
 def _furnish_root(lab: Lab, root: Path) -> None:

@@ -5,7 +5,7 @@ On one node pods are attached one after the other, on several at once.
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from testbed.kernel.folders import bind_namespace, within
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.offload import switch_offloads_off
 from testbed.kernel.state import State, nft_tables, state
+from testbed.kernel.sysctls import all_settings
 from testbed.lab.completing import TOOLS, completed, places_of
 from testbed.lab.lab import UNPLUG_PATIENCE_S, Verb
 from testbed.plan import shell
@@ -29,6 +30,8 @@ from testbed.spec.types import Address
 
 T = TypeVar("T")
 NODES_AT_A_TIME = 4
+_COUNTING = ("net/netfilter/nf_conntrack_count",)
+"""Settings that change by themselves."""
 MOST_CALLS = 10_000
 """That are remembered, the last ones."""
 
@@ -49,6 +52,15 @@ class Step:
         return {"calls": calls, "error": self.error, "changes": {place: list(c) for place, c in self.changes.items()}}
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What a place has at one time."""
+
+    lines: tuple[str, ...]
+    """Devices, addresses, routes, rules, ..., in the words of the commands that would make them."""
+    settings: Mapping[str, str]
+
+
 class Plugging:
     """The runtime of all nodes of a lab."""
 
@@ -65,6 +77,8 @@ class Plugging:
         self._begun: set[str] = set()
         """Pods for which ADD was begun, whatever came of it."""
         self._bound: set[str] = set()
+        self._states: dict[str, State] = {}
+        """What plugins have left, as it was when they had."""
 
     def add_all(self) -> Plan:
         """Attaches every pod; the plan with what was made. Raises PlanRefused with the first failure."""
@@ -77,7 +91,7 @@ class Plugging:
                 self._add(item)
 
         self._on_nodes(add_on, by_node)
-        return self.completed()
+        return self._completed(places_of(self.drawn))
 
     def _on_nodes(self, work: Callable[[str], None], nodes: Sequence[str] | Mapping[str, object]) -> None:
         with ThreadPoolExecutor(NODES_AT_A_TIME) as pool:
@@ -111,15 +125,16 @@ class Plugging:
         self.calls.append(call)
         del self.calls[:-MOST_CALLS]
 
-    def completed(self) -> Plan:
-        """The plan with what plugins have made until now."""
-        states = {}
-        for name in places_of(self.drawn):
+    def _completed(self, places: Iterable[str]) -> Plan:
+        """The plan with what plugins have made until now in these places, and had made before in others."""
+        fresh = {}
+        for name in places:
             with self._namespaces[name].entered():
-                states[name] = state(self.drawn[name].sysctls, _tools())
+                fresh[name] = state(self.drawn[name].sysctls, _tools())
         if not self.drawn.offload:
-            self._switch_offloads_off(states)
-        return completed(self.drawn, states, self._addresses)
+            self._switch_offloads_off(fresh)
+        self._states |= fresh
+        return completed(self.drawn, self._states, self._addresses)
 
     def _switch_offloads_off(self, states: Mapping[str, State]) -> None:
         for name, found in states.items():
@@ -153,19 +168,23 @@ class Plugging:
         except (CniError, OSError):
             return  # The namespaces go anyway, and what is in them; `testbed cni del` tells what a plugin says.
 
-    def step(self, verb: Verb, place: str) -> Step:
-        """One command by hand: for a pod, or `status` and `gc` for a node."""
+    def step(self, verb: Verb, place: str) -> tuple[Step, Plan | None]:
+        """One command by hand: for a pod, or `status` and `gc` for a node. With the new plan, if there is one.
+
+        What only looks changes no plan: what somebody else has broken stays a difference.
+        """
         item = next(item for item in self.drawn.plugged if place in (item.space, item.node))
         places = dict.fromkeys((item.node, place))
         first = len(self.calls)
-        before = {name: self._lines(name) for name in places}
+        before = {name: self._look(name) for name in places}
         error = ""
         try:
             self._on(item, lambda runtime: self._do(verb, runtime, item))
         except (CniError, OSError) as problem:
             error = str(problem)
-        changes = {name: _difference(before[name], self._lines(name)) for name in places}
-        return Step(tuple(self.calls[first:]), error, {name: found for name, found in changes.items() if found})
+        changes = {name: _difference(before[name], self._look(name)) for name in places}
+        step = Step(tuple(self.calls[first:]), error, {name: found for name, found in changes.items() if found})
+        return step, None if verb in ("check", "status") else self._completed(places)
 
     def _do(self, verb: Verb, runtime: Runtime, item: Plugged) -> None:
         network, attachment = network_of_texts(item.texts), attachment_of(item)
@@ -185,9 +204,9 @@ class Plugging:
                 if errors := runtime.collect(network, map(attachment_of, same)):
                     raise CniError("\n".join(map(str, errors)))
 
-    def _lines(self, place: str) -> tuple[str, ...]:
+    def _look(self, place: str) -> Sight:
         with self._namespaces[place].entered():
-            return tuple(_lines(state((), _tools())))
+            return Sight(tuple(_lines(state((), _tools()))), all_settings())
 
 
 def _tools() -> tuple[str, ...]:
@@ -238,6 +257,13 @@ def _without_verb(words: str) -> str:
     return f"{noun} {rest.partition(' ')[2]}"
 
 
-def _difference(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
-    gone = [f"- {line}" for line in before if line not in after]
-    return (*gone, *(f"+ {line}" for line in after if line not in before))
+def _difference(before: Sight, after: Sight) -> tuple[str, ...]:
+    """Settings are compared where there are such before and after: those of a device come and go with it."""
+    settings = [
+        (f"- sysctl {key} = {value}", f"+ sysctl {key} = {after.settings[key]}")
+        for key, value in before.settings.items()
+        if after.settings.get(key, value) != value and not key.startswith(_COUNTING)
+    ]
+    gone = [f"- {line}" for line in before.lines if line not in after.lines]
+    came = [f"+ {line}" for line in after.lines if line not in before.lines]
+    return (*gone, *(old for old, _ in settings), *came, *(new for _, new in settings))

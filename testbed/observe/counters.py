@@ -117,8 +117,12 @@ def _forth(design: Design, plan: Plan, addresses: Layout, one: Space, other: Spa
 
 
 def _back(design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int) -> tuple[Course, ...]:
-    """A node that asks from an address of its pods' range, as that of its tunnel device is, is answered as pods are."""
-    if one.kind is Kind.NODE and _asks_from_fabric(one, other, family):
+    """A node that asks from an address of its pods' range, as that of its tunnel device is, is answered as pods are.
+
+    And a pod that another node sees as its own node, is answered as that one is.
+    """
+    is_masked = one.kind is Kind.POD and one.masked_towards(other, family)
+    if is_masked or (one.kind is Kind.NODE and _asks_from_fabric(one, other, family)):
         return _straight(addresses, other, one, family)
     return _claimed(design, plan, addresses, other, one, family)
 

@@ -101,6 +101,9 @@ def _devices(plan: Plan, space: Space, now: State) -> Iterator[_Finding]:
                 yield f"the device {name} is missing", making
         else:
             yield from _device(name, _kind(plan, device), device, there, _master(space, device))
+            if there.up == (name in space.down):
+                is_now, wanted = ("up", "down") if there.up else ("down", "up")
+                yield f"{name} is {is_now}", f"ip link set {name} {wanted}"
     for name in sorted(set(now.devices) - set(planned) - BUILT_IN):
         yield f"there is a device {name}{_of_kind(now.devices[name])}", f"ip link del {name}"
 
@@ -157,8 +160,6 @@ def _device(name: str, kind: str, device: Device, there: DeviceState, master: st
         return
     if not isinstance(device, OtherLink) and there.details != (wanted := _details(device)):
         yield f"{name} is {there.details}, not {wanted}", f"ip link del {name}"
-    if not there.up:
-        yield f"{name} is down", f"ip link set {name} up"
     if there.mtu != device.mtu:
         yield f"{name} has an MTU of {there.mtu}, not {device.mtu}", f"ip link set {name} mtu {device.mtu}"
     if device.mac and there.mac != device.mac:

@@ -119,9 +119,8 @@ def _share(
 
 def expected(question: Question) -> frozenset[str]:
     """The addresses that the target of a pod's question may see it come from."""
-    source, target = question.source, question.target
-    masks = frozenset(str(address) for address in source.masked_by if address.version == question.address.version)
-    return masks if masks and target.kind is Kind.NODE and target.name != source.home else question.own
+    masks = question.source.masked_towards(question.target, question.address.version)
+    return frozenset(map(str, masks)) or question.own
 
 
 def wrong(question: Question, answer: Answer) -> str:

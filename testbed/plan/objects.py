@@ -525,6 +525,8 @@ class Space:
     firewalls: tuple[Firewall, ...] = ()
     learned: tuple[Route, ...] = ()
     """Routes that a daemon is to put there."""
+    down: tuple[str, ...] = ()
+    """Devices that CNI plugins made and left down."""
     cut: tuple[Route, ...] = ()
     """Routes that the kernel made of addresses, and that CNI plugins took away."""
     tables: tuple[str, ...] = ()
@@ -543,6 +545,12 @@ class Space:
     def home(self) -> str:
         """The node that this is on: a pod's node, otherwise itself."""
         return self.node or self.name
+
+    def masked_towards(self, other: "Space", family: int) -> tuple[Address, ...]:
+        """What the other one sees its packets come from instead of its own addresses; none if it sees these."""
+        if other.kind is not Kind.NODE or other.name == self.home:
+            return ()
+        return tuple(address for address in self.masked_by if address.version == family)
 
     @property
     def has_folders(self) -> bool:

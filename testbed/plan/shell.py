@@ -124,7 +124,8 @@ def _offloads(plan: Plan) -> Iterator[str]:
         for dev in plan.without_offload(space.name):
             yield f"ip netns exec {space.name} ethtool -K {dev} tso off gso off gro off"
         for dev in plan.without_checksums(space.name):
-            yield f"ip netns exec {space.name} ethtool -K {dev} tx off"
+            # Of what follows from that it tells.
+            yield f"ip netns exec {space.name} ethtool -K {dev} tx off > /dev/null"
 
 
 def _wireguard(plan: Plan) -> Iterator[str]:

@@ -283,7 +283,8 @@ class Tunnel:
     def _from_device(self) -> None:
         """Sends what the bridge has for other nodes."""
         view, receive, learn, lookup = self._view, self._device.recv_into, self._macs.learn, self._macs.lookup
-        buffer, touched = self._buffer, set[Peer]()
+        buffer = self._buffer
+        touched: set[Peer] = set()
         for _ in range(BATCH):
             try:
                 size = receive(buffer, 0, MSG_DONTWAIT)

@@ -215,7 +215,7 @@ def _with_network(
     found = spec.model_dump(exclude={"name", "bin", "cni"})
     # Absolute, since the plugins are called where the working directory may be another one.
     folders = tuple(str(_tidied(folder / each).absolute()) for each in spec.bin)
-    told = found | {"name": spec.name or name, "bin": folders, "cni": str(path), "texts": texts}
+    told = found | {"name": spec.name or name, "bin": folders, "cni": spec.cni, "texts": texts}
     return ReadCni.model_validate(told), ()
 
 

@@ -23,7 +23,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
-from testbed.spec.design import Catalogue, CniSpec, DesignChoice, DesignSpec, is_file, is_network, name_of
+from testbed.spec.design import (
+    Catalogue,
+    Choice,
+    CniSpec,
+    DesignChoice,
+    DesignSpec,
+    ReadCni,
+    is_file,
+    is_network,
+    name_of,
+)
 from testbed.spec.probes import Probe, SockperfProbe
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import Topology
@@ -130,6 +140,11 @@ Sweep = Annotated[
 ]
 
 
+def _is_unread(choice: Choice) -> bool:
+    """Whether it names a file that could not be read, so that the design's name is not known."""
+    return is_file(choice) or is_network(choice) or (isinstance(choice, CniSpec) and not isinstance(choice, ReadCni))
+
+
 class Scenario(Spec):
     """What a scenario file says. The topology is a path relative to the scenario's own file."""
 
@@ -222,7 +237,7 @@ class Scenario(Spec):
     def _design_misfits(self, catalogue: Catalogue) -> Iterator[Misfit]:
         names = self.design_names
         for index, (choice, name) in enumerate(zip(self.designs, names, strict=True)):
-            if is_file(choice) or is_network(choice):
+            if isinstance(choice, str) and _is_unread(choice):
                 continue  # It could not be read, as has been said.
             misfits = list(catalogue.misfits(choice))
             for misfit in misfits:
@@ -231,7 +246,7 @@ class Scenario(Spec):
                 yield Misfit(("designs", index), f"the design '{name}' is listed twice; list each once")
             if name in (AA, LIMITS):
                 yield Misfit(("designs", index, "name"), f"the name '{name}' has a meaning of its own in results")
-        if self.baseline not in names and not any(is_file(c) or is_network(c) for c in self.designs):
+        if self.baseline not in names and not any(map(_is_unread, self.designs)):
             yield Misfit(("baseline",), f"the baseline '{self.baseline}' is not among the designs", valid=names)
 
     def _family_misfits(self, topology: Topology) -> Iterator[Misfit]:

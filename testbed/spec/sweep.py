@@ -176,7 +176,7 @@ def _as_read(choice: Choice, read: Choice) -> Choice:
         return choice
     if not isinstance(choice, CniSpec):
         return read
-    if choice.cni != read.cni and not read.cni.endswith(choice.cni):
+    if choice.cni != read.cni:
         raise _Unfit([Misfit((), "the configuration of CNI plugins cannot be swept; list several designs")])
     swept = {name: getattr(choice, name) for name in ("transport", "capabilities", "pods", "timeout")}
     return read.model_copy(update=swept)

@@ -3,6 +3,7 @@
 In a capsule of their own, where nobody else's labs can be seen.
 """
 
+import json
 import os
 import pty
 import signal
@@ -36,6 +37,32 @@ def refused(repository: Path, *words: str) -> str:
     said = cli(*words, cwd=repository)
     assert (said.returncode, said.stdout) == (2, "")
     return said.stderr
+
+
+@pytest.mark.needs("bpf")
+def test_what_programs_counted_is_shown(repository: Path) -> None:
+    made = cli("up", "topologies/two-nodes.yaml", "--design", "cilium-native", "--name", "ebpf", cwd=repository)
+    assert made.returncode == 0, made.stderr
+    try:
+        cli("exec", "client", "--", "ping", "-c", "2", "-i", "0.1", "10.244.0.3", cwd=repository)
+        cli("exec", "client", "--", "ping", "-c", "1", "-W", "1", "-t", "1", "10.244.0.3", cwd=repository)
+        said = cli("inspect", "--counters", cwd=repository)
+        assert said.returncode == 0
+        lines = [line.split() for line in said.stdout.splitlines()]
+        assert ["node1", "cil_from_container", "to", "pods", "forwarded", "4", "392"] in lines
+        assert ["node1", "cil_from_container", "to", "pods", "dropped:", "TTL", "exceeded", "1", "98"] in lines
+        assert ["node1", "endpoint", "client", "from", "pods", "forwarded", "3", "294"] in lines
+        data = json.loads(cli("inspect", "--counters", "--json", cwd=repository).stdout)
+        (drop,) = [item for item in data if item["reason"] != "forwarded"]
+        assert (drop["program"], drop["reason"], drop["packets"]) == ("cil_from_container", "TTL exceeded", 1)
+    finally:
+        cli("down", "--all", cwd=repository)
+
+
+def test_a_design_without_programs_has_counted_nothing(repository: Path) -> None:
+    with up(repository, "one"):
+        said = cli("inspect", "--counters", cwd=repository)
+        assert (said.returncode, said.stdout) == (0, "The design vxlan has no eBPF programs, which would count.\n")
 
 
 def test_without_a_lab_it_is_said_how_to_bring_one_up(repository: Path) -> None:

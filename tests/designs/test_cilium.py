@@ -333,6 +333,20 @@ def test_native_routing_needs_one_subnet() -> None:
     assert "needs all nodes in one subnet" in misfit.message
 
 
+def test_node_rules_are_there_for_each_family_of_pods() -> None:
+    wanted = topology("dual-stack")
+    wanted = wanted.model_copy(update={"cluster": wanted.cluster.model_copy(update={"node_rules": 3})})
+    with up("l3-host-routes", wanted) as lab:
+        assert inspect(lab.plan, lab.namespaces) == ()
+        for tool, first in (("iptables", "198.18.0.1/32"), ("ip6tables", "2001:2::1/128")):
+            rules = said(lab, "node2", tool, "-S", "FORWARD").splitlines()
+            assert rules[1] == f"-A FORWARD -s {first} -j DROP"
+            assert len(rules) == 4
+        said(lab, "node2", "ip6tables", "-D", "FORWARD", "2")
+        (found,) = inspect(lab.plan, lab.namespaces)
+        assert found.what == "ip6tables has not `-t filter -A FORWARD -s 2001:2::2/128 -j DROP`"
+
+
 def test_node_rules_are_what_packets_are_held_against_on_the_stack_alone() -> None:
     wanted = topology("two-nodes")
     wanted = wanted.model_copy(update={"cluster": wanted.cluster.model_copy(update={"node_rules": 30})})

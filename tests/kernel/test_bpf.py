@@ -143,7 +143,11 @@ def test_a_program_hangs_and_decides_and_counts(cache: Path, sources: Path) -> N
             assert sum(values) == 4  # A question and an answer, out and in.
             fill([BpfEntry("verdicts", PASS.key, (2).to_bytes(4, "little"))], root)  # TC_ACT_SHOT
             assert not pinged()
-            # The same key again was another value, not another entry.
-            assert list(state_of(bpf, indices).maps["verdicts"]) == [PASS.key]
+            # There is room for four, of which that one is the first.
+            more = [BpfEntry("verdicts", number.to_bytes(4, "little"), bytes(4)) for number in range(2, 6)]
+            refusal = r"bpftool map update pinned .*/verdicts key .*: Argument list too long"
+            with pytest.raises(BpfRefused, match=refusal):
+                fill(more, root)
+            assert len(state_of(bpf, indices).maps["verdicts"]) == 4
     finally:
         namespace.close()

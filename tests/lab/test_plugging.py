@@ -29,6 +29,7 @@ from testbed.plan.objects import Bridge, Child, OtherLink, TokenBucket
 from testbed.spec.design import ReadCni, TransportSpec
 from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
+from tests.as_user import run_as
 from tests.cni.conftest import DEBIAN, needs_plugins
 
 ROOT = Path(__file__).parents[2]
@@ -388,3 +389,39 @@ def test_the_example_in_shell_passes_every_check(repository: Path) -> None:
     assert DEBIAN in design.plugins.bin if design.plugins else False
     lines = (repository / "examples/cni/bin/veth").read_text().splitlines()
     assert len([line for line in lines if not line.startswith("#")]) <= 25
+
+
+@needs_plugins
+@pytest.mark.root
+def test_a_user_has_plugins_called_and_root_believes_nothing_of_it(name: str) -> None:
+    user = random.randrange(20_000, 60_000)
+    words = ["--design", "examples/my-plugin.yaml", "--name", name]
+    made = run_as(user, "up", "topologies/two-nodes.yaml", *words)
+    assert made.returncode == 0, made.stderr
+    try:
+        assert run_as(user, "inspect", "--name", name).returncode == 0
+        assert run_as(user, "cni", "del", "client", "--name", name).returncode == 0
+        again = run_as(user, "cni", "add", "client", "--name", name)
+        assert (again.returncode, again.stderr) == (0, "")
+        with pytest.raises(Unanswered, match="another user's"):
+            _ = LivingLab(Address(user, name)).plan
+    finally:
+        assert run_as(user, "down", name).returncode == 0
+
+
+@needs_plugins
+@pytest.mark.sealed
+@pytest.mark.vm
+@pytest.mark.needs("ipvlan")
+@pytest.mark.parametrize("mode", ["l2", "l3", "l3s"])
+def test_ipvlan_devices_are_the_plans_too(mode: str, two_nodes: Topology) -> None:
+    ipam = '{"type": "host-local", "subnet": "{{ node.pod_cidr }}"}'
+    text = (
+        f'{{"name": "v", "type": "ipvlan", "cniVersion": "1.0.0", "master": "eth0", "mode": "{mode}", "ipam": {ipam}}}'
+    )
+    with Lab(designed(text).plan(two_nodes)) as lab:
+        assert {(child.space, child.kind, child.mode, child.parent) for child in lab.plan.children} == {
+            (pod, "ipvlan", mode, "eth0") for pod in ("client", "web-1", "web-2")
+        }
+        assert inspect(lab.plan, lab.namespaces) == ()
+        assert trace(lab.plan, lab.namespaces, "client", "web-1", "icmp").outcome == "answered"

@@ -131,3 +131,15 @@ def test_a_user_may_look_at_packets_as_well(lab: Address, tmp_path: Path) -> Non
     for words in (["check"], ["trace", "client", "web-2"], ["inspect"], ["graph"]):
         said = run_as(USER, *words)
         assert (said.returncode, said.stderr) == (0, ""), words
+
+
+def test_a_users_nodes_have_daemons_and_names_too() -> None:
+    name = f"{NAME}-bgp"
+    made = run_as(USER, "up", FILE, "--design", "calico-bgp", "--name", name)
+    try:
+        assert (made.returncode, made.stderr) == (0, "")
+        assert "Established" in run_as(USER, "exec", "-n", name, "node1", "--", "birdc", "show", "protocols").stdout
+        pinged = run_as(USER, "exec", "-n", name, "node1", "--", "ping", "-c", "1", "-W", "2", "web-2")
+        assert " 1 received" in pinged.stdout
+    finally:
+        run_as(USER, "down", name)

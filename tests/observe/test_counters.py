@@ -30,8 +30,10 @@ def traffic(lab: Lab, source: str, target: str, family: int, kind: tuple[str, ..
     if kind == SMALL:
         lab.start(source, ["ping", "-c", "10", "-i", "0.01", address]).communicate(timeout=10)
         return
-    server = lab.start(target, ["iperf3", "--server", "--one-off"])
-    time.sleep(0.1)
+    server = lab.start(target, ["iperf3", "--server", "--one-off", "--forceflush"])
+    assert server.stdout
+    while b"listening" not in server.stdout.readline():
+        assert server.poll() is None
     client = lab.start(source, ["iperf3", "--client", address, *kind])
     output, _ = client.communicate(timeout=20)
     assert client.returncode == 0, output

@@ -33,6 +33,8 @@ Unlike Cilium, packets to whoever is outside take the stack, which masquerades b
 does that in eBPF as well.
 Unlike Cilium in IPv6, a packet whose hop limit is used up is dropped and counted, without an ICMP message; and any
 address that a pod asks for by NDP is answered, not the router's alone.
+Unlike Cilium with its own kube-proxy or host firewall, no program hangs on eth0's way out.
+Unlike Cilium since 1.16, which takes tcx links where the kernel has them, programs hang by clsact filters of tc.
 Unlike Cilium, programs count what each endpoint sends and receives (map `endpoint_metric`).
 Unlike Cilium, which keeps them in a file for each device, all programs come from one.
 """

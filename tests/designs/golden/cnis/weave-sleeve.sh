@@ -234,10 +234,10 @@ ip netns exec node1 python3 testbed/programs/sleeve.py vethwe-pcap 6783 02:79:60
 ip netns exec node2 python3 testbed/programs/sleeve.py vethwe-pcap 6783 02:06:3a:70:e0:57=192.168.56.2 02:79:60:a4:22:df=192.168.56.1 &
 
 # --- What devices do not leave to others: checksums, or segments larger than the MTU
-ip netns exec node1 ethtool -K weave tx off
-ip netns exec node1 ethtool -K vethwe-bridge tx off
-ip netns exec node2 ethtool -K weave tx off
-ip netns exec node2 ethtool -K vethwe-bridge tx off
-ip netns exec client ethtool -K eth0 tx off
-ip netns exec web-1 ethtool -K eth0 tx off
-ip netns exec web-2 ethtool -K eth0 tx off
+ip netns exec node1 ethtool -K weave tx off > /dev/null
+ip netns exec node1 ethtool -K vethwe-bridge tx off > /dev/null
+ip netns exec node2 ethtool -K weave tx off > /dev/null
+ip netns exec node2 ethtool -K vethwe-bridge tx off > /dev/null
+ip netns exec client ethtool -K eth0 tx off > /dev/null
+ip netns exec web-1 ethtool -K eth0 tx off > /dev/null
+ip netns exec web-2 ethtool -K eth0 tx off > /dev/null
