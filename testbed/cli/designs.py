@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed.cli.choosing import chosen
-from testbed.designs import ATTACHMENTS, CATALOGUE, DESIGNS, TRANSPORTS, Design
+from testbed.designs import ATTACHMENTS, CATALOGUE, DESIGNS, PLAIN, TRANSPORTS, Design
 from testbed.designs.attachment import Attachment
 from testbed.designs.overhead import overhead
-from testbed.designs.presets import plain
 from testbed.designs.transport import Transport
 from testbed.kernel import features
 from testbed.kernel.programs import PROGRAMS
@@ -41,10 +40,10 @@ def designs(design: str | None, as_json: bool) -> None:
         click.echo(json.dumps(listed, indent=2))
         return
     console = Console()
-    made_of = {one.name: f"{one.attachment.name}+{one.transport.name}" for one in plain.PRESETS}
-    console.print(_table("design", plain.PRESETS, made_of))
+    made_of = {one.name: f"{one.attachment.name}+{one.transport.name}" for one in PLAIN.values()}
+    console.print(_table("design", PLAIN.values(), made_of))
     console.print()
-    console.print(_table("as a CNI does it", [one for one in DESIGNS.values() if one not in plain.PRESETS]))
+    console.print(_table("as a CNI does it", [one for name, one in DESIGNS.items() if name not in PLAIN]))
     console.print()
     console.print(_table("attachment", ATTACHMENTS.values()))
     console.print()

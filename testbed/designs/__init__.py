@@ -5,10 +5,12 @@ from testbed.designs.attachment import Hands
 from testbed.designs.attachments import ATTACHMENTS
 from testbed.designs.attachments.cni import attachment_of
 from testbed.designs.design import Design, refusal
-from testbed.designs.presets import PRESETS
+from testbed.designs.presets import PRESETS, plain
 from testbed.designs.transports import TRANSPORTS, none
 from testbed.spec.design import JOINED, NO_TRANSPORT, Catalogue, Choice, CniSpec, ReadCni, TransportSpec, short_form
 
+PLAIN: dict[str, Design] = {design.name: design for design in plain.PRESETS}
+"""Those that textbooks have."""
 DESIGNS: dict[str, Design] = {design.name: design for design in PRESETS}
 
 
@@ -67,4 +69,4 @@ def _with_plugins(spec: ReadCni) -> Design:
     return Design(spec.name, attachment, transport, spec.transport, summary=summary, plugins=spec, page=attachment.page)
 
 
-__all__ = ["ATTACHMENTS", "CATALOGUE", "DESIGNS", "TRANSPORTS", "Design", "design_of", "pairs"]
+__all__ = ["ATTACHMENTS", "CATALOGUE", "DESIGNS", "PLAIN", "TRANSPORTS", "Design", "design_of", "pairs"]

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from testbed.designs import DESIGNS, Design
+from testbed.designs import DESIGNS, PLAIN, Design
 from testbed.designs.attachments.routed import HOST_MAC
-from testbed.designs.presets import plain
 from testbed.plan.objects import Kind, Plan
 from testbed.plan.shell import script
 from testbed.spec.load import load_topology
@@ -23,8 +22,8 @@ UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 """UPDATE_GOLDEN=1 writes the golden files anew; read the difference before you commit it."""
 
 every_design = pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
-every_plain_design = pytest.mark.parametrize("design", [one.name for one in plain.PRESETS])
-every_preset = pytest.mark.parametrize("design", [name for name in DESIGNS if DESIGNS[name] not in plain.PRESETS])
+every_plain_design = pytest.mark.parametrize("design", list(PLAIN))
+every_preset = pytest.mark.parametrize("design", [name for name in DESIGNS if name not in PLAIN])
 
 
 def topology_named(name: str) -> Topology:

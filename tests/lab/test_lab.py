@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mininet.node import Host
 
-from testbed.designs import DESIGNS
+from testbed.designs import DESIGNS, PLAIN
 from testbed.kernel.carry_out import PlanRefused
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import BUILT_IN
@@ -17,7 +17,7 @@ from testbed.plan.objects import Bridge, Kind, Route, Space, VethEnd, Vxlan
 from testbed.spec.topology import Node, Topology
 
 pytestmark = pytest.mark.sealed
-every_design = pytest.mark.parametrize("design", list(DESIGNS))
+every_design = pytest.mark.parametrize("design", list(PLAIN))
 
 
 def shown(lab: Lab, place: str, *command: str) -> list[dict[str, Any]]:
@@ -102,7 +102,7 @@ def test_settings_are_as_planned(design: str, two_nodes: Topology) -> None:
 
 
 def test_nodes_switch_and_gateway_are_mininet_hosts_that_know_their_interfaces(two_nodes: Topology) -> None:
-    for design in DESIGNS.values():
+    for design in PLAIN.values():
         with Lab(design.plan(two_nodes)) as lab:
             assert set(lab.hosts) == {"fabric", "gateway", "node1", "node2"}
             assert all(isinstance(host, Host) for host in lab.hosts.values())

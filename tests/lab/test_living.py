@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.designs import DESIGNS
+from testbed.designs import DESIGNS, PLAIN
 from testbed.lab import door
 from testbed.lab.door import Address, Unanswered
 from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, UnknownPlace
@@ -290,7 +290,7 @@ def processes(mark: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("design", list(DESIGNS))
+@pytest.mark.parametrize("design", list(PLAIN))
 def test_the_host_is_the_same_before_during_and_after(design: str, two_nodes: Topology, name: str) -> None:
     def host() -> dict[str, object]:
         return {key: value for key, value in things().items() if key != "labs"}

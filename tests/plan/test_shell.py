@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.designs import DESIGNS, design_of
-from testbed.designs.presets import plain
+from testbed.designs import DESIGNS, PLAIN, design_of
 from testbed.kernel.namespace import Namespace
 from testbed.lab.lab import Lab
 from testbed.observe.reach import check_reach
@@ -18,7 +17,7 @@ from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
 
 BY_HAND = [
-    *(pytest.param(design.name, family) for design in plain.PRESETS for family in ("two-nodes", "dual-stack")),
+    *(pytest.param(name, family) for name in PLAIN for family in ("two-nodes", "dual-stack")),
     *(pytest.param(name, "two-nodes") for name in ("flannel-vxlan", "flannel-udp", "kube-router", "calico-bgp")),
     *(pytest.param(name, "two-nodes") for name in ("calico-vxlan", "cilium-native", "cilium-vxlan", "weave-sleeve")),
     *(pytest.param(name, "dual-stack") for name in ("flat-bridge+vxlan", "macvlan+l2", "ptp+vxlan-metadata")),
@@ -70,7 +69,7 @@ def shown(namespaces: dict[str, Namespace], plan: Plan) -> dict[str, str]:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("design", [design.name for design in plain.PRESETS])
+@pytest.mark.parametrize("design", list(PLAIN))
 def test_typed_by_hand_rates_and_offloads_are_the_same(design: str, shaped: Topology, tmp_path: Path) -> None:
     plan = DESIGNS[design].plan(shaped, offload=False)
     file = tmp_path / "plan.sh"
