@@ -243,7 +243,7 @@ def _device(link: Any, names: dict[int, str]) -> DeviceState:
         master=names.get(link.get_attr("IFLA_MASTER"), ""),
         arp=not link["flags"] & IFF_NOARP,
         promiscuous=bool(link["flags"] & IFF_PROMISC),
-        details=_details(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
+        details=_details(kind, info.get_attr("IFLA_INFO_DATA") if info else None, names),
         link=link.get_attr("IFLA_LINK") or 0,
         mode=_mode(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
     )
@@ -254,13 +254,16 @@ def _mode(kind: str, data: Any) -> str:
     return _IPVLAN_MODES[found] if isinstance(found, int) else str(found or "")
 
 
-def _details(kind: str, data: Any) -> str:
+def _details(kind: str, data: Any, names: dict[int, str]) -> str:
     if kind == "vxlan" and data:
         if data.get_attr("IFLA_VXLAN_COLLECT_METADATA"):
             return f"external VXLAN port {data.get_attr('IFLA_VXLAN_PORT')}"
         local = data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6") or ""
         learning = " learning" if data.get_attr("IFLA_VXLAN_LEARNING") else ""
-        return f"VXLAN {data.get_attr('IFLA_VXLAN_ID')} at {local} port {data.get_attr('IFLA_VXLAN_PORT')}{learning}"
+        below = data.get_attr("IFLA_VXLAN_LINK")
+        by = f" by {names.get(below, below)}" if below else ""
+        number, port = data.get_attr("IFLA_VXLAN_ID"), data.get_attr("IFLA_VXLAN_PORT")
+        return f"VXLAN {number} at {local}{by} port {port}{learning}"
     return ""
 
 

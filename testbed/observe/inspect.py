@@ -144,7 +144,8 @@ def _details(device: Device) -> str:
         return ""
     if device.external:
         return f"external VXLAN port {device.port}"
-    return f"VXLAN {device.vni} at {device.local} port {device.port}{' learning' if device.learning else ''}"
+    by = f" by {device.dev}" if device.dev else ""
+    return f"VXLAN {device.vni} at {device.local}{by} port {device.port}{' learning' if device.learning else ''}"
 
 
 def _master(space: Space, device: Device) -> str:

@@ -230,6 +230,19 @@ def test_vxlan_has_a_second_device_for_ipv6() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.needs(*DESIGNS["flannel-vxlan"].needs)
+def test_inspect_knows_the_device_below_and_the_rules() -> None:
+    with up("vxlan") as lab:
+        ended(lab, "node1", "ip", "link", "del", "flannel.1")
+        made = ("id", "1", "dstport", "8472", "local", "192.168.56.1", "nolearning")
+        ended(lab, "node1", "ip", "link", "add", "flannel.1", "type", "vxlan", *made)
+        ended(lab, "node1", "iptables", "-t", "nat", "-D", "FLANNEL-POSTRTG", "1")
+        whats = [one.what for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]
+        assert any("VXLAN 1 at 192.168.56.1 port 8472" in what and "by eth0 port 8472" in what for what in whats)
+        assert any("--mark 0x4000/0x4000" in what for what in whats)
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["flannel-vxlan"].needs)
 def test_vxlans_largest_packet() -> None:
     """1422 bytes of ICMP with Don't Fragment pass, 1423 are refused at home."""
     with up("vxlan") as lab:

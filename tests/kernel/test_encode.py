@@ -83,6 +83,14 @@ def test_vxlan(link: Vxlan) -> None:
     assert data.get_attr("IFLA_VXLAN_LEARNING") == link.learning
 
 
+@given(INDEX)
+def test_the_device_below_a_vxlan(index: int) -> None:
+    link = Vxlan("flannel.1", 100, "02:00:00:00:00:01", 1450, 1, 8472, ipaddress.ip_address("192.0.2.1"), dev="eth0")
+    found = read(ifinfmsg, encode.new_link(link, {"eth0": index}.__getitem__))
+    data = nested(found, "IFLA_LINKINFO", "IFLA_INFO_DATA")
+    assert (data.get_attr("IFLA_VXLAN_LINK"), data.get_attr("IFLA_VXLAN_GROUP")) == (index, None)
+
+
 @given(
     st.builds(VethEnd, NAME, NAME, INDEX, MAC, MTU),
     st.builds(VethEnd, NAME, NAME, INDEX, MAC, MTU),

@@ -43,6 +43,12 @@ BY_HAND = {
     "tun": "ip tuntap add x0 mode tun",
     "tbf": "tc qdisc add dev lo root tbf rate 1gbit burst 125000 limit 125000",
     "netem": "tc qdisc add dev lo root netem delay 1ms",
+    "masquerade": "iptables -t nat -A POSTROUTING -m mark --mark 1 -m comment --comment x -j MASQUERADE --random-fully",
+    "ipset": "ipset create x0 hash:net && iptables -A FORWARD -m set --match-set x0 src -j ACCEPT",
+    "bridge-nf": "iptables -A FORWARD -m physdev --physdev-is-bridged -j NFLOG --nflog-group 7",
+    "esp-marks": "iptables -A OUTPUT -p esp -m esp --espspi 7 -m policy --dir out --pol ipsec -j ACCEPT",
+    "openvswitch": "ovs-dpctl add-dp x0",
+    "bpf": "tc qdisc add dev lo clsact && tc filter add dev lo ingress bpf bytecode '1,6 0 0 0'",
 }
 """A second, independent way of asking. The ip of Debian 12 has no word for netkit."""
 

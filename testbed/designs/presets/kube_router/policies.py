@@ -69,14 +69,14 @@ def rules(node: NodePlace, family: int) -> str:
 
 def _first(node: NodePlace) -> list[str]:
     """The ways from the kernel's own chains into kube-router's, which come first; and what is forwarded anyway."""
-    jumps = {}
-    for chain in ("INPUT", "FORWARD", "OUTPUT"):
-        said = _tagged("kube-router netpol", chain, f"-jKUBE-ROUTER-{chain}")
-        jumps[chain] = f"-A {chain} {said} -j KUBE-ROUTER-{chain}"
+    jumps = [
+        f"-A {chain} {_tagged('kube-router netpol', chain, f'-jKUBE-ROUTER-{chain}')} -j KUBE-ROUTER-{chain}"
+        for chain in ("INPUT", "FORWARD", "OUTPUT")
+    ]
     uplink = "lo" if node.is_on_loopback else UPLINK
     by_uplink = _said("allow outbound node port traffic on node interface with which node ip is associated")
     return [
-        *jumps.values(),
+        *jumps,
         f"-A FORWARD -o {uplink} {by_uplink} -j ACCEPT",
         f"-A FORWARD -o {POD_BRIDGE} {_said('allow inbound traffic to pods')} -j ACCEPT",
         f"-A FORWARD -i {POD_BRIDGE} {_said('allow outbound traffic from pods')} -j ACCEPT",

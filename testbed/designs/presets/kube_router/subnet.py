@@ -32,6 +32,7 @@ Unlike kube-router 2, which leaves pods the whole MTU and has them find out by I
 what fits through the tunnels, if there are any, as kube-router 1 had it with `--auto-mtu`.
 Unlike kube-router, whose names of pods' chains have the time in their hash, the testbed makes them of the pod's name.
 Unlike kube-router's IPv6 tunnels, which carry IPv6 alone, the testbed's would carry IPv4 as well.
+Unlike kube-router, nobody writes a pod's chain anew when `testbed cni` has given the pod another address.
 Unlike kube-router with its service proxy on, there are no Services here, and none of its IPVS.
 """
 
