@@ -1,0 +1,100 @@
+"""The kernel objects of a plan, as small frozen dataclasses.
+
+Their names and fields are those of `ip`, `bridge`, `tc` and `sysctl`. A plan is complete: whoever carries it out, be it
+`testbed.kernel` or a person with the commands of `testbed.plan.shell`, has nothing left to decide.
+
+Every device has its `index`, the number by which the kernel knows it, unique over all spaces of the plan. So nothing
+has to be looked up while a lab is built, and no veth has a peer of its own number: the kernel takes such a device for
+one without a peer and may tell its bridge only after a second that it is up (`linkwatch_urgent_event`).
+"""
+
+from testbed.plan.objects.devices import (
+    TUNNELS,
+    Bridge,
+    Child,
+    Datapath,
+    Device,
+    Flow,
+    Geneve,
+    IpTunnel,
+    Link,
+    OtherLink,
+    Tun,
+    TunnelKind,
+    Veth,
+    VethEnd,
+    Vxlan,
+    Wireguard,
+    WireguardPeer,
+)
+from testbed.plan.objects.entries import (
+    BIRD,
+    BOOT,
+    LOCAL_TABLE,
+    MAIN_TABLE,
+    DeviceAddress,
+    Encapsulation,
+    Esp,
+    FdbEntry,
+    Neighbour,
+    Netem,
+    NextHop,
+    Route,
+    RoutingRule,
+    SegmentEnd,
+    Segments,
+    Sysctl,
+    TokenBucket,
+    TunnelKey,
+)
+from testbed.plan.objects.plan import Kind, Plan, Space
+from testbed.plan.objects.programs import Bpf, BpfEntry, BpfHook, Daemon, File, Firewall, Plugged, Process
+
+__all__ = [
+    "BIRD",
+    "BOOT",
+    "LOCAL_TABLE",
+    "MAIN_TABLE",
+    "TUNNELS",
+    "Bpf",
+    "BpfEntry",
+    "BpfHook",
+    "Bridge",
+    "Child",
+    "Daemon",
+    "Datapath",
+    "Device",
+    "DeviceAddress",
+    "Encapsulation",
+    "Esp",
+    "FdbEntry",
+    "File",
+    "Firewall",
+    "Flow",
+    "Geneve",
+    "IpTunnel",
+    "Kind",
+    "Link",
+    "Neighbour",
+    "Netem",
+    "NextHop",
+    "OtherLink",
+    "Plan",
+    "Plugged",
+    "Process",
+    "Route",
+    "RoutingRule",
+    "SegmentEnd",
+    "Segments",
+    "Space",
+    "Sysctl",
+    "TokenBucket",
+    "Tun",
+    "TunnelKey",
+    "TunnelKind",
+    "Veth",
+    "VethEnd",
+    "Vxlan",
+    "Wireguard",
+    "WireguardPeer",
+]

@@ -1,0 +1,141 @@
+"""Namespaces with all that they are to hold, and the whole of them."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from testbed.plan.objects.devices import Child, Device, Link, Veth
+from testbed.plan.objects.entries import (
+    DeviceAddress,
+    Esp,
+    FdbEntry,
+    Neighbour,
+    Netem,
+    Route,
+    RoutingRule,
+    Sysctl,
+    TokenBucket,
+)
+from testbed.plan.objects.programs import Bpf, Daemon, File, Firewall, Plugged, Process
+from testbed.spec.types import Address
+
+
+class Kind(StrEnum):
+    """What a namespace plays."""
+
+    NODE = "node"
+    POD = "pod"
+    SWITCH = "switch"
+    ROUTER = "router"
+    CABLE = "cable"
+    """A link between two others that delays, loses or limits what it carries."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """One network namespace and all that it is to hold, but for the veth pairs, which are between spaces."""
+
+    name: str
+    kind: Kind
+    sysctls: tuple[Sysctl, ...] = ()
+    links: tuple[Link, ...] = ()
+    addresses: tuple[DeviceAddress, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+    fdb: tuple[FdbEntry, ...] = ()
+    routes: tuple[Route, ...] = ()
+    token_buckets: tuple[TokenBucket, ...] = ()
+    netems: tuple[Netem, ...] = ()
+    esp: tuple[Esp, ...] = ()
+    processes: tuple[Process, ...] = ()
+    daemons: tuple[Daemon, ...] = ()
+    files: tuple[File, ...] = ()
+    rules: tuple[RoutingRule, ...] = ()
+    firewalls: tuple[Firewall, ...] = ()
+    learned: tuple[Route, ...] = ()
+    """Routes that a daemon is to put there."""
+    down: tuple[str, ...] = ()
+    """Devices that CNI plugins made and left down."""
+    cut: tuple[Route, ...] = ()
+    """Routes that the kernel made of addresses, and that CNI plugins took away."""
+    tables: tuple[str, ...] = ()
+    """Of nftables, as `inet filter`, that CNI plugins made; what is in them is theirs."""
+    bpf: Bpf | None = None
+    segment_source: Address | None = None
+    """The source of the headers that segment routing puts around packets; otherwise one of the device's."""
+    node: str | None = None
+    """Of a pod: the node that it is attached to."""
+    reached_at: tuple[Address, ...] = ()
+    """The addresses under which the others reach this pod or node."""
+    masked_by: tuple[Address, ...] = ()
+    """Of a pod: the addresses that its packets to other nodes, and beyond, come from instead of its own."""
+
+    @property
+    def home(self) -> str:
+        """The node that this is on: a pod's node, otherwise itself."""
+        return self.node or self.name
+
+    def masked_towards(self, other: "Space", family: int) -> tuple[Address, ...]:
+        """What the other one sees its packets come from instead of its own addresses; none if it sees these."""
+        if other.kind is not Kind.NODE or other.name == self.home:
+            return ()
+        return tuple(address for address in self.masked_by if address.version == family)
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether its programs see folders of their own."""
+        return bool(self.files or self.daemons or self.bpf)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is to exist under one design."""
+
+    topology: str
+    design: str
+    pod_mtu: int
+    spaces: tuple[Space, ...]
+    veths: tuple[Veth, ...]
+    children: tuple[Child, ...] = ()
+    plugged: tuple[Plugged, ...] = ()
+    offload: bool = True
+    """Whether devices may carry segments larger than their MTU; if not, TSO, GSO and GRO are off on all of them."""
+
+    @cached_property
+    def _by_name(self) -> dict[str, Space]:
+        return {space.name: space for space in self.spaces}
+
+    def __getitem__(self, name: str) -> Space:
+        return self._by_name[name]
+
+    def of_kind(self, *kinds: Kind) -> tuple[Space, ...]:
+        return tuple(space for space in self.spaces if space.kind in kinds)
+
+    @cached_property
+    def _devices(self) -> dict[str, dict[str, Device]]:
+        """By space and name."""
+        devices: dict[str, dict[str, Device]] = {
+            space.name: {link.name: link for link in space.links} for space in self.spaces
+        }
+        for veth in self.veths:
+            for end in (veth.a, veth.b):
+                devices[end.space][end.name] = end
+        for child in self.children:
+            devices[child.space][child.name] = child
+        return devices
+
+    def devices_of(self, space: str) -> dict[str, Device]:
+        """All devices of a space, by name."""
+        return dict(self._devices[space])
+
+    def device(self, space: str, name: str) -> Device:
+        """The device of that name in that space."""
+        return self._devices[space][name]
+
+    def without_offload(self, space: str) -> tuple[str, ...]:
+        """The devices of a space that may not carry segments larger than their MTU."""
+        devices = self._devices[space].items()
+        return tuple(name for name, dev in devices if not (self.offload and getattr(dev, "offload", True)))
+
+    def without_checksums(self, space: str) -> tuple[str, ...]:
+        """The devices of a space that must not leave checksums to whoever takes their packets."""
+        return tuple(name for name, dev in self._devices[space].items() if not getattr(dev, "checksums", True))
