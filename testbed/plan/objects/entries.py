@@ -47,15 +47,9 @@ class SegmentEnd:
 
 
 Encapsulation = TunnelKey | Segments | SegmentEnd
-
-
 MAIN_TABLE = 254
-
-
 LOCAL_TABLE = 255
 """Of the addresses of the space itself. A rule for it takes the place of the kernel's own, which is the first one."""
-
-
 BOOT, BIRD = 3, 12
 """Whose a route is: of nobody in particular, as of `ip route add`; of BIRD."""
 

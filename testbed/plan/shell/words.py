@@ -1,0 +1,236 @@
+"""Single objects of a plan, in the words in which `ip`, `bridge`, `tc` and `ovs-dpctl` are told of them."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from testbed.plan.objects import (
+    BOOT,
+    MAIN_TABLE,
+    Bridge,
+    Child,
+    Datapath,
+    DeviceAddress,
+    Encapsulation,
+    Esp,
+    FdbEntry,
+    Flow,
+    Geneve,
+    IpTunnel,
+    Link,
+    Neighbour,
+    Netem,
+    OtherLink,
+    Route,
+    RoutingRule,
+    SegmentEnd,
+    Segments,
+    TokenBucket,
+    Tun,
+    TunnelKey,
+    Veth,
+    VethEnd,
+    Vxlan,
+    Wireguard,
+)
+from testbed.spec.types import Address
+
+FLOODED = "00:00:00:00:00:00"
+"""In a forwarding database: frames for everybody, or for whom nobody knows."""
+_WINDOW_WITHOUT_ESN = 64
+OUTER_TTL = 64
+"""Of what routes put around packets: Geneve would send them with a TTL of 0 otherwise."""
+
+
+def esp_key_bytes(item: Esp) -> int:
+    """The length of its keys, with RFC 4106's salt."""
+    return item.key_bits // 8 + 4
+
+
+def esp_words(item: Esp, key: Callable[[int], str]) -> Iterator[str]:
+    """What `ip` is told of IPsec between two addresses; `key` gives the key of an SPI, as a hexadecimal number."""
+    ways = (("out", item.local, item.remote, item.spi_out), ("in", item.remote, item.local, item.spi_in))
+    window = f"replay-window {item.window}{' flag esn' if item.window > _WINDOW_WITHOUT_ESN else ''}"
+    for _, source, target, spi in ways:
+        yield (
+            f"xfrm state add src {source} dst {target} proto esp spi 0x{spi:x} reqid {spi} mode transport "
+            f"{window} aead 'rfc4106(gcm(aes))' {key(spi)} 128"
+        )
+    for way, source, target, spi in ways[:1] if item.mark else ways:
+        which = f"dir {way} mark 0x{item.mark:x} mask 0x{item.mark:x}" if item.mark else f"dport {item.port} dir {way}"
+        yield (
+            f"xfrm policy add src {source} dst {target} proto udp {which} "
+            f"tmpl src {source} dst {target} proto esp reqid {spi} mode transport"
+        )
+
+
+def needs_cables(link: Link) -> bool:
+    """Whether a device can only be made when the ends of veth pairs are there."""
+    return isinstance(link, Datapath) or (isinstance(link, Vxlan) and bool(link.dev))
+
+
+def link_words(link: Link) -> str:
+    """What `ip` is told to make that device."""
+    numbered = f"{link.name} index {link.index}"
+    start = f"link add {numbered} mtu {link.mtu} type"
+    with_mac = f"link add {numbered} address {link.mac} mtu {link.mtu} type"
+    match link:
+        case Bridge():
+            return f"{with_mac} bridge stp_state 0 forward_delay 0"
+        case Vxlan():
+            return f"{with_mac} vxlan {_vxlan_words(link)}"
+        case Geneve():
+            return f"{with_mac} geneve external dstport {link.port}"
+        case IpTunnel(local=None):
+            return f"link set {link.name} mtu {link.mtu}"
+        case IpTunnel(local=local):
+            assert local
+            remote = link.remote or ("any" if local.version == 4 else "::")
+            mode = " mode any" if link.kind == "ip6tnl" else ""
+            # RFC 2473 would have a destination option in each packet against nested tunnels.
+            limit = " encaplimit none" if local.version == 6 else ""
+            return f"{start} {link.kind}{mode} local {local} remote {remote}{limit}"
+        case Wireguard():
+            return f"{start} wireguard"
+        case Tun():
+            return f"tuntap add {link.name} mode tun"
+        case OtherLink():
+            return f"{with_mac} {link.kind}"
+        case Datapath():
+            return f"link set {link.name} address {link.mac} mtu {link.mtu} up"
+
+
+def datapath_commands(link: Datapath) -> Iterator[str]:
+    """The commands that make a datapath with its ports, to be run in its namespace."""
+    yield f"ovs-dpctl add-dp {link.name}"
+    ports = " ".join(f"{port},port_no={number}" for number, port in enumerate(link.ports, start=1))
+    yield f"ovs-dpctl add-if {link.name} {ports}"
+    yield f"ip {link_words(link)}"
+
+
+def flow_command(name: str, flow: Flow) -> str:
+    """The command that adds a flow to the datapath of that name."""
+    return f"ovs-dpctl add-flow {name} '{flow.match}' '{flow.actions}'"
+
+
+def flow_lines(flows: Sequence[Flow]) -> str:
+    """As `ovs-dpctl add-flows` reads them."""
+    return "".join(f"{flow.match} {flow.actions}\n" for flow in flows)
+
+
+def _vxlan_words(link: Vxlan) -> str:
+    if link.external:
+        return f"external dstport {link.port} nolearning"
+    group = f" group {link.group}" if link.group else ""
+    dev = f" dev {link.dev}" if link.dev else ""
+    learning = "learning" if link.learning else "nolearning"
+    return f"id {link.vni} dstport {link.port} local {link.local}{group}{dev} {learning}"
+
+
+def veth_commands(veth: Veth) -> Iterator[str]:
+    """The commands that make that pair and set it up; namespaces are named as `ip netns` knows them."""
+    if veth.is_netkit:
+        yield f"ip link add {_veth_end(veth.a)} type netkit mode l3 peer {_veth_end(veth.b)}"
+    else:
+        yield f"ip link add {_veth_end(veth.a)} type veth peer name {_veth_end(veth.b)}"
+    for end in (veth.a, veth.b):
+        master = f"master {end.master} " if end.master else ""
+        arp = "" if end.arp else "arp off "
+        yield f"ip -n {end.space} link set {end.name} {master}{arp}up"
+
+
+def _veth_end(end: VethEnd) -> str:
+    address = f" address {end.mac}" if end.mac else ""
+    return f"{end.name} index {end.index} netns {end.space}{address} mtu {end.mtu}"
+
+
+def child_commands(child: Child) -> Iterator[str]:
+    """The commands that make a device which shares another one, and set it up."""
+    address = f" address {child.mac}" if child.mac else ""
+    yield (
+        f"ip -n {child.node} link add link {child.parent} {child.name} index {child.index} netns {child.space}"
+        f"{address} mtu {child.mtu} type {child.kind} mode {child.mode}"
+    )
+    yield f"ip -n {child.space} link set {child.name} up"
+
+
+def address_words(item: DeviceAddress, verb: str = "add") -> str:
+    """What `ip` is told to `add` or `del` that address."""
+    bare = " noprefixroute" if item.noprefixroute and verb == "add" else ""
+    return f"address {verb} {item.interface} dev {item.dev}{bare}"
+
+
+def neighbour_words(item: Neighbour, verb: str = "add") -> str:
+    """What `ip` is told to `add`, `replace` or `del` that entry."""
+    kind = "" if verb == "del" else f" lladdr {item.mac}"
+    return f"neighbour {verb} {item.address}{kind} dev {item.dev}{'' if verb == 'del' else ' nud permanent'}"
+
+
+def fdb_words(item: FdbEntry, verb: str = "add") -> str:
+    """What `bridge` is told to `add` or `del` that entry."""
+    if verb == "add" and item.mac == FLOODED:
+        verb = "append"  # One of several.
+    return f"fdb {verb} {item.mac} dev {item.dev} dst {item.remote} self{' permanent' if verb != 'del' else ''}"
+
+
+def segment_source_words(source: Address) -> str:
+    """What `ip` is told of the source of headers that segment routing adds."""
+    return f"sr tunsrc set {source}"
+
+
+def route_words(route: Route, verb: str = "add") -> str:
+    """What `ip` is told to `add`, `replace` or `del` that route."""
+    to = "default" if route.to.prefixlen == 0 else str(route.to)
+    start = f"-{route.to.version} route {verb}"
+    owner = f" proto {route.protocol}" if route.protocol != BOOT else ""
+    table = f"{owner} table {route.table}" if route.table != MAIN_TABLE else owner
+    if route.blackhole:
+        return f"{start} blackhole {to}{table}"
+    source = f" src {route.source}" if route.source else ""
+    if route.nexthops:
+        hops = "".join(f" nexthop via {hop.via} dev {hop.dev}" for hop in route.nexthops)
+        return f"{start} {to}{table}{source}{hops}"
+    via = f" via {route.via}" if route.via else ""
+    onlink = " onlink" if route.onlink else ""
+    return f"{start} {to}{encap_words(route.encap)}{via} dev {route.dev}{onlink}{table}{source}"
+
+
+def rule_words(rule: RoutingRule, verb: str = "add") -> str:
+    """What `ip` is told to `add` or `del` that rule."""
+    inverted = " not" if rule.inverted else ""
+    mark = f" fwmark 0x{rule.mark:x}/0x{rule.mask:x}" if rule.mask else ""
+    source = f" from {rule.source or 'all'}"
+    return f"-{rule.family} rule {verb}{inverted}{source}{mark} lookup {rule.table} priority {rule.priority}"
+
+
+def encap_words(encap: Encapsulation | None) -> str:
+    """How `ip route` writes what is done to a route's packets, after a blank; empty if nothing is."""
+    match encap:
+        case TunnelKey():
+            # Over IPv6 UDP has to have a checksum, which such routes ask for by themselves.
+            is_four = encap.target.version == 4
+            kind, ttl, checksum = ("ip", "ttl", "") if is_four else ("ip6", "hoplimit", " csum")
+            ends = f"src {encap.source} dst {encap.target}"
+            return f" encap {kind} id {encap.number} {ends} {ttl} {OUTER_TTL}{checksum}"
+        case Segments():
+            return f" encap seg6 mode encap segs {','.join(map(str, encap.segments))}"
+        case SegmentEnd():
+            family, nowhere = ("nh4", "0.0.0.0") if encap.action == "End.DX4" else ("nh6", "::")
+            return f" encap seg6local action {encap.action} {family} {nowhere}"
+    return ""
+
+
+def token_bucket_words(bucket: TokenBucket, verb: str = "add") -> str:
+    """What `tc` is told to `add` or `replace` that limit."""
+    limits = f"rate {bucket.rate}bit burst {bucket.burst} limit {bucket.limit}"
+    return f"qdisc {verb} dev {bucket.dev} root tbf {limits}"
+
+
+def netem_words(netem: Netem, verb: str = "add") -> str:
+    """What `tc` is told to `add` or `replace` that."""
+    jitter = f" {netem.jitter_us}us" if netem.jitter_us else ""
+    delay = f" delay {netem.delay_us}us{jitter}" if netem.delay_us or netem.jitter_us else ""
+    shares = "".join(
+        f" {name} {share:.6%}"
+        for name, share in (("loss", netem.loss), ("duplicate", netem.duplicate), ("reorder", netem.reorder))
+        if share
+    )
+    return f"qdisc {verb} dev {netem.dev} root netem limit {netem.limit}{delay}{shares}"
