@@ -26,6 +26,7 @@ PROGRAM_PINS, MAP_PINS = f"{OWN_BPF}/cilium", f"{OWN_BPF}/tc/globals"
 
 
 def firewalls(plan: Plan) -> Iterator[str]:
+    """Rules and sets of all spaces, loaded."""
     for space in plan.spaces:
         for firewall in space.firewalls:
             yield from heredoc(f"ip netns exec {space.name} {' '.join(RESTORE[firewall.tool])}", firewall.text)
@@ -70,6 +71,7 @@ def files(plan: Plan) -> Iterator[str]:
 
 
 def bpf(plan: Plan) -> Iterator[str]:
+    """eBPF programs of all spaces: compiled, loaded, hung on their devices, and told what is in their maps."""
     objects: dict[str, Bpf] = {}
     for space in plan.spaces:
         if space.bpf:
@@ -138,6 +140,7 @@ PASSWORD = "WEAVE_PASSWORD"
 
 
 def processes(plan: Plan) -> Iterator[str]:
+    """The testbed's own programs and the system's daemons, started in the background."""
     if any(process.encrypts for space in plan.spaces for process in space.processes):
         yield f"export {PASSWORD}=$(od -An -v -tx1 -N16 /dev/urandom | tr -d ' \\n')    # python3 needs PyNaCl"
     for space in plan.spaces:
