@@ -2,11 +2,46 @@
 
 import json
 import socket
+from collections.abc import Iterable
 from typing import Any
 
+import pytest
+from _pytest.mark import ParameterSet
+
+from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
+from testbed.observe.check import check
+from testbed.observe.inspect import inspect
+from testbed.spec.load import load_topology
+from testbed.spec.topology import Topology
+from tests.conftest import ROOT
 
 PORT = 7999
+
+
+def topology(name: str) -> Topology:
+    """A shipped one."""
+    return load_topology(ROOT / f"topologies/{name}.yaml").value
+
+
+def marked(cni: str, names: Iterable[str], rare: Iterable[str] = ()) -> list[ParameterSet]:
+    """Parameters, each with what its design needs; what only kernels with modules have runs in the virtual machine."""
+    found = []
+    for name in names:
+        marks = [pytest.mark.needs(*DESIGNS[f"{cni}-{name}"].needs)]
+        found.append(pytest.param(name, marks=[*marks, pytest.mark.vm] if name in rare else marks))
+    return found
+
+
+def proven(name: str, chosen: Topology) -> None:
+    """Everybody reaches everybody, packets go where the design says, and inspect finds nothing."""
+    design = DESIGNS[name]
+    assert list(design.misfits(chosen)) == []
+    with Lab(design.plan(chosen)) as lab:
+        assert inspect(lab.plan, lab.namespaces) == ()
+        verdict = check(design, chosen, lab.plan, lab.namespaces)
+        assert (verdict.failures, verdict.astray) == ((), ())
+        assert (lab.convergence_seconds is not None) == any(space.learned for space in lab.plan.spaces)
 
 
 def ended(lab: Lab, place: str, *command: str) -> str:

@@ -13,30 +13,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from testbed.designs import DESIGNS
 from testbed.designs.bgp import CONFIGURATION, PID_FILE
 from testbed.designs.presets.calico import blocks, firewall
 from testbed.lab.lab import Lab
-from testbed.observe.check import check
 from testbed.observe.inspect import inspect
 from testbed.plan.objects import Plan
-from testbed.spec.load import load_topology
-from testbed.spec.topology import Pod, Topology
+from testbed.spec.topology import Pod
 from tests.designs.looking import (
     addresses,
     as_json,
     ended,
     forwarding,
     link,
+    marked,
     permanent_neighbours,
+    proven,
     routes,
     rules,
     seen_from,
+    topology,
 )
 
-ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "bird"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 RARE = ("ipip", "wireguard")
@@ -46,19 +45,6 @@ PATIENCE_S = 120.0
 MTU = {"ipip": 1480, "vxlan": 1450, "cross-subnet": 1450, "wireguard": 1440}
 """Of pods and tunnels with IPv4 and an underlay of 1500, where that is less."""
 BLOCK = {"node1": "10.244.0.0/26", "node2": "10.244.0.64/26", "node3": "10.244.0.128/26", "node4": "10.244.0.192/26"}
-
-
-def topology(name: str) -> Topology:
-    return load_topology(ROOT / f"topologies/{name}.yaml").value
-
-
-def marked(*presets: str) -> list[ParameterSet]:
-    """Parameters, each with what its preset needs; what only kernels with modules have runs in the virtual machine."""
-    found = []
-    for name in presets:
-        marks = [pytest.mark.needs(*DESIGNS[f"calico-{name}"].needs)]
-        found.append(pytest.param(name, marks=[*marks, pytest.mark.vm] if name in RARE else marks))
-    return found
 
 
 def planned(preset: str, of: str = "three-nodes") -> Plan:
@@ -110,42 +96,33 @@ def until(done: Callable[[], bool]) -> None:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("preset", marked(*EVERY))
+@pytest.mark.parametrize("preset", marked("calico", EVERY, RARE))
 def test_it_does_what_it_claims(preset: str) -> None:
-    prove(preset, "three-nodes")
+    proven(f"calico-{preset}", topology("three-nodes"))
 
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("of", ["dual-stack", "ipv6-only"])
-@pytest.mark.parametrize("preset", marked(*EVERY))
+@pytest.mark.parametrize("preset", marked("calico", EVERY, RARE))
 def test_it_does_so_with_ipv6(preset: str, of: str) -> None:
-    prove(preset, of)
+    proven(f"calico-{preset}", topology(of))
 
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("of", ["two-subnets", "leaf-spine", "dual-homed"])
-@pytest.mark.parametrize("preset", marked("bgp-tor", "vxlan", "cross-subnet"))
+@pytest.mark.parametrize("preset", marked("calico", ("bgp-tor", "vxlan", "cross-subnet"), RARE))
 def test_it_does_so_across_subnets(preset: str, of: str) -> None:
-    prove(preset, of)
+    proven(f"calico-{preset}", topology(of))
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("preset", marked("wireguard"))
+@pytest.mark.parametrize("preset", marked("calico", ("wireguard",), RARE))
 def test_encrypted_packets_cross_subnets(preset: str) -> None:
-    prove(preset, "two-subnets")
-
-
-def prove(preset: str, of: str) -> None:
-    """Everybody reaches everybody, packets go where the preset says, and inspect finds nothing."""
-    design, chosen = DESIGNS[f"calico-{preset}"], topology(of)
-    with up(preset, of) as lab:
-        assert inspect(lab.plan, lab.namespaces) == ()
-        verdict = check(design, chosen, lab.plan, lab.namespaces)
-        assert (verdict.failures, verdict.astray) == ((), ())
+    proven(f"calico-{preset}", topology("two-subnets"))
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("preset", marked(*EVERY))
+@pytest.mark.parametrize("preset", marked("calico", EVERY, RARE))
 def test_pods_have_an_address_without_neighbours(preset: str) -> None:
     with up(preset) as lab:
         mtu = MTU.get(preset, 1500)

@@ -5,7 +5,6 @@ import socket
 import time
 from collections.abc import Sequence
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,11 +19,10 @@ from testbed.observe.program_counts import Count, counts
 from testbed.observe.trace import trace
 from testbed.observe.wire import Watch
 from testbed.plan.objects import Kind
-from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
 from tests.as_user import run_as
+from tests.designs.looking import topology
 
-ROOT = Path(__file__).parents[2]
 VETH = ("cilium-native", "cilium-native-legacy", "cilium-vxlan")
 NETKIT = ("cilium-native-netkit", "cilium-vxlan-netkit")
 netkit = (pytest.mark.vm, pytest.mark.needs("netkit", "bpf"))
@@ -39,10 +37,6 @@ GLOBALS = "/sys/fs/bpf/tc/globals"
 DROP_ALL = ("iptables", "-P", "FORWARD", "DROP")
 
 pytestmark = [pytest.mark.needs("bpf"), pytest.mark.sealed]
-
-
-def topology(name: str) -> Topology:
-    return load_topology(ROOT / f"topologies/{name}.yaml").value
 
 
 def labelled() -> Topology:

@@ -4,31 +4,28 @@ The tables here are those of the reference: node1 has 10.244.0.0/24, node2 10.24
 """
 
 import json
-from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
-from testbed.observe.check import check
 from testbed.observe.inspect import inspect
 from testbed.plan.objects import Kind
-from testbed.spec.load import load_topology
-from testbed.spec.topology import Topology
 from tests.designs.looking import (
     addresses,
     as_json,
     ended,
     forwarding,
     link,
+    marked,
     permanent_neighbours,
+    proven,
     routes,
     rules,
     seen_from,
+    topology,
 )
 
-ROOT = Path(__file__).parents[2]
 OUTSIDE = {4: "203.0.113.1", 6: "2001:db8::1"}
 MTU = {"vxlan": 1450, "direct-routing": 1450, "host-gw": 1500, "ipip": 1480, "wireguard": 1420, "udp": 1472}
 """By backend: of pods and of the tunnel's device, with IPv4 and an underlay of 1500."""
@@ -38,44 +35,21 @@ PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
 SHIM = {"type": "flannel", "delegate": {"hairpinMode": True, "isDefaultGateway": True}}
 
 
-def topology(name: str) -> Topology:
-    return load_topology(ROOT / f"topologies/{name}.yaml").value
-
-
-def marked(*backends: str) -> list[ParameterSet]:
-    """Parameters, each with what its preset needs; what only kernels with modules have runs in the virtual machine."""
-    found = []
-    for name in backends:
-        marks = [pytest.mark.needs(*DESIGNS[f"flannel-{name}"].needs)]
-        found.append(pytest.param(name, marks=[*marks, pytest.mark.vm] if name in RARE else marks))
-    return found
-
-
 def up(backend: str, of: str = "two-nodes") -> Lab:
     return Lab(DESIGNS[f"flannel-{backend}"].plan(topology(of)))
 
 
-def proven(backend: str, of: str) -> None:
-    """Everybody reaches everybody, packets go where the preset says, and inspect finds nothing."""
-    design, chosen = DESIGNS[f"flannel-{backend}"], topology(of)
-    assert list(design.misfits(chosen)) == []
-    with up(backend, of) as lab:
-        assert inspect(lab.plan, lab.namespaces) == ()
-        verdict = check(design, chosen, lab.plan, lab.namespaces)
-        assert (verdict.failures, verdict.astray) == ((), ())
-
-
 @pytest.mark.sealed
-@pytest.mark.parametrize("backend", marked(*MTU))
+@pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
 def test_it_does_what_it_claims(backend: str) -> None:
-    proven(backend, "two-nodes")
+    proven(f"flannel-{backend}", topology("two-nodes"))
 
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("of", ["dual-stack", "ipv6-only"])
-@pytest.mark.parametrize("backend", marked("vxlan", "host-gw", "direct-routing", "wireguard"))
+@pytest.mark.parametrize("backend", marked("flannel", ("vxlan", "host-gw", "direct-routing", "wireguard"), RARE))
 def test_it_does_so_with_ipv6(backend: str, of: str) -> None:
-    proven(backend, of)
+    proven(f"flannel-{backend}", topology(of))
 
 
 @pytest.mark.sealed
@@ -83,11 +57,11 @@ def test_it_does_so_with_ipv6(backend: str, of: str) -> None:
 @pytest.mark.parametrize("of", ["two-subnets", "leaf-spine"])
 @pytest.mark.parametrize("backend", ["vxlan", "direct-routing"])
 def test_it_does_so_across_subnets(backend: str, of: str) -> None:
-    proven(backend, of)
+    proven(f"flannel-{backend}", topology(of))
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("backend", marked(*MTU))
+@pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
 def test_pods_hang_on_cni0_with_three_routes(backend: str) -> None:
     with up(backend) as lab:
         mtu = MTU[backend]
@@ -110,7 +84,7 @@ def test_pods_hang_on_cni0_with_three_routes(backend: str) -> None:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("backend", marked(*MTU))
+@pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
 def test_flanneld_tells_the_plugin_by_its_file(backend: str) -> None:
     with up(backend) as lab:
         assert ended(lab, "node2", "cat", "/run/flannel/subnet.env").splitlines() == [
@@ -175,7 +149,7 @@ def test_the_rules_are_flannels() -> None:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("backend", marked("vxlan", "host-gw", "wireguard"))
+@pytest.mark.parametrize("backend", marked("flannel", ("vxlan", "host-gw", "wireguard"), RARE))
 def test_what_leaves_the_cluster_comes_from_the_node(backend: str) -> None:
     with up(backend, "dual-stack") as lab:
         (router,) = (space.name for space in lab.plan.of_kind(Kind.ROUTER))

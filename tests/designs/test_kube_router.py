@@ -15,23 +15,15 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
-from testbed.observe.check import check
 from testbed.observe.inspect import inspect
 from testbed.plan.objects import Kind
-from testbed.spec.load import load_topology
-from testbed.spec.topology import Topology
-from tests.designs.looking import addresses, as_json, ended, link, routes, rules, seen_from
+from tests.designs.looking import addresses, as_json, ended, link, proven, routes, rules, seen_from, topology
 
-ROOT = Path(__file__).parents[2]
 NAME, FULL = "kube-router", "kube-router-full-overlay"
 PATIENCE_S = 60
 NEEDS = DESIGNS[NAME].needs
 TUNNELS = (*NEEDS, "ipip", "ip6tnl")
 OUTSIDE = {4: "203.0.113.1", 6: "2001:db8::1"}
-
-
-def topology(name: str) -> Topology:
-    return load_topology(ROOT / f"topologies/{name}.yaml").value
 
 
 def up(of: str, name: str = NAME) -> Lab:
@@ -43,22 +35,11 @@ def tunnel(digits: str) -> str:
     return "tun-" + hashlib.sha256(digits.encode()).hexdigest()[:11]
 
 
-def proven(of: str, name: str = NAME) -> None:
-    """Everybody reaches everybody, packets go where the preset says, and inspect finds nothing."""
-    design, chosen = DESIGNS[name], topology(of)
-    assert list(design.misfits(chosen)) == []
-    with up(of, name) as lab:
-        assert inspect(lab.plan, lab.namespaces) == ()
-        verdict = check(design, chosen, lab.plan, lab.namespaces)
-        assert (verdict.failures, verdict.astray) == ((), ())
-        assert lab.convergence_seconds is not None
-
-
 @pytest.mark.sealed
 @pytest.mark.needs(*NEEDS)
 @pytest.mark.parametrize("of", ["two-nodes", "ipv6-only", "dual-stack", "three-nodes"])
 def test_it_does_what_it_claims(of: str) -> None:
-    proven(of)
+    proven(NAME, topology(of))
 
 
 @pytest.mark.sealed
@@ -66,14 +47,14 @@ def test_it_does_what_it_claims(of: str) -> None:
 @pytest.mark.needs(*TUNNELS)
 @pytest.mark.parametrize("of", ["two-subnets", "dual-homed"])
 def test_it_does_so_across_subnets(of: str) -> None:
-    proven(of)
+    proven(NAME, topology(of))
 
 
 @pytest.mark.sealed
 @pytest.mark.vm
 @pytest.mark.needs(*TUNNELS)
 def test_it_does_so_with_tunnels_between_neighbours() -> None:
-    proven("dual-stack", FULL)
+    proven(FULL, topology("dual-stack"))
 
 
 @pytest.mark.sealed

@@ -8,22 +8,19 @@ import socket
 
 import dpkt
 import pytest
-from _pytest.mark import ParameterSet
 
 from testbed.designs import DESIGNS
 from testbed.designs.overhead import overhead
 from testbed.designs.presets.weave.rules import may_receive, may_send
 from testbed.kernel.datapath import flow_in
 from testbed.lab.lab import Lab
-from testbed.observe.check import check
 from testbed.observe.frames import SLEEVE_BOX, unwrapped
 from testbed.observe.inspect import inspect
 from testbed.observe.taps import frames, tap
 from testbed.plan.objects import Flow, Kind
-from testbed.spec.load import load_topology, topology_of_text
+from testbed.spec.load import topology_of_text
 from testbed.spec.topology import Topology
-from tests.conftest import ROOT
-from tests.designs.looking import addresses, as_json, ended, link, routes, rules, seen_from
+from tests.designs.looking import addresses, as_json, ended, link, marked, proven, routes, rules, seen_from, topology
 
 SLEEVE, FASTDP = ("sleeve", "sleeve-encrypted"), ("fastdp", "fastdp-encrypted")
 NAMES = (*SLEEVE, *FASTDP)
@@ -42,21 +39,8 @@ NEIGHBOURS = {"base_reachable_time": "5", "delay_first_probe_time": "2", "ucast_
 NOTE = r'-m comment --comment "NOTE: this must go before \'-j KUBE-FORWARD\'"'
 
 
-def topology(name: str) -> Topology:
-    return load_topology(ROOT / f"topologies/{name}.yaml").value
-
-
 def two_subnets() -> Topology:
     return topology_of_text(TWO_SUBNETS, "racks.yaml").value
-
-
-def marked(*names: str) -> list[ParameterSet]:
-    """Parameters, each with what its preset needs; what only kernels with modules have runs in the virtual machine."""
-    found = []
-    for name in names:
-        marks = [pytest.mark.needs(*DESIGNS[f"weave-{name}"].needs)]
-        found.append(pytest.param(name, marks=[*marks, pytest.mark.vm] if name in FASTDP else marks))
-    return found
 
 
 def up(name: str, of: Topology | None = None) -> Lab:
@@ -64,19 +48,13 @@ def up(name: str, of: Topology | None = None) -> Lab:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked(*NAMES))
+@pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
 def test_it_does_what_it_claims_across_subnets_too(name: str) -> None:
-    """Everybody reaches everybody, packets go where the preset says, and inspect finds nothing."""
-    design, chosen = DESIGNS[f"weave-{name}"], two_subnets()
-    assert list(design.misfits(chosen)) == []
-    with up(name, chosen) as lab:
-        assert inspect(lab.plan, lab.namespaces) == ()
-        verdict = check(design, chosen, lab.plan, lab.namespaces)
-        assert (verdict.failures, verdict.astray) == ((), ())
+    proven(f"weave-{name}", two_subnets())
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked(*NAMES))
+@pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
 def test_the_kernel_holds_what_the_reference_lists(name: str) -> None:
     """The bridge, its ports and their MTU; addresses in one range, no route to any node's share; settings."""
     with up(name) as lab:
@@ -106,7 +84,7 @@ def test_the_kernel_holds_what_the_reference_lists(name: str) -> None:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked(*NAMES))
+@pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
 def test_rules_and_sets_are_weaves(name: str) -> None:
     with up(name) as lab:
         assert rules(lab, "node1", "iptables", "nat") == [
@@ -149,7 +127,7 @@ def test_sets_have_the_names_that_they_have_in_a_cluster() -> None:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked("sleeve"))
+@pytest.mark.parametrize("name", marked("weave", ("sleeve",), FASTDP))
 def test_a_pod_that_is_in_no_set_gets_nothing(name: str) -> None:
     """So the rules are passed by frames that are bridged, on one node and from another one."""
     with up(name) as lab:
@@ -162,7 +140,7 @@ def test_a_pod_that_is_in_no_set_gets_nothing(name: str) -> None:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked(*NAMES))
+@pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
 def test_pods_are_masqueraded_where_they_leave_the_range_and_nodes_are_exposed(name: str) -> None:
     with up(name) as lab:
         assert seen_from(lab, "client", "web-2", "10.244.1.2") == "10.244.0.2"
@@ -172,7 +150,7 @@ def test_pods_are_masqueraded_where_they_leave_the_range_and_nodes_are_exposed(n
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked(*SLEEVE))
+@pytest.mark.parametrize("name", marked("weave", SLEEVE, FASTDP))
 def test_sleeve_is_between_the_bridge_and_udp(name: str) -> None:
     """Frames are captured whole: those who send them compute checksums, and cut segments."""
     with up(name) as lab:
@@ -186,7 +164,7 @@ def test_sleeve_is_between_the_bridge_and_udp(name: str) -> None:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked(*FASTDP))
+@pytest.mark.parametrize("name", marked("weave", FASTDP, FASTDP))
 def test_the_datapath_has_the_ports_and_flows_of_weaves(name: str) -> None:
     with up(name) as lab:
         shown = ended(lab, "node1", "ovs-dpctl", "show")
@@ -213,7 +191,7 @@ def test_the_datapath_has_the_ports_and_flows_of_weaves(name: str) -> None:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked("fastdp"))
+@pytest.mark.parametrize("name", marked("weave", ("fastdp",), FASTDP))
 def test_inspect_sees_what_was_done_to_the_datapath_and_how_to_mend_it(name: str) -> None:
     with up(name) as lab:
         (flow, *_) = [
@@ -233,7 +211,7 @@ def test_inspect_sees_what_was_done_to_the_datapath_and_how_to_mend_it(name: str
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked("fastdp-encrypted"))
+@pytest.mark.parametrize("name", marked("weave", ("fastdp-encrypted",), FASTDP))
 def test_esp_is_used_by_marks(name: str) -> None:
     with up(name) as lab:
         assert rules(lab, "node1", "iptables", "mangle") == [
@@ -269,7 +247,7 @@ def echo_in_vxlan(lab: Lab, text: bytes) -> bytes:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked("fastdp-encrypted"))
+@pytest.mark.parametrize("name", marked("weave", ("fastdp-encrypted",), FASTDP))
 def test_what_is_not_encrypted_is_not_let_in(name: str) -> None:
     """Frames in the clear from the peer, which has lost its rules; without those of the receiver they come through."""
     with up(name) as lab:
@@ -286,7 +264,7 @@ def test_what_is_not_encrypted_is_not_let_in(name: str) -> None:
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize("name", marked(*NAMES))
+@pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
 def test_what_is_encrypted_is_nowhere_in_the_clear_on_the_fabric(name: str) -> None:
     """A mark in a datagram from pod to pod is seen at the switch only if nothing is encrypted."""
     mark = secrets.token_bytes(64)
