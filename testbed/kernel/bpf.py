@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.kernel import bpf_calls, encode
+from testbed.kernel.encode import CLSACT_WAYS
 from testbed.kernel.links import attributes
 from testbed.kernel.netlink import HEADER, messages, send
 from testbed.kernel.uapi import (
@@ -25,8 +26,6 @@ from testbed.kernel.uapi import (
     NLMSG_DONE,
     NLMSG_ERROR,
     RTM_GETTFILTER,
-    TC_H_EGRESS,
-    TC_H_INGRESS,
 )
 from testbed.plan.objects import Bpf, BpfEntry, BpfHook
 from testbed.plan.shell import MAP_PINS, PROGRAM_PINS, compile_words, entry_words, load_words, object_of
@@ -35,7 +34,6 @@ SOURCES = Path(__file__).parents[1] / "bpf"
 LINK_PINS = f"{PROGRAM_PINS}/links"
 _TCMSG = struct.Struct("=BxxxiIII")
 _TCA_KIND, _TCA_OPTIONS, _BPF_ID = 1, 2, 11
-_WHERE = {"ingress": TC_H_INGRESS, "egress": TC_H_EGRESS}
 _RECEIVE = 1 << 16
 _PATIENCE_S = 60
 
@@ -144,7 +142,7 @@ def state_of(bpf: Bpf, indices: dict[str, int]) -> BpfState:
             continue
         with suppress(FileNotFoundError):
             index = indices[dev]
-            numbers = bpf_calls.programs_of_peer(index) if where == "peer" else _filters(index, _WHERE[where])
+            numbers = bpf_calls.programs_of_peer(index) if where == "peer" else _filters(index, CLSACT_WAYS[where])
             for number in numbers:
                 hooks.add(BpfHook(dev, where, bpf_calls.program_name(number)))
                 maps.update(bpf_calls.maps_of(number))

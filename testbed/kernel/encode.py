@@ -30,8 +30,8 @@ from testbed.kernel.uapi import (
     RTM_NEWTFILTER,
     RTNH_F_ONLINK,
     TC_H_CLSACT,
-    TC_H_EGRESS,
-    TC_H_INGRESS,
+    TC_H_MIN_EGRESS,
+    TC_H_MIN_INGRESS,
     TC_H_ROOT,
 )
 from testbed.plan.objects import (
@@ -143,6 +143,10 @@ _BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_DIRECT, _ETH_P_ALL = 6, 7, 8, 1, 3
 _LINKLAYER_ETHERNET = 1
 NS_PER_TICK = 64
 """Of the packet scheduler's clock, PSCHED_SHIFT in the kernel."""
+
+_CLSACT = TC_H_CLSACT & 0xFFFF0000
+CLSACT_WAYS = {"ingress": _CLSACT | TC_H_MIN_INGRESS, "egress": _CLSACT | TC_H_MIN_EGRESS}
+"""A device's ways in and out, as filters name them."""
 
 _FAMILY = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 
@@ -361,15 +365,14 @@ def new_route(item: Route, index_of: Callable[[str], int]) -> Request:
 
 def new_clsact(dev: str, index: int) -> Request:
     """What a device needs before it can have programs on its ways in and out."""
-    body = _QDISC.pack(0, 0, index, TC_H_CLSACT & 0xFFFF0000, TC_H_CLSACT, 0) + _text(_TCA_KIND, "clsact")
+    body = _QDISC.pack(0, 0, index, _CLSACT, TC_H_CLSACT, 0) + _text(_TCA_KIND, "clsact")
     return Request(RTM_NEWQDISC, CREATE, body, lambda: f"tc {clsact_words(dev)}")
 
 
 def new_filter(item: BpfHook, index: int, program: int) -> Request:
     """A program, of which a descriptor is given, on a device's way in or out."""
     options = _number(_BPF_FD, program) + _text(_BPF_NAME, item.program) + _number(_BPF_FLAGS, _BPF_DIRECT)
-    parent = TC_H_INGRESS if item.where == "ingress" else TC_H_EGRESS
-    body = _QDISC.pack(0, 0, index, 1, parent, 1 << 16 | socket.htons(_ETH_P_ALL))
+    body = _QDISC.pack(0, 0, index, 1, CLSACT_WAYS[item.where], 1 << 16 | socket.htons(_ETH_P_ALL))
     body += _text(_TCA_KIND, "bpf") + _attribute(_TCA_OPTIONS, options)
     return Request(RTM_NEWTFILTER, CREATE, body, lambda: f"tc {hook_words(item)}")
 
