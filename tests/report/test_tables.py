@@ -70,11 +70,11 @@ def test_verdicts_are_coloured_on_a_terminal(make: Make) -> None:
     assert "\x1b[31mslower" in printed(tables.terminal(*read(make, throughput=gbit)), terminal=True)
 
 
-def test_a_design_that_was_not_measured_is_a_row_that_says_so(make: Make) -> None:
+def test_a_design_that_failed_is_a_row_that_says_so_and_one_that_cannot_be_had_is_told_below(make: Make) -> None:
     run, summaries = read(make, throughput=gbit, design_states=STATES)
     text = printed(tables.terminal(run, summaries), width=200)
     assert line_of(text, "l2").split()[-1] == "failed"
-    assert line_of(text, "l3-gateway").split()[-1] == "unavailable"
+    assert line_of(text, "l3-gateway") == "l3-gateway is unavailable: needs a kernel module."
     assert "l2 failed: 1 of 60 questions was not answered; pod client -> pod web-2 udp: no answer." in text
     assert "l3-gateway is unavailable: needs a kernel module." in text
     markdown = tables.markdown(run, summaries, [])
