@@ -4,7 +4,6 @@ import os
 import random
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,10 +66,7 @@ def _outline(loaded: LoadedScenario, seed: int) -> int:
 
     schedule = Schedule.of(loaded, seed)
     left_out = _left_out(loaded)
-    everywhere = {name for name, reasons in left_out.items() if len(reasons) == len(loaded.cells)}
-    outline = Outline.of(
-        replace(schedule, arms={arm: name for arm, name in schedule.arms.items() if name not in everywhere})
-    )
+    outline = Outline.of(schedule, lambda site, name: site.cells[0].name in left_out.get(name, {}))
     for number, name in enumerate(outline.cells, start=1):
         if name:
             click.echo(f"cell {number}: {name}")

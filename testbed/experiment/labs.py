@@ -46,17 +46,25 @@ def plan_of(site: Site, design: str) -> Plan:
     return site.designs[design].plan(site.topology, site.offload)
 
 
+def left_out(site: Site, design_name: str) -> dict[str, str]:
+    """The state and the reason of a design that cannot be had at a site; nothing of one that can."""
+    design, topology = site.designs[design_name], site.topology
+    if misfit := next(design.misfits(topology), None):
+        return {"state": UNFIT, "reason": misfit.message}
+    if lacking := features.absent(design.needs_on(topology), design.programs_on(topology)):
+        return {"state": UNAVAILABLE, "reason": features.unavailable(lacking)}
+    return {}
+
+
 def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
     """Brings a design's lab up and checks it: who reaches whom, and by which way.
 
     A lab that is fit stays up until `labs` closes; any other is taken down at once.
     """
     design, topology = site.designs[design_name], site.topology
-    if misfit := next(design.misfits(topology), None):
-        return Prepared(None, {"summary": design.summary, "state": UNFIT, "reason": misfit.message})
+    if reason := left_out(site, design_name):
+        return Prepared(None, {"summary": design.summary, **reason})
     facts: dict[str, Any] = {"summary": design.summary, "pod_mtu": design.pod_mtu(topology)}
-    if lacking := features.absent(design.needs_on(topology), design.programs_on(topology)):
-        return Prepared(None, facts | {"state": UNAVAILABLE, "reason": features.unavailable(lacking)})
     with ExitStack() as own:
         try:
             lab = own.enter_context(Lab(plan_of(site, design_name)))

@@ -1,15 +1,21 @@
 """What a run is going to do, known before anything is built: trials, samples, time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from testbed.experiment.results import WARM_UP_ROUND
-from testbed.experiment.schedule import Block, Schedule
+from testbed.experiment.schedule import Block, Schedule, Site
 from testbed.experiment.trial import Trial
 from testbed.probes import probe_of
 from testbed.probes.placement import chosen
 
 LAB_SECONDS = 0.5
 """About how long a small lab takes to be built, checked and taken down."""
+
+
+def _nothing_is(site: Site, design: str) -> bool:
+    """Where all designs can be had."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -27,18 +33,24 @@ class Outline:
     round_seconds: float
 
     @classmethod
-    def of(cls, schedule: Schedule) -> "Outline":
-        blocks = [
-            trials_of(schedule, block, arms)
+    def of(cls, schedule: Schedule, is_left_out: Callable[[Site, str], bool] = _nothing_is) -> "Outline":
+        """Without the designs that cannot be had at a site, of which each is asked for."""
+        here = [
+            (site, [arm for arm, design in schedule.arms.items() if not is_left_out(site, design)])
             for site in schedule.sites
-            for block, arms in schedule.blocks(site, WARM_UP_ROUND)
+        ]
+        blocks = [
+            trials_of(schedule, block, tuple(arm for arm in order if arm in arms))
+            for site, arms in here
+            for block, order in schedule.blocks(site, WARM_UP_ROUND)
         ]
         trials = [trial for block in blocks for trial in block]
-        labs = len(schedule.sites) * len(schedule.arms)
+        labs = sum(len(arms) for _, arms in here)
         seconds = sum(trial.seconds for trial in trials) + labs / schedule.rebuild_every * LAB_SECONDS
-        seconds += sum(max(trial.lead for trial in block) for block in blocks)
+        seconds += sum(max((trial.lead for trial in block), default=0) for block in blocks)
         names = tuple(cell.name for cell in schedule.cells)
-        return cls(names, tuple(schedule.arms), len(trials), schedule.rounds, labs, seconds)
+        some = tuple(arm for arm in schedule.arms if any(arm in arms for _, arms in here))
+        return cls(names, some, len(trials), schedule.rounds, labs, seconds)
 
 
 def trials_of(schedule: Schedule, block: Block, arms: tuple[str, ...]) -> list[Trial]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-from testbed.experiment.labs import UNAVAILABLE, UNFIT, Labs, Prepared, path_watch, plan_of
+from testbed.experiment.labs import UNAVAILABLE, UNFIT, Labs, Prepared, left_out, path_watch, plan_of
 from testbed.experiment.manifest import now
 from testbed.experiment.outline import Outline, trial_of, trials_of
 from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, ResultsWriter, Sample
@@ -168,7 +168,7 @@ class Run:
 
     def _outlook(self) -> tuple[int, float]:
         """How many trials are left, and how many seconds they take: with `rounds: auto` at most the whole budget."""
-        outline = Outline.of(self._schedule)
+        outline = Outline.of(self._schedule, lambda site, design: bool(left_out(site, design)))
         if outline.rounds is None:
             return 0, outline.round_seconds + self._loaded.value.budget.total_seconds()
         left = outline.trials * (outline.rounds + 1) - sum(done.path not in (LAB, LOOPBACK) for done in self._done)
@@ -196,18 +196,21 @@ class Run:
         """Tells what came of a lab: always if it is unfit, otherwise only the first time."""
         facts, unfit = prepared.facts, prepared.lab is None
         where = site.cells[0].name if len(self._schedule.sites) > 1 else ""
-        left_out = facts["state"] in (UNAVAILABLE, UNFIT)
+        is_left_out = facts["state"] in (UNAVAILABLE, UNFIT)
         entry = self._manifest["designs"].get(arm, {})
         if unfit:
             self._lost.add((self._schedule.sites.index(site), arm))
-            self._failed |= not left_out
-        if left_out and where:
+            self._failed |= not is_left_out
+        if is_left_out and where:
             entry.setdefault("left_out", {})[where] = facts["reason"]
             unfit = len(entry["left_out"]) == len(self._schedule.sites)
+            # Some topology could carry it, or the scenario would have been refused.
+            reasons = dict.fromkeys(entry["left_out"].values())
+            facts = facts | {"state": UNAVAILABLE, "reason": "; ".join(reasons)}
         elif unfit:
             facts["reason"] += f" ({where})" if where else ""
             facts["reason"] += f" before round {number}; samples until then are kept" if number != WARM_UP_ROUND else ""
-        if arm != AA and (unfit or not (left_out or entry.get("state"))):
+        if arm != AA and (unfit or not (is_left_out or entry.get("state"))):
             self._manifest["designs"][arm] = facts | {"left_out": entry.get("left_out", {})}
             if prepared.lab is not None:
                 self._manifest["devices"] += [{"design": arm} | device for device in devices(prepared.lab)]
