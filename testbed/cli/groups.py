@@ -1,4 +1,4 @@
-"""A verb that has verbs of its own."""
+"""The program itself, and verbs that have verbs of their own."""
 
 import click
 
@@ -11,6 +11,7 @@ class VerbGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            ctx.fail(unknown("verb", args[0], tuple(self.commands)))
+        verbs = tuple(self.list_commands(ctx))
+        if args and args[0] not in verbs and not args[0].startswith("-"):
+            ctx.fail(unknown("verb", args[0], verbs))
         return super().resolve_command(ctx, args)

@@ -6,7 +6,8 @@ import sys
 import click
 
 from testbed import __version__
-from testbed.cli.errors import explained, unknown
+from testbed.cli.errors import explained
+from testbed.cli.groups import VerbGroup
 
 VERBS = (
     *("run", "validate", "plan", "designs", "probes", "doctor", "report", "compare", "results", "schema", "import"),
@@ -14,7 +15,7 @@ VERBS = (
 )
 
 
-class _Verbs(click.Group):
+class _Verbs(VerbGroup):
     """Imports a verb's file only when it is asked for, so that no verb pays for the imports of another."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -28,13 +29,6 @@ class _Verbs(click.Group):
         command = getattr(module, f"{cmd_name}_", None) or getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            ctx.fail(unknown("verb", args[0], VERBS))
-        return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})

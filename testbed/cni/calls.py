@@ -139,6 +139,7 @@ def find(name: str, folders: Sequence[str]) -> Path | None:
 
 def call(
     plugin: str,
+    command: Command,
     folders: Sequence[str],
     told: Mapping[str, Any],
     environment: Mapping[str, str],
@@ -157,7 +158,7 @@ def call(
         code, out, err, timed_out = 126, b"", f"{path} cannot be run: {error.strerror}".encode(), False
     return Call(
         plugin=plugin,
-        command=environment["CNI_COMMAND"],  # type: ignore[arg-type]  # which `request.environment` wrote
+        command=command,
         path=str(path),
         environment=dict(environment),
         stdin=stdin,

@@ -83,7 +83,7 @@ class Runtime:
     ) -> tuple[Call, Any]:
         """The call, and what was answered. Raises PluginFailed, PluginMissing."""
         around = environment(command, self.folders, attachment)
-        made = call(plugin.type, self.folders, told, around, self.patience_s, self.run)
+        made = call(plugin.type, command, self.folders, told, around, self.patience_s, self.run)
         self.heard(made)
         return made, answer(made, self.patience_s)
 

@@ -10,6 +10,7 @@ _PATIENCE_S = 30
 _COUNTERS = re.compile(r"\s*\[\d+:\d+\]$")
 _OWN_CHOICE = re.compile(r" (bucketsize|initval) \w+")
 """Of a set: what newer kernels and programs choose by themselves."""
+_FAMILIES = {"iptables": "ip", "ip6tables": "ip6"}
 _BUILT_IN = frozenset(("INPUT", "FORWARD", "OUTPUT", "PREROUTING", "POSTROUTING"))
 
 
@@ -19,6 +20,13 @@ def saved(tool: str) -> str:
     if done.returncode:
         raise OSError(f"{' '.join(SAVE[tool])}: {done.stderr.strip()}")
     return done.stdout
+
+
+def tables_of(tool: str, text: str) -> frozenset[str]:
+    """The tables that a text of iptables or ip6tables is about, as nftables lists them: `ip nat`; none of ipset's."""
+    if tool not in _FAMILIES:
+        return frozenset()
+    return frozenset(f"{_FAMILIES[tool]} {line[1:]}" for line in text.splitlines() if line.startswith("*"))
 
 
 def lines_of(texts: Iterable[str]) -> tuple[str, ...]:

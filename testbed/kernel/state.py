@@ -185,6 +185,14 @@ def routes() -> frozenset[Route]:
     return frozenset(_routes(found, names)[0])
 
 
+def connected(addresses: Iterable[DeviceAddress]) -> Iterator[Route]:
+    """The routes that the kernel makes of addresses, while their devices are up."""
+    for item in addresses:
+        network = item.interface.network
+        if not item.noprefixroute and (network.prefixlen < network.max_prefixlen or network.version == 6):
+            yield Route(network, item.dev)
+
+
 def unanswered() -> tuple[tuple[Address, str], ...]:
     """The neighbours of the calling thread's namespace that did not answer ARP or NDP, each with the device."""
     with _socket(socket.NETLINK_ROUTE) as sock:

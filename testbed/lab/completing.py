@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal, TypeVar, cast
 
-from testbed.kernel.firewall import lines_of
-from testbed.kernel.state import BUILT_IN, DeviceState, State
+from testbed.kernel.firewall import lines_of, tables_of
+from testbed.kernel.state import BUILT_IN, DeviceState, State, connected
 from testbed.plan.objects import (
     Bridge,
     Child,
@@ -29,7 +29,6 @@ from testbed.spec.types import Address
 T = TypeVar("T")
 
 TOOLS: tuple[Literal["iptables", "ip6tables"], ...] = ("iptables", "ip6tables")
-_FAMILIES = {"iptables": "ip", "ip6tables": "ip6"}
 Found = dict[str, DeviceState]
 """The devices of a space that nobody planned, by name."""
 
@@ -153,32 +152,22 @@ def _routes(space: Space, state: State, addresses: Iterable[DeviceAddress]) -> l
 
 
 def _connected(addresses: Iterable[DeviceAddress], state: State) -> frozenset[Route]:
-    """The routes that the kernel makes of addresses, where their devices are up."""
-    return frozenset(
-        Route(item.interface.network, item.dev)
-        for item in addresses
-        if not item.noprefixroute
-        and (item.interface.version == 6 or item.interface.network.prefixlen < item.interface.max_prefixlen)
-        and (device := state.devices.get(item.dev))
-        and device.up
-    )
+    """The routes that the kernel has made of addresses."""
+    up = {name for name, device in state.devices.items() if device.up}
+    return frozenset(connected(item for item in addresses if item.dev in up))
 
 
 def _firewalls(space: Space, state: State) -> Iterator[Firewall]:
     yield from (firewall for firewall in space.firewalls if firewall.tool == "ipset")
     for tool in TOOLS:
         text = state.firewalls.get(tool, "")
-        if lines_of([text]) or _tables_of(tool, text) & state.tables:
+        if lines_of([text]) or tables_of(tool, text) & state.tables:
             yield Firewall(tool, text)
 
 
 def _tables(state: State) -> frozenset[str]:
     """Those that nftables shows of what iptables made."""
-    return frozenset().union(*(_tables_of(tool, state.firewalls.get(tool, "")) for tool in TOOLS))
-
-
-def _tables_of(tool: str, text: str) -> frozenset[str]:
-    return frozenset(f"{_FAMILIES[tool]} {line[1:]}" for line in text.splitlines() if line.startswith("*"))
+    return frozenset().union(*(tables_of(tool, state.firewalls.get(tool, "")) for tool in TOOLS))
 
 
 def places_of(plan: Plan) -> tuple[str, ...]:

@@ -4,27 +4,21 @@ What follows from another difference by itself is left out: the other end of a p
 kernel makes of an address that should not be there, or cannot make while its device is down.
 """
 
-import re
-import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from testbed.kernel.bpf_calls import NAME_LENGTH
 from testbed.kernel.carry_out import Namespaces
-from testbed.kernel.firewall import lines_of
-from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, state
+from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, connected, state
+from testbed.observe.programmed import Finding, programmed
 from testbed.plan import shell
 from testbed.plan.objects import (
     BOOT,
     LOCAL_TABLE,
     MAIN_TABLE,
-    BpfEntry,
     Bridge,
     Child,
     Datapath,
     Device,
-    DeviceAddress,
-    Flow,
     IpTunnel,
     Netem,
     OtherLink,
@@ -35,8 +29,6 @@ from testbed.plan.objects import (
     VethEnd,
     Vxlan,
 )
-
-_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 
 
 @dataclass(frozen=True)
@@ -73,23 +65,16 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
         *_rules(space, now),
         *_neighbours(space, now),
         *_forwarding(space, now),
-        *_flows(space, now),
         *_token_buckets(space, now),
         *_netems(space, now),
         *_associations(space, now),
         *_settings(space, now),
-        *_firewalls(space, now),
-        *_programs(space, now),
-        *_tables(space, now),
+        *programmed(space, now),
     ):
         yield Difference(space.name, what, tuple(mend.splitlines()))
 
 
-_Finding = tuple[str, str]
-"""What differs, and the commands, a line each."""
-
-
-def _devices(plan: Plan, space: Space, now: State) -> Iterator[_Finding]:
+def _devices(plan: Plan, space: Space, now: State) -> Iterator[Finding]:
     planned = plan.devices_of(space.name)
     if not now.devices["lo"].up:
         yield "the device lo is down", "ip link set lo up"
@@ -154,7 +139,7 @@ def _master(space: Space, device: Device) -> str:
     return device.master or next(of, "")
 
 
-def _device(name: str, kind: str, device: Device, there: DeviceState, master: str) -> Iterator[_Finding]:
+def _device(name: str, kind: str, device: Device, there: DeviceState, master: str) -> Iterator[Finding]:
     if there.kind != kind:
         yield f"the device {name} is a {there.kind or 'device of no kind'}, not a {kind}", f"ip link del {name}"
         return
@@ -181,7 +166,7 @@ def _on(wanted: bool) -> str:
     return "on" if wanted else "off"
 
 
-def _addresses(space: Space, now: State) -> Iterator[_Finding]:
+def _addresses(space: Space, now: State) -> Iterator[Finding]:
     planned = set(space.addresses)
     for item in space.addresses:
         if item not in now.addresses:
@@ -190,12 +175,12 @@ def _addresses(space: Space, now: State) -> Iterator[_Finding]:
         yield f"{item.dev} has the address {item.interface}", f"ip {shell.address_words(item, 'del')}"
 
 
-def _routes(space: Space, now: State) -> Iterator[_Finding]:
+def _routes(space: Space, now: State) -> Iterator[Finding]:
     working = {name for name, device in now.devices.items() if device.up}
     own = [item for item in space.addresses if item in now.addresses and item.dev in working]
-    planned = {*map(_sorted, space.routes), *map(_sorted, space.learned), *_connected(own)}
+    planned = {*map(_sorted, space.routes), *map(_sorted, space.learned), *connected(own)}
     planned -= set(space.cut)
-    follows = {*_connected(now.addresses), *_connected(space.addresses)}
+    follows = {*connected(now.addresses), *connected(space.addresses)}
     missing, extra = planned - now.routes, set(now.routes - planned - follows)
     for route in sorted(missing, key=str):
         instead = [other for other in extra if other.to == route.to]
@@ -223,16 +208,6 @@ def _sorted(route: Route) -> Route:
     return replace(route, nexthops=tuple(sorted(route.nexthops, key=str)))
 
 
-def _connected(addresses: Iterable[DeviceAddress]) -> Iterator[Route]:
-    """The routes that the kernel makes of addresses."""
-    for item in addresses:
-        network = item.interface.network
-        if item.noprefixroute:
-            continue
-        if network.prefixlen < network.max_prefixlen or network.version == 6:
-            yield Route(network, item.dev)
-
-
 def _to(route: Route) -> str:
     return "everywhere (default)" if route.to.prefixlen == 0 else str(route.to)
 
@@ -253,7 +228,7 @@ def _hops(route: Route) -> str:
     return f"via {route.via} by {route.dev}" if route.via else f"by {route.dev}"
 
 
-def _rules(space: Space, now: State) -> Iterator[_Finding]:
+def _rules(space: Space, now: State) -> Iterator[Finding]:
     for rule in space.rules:
         if rule not in now.rules:
             yield f"there is no routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule)}"
@@ -267,71 +242,7 @@ def _rule(rule: RoutingRule) -> str:
     return shell.rule_words(rule).partition(" add ")[2]
 
 
-def _firewalls(space: Space, now: State) -> Iterator[_Finding]:
-    for tool in dict.fromkeys(firewall.tool for firewall in space.firewalls):
-        planned = lines_of([firewall.text for firewall in space.firewalls if firewall.tool == tool])
-        there = lines_of([now.firewalls.get(tool, "")])
-        planned_lines, lines_there = set(planned), set(there)
-        for line in planned:
-            if line not in lines_there:
-                mend = f"{tool} {_quoted(line)}" if line.startswith(("-t", "add", "create")) else ""
-                yield f"{tool} has not `{line}`", mend
-        for line in there:
-            if line not in planned_lines:
-                yield f"{tool} has `{line}`", ""
-        if sorted(planned) == sorted(there) and planned != there:
-            yield f"the rules of {tool} are in another order", ""
-
-
-def _quoted(line: str) -> str:
-    """A line as a shell takes it: iptables and ipset quote words with blanks alone, and sets may have any names."""
-    words = (re.sub(r"\\(.)", r"\1", quoted) or plain for quoted, plain in _WORD.findall(line))
-    return shlex.join(words)
-
-
-def _programs(space: Space, now: State) -> Iterator[_Finding]:
-    """eBPF. A map of which the plan says nothing holds what the programs themselves put there."""
-    if space.bpf is None or now.bpf is None:
-        return
-    planned = {replace(hook, program=hook.program[:NAME_LENGTH]): hook for hook in space.bpf.hooks}
-    for short, hook in planned.items():
-        if short not in now.bpf.hooks:
-            mend = f"tc {shell.hook_words(hook, verb='replace')}" if hook.where != "peer" else ""
-            yield f"the program {hook.program} does not hang on {hook.dev} ({hook.where})", mend
-    for hook in sorted(now.bpf.hooks - set(planned), key=str):
-        mend = f"tc filter del dev {hook.dev} {hook.where}" if hook.where != "peer" else ""
-        yield f"there is a program {hook.program} on {hook.dev} ({hook.where})", mend
-    for name in dict.fromkeys(entry.map for entry in space.bpf.entries):
-        there = now.bpf.maps.get(name)
-        if there is None:
-            yield f"no program on a device has the map {name}", ""
-            continue
-        entries = [entry for entry in space.bpf.entries if entry.map == name]
-        for entry in entries:
-            if there.get(entry.key) != entry.value:
-                what = "has another entry than" if entry.key in there else "has no entry"
-                yield f"the map {name} {what} `{entry.note or entry.key.hex()}`", f"bpftool {shell.entry_words(entry)}"
-        for key in sorted(there.keys() - {entry.key for entry in entries}):
-            extra = BpfEntry(name, key, b"")
-            yield f"the map {name} has an entry {key.hex()}", f"bpftool {shell.entry_words(extra, verb='delete')}"
-
-
-def _tables(space: Space, now: State) -> Iterator[_Finding]:
-    """Those of nftables; what iptables makes of a firewall's rules is held against the plan by itself."""
-    families = {"iptables": "ip", "ip6tables": "ip6"}
-    own = {
-        f"{families[firewall.tool]} {line[1:]}"
-        for firewall in space.firewalls
-        if firewall.tool in families
-        for line in firewall.text.splitlines()
-        if line.startswith("*")
-    }
-    own.update(space.tables)
-    for table in sorted(now.tables - own):
-        yield f"nftables has a table `{table}`", f"nft delete table {table}"
-
-
-def _neighbours(space: Space, now: State) -> Iterator[_Finding]:
+def _neighbours(space: Space, now: State) -> Iterator[Finding]:
     there = {(item.address, item.dev): item for item in now.neighbours}
     for item in space.neighbours:
         other = there.pop((item.address, item.dev), None)
@@ -349,7 +260,7 @@ def _neighbours(space: Space, now: State) -> Iterator[_Finding]:
         )
 
 
-def _forwarding(space: Space, now: State) -> Iterator[_Finding]:
+def _forwarding(space: Space, now: State) -> Iterator[Finding]:
     for item in space.fdb:
         if item not in now.fdb:
             yield (
@@ -360,27 +271,7 @@ def _forwarding(space: Space, now: State) -> Iterator[_Finding]:
         yield f"{item.dev} forwards frames for {item.mac} to {item.remote}", f"bridge {shell.fdb_words(item, 'del')}"
 
 
-def _flows(space: Space, now: State) -> Iterator[_Finding]:
-    """Of datapaths that are there; one that is not comes with its flows."""
-    for link in space.links:
-        if isinstance(link, Datapath) and (there := now.datapaths.get(link.name)):
-            if there.ports != link.ports:
-                yield (
-                    f"the ports of {link.name} are {', '.join(there.ports) or 'none'}, not {', '.join(link.ports)}",
-                    "",
-                )
-            for flow in link.flows:
-                if flow not in there.flows:
-                    yield f"{link.name} has no flow {_flow(flow)}", shell.flow_command(link.name, flow)
-            for flow in sorted(there.flows - set(link.flows), key=str):
-                yield f"{link.name} has a flow {_flow(flow)}", f"ovs-dpctl del-flow {link.name} '{flow.match}'"
-
-
-def _flow(flow: Flow) -> str:
-    return f"`{flow.match}` with the actions `{flow.actions}`"
-
-
-def _token_buckets(space: Space, now: State) -> Iterator[_Finding]:
+def _token_buckets(space: Space, now: State) -> Iterator[Finding]:
     there = {item.dev: item for item in now.token_buckets}
     for item in space.token_buckets:
         other = there.pop(item.dev, None)
@@ -391,7 +282,7 @@ def _token_buckets(space: Space, now: State) -> Iterator[_Finding]:
         yield f"{dev} is limited to {there[dev].rate} bit/s", f"tc qdisc del dev {dev} root"
 
 
-def _netems(space: Space, now: State) -> Iterator[_Finding]:
+def _netems(space: Space, now: State) -> Iterator[Finding]:
     there = {item.dev: item for item in now.netems}
     for item in space.netems:
         other = there.pop(item.dev, None)
@@ -406,7 +297,7 @@ def _netem(item: Netem) -> str:
     return f"has `{shell.netem_words(item).partition(' root ')[2]}`"
 
 
-def _associations(space: Space, now: State) -> Iterator[_Finding]:
+def _associations(space: Space, now: State) -> Iterator[Finding]:
     """Keys are made with the lab and known to nobody else: there is no command that would mend this."""
     for item in space.esp:
         for ends in (f"{item.local} > {item.remote}", f"{item.remote} > {item.local}"):
@@ -414,7 +305,7 @@ def _associations(space: Space, now: State) -> Iterator[_Finding]:
                 yield f"IPsec has no association {ends}", ""
 
 
-def _settings(space: Space, now: State) -> Iterator[_Finding]:
+def _settings(space: Space, now: State) -> Iterator[Finding]:
     for item in space.sysctls:
         value = now.sysctls.get(item.key)
         if value is None and not item.optional:

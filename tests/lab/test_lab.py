@@ -11,8 +11,8 @@ from mininet.node import Host
 
 from testbed.designs import DESIGNS, PLAIN
 from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.state import BUILT_IN
 from testbed.lab.lab import Lab
-from testbed.observe.inspect import BUILT_IN
 from testbed.plan.objects import Bridge, Kind, Route, Space, VethEnd, Vxlan
 from testbed.spec.topology import Node, Topology
 
