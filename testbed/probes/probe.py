@@ -1,6 +1,7 @@
 """What probes have in common: two ends in a lab, programs that are always ended, and what comes out."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -235,8 +236,11 @@ def start_ahead(staged: Sequence[tuple[Probe, Ends]]) -> None:
 
 
 def _telling_line(text: bytes) -> str:
-    """The line of a program's output that says what went wrong, as far as one can tell: else its last."""
-    lines = text.decode(errors="replace").strip().splitlines()
+    """The line of a program's output that says what went wrong, as far as one can tell: else its last.
+
+    A line that begins with a space goes on with the one before: sockperf puts errno there.
+    """
+    lines = re.sub(r"\n(?=[ \t])", "", text.decode(errors="replace").strip()).splitlines()
     telling = [line for line in lines if any(word in line.lower() for word in ("error", "invalid", "fail", "unable"))]
     return (telling or lines[-1:] or ["it said nothing"])[0].strip()
 

@@ -45,6 +45,12 @@ def test_a_server_that_ends_at_once_is_said_with_its_last_words(lab: Lab, tmp_pa
 
 
 @pytest.mark.sealed
+def test_why_sockperf_cannot_bind_is_said_though_it_is_on_a_line_of_its_own(lab: Lab, tmp_path: Path) -> None:
+    with ends(lab, tmp_path) as both, pytest.raises(ProbeError, match=r"192\.0\.2\.1:7000 \(errno=99 Cannot assign"):
+        both.serve(["sockperf", "server", "-i", "192.0.2.1", "-p", "7000"], 7000, "udp")
+
+
+@pytest.mark.sealed
 def test_a_server_that_never_listens_is_said(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("testbed.probes.probe.START_PATIENCE_S", 0.2)
     with ends(lab, tmp_path) as both, pytest.raises(ProbeError, match="did not listen"):
