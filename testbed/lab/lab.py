@@ -102,14 +102,17 @@ class Lab:
             make_nodes(plan, self.namespaces, roots)
             self._run_programs()
             self._run_daemons()
+            self.plugging = self._runtime() if plan.plugged else None
             before, attaching = kernel_memory_kib(), time.monotonic()
             attach_pods(plan, self.namespaces, roots)
-            if plan.plugged:
-                self._plug()
+            if self.plugging:
+                self.plugging.add_all()
             if pods:
                 self.attach_seconds = (time.monotonic() - attaching) / len(pods)
             if len(pods) >= MANY_PODS:
                 self.pod_memory_kib = (kernel_memory_kib() - before) / len(pods)
+            if self.plugging:
+                self.plan = self.plugging.completed()  # What plugins made belongs to the plan from then on.
             for name, host in self.hosts.items():
                 introduce(host, self.plan[name], self.plan)
         except BaseException:
@@ -117,14 +120,12 @@ class Lab:
             raise
         self.up_seconds = time.monotonic() - begin
 
-    def _plug(self) -> None:
-        """Has CNI plugins attach pods; what they made belongs to the plan from then on."""
+    def _runtime(self) -> "Plugging":
+        """What has CNI plugins attach pods."""
         from testbed.lab.plugging import Plugging  # Which takes a tenth of a second to load, and most labs do without.
 
-        self.plugging = Plugging(
-            self.plan, self.namespaces, {name: host.pid for name, host in self.hosts.items()}, self._calls
-        )
-        self.plan = self.plugging.add_all()
+        pids = {name: host.pid for name, host in self.hosts.items()}
+        return Plugging(self.plan, self.namespaces, pids, self._calls)
 
     def _start_hosts(self, names: Sequence[str]) -> None:
         """A Mininet host for each. Several at a time, as one mostly waits for its shell's first prompt."""

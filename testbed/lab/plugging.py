@@ -82,8 +82,8 @@ class Plugging:
         self._known: dict[str, frozenset[str]] = {}
         """The versions that plugins have said that they support."""
 
-    def add_all(self) -> Plan:
-        """Attaches every pod; the plan with what was made. Raises PlanRefused with the first failure."""
+    def add_all(self) -> None:
+        """Attaches every pod. Raises PlanRefused with the first failure."""
         by_node: dict[str, list[Plugged]] = {}
         for item in self.drawn.plugged:
             by_node.setdefault(item.node, []).append(item)
@@ -93,6 +93,9 @@ class Plugging:
                 self._add(item)
 
         self._on_nodes(add_on, by_node)
+
+    def completed(self) -> Plan:
+        """The plan with what plugins have made of it, everywhere."""
         return self._completed(places_of(self.drawn))
 
     def _on_nodes(self, work: Callable[[str], None], nodes: Sequence[str] | Mapping[str, object]) -> None:
