@@ -25,6 +25,7 @@ def chosen(text: str) -> Design:
             raise click.UsageError(unknown("design", text, CATALOGUE.names))
         part = next((part for part in text.split(JOINED) if f"'{part}'" in misfit.message), "")
         close = nearest(part, misfit.valid)
-        valid = f"; valid: {', '.join(misfit.valid)}" if misfit.valid else ""
-        raise click.UsageError(f"{text}: {misfit.message}{f'; did you mean {close}?' if close else ''}{valid}")
+        meant = f"; did you mean '{close}'?" if close else ";" if misfit.valid else ""
+        valid = f" valid: {', '.join(misfit.valid)}" if misfit.valid else ""
+        raise click.UsageError(f"{text}: {misfit.message}{meant}{valid}")
     return design_of(text)

@@ -144,8 +144,7 @@ def notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
     for design in run.lost_designs():
         yield f"{design.name} {words.lost(design)}"
     yield from words.left_out(run)
-    if failed := sum(failure.samples for failure in run.failures):
-        yield f"{failed} sample{'s have' if failed > 1 else ' has'} no number; the report says why."
+    yield from words.failures(run)
     yield from words.doubts(run)
     yield from words.limits(run, summaries)
     if summaries:
@@ -171,6 +170,13 @@ def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str,
         yield f"- **{plain(answer.title)}.** {plain(said)}"
     if not summaries:
         yield "No sample counts yet, so there is nothing to compare."
+    if measured := [design for design in run.designs if design.usable]:
+        yield "\n## Designs\n"
+        yield "| design | what it is | pods' MTU |"
+        yield "| --- | --- | ---: |"
+        for design in measured:
+            mtu = words.NOTHING if design.pod_mtu is None else str(design.pod_mtu)
+            yield f"| {plain(design.name)} | {plain(design.summary)} | {mtu} |"
     yield "\n## Numbers\n"
     yield from _markdown_table(sections(run, summaries))
     yield ""

@@ -18,6 +18,8 @@ MINUS = "\N{MINUS SIGN}"
 LARGEST_NAMED = 1.0
 """A comparison that would only have seen a factor of two says nothing by naming it."""
 MANY = 10_000
+FEW_DESIGNS = 5
+"""A sweep over so many, or over no more than it has cells, is told design by design; of more, cell by cell."""
 NEAR_LIMIT = 0.9
 """A value beyond this part of what the probe reaches over loopback is said to be close to the probe's own limit."""
 
@@ -85,6 +87,8 @@ def size(effect: float) -> str:
 
 def verdict(s: Summary) -> str:
     """The verdict; one that is not resolved with the smallest effect that would have been seen."""
+    if s.verdict == "not resolved" and s.ratio is None:
+        return "no baseline"
     if s.verdict == "not resolved" and s.pairs < MIN_ROUNDS_FOR_VERDICT:
         return "too few rounds"
     if s.verdict == "not resolved" and s.smallest is not None and s.smallest < LARGEST_NAMED:
@@ -114,11 +118,12 @@ class Answer:
 def answers(run: Run, summaries: Sequence[Summary]) -> tuple[Answer, ...]:
     """For each path and main metric, in the order of the summaries."""
     found = []
+    few = len(run.arms) <= max(len(run.cells), FEW_DESIGNS)
     for path in run.paths:
         here = [s for s in summaries if s.path == path.name and metrics.known(s.metric).main]
         for metric in dict.fromkeys(s.metric for s in here):
             rows = [s for s in here if s.metric == metric]
-            told = _swept(run, rows) if run.cells else _sentences(run, rows)
+            told = _sentences(run, rows) if not run.cells else _by_design(run, rows) if few else _by_cell(run, rows)
             found.append(Answer(path, metrics.title(metric), tuple(told)))
     return tuple(found)
 
@@ -127,9 +132,7 @@ def _sentences(run: Run, rows: Sequence[Summary]) -> list[Sentence]:
     baseline = next((s for s in rows if s.verdict == "baseline"), None)
     others = [s for s in rows if s is not baseline and s.design != AA]
     if baseline is None:
-        values = listed([f"{run.arm_title(s.design)} {value(s)}" for s in rows])
-        lost = f"the baseline {run.baseline} has no value" if run.baseline else "no baseline is known"
-        return [Sentence("", f"Nothing to compare with, as {lost}: {values}.")]
+        return [_alone(run, rows)]
     told = [Sentence("baseline", f"{baseline.design} alone has values: {value(baseline)}.")] if not others else []
     return [
         *told,
@@ -137,6 +140,12 @@ def _sentences(run: Run, rows: Sequence[Summary]) -> list[Sentence]:
         *_unresolved([s for s in others if s.verdict == "not resolved"], baseline),
         *_against_itself(run, [s for s in rows if s.design == AA and s.ratio is not None]),
     ]
+
+
+def _alone(run: Run, rows: Sequence[Summary]) -> Sentence:
+    values = listed([f"{run.arm_title(s.design)} {value(s)}" for s in rows])
+    lost = f"the baseline {run.baseline} has no value" if run.baseline else "no baseline is known"
+    return Sentence("", f"Nothing to compare with, as {lost}: {values}.")
 
 
 def _resolved(s: Summary, baseline: Summary) -> Sentence:
@@ -169,7 +178,7 @@ def _against_itself(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
             yield Sentence("not resolved", f"A/A: {run.baseline} against itself {percent(s.ratio)} ({_range(s)}).")
 
 
-def _swept(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
+def _by_design(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
     """One sentence a design: where it differs, and where that could not be told."""
     for arm in run.arms:
         own = [s for s in rows if s.design == arm and s.verdict != "baseline"]
@@ -178,9 +187,41 @@ def _swept(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
             if kind in ("faster", "slower"):
                 where = listed([f"{s.cell} ({percent(s.ratio)})" for s in cells])
                 yield Sentence(kind, f"{run.arm_title(arm)} is {kind} at {where}.")
-            elif kind == "not resolved" and arm != AA:
-                where = listed([f"{s.cell} ({_room(s)})" for s in cells])
-                yield Sentence(kind, f"{run.arm_title(arm)} is not resolved at {where}.")
+            elif arm != AA:
+                yield from _unresolved_at(run, arm, cells)
+
+
+def _unresolved_at(run: Run, arm: str, rows: Sequence[Summary]) -> Iterator[Sentence]:
+    title = run.arm_title(arm)
+    if compared := [f"{s.cell} ({_room(s)})" for s in rows if s.ratio is not None]:
+        yield Sentence("not resolved", f"{title} is not resolved at {listed(compared)}.")
+    if alone := [f"{value(s)} at {s.cell}" for s in rows if s.ratio is None]:
+        yield Sentence("", f"{title} has {listed(alone)}, and nothing to compare with.")
+
+
+def _by_cell(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
+    """Of each cell the designs that differ and those of which that could not be told, the best of each first."""
+    for cell in run.cells:
+        here = [s for s in rows if s.cell == cell.name]
+        baseline = next((s for s in here if s.verdict == "baseline"), None)
+        if baseline is None:
+            yield from [Sentence("", f"With {cell.name}: {_alone(run, here).text}")] if here else []
+            continue
+        yield Sentence("baseline", f"With {cell.name}, where {run.arm_title(baseline.design)} has {value(baseline)}:")
+        others = sorted((s for s in here if s is not baseline and s.ratio is not None), key=_best_first)
+        told: list[tuple[Verdict, list[str]]] = [
+            (kind, [f"{run.arm_title(s.design)} {value(s)} ({percent(s.ratio)})" for s in others if s.verdict == kind])
+            for kind in ("faster", "slower")
+        ]
+        unresolved = [s for s in others if s.verdict == "not resolved" and s.design != AA]
+        told.append(("not resolved", [f"{run.arm_title(s.design)} {value(s)} ({_room(s)})" for s in unresolved]))
+        said = [(kind, listed(designs)) for kind, designs in told if designs]
+        for number_, (kind, designs) in enumerate(said):
+            yield Sentence(kind, f"{kind}: {designs}{';' if number_ < len(said) - 1 else '.'}")
+
+
+def _best_first(s: Summary) -> float:
+    return -s.median if metrics.known(s.metric).better == "higher" else s.median
 
 
 def _range(s: Summary) -> str:
@@ -200,6 +241,14 @@ def left_out(run: Run) -> Iterator[str]:
         if design.usable:
             for reason, cells in groupby(sorted(design.left_out, key=design.left_out.__getitem__), design.left_out.get):
                 yield f"{design.name} was left out at {listed(list(cells))}: {reason}."
+
+
+def failures(run: Run) -> Iterator[str]:
+    """What gave no number, a line each reason."""
+    for failure in run.failures:
+        which = ", ".join((*failure.designs, *failure.paths, *failure.probes))
+        many = "samples have" if failure.samples > 1 else "sample has"
+        yield f"{failure.samples} {many} no number ({which}): {failure.reason}."
 
 
 def state(run: Run) -> str:

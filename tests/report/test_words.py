@@ -58,6 +58,45 @@ def test_a_sweep_is_told_design_by_design(make: Any) -> None:
     assert run.arms == (*DESIGNS, "aa")
 
 
+MANY = ("l3-host-routes", "vxlan", "ipip", "gre", "geneve", "srv6")
+
+
+def test_a_sweep_over_many_designs_is_told_cell_by_cell_the_best_first(make: Any) -> None:
+    def six(design: str, path: str, round_: int) -> float:
+        slow = {"vxlan": 0.8, "gre": 0.7}.get(design.split()[0], 1.0)
+        return 10 * slow * NOISE[(round_ * (1 + len(design))) % 7]
+
+    results = read_results(make(designs=MANY, rounds=7, throughput=six, cells=("at=rack1", "at=rack2")))
+    run = read_run(results)
+    said = sentences(run, summaries_of(run, statistics.series(results.samples), results))
+    assert said.startswith("With at=rack1, where l3-host-routes has 10.0 Gbit/s: slower: vxlan ")
+    first, second = said.split("With at=rack2, ")
+    for told in (first, second):
+        assert told.index("slower: vxlan") < told.index("gre ") < told.index("not resolved: ")
+        assert told.index("not resolved") < min(told.index(design) for design in ("ipip", "geneve", "srv6"))
+
+
+def test_what_the_baseline_does_not_have_is_told_without_a_verdict(make: Any) -> None:
+    def of_vxlan(design: str, path: str, round_: int) -> float | None:
+        return None if design.startswith("l3") else gbit(design, path, round_)
+
+    results = read_results(make(designs=DESIGNS, rounds=7, throughput=of_vxlan, cells=("mtu=1500", "mtu=9000")))
+    run = read_run(results)
+    rows = summaries_of(run, statistics.series(results.samples), results)
+    said = sentences(run, rows)
+    assert said == "vxlan has 8.00 Gbit/s at mtu=1500 and 8.00 Gbit/s at mtu=9000, and nothing to compare with."
+    assert {words.verdict(row) for row in rows if row.metric == "throughput"} == {"no baseline"}
+
+
+def test_a_sample_without_a_number_is_told_with_its_reason(make: Any) -> None:
+    def failing(design: str, path: str, round_: int) -> float | None:
+        return None if (design, round_) == ("vxlan", 3) else gbit(design, path, round_)
+
+    run = read_run(read_results(make(designs=DESIGNS, rounds=7, throughput=failing)))
+    (line,) = words.failures(run)
+    assert line.startswith("1 sample has no number (vxlan, ")
+
+
 def test_flagged_samples_are_counted(make: Any) -> None:
     run, _ = read(make, flags="saturated")
     assert list(words.doubts(run)) == [
