@@ -14,7 +14,7 @@ from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
 from testbed.spec.design import TransportSpec
 from testbed.spec.load import load_topology
-from tests import matrix
+from tests import matrix, measured
 
 
 def worked_example(repository: Path) -> Transport:
@@ -46,6 +46,13 @@ def test_the_table_of_designs_is_that_of_the_results(repository: Path) -> None:
     results = json.loads(matrix.RESULTS.read_text())
     text = (repository / "README.md").read_text()
     assert text.split(matrix.BEGIN)[1].split(matrix.END)[0] == matrix.table(results)
+
+
+@pytest.mark.parametrize("name", measured.TABLES)
+def test_the_figures_are_those_of_the_results(name: str, repository: Path) -> None:
+    found = measured.block(name).search((repository / "README.md").read_text())
+    assert found
+    assert found[2] == measured.table(name), "`python -m tests.measured` writes it anew"
 
 
 def test_every_pair_was_proven_somewhere_in_every_family(repository: Path) -> None:
