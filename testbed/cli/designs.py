@@ -40,35 +40,46 @@ def designs(design: str | None, as_json: bool) -> None:
         click.echo(json.dumps(listed, indent=2))
         return
     console = Console()
-    made_of = {one.name: f"{one.attachment.name}+{one.transport.name}" for one in PLAIN.values()}
-    console.print(_table("design", PLAIN.values(), made_of))
+    is_wide = console.width >= WIDE
+    made_of = {one.name: f"{one.attachment.name}+{one.transport.name}" for one in PLAIN.values()} if is_wide else {}
+    console.print(_table("design", PLAIN.values(), is_wide, made_of))
     console.print()
-    console.print(_table("as a CNI does it", [one for name, one in DESIGNS.items() if name not in PLAIN]))
+    console.print(_table("as a CNI does it", [one for name, one in DESIGNS.items() if name not in PLAIN], is_wide))
     console.print()
-    console.print(_table("attachment", ATTACHMENTS.values()))
+    console.print(_table("attachment", ATTACHMENTS.values(), is_wide))
     console.print()
-    console.print(_table("transport", TRANSPORTS.values()))
+    console.print(_table("transport", TRANSPORTS.values(), is_wide))
     console.print("\nBytes: what is added to IPv4 and to IPv6 packets of pods.")
+    if not is_wide:
+        console.print(f"`testbed designs DESIGN` has a page of each; from {WIDE} columns on, more is listed here.")
     if features.missing_here(("veth",)) is None:
         console.print("Whether this kernel has what they need could not be tried; `testbed doctor` says why.")
 
 
+WIDE = 120
+"""A terminal with fewer columns has no room for who does it so, and for what it needs."""
 Part = Design | Attachment | Transport
 
 
-def _table(title: str, parts: Iterable[Part], made_of: Mapping[str, str] | None = None) -> Table:
+def _table(title: str, parts: Iterable[Part], is_wide: bool, made_of: Mapping[str, str] | None = None) -> Table:
     """A row for each part."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     columns = [title, *(["made of"] if made_of else []), *(["bytes"] if title != "attachment" else [])]
     for column in columns:
         table.add_column(column, no_wrap=True)
-    for column in ("what it does", "as in", "needs of the kernel"):
+    for column in ("what it does", "as in", "needs of the kernel") if is_wide else ("what it does", "here"):
         table.add_column(column)
     for part in parts:
         own = [made_of[part.name]] if made_of else []
         size = [] if isinstance(part, Attachment) else [_bytes(part)]
-        table.add_row(part.name, *own, *size, part.summary, ", ".join(part.like), _needs(part))
+        more = (", ".join(part.like), _needs(part)) if is_wide else (_briefly(part),)
+        table.add_row(part.name, *own, *size, part.summary, *more)
     return table
+
+
+def _briefly(part: Part) -> str:
+    here = _availability(part)
+    return here if here in ("yes", "?") else "no"
 
 
 def _bytes(of: Design | Transport) -> str:
