@@ -98,12 +98,12 @@ def _facts(run: "Run") -> Iterator[str]:
 
 def _failed(run: "Run") -> Iterator[str]:
     """The checks and samples that failed, with their reasons."""
+    from testbed.report import words
+
     for design in run.lost_designs():
         for failure in design.failures:
             yield f"{design.name} failed its check: {failure}"
-    for lost in run.failures:
-        where = "; ".join(", ".join(names) for names in (lost.designs, lost.paths, lost.probes))
-        yield f"{lost.samples} without a number ({where}): {lost.reason}"
+    yield from words.failures(run)
 
 
 def _data(run: "Run") -> dict[str, Any]:

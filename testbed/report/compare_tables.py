@@ -125,10 +125,9 @@ def notes(compared: Compared) -> Iterator[str]:
 def _of_run(run: Run) -> Iterator[str]:
     if state := words.state(run):
         yield state
-    for design in run.lost_designs():
-        yield f"{design.name} {words.lost(design)}"
-    if failed := sum(failure.samples for failure in run.failures):
-        yield f"{failed} sample{'s have' if failed > 1 else ' has'} no number; `testbed results show` says why."
+    yield from words.lost(run)
+    yield from words.left_out(run)
+    yield from words.failures(run)
     yield from words.doubts(run)
     if AA not in run.arms:
         yield "no A/A arm, so nothing says what the machine takes for a difference where there is none."

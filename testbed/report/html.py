@@ -48,7 +48,7 @@ def render(run: Run, summaries: Sequence[Summary], pooled: Sequence[Histogram], 
         values=_values(pooled),
         min_values=metrics.MIN_VALUES[99.9],
         plots=plots,
-        lost=words.lost,
+        lost=list(words.lost(run)),
         left_out=list(words.left_out(run)),
     )
 

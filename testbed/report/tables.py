@@ -15,8 +15,6 @@ from testbed.report.run import Design, Path, Run
 from testbed.report.statistics import Summary
 from testbed.spec.scenario import AA
 
-NOT_TO_BE_HAD = ("unavailable", "unfit")
-"""States of designs that nobody could have measured here."""
 STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline": "bold"}
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
 NO_VALUE = "no value"
@@ -81,7 +79,7 @@ def _rows(run: Run, here: Mapping[tuple[str, str], Summary]) -> Iterator[Row]:
         for arm in run.arms:
             design, summary = designs.get(arm), here.get((cell, arm))
             # What cannot be had is told once, below all tables.
-            if summary or design is None or not (design.state in NOT_TO_BE_HAD or cell in design.left_out):
+            if summary or design is None or not (design.state in words.NOT_TO_BE_HAD or cell in design.left_out):
                 yield _row(run, cell, arm, design, summary)
 
 
@@ -141,8 +139,7 @@ def notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
     """What a reader of the table must know; nothing where all went well."""
     if state := words.state(run):
         yield state
-    for design in run.lost_designs():
-        yield f"{design.name} {words.lost(design)}"
+    yield from words.lost(run)
     yield from words.left_out(run)
     yield from words.failures(run)
     yield from words.doubts(run)

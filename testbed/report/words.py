@@ -18,6 +18,8 @@ MINUS = "\N{MINUS SIGN}"
 LARGEST_NAMED = 1.0
 """A comparison that would only have seen a factor of two says nothing by naming it."""
 MANY = 10_000
+NOT_TO_BE_HAD = ("unavailable", "unfit")
+"""States of designs that nothing is wrong with: the machine lacks what they need, or the topology cannot carry them."""
 FEW_DESIGNS = 5
 """A sweep over so many, or over no more than it has cells, is told design by design; of more, cell by cell."""
 NEAR_LIMIT = 0.9
@@ -228,19 +230,34 @@ def _range(s: Summary) -> str:
     return f"{percent(s.ratio_low)} to {percent(s.ratio_high)}"
 
 
-def lost(design: Design) -> str:
-    """What became of a design that was not measured, and the first of its failures."""
-    what = {"failed": "failed", "unfit": "cannot be had there"}.get(design.state, f"is {design.state}")
-    why = "; ".join([part for part in (design.reason, *design.failures[:1]) if part])
-    return f"{what}: {why}." if why else f"{what}."
+def lost(run: Run) -> Iterator[str]:
+    """Which designs failed, a line each, with the first of what failed."""
+    for design in run.lost_designs():
+        if design.state not in NOT_TO_BE_HAD:
+            what = "failed" if design.state == "failed" else f"is {design.state}"
+            why = "; ".join([part for part in (design.reason, *design.failures[:1]) if part])
+            yield f"{design.name} {what}: {why}." if why else f"{design.name} {what}."
 
 
 def left_out(run: Run) -> Iterator[str]:
-    """A line for each reason why a design was not measured in some cells."""
+    """Which designs could not be had, or not in some cells, a line for each reason."""
+    gathered: dict[tuple[str, str], list[str]] = {}
     for design in run.designs:
-        if design.usable:
-            for reason, cells in groupby(sorted(design.left_out, key=design.left_out.__getitem__), design.left_out.get):
-                yield f"{design.name} was left out at {listed(list(cells))}: {reason}."
+        if design.state in NOT_TO_BE_HAD:
+            gathered.setdefault(("", _impersonal(design, design.reason)), []).append(design.name)
+        elif design.usable:
+            for reason in dict.fromkeys(design.left_out.values()):
+                cells = listed([cell for cell, own in design.left_out.items() if own == reason])
+                gathered.setdefault((cells, _impersonal(design, reason)), []).append(design.name)
+    for (cells, reason), names in gathered.items():
+        where = f" with {cells}" if cells else ""
+        were = "were" if len(names) > 1 else "was"
+        yield f"{listed(names)} {were} left out{where}: {reason or 'no reason recorded'}."
+
+
+def _impersonal(design: Design, reason: str) -> str:
+    """A reason without the design's own name, so that designs can share it."""
+    return reason.replace(f"{design.name} needs", "needs")
 
 
 def failures(run: Run) -> Iterator[str]:

@@ -74,9 +74,9 @@ def test_a_design_that_failed_is_a_row_that_says_so_and_one_that_cannot_be_had_i
     run, summaries = read(make, throughput=gbit, design_states=STATES)
     text = printed(tables.terminal(run, summaries), width=200)
     assert line_of(text, "l2").split()[-1] == "failed"
-    assert line_of(text, "l3-gateway") == "l3-gateway is unavailable: needs a kernel module."
+    assert line_of(text, "l3-gateway") == "l3-gateway was left out: needs a kernel module."
     assert "l2 failed: 1 of 60 questions was not answered; pod client -> pod web-2 udp: no answer." in text
-    assert "l3-gateway is unavailable: needs a kernel module." in text
+    assert "l3-gateway was left out: needs a kernel module." in text
     markdown = tables.markdown(run, summaries, [])
     assert "| cross-node | Throughput, Gbit/s | l2 | - | - | - | - | failed |" in markdown.replace(words.NOTHING, "-")
 
