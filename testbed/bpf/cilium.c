@@ -180,7 +180,7 @@ int cil_from_overlay(struct __sk_buff *ctx)
 	if (bpf_skb_get_tunnel_key(ctx, &key, sizeof(key), 0) &&
 	    bpf_skb_get_tunnel_key(ctx, &key, sizeof(key), BPF_F_TUNINFO_IPV6))
 		return drop(ctx, FROM_OVERLAY, INGRESS, NO_TUNNEL_KEY);
-	/* Who sends is somebody; and a node says of itself that it is a remote one. */
+	/* Who sends is somebody (Cilium lets 0 pass); and a node says of itself that it is a remote one. */
 	if (!key.tunnel_id || key.tunnel_id == IDENTITY_HOST)
 		return drop(ctx, FROM_OVERLAY, INGRESS, INVALID_IDENTITY);
 	target = endpoint_at(&packet.target, packet.family);

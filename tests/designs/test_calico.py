@@ -543,11 +543,3 @@ def test_ip_in_ip_is_ipv4s_so_ipv6_needs_one_subnet() -> None:
     assert "for IPv6" in misfit.message
     cluster = chosen.cluster.model_copy(update={"pod_cidr": chosen.cluster.pod_cidr[:1]})
     assert list(DESIGNS["calico-ipip"].misfits(chosen.model_copy(update={"cluster": cluster}))) == []
-
-
-@pytest.mark.parametrize("preset", EVERY)
-def test_its_page_tells_how_to_look_and_what_is_unlike(preset: str) -> None:
-    page = DESIGNS[f"calico-{preset}"].page
-    assert sum(line.startswith("Unlike ") for line in page.splitlines()) >= 2
-    assert "ip route show" in page
-    assert ("birdc show" in page) == (preset in WITH_BIRD)

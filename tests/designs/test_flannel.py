@@ -316,10 +316,3 @@ def test_vxlan_goes_over_the_familys_own_fabric() -> None:
     assert list(DESIGNS["vxlan"].misfits(without)) == []
     (misfit,) = DESIGNS["flannel-vxlan"].misfits(without)
     assert "IPv6" in misfit.message
-
-
-@pytest.mark.parametrize("backend", MTU)
-def test_each_page_says_what_is_unlike(backend: str) -> None:
-    page = DESIGNS[f"flannel-{backend}"].page.splitlines()
-    assert page[0].startswith(f"flannel-{backend}: ")
-    assert [line for line in page if line.startswith("Unlike ")]

@@ -271,10 +271,3 @@ def test_only_several_subnets_need_tunnels() -> None:
     assert {"ipip", "ip6tnl"} & set(design.needs_on(topology("dual-stack"))) == set()
     assert {"ipip", "ip6tnl"} <= set(design.needs_on(topology("two-subnets")))
     assert {"ipip", "ip6tnl"} & set(DESIGNS[FULL].needs_on(topology("two-nodes"))) == {"ipip"}
-
-
-@pytest.mark.parametrize("name", [NAME, FULL])
-def test_each_page_says_what_is_unlike(name: str) -> None:
-    page = DESIGNS[name].page.splitlines()
-    assert page[0].startswith(f"{name}: ")
-    assert any(line.startswith("Unlike ") for line in page) or "unlike" in page[-1]

@@ -20,6 +20,7 @@ Routes are there a second or two after BIRD was started, one of which it waits b
 """
 
 from testbed.designs.attachment import Hands
+from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.transport import Joining, Transport
 
@@ -41,5 +42,5 @@ PRESET = felix.preset(
         page="A BGP session between every two nodes; each puts what it hears into its kernel.",
     ),
     "Calico: blocks told by BGP, from every node to every other one",
-    __doc__.strip() + bird.UNLIKE,
+    pages.whole(__doc__, bird.UNLIKE),
 )

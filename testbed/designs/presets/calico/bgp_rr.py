@@ -20,6 +20,7 @@ the node's `routeReflectorClusterID`), nodes have no labels here, so the first o
 """
 
 from testbed.designs.attachment import Hands
+from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.transport import Joining, Transport
 
@@ -41,5 +42,5 @@ PRESET = felix.preset(
         page="BGP sessions of all nodes with route reflectors; each puts what it hears into its kernel.",
     ),
     "Calico: blocks told by BGP, by way of nodes that reflect",
-    __doc__.strip() + bird.UNLIKE,
+    pages.whole(__doc__, bird.UNLIKE),
 )

@@ -23,6 +23,7 @@ its own before (Calico's `numAllowedLocalASNumbers: 1`).
 """
 
 from testbed.designs.attachment import Hands
+from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.transport import Joining, Transport
 
@@ -48,5 +49,5 @@ PRESET = felix.preset(
         page="BGP sessions of nodes with the routers on their links, and between routers.",
     ),
     "Calico: blocks told by BGP to the fabric's routers, which tell each other",
-    __doc__.strip() + bird.UNLIKE,
+    pages.whole(__doc__, bird.UNLIKE),
 )

@@ -14,6 +14,8 @@ Heard = Callable[[Layout, NodePlace], Iterable[Route]]
 NOT_KNOWN = "a node's next hop to another node's block is that node; the fabric's routers do not know blocks"
 """Why all nodes must be in one subnet where there is no encapsulation."""
 UNLIKE = """
+Unlike in calico-node, no confd writes BIRD's configuration anew when something changes. What BGPPeer, BGPConfiguration
+and BGPFilter could say besides is not offered: ASes of single nodes, passwords, communities, filters, Services.
 Unlike in calico-node, one BIRD 2 speaks for both families, which is Debian's; Calico's own are of version 1, one for
 each family.
 Unlike Calico's, sessions have no graceful restart: when a BIRD ends, its peers take its routes back at once, instead of

@@ -22,6 +22,7 @@ encapsulation: so that both ways are there to be compared, and what it means whe
 from dataclasses import replace
 
 from testbed.designs.attachment import Hands
+from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.presets.calico.firewall import Tunnels
 from testbed.designs.transport import CROSS_SUBNET, Joining, Transport, others, own_family_less
@@ -55,7 +56,7 @@ PRESET = felix.preset(
         page="Routes by neighbours are told by BGP, those by the tunnel's device by Felix.",
     ),
     "Calico: blocks told by BGP within a subnet, VXLAN across subnets",
-    __doc__.strip() + bird.UNLIKE,
+    pages.whole(__doc__, bird.UNLIKE),
     mode=CROSS_SUBNET,
     tunnels=Tunnels(vxlan_port=felix.VXLAN_PORT, devices=tuple(felix.VXLAN.items())),
 )

@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Callable
 
 from testbed.designs.design import Design
+from testbed.designs.presets import pages
 from testbed.designs.presets.calico.blocks import lay_out
 from testbed.designs.presets.calico.firewall import MASQUERADED, Tunnels, protect
 from testbed.designs.presets.calico.pods import ATTACHMENT
@@ -24,6 +25,12 @@ VNI, VXLAN_PORT = 4096, 4789
 VXLAN = {4: "vxlan.calico", 6: "vxlan-v6.calico"}
 """By the family of the pods' packets, and of the outer ones."""
 UNLIKE = """
+Unlike in a cluster, no Felix runs: what it leaves is written once, when the lab comes up. Nothing is watched, and of
+its rules, sets and routes none that has been deleted is put back: `testbed inspect` shows it instead.
+Unlike in a cluster, the testbed itself attaches pods, without Calico's CNI plugins.
+Unlike in a cluster with policies, there are none, and no tiers and no host endpoints: the chains of host endpoints are
+empty, and each pod is let through by the profile of its namespace.
+Unlike Felix, which can have eBPF programs do this (eBPF mode), or write rules for nftables, it is iptables alone here.
 Unlike in a cluster, blocks are handed out in the nodes' order, one to each; where a node has more pods than fit 64
 addresses, all have larger ones, instead of several.
 Unlike Felix' own, rules have no `cali:` comments, by which it knows them.
@@ -57,7 +64,7 @@ def preset(
         lay_out=lay_out,
         also_needs=("masquerade", "ipset"),
         programs=(*programs, *RULES),
-        page=f"{page.strip()}\n{UNLIKE.lstrip()}",
+        page=pages.whole(page, UNLIKE),
     )
 
 

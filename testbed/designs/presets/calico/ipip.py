@@ -28,6 +28,7 @@ from dataclasses import replace
 
 from testbed.designs.attachment import Hands
 from testbed.designs.bgp import TunnelHop
+from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.presets.calico.firewall import Tunnels
 from testbed.designs.transport import Joining, Leg, Transport, others, straight
@@ -87,6 +88,6 @@ PRESET = felix.preset(
         page="Routes by one tunnel's device, told by BGP between every two nodes.",
     ),
     "Calico: blocks told by BGP, IPv4 packets inside IP in IP",
-    __doc__.strip() + bird.UNLIKE,
+    pages.whole(__doc__, bird.UNLIKE),
     tunnels=Tunnels(has_ipip=True, devices=((4, DEVICE),)),
 )

@@ -1,8 +1,8 @@
 """Calico with VXLAN on all ways between nodes (`vxlanMode: Always`): no BGP, and no daemon that speaks it.
 
 Each node has one device, `vxlan.calico`, with the VNI 4096 and the UDP port 4789, whose address is the first of the
-node's block and whose MAC address is 66 and five bytes of the SHA-1 of the node's name. Felix tells it all that it has
-to know of each other node, and it learns nothing by itself:
+node's block and whose MAC address is 66 and five bytes of the SHA-1 of the node's name. All that it has to know of
+each other node it is told, as Felix would tell it, and it learns nothing by itself:
 
     10.244.0.64/26 via 10.244.0.64 dev vxlan.calico proto 80 onlink
     10.244.0.64 dev vxlan.calico lladdr 66:... PERMANENT

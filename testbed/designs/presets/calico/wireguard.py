@@ -25,6 +25,7 @@ Unlike in a cluster, each peer may also send from its node's own address, as ans
 import ipaddress
 
 from testbed.designs.attachment import Hands
+from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.presets.calico.firewall import Tunnels
 from testbed.designs.transport import Joining, Leg, Transport, others, own_family_less
@@ -92,7 +93,7 @@ PRESET = felix.preset(
         page="A rule before the main table sends packets for other nodes' blocks by WireGuard.",
     ),
     "Calico: what pods send to other nodes encrypted by WireGuard",
-    __doc__.strip() + bird.UNLIKE,
+    pages.whole(__doc__, bird.UNLIKE),
     programs=(*felix.BGP, "wg"),
     tunnels=Tunnels(wireguard_ports=tuple(PORT.items()), devices=tuple(DEVICE.items())),
 )

@@ -15,6 +15,24 @@ from testbed.plan.objects import LOCAL_TABLE, BpfEntry, BpfHook, RoutingRule
 from testbed.plan.pods import POD_INTERFACE, alone
 from testbed.spec.types import Network
 
+UNLIKE = """
+Unlike in a cluster, no agent runs that watches an API server: all is known and written when the lab comes up, numbers
+follow from that, and pods are attached without the CNI plugin `cilium-cni`. No node has an endpoint for health checks.
+Unlike Cilium, there are no policies, no connection tracking and no services here: every identity may talk to all.
+Unlike Cilium, it can have no endpoint routes (one to each lxc device), no egress gateway, no Geneve and no encryption;
+and the rules that lead to proxies (priority 9) and to tables of single endpoints (20 and 111) are never there.
+Unlike Cilium, which takes a free address of the share for the router, it is the first one.
+Unlike Cilium with host routing in eBPF, which masquerades in eBPF too, packets to whoever is outside take the stack,
+which masquerades by iptables.
+Unlike Cilium in IPv6, a packet whose hop limit is used up is dropped and counted, without an ICMP message; and where
+pods have veth pairs, any address that a pod asks for by NDP is answered, not the router's alone.
+Unlike Cilium with its own kube-proxy or host firewall, no program hangs on eth0's way out.
+Unlike Cilium since 1.16, which takes tcx links where the kernel has them, programs hang by clsact filters of tc, but
+for those on netkit devices.
+Unlike Cilium, programs count what each endpoint sends and receives (map `endpoint_metric`).
+Unlike Cilium, which keeps them in a file for each device, all programs come from one.
+"""
+"""In what all presets are."""
 SOURCE = "cilium"
 HOST_DEVICE, NET_DEVICE, TUNNEL_DEVICE = "cilium_host", "cilium_net", "cilium_vxlan"
 PROGRAMS = ("clang", "bpftool", "iptables", "ip6tables", "ipset")

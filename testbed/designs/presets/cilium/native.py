@@ -26,21 +26,13 @@ node's stack sees it: no routing, no iptables, no connection tracking. A packet 
 
 Pods of one namespace with the same labels share an identity, numbered from 256; 1 to 8 are reserved.
 
-Unlike Cilium, whose agent watches an API server, all is known when the lab comes up, and numbers follow from that.
-Unlike Cilium, there are no policies, no connection tracking and no services here: every identity may talk to all.
-Unlike Cilium, which takes a free address of the share for the router, it is the first one.
-Unlike Cilium, packets to whoever is outside take the stack, which masquerades by iptables; Cilium with host routing
-does that in eBPF as well.
-Unlike Cilium in IPv6, a packet whose hop limit is used up is dropped and counted, without an ICMP message; and any
-address that a pod asks for by NDP is answered, not the router's alone.
-Unlike Cilium with its own kube-proxy or host firewall, no program hangs on eth0's way out.
-Unlike Cilium since 1.16, which takes tcx links where the kernel has them, programs hang by clsact filters of tc.
-Unlike Cilium, programs count what each endpoint sends and receives (map `endpoint_metric`).
-Unlike Cilium, which keeps them in a file for each device, all programs come from one.
+Unlike Cilium, which without auto-direct-node-routes leaves pods' ranges to the fabric's routers, or to BGP, nodes have
+a route for each other one, and have to be neighbours.
 """
 
 from testbed.designs.design import Design
-from testbed.designs.presets.cilium.datapath import PROGRAMS, Agent
+from testbed.designs.presets import pages
+from testbed.designs.presets.cilium.datapath import PROGRAMS, UNLIKE, Agent
 from testbed.designs.presets.cilium.endpoints import VETH
 from testbed.designs.transports import TRANSPORTS
 from testbed.spec.design import TransportSpec
@@ -55,5 +47,5 @@ PRESET = Design(
     agent=Agent(),
     also_needs=("masquerade", "ipset"),
     programs=PROGRAMS,
-    page=__doc__,
+    page=pages.whole(__doc__, UNLIKE),
 )

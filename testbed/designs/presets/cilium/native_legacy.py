@@ -10,16 +10,17 @@ cilium_host, where the program puts it into the pod's device. So it has four hop
 Packets between pods of one node are handed on by the program on the lxc device here too, to the other pod's device
 (bpf_redirect instead of bpf_redirect_peer): that is not the stack's business in either mode.
 
-What differs from Cilium is told by `testbed designs cilium-native`, but for this:
-
 Unlike Cilium, whose iptables rules mark and accept pods' packets in several chains, the node has those for masquerading
 alone.
+Unlike Cilium, which without auto-direct-node-routes leaves pods' ranges to the fabric's routers, or to BGP, nodes have
+a route for each other one, and have to be neighbours.
 """
 
 from dataclasses import replace
 
+from testbed.designs.presets import pages
 from testbed.designs.presets.cilium import native
-from testbed.designs.presets.cilium.datapath import Agent
+from testbed.designs.presets.cilium.datapath import UNLIKE, Agent
 
 PRESET = replace(
     native.PRESET,
@@ -27,5 +28,5 @@ PRESET = replace(
     summary="as cilium-native, but between nodes packets take the node's stack and iptables",
     like=("Cilium with routing-mode=native and bpf.hostLegacyRouting=true",),
     agent=Agent(legacy=True),
-    page=__doc__,
+    page=pages.whole(__doc__, UNLIKE),
 )

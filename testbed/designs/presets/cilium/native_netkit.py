@@ -8,13 +8,16 @@ device, the node's, by a link that is pinned in `/sys/fs/bpf/cilium/links`; the 
 one node it sends to the other's primary device (bpf_redirect), which is as good as bpf_redirect_peer here, as no packet
 waits in a queue between the two.
 
-What differs from Cilium is told by `testbed designs cilium-native`.
+Unlike Cilium, which has a layer 2 mode of netkit as well (bpf.datapathMode=netkit-l2), it is layer 3 alone here.
+Unlike Cilium, which without auto-direct-node-routes leaves pods' ranges to the fabric's routers, or to BGP, nodes have
+a route for each other one, and have to be neighbours.
 """
 
 from dataclasses import replace
 
+from testbed.designs.presets import pages
 from testbed.designs.presets.cilium import native
-from testbed.designs.presets.cilium.datapath import Agent
+from testbed.designs.presets.cilium.datapath import UNLIKE, Agent
 from testbed.designs.presets.cilium.endpoints import NETKIT
 
 PRESET = replace(
@@ -24,5 +27,5 @@ PRESET = replace(
     summary="as cilium-native, with netkit devices instead of veth pairs",
     like=("Cilium with routing-mode=native and bpf.datapathMode=netkit",),
     agent=Agent(netkit=True),
-    page=__doc__,
+    page=pages.whole(__doc__, UNLIKE),
 )

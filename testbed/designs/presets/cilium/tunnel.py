@@ -21,6 +21,12 @@ from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
 
+UNLIKE = """
+Unlike Cilium, which takes a packet of identity 0 for one of an unknown sender, and leaves frames that are not IP to the
+stack, `cil_from_overlay` drops both. Identity 1 it drops as Cilium's does: a node writes 6, remote-node, instead.
+Unlike Cilium, which leaves devices their full MTU and says in routes how large packets for the tunnel may be, pods' and
+the cilium_ devices have the smaller MTU themselves.
+"""
 PORT = 8472
 
 

@@ -16,17 +16,13 @@ pod's as it was. At the other end `cil_from_overlay` puts the packet into the po
 0 or 1 is dropped. Packets lose one hop, where they are put into the pod.
 
 Nodes need not be in one subnet, and the fabric may have another address family than pods.
-
-What differs from Cilium is told by `testbed designs cilium-native`, but for this:
-
-Unlike Cilium, which leaves devices their full MTU and says in routes how large packets for the tunnel may be, pods' and
-the cilium_ devices have the smaller MTU themselves.
 """
 
 from dataclasses import replace
 
-from testbed.designs.presets.cilium import native
-from testbed.designs.presets.cilium.datapath import Agent
+from testbed.designs.presets import pages
+from testbed.designs.presets.cilium import native, tunnel
+from testbed.designs.presets.cilium.datapath import UNLIKE, Agent
 from testbed.designs.presets.cilium.tunnel import TRANSPORT, says_who
 from testbed.spec.design import TransportSpec
 
@@ -39,5 +35,5 @@ PRESET = replace(
     like=("Cilium with routing-mode=tunnel",),
     agent=Agent(tunnel=True),
     labelled=says_who,
-    page=__doc__,
+    page=pages.whole(__doc__, tunnel.UNLIKE, UNLIKE),
 )

@@ -2,14 +2,17 @@
 
     pod eth0 - [cil_from_container] - cilium_vxlan ~~ cilium_vxlan [cil_from_overlay] - pod eth0
 
-What netkit changes is told by `testbed designs cilium-native-netkit`, what differs from Cilium by those of
-`cilium-native` and `cilium-vxlan`. The frame inside the tunnel has no MAC addresses but zeros.
+What netkit changes is told by `testbed designs cilium-native-netkit`, what the tunnel is by that of `cilium-vxlan`. The
+frame inside the tunnel has no MAC addresses but zeros.
+
+Unlike Cilium, which has a layer 2 mode of netkit as well (bpf.datapathMode=netkit-l2), it is layer 3 alone here.
 """
 
 from dataclasses import replace
 
-from testbed.designs.presets.cilium import vxlan
-from testbed.designs.presets.cilium.datapath import Agent
+from testbed.designs.presets import pages
+from testbed.designs.presets.cilium import tunnel, vxlan
+from testbed.designs.presets.cilium.datapath import UNLIKE, Agent
 from testbed.designs.presets.cilium.endpoints import NETKIT
 
 PRESET = replace(
@@ -19,5 +22,5 @@ PRESET = replace(
     summary="as cilium-vxlan, with netkit devices instead of veth pairs",
     like=("Cilium with routing-mode=tunnel and bpf.datapathMode=netkit",),
     agent=Agent(tunnel=True, netkit=True),
-    page=__doc__,
+    page=pages.whole(__doc__, tunnel.UNLIKE, UNLIKE),
 )

@@ -1,4 +1,4 @@
-"""Flannel: a daemon on each node that writes a handful of kernel objects for every other node, and nothing more.
+"""Flannel: a handful of kernel objects on each node for every other one, which its daemon writes, and nothing more.
 
 Its backends differ in how packets cross the fabric. All else is common to them:
 

@@ -4,6 +4,14 @@ from testbed.designs.transport import Joining
 from testbed.plan.addressing import NodePlace, at
 from testbed.spec.types import Network
 
+UNLIKE = """
+Unlike in a cluster, no flanneld runs: what it leaves is written once, when the lab comes up. There are no annotations
+`flannel.alpha.coreos.com/*`, by which nodes learn of each other, and no node is added or taken away later.
+Unlike flanneld, which looks after its rules every few seconds, nobody puts back what somebody has deleted: `testbed
+inspect` shows it instead.
+Unlike flanneld, which can write its rules for nftables instead (`EnableNFTables`), they are for iptables alone here.
+Unlike Flannel's own, which is in Go, the CNI plugin `flannel` is the testbed's, in Python.
+"""
 SUBNET_FILE = "/run/flannel/subnet.env"
 MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 

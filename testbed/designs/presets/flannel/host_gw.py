@@ -5,13 +5,12 @@
     ip route        10.244.1.0/24 via 192.168.56.2 dev eth0
 
 That is all there is: one route a node, and no device, so that pods have the fabric's whole MTU. All nodes have to be
-neighbours, as the next hop must be on the node's own link. flanneld looks after its routes every ten seconds and puts
-back what has gone.
+neighbours, as the next hop must be on the node's own link.
 
 The pods are attached by CNI and the rules are those of `flannel-vxlan`: to other nodes and beyond, pods' packets come
 from their node's address.
 
-Unlike flanneld, the testbed puts no route back that somebody has deleted: `testbed inspect` shows it instead.
+Unlike flanneld, which looks after its routes every ten seconds, the testbed puts back none that has gone.
 """
 
 from testbed.designs.presets.flannel.preset import preset

@@ -11,7 +11,8 @@ apart.
 
 This backend knows IPv4 alone. The pods are attached by CNI and the rules are those of `flannel-vxlan`.
 
-Unlike flanneld, the testbed puts no route back that somebody has deleted: `testbed inspect` shows it instead.
+Unlike flanneld, which looks after its routes every ten seconds, the testbed puts back none that has gone.
+Unlike flanneld's, this backend cannot be told `DirectRouting`: neighbours, too, are reached by the tunnel.
 """
 
 from dataclasses import replace

@@ -1,6 +1,7 @@
 """What makes a preset of a backend: its page, and its transport."""
 
 from testbed.designs.design import Design
+from testbed.designs.presets import pages
 from testbed.designs.presets.flannel import agent, pods
 from testbed.designs.transport import Transport
 from testbed.spec.design import TransportSpec
@@ -20,5 +21,5 @@ def preset(backend: str, transport: Transport, summary: str, page: str | None, m
         also_needs=("masquerade", "bridge-nf"),
         programs=("iptables", "ip6tables", "/usr/lib/cni/bridge"),
         on_link="packets that it masquerades have the address of the device that they leave by",
-        page=page or "",
+        page=pages.whole(page, agent.UNLIKE),
     )

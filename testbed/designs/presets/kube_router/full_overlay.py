@@ -6,7 +6,7 @@
     ip route ls t 77    192.168.56.2 dev tun-ID
 
 For networks that drop packets from addresses that they do not know, as some clouds' do: between nodes there is nothing
-but packets from node to node. All else is as in `kube-router`, with all that is unlike there.
+but packets from node to node. All else is as in `kube-router`; `birdc show route` tells what has come by BGP.
 """
 
 from testbed.designs.presets.kube_router.preset import preset

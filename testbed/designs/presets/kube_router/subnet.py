@@ -22,18 +22,7 @@ Pods are attached by the CNI plugin `bridge` to `kube-bridge`, with addresses by
 Packets that they send to pods and nodes keep their source; all others come from the node's address, by one rule that
 asks two sets: `ipset list kube-router-pod-subnets`, `ipset list kube-router-node-ips`. `bridge-nf-call-iptables` is on,
 so that what goes from pod to pod of the same bridge passes the filter, too: KUBE-ROUTER-FORWARD leads each packet to
-the chain of the pod that it is from, and of the one that it is for. There are no policies here, so all may pass.
-
-Unlike kube-router, which has GoBGP in it, BIRD speaks BGP here: what Debian has of GoBGP is a daemon that knows routes
-without writing them into the kernel, which kube-router does itself with what its copy tells it.
-Unlike kube-router's routes, which have the protocol number 17, BIRD's have 12, `proto bird`.
-Unlike kube-router, BIRD waits for a second between two tries to reach a peer that is not there yet.
-Unlike kube-router 2, which leaves pods the whole MTU and has them find out by ICMP that a tunnel has less, pods have
-what fits through the tunnels, if there are any, as kube-router 1 had it with `--auto-mtu`.
-Unlike kube-router, whose names of pods' chains have the time in their hash, the testbed makes them of the pod's name.
-Unlike kube-router's IPv6 tunnels, which carry IPv6 alone, the testbed's would carry IPv4 as well.
-Unlike kube-router, nobody writes a pod's chain anew when `testbed cni` has given the pod another address.
-Unlike kube-router with its service proxy on, there are no Services here, and none of its IPVS.
+the chain of the pod that it is from, and of the one that it is for.
 """
 
 from testbed.designs.presets.kube_router.preset import preset

@@ -23,19 +23,6 @@ address (WEAVE, in the nat table). Their MTU is 1376, Weave's own, or what is le
 
 Frames that are bridged pass iptables, which is how Weave's policies work. No policy selects any pod here, so that each
 is in the sets that WEAVE-NPC-DEFAULT and WEAVE-NPC-EGRESS-DEFAULT let through; what is in none is dropped.
-
-Unlike weaver, which adds a flow for two MAC addresses when their first frame has come up to it, and takes it away again
-when it is not used, the testbed has all flows from the start, for the target's address alone. A MAC address that the
-plan does not know is thus sent nothing.
-Unlike weaver, which has the datapath make `vxlan-6784`, the testbed makes that device first and then a port of it, as
-Open vSwitch itself does today; the datapath calls it a port of the kind netdev.
-Unlike in Weave, whose peers choose their numbers at random, they are numbered in the topology's order.
-Unlike in Weave, a pod's address is from the share of the range that its node has by its number in the topology, instead
-of one that peers have agreed on; and the first address of each share is the bridge's.
-Unlike in Weave, where a smaller fabric makes frames as large as the MTU fail, so that sleeve is used, pods' MTU fits
-it.
-Unlike in a cluster, whose namespaces have sets each, only those that pods are in have them; and there are no empty
-chains called WEAVE-CANARY.
 """
 
 from collections.abc import Iterator
@@ -52,6 +39,18 @@ from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
 
+UNLIKE = """
+Unlike weaver, which has a control connection with each peer (TCP 6783), there is none here.
+Unlike weaver, which adds a flow for two MAC addresses when their first frame has come up to it, and takes it away again
+when it is not used, the testbed has all flows from the start, for the target's address alone. A MAC address that the
+plan does not know is thus sent nothing.
+Unlike weaver, which has the datapath make `vxlan-6784`, the testbed makes that device first and then a port of it, as
+Open vSwitch itself does today; the datapath calls it a port of the kind netdev.
+Unlike in Weave, whose peers choose their numbers at random, they are numbered in the topology's order.
+Unlike in Weave, where a smaller fabric makes frames as large as the MTU fail, so that sleeve is used, pods' MTU fits
+it.
+"""
+"""In what the fast data path is, encrypted or not."""
 PORT = 6784
 DATAPATH, BRIDGE_END, DEVICE = "datapath", "vethwe-datapath", f"vxlan-{PORT}"
 OWN_PORT, BRIDGE_PORT, TUNNEL_PORT = 0, 1, 2
@@ -122,5 +121,6 @@ PRESET = preset(
     TRANSPORT,
     "Weave Net's default: frames of one Ethernet of all pods, in VXLAN by Open vSwitch's datapath",
     __doc__,
-    ("ovs-dpctl",),
+    UNLIKE,
+    programs=("ovs-dpctl",),
 )

@@ -16,7 +16,6 @@ tag (16), beside VXLAN's 50. Weave's MTU of 1376 has room for them where the fab
 Unlike in Weave, keys are random, instead of made of a password; they are made with the lab.
 Unlike in Weave, security parameter indexes are numbered, and a policy names its association by a request number, which
 is the same as its index.
-What differs from Weave besides stands on the page of `weave-fastdp`.
 """
 
 from dataclasses import replace
@@ -69,5 +68,6 @@ PRESET = preset(
     TRANSPORT,
     "Weave Net's fast data path, encrypted by the kernel (ESP)",
     __doc__,
-    ("ovs-dpctl",),
+    fastdp.UNLIKE,
+    programs=("ovs-dpctl",),
 )

@@ -23,13 +23,7 @@ program that captures frames wants them whole: pods and `weave` compute checksum
 Frames that are bridged pass iptables, which is how Weave's policies work. No policy selects any pod here, so that each
 is in the sets that WEAVE-NPC-DEFAULT and WEAVE-NPC-EGRESS-DEFAULT let through; what is in none is dropped.
 
-Unlike Weave's, the program is in Python on one thread, and slower. What it leaves out stands at its head.
-Unlike in Weave, a pod's address is from the share of the range that its node has by its number in the topology, instead
-of one that peers have agreed on; and the first address of each share is the bridge's.
-Unlike in Weave, where a smaller fabric needs WEAVE_MTU to be set, or its ICMP errors to be heard, pods' MTU fits it.
-Unlike in Weave, `vethwe-bridge` computes checksums as well, in case a node forwards what others have left them out of.
-Unlike in a cluster, whose namespaces have sets each, only those that pods are in have them; and there are no empty
-chains called WEAVE-CANARY.
+Unlike in Weave, where peers are connected by TCP (port 6783) in any case, there is no TCP here without a password.
 """
 
 from testbed.designs.attachment import Hands
@@ -42,6 +36,14 @@ from testbed.plan.objects import Plan
 from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
 
+UNLIKE = """
+Unlike Weave's, which is Go on several threads, the program is in Python on one, and slower.
+Unlike Weave's, which tries how large datagrams may be with frames of that size (PMTU), and whether fragments arrive,
+the program goes by what the kernel knows of the path's MTU, and takes fragments for granted.
+Unlike in Weave, where a smaller fabric needs WEAVE_MTU to be set, or its ICMP errors to be heard, pods' MTU fits it.
+Unlike in Weave, `vethwe-bridge` computes checksums as well, in case a node forwards what others have left them out of.
+"""
+"""In what sleeve is, encrypted or not."""
 PORT = 6783
 PROGRAM = "sleeve"
 CAPTURED = "vethwe-pcap"
@@ -90,4 +92,5 @@ PRESET = preset(
     transport(encrypts=False),
     "Weave Net's tunnel in user space: frames of one Ethernet of all pods, inside UDP",
     __doc__,
+    UNLIKE,
 )

@@ -12,8 +12,7 @@ bytes. A datagram that is not from a peer with the key, or comes a second time, 
 
 It needs PyNaCl, which is installed with the testbed.
 
-Unlike in Weave, the connection carries nothing but the two keys, and so nothing on it is encrypted.
-What differs from Weave besides stands on the page of `weave-sleeve`.
+Unlike in Weave, the connection (TCP 6783) carries nothing but the two keys, and so nothing on it is encrypted.
 """
 
 from testbed.designs.presets.weave import bridge, sleeve
@@ -25,4 +24,5 @@ PRESET = preset(
     sleeve.transport(encrypts=True),
     "Weave Net's tunnel in user space, encrypted by NaCl's secretbox, with a key for each two nodes",
     __doc__,
+    sleeve.UNLIKE,
 )
