@@ -9,7 +9,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,10 @@ def sessions(lab: Lab, place: str) -> dict[str, str]:
     """By name: what birdc says of it last."""
     lines = [line.split() for line in ended(lab, place, "birdc", "show", "protocols").splitlines()]
     return {words[0]: words[-1] for words in lines if len(words) > 1 and words[1] == "BGP"}
+
+
+def established(lab: Lab, place: str) -> set[str]:
+    return {name for name, state in sessions(lab, place).items() if state == "Established"}
 
 
 def learned(lab: Lab, place: str, family: int = 4) -> set[str]:
@@ -432,26 +437,86 @@ def kill_bird(lab: Lab, place: str) -> None:
     os.kill(int(ended(lab, place, "cat", PID_FILE)), signal.SIGKILL)
 
 
+@contextmanager
+def bird_again(lab: Lab, place: str) -> Iterator[None]:
+    """Started once more, as it was."""
+    (daemon,) = lab.plan[place].daemons
+    process = lab.start(place, daemon.command, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.sealed
-@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
-@pytest.mark.parametrize("preset", ["bgp", "bgp-rr"])
+@pytest.mark.parametrize("preset", marked("calico", ("bgp", "bgp-rr", "ipip", "wireguard"), RARE))
 def test_a_node_without_its_bird_is_forgotten_by_its_peers_until_it_comes_again(preset: str) -> None:
     with up(preset) as lab:
         whole = {node: learned(lab, node) for node in ("node1", "node3")}
+        dev, flags = ("tunl0", " onlink") if preset == "ipip" else ("eth0", "")
+        lost = {f"{BLOCK['node2']} via 192.168.56.2 dev {dev}{flags}"}
+        assert all(lost < known for known in whole.values())
         kill_bird(lab, "node2")
-        lost = {f"{BLOCK['node2']} via 192.168.56.2 dev eth0"}
         until(lambda: all(learned(lab, node) == whole[node] - lost for node in whole))
+        # With WireGuard packets go by Felix' table, and BIRD's routes are not used.
+        is_reached = lab.run("client", ["ping", "-c1", "-W5", "10.244.0.65"]).returncode == 0
+        assert is_reached is (preset == "wireguard")
+        (missing,) = [one.what for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]
+        assert missing.startswith(f"there is no route to {BLOCK['node2']} via 192.168.56.2 by {dev}")
+        assert missing.endswith(", of protocol 12, which is to come of bird (ask birdc)")
+        with bird_again(lab, "node2"):
+            until(lambda: all(learned(lab, node) == whole[node] for node in whole))
+            ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.65")
+            assert inspect(lab.plan, lab.namespaces) == ()
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
+def test_a_racks_router_takes_back_what_its_node_told_and_so_do_all_others() -> None:
+    with up("bgp-tor", "leaf-spine") as lab:
+        spines = "via 172.31.0.1 dev to-spine1 via 172.31.0.3 dev to-spine2"
+        lost = {
+            "leaf2": {f"{BLOCK['node2']} via 192.168.1.1 dev to-rack2"},
+            "leaf1": {f"{BLOCK['node2']} {spines}"},
+            "node1": {f"{BLOCK['node2']} via 192.168.0.254 dev eth0"},
+            "node4": {f"{BLOCK['node2']} via 192.168.3.254 dev eth0"},
+        }
+        whole = {place: learned(lab, place) for place in lost}
+        assert all(lost[place] < whole[place] for place in lost)
+        kill_bird(lab, "node2")
+        until(lambda: all(learned(lab, place) == whole[place] - lost[place] for place in lost))
+        assert not any(BLOCK["node2"] in route for spine in ("spine1", "spine2") for route in learned(lab, spine))
         assert lab.run("client", ["ping", "-c1", "-W1", "10.244.0.65"]).returncode == 1
-        missing = [one.what for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]
-        lost_there = f"there is no route to {BLOCK['node2']} via 192.168.56.2 by eth0, of protocol 12"
-        assert missing == [f"{lost_there}, which is to come of bird (ask birdc)"]
-        (daemon,) = lab.plan["node2"].daemons
-        again = lab.start("node2", daemon.command, stdout=subprocess.DEVNULL)
-        until(lambda: all(learned(lab, node) == whole[node] for node in whole))
+        with bird_again(lab, "node2"):
+            until(lambda: all(learned(lab, place) == whole[place] for place in lost))
+            until(lambda: inspect(lab.plan, lab.namespaces) == ())
+            ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.65")
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-cross-subnet"].needs)
+def test_without_a_nodes_bird_its_neighbours_lose_it_and_those_beyond_the_tunnel_do_not() -> None:
+    """node3 is node1's neighbour, and in another subnet than node2."""
+    with up("cross-subnet", "two-subnets") as lab:
+        near = {4: f"{BLOCK['node3']} via 192.168.0.2 dev eth0", 6: "fd00:10:244::80/122 via fd00:192:168::2 dev eth0"}
+        whole = {family: learned(lab, "node1", family) for family in near}
+        assert all(near[family] in whole[family] for family in near)
+        by_tunnel = {node: routes(lab, node, "proto", "80") for node in ("node1", "node2")}
+        assert f"{BLOCK['node3']} via 10.244.0.128 dev vxlan.calico onlink" in by_tunnel["node2"]
+        kill_bird(lab, "node3")
+        until(lambda: all(learned(lab, "node1", family) == whole[family] - {near[family]} for family in near))
+        until(lambda: "Mesh_192_168_0_2" not in established(lab, "node2"))
+        assert {node: routes(lab, node, "proto", "80") for node in by_tunnel} == by_tunnel
+        assert lab.run("client", ["ping", "-c1", "-W1", "10.244.0.129"]).returncode == 1
+        ended(lab, "web-2", "ping", "-c1", "-W2", "10.244.0.129")
         ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.65")
-        assert inspect(lab.plan, lab.namespaces) == ()
-        again.kill()
-        again.communicate()
+        assert len([one for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]) == len(near)
+        assert not [one for one in inspect(lab.plan, lab.namespaces) if one.place == "node2"]
+        with bird_again(lab, "node3"):
+            until(lambda: all(learned(lab, "node1", family) == whole[family] for family in near))
+            ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.129")
+            assert inspect(lab.plan, lab.namespaces) == ()
 
 
 @pytest.mark.sealed
