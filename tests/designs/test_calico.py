@@ -7,6 +7,8 @@ import hashlib
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -17,18 +19,21 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.designs.bgp import CONFIGURATION, PID_FILE
-from testbed.designs.presets.calico import blocks, firewall
+from testbed.designs.presets.calico import blocks, felix, firewall
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
-from testbed.plan.objects import Plan
+from testbed.plan.objects import Kind, Plan
+from testbed.programs.sleeve import checksum
 from testbed.spec.topology import Pod
 from tests.designs.looking import (
+    PORT,
     addresses,
     as_json,
     ended,
     forwarding,
     link,
     marked,
+    passed,
     permanent_neighbours,
     proven,
     routes,
@@ -394,6 +399,69 @@ def test_a_device_that_is_nobodys_and_a_false_sender_get_nowhere() -> None:
         ended(lab, "client", "ip", "address", "add", "10.244.0.60/32", "dev", "lo")
         ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.2")
         assert lab.run("client", ["ping", "-c1", "-W1", "-I", "10.244.0.60", "10.244.0.2"]).returncode == 1
+
+
+def sent_from(lab: Lab, place: str, protocol: int, payload: bytes, to: str) -> None:
+    """One packet: for UDP to VXLAN's port, else with nothing of its own but the IP header."""
+    family = socket.AF_INET6 if ":" in to else socket.AF_INET
+    kind = socket.SOCK_DGRAM if protocol == socket.IPPROTO_UDP else socket.SOCK_RAW
+    with lab.namespaces[place].entered(), socket.socket(family, kind, protocol) as sock:
+        sock.sendto(payload, (to, felix.VXLAN_PORT if kind == socket.SOCK_DGRAM else 0))
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("preset", marked("calico", ("bgp", "vxlan", "ipip"), RARE))
+def test_pods_may_not_send_what_is_a_tunnels(preset: str) -> None:
+    targets = {"iptables": "10.244.0.65", "ip6tables": "fd00:10:244::41"}
+    with up(preset, "dual-stack") as lab:
+        for tool, to in targets.items():
+            sent = {"VXLAN": socket.IPPROTO_UDP, "IPinIP": socket.IPPROTO_IPIP}
+            for name, protocol in sent.items():
+                rule = f'cali-fw-{cali("client")} .*"Drop {name} encapped packets originating in workloads" .*-j DROP'
+                assert passed(lab, "node1", rule, tool) == 0
+                sent_from(lab, "client", protocol, bytes(40), to)
+                until(lambda rule=rule, tool=tool: passed(lab, "node1", rule, tool) == 1)
+
+
+def forged(preset: str, to: str) -> tuple[int, bytes]:
+    """A protocol, and what of it a tunnel's end takes for a datagram from web-2 to the client."""
+    datagram = struct.pack("!4H", PORT, PORT, 8 + 5, 0) + b"hello"
+    ends = bytes([10, 244, 0, 65, 10, 244, 0, 1])
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 0, 0, 64, socket.IPPROTO_UDP, 0) + ends
+    packet = header[:10] + struct.pack("!H", checksum(header)) + header[12:] + datagram
+    if preset == "ipip":
+        return socket.IPPROTO_IPIP, packet
+    macs = bytes.fromhex((vtep_mac(to) + vtep_mac("node2")).replace(":", ""))
+    return socket.IPPROTO_UDP, struct.pack("!II", 1 << 27, felix.VNI << 8) + macs + b"\x08\x00" + packet
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("preset", marked("calico", ("vxlan", "ipip"), RARE))
+def test_a_tunnels_packets_are_taken_from_nodes_alone(preset: str) -> None:
+    """The same packet, from a router, from a pod of the node, and from another node."""
+    protocol, payload = forged(preset, "node1")
+    dropped, taken = (
+        ("Drop IPIP packets from non-Calico hosts", "Allow IPIP packets from Calico hosts")
+        if preset == "ipip"
+        else ("Drop IPv4 VXLAN packets from non-allowed hosts", "Allow IPv4 VXLAN packets from allowed hosts")
+    )
+    with up(preset) as lab:
+        (router,) = (space.name for space in lab.plan.of_kind(Kind.ROUTER))
+        with lab.namespaces["client"].entered():
+            listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with listener:
+            listener.bind(("10.244.0.1", PORT))
+            listener.settimeout(PATIENCE_S)
+            for number, place in enumerate((router, "web-1"), start=1):
+                sent_from(lab, place, protocol, payload, "192.168.56.1")
+                until(lambda number=number: passed(lab, "node1", f'"{dropped}" .*-j DROP') == number)
+            assert passed(lab, "node1", f'"{taken}" .*-j ACCEPT') == 0
+            sent_from(lab, "node2", protocol, payload, "192.168.56.1")
+            assert listener.recvfrom(100) == (b"hello", ("10.244.0.65", PORT))
+            assert passed(lab, "node1", f'"{taken}" .*-j ACCEPT') == 1
+            listener.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                listener.recv(100)
 
 
 @pytest.mark.sealed
