@@ -1,6 +1,7 @@
 """Looking at a living lab with the programs that a person would use, and not with the testbed's own eyes."""
 
 import json
+import re
 import socket
 from collections.abc import Iterable
 from typing import Any
@@ -94,6 +95,12 @@ def forwarding(lab: Lab, place: str, dev: str) -> dict[str, str]:
 def rules(lab: Lab, place: str, tool: str, table: str) -> list[str]:
     """The lines of rules of a table."""
     return [line for line in ended(lab, place, f"{tool}-save", "-t", table).splitlines() if line.startswith("-A ")]
+
+
+def passed(lab: Lab, place: str, rule: str, tool: str = "iptables") -> int:
+    """Packets that those rules of the table `filter` have matched whose text the expression is found in."""
+    listed = ended(lab, place, f"{tool}-save", "-c", "-t", "filter")
+    return sum(int(packets) for packets in re.findall(rf"^\[(\d+):\d+\] -A .*{rule}", listed, re.MULTILINE))
 
 
 def seen_from(lab: Lab, source: str, target: str, address: str) -> str:

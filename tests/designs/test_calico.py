@@ -7,27 +7,33 @@ import hashlib
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from testbed.designs import DESIGNS
 from testbed.designs.bgp import CONFIGURATION, PID_FILE
-from testbed.designs.presets.calico import blocks, firewall
+from testbed.designs.presets.calico import blocks, felix, firewall
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
-from testbed.plan.objects import Plan
+from testbed.plan.objects import Kind, Plan
+from testbed.programs.sleeve import checksum
 from testbed.spec.topology import Pod
 from tests.designs.looking import (
+    PORT,
     addresses,
     as_json,
     ended,
     forwarding,
     link,
     marked,
+    passed,
     permanent_neighbours,
     proven,
     routes,
@@ -70,6 +76,10 @@ def sessions(lab: Lab, place: str) -> dict[str, str]:
     """By name: what birdc says of it last."""
     lines = [line.split() for line in ended(lab, place, "birdc", "show", "protocols").splitlines()]
     return {words[0]: words[-1] for words in lines if len(words) > 1 and words[1] == "BGP"}
+
+
+def established(lab: Lab, place: str) -> set[str]:
+    return {name for name, state in sessions(lab, place).items() if state == "Established"}
 
 
 def learned(lab: Lab, place: str, family: int = 4) -> set[str]:
@@ -391,6 +401,69 @@ def test_a_device_that_is_nobodys_and_a_false_sender_get_nowhere() -> None:
         assert lab.run("client", ["ping", "-c1", "-W1", "-I", "10.244.0.60", "10.244.0.2"]).returncode == 1
 
 
+def sent_from(lab: Lab, place: str, protocol: int, payload: bytes, to: str) -> None:
+    """One packet: for UDP to VXLAN's port, else with nothing of its own but the IP header."""
+    family = socket.AF_INET6 if ":" in to else socket.AF_INET
+    kind = socket.SOCK_DGRAM if protocol == socket.IPPROTO_UDP else socket.SOCK_RAW
+    with lab.namespaces[place].entered(), socket.socket(family, kind, protocol) as sock:
+        sock.sendto(payload, (to, felix.VXLAN_PORT if kind == socket.SOCK_DGRAM else 0))
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("preset", marked("calico", ("bgp", "vxlan", "ipip"), RARE))
+def test_pods_may_not_send_what_is_a_tunnels(preset: str) -> None:
+    targets = {"iptables": "10.244.0.65", "ip6tables": "fd00:10:244::41"}
+    with up(preset, "dual-stack") as lab:
+        for tool, to in targets.items():
+            sent = {"VXLAN": socket.IPPROTO_UDP, "IPinIP": socket.IPPROTO_IPIP}
+            for name, protocol in sent.items():
+                rule = f'cali-fw-{cali("client")} .*"Drop {name} encapped packets originating in workloads" .*-j DROP'
+                assert passed(lab, "node1", rule, tool) == 0
+                sent_from(lab, "client", protocol, bytes(40), to)
+                until(lambda rule=rule, tool=tool: passed(lab, "node1", rule, tool) == 1)
+
+
+def forged(preset: str, to: str) -> tuple[int, bytes]:
+    """A protocol, and what of it a tunnel's end takes for a datagram from web-2 to the client."""
+    datagram = struct.pack("!4H", PORT, PORT, 8 + 5, 0) + b"hello"
+    ends = bytes([10, 244, 0, 65, 10, 244, 0, 1])
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 0, 0, 64, socket.IPPROTO_UDP, 0) + ends
+    packet = header[:10] + struct.pack("!H", checksum(header)) + header[12:] + datagram
+    if preset == "ipip":
+        return socket.IPPROTO_IPIP, packet
+    macs = bytes.fromhex((vtep_mac(to) + vtep_mac("node2")).replace(":", ""))
+    return socket.IPPROTO_UDP, struct.pack("!II", 1 << 27, felix.VNI << 8) + macs + b"\x08\x00" + packet
+
+
+@pytest.mark.sealed
+@pytest.mark.parametrize("preset", marked("calico", ("vxlan", "ipip"), RARE))
+def test_a_tunnels_packets_are_taken_from_nodes_alone(preset: str) -> None:
+    """The same packet, from a router, from a pod of the node, and from another node."""
+    protocol, payload = forged(preset, "node1")
+    dropped, taken = (
+        ("Drop IPIP packets from non-Calico hosts", "Allow IPIP packets from Calico hosts")
+        if preset == "ipip"
+        else ("Drop IPv4 VXLAN packets from non-allowed hosts", "Allow IPv4 VXLAN packets from allowed hosts")
+    )
+    with up(preset) as lab:
+        (router,) = (space.name for space in lab.plan.of_kind(Kind.ROUTER))
+        with lab.namespaces["client"].entered():
+            listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with listener:
+            listener.bind(("10.244.0.1", PORT))
+            listener.settimeout(PATIENCE_S)
+            for number, place in enumerate((router, "web-1"), start=1):
+                sent_from(lab, place, protocol, payload, "192.168.56.1")
+                until(lambda number=number: passed(lab, "node1", f'"{dropped}" .*-j DROP') == number)
+            assert passed(lab, "node1", f'"{taken}" .*-j ACCEPT') == 0
+            sent_from(lab, "node2", protocol, payload, "192.168.56.1")
+            assert listener.recvfrom(100) == (b"hello", ("10.244.0.65", PORT))
+            assert passed(lab, "node1", f'"{taken}" .*-j ACCEPT') == 1
+            listener.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                listener.recv(100)
+
+
 @pytest.mark.sealed
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
 def test_what_leaves_the_pods_network_has_its_nodes_address() -> None:
@@ -432,26 +505,86 @@ def kill_bird(lab: Lab, place: str) -> None:
     os.kill(int(ended(lab, place, "cat", PID_FILE)), signal.SIGKILL)
 
 
+@contextmanager
+def bird_again(lab: Lab, place: str) -> Iterator[None]:
+    """Started once more, as it was."""
+    (daemon,) = lab.plan[place].daemons
+    process = lab.start(place, daemon.command, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.sealed
-@pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
-@pytest.mark.parametrize("preset", ["bgp", "bgp-rr"])
+@pytest.mark.parametrize("preset", marked("calico", ("bgp", "bgp-rr", "ipip", "wireguard"), RARE))
 def test_a_node_without_its_bird_is_forgotten_by_its_peers_until_it_comes_again(preset: str) -> None:
     with up(preset) as lab:
         whole = {node: learned(lab, node) for node in ("node1", "node3")}
+        dev, flags = ("tunl0", " onlink") if preset == "ipip" else ("eth0", "")
+        lost = {f"{BLOCK['node2']} via 192.168.56.2 dev {dev}{flags}"}
+        assert all(lost < known for known in whole.values())
         kill_bird(lab, "node2")
-        lost = {f"{BLOCK['node2']} via 192.168.56.2 dev eth0"}
         until(lambda: all(learned(lab, node) == whole[node] - lost for node in whole))
+        # With WireGuard packets go by Felix' table, and BIRD's routes are not used.
+        is_reached = lab.run("client", ["ping", "-c1", "-W5", "10.244.0.65"]).returncode == 0
+        assert is_reached is (preset == "wireguard")
+        (missing,) = [one.what for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]
+        assert missing.startswith(f"there is no route to {BLOCK['node2']} via 192.168.56.2 by {dev}")
+        assert missing.endswith(", of protocol 12, which is to come of bird (ask birdc)")
+        with bird_again(lab, "node2"):
+            until(lambda: all(learned(lab, node) == whole[node] for node in whole))
+            ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.65")
+            assert inspect(lab.plan, lab.namespaces) == ()
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
+def test_a_racks_router_takes_back_what_its_node_told_and_so_do_all_others() -> None:
+    with up("bgp-tor", "leaf-spine") as lab:
+        spines = "via 172.31.0.1 dev to-spine1 via 172.31.0.3 dev to-spine2"
+        lost = {
+            "leaf2": {f"{BLOCK['node2']} via 192.168.1.1 dev to-rack2"},
+            "leaf1": {f"{BLOCK['node2']} {spines}"},
+            "node1": {f"{BLOCK['node2']} via 192.168.0.254 dev eth0"},
+            "node4": {f"{BLOCK['node2']} via 192.168.3.254 dev eth0"},
+        }
+        whole = {place: learned(lab, place) for place in lost}
+        assert all(lost[place] < whole[place] for place in lost)
+        kill_bird(lab, "node2")
+        until(lambda: all(learned(lab, place) == whole[place] - lost[place] for place in lost))
+        assert not any(BLOCK["node2"] in route for spine in ("spine1", "spine2") for route in learned(lab, spine))
         assert lab.run("client", ["ping", "-c1", "-W1", "10.244.0.65"]).returncode == 1
-        missing = [one.what for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]
-        lost_there = f"there is no route to {BLOCK['node2']} via 192.168.56.2 by eth0, of protocol 12"
-        assert missing == [f"{lost_there}, which is to come of bird (ask birdc)"]
-        (daemon,) = lab.plan["node2"].daemons
-        again = lab.start("node2", daemon.command, stdout=subprocess.DEVNULL)
-        until(lambda: all(learned(lab, node) == whole[node] for node in whole))
+        with bird_again(lab, "node2"):
+            until(lambda: all(learned(lab, place) == whole[place] for place in lost))
+            until(lambda: inspect(lab.plan, lab.namespaces) == ())
+            ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.65")
+
+
+@pytest.mark.sealed
+@pytest.mark.needs(*DESIGNS["calico-cross-subnet"].needs)
+def test_without_a_nodes_bird_its_neighbours_lose_it_and_those_beyond_the_tunnel_do_not() -> None:
+    """node3 is node1's neighbour, and in another subnet than node2."""
+    with up("cross-subnet", "two-subnets") as lab:
+        near = {4: f"{BLOCK['node3']} via 192.168.0.2 dev eth0", 6: "fd00:10:244::80/122 via fd00:192:168::2 dev eth0"}
+        whole = {family: learned(lab, "node1", family) for family in near}
+        assert all(near[family] in whole[family] for family in near)
+        by_tunnel = {node: routes(lab, node, "proto", "80") for node in ("node1", "node2")}
+        assert f"{BLOCK['node3']} via 10.244.0.128 dev vxlan.calico onlink" in by_tunnel["node2"]
+        kill_bird(lab, "node3")
+        until(lambda: all(learned(lab, "node1", family) == whole[family] - {near[family]} for family in near))
+        until(lambda: "Mesh_192_168_0_2" not in established(lab, "node2"))
+        assert {node: routes(lab, node, "proto", "80") for node in by_tunnel} == by_tunnel
+        assert lab.run("client", ["ping", "-c1", "-W1", "10.244.0.129"]).returncode == 1
+        ended(lab, "web-2", "ping", "-c1", "-W2", "10.244.0.129")
         ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.65")
-        assert inspect(lab.plan, lab.namespaces) == ()
-        again.kill()
-        again.communicate()
+        assert len([one for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]) == len(near)
+        assert not [one for one in inspect(lab.plan, lab.namespaces) if one.place == "node2"]
+        with bird_again(lab, "node3"):
+            until(lambda: all(learned(lab, "node1", family) == whole[family] for family in near))
+            ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.129")
+            assert inspect(lab.plan, lab.namespaces) == ()
 
 
 @pytest.mark.sealed

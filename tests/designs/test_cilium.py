@@ -21,7 +21,7 @@ from testbed.observe.wire import Watch
 from testbed.plan.objects import Kind
 from testbed.spec.topology import Topology
 from tests.as_user import run_as
-from tests.designs.looking import topology
+from tests.designs.looking import addresses, topology
 
 VETH = ("cilium-native", "cilium-native-legacy", "cilium-vxlan")
 NETKIT = ("cilium-native-netkit", "cilium-vxlan-netkit")
@@ -125,6 +125,12 @@ def test_the_kernel_has_what_cilium_leaves_there(name: str) -> None:
             assert data["external"]
             assert data["port"] == 8472
             assert read(lab, "node1", "bridge", "-j", "fdb", "show", "dev", "cilium_vxlan") == []
+        mtu = 1450 if is_tunnel else 1500
+        assert {link["mtu"] for dev, link in links.items() if dev.startswith(("cilium_", "lxc"))} == {mtu}
+        assert (links["eth0"]["mtu"], read(lab, "client", "ip", "-j", "link", "show", "eth0")[0]["mtu"]) == (1500, mtu)
+        largest = ["ping", "-c", "1", "-W", "5", "-M", "do", str(lab.plan["web-2"].reached_at[0]), "-s"]
+        assert lab.run("client", [*largest, str(mtu - 28)]).returncode == 0
+        assert "message too long" in lab.run("client", [*largest, str(mtu - 27)]).stderr
         routes = {route["dst"]: route for route in read(lab, "node1", "ip", "-j", "route")}
         own = {"gateway": "10.244.0.1", "dev": "cilium_host", "prefsrc": "10.244.0.1"}
         assert own.items() <= routes["10.244.0.0/24"].items()
@@ -133,7 +139,9 @@ def test_the_kernel_has_what_cilium_leaves_there(name: str) -> None:
         assert not any(route["dev"] == lxc for route in routes.values())
         rules = read(lab, "node1", "ip", "-j", "rule")
         assert [rule["priority"] for rule in rules if rule["table"] == "local"] == [100]
-        assert said(lab, "node1", "cat", f"/proc/sys/net/ipv4/conf/{lxc}/rp_filter") == "0\n"
+        for dev in (lxc, "cilium_host", "cilium_net"):
+            assert said(lab, "node1", "cat", f"/proc/sys/net/ipv4/conf/{dev}/rp_filter") == "0\n"
+        assert addresses(lab, "node1", "cilium_host") == {"10.244.0.1/32"}
         pod = {route["dst"]: route for route in read(lab, "client", "ip", "-j", "route")}
         assert pod["10.244.0.1"]["dev"] == "eth0"
         assert pod["default"]["gateway"] == "10.244.0.1"

@@ -123,13 +123,15 @@ def test_both_families_are_told_and_attached() -> None:
 
 
 @pytest.mark.sealed
-@pytest.mark.needs(*DESIGNS["flannel-vxlan"].needs)
-def test_the_rules_are_flannels() -> None:
-    with up("vxlan", "dual-stack") as lab:
-        for tool, own, network, multicast in (
-            ("iptables", "10.244.1.0/24", "10.244.0.0/16", "224.0.0.0/4"),
-            ("ip6tables", "fd00:10:244:1::/64", "fd00:10:244::/56", "ff00::/8"),
-        ):
+@pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
+def test_the_rules_are_flannels(backend: str) -> None:
+    families = (
+        ("iptables", "10.244.1.0/24", "10.244.0.0/16", "224.0.0.0/4"),
+        ("ip6tables", "fd00:10:244:1::/64", "fd00:10:244::/56", "ff00::/8"),
+    )
+    has_ipv6 = backend not in V4_ONLY
+    with up(backend, "dual-stack" if has_ipv6 else "two-nodes") as lab:
+        for tool, own, network, multicast in families if has_ipv6 else families[:1]:
             said = '-m comment --comment "flanneld forward"'
             assert rules(lab, "node2", tool, "filter") == [
                 f"-A FORWARD {said} -j FLANNEL-FWD",

@@ -17,7 +17,7 @@ from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
 from testbed.plan.objects import Kind
-from tests.designs.looking import addresses, as_json, ended, link, proven, routes, rules, seen_from, topology
+from tests.designs.looking import addresses, as_json, ended, link, passed, proven, routes, rules, seen_from, topology
 
 NAME, FULL = "kube-router", "kube-router-full-overlay"
 PATIENCE_S = 60
@@ -228,12 +228,6 @@ def test_the_chains_of_policies_let_everything_pass() -> None:
         assert [line.partition(" -j ")[2] for line in found if line.startswith("-A KUBE-NWPLCY-DEFAULT")] == [
             "MARK --set-xmark 0x10000/0x10000"
         ]
-
-
-def passed(lab: Lab, node: str, part: str) -> int:
-    """Packets that the rules with that text in them have matched."""
-    lines = ended(lab, node, "iptables-save", "-c", "-t", "filter").splitlines()
-    return sum(int(line[1:].partition(":")[0]) for line in lines if part in line)
 
 
 @pytest.mark.sealed
