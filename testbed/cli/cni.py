@@ -11,7 +11,7 @@ import click
 from testbed.cli.errors import WrongInput, unknown
 from testbed.cli.groups import VerbGroup
 from testbed.cli.labs import complete_place, of_lab, the_lab, understood
-from testbed.cli.plugins import write_log
+from testbed.cli.log import LOG, write_log
 
 _DONE = {
     "add": "is attached",
@@ -20,9 +20,6 @@ _DONE = {
     "status": "can attach pods",
     "gc": "has nothing that belongs to no pod",
 }
-_LOG = click.option(
-    "--log", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Add each call to it, as JSON."
-)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 
 
@@ -38,7 +35,7 @@ def cni() -> None:
 @cni.command(epilog="Example: testbed cni add web-1")
 @of_lab
 @click.argument("pod", shell_complete=complete_place)
-@_LOG
+@LOG
 @_JSON
 def add(name: str | None, pod: str, log: Path | None, as_json: bool) -> None:
     """Attach a pod: ADD, plugin by plugin in the network's order. `cni del` comes before, if it is attached already."""
@@ -48,7 +45,7 @@ def add(name: str | None, pod: str, log: Path | None, as_json: bool) -> None:
 @cni.command("del", epilog="Example: testbed cni del web-1")
 @of_lab
 @click.argument("pod", shell_complete=complete_place)
-@_LOG
+@LOG
 @_JSON
 def del_(name: str | None, pod: str, log: Path | None, as_json: bool) -> None:
     """Take a pod's attachment back: DEL, plugin by plugin in reverse. It may be repeated."""
@@ -58,7 +55,7 @@ def del_(name: str | None, pod: str, log: Path | None, as_json: bool) -> None:
 @cni.command(epilog="Example: testbed cni check web-1")
 @of_lab
 @click.argument("pod", shell_complete=complete_place)
-@_LOG
+@LOG
 @_JSON
 def check(name: str | None, pod: str, log: Path | None, as_json: bool) -> None:
     """Have the plugins look at a pod's attachment: CHECK, from CNI 0.4.0."""
@@ -68,7 +65,7 @@ def check(name: str | None, pod: str, log: Path | None, as_json: bool) -> None:
 @cni.command(epilog="Example: testbed cni status node1")
 @of_lab
 @click.argument("node", shell_complete=complete_place)
-@_LOG
+@LOG
 @_JSON
 def status(name: str | None, node: str, log: Path | None, as_json: bool) -> None:
     """Ask a node's plugins whether they could attach a pod: STATUS, from CNI 1.1.0."""
@@ -78,7 +75,7 @@ def status(name: str | None, node: str, log: Path | None, as_json: bool) -> None
 @cni.command(epilog="Example: testbed cni gc node1")
 @of_lab
 @click.argument("node", shell_complete=complete_place)
-@_LOG
+@LOG
 @_JSON
 def gc(name: str | None, node: str, log: Path | None, as_json: bool) -> None:
     """Have a node's plugins release what belongs to no pod: GC, from CNI 1.1.0."""

@@ -1,6 +1,4 @@
-"""CNI plugins that a design calls: whether they are there, and the log of their calls."""
-
-from pathlib import Path
+"""CNI plugins that a design calls: whether they are there."""
 
 from testbed.cli.errors import MachineLacks, WrongInput, unknown
 from testbed.designs.attachments.cni import plugins_of
@@ -18,14 +16,3 @@ def need_plugins(spec: ReadCni) -> None:
             raise WrongInput(f"{spec.texts[0][0]}: {found} (looked in {', '.join(spec.bin)})")
     if missing:
         raise MachineLacks([f"the CNI plugin {name} is missing: {PLUGINS_REMEDY}" for name in missing])
-
-
-def write_log(file: Path | None, text: str) -> None:
-    """Adds calls, a line of JSON each, to a file, if one is named."""
-    if file is None:
-        return
-    try:
-        with file.open("a") as log:
-            log.write(text)
-    except OSError as error:
-        raise WrongInput(f"{file} cannot be written: {error.strerror}") from None

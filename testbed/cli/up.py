@@ -8,7 +8,8 @@ import click
 
 from testbed.cli.choosing import HELP, chosen
 from testbed.cli.errors import MachineLacks, WrongInput
-from testbed.cli.plugins import need_plugins, write_log
+from testbed.cli.log import LOG, write_log
+from testbed.cli.plugins import need_plugins
 from testbed.designs.fitting import check_design
 from testbed.kernel import programs
 from testbed.kernel.features import missing_here
@@ -25,12 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 @click.option("--design", required=True, metavar="DESIGN", help=HELP)
 @click.option("-n", "--name", metavar="LAB", help="What to call the lab.  [default: TOPOLOGY-DESIGN, by their names]")
 @click.option("--offload", type=click.Choice(["on", "off"]), default="on", show_default=True, help="TSO, GSO and GRO.")
-@click.option(
-    "--log",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Add each call of a CNI plugin to it, as JSON.",
-)
+@LOG
 def up(topology: Path, design: str, name: str | None, offload: str, log: Path | None) -> None:
     """Bring a lab up. It stays until `testbed down`, whatever becomes of this terminal."""
     wanted = chosen(design)

@@ -56,6 +56,11 @@ class Network:
     text: str = ""
     """The configuration as it was read."""
 
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The names of all that is called, what hands out addresses too."""
+        return tuple(dict.fromkeys(name for plugin in self.plugins for name in (plugin.type, plugin.ipam) if name))
+
 
 def read_network(path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
     """The name of the network in a file, and the files that it is made of with their texts, as they are.

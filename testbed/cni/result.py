@@ -82,16 +82,16 @@ def parsed(data: object, version: str) -> Result:
         if own not in SUPPORTED:
             raise NoResult(f"it has the version {own}, which is none of {', '.join(SUPPORTED)}")
         found = _recent(data) if is_at_least(own, "0.3.0") else _early(data)
+        for item in found.addresses:
+            if item.interface is not None and not 0 <= item.interface < max(len(found.interfaces), 1):
+                raise NoResult(
+                    f"{item.address} is on interface {item.interface}, of which there are {len(found.interfaces)}"
+                )
     except NoResult:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         missing = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise NoResult(missing) from None
-    for item in found.addresses:
-        if item.interface is not None and not 0 <= item.interface < max(len(found.interfaces), 1):
-            raise NoResult(
-                f"{item.address} is on interface {item.interface}, of which there are {len(found.interfaces)}"
-            )
     return found
 
 
@@ -111,7 +111,7 @@ def _recent(data: Mapping[str, Any]) -> Result:
             for item in data.get("ips") or ()
         ),
         tuple(_routes(data.get("routes"))),
-        data.get("dns") or {},
+        dict(data.get("dns") or {}),
     )
 
 
@@ -121,7 +121,7 @@ def _early(data: Mapping[str, Any]) -> Result:
         (),
         tuple(GivenAddress(ipaddress.ip_interface(part["ip"]), _address(part.get("gateway"))) for part in parts),
         tuple(route for part in parts for route in _routes(part.get("routes"))),
-        data.get("dns") or {},
+        dict(data.get("dns") or {}),
     )
 
 

@@ -89,7 +89,7 @@ class Runtime:
 
     def need_plugins(self, network: Network) -> None:
         """Raises PluginMissing if one of the network's programs is not there: nothing is to be left half done."""
-        missing = [plugin.type for plugin in network.plugins if find(plugin.type, self.folders) is None]
+        missing = [name for name in network.programs if find(name, self.folders) is None]
         if missing:
             raise PluginMissing(missing, self.folders)
 
@@ -139,30 +139,34 @@ class Runtime:
         The container's namespace may be gone (`netns` empty).
         """
         with self.store.alone(attachment.container):
-            version = self.version(network)
-            kept = self.store.read(network.name, attachment)
-            previous = _in_version(kept.result, version) if kept and is_at_least(version, "0.4.0") else None
-            for plugin in reversed(network.plugins):
-                told = request(network, version, plugin, attachment.capabilities, previous)
-                self._call(plugin, "DEL", told, attachment)
-            self.store.forget(network.name, attachment)
+            self._delete(network, attachment)
+
+    def _delete(self, network: Network, attachment: Attachment) -> None:
+        version = self.version(network)
+        kept = self.store.read(network.name, attachment)
+        previous = _in_version(kept.result, version) if kept and is_at_least(version, "0.4.0") else None
+        for plugin in reversed(network.plugins):
+            told = request(network, version, plugin, attachment.capabilities, previous)
+            self._call(plugin, "DEL", told, attachment)
+        self.store.forget(network.name, attachment)
 
     def collect(self, network: Network, valid: Iterable[Attachment]) -> tuple[CniError, ...]:
         """Has everything released that belongs to no valid attachment; what failed, as it goes on over failures.
 
         Stale attachments that are still remembered get their DEL first. Networks before 1.1.0 know no GC beyond that.
+        Nothing is attached from the first look to the last GC; `valid` must name what somebody is about to attach too.
         """
         if network.disable_gc:
             return ()
         errors: list[CniError] = []
         keep = {(item.container, item.ifname) for item in valid}
-        for kept in self.store.all(network.name):
-            if (kept.attachment.container, kept.attachment.ifname) not in keep:
-                try:
-                    self.delete(network, replace(kept.attachment, netns=""))
-                except CniError as error:
-                    errors.append(error)
         with self.store.all_alone():
+            for kept in self.store.all(network.name):
+                if (kept.attachment.container, kept.attachment.ifname) not in keep:
+                    try:
+                        self._delete(network, replace(kept.attachment, netns=""))
+                    except CniError as error:
+                        errors.append(error)
             version = self.version(network)
             for plugin in network.plugins if is_at_least(version, "1.1.0") else ():
                 try:

@@ -15,6 +15,8 @@ from typing import Any
 
 from testbed.cni.network import Network
 from testbed.cni.request import Attachment
+from testbed.cni.result import parsed
+from testbed.cni.versions import SUPPORTED
 
 RESULTS = Path("/var/lib/cni/results")
 _KIND = "cniCacheV1"
@@ -107,8 +109,9 @@ def _read(path: Path) -> Kept | None:
             return None
         arguments = tuple((str(key), str(value)) for key, value in data.get("cniArgs") or ())
         attachment = Attachment(
-            data["containerId"], data["netns"], data["ifName"], data.get("capabilityArgs") or {}, arguments
+            data["containerId"], data["netns"], data["ifName"], dict(data.get("capabilityArgs") or {}), arguments
         )
+        parsed(data["result"], SUPPORTED[-1])
         return Kept(attachment, data["networkName"], base64.b64decode(data["config"]).decode(), data["result"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # What is not whole is as good as not there, as after an ADD that failed.
+        return None  # What is not whole, or no result, is as good as not there, as after an ADD that failed.

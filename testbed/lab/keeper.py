@@ -10,7 +10,8 @@ It answers six questions, each asked over a connection of its own (`testbed.lab.
 - `plan`: of a lab whose pods CNI plugins attach, the plan with what they made, pickled, in a file.
 - `cni`: has its container runtime do one step by hand (`testbed.lab.plugging`), and tells what came of it, in a file of
   JSON.
-- `down`: a descriptor of the capsule's first process, whose end is that of the lab.
+- `down`: a descriptor of the capsule's first process, whose end is that of the lab. Where CNI plugins have attached
+  pods a second answer tells, in a file of JSON, what they were called for then and what failed.
 """
 
 import json
@@ -66,6 +67,8 @@ class _Keeper:
         """Of CNI plugins, those of a lab that could not be built as well."""
         self._stepping = threading.Lock()
         """Held while plugins change what the plan is to say."""
+        self._unplugging = threading.Lock()
+        """Held while plugins take everything back."""
         self._built = threading.Event()
         self._kept = threading.Event()
         self._ended = threading.Event()
@@ -90,9 +93,15 @@ class _Keeper:
         """Until the lab is to end. The processes of Mininet and all others are the kernel's to end."""
         if self._kept.wait(PATIENCE_S) and self._error is None:
             self._ended.wait()
-        if self._lab is not None:
-            self._lab.unplug()
+        self._unplug()
         return 0
+
+    def _unplug(self) -> dict[str, Any]:
+        """What came of it; nothing the second time."""
+        with self._unplugging:
+            self._calls.clear()  # Those until now were told when they were made.
+            failed = self._lab.unplug() if self._lab is not None else ()
+            return {"errors": failed, "log": log_lines(self._calls)}
 
     def attend(self, door: socket.socket) -> None:
         """Answers whoever may ask, each in a thread, so that nobody waits for anybody else."""
@@ -182,13 +191,19 @@ class _Keeper:
 
     def _end(self, connection: socket.socket, _: dict[str, Any]) -> None:
         first = os.pidfd_open(1)
+        plugged = self._kept.is_set() and bool(self._facts["plugged"])
         with suppress(OSError):
-            say(connection, {"patience": UNPLUG_PATIENCE_S if self._facts.get("plugged") else 0}, [first])
+            say(connection, {"patience": UNPLUG_PATIENCE_S if plugged else 0}, [first])
         os.close(first)
-        self._ended.set()
-        # Before it is up nobody waits for that.
+        # Before it is up nobody waits for its end.
         if not self._kept.is_set():
             os._exit(0)
+        try:
+            if plugged:
+                with _file(json.dumps(self._unplug()).encode()) as file:
+                    say(connection, {}, [file])
+        finally:
+            self._ended.set()
 
 
 @contextmanager

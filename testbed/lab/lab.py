@@ -115,8 +115,10 @@ class Lab:
                 self.plan = self.plugging.completed()  # What plugins made belongs to the plan from then on.
             for name, host in self.hosts.items():
                 introduce(host, self.plan[name], self.plan)
-        except BaseException:
-            self.down()
+        except BaseException as error:
+            failed = self.down()
+            if failed and isinstance(error, PlanRefused):
+                raise PlanRefused("\n".join((str(error), *failed))) from error
             raise
         self.up_seconds = time.monotonic() - begin
 
@@ -257,14 +259,19 @@ class Lab:
         """Whose folders programs in a place see: a process, as /proc names it."""
         return str(self.hosts[place].pid) if self.plan[place].has_folders else "self"
 
-    def unplug(self) -> None:
-        """Has CNI plugins take back what they made, as far as that is done in time; see `testbed.lab.plugging`."""
-        if self.plugging is not None:
-            self.plugging.remove_all()
+    def unplug(self) -> tuple[str, ...]:
+        """Has CNI plugins take back what they made, as far as that is done in time; see `testbed.lab.plugging`.
 
-    def down(self) -> None:
-        """Ends all programs and lets go of the namespaces. May be called twice, and on a half-built lab."""
-        self.unplug()
+        What failed.
+        """
+        return self.plugging.remove_all() if self.plugging is not None else ()
+
+    def down(self) -> tuple[str, ...]:
+        """Ends all programs and lets go of the namespaces. May be called twice, and on a half-built lab.
+
+        What failed when CNI plugins were to take back what they made.
+        """
+        failed = self.unplug()
         while self._programs:
             program = self._programs.pop()
             program.kill()
@@ -275,3 +282,4 @@ class Lab:
         while self.namespaces:
             _, namespace = self.namespaces.popitem()
             namespace.close()
+        return failed

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from testbed.lab import door
 from testbed.lab.door import Address, Unanswered
@@ -70,6 +70,15 @@ def facts_of(topology: "Loaded[Topology]", plan: "Plan", spec: "DesignSpec | Rea
     }
 
 
+class Ending(NamedTuple):
+    """What CNI plugins said when a lab went down."""
+
+    errors: tuple[str, ...] = ()
+    """What failed when they were to take back what they had made."""
+    log: str = ""
+    """Their calls, each as JSON in a line."""
+
+
 class LivingLab:
     """A lab that is up. Any number of these may exist for one lab; none of them keeps it up."""
 
@@ -124,12 +133,17 @@ class LivingLab:
 
     def _ask(self, question: str, patience_s: float = door.PATIENCE_S, **more: Any) -> tuple[dict[str, Any], list[int]]:
         with door.connected(self.address) as connection:
-            connection.settimeout(patience_s)
-            try:
-                door.say(connection, {"ask": question, **more})
-                answer, descriptors = door.hear(connection)
-            except OSError as error:
-                raise Unanswered(f"the lab {self.name} does not answer: {error}") from None
+            return self._ask_at(connection, question, patience_s, **more)
+
+    def _ask_at(
+        self, connection: "socket.socket", question: str, patience_s: float = door.PATIENCE_S, **more: Any
+    ) -> tuple[dict[str, Any], list[int]]:
+        connection.settimeout(patience_s)
+        try:
+            door.say(connection, {"ask": question, **more})
+            answer, descriptors = door.hear(connection)
+        except OSError as error:
+            raise Unanswered(f"the lab {self.name} does not answer: {error}") from None
         if not answer and not descriptors:
             raise Unanswered(f"the lab {self.name} is not up yet, or going down")
         return answer, descriptors
@@ -266,14 +280,20 @@ class LivingLab:
                 f"the lab {self.name} is another user's, of whose labs root may run exec, shell POD, ip and down"
             )
 
-    def down(self) -> None:
+    def down(self) -> Ending:
         """Ends the lab and all that runs in it, built or half built; returns when its last process has ended."""
-        answer, descriptors = self._ask("down")
-        patience_s = door.PATIENCE_S + answer.get("patience", 0)
+        ending = Ending()
+        with door.connected(self.address) as connection:
+            answer, descriptors = self._ask_at(connection, "down")
+            if answer.get("patience"):
+                connection.settimeout(door.PATIENCE_S + answer["patience"])
+                # A lab that tells nothing, or nonsense, ends even so.
+                with suppress(OSError, ValueError, LookupError, TypeError):
+                    ending = _last_words(door.hear(connection)[1])
         poll = select.poll()
         for process in descriptors:
             poll.register(process, select.POLLIN)
-        ended = poll.poll(patience_s * 1000)
+        ended = poll.poll(door.PATIENCE_S * 1000)
         if descriptors and not ended:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptors[0], signal.SIGKILL)
@@ -281,6 +301,7 @@ class LivingLab:
         door.close(descriptors)
         if self._tie:
             self._tie.close()
+        return ending
 
 
 def _asked_to_stay(connection: "socket.socket", tied: bool) -> str:
@@ -303,6 +324,17 @@ def _asked_to_stay(connection: "socket.socket", tied: bool) -> str:
         if kept:
             return log
     raise ConnectionResetError
+
+
+def _last_words(files: Sequence[int]) -> Ending:
+    """What a lab has told of its end, if it has; the files are closed."""
+    ending = Ending()
+    for file in files:
+        with os.fdopen(file, "rb") as opened:
+            opened.seek(0)
+            told = json.load(opened)
+            ending = Ending(tuple(told["errors"]), told["log"])
+    return ending
 
 
 def _waited_for(child: int) -> tuple[int, bool]:

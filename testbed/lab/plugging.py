@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from testbed.cni.calls import Call, CniError
+from testbed.cni.calls import Call, CniError, PluginFailed
 from testbed.cni.network import network_of_texts
 from testbed.cni.result import Result
 from testbed.cni.runtime import Runtime
@@ -154,29 +154,36 @@ class Plugging:
                 with self._namespaces[name].entered():
                     switch_offloads_off(made)
 
-    def remove_all(self) -> None:
-        """Takes all attachments back, as far as that can be done in UNPLUG_PATIENCE_S; may be repeated."""
+    def remove_all(self) -> tuple[str, ...]:
+        """Takes all attachments back, as far as that can be done in UNPLUG_PATIENCE_S; may be repeated.
+
+        What failed, as it goes on over failures.
+        """
         end = time.monotonic() + UNPLUG_PATIENCE_S
         by_node: dict[str, list[Plugged]] = {}
         for item in reversed(self.drawn.plugged):
             if item.space in self._begun:
                 by_node.setdefault(item.node, []).append(item)
+        failed: list[str] = []
 
         def remove_on(node: str) -> None:
             for item in by_node[node]:
-                left = end - time.monotonic()
-                if left > 0:
-                    self._remove(item, left)
+                try:
+                    self._remove(item, end - time.monotonic())
+                except (CniError, OSError) as error:
+                    # The namespaces go anyway, and what is in them.
+                    failed.append(f"in {item.node}, pod {item.space}: {error}")
 
         self._on_nodes(remove_on, by_node)
+        return tuple(sorted(failed))
 
     def _remove(self, item: Plugged, patience_s: float) -> None:
-        hasty = replace(item, patience_s=min(item.patience_s, patience_s))
+        """Raises CniError and OSError."""
         self._begun.discard(item.space)
-        try:
-            self._on(hasty, lambda runtime: runtime.delete(network_of_texts(item.texts), attachment_of(item)))
-        except (CniError, OSError):
-            return  # The namespaces go anyway, and what is in them; `testbed cni del` tells what a plugin says.
+        if patience_s <= 0:
+            raise CniError(f"no DEL, as all of them have {UNPLUG_PATIENCE_S:.0f} s")
+        hasty = replace(item, patience_s=min(item.patience_s, patience_s))
+        self._on(hasty, lambda runtime: runtime.delete(network_of_texts(item.texts), attachment_of(item)))
 
     def step(self, verb: Verb, place: str) -> tuple[Step, Plan | None]:
         """One command by hand: for a pod, or `status` and `gc` for a node. With the new plan, if there is one.
@@ -202,11 +209,19 @@ class Plugging:
         return step, None if verb in ("check", "status") else self._completed(places)
 
     def _do(self, verb: Verb, runtime: Runtime, item: Plugged) -> None:
+        """Raises CniError and OSError. An ADD that a plugin failed is taken back by DEL, as every runtime must."""
         network, attachment = network_of_texts(item.texts), attachment_of(item)
         match verb:
             case "add":
                 self._begun.add(item.space)
-                self._addresses[item.space] = self._added(runtime, item).addresses_of(item.ifname)
+                try:
+                    self._addresses[item.space] = self._added(runtime, item).addresses_of(item.ifname)
+                except PluginFailed as failed:
+                    try:
+                        runtime.delete(network, attachment)
+                    except CniError as error:
+                        raise CniError(f"{failed}\n{error}") from error
+                    raise
             case "del":
                 runtime.delete(network, attachment)
                 self._addresses[item.space] = ()

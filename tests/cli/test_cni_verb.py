@@ -13,7 +13,9 @@ from tests.cli.test_cli import cli, golden
 pytestmark = pytest.mark.sealed
 
 NETWORK = '{"cniVersion": "1.0.0", "name": "mynet", "plugins": [{"type": "mine", "capabilities": {"mac": true}}]}'
-PLUGIN = """#!/bin/sh
+ANSWER = """echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.9.0.5/24"}]}'"""
+ERROR = """echo '{"code": 103, "msg": "no", "details": "d"}'; exit 1"""
+PLUGIN = f"""#!/bin/sh
 cat > /dev/null
 node=veth-$CNI_CONTAINERID
 case $CNI_COMMAND in
@@ -21,10 +23,11 @@ ADD)
     echo "making $node" >&2
     ip link add $node address 02:00:00:00:00:01 type veth peer name $CNI_IFNAME address 02:00:00:00:00:02 \
 netns $CNI_NETNS || exit 1
-    echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.9.0.5/24"}]}'
+    {ANSWER}
     ;;
 DEL) ip link del $node 2> /dev/null || true ;;
-CHECK) ip link show $node > /dev/null 2>&1 || { echo '{"code": 101, "msg": "no '$node'", "details": "d"}'; exit 1; } ;;
+CHECK) ip link show $node > /dev/null 2>&1 ||
+    {{ echo '{{"code": 101, "msg": "no '$node'", "details": "d"}}'; exit 1; }} ;;
 esac
 """
 
@@ -104,6 +107,47 @@ def test_calls_are_data_and_are_logged(repository: Path, tmp_path: Path) -> None
         assert step["changes"]["node1"] == ["- link veth-web-1 type veth address 02:00:00:00:00:01 mtu 1500 down"]
         again = json.loads(cli("cni", "check", "web-1", "--json", cwd=repository).stdout)
         assert again["error"].startswith("web-1 has no eth0")
+        log.unlink()
+        down = cli("down", "--log", str(log), cwd=repository)
+        assert (down.returncode, down.stdout, down.stderr) == (0, "one is down\n", "")
+        calls = [json.loads(line) for line in log.read_text().splitlines()]
+        assert sorted((call["command"], call["container"]) for call in calls) == [
+            ("DEL", "client"),
+            ("DEL", "web-1"),
+            ("DEL", "web-2"),
+        ]
+
+
+def test_a_failed_add_by_hand_is_taken_back(repository: Path, tmp_path: Path) -> None:
+    with up(repository, tmp_path):
+        assert cli("cni", "del", "client", cwd=repository).returncode == 0
+        (tmp_path / "mine").write_text(PLUGIN.replace(ANSWER, ERROR))
+        said = cli("cni", "add", "client", "--json", cwd=repository)
+        step = json.loads(said.stdout)
+        assert (said.returncode, [call["command"] for call in step["calls"]]) == (1, ["ADD", "DEL"])
+        assert step["error"] == (
+            "the CNI plugin mine failed at ADD for client: code 103: no\n  details: d\n  stderr: making veth-client"
+        )
+        assert step["changes"] == {}
+        (tmp_path / "mine").write_text(PLUGIN)
+        assert cli("cni", "add", "client", cwd=repository).returncode == 0
+
+
+def test_a_lab_goes_down_and_what_was_not_taken_back_is_told(repository: Path, tmp_path: Path) -> None:
+    with up(repository, tmp_path):
+        (tmp_path / "mine").write_text(PLUGIN.replace("|| true", f"; {ERROR}"))
+        down = cli("down", cwd=repository)
+        assert (down.returncode, down.stdout) == (0, "one is down\n")
+        golden("cni-down-failed", "".join(sorted(re.findall(r"testbed: [^:]*:.*\n(?:  .*\n)*", down.stderr))))
+        assert cli("list", cwd=repository).returncode == 0
+        assert len(down.stderr.splitlines()) == 6
+
+
+def test_a_malformed_case_is_told_with_its_place(repository: Path) -> None:
+    case = "tests/cni/cases/05-bridge-disabled-interface.MALFORMED.conf"
+    said = cli("up", "topologies/two-nodes.yaml", "--design", case, cwd=repository)
+    assert (said.returncode, said.stdout) == (2, "")
+    golden("cni-malformed", said.stderr)
 
 
 def test_a_plugin_that_is_nowhere_is_told_before_anything_is_built(repository: Path, tmp_path: Path) -> None:

@@ -81,6 +81,18 @@ def test_net_05_without_a_plugins_program_nothing_is_begun(plugins: Plugins) -> 
     assert plugins.runtime.store.all("net") == ()
 
 
+def test_net_05_what_hands_out_addresses_is_one_of_the_programs(plugins: Plugins) -> None:
+    plugins.answering("p", {"cniVersion": "1.0.0"})
+    net = network(plugins=[{"type": "p", "ipam": {"type": "nowhere"}}])
+    with pytest.raises(PluginMissing) as error:
+        plugins.runtime.add(net, BLUE)
+    assert error.value.names == ("nowhere",)
+    assert plugins.called == []
+    plugins.write("nowhere")
+    plugins.runtime.add(net, BLUE)
+    assert plugins.called == ["p ADD"]  # Calling the other one is its own affair.
+
+
 @pytest.mark.parametrize("text", ['{"name": "net", "plugins": [{}]}', '{"name": "net", "plugins": [{"bridge": "b"}]}'])
 def test_net_06_a_plugin_has_a_type(text: str) -> None:
     (problem,) = problems_of(text)
@@ -107,6 +119,7 @@ def test_net_08_a_single_plugin_is_a_list_of_one(plugins: Plugins) -> None:
     found = shipped("02-bridge-hairpin-ipmasq.conf")
     assert (found.name, found.versions, [plugin.type for plugin in found.plugins]) == ("mynet", ("0.3.1",), ["bridge"])
     plugins.answering("bridge", {"cniVersion": "0.3.1"})
+    plugins.write("host-local")
     plugins.runtime.add(found, BLUE)
     assert plugins.told == [json.loads((CASES / "02-bridge-hairpin-ipmasq.conf").read_text())]
 

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,18 @@ def test_exec_10_a_damaged_file_is_as_good_as_none(plugins: Plugins) -> None:
     assert "prevResult" not in plugins.told[-1]
 
 
+def test_exec_10_a_file_without_a_result_is_as_good_as_none(plugins: Plugins) -> None:
+    plugins.answering("p", result("eth0"))
+    plugins.runtime.add(chain("p"), BLUE)
+    file = plugins.folder / "results" / "net-blue-eth0"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"result": {"ips": [{}]}}))
+    with pytest.raises(Unchecked):
+        plugins.runtime.check(chain("p"), BLUE)
+    plugins.runtime.delete(chain("p"), BLUE)
+    assert "prevResult" not in plugins.told[-1]
+    assert not file.exists()
+
+
 def test_exec_11_requests_are_derived(plugins: Plugins) -> None:
     plugins.answering("p", result("eth0"))
     plugins.answering("q", result("eth0"))
@@ -203,6 +216,25 @@ def test_exec_12_garbage_is_collected_while_nobody_attaches(plugins: Plugins) ->
     )
     assert errors == []
     assert note.read_text().split() == ["begin", "end", "begin", "end"]
+
+
+def test_exec_12_nobody_attaches_while_what_is_stale_is_taken_back(plugins: Plugins) -> None:
+    note = plugins.folder / "note"
+    said = json.dumps(result("eth0", version="1.1.0"))
+    bodies = {
+        verb: f"echo {verb} >> {note}; sleep 0.2; echo {verb} >> {note}; echo '{said}'" for verb in ("ADD", "DEL", "GC")
+    }
+    plugins.write("p", **bodies)
+    net = chain("p", cniVersion="1.1.0")
+    plugins.runtime.add(net, replace(BLUE, container="stale"))
+    note.unlink()
+    with ThreadPoolExecutor() as pool:
+        collecting = pool.submit(plugins.runtime.collect, net, [BLUE])
+        while not note.exists():
+            time.sleep(0.01)
+        Plugins(plugins.folder).runtime.add(net, BLUE)
+        assert collecting.result() == ()
+    assert note.read_text().split() == ["DEL", "DEL", "GC", "GC", "ADD", "ADD"]
 
 
 def _at_once(*works: Any) -> list[BaseException]:
@@ -324,6 +356,8 @@ def test_exec_16_addresses_belong_to_interfaces(plugins: Plugins) -> None:
         ({"ips": [{"interface": 0}]}, "'address' is missing"),
         ({"ips": [{"address": "10.1.0.5/99"}]}, "10.1.0.5/99"),
         ({"ips": [{"address": "10.1.0.5/16", "interface": 3}], "interfaces": [{"name": "eth0"}]}, "interface 3"),
+        ({"ips": [{"address": "10.1.0.5/16", "interface": "eth0"}]}, "'str'"),
+        ({"dns": ["10.1.0.1"]}, "dictionary"),
         ({"cniVersion": "7.0.0"}, "7.0.0"),
     ],
 )

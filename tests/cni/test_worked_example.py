@@ -45,6 +45,7 @@ def dbnet(plugins: Plugins) -> Plugins:
     answers: Mapping[str, int] = {"bridge": 3, "tuning": 5, "portmap": 5}
     for name, number in answers.items():
         plugins.answering(name, appendix(number), VERSION=f"echo '{VERSIONS}'")
+    plugins.write("host-local")
     return plugins
 
 

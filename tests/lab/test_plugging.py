@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from testbed.cni.network import network_of_texts
 from testbed.designs import CATALOGUE, design_of
 from testbed.designs.design import Design
 from testbed.kernel.carry_out import PlanRefused
@@ -27,10 +29,10 @@ from testbed.observe.trace import trace
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Bridge, Child, OtherLink, TokenBucket
 from testbed.spec.design import ReadCni, TransportSpec
-from testbed.spec.load import load_topology
+from testbed.spec.load import load_design, load_topology, topology_of_text
 from testbed.spec.topology import Topology
 from tests.as_user import run_as
-from tests.cni.conftest import DEBIAN, needs_plugins
+from tests.cni.conftest import CASES, DEBIAN, needs_plugins
 
 ROOT = Path(__file__).parents[2]
 BRIDGE = """{
@@ -242,6 +244,63 @@ def test_a_failing_plugin_is_told_whole_and_what_was_begun_is_taken_back(two_nod
     )
 
 
+FAILS_AT_DEL_OF_WEB_1 = """
+[ "$CNI_COMMAND $CNI_CONTAINERID" = "DEL web-1" ] || { echo '{"cniVersion": "1.0.0"}'; exit 0; }
+echo '{"cniVersion": "1.0.0", "code": 102, "msg": "still in use", "details": "by somebody"}'
+exit 1"""
+STILL_IN_USE = (
+    "in node1, pod web-1: the CNI plugin own failed at DEL for web-1: code 102: still in use\n  details: by somebody"
+)
+
+
+@pytest.mark.sealed
+def test_what_is_not_taken_back_is_told_once(two_nodes: Topology, tmp_path: Path) -> None:
+    plugin(tmp_path, "own", FAILS_AT_DEL_OF_WEB_1)
+    lab = Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes))
+    assert lab.down() == (STILL_IN_USE,)
+    assert called(tmp_path).count("DEL client") == 1
+    assert lab.down() == ()
+
+
+@pytest.mark.sealed
+def test_what_is_not_taken_back_after_a_failed_add_is_told_with_it(two_nodes: Topology, tmp_path: Path) -> None:
+    plugin(tmp_path, "own", '[ "$CNI_COMMAND $CNI_CONTAINERID" = "ADD web-1" ] && exit 7' + FAILS_AT_DEL_OF_WEB_1)
+    with pytest.raises(PlanRefused) as error:
+        Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes))
+    failed, rest = str(error.value).split("\n", 1)
+    assert failed.startswith("in node1, pod web-1: the CNI plugin own failed at ADD for web-1")
+    assert rest == STILL_IN_USE
+
+
+@pytest.mark.sealed
+def test_pods_for_which_no_time_is_left_are_told(
+    two_nodes: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin(tmp_path, "own", 'echo \'{"cniVersion": "1.0.0"}\'')
+    lab = Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes))
+    monkeypatch.setattr("testbed.lab.plugging.UNPLUG_PATIENCE_S", 0.0)
+    assert sorted(lab.down()) == [
+        f"in {node}, pod {pod}: no DEL, as all of them have 0 s"
+        for node, pod in (("node1", "client"), ("node1", "web-1"), ("node2", "web-2"))
+    ]
+
+
+@pytest.mark.sealed
+def test_exec_01_the_namespace_is_there_before_a_plugin_is_called(two_nodes: Topology, tmp_path: Path) -> None:
+    """And has nothing in it but its loopback."""
+    look = f"""[ "$CNI_COMMAND" = ADD ] && {{
+        stat -f -c "$CNI_CONTAINERID %T" "$CNI_NETNS"
+        nsenter --net="$CNI_NETNS" ls /sys/class/net
+        ip -netns "$CNI_CONTAINERID" -oneline link | cut -d " " -f 2
+    }} > "{tmp_path}/seen-$CNI_CONTAINERID" 2>&1
+    echo '{{"cniVersion": "1.0.0"}}'"""
+    plugin(tmp_path, "own", look)
+    with Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes)):
+        for pod in ("client", "web-1", "web-2"):
+            assert (tmp_path / f"seen-{pod}").read_text().splitlines()[0] == f"{pod} nsfs"
+            assert (tmp_path / f"seen-{pod}").read_text().splitlines()[-1] == "lo:"
+
+
 @pytest.mark.sealed
 def test_a_hanging_plugin_is_ended(two_nodes: Topology, tmp_path: Path) -> None:
     plugin(tmp_path, "own", f"echo $$ >> {tmp_path}/pids; sleep 1000")
@@ -342,8 +401,15 @@ def test_a_lab_that_could_not_be_built_tells_its_calls_and_is_gone(name: str, re
 def test_a_lab_goes_down_although_a_plugin_hangs_at_del(name: str, repository: Path, tmp_path: Path) -> None:
     plugin(tmp_path, "own", '[ "$CNI_COMMAND" = DEL ] && sleep 1000\necho \'{"cniVersion": "1.0.0"}\'')
     lab = bring_up(designed(OWN, bin=(str(tmp_path),), timeout="300ms"), name, repository)
-    lab.down()
+    ending = lab.down()
     assert called(tmp_path).count("DEL client") == 1
+    assert sorted(error.partition(":")[0] for error in ending.errors) == [
+        "in node1, pod client",
+        "in node1, pod web-1",
+        "in node2, pod web-2",
+    ]
+    assert all("had not ended after 0.3 s" in error for error in ending.errors)
+    assert {json.loads(line)["command"] for line in ending.log.splitlines()} == {"DEL"}
     assert Address(os.geteuid(), name) not in [lab.address for lab in LivingLab.all()]
 
 
@@ -382,8 +448,6 @@ def _wait_for(condition: Any) -> None:
 @needs_plugins
 @pytest.mark.sealed
 def test_the_example_in_shell_passes_every_check(repository: Path) -> None:
-    from testbed.spec.load import load_design
-
     design = design_of(load_design(repository / "examples/my-plugin.yaml", CATALOGUE))
     on = topology("three-nodes")
     with Lab(design.plan(on)) as lab:
@@ -391,18 +455,21 @@ def test_the_example_in_shell_passes_every_check(repository: Path) -> None:
         assert verdict.is_good, verdict
         assert inspect(lab.plan, lab.namespaces) == ()
     assert DEBIAN in design.plugins.bin if design.plugins else False
-    lines = (repository / "examples/cni/bin/veth").read_text().splitlines()
-    assert len([line for line in lines if not line.startswith("#")]) <= 25
+    assert len((repository / "examples/cni/bin/veth").read_text().splitlines()) <= 20
 
 
 @needs_plugins
 @pytest.mark.root
-def test_a_user_has_plugins_called_and_root_believes_nothing_of_it(name: str) -> None:
+def test_a_user_has_plugins_called_and_root_believes_nothing_of_it(name: str, repository: Path) -> None:
+    """With the commands that the README shows."""
     user = random.randrange(20_000, 60_000)
     words = ["--design", "examples/my-plugin.yaml", "--name", name]
     made = run_as(user, "up", "topologies/two-nodes.yaml", *words)
     assert made.returncode == 0, made.stderr
     try:
+        readme = (repository / "README.md").read_text()
+        (shown,) = re.findall(r"\ntestbed check +# (\d+ of \d+ checks passed)\n", readme)
+        assert shown in run_as(user, "check", "--name", name).stdout
         assert run_as(user, "inspect", "--name", name).returncode == 0
         assert run_as(user, "cni", "del", "client", "--name", name).returncode == 0
         again = run_as(user, "cni", "add", "client", "--name", name)
@@ -411,6 +478,48 @@ def test_a_user_has_plugins_called_and_root_believes_nothing_of_it(name: str) ->
             _ = LivingLab(Address(user, name)).plan
     finally:
         assert run_as(user, "down", name).returncode == 0
+
+
+ONE_NODE = """
+name: one-node
+cluster: {pod_cidr: 10.244.0.0/16, node_prefix: 24}
+fabric: {subnet: 192.168.56.0/24, mtu: 1500}
+nodes: {node1: {pods: [client, web]}}
+"""
+"""A case as it is shipped has the same addresses on every node."""
+
+
+@needs_plugins
+@pytest.mark.sealed
+@pytest.mark.parametrize(
+    ("case", "device", "addresses", "apart"),
+    [
+        # This bridge is nobody's gateway, so that the node and its pods do not reach each other.
+        ("01b-cni-spec-dbnet.conflist", "cni0", ["10.1.0.2"], {"client node1", "node1 web"}),
+        ("02-bridge-hairpin-ipmasq.conf", "mynet0", ["10.10.0.2"], set()),
+        ("06b-ptp-portmap.conflist", "", ["172.16.30.2"], set()),
+        ("12-crio-dualstack-bridge.conflist", "cni0", ["10.85.0.2", "1100:200::2"], set()),
+    ],
+)
+def test_a_shipped_case_is_a_design(
+    case: str, device: str, addresses: list[str], apart: set[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "design.yaml"
+    file.write_text(f"cni: {CASES / case}\npods: {{web: {{portMappings: {json.dumps([_port(8080)])}}}}}\n")
+    design = design_of(load_design(file, CATALOGUE))
+    on = topology_of_text(ONE_NODE, "one-node.yaml").value
+    lab = Lab(design.plan(on))
+    try:
+        assert [str(address) for address in lab.plan["client"].reached_at] == addresses
+        assert [link.name for link in lab.plan["node1"].links if isinstance(link, Bridge)] == [device] * bool(device)
+        verdict = check(design, on, lab.plan, lab.namespaces)
+        assert {" ".join(sorted((failure.source, failure.target))) for failure in verdict.failures} == apart, verdict
+        assert verdict.is_good is not bool(apart)
+        assert inspect(lab.plan, lab.namespaces) == ()
+        if any(plugin.type == "portmap" for plugin in network_of_texts(lab.plan.plugged[0].texts).plugins):
+            assert "8080" in {f.tool: f.text for f in lab.plan["node1"].firewalls}["iptables"]
+    finally:
+        assert lab.down() == ()
 
 
 @needs_plugins

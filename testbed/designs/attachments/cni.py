@@ -45,8 +45,7 @@ def attachment_of(spec: ReadCni) -> Attachment:
 
 def plugins_of(spec: ReadCni) -> tuple[str, ...]:
     """The names of the programs that are called, those that hand out addresses too."""
-    network = network_of_texts(filled_network(spec.texts, EXAMPLE))
-    return tuple(dict.fromkeys(name for plugin in network.plugins for name in (plugin.type, plugin.ipam) if name))
+    return network_of_texts(filled_network(spec.texts, EXAMPLE)).programs
 
 
 def _attach(draft: Draft, layout: Layout, spec: ReadCni, node: NodePlace, values: Values) -> None:
