@@ -11,7 +11,7 @@ import click
 from testbed.cli.errors import WrongInput, unknown
 from testbed.cli.groups import VerbGroup
 from testbed.cli.labs import complete_place, of_lab, the_lab, understood
-from testbed.cli.log import LOG, write_log
+from testbed.cli.log import LOG, need_log, write_log
 
 _DONE = {
     "add": "is attached",
@@ -83,6 +83,7 @@ def gc(name: str | None, node: str, log: Path | None, as_json: bool) -> None:
 
 
 def _do(verb: str, name: str | None, place: str, log: Path | None, as_json: bool) -> None:
+    need_log(log)
     lab = the_lab(name)
     with understood():
         valid = tuple(lab.facts["plug_nodes"] if verb in ("status", "gc") else lab.facts["plugged"])
@@ -98,6 +99,8 @@ def _do(verb: str, name: str | None, place: str, log: Path | None, as_json: bool
         _print(step)
         if not step["error"]:
             click.secho(f"{place} {_DONE[verb]}", fg="green", bold=True)
+            if verb == "gc" and "GC" not in {call["command"] for call in step["calls"]}:
+                click.echo("what the runtime remembers was looked at; plugins know GC from CNI 1.1.0")
     if step["error"] and not as_json:
         click.echo(f"testbed: {step['error']}", err=True)
     sys.exit(1 if step["error"] else 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from testbed.cli.labs import the_lab, understood
-from testbed.cli.log import LOG, write_log
+from testbed.cli.log import LOG, need_log, write_log
 from testbed.lab.door import Unanswered
 from testbed.lab.living import LivingLab
 
@@ -25,6 +25,7 @@ def down(name: str | None, every: bool, log: Path | None) -> None:
     """
     if every and name:
         raise click.UsageError("name a lab, or say --all")
+    need_log(log)
     calls = ""
     for lab in LivingLab.all() if every else [the_lab(name)]:
         try:

@@ -14,6 +14,11 @@ LOG = click.option(
 )
 
 
+def need_log(file: Path | None) -> None:
+    """Raises WrongInput, before anything is begun, if the file cannot be written."""
+    write_log(file, "")
+
+
 def write_log(file: Path | None, text: str) -> None:
     """Adds calls, a line of JSON each, to a file, if one is named."""
     if file is None:

@@ -8,7 +8,7 @@ import click
 
 from testbed.cli.choosing import HELP, chosen
 from testbed.cli.errors import MachineLacks, WrongInput
-from testbed.cli.log import LOG, write_log
+from testbed.cli.log import LOG, need_log, write_log
 from testbed.cli.plugins import need_plugins
 from testbed.designs.fitting import check_design
 from testbed.kernel import programs
@@ -38,6 +38,9 @@ def up(topology: Path, design: str, name: str | None, offload: str, log: Path | 
     _need_the_machine(wanted.needs_on(loaded.value), wanted.programs_on(loaded.value))
     if wanted.plugins:
         need_plugins(wanted.plugins)
+    elif log:
+        raise click.UsageError(f"--log: the design {wanted.name} calls no CNI plugin")
+    need_log(log)
     plan = wanted.plan(loaded.value, offload == "on")
     try:
         lab = LivingLab.bring_up(plan, name, facts_of(loaded, plan, wanted.spec))

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from errno import ENOENT
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,19 @@ class PluginMissing(CniError):
     def __init__(self, names: Sequence[str], folders: Sequence[str]) -> None:
         self.names, self.folders = tuple(names), tuple(folders)
         plugins = " and ".join(names)
-        super().__init__(f"there is no CNI plugin {plugins} in {', '.join(folders)}")
+        where = ", ".join(map(looked_in, folders))
+        super().__init__(f"there is no CNI plugin {plugins} in {where}{beside(names, folders)}")
+
+
+def looked_in(folder: str) -> str:
+    """A folder of plugins in words; it may not be there."""
+    return folder if Path(folder).is_dir() else f"{folder} (no such folder)"
+
+
+def beside(names: Iterable[str], folders: Iterable[str]) -> str:
+    """Of files that are called like plugins and are none: that they are there."""
+    found = [path for name in names for path in (Path(folder, name) for folder in folders) if path.is_file()]
+    return "".join(f"; {path} is there, but may not be executed" for path in found if not os.access(path, os.X_OK))
 
 
 class PluginFailed(CniError):
@@ -155,7 +168,9 @@ def call(
     try:
         code, out, err, timed_out = run(str(path), stdin.encode(), {**os.environ, **environment}, patience_s)
     except OSError as error:
-        code, out, err, timed_out = 126, b"", f"{path} cannot be run: {error.strerror}".encode(), False
+        # Of a program that is there it is what runs it, named after #!, that is not.
+        why = "what its first line says should run it is not there" if error.errno == ENOENT else error.strerror
+        code, out, err, timed_out = 126, b"", f"{path} cannot be run: {why}".encode(), False
     return Call(
         plugin=plugin,
         command=command,
@@ -188,5 +203,5 @@ def answer(made: Call, patience_s: float = PATIENCE_S) -> Any:
     if isinstance(data, dict) and isinstance(data.get("code"), int):
         raise PluginFailed(made, str(data.get("msg", "")), data["code"], str(data.get("details", "")))
     ended = f"signal {-made.code} ended it" if made.code < 0 else f"it ended with exit code {made.code}"
-    said = f", and printed: {text[:MOST_SHOWN]}" if text else " and said nothing on its standard output"
+    said = f", and it printed: {text[:MOST_SHOWN]}" if text else ", and it printed nothing on its standard output"
     raise PluginFailed(made, f"{ended}{said}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from testbed.cni.template import EXAMPLE, Values, filled
 from testbed.cni.versions import SUPPORTED, WITHOUT, newest_first
+from testbed.spec.design import NetworkTexts
 from testbed.spec.files import Unreadable, read_text
 from testbed.spec.json_tree import parse_json
 from testbed.spec.problems import Loc, Misfit, Problem, SpecError
@@ -62,8 +63,8 @@ class Network:
         return tuple(dict.fromkeys(name for plugin in self.plugins for name in (plugin.type, plugin.ipam) if name))
 
 
-def read_network(path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The name of the network in a file, and the files that it is made of with their texts, as they are.
+def read_network(path: Path) -> NetworkTexts:
+    """The network in a file: its name, the files that it is made of with their texts, as they are, and capabilities.
 
     Of a folder its first configuration by name is taken, as container runtimes do. A template is looked at with values
     that a node could have. Raises SpecError with every problem.
@@ -72,7 +73,9 @@ def read_network(path: Path) -> tuple[str, tuple[tuple[str, str], ...]]:
     first = _text_of(file)
     root = _filled_source(first)
     texts = (first, *map(_text_of, _plugin_files(root.data, file.parent)))
-    return network_of(root, map(_filled_source, texts[1:])).name, texts
+    network = network_of(root, map(_filled_source, texts[1:]))
+    capabilities = dict.fromkeys(name for plugin in network.plugins for name in sorted(plugin.capabilities))
+    return NetworkTexts(network.name, texts, tuple(capabilities))
 
 
 def _text_of(path: Path) -> tuple[str, str]:
@@ -130,7 +133,9 @@ def network_of(source: Source, beside: Iterable[Source] = ()) -> Network:
         problems += [*other.problems, *map(other.problem, part.misfits)]
         network = replace(network, plugins=(*network.plugins, plugin))
     if not problems and not network.plugins:
-        problems = [source.problem(Misfit((), "there is no plugin in it; write `plugins`", at_key=True))]
+        has_list = isinstance(source.data, dict) and "plugins" in source.data
+        message = "has no plugin" if has_list else "there is no plugin in it; write `plugins`"
+        problems = [source.problem(Misfit(("plugins",) if has_list else (), message, at_key=not has_list))]
     if problems:
         raise SpecError(tuple(problems))
     return network

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
@@ -156,6 +156,16 @@ class CniSpec(Spec):
         yield from _transport_misfits(self.transport, catalogue.cni_transports)
 
 
+class NetworkTexts(NamedTuple):
+    """A network's configuration, as far as a design is about it."""
+
+    name: str
+    texts: tuple[tuple[str, str], ...]
+    """Its file and text, and those of single plugins beside it; templates as they are."""
+    capabilities: tuple[str, ...]
+    """What of the runtime's arguments its plugins take."""
+
+
 class ReadCni(CniSpec):
     """A design with CNI plugins whose configuration has been read."""
 
@@ -213,7 +223,7 @@ class Catalogue:
     """Why an attachment and a transport do not go together; empty if they do."""
     cni_transports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Those that go with CNI plugins, each with the names of its parameters."""
-    read_network: Callable[[Path], tuple[str, tuple[tuple[str, str], ...]]] = lambda path: (path.stem, ())
+    read_network: Callable[[Path], NetworkTexts] = lambda path: NetworkTexts(path.stem, (), ())
     """Reads the configuration of a network for CNI plugins: its name, and files with texts. Raises SpecError."""
 
     def goes(self, attach: str, kind: str) -> bool:

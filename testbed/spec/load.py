@@ -5,7 +5,7 @@ although each value is well-formed (`misfits()`, only asked once every value is)
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -13,7 +13,17 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import ValidationError
 
-from testbed.spec.design import PLUGINS, Catalogue, Choice, CniSpec, DesignSpec, ReadCni, is_file, is_network
+from testbed.spec.design import (
+    PLUGINS,
+    Catalogue,
+    Choice,
+    CniSpec,
+    DesignSpec,
+    NetworkTexts,
+    ReadCni,
+    is_file,
+    is_network,
+)
 from testbed.spec.files import nearest_file
 from testbed.spec.problems import Loc, Misfit, Problem, SpecError
 from testbed.spec.scenario import Scenario
@@ -181,8 +191,8 @@ def load_design(path: Path, catalogue: Catalogue) -> DesignSpec | ReadCni:
 
 def _network_alone(path: Path, catalogue: Catalogue) -> ReadCni:
     """A CNI network's configuration as a design of its own."""
-    name, texts = catalogue.read_network(path)
-    return ReadCni(name=name, cni=str(path), bin=(PLUGINS,), texts=texts)
+    network = catalogue.read_network(path)
+    return ReadCni(name=network.name, cni=str(path), bin=(PLUGINS,), texts=network.texts)
 
 
 def _design_in(
@@ -206,7 +216,7 @@ def _with_network(
     """A design with CNI plugins with its configuration, which stands at `loc` in a file of that folder."""
     path = _tidied(folder / spec.cni)
     try:
-        name, texts = catalogue.read_network(path)
+        network = catalogue.read_network(path)
     except SpecError as error:
         return None, tuple(
             _at_file_name(source, loc, spec.cni, path, problem) if problem.line == 0 else problem
@@ -215,8 +225,19 @@ def _with_network(
     found = spec.model_dump(exclude={"name", "bin", "cni"})
     # Absolute, since the plugins are called where the working directory may be another one.
     folders = tuple(str(_tidied(folder / each).absolute()) for each in spec.bin)
-    told = found | {"name": spec.name or name, "bin": folders, "cni": spec.cni, "texts": texts}
-    return ReadCni.model_validate(told), ()
+    told = found | {"name": spec.name or network.name, "bin": folders, "cni": spec.cni, "texts": network.texts}
+    return ReadCni.model_validate(told), _located(source, _untaken(spec, network, loc[:-1]))
+
+
+def _untaken(spec: CniSpec, network: NetworkTexts, loc: Loc) -> Iterator[Misfit]:
+    """What plugins are to be told and none of them takes, in a design that stands at `loc`."""
+    told: list[tuple[Loc, Mapping[str, Any]]] = [(("capabilities",), spec.capabilities)]
+    told += [(("pods", pod), own) for pod, own in spec.pods.items()]
+    for where, capabilities in told:
+        for name in capabilities:
+            if name not in network.capabilities:
+                message = f"no plugin of the network {network.name} has the capability '{name}'"
+                yield Misfit((*loc, *where, name), message, valid=network.capabilities, at_key=True)
 
 
 def _design_sources(source: Source, scenario: Scenario, path: Path) -> tuple[Mapping[str, Source], tuple[Problem, ...]]:

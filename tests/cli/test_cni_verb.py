@@ -118,6 +118,18 @@ def test_calls_are_data_and_are_logged(repository: Path, tmp_path: Path) -> None
         ]
 
 
+def test_a_log_that_cannot_be_written_is_told_before_anything_is_built(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "10-mynet.conf").write_text('{"name": "mynet", "type": "bridge"}')
+    words = ["up", "topologies/two-nodes.yaml", "--name", "one", "--log", str(tmp_path / "absent" / "log"), "--design"]
+    said = cli(*words, str(tmp_path / "10-mynet.conf"), cwd=repository)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "absent/log cannot be written: No such file or directory" in said.stderr
+    said = cli(*words, "vxlan", cwd=repository)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "--log: the design vxlan calls no CNI plugin" in said.stderr
+    assert cli("list", "--json", cwd=repository).stdout.strip() == "[]"
+
+
 def test_a_failed_add_by_hand_is_taken_back(repository: Path, tmp_path: Path) -> None:
     with up(repository, tmp_path):
         assert cli("cni", "del", "client", cwd=repository).returncode == 0
@@ -161,9 +173,10 @@ def test_a_plugin_that_is_nowhere_is_told_before_anything_is_built(repository: P
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "mine").write_text("#!/bin/sh")
     (tmp_path / "bin" / "mine").chmod(0o755)
+    (tmp_path / "bin" / "locked").touch(0o644)
     texts = []
-    for plugin in ("mien", "bridge"):
-        code, text = up_with(plugin, "bin")
+    for plugin, folder in (("mien", "bin"), ("bridge", "bin"), ("locked", "bin"), ("mine", "binn")):
+        code, text = up_with(plugin, folder)
         assert code == 2
         texts.append(text)
     golden("cni-no-plugin", "\n".join(texts))

@@ -414,8 +414,8 @@ def test_exec_17_an_error_is_passed_on_whole(plugins: Plugins) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("exit 3", "exit code 3 and said nothing"),
-        ("echo no JSON; exit 1", "exit code 1, and printed: no JSON"),
+        ("exit 3", "exit code 3, and it printed nothing"),
+        ("echo no JSON; exit 1", "exit code 1, and it printed: no JSON"),
         ("echo no JSON", "ended well, but printed what is not JSON: no JSON"),
         ("exit 0", "no result: a result is a JSON object"),
         ("kill -9 $$", "signal 9 ended it"),

@@ -16,7 +16,8 @@ from testbed.spec.json_tree import parse_json
 from testbed.spec.load import LoadedScenario, load_any, load_design, load_scenario, load_topology
 from testbed.spec.problems import SpecError
 
-NETWORK = '{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "bridge", "x": "{{ node.name }}/{{ mtu }}"}]}'
+NETWORK = """{"cniVersion": "1.0.0", "name": "net",
+  "plugins": [{"type": "bridge", "x": "{{ node.name }}/{{ mtu }}", "capabilities": {"mac": true}}]}"""
 TOPOLOGY = (
     "name: two\ncluster: {pod_cidr: 10.244.0.0/16}\nfabric: {subnet: 192.168.56.0/24}\n"
     "nodes: {node1: {pods: [a]}, node2: {pods: [b]}}\n"
