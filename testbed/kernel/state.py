@@ -104,6 +104,8 @@ class DeviceState:
     """Of a tunnel: what makes it this one, in words."""
     link: int = 0
     """The number of the device that it hangs on, or of the other end of its pair, which may be in another namespace."""
+    link_space: int | None = None
+    """By which number its own namespace knows the one that `link` is in; None if that is its own as well."""
     mode: str = ""
     """Of a device that shares another one: in which way."""
 
@@ -253,6 +255,7 @@ def _device(link: Any, names: dict[int, str]) -> DeviceState:
         promiscuous=bool(link["flags"] & IFF_PROMISC),
         details=_details(kind, info.get_attr("IFLA_INFO_DATA") if info else None, names),
         link=link.get_attr("IFLA_LINK") or 0,
+        link_space=link.get_attr("IFLA_LINK_NETNSID"),
         mode=_mode(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
     )
 
