@@ -4,7 +4,7 @@ What follows from another difference by itself is left out: the other end of a p
 kernel makes of an address that should not be there, or cannot make while its device is down.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.kernel.carry_out import Namespaces
@@ -12,6 +12,7 @@ from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, con
 from testbed.observe.programmed import Finding, programmed
 from testbed.plan import shell
 from testbed.plan.objects import (
+    BIRD,
     BOOT,
     LOCAL_TABLE,
     MAIN_TABLE,
@@ -30,6 +31,9 @@ from testbed.plan.objects import (
     Vxlan,
 )
 
+_OWNERS = {BIRD: "bird"}
+"""Of routes, as ip(8) names them."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -41,9 +45,9 @@ class Difference:
     """The commands to run in that place; none where none would do. `ip -n` finds the others of the lab by name."""
 
 
-def inspect(plan: Plan, namespaces: Namespaces) -> tuple[Difference, ...]:
-    """Holds every namespace against the plan."""
-    found: list[Difference] = []
+def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, str]] = ()) -> tuple[Difference, ...]:
+    """Holds every namespace against the plan. What is `ended`, as the lab tells (`Lab.ended`), comes first."""
+    found = [Difference(place, what, (mend,) if mend else ()) for place, what, mend in ended]
     for space in plan.spaces:
         with namespaces[space.name].entered():
             now = state_for(space)
@@ -213,7 +217,7 @@ def _to(route: Route) -> str:
 
 
 def _way(route: Route) -> str:
-    owner = f", of protocol {route.protocol}" if route.protocol != BOOT else ""
+    owner = f", proto {_OWNERS.get(route.protocol, route.protocol)}" if route.protocol != BOOT else ""
     table = f", in table {route.table}" if route.table != MAIN_TABLE else ""
     return f"{_hops(route)}{owner}{table}"
 

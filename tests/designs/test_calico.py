@@ -443,7 +443,7 @@ def test_a_node_without_its_bird_is_forgotten_by_its_peers_until_it_comes_again(
         until(lambda: all(learned(lab, node) == whole[node] - lost for node in whole))
         assert lab.run("client", ["ping", "-c1", "-W1", "10.244.0.65"]).returncode == 1
         missing = [one.what for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]
-        lost_there = f"there is no route to {BLOCK['node2']} via 192.168.56.2 by eth0, of protocol 12"
+        lost_there = f"there is no route to {BLOCK['node2']} via 192.168.56.2 by eth0, proto bird"
         assert missing == [f"{lost_there}, which is to come of bird (ask birdc)"]
         (daemon,) = lab.plan["node2"].daemons
         again = lab.start("node2", daemon.command, stdout=subprocess.DEVNULL)

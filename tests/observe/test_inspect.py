@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from testbed.api import Lab as ApiLab
 from testbed.designs import DESIGNS, PLAIN
 from testbed.lab.door import Address
 from testbed.lab.lab import Lab
-from testbed.lab.living import LivingLab
+from testbed.lab.living import LivingLab, facts_of
 from testbed.observe.inspect import Difference, inspect
 from testbed.spec.topology import Topology
 
@@ -46,6 +47,34 @@ def do(lab: LivingLab, place: str, command: str) -> None:
     with lab.start(place, shlex.split(command), stderr=subprocess.PIPE) as process:
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, b""), command
+
+
+@pytest.fixture
+def sleeve() -> Iterator[LivingLab]:
+    from testbed.spec.load import load_topology
+    from tests.as_user import ROOT
+
+    topology = load_topology(ROOT / "topologies/two-nodes.yaml")
+    design = DESIGNS["weave-sleeve"]
+    plan = design.plan(topology.value)
+    up = LivingLab.bring_up(plan, f"test-inspect-sleeve-{os.getpid()}", facts_of(topology, plan, design.spec))
+    yield up
+    LivingLab(Address(os.geteuid(), up.name)).down()
+
+
+@pytest.mark.root
+def test_a_program_that_has_ended_is_named_and_a_check_that_fails_names_it(sleeve: LivingLab) -> None:
+    lab = ApiLab(sleeve)
+    assert (lab.inspect(), lab.check().ended) == ((), ())
+    its = "grep -lz '/sleeve.py$' $(ip netns pids node1 | sed 's,.*,/proc/&/cmdline,') 2> /dev/null | cut -d / -f 3"
+    do(sleeve, "node1", f"""sh -c 'kill -9 $({its.replace("'", '"')})'""")
+    while not (found := lab.inspect()):
+        pass
+    what = "sleeve, a program of the design, has ended by signal 9 (Killed), and has said nothing"
+    assert found == (Difference("node1", what, ()),)
+    verdict = lab.check()
+    assert not verdict.is_good
+    assert verdict.ended == (f"in node1: {what}",)
 
 
 BREAKS = [
