@@ -133,6 +133,8 @@ class State:
     """Of IPsec, as `SOURCE > TARGET`."""
     tables: frozenset[str]
     """Of nftables, as `inet filter`."""
+    classifying: frozenset[str]
+    """The devices on which programs can be hung by tc (clsact)."""
     sysctls: dict[str, str] = field(default_factory=dict)
     """Those that were asked for; one that the kernel does not have is missing."""
     datapaths: dict[str, DatapathState] = field(default_factory=dict)
@@ -170,6 +172,7 @@ def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = (), bpf: Bp
         netems=frozenset(_netems(queues, names)),
         associations=frozenset(_associations()),
         tables=frozenset(nft_tables()),
+        classifying=frozenset(names[item["index"]] for item in queues if item.get_attr("TCA_KIND") == "clsact"),
         sysctls=values,
         datapaths={
             names[link["index"]]: datapath_state(names[link["index"]]) for link in links if _kind(link) == OPEN_VSWITCH

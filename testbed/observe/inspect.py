@@ -186,7 +186,8 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
     planned -= set(space.cut)
     follows = {*connected(now.addresses), *connected(space.addresses)}
     missing, extra = planned - now.routes, set(now.routes - planned - follows)
-    for route in sorted(missing, key=str):
+    # The way to a gateway comes before what goes by it.
+    for route in sorted(missing, key=lambda route: (route.via is not None, str(route))):
         instead = [other for other in extra if other.to == route.to]
         if instead:
             extra.difference_update(instead)
@@ -312,7 +313,10 @@ def _associations(space: Space, now: State) -> Iterator[Finding]:
 def _settings(space: Space, now: State) -> Iterator[Finding]:
     for item in space.sysctls:
         value = now.sysctls.get(item.key)
-        if value is None and not item.optional:
+        if value is None and item.dev and item.dev not in now.devices:
+            if_it_has_it = "e" if item.optional else ""
+            yield f"{item.key} is gone with {item.dev}", f"sysctl -{if_it_has_it}w {item.key}={item.value}"
+        elif value is None and not item.optional:
             yield f"the kernel has no setting {item.key}", ""
         elif value is not None and value != item.value:
             yield f"{item.key} is {value}, not {item.value}", f"sysctl -w {item.key}={item.value}"

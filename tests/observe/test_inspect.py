@@ -4,6 +4,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -49,32 +50,52 @@ def do(lab: LivingLab, place: str, command: str) -> None:
     assert (process.returncode, err) == (0, b""), command
 
 
-@pytest.fixture
-def sleeve() -> Iterator[LivingLab]:
+@contextmanager
+def living(design: str) -> Iterator[LivingLab]:
     from testbed.spec.load import load_topology
     from tests.as_user import ROOT
 
     topology = load_topology(ROOT / "topologies/two-nodes.yaml")
-    design = DESIGNS["weave-sleeve"]
-    plan = design.plan(topology.value)
-    up = LivingLab.bring_up(plan, f"test-inspect-sleeve-{os.getpid()}", facts_of(topology, plan, design.spec))
-    yield up
-    LivingLab(Address(os.geteuid(), up.name)).down()
+    plan = DESIGNS[design].plan(topology.value)
+    facts = facts_of(topology, plan, DESIGNS[design].spec)
+    up = LivingLab.bring_up(plan, f"test-inspect-{design}-{os.getpid()}", facts)
+    try:
+        yield up
+    finally:
+        LivingLab(Address(os.geteuid(), up.name)).down()
 
 
 @pytest.mark.root
-def test_a_program_that_has_ended_is_named_and_a_check_that_fails_names_it(sleeve: LivingLab) -> None:
-    lab = ApiLab(sleeve)
-    assert (lab.inspect(), lab.check().ended) == ((), ())
-    its = "grep -lz '/sleeve.py$' $(ip netns pids node1 | sed 's,.*,/proc/&/cmdline,') 2> /dev/null | cut -d / -f 3"
-    do(sleeve, "node1", f"""sh -c 'kill -9 $({its.replace("'", '"')})'""")
-    while not (found := lab.inspect()):
-        pass
-    what = "sleeve, a program of the design, has ended by signal 9 (Killed), and has said nothing"
-    assert found == (Difference("node1", what, ()),)
-    verdict = lab.check()
-    assert not verdict.is_good
-    assert verdict.ended == (f"in node1: {what}",)
+@pytest.mark.needs(*DESIGNS["cilium-native"].needs)
+@pytest.mark.parametrize(
+    "command",
+    ["ip link del cilium_host", "tc qdisc del dev cilium_host clsact", "tc filter del dev cilium_host egress"],
+)
+def test_all_that_programs_hang_on_is_mended_in_one_pass(command: str) -> None:
+    with living("cilium-native") as lab:
+        do(lab, "node1", command)
+        found = look(lab)
+        assert found
+        for item in found:
+            for mend in item.mend:
+                do(lab, item.place, mend)
+        assert look(lab) == ()
+
+
+@pytest.mark.root
+def test_a_program_that_has_ended_is_named_and_a_check_that_fails_names_it() -> None:
+    with living("weave-sleeve") as up:
+        lab = ApiLab(up)
+        assert (lab.inspect(), lab.check().ended) == ((), ())
+        its = 'grep -lz "/sleeve.py$" $(ip netns pids node1 | sed "s,.*,/proc/&/cmdline,") 2> /dev/null'
+        do(up, "node1", f"sh -c 'kill -9 $({its} | cut -d / -f 3)'")
+        while not (found := lab.inspect()):
+            pass
+        what = "sleeve, a program of the design, has ended by signal 9 (Killed), and has said nothing"
+        assert found == (Difference("node1", what, ()),)
+        verdict = lab.check()
+        assert not verdict.is_good
+        assert verdict.ended == (f"in node1: {what}",)
 
 
 BREAKS = [
