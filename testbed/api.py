@@ -152,12 +152,13 @@ class Lab:
     def check(self) -> Verdict:
         """Whether every pair of pods and nodes reaches each other as the Kubernetes model has it, and if not, why."""
         plan, topology, design = self.plan, self._living.topology, self._living.design
-        return self._living.inside(lambda namespaces: check_lab(design, topology, plan, namespaces))
+        ended = self._living.ended()
+        return self._living.inside(lambda namespaces: check_lab(design, topology, plan, namespaces, ended))
 
     def inspect(self) -> tuple[Difference, ...]:
-        """What of the kernel's state differs from the plan."""
-        plan = self.plan
-        return self._living.inside(lambda namespaces: inspect_lab(plan, namespaces))
+        """What of the kernel's state differs from the plan, and which of its programs run no more."""
+        plan, ended = self.plan, self._living.ended()
+        return self._living.inside(lambda namespaces: inspect_lab(plan, namespaces, ended))
 
     def trace(
         self,

@@ -30,8 +30,8 @@ def check(name: str | None, as_json: bool) -> None:
     with understood():
         from testbed.observe.check import check as ask
 
-        plan, topology, design = lab.plan, lab.topology, lab.design
-        verdict = lab.inside(lambda namespaces: ask(design, topology, plan, namespaces))
+        plan, topology, design, ended = lab.plan, lab.topology, lab.design, lab.ended()
+        verdict = lab.inside(lambda namespaces: ask(design, topology, plan, namespaces, ended))
     if as_json:
         click.echo(json.dumps(asdict(verdict), indent=2))
     else:
@@ -44,6 +44,8 @@ def _print(verdict: Verdict, homes: dict[str, str]) -> None:
     passed = verdict.asked - len(verdict.failures) - len(verdict.astray)
     good = verdict.is_good
     click.secho(f"\n{passed} of {verdict.asked} checks passed", fg="green" if good else "red", bold=True)
+    for line in verdict.ended:
+        click.echo(f"\n{line}")
     for cause in verdict.causes:
         pairs = [f"{source} → {target}" for source, target in cause.pairs]
         more = f" and {len(pairs) - MOST_PAIRS} more" if len(pairs) > MOST_PAIRS else ""

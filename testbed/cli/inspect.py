@@ -26,8 +26,8 @@ def inspect(name: str | None, counters: bool, as_json: bool) -> None:
     with understood():
         from testbed.observe.inspect import inspect as look
 
-        plan = lab.plan
-        found = lab.inside(lambda namespaces: look(plan, namespaces))
+        plan, ended = lab.plan, lab.ended()
+        found = lab.inside(lambda namespaces: look(plan, namespaces, ended))
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], indent=2))
     elif not found:

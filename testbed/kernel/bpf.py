@@ -13,12 +13,12 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testbed.kernel import bpf_calls, encode
 from testbed.kernel.encode import CLSACT_WAYS
-from testbed.kernel.links import attributes
+from testbed.kernel.links import attributes, links
 from testbed.kernel.netlink import HEADER, messages, send
 from testbed.kernel.uapi import (
     NLM_F_DUMP,
@@ -137,16 +137,31 @@ def state_of(bpf: Bpf, indices: dict[str, int]) -> BpfState:
     that count, are read as well.
     """
     hooks, maps = set[BpfHook](), dict[str, int]()
+    for hook, number in _hanging(bpf, indices):
+        hooks.add(hook)
+        with suppress(FileNotFoundError):
+            maps.update(bpf_calls.maps_of(number))
+    return BpfState(frozenset(hooks), {name: bpf_calls.entries(number) for name, number in maps.items()})
+
+
+def hanging(bpf: Bpf) -> frozenset[BpfHook]:
+    """The programs that hang now where these are to hang, in the calling thread's namespace, with their whole names."""
+    whole = {hook.program[: bpf_calls.NAME_LENGTH]: hook.program for hook in bpf.hooks}
+    found = (hook for hook, _ in _hanging(bpf, {link.name: link.index for link in links()}))
+    return frozenset(replace(hook, program=whole.get(hook.program, hook.program)) for hook in found)
+
+
+def _hanging(bpf: Bpf, indices: dict[str, int]) -> Iterator[tuple[BpfHook, int]]:
+    """What hangs where these programs are to hang, and its number."""
     for dev, where in dict.fromkeys((hook.dev, hook.where) for hook in bpf.hooks):
         if dev not in indices:
             continue
+        # A program, or a device, may have gone meanwhile.
         with suppress(FileNotFoundError):
             index = indices[dev]
             numbers = bpf_calls.programs_of_peer(index) if where == "peer" else _filters(index, CLSACT_WAYS[where])
             for number in numbers:
-                hooks.add(BpfHook(dev, where, bpf_calls.program_name(number)))
-                maps.update(bpf_calls.maps_of(number))
-    return BpfState(frozenset(hooks), {name: bpf_calls.entries(number) for name, number in maps.items()})
+                yield BpfHook(dev, where, bpf_calls.program_name(number)), number
 
 
 def _filters(index: int, parent: int) -> Iterator[int]:

@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import HEADER, messages
 from testbed.kernel.uapi import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, RTM_GETLINK
 
@@ -13,7 +14,9 @@ _STATSMSG = struct.Struct("=BxHII")
 """Family, index and mask of struct if_stats_msg."""
 _ATTRIBUTE = struct.Struct("=HH")
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_QDISC = 3, 4, 6
-_RTM_GETSTATS = 94
+_RTM_GETSTATS, _RTM_NEWNSID, _RTM_GETNSID = 94, 88, 90
+_RTGENMSG = struct.Struct("=Bxxx")
+_NETNSA_NSID, _NETNSA_FD = 1, 3
 _IFLA_STATS_LINK_64 = 1
 _STATS = struct.Struct("=QQQQ")
 """The first four of struct rtnl_link_stats64: packets received and sent, bytes received and sent."""
@@ -87,6 +90,22 @@ def carried(indices: Iterable[int]) -> dict[int, tuple[Carried, Carried]]:
                     packets_in, packets_out, bytes_in, bytes_out = _STATS.unpack_from(counters)
                     found[index] = Carried(packets_in, bytes_in), Carried(packets_out, bytes_out)
     return found
+
+
+def number_of(namespace: Namespace) -> int | None:
+    """By which number the calling thread's namespace knows another one; None if by none.
+
+    It has one as soon as somebody was told of a device whose other end is there.
+    """
+    with _socket() as sock:
+        body = _RTGENMSG.pack(socket.AF_UNSPEC) + _ATTRIBUTE.pack(_ATTRIBUTE.size + 4, _NETNSA_FD)
+        body += struct.pack("=I", namespace.fd)
+        sock.send(HEADER.pack(HEADER.size + len(body), _RTM_GETNSID, NLM_F_REQUEST, 1, 0) + body)
+        for kind, payload in messages(sock.recv(_RECEIVE)):
+            if kind == _RTM_NEWNSID:
+                number = int(struct.unpack("=i", attributes(payload, _RTGENMSG.size)[_NETNSA_NSID])[0])
+                return number if number >= 0 else None
+    return None
 
 
 def _socket() -> socket.socket:

@@ -104,6 +104,8 @@ class DeviceState:
     """Of a tunnel: what makes it this one, in words."""
     link: int = 0
     """The number of the device that it hangs on, or of the other end of its pair, which may be in another namespace."""
+    link_space: int | None = None
+    """By which number its own namespace knows the one that `link` is in; None if that is its own as well."""
     mode: str = ""
     """Of a device that shares another one: in which way."""
 
@@ -131,6 +133,8 @@ class State:
     """Of IPsec, as `SOURCE > TARGET`."""
     tables: frozenset[str]
     """Of nftables, as `inet filter`."""
+    classifying: frozenset[str]
+    """The devices on which programs can be hung by tc (clsact)."""
     sysctls: dict[str, str] = field(default_factory=dict)
     """Those that were asked for; one that the kernel does not have is missing."""
     datapaths: dict[str, DatapathState] = field(default_factory=dict)
@@ -168,6 +172,7 @@ def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = (), bpf: Bp
         netems=frozenset(_netems(queues, names)),
         associations=frozenset(_associations()),
         tables=frozenset(nft_tables()),
+        classifying=frozenset(names[item["index"]] for item in queues if item.get_attr("TCA_KIND") == "clsact"),
         sysctls=values,
         datapaths={
             names[link["index"]]: datapath_state(names[link["index"]]) for link in links if _kind(link) == OPEN_VSWITCH
@@ -253,6 +258,7 @@ def _device(link: Any, names: dict[int, str]) -> DeviceState:
         promiscuous=bool(link["flags"] & IFF_PROMISC),
         details=_details(kind, info.get_attr("IFLA_INFO_DATA") if info else None, names),
         link=link.get_attr("IFLA_LINK") or 0,
+        link_space=link.get_attr("IFLA_LINK_NETNSID"),
         mode=_mode(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
     )
 

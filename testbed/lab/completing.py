@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal, TypeVar, cast
 
+from testbed.cni.result import GivenAddress, Result
 from testbed.kernel.firewall import lines_of, tables_of
+from testbed.kernel.links import number_of
+from testbed.kernel.namespace import Namespace
 from testbed.kernel.state import BUILT_IN, DeviceState, State, connected
 from testbed.plan.objects import (
     Bridge,
@@ -33,10 +36,15 @@ Found = dict[str, DeviceState]
 """The devices of a space that nobody planned, by name."""
 
 
-def completed(plan: Plan, states: Mapping[str, State], addresses: Mapping[str, tuple[Address, ...]]) -> Plan:
+def completed(
+    plan: Plan,
+    states: Mapping[str, State],
+    addresses: Mapping[str, tuple[Address, ...]],
+    namespaces: Mapping[str, Namespace],
+) -> Plan:
     """The plan with all that these spaces hold besides, and pods under the addresses that they have got."""
     found = {name: _unplanned(plan, name, state) for name, state in states.items()}
-    veths = tuple(_pairs(found))
+    veths = tuple(_pairs(plan, found, namespaces))
     children = tuple(_children(plan, found))
     taken = {(end.space, end.name) for veth in veths for end in (veth.a, veth.b)}
     taken |= {(child.space, child.name) for child in children}
@@ -66,23 +74,31 @@ def _unplanned(plan: Plan, name: str, state: State) -> Found:
     return {dev: device for dev, device in state.devices.items() if dev not in planned and dev not in BUILT_IN}
 
 
-def _pairs(found: Mapping[str, Found]) -> Iterator[Veth]:
-    """Each end knows the number of the other: of two ends that name each other one is in a node, or both are."""
-    ends = [(name, device) for name, own in found.items() for device in own.values() if device.kind == "veth"]
-    by_numbers: dict[tuple[int, int], list[tuple[str, DeviceState]]] = {}
-    for name, device in ends:
-        by_numbers.setdefault((device.index, device.link), []).append((name, device))
-    done: set[tuple[str, str]] = set()
-    for name, device in ends:
-        others = [
-            end
-            for end in by_numbers.get((device.link, device.index), ())
-            if end != (name, device) and (end[0], end[1].name) not in done
-        ]
-        if others and (name, device.name) not in done:
-            other = others[0]
-            done |= {(name, device.name), (other[0], other[1].name)}
-            yield Veth(_end(name, device), _end(*other))
+def _pairs(plan: Plan, found: Mapping[str, Found], namespaces: Mapping[str, Namespace]) -> Iterator[Veth]:
+    """Each end knows the number of the other, and its own namespace's number for the one that the other is in.
+
+    Numbers of devices alone tell nothing: the first device of each pod is the same to all nodes.
+    """
+    left = {
+        (name, device.index): device for name, own in found.items() for device in own.values() if device.kind == "veth"
+    }
+    for (name, index), device in tuple(left.items()):
+        if left.pop((name, index), None):
+            # Most likely it is on the same node, and asking of others takes long on many nodes.
+            for place in sorted(found, key=lambda place: plan[place].home != plan[name].home):
+                other = left.get((place, device.link))
+                if other and other.link == index and _is_beyond(device, namespaces[name], namespaces[place]):
+                    del left[place, other.index]
+                    yield Veth(_end(name, device), _end(place, other))
+                    break
+
+
+def _is_beyond(device: DeviceState, own: Namespace, other: Namespace) -> bool:
+    """Whether a device's other end is in that namespace."""
+    if device.link_space is None:
+        return own is other
+    with own.entered():
+        return number_of(other) == device.link_space
 
 
 def _end(space: str, device: DeviceState) -> VethEnd:
@@ -168,6 +184,34 @@ def _firewalls(space: Space, state: State) -> Iterator[Firewall]:
 def _tables(state: State) -> frozenset[str]:
     """Those that nftables shows of what iptables made."""
     return frozenset().union(*(tables_of(tool, state.firewalls.get(tool, "")) for tool in TOOLS))
+
+
+def untruths(results: Mapping[str, Result], states: Mapping[str, State]) -> Iterator[tuple[str, str]]:
+    """Pods, each with what is not so of what plugins have answered, by what the kernel has there."""
+    owners: dict[Address, str] = {}
+    for pod, result in results.items():
+        there = states[pod]
+        for made in result.interfaces:
+            if made.sandbox and made.name not in there.devices:
+                yield pod, f"the result names an interface {made.name} in the pod, which is not there"
+        for item in result.addresses:
+            dev, address = _device_of(result, item), item.address.ip
+            on = {have.dev for have in there.addresses if have.interface.ip == address}
+            # Of link-local addresses, which the kernel gives by itself, a state says nothing.
+            if dev is None or address.is_link_local:
+                continue
+            if not on or dev not in ("", *on):
+                yield pod, f"the result gives it {address}{f' on {dev}' if dev else ''}, which is not there"
+            elif owners.setdefault(address, pod) != pod:
+                yield pod, f"the result gives it {address}, which {owners[address]} has got already"
+
+
+def _device_of(result: Result, item: GivenAddress) -> str | None:
+    """The pod's device that is to have that address; empty if it is not said which, None if it is one of the node's."""
+    if item.interface is None or not result.interfaces:
+        return ""
+    made = result.interfaces[item.interface]
+    return made.name if made.sandbox else None
 
 
 def places_of(plan: Plan) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The process that a lab lives in while it is up: builds it, holds its namespaces, and opens its door to others.
 
-It answers six questions, each asked over a connection of its own (`testbed.lab.door`):
+It answers seven questions, each asked over a connection of its own (`testbed.lab.door`):
 
 - `built`: whether the lab could be built, once that is known. Whoever asks must then say `keep`, and is told when that
   is so: a lab whose maker went away meanwhile ends, so that nothing stays that nobody was told of. A `tied` lab ends
@@ -8,6 +8,7 @@ It answers six questions, each asked over a connection of its own (`testbed.lab.
 - `facts`: all that was known when it was built, in a file of JSON.
 - `enter`: the namespaces of the capsule, and the network namespaces of places in the lab.
 - `plan`: of a lab whose pods CNI plugins attach, the plan with what they made, pickled, in a file.
+- `ended`: which of the plan's programs and daemons run no more, in a file of JSON.
 - `cni`: has its container runtime do one step by hand (`testbed.lab.plugging`), and tells what came of it, in a file of
   JSON.
 - `down`: a descriptor of the capsule's first process, whose end is that of the lab. Where CNI plugins have attached
@@ -115,6 +116,7 @@ class _Keeper:
             "facts": self._tell_facts,
             "enter": self._let_in,
             "plan": self._tell_plan,
+            "ended": self._tell_ended,
             "cni": self._plug,
             "down": self._end,
         }
@@ -155,6 +157,11 @@ class _Keeper:
     def _tell_plan(self, connection: socket.socket, _: dict[str, Any]) -> None:
         if self._lab is not None and self._built.is_set():
             with self._stepping, _file(pickle.dumps(self._lab.plan)) as file:
+                say(connection, {}, [file])
+
+    def _tell_ended(self, connection: socket.socket, _: dict[str, Any]) -> None:
+        if self._lab is not None and self._built.is_set():
+            with _file(json.dumps(self._lab.ended()).encode()) as file:
                 say(connection, {}, [file])
 
     def _plug(self, connection: socket.socket, question: dict[str, Any]) -> None:

@@ -2,13 +2,17 @@
 
 import os
 import secrets
+import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, Self
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from mininet.link import Intf
 from mininet.node import Host, Node
@@ -18,7 +22,7 @@ from testbed.kernel.carry_out import PlanRefused, attach_pods, make_nodes
 from testbed.kernel.folders import make_folders, root_of
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
-from testbed.plan.objects import Daemon, Kind, Plan, Space
+from testbed.plan.objects import Daemon, Kind, Plan, Process, Space
 from testbed.plan.shell import PASSWORD, log_of
 
 if TYPE_CHECKING:
@@ -38,6 +42,25 @@ DAEMON_POLL_S = 0.01
 LOG_LINES = 10
 MANY_PODS = 16
 """With fewer, what else the machine allocates meanwhile is more than the pods do."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A program or a daemon of the plan's that was started."""
+
+    space: Space
+    program: Process | Daemon
+    process: subprocess.Popen[bytes]
+
+
+class Ended(NamedTuple):
+    """One that runs no more, although the lab is up."""
+
+    place: str
+    what: str
+    """Which it was, how it ended, and what it said last."""
+    mend: str
+    """The command that starts it anew; empty where none would do."""
 
 
 class _PlannedInterface(Intf):  # type: ignore[misc]  # Mininet has no types
@@ -60,6 +83,16 @@ def introduce(host: Node, space: Space, plan: Plan) -> None:
         if dev in addresses:
             interface.ip = str(addresses[dev].ip)
             interface.prefixLen = addresses[dev].network.prefixlen
+
+
+def _how_ended(code: int) -> str:
+    return f"ended by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"ended with exit code {code}"
+
+
+def _quoted(text: str) -> str:
+    """The end of what somebody said, behind a colon."""
+    lines = text.splitlines()[-LOG_LINES:]
+    return ":\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and has said nothing"
 
 
 class Lab:
@@ -88,7 +121,10 @@ class Lab:
         self._calls = [] if calls is None else calls
         self.hosts: dict[str, Host] = {}
         self.namespaces: dict[str, Namespace] = {}
-        self._programs: list[subprocess.Popen[bytes]] = []
+        self._programs: list[Running] = []
+        self._heard: dict[subprocess.Popen[bytes], str] = {}
+        """What programs said before they ended, which can be read once."""
+        self._hearing = threading.Lock()
         pods = plan.of_kind(Kind.POD)
         begin = time.monotonic()
         try:
@@ -151,7 +187,7 @@ class Lab:
                 command = [sys.executable, *options, str(PROGRAMS / f"{process.program}.py"), *process.arguments]
                 environment = os.environ | {PASSWORD: password} if process.encrypts else None
                 program = self.start(space.name, command, environment=environment)
-                self._programs.append(program)
+                self._programs.append(Running(space, process, program))
                 started.append((space.name, process.program, program))
         for place, name, program in started:
             assert program.stdout and program.stderr
@@ -167,7 +203,7 @@ class Lab:
             for daemon in space.daemons:
                 with open(self._log(space, daemon), "wb") as log:  # noqa: PTH123 - a path within another root
                     program = self.start(space.name, daemon.command, stdout=log, stderr=subprocess.STDOUT)
-                self._programs.append(program)
+                self._programs.append(Running(space, daemon, program))
                 started.append((space, daemon, program))
         for space, daemon, program in started:
             self._await_daemon(space, daemon, program)
@@ -182,7 +218,7 @@ class Lab:
         end = time.monotonic() + DAEMON_PATIENCE_S
         while True:
             if program.poll() is not None:
-                problem = f"ended with exit code {program.returncode}"
+                problem = _how_ended(program.returncode)
                 break
             if self.run(space.name, daemon.ready).returncode == 0:
                 return
@@ -194,8 +230,7 @@ class Lab:
 
     def _said_by(self, space: Space, daemon: Daemon) -> str:
         """The end of a daemon's log, behind a colon."""
-        lines = self._log(space, daemon).read_text(errors="replace").splitlines()[-LOG_LINES:]
-        return ":\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and has said nothing"
+        return _quoted(self._log(space, daemon).read_text(errors="replace"))
 
     def _await_routes(self, begin: float) -> None:
         from testbed.kernel.state import routes  # Which takes a tenth of a second to load, and most labs do without.
@@ -213,6 +248,34 @@ class Lab:
                 raise PlanRefused(f"in {space.name}: no daemon has put there the routes to {which}{said}")
             else:
                 time.sleep(DAEMON_POLL_S)
+
+    def ended(self) -> tuple[Ended, ...]:
+        """The programs and daemons of the plan that run no more; a daemon that answers was started anew by somebody."""
+        found = []
+        for space, program, process in ((one.space, one.program, one.process) for one in self._programs):
+            if process.poll() is None:
+                continue
+            how = f"has {_how_ended(process.returncode)}"
+            if isinstance(program, Daemon):
+                if self.run(space.name, program.ready).returncode:
+                    what = f"{program.name}, a daemon of the design, {how}{self._said_by(space, program)}"
+                    # By itself, so that it outlives whoever starts it.
+                    again = f"setsid --fork {shlex.join(program.command)} >> {log_of(program)} 2>&1"
+                    found.append(Ended(space.name, what, f"sh -c {shlex.quote(again)}"))
+            else:
+                what = f"{program.program}, a program of the design, {how}{self._last_words(process)}"
+                found.append(Ended(space.name, what, ""))
+        return tuple(found)
+
+    def _last_words(self, process: subprocess.Popen[bytes]) -> str:
+        """The end of what a program that has ended had to say, behind a colon."""
+        with self._hearing:
+            if process not in self._heard:
+                assert process.stderr
+                # Another process may hold the other end.
+                os.set_blocking(process.stderr.fileno(), False)
+                self._heard[process] = (process.stderr.read() or b"").decode(errors="replace")
+            return _quoted(self._heard[process])
 
     def __enter__(self) -> Self:
         return self
@@ -273,9 +336,9 @@ class Lab:
         """
         failed = self.unplug()
         while self._programs:
-            program = self._programs.pop()
-            program.kill()
-            program.communicate()
+            process = self._programs.pop().process
+            process.kill()
+            process.communicate()
         while self.hosts:
             _, host = self.hosts.popitem()
             host.terminate()

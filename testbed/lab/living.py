@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BUILD_PATIENCE_S = 600.0
+ENDED_PATIENCE_S = 60.0
+"""Daemons that have ended are asked whether they answer even so."""
 PLUG_PATIENCE_S = 600.0
 """For all plugins of a chain, each of which has its own."""
 
@@ -191,6 +193,13 @@ class LivingLab:
         with os.fdopen(file, "rb") as opened:
             opened.seek(0)
             return cast("Plan", pickle.load(opened))
+
+    def ended(self) -> tuple[tuple[str, str, str], ...]:
+        """The plan's programs and daemons that run no more: where, what became of it, the command that mends it."""
+        _, (file,) = self._ask("ended", ENDED_PATIENCE_S)
+        with os.fdopen(file, "rb") as opened:
+            opened.seek(0)
+            return tuple((str(place), str(what), str(mend)) for place, what, mend in json.load(opened))
 
     def plug(self, verb: str, place: str) -> dict[str, Any]:
         """Has the lab's container runtime `add`, `del` or `check` a pod's attachment; or a node's `status` or `gc`.

@@ -5,7 +5,7 @@ On one node pods are attached one after the other, on several at once.
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from testbed.kernel.namespace import Namespace
 from testbed.kernel.offload import switch_offloads_off
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
-from testbed.lab.completing import TOOLS, completed, places_of
+from testbed.lab.completing import TOOLS, completed, places_of, untruths
 from testbed.lab.lab import UNPLUG_PATIENCE_S, Verb
 from testbed.plan import shell
 from testbed.plan.objects import Plan, Plugged
@@ -73,6 +73,8 @@ class Plugging:
         self.calls = calls
         self._namespaces = namespaces
         self._pids = pids
+        self._results: dict[str, Result] = {}
+        """What plugins have answered to ADD, by pod."""
         self._addresses: dict[str, tuple[Address, ...]] = {}
         self._begun: set[str] = set()
         """Pods for which ADD was begun, whatever came of it."""
@@ -95,8 +97,18 @@ class Plugging:
         self._on_nodes(add_on, by_node)
 
     def completed(self) -> Plan:
-        """The plan with what plugins have made of it, everywhere."""
-        return self._completed(places_of(self.drawn))
+        """The plan with what plugins have made of it, everywhere. Raises PlanRefused if one has not said the truth."""
+        plan = self._completed(places_of(self.drawn))
+        items = {item.space: item for item in self.drawn.plugged}
+        for pod, what in self._untruths(items):
+            raise PlanRefused(f"in {items[pod].node}, pod {pod}: {what}")
+        return plan
+
+    def _untruths(self, pods: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Pods, each with what plugins have answered for it and is not so; of two with one address the latter."""
+        networks = {item.space: network_of_texts(item.texts).name for item in self.drawn.plugged}
+        for pod, what in untruths({pod: self._results[pod] for pod in pods if pod in self._results}, self._states):
+            yield pod, f"network {networks[pod]}: {what}"
 
     def _on_nodes(self, work: Callable[[str], None], nodes: Sequence[str] | Mapping[str, object]) -> None:
         with ThreadPoolExecutor(NODES_AT_A_TIME) as pool:
@@ -109,6 +121,10 @@ class Plugging:
             result = self._on(item, lambda runtime: self._added(runtime, item))
         except (CniError, OSError) as error:
             raise PlanRefused(f"in {item.node}, pod {item.space}: {error}") from error
+        self._keep(item, result)
+
+    def _keep(self, item: Plugged, result: Result) -> None:
+        self._results[item.space] = result
         self._addresses[item.space] = result.addresses_of(item.ifname)
 
     def _added(self, runtime: Runtime, item: Plugged) -> Result:
@@ -144,7 +160,7 @@ class Plugging:
         if not self.drawn.offload:
             self._switch_offloads_off(fresh)
         self._states |= fresh
-        return completed(self.drawn, self._states, self._addresses)
+        return completed(self.drawn, self._states, self._addresses, self._namespaces)
 
     def _switch_offloads_off(self, states: Mapping[str, State]) -> None:
         for name, found in states.items():
@@ -206,7 +222,14 @@ class Plugging:
             error = str(problem)
         changes = {name: _difference(before[name], self._look(name)) for name in places}
         step = Step(tuple(calls), error, {name: found for name, found in changes.items() if found})
-        return step, None if verb in ("check", "status") else self._completed(places)
+        if verb in ("check", "status"):
+            return step, None
+        plan = self._completed(places)
+        if verb == "add" and not error:
+            others = [pod for pod in self._results if pod != place]
+            told = self._untruths([*others, place])
+            step = replace(step, error=next((what for pod, what in told if pod == place), ""))
+        return step, plan
 
     def _do(self, verb: Verb, runtime: Runtime, item: Plugged) -> None:
         """Raises CniError and OSError. An ADD that a plugin failed is taken back by DEL, as every runtime must."""
@@ -215,7 +238,7 @@ class Plugging:
             case "add":
                 self._begun.add(item.space)
                 try:
-                    self._addresses[item.space] = self._added(runtime, item).addresses_of(item.ifname)
+                    self._keep(item, self._added(runtime, item))
                 except PluginFailed as failed:
                     try:
                         runtime.delete(network, attachment)
@@ -224,6 +247,7 @@ class Plugging:
                     raise
             case "del":
                 runtime.delete(network, attachment)
+                self._results.pop(item.space, None)
                 self._addresses[item.space] = ()
             case "check":
                 runtime.check(network, attachment)

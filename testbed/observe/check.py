@@ -57,14 +57,25 @@ class Verdict:
     astray: tuple[str, ...]
     """Packets between nodes that took another way than the design claims."""
     causes: tuple[Cause, ...]
+    ended: tuple[str, ...] = ()
+    """Programs and daemons of the design that run no more, if anything failed."""
 
     @property
     def is_good(self) -> bool:
         return not self.failures and not self.astray
 
 
-def check(design: Design, topology: Topology, plan: Plan, namespaces: Namespaces) -> Verdict:
-    """Asks every pair; where pairs fail, follows a packet of theirs to where it is lost."""
+def check(
+    design: Design,
+    topology: Topology,
+    plan: Plan,
+    namespaces: Namespaces,
+    ended: Iterable[tuple[str, str, str]] = (),
+) -> Verdict:
+    """Asks every pair; where pairs fail, follows a packet of theirs to where it is lost.
+
+    What is `ended`, as the lab tells (`Lab.ended`), may be why.
+    """
     # All namespaces of the machine share the room for neighbours; what was learned before would be in the way.
     forget_learned_in(namespaces.values())
     reach = check_reach(plan, namespaces)
@@ -84,6 +95,7 @@ def check(design: Design, topology: Topology, plan: Plan, namespaces: Namespaces
             *_causes([question for question, _ in reach.failed], plan, namespaces),
             *_causes_of_misfits(misfits, plan, namespaces),
         ),
+        ended=tuple(f"in {place}: {what}" for place, what, _ in ended) if reach.failed or misfits or astray else (),
     )
 
 

@@ -4,7 +4,7 @@ What follows from another difference by itself is left out: the other end of a p
 kernel makes of an address that should not be there, or cannot make while its device is down.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.kernel.carry_out import Namespaces
@@ -12,6 +12,7 @@ from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, con
 from testbed.observe.programmed import Finding, programmed
 from testbed.plan import shell
 from testbed.plan.objects import (
+    BIRD,
     BOOT,
     LOCAL_TABLE,
     MAIN_TABLE,
@@ -30,6 +31,9 @@ from testbed.plan.objects import (
     Vxlan,
 )
 
+_OWNERS = {BIRD: "bird"}
+"""Of routes, as ip(8) names them."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -41,9 +45,9 @@ class Difference:
     """The commands to run in that place; none where none would do. `ip -n` finds the others of the lab by name."""
 
 
-def inspect(plan: Plan, namespaces: Namespaces) -> tuple[Difference, ...]:
-    """Holds every namespace against the plan."""
-    found: list[Difference] = []
+def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, str]] = ()) -> tuple[Difference, ...]:
+    """Holds every namespace against the plan. What is `ended`, as the lab tells (`Lab.ended`), comes first."""
+    found = [Difference(place, what, (mend,) if mend else ()) for place, what, mend in ended]
     for space in plan.spaces:
         with namespaces[space.name].entered():
             now = state_for(space)
@@ -182,7 +186,8 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
     planned -= set(space.cut)
     follows = {*connected(now.addresses), *connected(space.addresses)}
     missing, extra = planned - now.routes, set(now.routes - planned - follows)
-    for route in sorted(missing, key=str):
+    # The way to a gateway comes before what goes by it.
+    for route in sorted(missing, key=lambda route: (route.via is not None, str(route))):
         instead = [other for other in extra if other.to == route.to]
         if instead:
             extra.difference_update(instead)
@@ -213,7 +218,7 @@ def _to(route: Route) -> str:
 
 
 def _way(route: Route) -> str:
-    owner = f", of protocol {route.protocol}" if route.protocol != BOOT else ""
+    owner = f", proto {_OWNERS.get(route.protocol, route.protocol)}" if route.protocol != BOOT else ""
     table = f", in table {route.table}" if route.table != MAIN_TABLE else ""
     return f"{_hops(route)}{owner}{table}"
 
@@ -308,7 +313,10 @@ def _associations(space: Space, now: State) -> Iterator[Finding]:
 def _settings(space: Space, now: State) -> Iterator[Finding]:
     for item in space.sysctls:
         value = now.sysctls.get(item.key)
-        if value is None and not item.optional:
+        if value is None and item.dev and item.dev not in now.devices:
+            if_it_has_it = "e" if item.optional else ""
+            yield f"{item.key} is gone with {item.dev}", f"sysctl -{if_it_has_it}w {item.key}={item.value}"
+        elif value is None and not item.optional:
             yield f"the kernel has no setting {item.key}", ""
         elif value is not None and value != item.value:
             yield f"{item.key} is {value}, not {item.value}", f"sysctl -w {item.key}={item.value}"

@@ -71,10 +71,14 @@ def _programs(space: Space, now: State) -> Iterator[Finding]:
     if space.bpf is None or now.bpf is None:
         return
     planned = {replace(hook, program=hook.program[:NAME_LENGTH]): hook for hook in space.bpf.hooks}
+    classifying = set(now.classifying)
     for short, hook in planned.items():
         if short not in now.bpf.hooks:
-            mend = f"tc {shell.hook_words(hook, verb='replace')}" if hook.where != "peer" else ""
-            yield f"the program {hook.program} does not hang on {hook.dev} ({hook.where})", mend
+            commands = [] if hook.where == "peer" else [f"tc {shell.hook_words(hook, verb='replace')}"]
+            if commands and hook.dev not in classifying:
+                classifying.add(hook.dev)
+                commands.insert(0, f"tc {shell.clsact_words(hook.dev)}")
+            yield f"the program {hook.program} does not hang on {hook.dev} ({hook.where})", "\n".join(commands)
     for hook in sorted(now.bpf.hooks - set(planned), key=str):
         mend = f"tc filter del dev {hook.dev} {hook.where}" if hook.where != "peer" else ""
         yield f"there is a program {hook.program} on {hook.dev} ({hook.where})", mend

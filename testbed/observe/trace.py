@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from testbed.kernel.bpf import hanging
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.state import unanswered
@@ -106,7 +107,7 @@ def trace(
         taken = _taken(shot, {place: namespaces[place] for place in watched}, ports_of(plan))
         if taken.is_in_order:
             break
-    programs = _programs(plan)
+    programs = _programs(plan, namespaces)
     start = taken.sightings[0].time if taken.sightings else 0
     ends = _dead_ends(plan)
     seen = [sighting for sighting in taken.sightings if (sighting.place, sighting.device) not in ends]
@@ -191,11 +192,15 @@ def _hops(sightings: Sequence[Sighting], start: int, programs: Mapping[tuple[str
     )
 
 
-def _programs(plan: Plan) -> dict[tuple[str, str, str], str]:
-    """By place, device and direction: the eBPF program that decides what becomes of a packet there."""
+def _programs(plan: Plan, namespaces: Namespaces) -> dict[tuple[str, str, str], str]:
+    """By place, device and direction: the eBPF program that decides what becomes of a packet there now."""
     found = {}
     for space in plan.spaces:
-        for hook in space.bpf.hooks if space.bpf else ():
+        if space.bpf is None:
+            continue
+        with namespaces[space.name].entered():
+            hooks = hanging(space.bpf)
+        for hook in hooks:
             if hook.where == "peer":
                 veth = next(veth for veth in plan.veths if (veth.a.space, veth.a.name) == (space.name, hook.dev))
                 found[veth.b.space, veth.b.name, "out"] = hook.program

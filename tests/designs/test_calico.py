@@ -532,7 +532,7 @@ def test_a_node_without_its_bird_is_forgotten_by_its_peers_until_it_comes_again(
         assert is_reached is (preset == "wireguard")
         (missing,) = [one.what for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]
         assert missing.startswith(f"there is no route to {BLOCK['node2']} via 192.168.56.2 by {dev}")
-        assert missing.endswith(", of protocol 12, which is to come of bird (ask birdc)")
+        assert missing.endswith(", proto bird, which is to come of bird (ask birdc)")
         with bird_again(lab, "node2"):
             until(lambda: all(learned(lab, node) == whole[node] for node in whole))
             ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.65")

@@ -1,5 +1,6 @@
 """Daemons, files, rules and firewalls of a plan: seen on their node alone, waited for, held against the kernel."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -49,7 +50,7 @@ def plan_with(topology: Topology, add: Callable[[SpaceDraft], None]) -> Plan:
 def bird(space: SpaceDraft, configuration: str = CONFIGURATION) -> None:
     space.file("/etc/bird/bird.conf", configuration)
     space.file("/run/bird/envvars", "", 0o600)
-    command = ("bird", "-f", "-c", "/etc/bird/bird.conf", "-s", CONTROL)
+    command = ("bird", "-f", "-c", "/etc/bird/bird.conf", "-s", CONTROL, "-P", "/run/bird/bird.pid")
     space.daemon("bird", command, ("birdc", "-s", CONTROL, "show", "status"))
     via = ip_address("192.168.56.2")
     space.learned(Route(ip_network("10.99.0.0/24"), "eth0", via=via, protocol=BIRD))
@@ -90,11 +91,26 @@ def test_a_route_that_a_daemon_takes_back_is_missed(two_nodes: Topology) -> None
         ended(lab, "node1", "birdc", "disable", "static1")
         while "10.99.0.0/24" in ended(lab, "node1", "ip", "route"):
             pass
-        whose = ", of protocol 12, which is to come of bird (ask birdc)"
+        whose = ", proto bird, which is to come of bird (ask birdc)"
         assert whats(lab) == [
             f"there is no route to 10.98.0.0/24 into nothing (blackhole){whose}",
             f"there is no route to 10.99.0.0/24 via 192.168.56.2 by eth0{whose}",
         ]
+
+
+def test_a_daemon_that_has_ended_is_told_until_somebody_starts_it_anew(two_nodes: Topology) -> None:
+    with Lab(plan_with(two_nodes, bird)) as lab:
+        assert lab.ended() == ()
+        ended(lab, "node1", "sh", "-c", "kill -9 $(cat /run/bird/bird.pid)")
+        while not (found := inspect(lab.plan, lab.namespaces, lab.ended())):
+            pass
+        assert found[0].place == "node1"
+        assert found[0].what.startswith("bird, a daemon of the design, has ended by signal 9 (Killed):\n  ")
+        assert "<INFO> Started" in found[0].what
+        (mend,) = found[0].mend
+        ended(lab, "node1", *shlex.split(mend))
+        while inspect(lab.plan, lab.namespaces, lab.ended()):
+            pass
 
 
 def test_a_daemon_that_does_not_start_says_why(two_nodes: Topology) -> None:

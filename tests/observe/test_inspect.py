@@ -4,13 +4,15 @@ import os
 import shlex
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
+from testbed.api import Lab as ApiLab
 from testbed.designs import DESIGNS, PLAIN
 from testbed.lab.door import Address
 from testbed.lab.lab import Lab
-from testbed.lab.living import LivingLab
+from testbed.lab.living import LivingLab, facts_of
 from testbed.observe.inspect import Difference, inspect
 from testbed.spec.topology import Topology
 
@@ -46,6 +48,54 @@ def do(lab: LivingLab, place: str, command: str) -> None:
     with lab.start(place, shlex.split(command), stderr=subprocess.PIPE) as process:
         _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, b""), command
+
+
+@contextmanager
+def living(design: str) -> Iterator[LivingLab]:
+    from testbed.spec.load import load_topology
+    from tests.as_user import ROOT
+
+    topology = load_topology(ROOT / "topologies/two-nodes.yaml")
+    plan = DESIGNS[design].plan(topology.value)
+    facts = facts_of(topology, plan, DESIGNS[design].spec)
+    up = LivingLab.bring_up(plan, f"test-inspect-{design}-{os.getpid()}", facts)
+    try:
+        yield up
+    finally:
+        LivingLab(Address(os.geteuid(), up.name)).down()
+
+
+@pytest.mark.root
+@pytest.mark.needs(*DESIGNS["cilium-native"].needs)
+@pytest.mark.parametrize(
+    "command",
+    ["ip link del cilium_host", "tc qdisc del dev cilium_host clsact", "tc filter del dev cilium_host egress"],
+)
+def test_all_that_programs_hang_on_is_mended_in_one_pass(command: str) -> None:
+    with living("cilium-native") as lab:
+        do(lab, "node1", command)
+        found = look(lab)
+        assert found
+        for item in found:
+            for mend in item.mend:
+                do(lab, item.place, mend)
+        assert look(lab) == ()
+
+
+@pytest.mark.root
+def test_a_program_that_has_ended_is_named_and_a_check_that_fails_names_it() -> None:
+    with living("weave-sleeve") as up:
+        lab = ApiLab(up)
+        assert (lab.inspect(), lab.check().ended) == ((), ())
+        its = 'grep -lz "/sleeve.py$" $(ip netns pids node1 | sed "s,.*,/proc/&/cmdline,") 2> /dev/null'
+        do(up, "node1", f"sh -c 'kill -9 $({its} | cut -d / -f 3)'")
+        while not (found := lab.inspect()):
+            pass
+        what = "sleeve, a program of the design, has ended by signal 9 (Killed), and has said nothing"
+        assert found == (Difference("node1", what, ()),)
+        verdict = lab.check()
+        assert not verdict.is_good
+        assert verdict.ended == (f"in node1: {what}",)
 
 
 BREAKS = [

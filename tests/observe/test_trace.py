@@ -180,3 +180,13 @@ def test_what_cannot_be_traced_is_said(two_nodes: Topology) -> None:
             trace(lab.plan, lab.namespaces, "client", "fabric")
         with pytest.raises(CannotTrace, match="no address of the same family 6"):
             trace(lab.plan, lab.namespaces, "client", "web-1", family=6)
+
+
+@pytest.mark.needs(*DESIGNS["cilium-native"].needs)
+def test_a_program_is_named_where_it_hangs_and_no_more_when_it_has_gone(two_nodes: Topology) -> None:
+    with Lab(DESIGNS["cilium-native"].plan(two_nodes)) as lab:
+        walk = trace(lab.plan, lab.namespaces, "client", "web-2")
+        assert "  node2 <- eth0; eBPF cil_from_netdev" in lines(walk)
+        assert lab.run("node2", ["tc", "filter", "del", "dev", "eth0", "ingress"]).returncode == 0
+        walk = trace(lab.plan, lab.namespaces, "client", "web-2")
+        assert "  node2 <- eth0" in lines(walk)
