@@ -13,7 +13,7 @@ from tests.cli.test_cli import cli, golden
 pytestmark = pytest.mark.sealed
 
 NETWORK = '{"cniVersion": "1.0.0", "name": "mynet", "plugins": [{"type": "mine", "capabilities": {"mac": true}}]}'
-ANSWER = """echo '{"cniVersion": "1.0.0", "ips": [{"address": "10.9.0.5/24"}]}'"""
+ANSWER = """echo '{"cniVersion": "1.0.0", "ips": [{"address": "'$address'"}]}'"""
 ERROR = """echo '{"code": 103, "msg": "no", "details": "d"}'; exit 1"""
 PLUGIN = f"""#!/bin/sh
 cat > /dev/null
@@ -23,6 +23,8 @@ ADD)
     echo "making $node" >&2
     ip link add $node address 02:00:00:00:00:01 type veth peer name $CNI_IFNAME address 02:00:00:00:00:02 \
 netns $CNI_NETNS || exit 1
+    case $CNI_CONTAINERID in client) address=10.9.0.5/24 ;; *) address=10.9.0.${{CNI_CONTAINERID#web-}}/24 ;; esac
+    nsenter --net=$CNI_NETNS ip address add $address dev $CNI_IFNAME
     {ANSWER}
     ;;
 DEL) ip link del $node 2> /dev/null || true ;;
