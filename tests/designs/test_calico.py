@@ -534,9 +534,9 @@ def test_a_node_without_its_bird_is_forgotten_by_its_peers_until_it_comes_again(
         assert missing.startswith(f"there is no route to {BLOCK['node2']} via 192.168.56.2 by {dev}")
         assert missing.endswith(", proto bird, which is to come of bird (ask birdc)")
         with bird_again(lab, "node2"):
-            until(lambda: all(learned(lab, node) == whole[node] for node in whole))
+            until(lambda: inspect(lab.plan, lab.namespaces) == ())
+            assert all(learned(lab, node) == whole[node] for node in whole)
             ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.65")
-            assert inspect(lab.plan, lab.namespaces) == ()
 
 
 @pytest.mark.sealed
@@ -582,9 +582,9 @@ def test_without_a_nodes_bird_its_neighbours_lose_it_and_those_beyond_the_tunnel
         assert len([one for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]) == len(near)
         assert not [one for one in inspect(lab.plan, lab.namespaces) if one.place == "node2"]
         with bird_again(lab, "node3"):
-            until(lambda: all(learned(lab, "node1", family) == whole[family] for family in near))
+            until(lambda: inspect(lab.plan, lab.namespaces) == ())
+            assert all(learned(lab, "node1", family) == whole[family] for family in near)
             ended(lab, "client", "ping", "-c1", "-W2", "10.244.0.129")
-            assert inspect(lab.plan, lab.namespaces) == ()
 
 
 @pytest.mark.sealed
