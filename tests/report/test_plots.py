@@ -351,6 +351,19 @@ def test_cost_sets_what_one_probe_carried_against_what_that_one_took() -> None:
     assert "CPU time a request, µs" in written(plots["cost-connections"][1])
 
 
+def test_costs_far_apart_are_drawn_on_logarithmic_axes() -> None:
+    results = Made(probes=["throughput"], building=False).results()
+    scales = {"throughput": 0.01, "cpu_per_gbit": 100.0}
+    slowed = [
+        replace(s, value=scales.get(s.metric, 1.0) * (s.value or 0)) if s.design == "l2" else s for s in results.samples
+    ]
+    for samples, scale, said in ((results.samples, "linear", False), (slowed, "log", True)):
+        _, figure = plots_of(replace(results, samples=tuple(samples)))["cost-throughput"]
+        assert {(axes.get_xscale(), axes.get_yscale()) for axes in figure.axes if axes.lines} == {(scale, scale)}
+        assert ("Axes are logarithmic." in " ".join(written(figure).split())) is said
+        assert_readable("cost-throughput", figure)
+
+
 @pytest.mark.parametrize(("ceiling", "said"), [(22.0, "loopback 22.0"), (400.0, "loopback 400 →"), (None, "")])
 def test_throughput_shows_what_the_probe_reaches_over_loopback(ceiling: float | None, said: str) -> None:
     plots = plots_of(Made(probes=["throughput"], ceiling=ceiling).results())

@@ -1,6 +1,6 @@
 """What does it cost in CPU time? Throughput, or a rate, against the CPU time that it takes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from testbed.report import metrics, words
 from testbed.report.plots.lettering import fitted
 from testbed.report.plots.panels import HEIGHT, bottom_panels, grid
-from testbed.report.plots.sheet import FAINT, STYLE, Look, axis_label, caption, handles, looks, question_at
+from testbed.report.plots.sheet import FAINT, STYLE, Look, axis_label, caption, handles, looks, plain_log, question_at
 from testbed.report.run import Run
 from testbed.report.statistics import Summary
 
@@ -30,6 +30,15 @@ COSTS = (
     Cost("connections", "cpu_per_request", "What does a new connection cost in CPU time?"),
     Cost("transactions", "cpu_per_request", "What does a transaction cost in CPU time?"),
 )
+
+WIDE = 10.0
+"""What spans more than so many times its smallest value is drawn on a logarithmic axis."""
+LOGARITHMIC = {
+    (False, False): "",
+    (True, False): " CPU time is on a logarithmic axis.",
+    (False, True): " What was carried is on a logarithmic axis.",
+    (True, True): " Axes are logarithmic.",
+}
 
 Bought = tuple[Summary, Summary]
 """The gain and the price of one design on one path."""
@@ -69,25 +78,36 @@ def draw(run: Run, bought: Sequence[Bought]) -> Figure:
         paths = [path for path in run.paths if any(s.path == path.name for s in gains)]
         arms = [name for name in run.arms if any(s.design == name for s in gains)]
         kind = words.kind([s for pair in bought for s in pair])
+        wide = _is_wide(price.median for _, price in bought), _is_wide(gain.median for gain in gains)
         note = f"Marks: medians. Lines: {kind} of each. Up and left is better: more, for less of all CPUs' time."
         sheet, panels = grid(
             question(bought),
-            caption(run, gains, note),
+            caption(run, gains, note + LOGARITHMIC[wide]),
             handles(run, arms, lines=False),
             [(path.title,) for path in paths],
         )
         look = looks(run)
+        panels[0].set(**{f"{axis}scale": "log" for axis, is_log in zip("xy", wide, strict=True) if is_log})
         for axes, path in zip(panels, paths, strict=True):
             _marks(axes, {gain.design: (gain, price) for gain, price in bought if gain.path == path.name}, look)
         gain, price = bought[0]
         panels[0].margins(0.12)
-        for axis in (panels[0].xaxis, panels[0].yaxis):
-            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        for axis, is_log in zip((panels[0].xaxis, panels[0].yaxis), wide, strict=True):
+            if is_log:
+                plain_log(axis)
+            else:
+                axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         for axes in panels[::2]:
             axes.set_ylabel(fitted(axis_label(gain.metric, gain.unit), HEIGHT))
         for axes in bottom_panels(panels):
             axes.set_xlabel(axis_label(price.metric, price.unit))
         return sheet.figure
+
+
+def _is_wide(medians: Iterable[float]) -> bool:
+    """Whether differences among the small ones would not be seen beside the large ones."""
+    some = list(medians)
+    return 0 < WIDE * min(some) < max(some)
 
 
 def _marks(axes: Axes, here: Mapping[str, Bought], look: dict[str, Look]) -> None:
