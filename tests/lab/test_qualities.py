@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.sealed, pytest.mark.vm, pytest.mark.needs("netem")]
 
 PACKETS = 2000
 STREAM = 500
+LATE_MS = 0.45
+"""By how much even the quickest packet may be late in an emulated machine that is not alone on its own."""
 BATCH = 50
 """So many are sent at a time: more might find no room in queues that are not the link's."""
 
@@ -119,19 +121,19 @@ def quickest(wan: str) -> tuple[float, ...]:
 def test_each_direction_has_its_delay() -> None:
     without = quickest("{}")
     for asked, took, least in zip((10, 5), quickest("{delay: 10ms, back: {delay: 5ms}}"), without, strict=True):
-        assert took - least == pytest.approx(asked, rel=0.05, abs=0.1), (without, took)
+        assert asked - 0.1 < took - least < asked + LATE_MS, (without, took)
 
 
 def test_a_delay_may_be_shorter_than_a_millisecond() -> None:
     without, took = quickest("{}")[0], quickest("{delay: 500us}")[0]
-    assert took - without == pytest.approx(0.5, abs=0.1), (without, took)
+    assert 0.4 < took - without < 0.5 + LATE_MS < 1, (without, took)
 
 
 def test_jitter_spreads_the_delay_evenly_around_itself() -> None:
     least = quickest("{}")[0]
     with up("{delay: 20ms, jitter: 10ms}") as lab:
         took = [each - least for each in Line(lab, *WAYS[0]).took_ms()]
-    assert 9.9 <= min(took) <= 11, took
+    assert 9.9 <= min(took) <= 11 + LATE_MS, took
     assert max(took) >= 29, took
     assert fmean(took) == pytest.approx(20, abs=2), took
 
