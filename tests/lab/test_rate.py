@@ -36,7 +36,7 @@ def carried(lab: Lab, *options: str, around: int = 0) -> float:
 
 
 def assert_carried(rate: float, lab: Lab, *options: str, around: int = 0) -> None:
-    """Never more than 3 % above. A busy machine takes away, by a few per cent for minutes; so less is measured again."""
+    """Never more than 3 % above. A busy machine takes away, for minutes at times, so less is measured again."""
     measured = []
     for _ in range(TRIES):
         measured.append(carried(lab, *options, around=around))
