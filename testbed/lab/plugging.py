@@ -26,7 +26,6 @@ from testbed.lab.lab import UNPLUG_PATIENCE_S, Verb
 from testbed.plan import shell
 from testbed.plan.objects import Plan, Plugged
 from testbed.plan.plugged import attachment_of
-from testbed.spec.types import Address
 
 T = TypeVar("T")
 NODES_AT_A_TIME = 4
@@ -75,7 +74,6 @@ class Plugging:
         self._pids = pids
         self._results: dict[str, Result] = {}
         """What plugins have answered to ADD, by pod."""
-        self._addresses: dict[str, tuple[Address, ...]] = {}
         self._begun: set[str] = set()
         """Pods for which ADD was begun, whatever came of it."""
         self._bound: set[str] = set()
@@ -121,11 +119,7 @@ class Plugging:
             result = self._on(item, lambda runtime: self._added(runtime, item))
         except (CniError, OSError) as error:
             raise PlanRefused(f"in {item.node}, pod {item.space}: {error}") from error
-        self._keep(item, result)
-
-    def _keep(self, item: Plugged, result: Result) -> None:
         self._results[item.space] = result
-        self._addresses[item.space] = result.addresses_of(item.ifname)
 
     def _added(self, runtime: Runtime, item: Plugged) -> Result:
         if item.space not in self._bound:
@@ -160,7 +154,12 @@ class Plugging:
         if not self.drawn.offload:
             self._switch_offloads_off(fresh)
         self._states |= fresh
-        return completed(self.drawn, self._states, self._addresses, self._namespaces)
+        addresses = {
+            item.space: self._results[item.space].addresses_of(item.ifname)
+            for item in self.drawn.plugged
+            if item.space in self._results
+        }
+        return completed(self.drawn, self._states, addresses, self._namespaces)
 
     def _switch_offloads_off(self, states: Mapping[str, State]) -> None:
         for name, found in states.items():
@@ -238,7 +237,7 @@ class Plugging:
             case "add":
                 self._begun.add(item.space)
                 try:
-                    self._keep(item, self._added(runtime, item))
+                    self._results[item.space] = self._added(runtime, item)
                 except PluginFailed as failed:
                     try:
                         runtime.delete(network, attachment)
@@ -248,7 +247,6 @@ class Plugging:
             case "del":
                 runtime.delete(network, attachment)
                 self._results.pop(item.space, None)
-                self._addresses[item.space] = ()
             case "check":
                 runtime.check(network, attachment)
             case "status":
