@@ -1,7 +1,7 @@
 """CNI plugins that a design calls: whether they are there."""
 
 from testbed.cli.errors import MachineLacks, WrongInput, unknown
-from testbed.cni.calls import beside, looked_in
+from testbed.cni.calls import looked_in, unusable
 from testbed.designs.attachments.cni import plugins_of
 from testbed.kernel.programs import DEBIAN_PLUGINS, PLUGINS_REMEDY, installed_plugins
 from testbed.spec.design import PLUGINS, ReadCni
@@ -15,6 +15,6 @@ def need_plugins(spec: ReadCni) -> None:
         if name not in DEBIAN_PLUGINS or PLUGINS not in spec.bin:
             found = unknown("CNI plugin", name, there) if there else f"there is no CNI plugin '{name}'"
             folders = ", ".join(map(looked_in, spec.bin))
-            raise WrongInput(f"{spec.texts[0][0]}: {found} (looked in {folders}){beside([name], spec.bin)}")
+            raise WrongInput(f"{spec.texts[0][0]}: {found} (looked in {folders}){unusable([name], spec.bin)}")
     if missing:
         raise MachineLacks([f"the CNI plugin {name} is missing: {PLUGINS_REMEDY}" for name in missing])

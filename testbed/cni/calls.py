@@ -76,7 +76,7 @@ class PluginMissing(CniError):
         self.names, self.folders = tuple(names), tuple(folders)
         plugins = " and ".join(names)
         where = ", ".join(map(looked_in, folders))
-        super().__init__(f"there is no CNI plugin {plugins} in {where}{beside(names, folders)}")
+        super().__init__(f"there is no CNI plugin {plugins} in {where}{unusable(names, folders)}")
 
 
 def looked_in(folder: str) -> str:
@@ -84,7 +84,7 @@ def looked_in(folder: str) -> str:
     return folder if Path(folder).is_dir() else f"{folder} (no such folder)"
 
 
-def beside(names: Iterable[str], folders: Iterable[str]) -> str:
+def unusable(names: Iterable[str], folders: Iterable[str]) -> str:
     """Of files that are called like plugins and are none: that they are there."""
     found = [path for name in names for path in (Path(folder, name) for folder in folders) if path.is_file()]
     return "".join(f"; {path} is there, but may not be executed" for path in found if not os.access(path, os.X_OK))
