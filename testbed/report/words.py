@@ -209,7 +209,6 @@ def _by_cell(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
         if baseline is None:
             yield from [Sentence("", f"With {cell.name}: {_alone(run, here).text}")] if here else []
             continue
-        yield Sentence("baseline", f"With {cell.name}, where {run.arm_title(baseline.design)} has {value(baseline)}:")
         others = sorted((s for s in here if s is not baseline and s.ratio is not None), key=_best_first)
         told: list[tuple[Verdict, list[str]]] = [
             (kind, [f"{run.arm_title(s.design)} {value(s)} ({percent(s.ratio)})" for s in others if s.verdict == kind])
@@ -217,9 +216,10 @@ def _by_cell(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
         ]
         unresolved = [s for s in others if s.verdict == "not resolved" and s.design != AA]
         told.append(("not resolved", [f"{run.arm_title(s.design)} {value(s)} ({_room(s)})" for s in unresolved]))
-        said = [(kind, listed(designs)) for kind, designs in told if designs]
-        for number_, (kind, designs) in enumerate(said):
-            yield Sentence(kind, f"{kind}: {designs}{';' if number_ < len(said) - 1 else '.'}")
+        if not any(designs for _, designs in told):
+            continue
+        yield Sentence("baseline", f"With {cell.name}, where {run.arm_title(baseline.design)} has {value(baseline)}:")
+        yield from (Sentence(kind, f"{kind}: {listed(designs)}.") for kind, designs in told if designs)
 
 
 def _best_first(s: Summary) -> float:
