@@ -55,6 +55,7 @@ from _socket import (
     inet_pton,
     socket,
 )
+from array import array
 
 USAGE = "usage: udp_tunnel.py [--silent] DEVICE PORT LOCAL[,LOCAL6] PREFIX=NODE ..."
 
@@ -68,7 +69,7 @@ SMALLEST = 20
 """Bytes of an IPv4 header."""
 
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x1, 0x1000
-_SIOCGIFADDR = 0x8915
+_SIOCGIFADDR, _SIOCETHTOOL, _ETHTOOL_GLINK = 0x8915, 0x8946, 0xA
 _NAME_SIZE = 16
 _IP_PKTINFO = 8
 _SOL_RAW, _ICMP_FILTER = 255, 1
@@ -373,9 +374,25 @@ def attached(name: str) -> io.FileIO:
     try:
         descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", os.fsencode(name), _IFF_TUN | _IFF_NO_PI))
+        _use_carrier(name)
     except OSError as problem:
         raise Failure(f"attaching to {name}: {problem.strerror}") from None
     return io.FileIO(descriptor, "r+")
+
+
+def _use_carrier(device: str) -> None:
+    """Has the kernel notice at once that the device has a carrier now.
+
+    By itself it does so up to a second later, and drops what is sent to the device until then. Asking for the carrier
+    makes it catch up (linkwatch_sync_dev).
+    """
+    wanted = array("I", [_ETHTOOL_GLINK, 0])
+    request = struct.pack("16sP16x", os.fsencode(device), wanted.buffer_info()[0])
+    sock = socket(AF_INET, SOCK_DGRAM)
+    try:
+        fcntl.ioctl(sock.fileno(), _SIOCETHTOOL, request)
+    finally:
+        sock.close()
 
 
 def bound(address: bytes, port: int) -> socket:
