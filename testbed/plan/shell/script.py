@@ -178,7 +178,7 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
             yield from _link_commands(space, link)
     yield from _settings(space, [sysctl for sysctl in space.sysctls if sysctl.dev])
     for address in space.addresses:
-        # The kernel's duplicate address detection is off (accept_dad above), so an IPv6 address is usable at once.
+        # IPv6 addresses are added with nodad: accept_dad alone would leave them tentative for a moment.
         yield f"{ip} {address_words(address)}"
     for neighbour in space.neighbours:
         yield f"{ip} {neighbour_words(neighbour)}"

@@ -155,7 +155,8 @@ def child_commands(child: Child) -> Iterator[str]:
 def address_words(item: DeviceAddress, verb: str = "add") -> str:
     """What `ip` is told to `add` or `del` that address."""
     bare = " noprefixroute" if item.noprefixroute and verb == "add" else ""
-    return f"address {verb} {item.interface} dev {item.dev}{bare}"
+    at_once = " nodad" if verb == "add" and item.interface.version == 6 else ""
+    return f"address {verb} {item.interface} dev {item.dev}{at_once}{bare}"
 
 
 def neighbour_words(item: Neighbour, verb: str = "add") -> str:

@@ -79,15 +79,15 @@ ip -n web-2 link set eth0 up
 
 # --- gateway: addresses and ways to the others
 ip -n gateway address add 192.168.56.254/24 dev eth0
-ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0
+ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0 nodad
 
 # --- node1: addresses and ways to the others
 ip -n node1 address add 192.168.56.1/24 dev eth0
-ip -n node1 address add fd00:192:168:56::1/64 dev eth0
+ip -n node1 address add fd00:192:168:56::1/64 dev eth0 nodad
 ip -n node1 address add 10.244.0.1/24 dev kube-bridge
-ip -n node1 address add fd00:10:244::1/64 dev kube-bridge
+ip -n node1 address add fd00:10:244::1/64 dev kube-bridge nodad
 ip -n node1 address add 10.244.0.0/32 dev flannel.1
-ip -n node1 address add fd00:10:244::/128 dev flannel-v6.1
+ip -n node1 address add fd00:10:244::/128 dev flannel-v6.1 nodad
 ip -n node1 neighbour add 10.244.1.0 lladdr 02:a3:29:54:fe:a6 dev flannel.1 nud permanent
 ip -n node1 neighbour add fd00:10:244:1:: lladdr 02:60:46:61:15:2d dev flannel-v6.1 nud permanent
 bridge -n node1 fdb add 02:a3:29:54:fe:a6 dev flannel.1 dst 192.168.56.2 self permanent
@@ -99,11 +99,11 @@ ip -n node1 -6 route add fd00:10:244:1::/64 via fd00:10:244:1:: dev flannel-v6.1
 
 # --- node2: addresses and ways to the others
 ip -n node2 address add 192.168.56.2/24 dev eth0
-ip -n node2 address add fd00:192:168:56::2/64 dev eth0
+ip -n node2 address add fd00:192:168:56::2/64 dev eth0 nodad
 ip -n node2 address add 10.244.1.1/24 dev kube-bridge
-ip -n node2 address add fd00:10:244:1::1/64 dev kube-bridge
+ip -n node2 address add fd00:10:244:1::1/64 dev kube-bridge nodad
 ip -n node2 address add 10.244.1.0/32 dev flannel.1
-ip -n node2 address add fd00:10:244:1::/128 dev flannel-v6.1
+ip -n node2 address add fd00:10:244:1::/128 dev flannel-v6.1 nodad
 ip -n node2 neighbour add 10.244.0.0 lladdr 02:9c:51:9f:4e:26 dev flannel.1 nud permanent
 ip -n node2 neighbour add fd00:10:244:: lladdr 02:79:54:aa:2f:a4 dev flannel-v6.1 nud permanent
 bridge -n node2 fdb add 02:9c:51:9f:4e:26 dev flannel.1 dst 192.168.56.1 self permanent
@@ -115,18 +115,18 @@ ip -n node2 -6 route add fd00:10:244::/64 via fd00:10:244:: dev flannel-v6.1 onl
 
 # --- client: addresses and ways to the others
 ip -n client address add 10.244.0.2/24 dev eth0
-ip -n client address add fd00:10:244::2/64 dev eth0
+ip -n client address add fd00:10:244::2/64 dev eth0 nodad
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 ip -n client -6 route add default via fd00:10:244::1 dev eth0
 
 # --- web-1: addresses and ways to the others
 ip -n web-1 address add 10.244.0.3/24 dev eth0
-ip -n web-1 address add fd00:10:244::3/64 dev eth0
+ip -n web-1 address add fd00:10:244::3/64 dev eth0 nodad
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
 
 # --- web-2: addresses and ways to the others
 ip -n web-2 address add 10.244.1.2/24 dev eth0
-ip -n web-2 address add fd00:10:244:1::2/64 dev eth0
+ip -n web-2 address add fd00:10:244:1::2/64 dev eth0 nodad
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
 ip -n web-2 -6 route add default via fd00:10:244:1::1 dev eth0

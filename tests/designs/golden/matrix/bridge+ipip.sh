@@ -79,15 +79,15 @@ ip -n web-2 link set eth0 up
 
 # --- gateway: addresses and ways to the others
 ip -n gateway address add 192.168.56.254/24 dev eth0
-ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0
+ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0 nodad
 
 # --- node1: addresses and ways to the others
 ip -n node1 address add 192.168.56.1/24 dev eth0
-ip -n node1 address add fd00:192:168:56::1/64 dev eth0
+ip -n node1 address add fd00:192:168:56::1/64 dev eth0 nodad
 ip -n node1 address add 10.244.0.1/24 dev kube-bridge
-ip -n node1 address add fd00:10:244::1/64 dev kube-bridge
+ip -n node1 address add fd00:10:244::1/64 dev kube-bridge nodad
 ip -n node1 address add 10.244.0.0/32 dev ipip0
-ip -n node1 address add fd00:10:244::/128 dev ip6-node2
+ip -n node1 address add fd00:10:244::/128 dev ip6-node2 nodad
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 ip -n node1 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node1 -4 route add 10.244.1.0/24 via 192.168.56.2 dev ipip0 onlink
@@ -95,11 +95,11 @@ ip -n node1 -6 route add fd00:10:244:1::/64 dev ip6-node2
 
 # --- node2: addresses and ways to the others
 ip -n node2 address add 192.168.56.2/24 dev eth0
-ip -n node2 address add fd00:192:168:56::2/64 dev eth0
+ip -n node2 address add fd00:192:168:56::2/64 dev eth0 nodad
 ip -n node2 address add 10.244.1.1/24 dev kube-bridge
-ip -n node2 address add fd00:10:244:1::1/64 dev kube-bridge
+ip -n node2 address add fd00:10:244:1::1/64 dev kube-bridge nodad
 ip -n node2 address add 10.244.1.0/32 dev ipip0
-ip -n node2 address add fd00:10:244:1::/128 dev ip6-node1
+ip -n node2 address add fd00:10:244:1::/128 dev ip6-node1 nodad
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node2 -4 route add 10.244.0.0/24 via 192.168.56.1 dev ipip0 onlink
@@ -107,18 +107,18 @@ ip -n node2 -6 route add fd00:10:244::/64 dev ip6-node1
 
 # --- client: addresses and ways to the others
 ip -n client address add 10.244.0.2/24 dev eth0
-ip -n client address add fd00:10:244::2/64 dev eth0
+ip -n client address add fd00:10:244::2/64 dev eth0 nodad
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 ip -n client -6 route add default via fd00:10:244::1 dev eth0
 
 # --- web-1: addresses and ways to the others
 ip -n web-1 address add 10.244.0.3/24 dev eth0
-ip -n web-1 address add fd00:10:244::3/64 dev eth0
+ip -n web-1 address add fd00:10:244::3/64 dev eth0 nodad
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
 
 # --- web-2: addresses and ways to the others
 ip -n web-2 address add 10.244.1.2/24 dev eth0
-ip -n web-2 address add fd00:10:244:1::2/64 dev eth0
+ip -n web-2 address add fd00:10:244:1::2/64 dev eth0 nodad
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
 ip -n web-2 -6 route add default via fd00:10:244:1::1 dev eth0

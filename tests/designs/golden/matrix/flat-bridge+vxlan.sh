@@ -75,13 +75,13 @@ ip -n web-2 link set eth0 up
 
 # --- gateway: addresses and ways to the others
 ip -n gateway address add 192.168.56.254/24 dev eth0
-ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0
+ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0 nodad
 
 # --- node1: addresses and ways to the others
 ip -n node1 address add 192.168.56.1/24 dev eth0
-ip -n node1 address add fd00:192:168:56::1/64 dev eth0
+ip -n node1 address add fd00:192:168:56::1/64 dev eth0 nodad
 ip -n node1 address add 10.244.0.1/16 dev kube-bridge
-ip -n node1 address add fd00:10:244::1/56 dev kube-bridge
+ip -n node1 address add fd00:10:244::1/56 dev kube-bridge nodad
 bridge -n node1 fdb append 00:00:00:00:00:00 dev flannel.1 dst 192.168.56.2 self permanent
 bridge -n node1 fdb add 02:8d:33:fd:2b:22 dev flannel.1 dst 192.168.56.2 self permanent
 bridge -n node1 fdb add 02:8a:17:62:53:70 dev flannel.1 dst 192.168.56.2 self permanent
@@ -90,9 +90,9 @@ ip -n node1 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth
 
 # --- node2: addresses and ways to the others
 ip -n node2 address add 192.168.56.2/24 dev eth0
-ip -n node2 address add fd00:192:168:56::2/64 dev eth0
+ip -n node2 address add fd00:192:168:56::2/64 dev eth0 nodad
 ip -n node2 address add 10.244.1.1/16 dev kube-bridge
-ip -n node2 address add fd00:10:244:1::1/56 dev kube-bridge
+ip -n node2 address add fd00:10:244:1::1/56 dev kube-bridge nodad
 bridge -n node2 fdb append 00:00:00:00:00:00 dev flannel.1 dst 192.168.56.1 self permanent
 bridge -n node2 fdb add 02:e3:1c:80:29:64 dev flannel.1 dst 192.168.56.1 self permanent
 bridge -n node2 fdb add 02:9b:d1:f3:d1:55 dev flannel.1 dst 192.168.56.1 self permanent
@@ -102,18 +102,18 @@ ip -n node2 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth
 
 # --- client: addresses and ways to the others
 ip -n client address add 10.244.0.2/16 dev eth0
-ip -n client address add fd00:10:244::2/56 dev eth0
+ip -n client address add fd00:10:244::2/56 dev eth0 nodad
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 ip -n client -6 route add default via fd00:10:244::1 dev eth0
 
 # --- web-1: addresses and ways to the others
 ip -n web-1 address add 10.244.0.3/16 dev eth0
-ip -n web-1 address add fd00:10:244::3/56 dev eth0
+ip -n web-1 address add fd00:10:244::3/56 dev eth0 nodad
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
 
 # --- web-2: addresses and ways to the others
 ip -n web-2 address add 10.244.1.2/16 dev eth0
-ip -n web-2 address add fd00:10:244:1::2/56 dev eth0
+ip -n web-2 address add fd00:10:244:1::2/56 dev eth0 nodad
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
 ip -n web-2 -6 route add default via fd00:10:244:1::1 dev eth0

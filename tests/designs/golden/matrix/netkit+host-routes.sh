@@ -65,11 +65,11 @@ ip -n web-2 link set eth0 up
 
 # --- gateway: addresses and ways to the others
 ip -n gateway address add 192.168.56.254/24 dev eth0
-ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0
+ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0 nodad
 
 # --- node1: addresses and ways to the others
 ip -n node1 address add 192.168.56.1/24 dev eth0
-ip -n node1 address add fd00:192:168:56::1/64 dev eth0
+ip -n node1 address add fd00:192:168:56::1/64 dev eth0 nodad
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 ip -n node1 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node1 -4 route add 10.244.0.2/32 dev nk-client
@@ -81,7 +81,7 @@ ip -n node1 -6 route add fd00:10:244:1::/64 via fd00:192:168:56::2 dev eth0
 
 # --- node2: addresses and ways to the others
 ip -n node2 address add 192.168.56.2/24 dev eth0
-ip -n node2 address add fd00:192:168:56::2/64 dev eth0
+ip -n node2 address add fd00:192:168:56::2/64 dev eth0 nodad
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 ip -n node2 -4 route add 10.244.1.2/32 dev nk-web-2
@@ -91,18 +91,18 @@ ip -n node2 -6 route add fd00:10:244::/64 via fd00:192:168:56::1 dev eth0
 
 # --- client: addresses and ways to the others
 ip -n client address add 10.244.0.2/32 dev eth0
-ip -n client address add fd00:10:244::2/128 dev eth0
+ip -n client address add fd00:10:244::2/128 dev eth0 nodad
 ip -n client -4 route add default dev eth0
 ip -n client -6 route add default dev eth0
 
 # --- web-1: addresses and ways to the others
 ip -n web-1 address add 10.244.0.3/32 dev eth0
-ip -n web-1 address add fd00:10:244::3/128 dev eth0
+ip -n web-1 address add fd00:10:244::3/128 dev eth0 nodad
 ip -n web-1 -4 route add default dev eth0
 ip -n web-1 -6 route add default dev eth0
 
 # --- web-2: addresses and ways to the others
 ip -n web-2 address add 10.244.1.2/32 dev eth0
-ip -n web-2 address add fd00:10:244:1::2/128 dev eth0
+ip -n web-2 address add fd00:10:244:1::2/128 dev eth0 nodad
 ip -n web-2 -4 route add default dev eth0
 ip -n web-2 -6 route add default dev eth0

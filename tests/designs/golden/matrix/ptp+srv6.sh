@@ -65,17 +65,17 @@ ip -n web-2 link set eth0 up
 
 # --- gateway: addresses and ways to the others
 ip -n gateway address add 192.168.56.254/24 dev eth0
-ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0
+ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0 nodad
 ip -n gateway -6 route add fc00:5:0:1::/64 via fd00:192:168:56::1 dev eth0
 ip -n gateway -6 route add fc00:5:0:2::/64 via fd00:192:168:56::2 dev eth0
 
 # --- node1: addresses and ways to the others
 ip -n node1 address add 192.168.56.1/24 dev eth0
-ip -n node1 address add fd00:192:168:56::1/64 dev eth0
+ip -n node1 address add fd00:192:168:56::1/64 dev eth0 nodad
 ip -n node1 address add 10.244.0.1/32 dev veth-client
-ip -n node1 address add fd00:10:244::1/128 dev veth-client
+ip -n node1 address add fd00:10:244::1/128 dev veth-client nodad
 ip -n node1 address add 10.244.0.1/32 dev veth-web-1
-ip -n node1 address add fd00:10:244::1/128 dev veth-web-1
+ip -n node1 address add fd00:10:244::1/128 dev veth-web-1 nodad
 ip -n node1 sr tunsrc set fd00:192:168:56::1
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 ip -n node1 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
@@ -91,9 +91,9 @@ ip -n node1 -6 route add fd00:10:244:1::/64 encap seg6 mode encap segs fc00:5:0:
 
 # --- node2: addresses and ways to the others
 ip -n node2 address add 192.168.56.2/24 dev eth0
-ip -n node2 address add fd00:192:168:56::2/64 dev eth0
+ip -n node2 address add fd00:192:168:56::2/64 dev eth0 nodad
 ip -n node2 address add 10.244.1.1/32 dev veth-web-2
-ip -n node2 address add fd00:10:244:1::1/128 dev veth-web-2
+ip -n node2 address add fd00:10:244:1::1/128 dev veth-web-2 nodad
 ip -n node2 sr tunsrc set fd00:192:168:56::2
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
@@ -107,7 +107,7 @@ ip -n node2 -6 route add fd00:10:244::/64 encap seg6 mode encap segs fc00:5:0:1:
 
 # --- client: addresses and ways to the others
 ip -n client address add 10.244.0.2/24 dev eth0 noprefixroute
-ip -n client address add fd00:10:244::2/64 dev eth0 noprefixroute
+ip -n client address add fd00:10:244::2/64 dev eth0 nodad noprefixroute
 ip -n client -4 route add 10.244.0.1/32 dev eth0
 ip -n client -4 route add 10.244.0.0/24 via 10.244.0.1 dev eth0
 ip -n client -4 route add default via 10.244.0.1 dev eth0
@@ -117,7 +117,7 @@ ip -n client -6 route add default via fd00:10:244::1 dev eth0
 
 # --- web-1: addresses and ways to the others
 ip -n web-1 address add 10.244.0.3/24 dev eth0 noprefixroute
-ip -n web-1 address add fd00:10:244::3/64 dev eth0 noprefixroute
+ip -n web-1 address add fd00:10:244::3/64 dev eth0 nodad noprefixroute
 ip -n web-1 -4 route add 10.244.0.1/32 dev eth0
 ip -n web-1 -4 route add 10.244.0.0/24 via 10.244.0.1 dev eth0
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
@@ -127,7 +127,7 @@ ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
 
 # --- web-2: addresses and ways to the others
 ip -n web-2 address add 10.244.1.2/24 dev eth0 noprefixroute
-ip -n web-2 address add fd00:10:244:1::2/64 dev eth0 noprefixroute
+ip -n web-2 address add fd00:10:244:1::2/64 dev eth0 nodad noprefixroute
 ip -n web-2 -4 route add 10.244.1.1/32 dev eth0
 ip -n web-2 -4 route add 10.244.1.0/24 via 10.244.1.1 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0

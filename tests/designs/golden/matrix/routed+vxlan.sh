@@ -73,14 +73,14 @@ ip -n web-2 link set eth0 up
 
 # --- gateway: addresses and ways to the others
 ip -n gateway address add 192.168.56.254/24 dev eth0
-ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0
+ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0 nodad
 
 # --- node1: addresses and ways to the others
 ip netns exec node1 sysctl -qw net/ipv4/conf/calia7a3e029a7b/proxy_arp=1 net/ipv4/neigh/calia7a3e029a7b/proxy_delay=0 net/ipv4/conf/cali0761ccbeace/proxy_arp=1 net/ipv4/neigh/cali0761ccbeace/proxy_delay=0
 ip -n node1 address add 192.168.56.1/24 dev eth0
-ip -n node1 address add fd00:192:168:56::1/64 dev eth0
+ip -n node1 address add fd00:192:168:56::1/64 dev eth0 nodad
 ip -n node1 address add 10.244.0.0/32 dev flannel.1
-ip -n node1 address add fd00:10:244::/128 dev flannel-v6.1
+ip -n node1 address add fd00:10:244::/128 dev flannel-v6.1 nodad
 ip -n node1 neighbour add 10.244.1.0 lladdr 02:a3:29:54:fe:a6 dev flannel.1 nud permanent
 ip -n node1 neighbour add fd00:10:244:1:: lladdr 02:60:46:61:15:2d dev flannel-v6.1 nud permanent
 bridge -n node1 fdb add 02:a3:29:54:fe:a6 dev flannel.1 dst 192.168.56.2 self permanent
@@ -99,9 +99,9 @@ ip -n node1 -6 route add fd00:10:244:1::/64 via fd00:10:244:1:: dev flannel-v6.1
 # --- node2: addresses and ways to the others
 ip netns exec node2 sysctl -qw net/ipv4/conf/cali9fb0db7f13e/proxy_arp=1 net/ipv4/neigh/cali9fb0db7f13e/proxy_delay=0
 ip -n node2 address add 192.168.56.2/24 dev eth0
-ip -n node2 address add fd00:192:168:56::2/64 dev eth0
+ip -n node2 address add fd00:192:168:56::2/64 dev eth0 nodad
 ip -n node2 address add 10.244.1.0/32 dev flannel.1
-ip -n node2 address add fd00:10:244:1::/128 dev flannel-v6.1
+ip -n node2 address add fd00:10:244:1::/128 dev flannel-v6.1 nodad
 ip -n node2 neighbour add 10.244.0.0 lladdr 02:9c:51:9f:4e:26 dev flannel.1 nud permanent
 ip -n node2 neighbour add fd00:10:244:: lladdr 02:79:54:aa:2f:a4 dev flannel-v6.1 nud permanent
 bridge -n node2 fdb add 02:9c:51:9f:4e:26 dev flannel.1 dst 192.168.56.1 self permanent
@@ -117,21 +117,21 @@ ip -n node2 -6 route add fd00:10:244::/64 via fd00:10:244:: dev flannel-v6.1 onl
 
 # --- client: addresses and ways to the others
 ip -n client address add 10.244.0.2/32 dev eth0
-ip -n client address add fd00:10:244::2/128 dev eth0
+ip -n client address add fd00:10:244::2/128 dev eth0 nodad
 ip -n client -4 route add 169.254.1.1/32 dev eth0
 ip -n client -4 route add default via 169.254.1.1 dev eth0
 ip -n client -6 route add default via fe80::ecee:eeff:feee:eeee dev eth0
 
 # --- web-1: addresses and ways to the others
 ip -n web-1 address add 10.244.0.3/32 dev eth0
-ip -n web-1 address add fd00:10:244::3/128 dev eth0
+ip -n web-1 address add fd00:10:244::3/128 dev eth0 nodad
 ip -n web-1 -4 route add 169.254.1.1/32 dev eth0
 ip -n web-1 -4 route add default via 169.254.1.1 dev eth0
 ip -n web-1 -6 route add default via fe80::ecee:eeff:feee:eeee dev eth0
 
 # --- web-2: addresses and ways to the others
 ip -n web-2 address add 10.244.1.2/32 dev eth0
-ip -n web-2 address add fd00:10:244:1::2/128 dev eth0
+ip -n web-2 address add fd00:10:244:1::2/128 dev eth0 nodad
 ip -n web-2 -4 route add 169.254.1.1/32 dev eth0
 ip -n web-2 -4 route add default via 169.254.1.1 dev eth0
 ip -n web-2 -6 route add default via fe80::ecee:eeff:feee:eeee dev eth0
