@@ -45,6 +45,8 @@ SCRATCH = Path("/run")
 """Inside a capsule: a folder in memory that goes with it."""
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM)
+_HELD = (*_FORWARDED, signal.SIGTSTP)
+"""Blocked until their handlers are installed."""
 
 
 def enclosed(work: Callable[[], int]) -> int:
@@ -103,7 +105,7 @@ def _attended(work: Callable[[set[int]], int], flags: int = 0) -> int:
     """
     alive, alive_here = os.pipe()
     _flush()
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     if flags:
         unshare(flags)

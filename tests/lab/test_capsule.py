@@ -80,8 +80,8 @@ import subprocess, sys, time
 from testbed.lab.capsule import enclosed
 def work():
     subprocess.Popen(["sleep", sys.argv[1]])
-    print("inside", flush=True)
     try:
+        print("inside", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         print("asked to end", flush=True)
