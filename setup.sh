@@ -97,7 +97,8 @@ kernel_package() { # the first of these that the system's archive has
 }
 
 if [ "$vm" ]; then
-    kernel=$(kernel_package) || { as_root apt-get update -qq; kernel=$(kernel_package); } \
+    # Old lists of packages may lack the first choice.
+    kernel=$(kernel_package) && installed "$kernel" || { as_root apt-get update -qq; kernel=$(kernel_package); } \
         || fail "no kernel package for tests/vm in this system's archive; without --vm all else is set up"
     packages=$(echo "$packages" | sed "s/linux-image-6.12-amd64/$kernel/")
 fi
@@ -127,7 +128,8 @@ if [ ! -x .venv/bin/testbed ] || [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" 
     sed -n '/^setuptools==/,/[^\\]$/p' requirements.lock > .venv/setuptools.lock
     pip install --require-hashes -r .venv/setuptools.lock
     pip install --require-hashes --no-build-isolation -r requirements.lock
-    pip install --no-deps --no-build-isolation --editable .
+    # As a path: otherwise every Python there loads a finder for it first, which takes as long as Python itself.
+    pip install --no-deps --no-build-isolation --config-settings editable_mode=compat --editable .
     echo "$stamp" > .venv/stamp
 fi
 
