@@ -23,8 +23,9 @@ from testbed.observe.check import Verdict
 from testbed.observe.check import check as check_lab
 from testbed.observe.inspect import Difference
 from testbed.observe.inspect import inspect as inspect_lab
+from testbed.observe.ports import TRACE_PORT
 from testbed.observe.shots import Protocol
-from testbed.observe.trace import PORT, Walk
+from testbed.observe.trace import Walk
 from testbed.observe.trace import trace as trace_packet
 from testbed.plan.objects import Kind, Plan
 from testbed.spec.design import JOINED, is_file, is_network
@@ -165,7 +166,7 @@ class Lab:
         source: str,
         target: str,
         protocol: Protocol = "icmp",
-        port: int = PORT,
+        port: int = TRACE_PORT,
         size: int = 0,
         family: int | None = None,
     ) -> Walk:

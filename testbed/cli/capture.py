@@ -6,28 +6,16 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from testbed.cli.errors import MachineLacks, WrongInput, unknown
 from testbed.cli.labs import complete_place, of_lab, the_lab, understood
-from testbed.experiment.owner import give_to_caller
-from testbed.kernel import programs
 from testbed.lab.living import LivingLab, UnknownPlace
-from testbed.observe.capture import (
-    BadFilter,
-    Captured,
-    Lines,
-    PcapngFile,
-    Sink,
-    Target,
-    UnknownDevice,
-    compiled,
-    devices,
-)
-from testbed.observe.capture import capture as catch
-from testbed.spec.source import nearest
+
+if TYPE_CHECKING:
+    from testbed.observe.capture import Captured, Sink, Target
 
 
 @click.command(epilog="Example: testbed capture client:eth0 node1:flannel.1 icmp -w walk.pcapng")
@@ -53,6 +41,10 @@ def capture(
     filter as tcpdump has it. In a terminal each packet is a line of tcpdump's. Into a file or a pipe go the packets
     themselves, in pcapng, each with its device and the kernel's time: `testbed capture node1 | wireshark -k -i -`.
     """
+    from testbed.kernel import programs
+    from testbed.observe.capture import UnknownDevice, devices
+    from testbed.observe.capture import capture as catch
+
     if text and file:
         raise click.UsageError("lines go to the output, packets into a file: --text and -w exclude each other")
     if programs.missing(("tcpdump",)):
@@ -82,8 +74,11 @@ def capture(
     click.echo(_sum(captured, f" in {path}" if path != Path("-") else ""), err=True)
 
 
-def _understood(words: Sequence[str], places: tuple[str, ...]) -> tuple[list[Target], str]:
+def _understood(words: Sequence[str], places: tuple[str, ...]) -> "tuple[list[Target], str]":
     """The targets and the filter."""
+    from testbed.observe.capture import BadFilter, Target, compiled
+    from testbed.spec.source import nearest
+
     targets: list[Target] = []
     for word in words:
         target = Target.of(word)
@@ -103,7 +98,9 @@ def _understood(words: Sequence[str], places: tuple[str, ...]) -> tuple[list[Tar
     return targets, expression
 
 
-def _sink(file: IO[bytes], path: Path, text: bool, lab: LivingLab) -> Sink:
+def _sink(file: IO[bytes], path: Path, text: bool, lab: LivingLab) -> "Sink":
+    from testbed.observe.capture import Lines, PcapngFile
+
     if text:
         return Lines(file)
     if file.isatty():
@@ -120,14 +117,16 @@ def _opened(path: Path) -> IO[bytes]:
         raise WrongInput(f"{path} is there already, and is not overwritten") from None
     except OSError as error:
         raise WrongInput(f"{path} cannot be written: {error.strerror}") from None
+    from testbed.experiment.owner import give_to_caller
+
     give_to_caller(path)
     return file
 
 
-def _say_begun(targets: Sequence[Target]) -> None:
+def _say_begun(targets: "Sequence[Target]") -> None:
     click.echo(f"recording {', '.join(map(str, targets))}; Ctrl-C ends it", err=True)
 
 
-def _sum(captured: Captured, where: str) -> str:
+def _sum(captured: "Captured", where: str) -> str:
     lost = f"; {captured.dropped} more were lost, as they came too fast" if captured.dropped else ""
     return f"{captured.packets} packet{'' if captured.packets == 1 else 's'}{where}{lost}"

@@ -4,12 +4,14 @@ import json
 import sys
 from collections import Counter
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from testbed.cli.labs import of_lab, the_lab, understood
-from testbed.observe.check import Verdict, matrix
-from testbed.observe.questions import PROTOCOLS
+
+if TYPE_CHECKING:
+    from testbed.observe.check import Verdict
 
 MOST_PLACES = 20
 """Of a matrix of pods and nodes; of more the matrix is one of nodes."""
@@ -39,7 +41,7 @@ def check(name: str | None, as_json: bool) -> None:
     sys.exit(0 if verdict.is_good else 1)
 
 
-def _print(verdict: Verdict, homes: dict[str, str]) -> None:
+def _print(verdict: "Verdict", homes: dict[str, str]) -> None:
     click.echo(_matrix(verdict, homes))
     passed = verdict.asked - len(verdict.failures) - len(verdict.astray)
     good = verdict.is_good
@@ -58,8 +60,10 @@ def _print(verdict: Verdict, homes: dict[str, str]) -> None:
         click.echo(line)
 
 
-def _matrix(verdict: Verdict, homes: dict[str, str]) -> str:
+def _matrix(verdict: "Verdict", homes: dict[str, str]) -> str:
     """Rows ask, columns answer."""
+    from testbed.observe.check import matrix
+
     cells = matrix(verdict)
     places = verdict.places
     if len(places) <= MOST_PLACES:
@@ -77,4 +81,6 @@ def _matrix(verdict: Verdict, homes: dict[str, str]) -> str:
 
 
 def _sign(failed: str) -> str:
+    from testbed.observe.questions import PROTOCOLS
+
     return {"": "✓", " ".join(PROTOCOLS): "✗"}.get(failed, failed)

@@ -1,14 +1,14 @@
 """The option --design: which design a verb is about."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from testbed.cli.errors import unknown
-from testbed.designs import CATALOGUE, Design, design_of
-from testbed.spec.design import JOINED, is_file, is_network
-from testbed.spec.load import load_design
-from testbed.spec.source import nearest
+
+if TYPE_CHECKING:
+    from testbed.designs import Design
 
 HELP = (
     "Which design: a name from `testbed designs`, ATTACH+TRANSPORT like routed+vxlan, a file that spells one out, or a "
@@ -16,8 +16,13 @@ HELP = (
 )
 
 
-def chosen(text: str) -> Design:
+def chosen(text: str) -> "Design":
     """The design that a user named on the command line; UsageError or SpecError if there is none."""
+    from testbed.designs import CATALOGUE, design_of
+    from testbed.spec.design import JOINED, is_file, is_network
+    from testbed.spec.load import load_design
+    from testbed.spec.source import nearest
+
     if is_file(text) or is_network(text):
         return design_of(load_design(Path(text), CATALOGUE))
     for misfit in CATALOGUE.misfits(text):

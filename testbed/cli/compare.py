@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from testbed.cli.errors import WrongInput
 
@@ -41,6 +40,8 @@ def compare(
     Exit code 1 if a condition of --fail-if is breached for sure: the verdict is faster or slower, and the whole 95%
     interval is beyond RATIO. A breach that is not resolved is told and is no failure.
     """
+    from rich.console import Console
+
     from testbed.report.compare_tables import markdown, terminal
 
     if as_json and as_markdown:

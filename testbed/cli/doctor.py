@@ -8,10 +8,6 @@ from dataclasses import asdict, dataclass
 import click
 
 from testbed.cli.errors import MACHINE_LACKS
-from testbed.kernel.features import FEATURES, FOR_LABS, missing_here
-from testbed.kernel.machine import facts
-from testbed.kernel.programs import PROGRAMS
-from testbed.kernel.rights import hindrance
 
 
 @dataclass(frozen=True)
@@ -32,6 +28,8 @@ class Finding:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def doctor(as_json: bool) -> None:
     """Say what this machine has, what it lacks, and how to get that. Exit code 3 if anything is missing."""
+    from testbed.kernel.machine import facts
+
     findings = [_root(), *_features(), *_programs()]
     if as_json:
         click.echo(json.dumps({"machine": facts(), "findings": [asdict(finding) for finding in findings]}, indent=2))
@@ -48,11 +46,15 @@ def doctor(as_json: bool) -> None:
 
 
 def _root() -> Finding:
+    from testbed.kernel.rights import hindrance
+
     reason, by = hindrance(), "root" if os.geteuid() == 0 else "this user"
     return Finding("rights", "namespaces", not reason, f"{by} may build labs", reason)
 
 
 def _features() -> list[Finding]:
+    from testbed.kernel.features import FEATURES, FOR_LABS, missing_here
+
     lacking = missing_here(FEATURES)
     able = lacking is not None
     return [
@@ -69,6 +71,8 @@ def _features() -> list[Finding]:
 
 
 def _programs() -> list[Finding]:
+    from testbed.kernel.programs import PROGRAMS
+
     return [
         Finding(
             "program",

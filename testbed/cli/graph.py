@@ -2,17 +2,16 @@
 
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from testbed.cli.choosing import HELP, chosen
 from testbed.cli.errors import MachineLacks, WrongInput, unknown
 from testbed.cli.labs import of_lab, the_lab, understood
-from testbed.designs.fitting import check_design
-from testbed.kernel import programs
-from testbed.plan.graph import dot
-from testbed.plan.objects import Plan
-from testbed.spec.load import load_topology
+
+if TYPE_CHECKING:
+    from testbed.plan.objects import Plan
 
 FORMATS = ("svg", "png", "pdf", "dot")
 
@@ -27,6 +26,9 @@ def graph(name: str | None, topology: Path | None, design: str | None, file: Pat
 
     Without -o it is printed in the language of Graphviz.
     """
+    from testbed.kernel import programs
+    from testbed.plan.graph import dot
+
     kind = file.suffix.removeprefix(".") if file else "dot"
     if kind not in FORMATS:
         raise WrongInput(unknown("picture format", kind, FORMATS))
@@ -43,7 +45,7 @@ def graph(name: str | None, topology: Path | None, design: str | None, file: Pat
     click.echo(f"wrote {file}")
 
 
-def _plan(name: str | None, topology: Path | None, design: str | None) -> Plan:
+def _plan(name: str | None, topology: Path | None, design: str | None) -> "Plan":
     """Of the topology, if one is given, otherwise of the lab."""
     if topology is None:
         if design is not None:
@@ -52,6 +54,9 @@ def _plan(name: str | None, topology: Path | None, design: str | None) -> Plan:
             return the_lab(name).plan
     if design is None:
         raise click.UsageError("a topology is drawn under a design: --design, such as vxlan")
+    from testbed.designs.fitting import check_design
+    from testbed.spec.load import load_topology
+
     wanted = chosen(design)
     loaded = load_topology(topology)
     check_design(wanted, loaded)

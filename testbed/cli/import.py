@@ -5,9 +5,6 @@ from pathlib import Path
 import click
 
 from testbed.cli.errors import WrongInput
-from testbed.spec.foreign import imported
-from testbed.spec.load import topology_of_text
-from testbed.spec.source import read_source
 
 
 @click.command("import", epilog="Example: testbed import kind-config.yaml -o topologies/mine.yaml")
@@ -19,6 +16,10 @@ def import_(file: Path, output: Path | None) -> None:
     kind's nodes are nodes of one subnet. Of containerlab's containers those of kind linux are nodes, bridges are
     switches, and all others, which run a router's system, are routers with static routes.
     """
+    from testbed.spec.foreign import imported
+    from testbed.spec.load import topology_of_text
+    from testbed.spec.source import read_source
+
     found = imported(read_source(file))
     text = found.text(file.name)
     topology_of_text(text, str(output or file))

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from testbed.lab.door import Unanswered
 from testbed.lab.living import LivingLab
@@ -26,6 +24,9 @@ def list_(as_json: bool) -> None:
     elif not found:
         click.echo("No lab is up; `testbed up TOPOLOGY --design D` brings one up.")
     else:
+        from rich.console import Console
+        from rich.table import Table
+
         table = Table(box=None, padding=(0, 2, 0, 0))
         for heading in _HEADINGS:
             table.add_column(heading, no_wrap=heading == "lab")

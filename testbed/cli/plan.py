@@ -6,10 +6,6 @@ from pathlib import Path
 import click
 
 from testbed.cli.choosing import HELP, chosen
-from testbed.designs.fitting import check_design
-from testbed.plan.serialise import as_data
-from testbed.plan.shell import script
-from testbed.spec.load import load_topology
 
 
 @click.command(epilog="Example: testbed plan topologies/two-nodes.yaml --design vxlan")
@@ -26,11 +22,18 @@ from testbed.spec.load import load_topology
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def plan(topology: Path, design: str, form: str, as_json: bool) -> None:
     """Print every kernel object that a design puts into each namespace. Needs no root, builds nothing."""
+    from testbed.designs.fitting import check_design
+    from testbed.spec.load import load_topology
+
     wanted = chosen(design)
     loaded = load_topology(topology)
     check_design(wanted, loaded)
     made = wanted.plan(loaded.value)
     if as_json or form == "json":
+        from testbed.plan.serialise import as_data
+
         click.echo(json.dumps(as_data(made), indent=2))
     else:
+        from testbed.plan.shell import script
+
         click.echo(script(made), nl=False)

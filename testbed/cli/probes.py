@@ -5,11 +5,8 @@ import re
 from dataclasses import asdict, dataclass
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from testbed.kernel.programs import PROGRAMS
-from testbed.probes import PROBES
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,8 @@ class Found:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def probes(as_json: bool) -> None:
     """List the probes: what each measures, its metrics, and whether its programs are installed."""
+    from testbed.probes import PROBES
+
     here = {tool: [_found(name) for name in kind.programs] for tool, kind in PROBES.items()}
     if as_json:
         listed = [
@@ -49,6 +48,9 @@ def probes(as_json: bool) -> None:
         ]
         click.echo(json.dumps(listed, indent=2))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, padding=(0, 2, 1, 0))
     for title in ("tool", "what it measures", "metrics", "programs"):
         table.add_column(title, no_wrap=title == "tool")

@@ -5,11 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from testbed.cli.errors import WrongInput
-from testbed.experiment.results import ResultsError
-from testbed.report import write_report
 
 
 @click.command(epilog="Example: testbed report results/compare-designs-20260101-120000")
@@ -17,6 +14,11 @@ from testbed.report import write_report
 @click.option("--json", "as_json", is_flag=True, help="Print the summary's rows as JSON.")
 def report(results: Path, as_json: bool) -> None:
     """Make the tables, plots and report.html of a results folder again, from what is on disk. Needs no root."""
+    from rich.console import Console
+
+    from testbed.experiment.results import ResultsError
+    from testbed.report import write_report
+
     try:
         made = write_report(results)
     except ResultsError as error:

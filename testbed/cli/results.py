@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from testbed.cli.errors import WrongInput
 from testbed.cli.groups import VerbGroup
@@ -51,6 +50,8 @@ def list_(folder: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(folder: Path, as_json: bool) -> None:
     """Show the verdicts of a results folder as far as it got, the machine, and what failed."""
+    from rich.console import Console
+
     from testbed.experiment.listing import opened
     from testbed.experiment.results import ResultsError
     from testbed.report import statistics, summaries_of, tables

@@ -8,22 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from testbed.cli.errors import INTERRUPTED, MachineLacks, WrongInput
-from testbed.designs import CATALOGUE
-from testbed.designs.fitting import check_designs
-from testbed.kernel import programs
-from testbed.kernel.rights import hindrance
-from testbed.lab.capsule import SCRATCH, enclosed
-from testbed.spec.design import ReadCni
-from testbed.spec.load import LoadedScenario, load_scenario
-from testbed.spec.scenario import MAX_SEED
+from testbed.spec.limits import MAX_SEED
 
 WAITING = "Another run is measuring on this machine; waiting for it to end, since both would be wrong. Ctrl-C gives up."
 
 if TYPE_CHECKING:
     from testbed.experiment.schedule import Schedule
+    from testbed.spec.load import LoadedScenario
 
 
 @click.command(epilog="Example: sudo testbed run scenarios/quick.yaml")
@@ -52,6 +45,10 @@ def run(scenario: Path | None, results: Path, seed: int | None, dry_run: bool, r
             raise click.UsageError("a run goes on with its own seed; leave out --seed and --dry-run")
         sys.exit(_go_on(resume))
     assert scenario is not None
+    from testbed.designs import CATALOGUE
+    from testbed.designs.fitting import check_designs
+    from testbed.spec.load import load_scenario
+
     loaded = load_scenario(scenario, CATALOGUE)
     check_designs(loaded)
     if seed is None:
@@ -59,7 +56,7 @@ def run(scenario: Path | None, results: Path, seed: int | None, dry_run: bool, r
     sys.exit(_outline(loaded, seed) if dry_run else _begin(loaded, scenario, seed, results))
 
 
-def _outline(loaded: LoadedScenario, seed: int) -> int:
+def _outline(loaded: "LoadedScenario", seed: int) -> int:
     from testbed.cli.progress import minutes
     from testbed.experiment.outline import Outline
     from testbed.experiment.schedule import Schedule
@@ -85,10 +82,11 @@ def _outline(loaded: LoadedScenario, seed: int) -> int:
     return 0
 
 
-def _begin(loaded: LoadedScenario, scenario: Path, seed: int, results: Path) -> int:
+def _begin(loaded: "LoadedScenario", scenario: Path, seed: int, results: Path) -> int:
     from testbed.experiment.manifest import manifest_of
     from testbed.experiment.results import new_folder
     from testbed.experiment.schedule import Schedule
+    from testbed.lab.capsule import SCRATCH
 
     _need_the_machine(loaded)
     if results.resolve().is_relative_to(SCRATCH):
@@ -130,6 +128,7 @@ def _carry_out(made: Path, folder: Path, work: Callable[[], int]) -> int:
     from testbed.experiment.alone import alone
     from testbed.experiment.owner import give_to_caller
     from testbed.experiment.results import ResultsError, held
+    from testbed.lab.capsule import enclosed
 
     try:
         with held(folder), alone(lambda: click.echo(WAITING, err=True)):
@@ -143,10 +142,13 @@ def _carry_out(made: Path, folder: Path, work: Callable[[], int]) -> int:
     return code
 
 
-def _need_the_machine(loaded: LoadedScenario) -> None:
+def _need_the_machine(loaded: "LoadedScenario") -> None:
     """Everything that will be needed, asked for before anything is begun."""
     from testbed.cli.plugins import need_plugins
+    from testbed.kernel import programs
+    from testbed.kernel.rights import hindrance
     from testbed.probes import probe_of
+    from testbed.spec.design import ReadCni
 
     probes = [probe_of(spec) for cell in loaded.cells for spec in cell.scenario.probes.values()]
     tools = tuple(dict.fromkeys(tool for probe in probes for tool in probe.tools))
@@ -171,7 +173,7 @@ def _need_the_machine(loaded: LoadedScenario) -> None:
             need_plugins(choice)
 
 
-def _left_out(loaded: LoadedScenario) -> dict[str, dict[str, str]]:
+def _left_out(loaded: "LoadedScenario") -> dict[str, dict[str, str]]:
     """The designs that this machine or a topology cannot have: by design and cell the reason."""
     from testbed.designs import design_of
     from testbed.kernel.features import absent_here, unavailable
@@ -191,14 +193,14 @@ def _left_out(loaded: LoadedScenario) -> dict[str, dict[str, str]]:
     return found
 
 
-def _absent_baseline(loaded: LoadedScenario) -> list[str]:
+def _absent_baseline(loaded: "LoadedScenario") -> list[str]:
     """Any other design may be left out, but not the one that all are compared with."""
     baseline = loaded.value.baseline
     absent = _left_out(loaded).get(baseline, {})
     return [f"the baseline {baseline} is {reason}" for reason in dict.fromkeys(absent.values())]
 
 
-def _absent_cpus(loaded: LoadedScenario) -> list[str]:
+def _absent_cpus(loaded: "LoadedScenario") -> list[str]:
     """What a scenario pins to CPUs that this machine does not have, or that this process may not use."""
     from testbed.kernel.cpu import numbers
 
@@ -212,7 +214,7 @@ def _absent_cpus(loaded: LoadedScenario) -> list[str]:
     ]
 
 
-def _measure(loaded: LoadedScenario, schedule: "Schedule", manifest: dict[str, Any], folder: Path) -> int:
+def _measure(loaded: "LoadedScenario", schedule: "Schedule", manifest: dict[str, Any], folder: Path) -> int:
     """The work inside the capsule."""
     # Mininet and the probes' libraries: only whoever builds labs pays for their import.
     from testbed.cli.progress import Progress
@@ -232,6 +234,8 @@ def _measure(loaded: LoadedScenario, schedule: "Schedule", manifest: dict[str, A
 
 
 def _report(folder: Path, code: int) -> int:
+    from rich.console import Console
+
     from testbed.report import write_report
 
     try:

@@ -4,16 +4,18 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import complete_place, of_lab, the_lab, understood
 from testbed.lab.living import UnknownPlace
-from testbed.observe.picture import svg
-from testbed.observe.shots import Protocol
-from testbed.observe.trace import PORT, CannotTrace, Hop, Walk
-from testbed.observe.trace import trace as walk_of
+from testbed.observe.ports import TRACE_PORT
+
+if TYPE_CHECKING:
+    from testbed.observe.shots import Protocol
+    from testbed.observe.trace import Hop, Walk
 
 
 @click.command(epilog="Example: testbed trace client web-2 --protocol tcp --port 80")
@@ -21,7 +23,9 @@ from testbed.observe.trace import trace as walk_of
 @click.argument("source", metavar="A", shell_complete=complete_place)
 @click.argument("target", metavar="B", shell_complete=complete_place)
 @click.option("--protocol", type=click.Choice(["icmp", "udp", "tcp"]), default="icmp", show_default=True)
-@click.option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True, help="Of B, for TCP and UDP.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=TRACE_PORT, show_default=True, help="Of B, for TCP and UDP."
+)
 @click.option(
     "--size", type=click.IntRange(0, 65535), default=0, help="Of the whole packet, which may not be fragmented."
 )
@@ -33,7 +37,7 @@ def trace(
     name: str | None,
     source: str,
     target: str,
-    protocol: Protocol,
+    protocol: "Protocol",
     port: int,
     size: int,
     family: int | None,
@@ -45,6 +49,9 @@ def trace(
     Every device of the lab is watched: when the packet passed it, and what had become of it since the hop before. Where
     nobody listens on B's port, `trace` itself does.
     """
+    from testbed.observe.trace import CannotTrace
+    from testbed.observe.trace import trace as walk_of
+
     lab = the_lab(name)
     with understood():
         plan, topology = lab.plan, lab.facts["places"]
@@ -58,6 +65,8 @@ def trace(
         except CannotTrace as reason:
             raise WrongInput(str(reason)) from None
     if picture:
+        from testbed.observe.picture import svg
+
         try:
             picture.write_text(svg(walk, plan.design))
         except OSError as error:
@@ -69,7 +78,7 @@ def trace(
     sys.exit(0 if walk.outcome == "answered" else 1)
 
 
-def _print(walk: Walk, design: str) -> None:
+def _print(walk: "Walk", design: str) -> None:
     hops = (*walk.forth, *walk.back)
     widths = [
         max((len(text) for text in texts), default=0) for texts in ([h.place for h in hops], [h.device for h in hops])
@@ -91,7 +100,7 @@ def _print(walk: Walk, design: str) -> None:
     click.secho(walk.summary, fg="green" if walk.outcome == "answered" else "red")
 
 
-def _line(hop: Hop, before: str, widths: list[int]) -> str:
+def _line(hop: "Hop", before: str, widths: list[int]) -> str:
     """One hop; its place is named where it is another one than before."""
     place = hop.place if hop.place != before else ""
     arrow = "→ " if hop.direction == "out" else "← "

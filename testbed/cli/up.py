@@ -9,14 +9,7 @@ import click
 from testbed.cli.choosing import HELP, chosen
 from testbed.cli.errors import MachineLacks, WrongInput
 from testbed.cli.log import LOG, need_log, write_log
-from testbed.cli.plugins import need_plugins
-from testbed.designs.fitting import check_design
-from testbed.kernel import programs
-from testbed.kernel.features import missing_here
-from testbed.kernel.rights import hindrance
 from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, facts_of
-from testbed.spec.design import JOINED
-from testbed.spec.load import load_topology
 
 _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 
@@ -29,6 +22,10 @@ _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 @LOG
 def up(topology: Path, design: str, name: str | None, offload: str, log: Path | None) -> None:
     """Bring a lab up. It stays until `testbed down`, whatever becomes of this terminal."""
+    from testbed.designs.fitting import check_design
+    from testbed.spec.design import JOINED
+    from testbed.spec.load import load_topology
+
     wanted = chosen(design)
     loaded = load_topology(topology)
     check_design(wanted, loaded)
@@ -37,6 +34,8 @@ def up(topology: Path, design: str, name: str | None, offload: str, log: Path | 
         raise click.UsageError(f"'{name}' cannot be a lab's name: letters, digits, '-', '_' and '.', 63 at most")
     _need_the_machine(wanted.needs_on(loaded.value), wanted.programs_on(loaded.value))
     if wanted.plugins:
+        from testbed.cli.plugins import need_plugins
+
         need_plugins(wanted.plugins)
     elif log:
         raise click.UsageError(f"--log: the design {wanted.name} calls no CNI plugin")
@@ -60,6 +59,10 @@ def up(topology: Path, design: str, name: str | None, offload: str, log: Path | 
 
 def _need_the_machine(features: tuple[str, ...], tools: tuple[str, ...]) -> None:
     """Everything that the lab takes, asked for before anything is begun."""
+    from testbed.kernel import programs
+    from testbed.kernel.features import missing_here
+    from testbed.kernel.rights import hindrance
+
     lines = [
         f"the program {program.name} is missing ({program.purpose}): {program.remedy}"
         for program in programs.missing((*programs.FOR_LABS, *tools))

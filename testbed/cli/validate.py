@@ -8,10 +8,6 @@ from pathlib import Path
 import click
 
 from testbed.cli.errors import WRONG_INPUT
-from testbed.designs import CATALOGUE
-from testbed.designs.fitting import check_designs
-from testbed.spec.design import ReadCni
-from testbed.spec.load import LoadedScenario, load_any
 from testbed.spec.problems import Problem, SpecError
 
 
@@ -20,6 +16,11 @@ from testbed.spec.problems import Problem, SpecError
 @click.option("--json", "as_json", is_flag=True, help="Print the mistakes as JSON.")
 def validate(files: tuple[Path, ...], as_json: bool) -> None:
     """Read topologies, scenarios and designs and report every mistake in them; nothing is built."""
+    from testbed.designs import CATALOGUE
+    from testbed.designs.fitting import check_designs
+    from testbed.spec.design import ReadCni
+    from testbed.spec.load import LoadedScenario, load_any
+
     problems: list[Problem] = []
     good: list[str] = []
     for file in files:

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, nodes
-from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import SandboxedEnvironment
+from typing import TYPE_CHECKING
 
 from testbed.spec.problems import Problem, SpecError
 from testbed.spec.source import nearest
+
+if TYPE_CHECKING:
+    from jinja2 import nodes
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,9 @@ def filled(text: str, file: str, values: Values) -> str:
     """The text with a node's values. Raises SpecError with the line of what cannot be understood."""
     if not is_template(text):
         return text
+    from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
+    from jinja2.sandbox import SandboxedEnvironment
+
     environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False)
     try:
         tree = environment.parse(text)
@@ -80,8 +83,11 @@ def filled(text: str, file: str, values: Values) -> str:
         raise SpecError((Problem(file, 0, 0, f"the template cannot be filled: {error.message}"),)) from None
 
 
-def _unknown_names(tree: nodes.Template, text: str, file: str) -> tuple[Problem, ...]:
+def _unknown_names(tree: "nodes.Template", text: str, file: str) -> tuple[Problem, ...]:
     """Every name, and every `node.` or `cluster.` something, that there is not."""
+    from jinja2 import nodes
+    from jinja2.meta import find_undeclared_variables
+
     free = find_undeclared_variables(tree)
     problems = []
     for name in tree.find_all(nodes.Name):

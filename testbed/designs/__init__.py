@@ -1,17 +1,28 @@
 """Designs: a choice of attachment and transport each. `DESIGNS` holds those with a name of their own."""
 
-from testbed.cni.network import read_network
+from collections.abc import Mapping
+from pathlib import Path
+
 from testbed.designs.attachment import Hands
 from testbed.designs.attachments import ATTACHMENTS
-from testbed.designs.attachments.cni import attachment_of
 from testbed.designs.design import Design, refusal
-from testbed.designs.presets import PRESETS, plain
+from testbed.designs.presets import Presets, plain
 from testbed.designs.transports import TRANSPORTS, none
-from testbed.spec.design import JOINED, NO_TRANSPORT, Catalogue, Choice, CniSpec, ReadCni, TransportSpec, short_form
+from testbed.spec.design import (
+    JOINED,
+    NO_TRANSPORT,
+    Catalogue,
+    Choice,
+    CniSpec,
+    NetworkTexts,
+    ReadCni,
+    TransportSpec,
+    short_form,
+)
 
-PLAIN: dict[str, Design] = {design.name: design for design in plain.PRESETS}
+PLAIN: Mapping[str, Design] = plain.PRESETS
 """Those that textbooks have."""
-DESIGNS: dict[str, Design] = {design.name: design for design in PRESETS}
+DESIGNS: Mapping[str, Design] = Presets()
 
 
 def _refusal(attach: str, transport: TransportSpec) -> str:
@@ -19,6 +30,12 @@ def _refusal(attach: str, transport: TransportSpec) -> str:
     if transport.mode and attachment.hands is Hands.FRAMES:
         return f"pods that {attach} keeps on one Ethernet are never routed, so there is no mode"
     return refusal(attachment, TRANSPORTS[transport.kind])
+
+
+def _read_network(path: Path) -> NetworkTexts:
+    from testbed.cni.network import read_network  # Most designs need no CNI configuration.
+
+    return read_network(path)
 
 
 _CNI_TRANSPORTS = {NO_TRANSPORT: none.TRANSPORT} | {
@@ -31,7 +48,7 @@ CATALOGUE = Catalogue(
     {transport.name: transport.parameters for transport in TRANSPORTS.values()},
     _refusal,
     {transport.name: transport.parameters for transport in _CNI_TRANSPORTS.values()},
-    read_network,
+    _read_network,
 )
 """What users can choose from."""
 
@@ -64,6 +81,8 @@ def design_of(choice: Choice) -> Design:
 
 def _with_plugins(spec: ReadCni) -> Design:
     """The design of a network for CNI plugins."""
+    from testbed.designs.attachments.cni import attachment_of
+
     attachment, transport = attachment_of(spec), _CNI_TRANSPORTS[spec.transport.kind]
     summary = f"{attachment.summary}; between nodes {transport.summary}"
     return Design(spec.name, attachment, transport, spec.transport, summary=summary, plugins=spec, page=attachment.page)

@@ -98,7 +98,9 @@ class Design:
 
     def pod_mtu(self, topology: Topology) -> int:
         """The largest packet that a pod may send, in bytes."""
-        addresses = self.lay_out(topology)
+        return self._pod_mtu(self.lay_out(topology))
+
+    def _pod_mtu(self, addresses: Layout) -> int:
         fitting = self.transport.room(addresses.fabric_mtu, addresses)
         return min(self.mtu or self.usual_mtu or fitting, fitting)
 
@@ -193,7 +195,8 @@ class Design:
 
         Without `offload` no device carries segments larger than its MTU.
         """
-        addresses, mtu = self.lay_out(topology), self.pod_mtu(topology)
+        addresses = self.lay_out(topology)
+        mtu = self._pod_mtu(addresses)
         uplink = self.uplink
         draft = fabric(
             addresses,

@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-from mininet.link import Intf
-from mininet.node import Host, Node
-
 from testbed.cni.calls import Call
 from testbed.kernel.carry_out import PlanRefused, attach_pods, make_nodes
 from testbed.kernel.folders import make_folders, root_of
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
+from testbed.lab.mininet_nodes import Host, Intf, Node
 from testbed.plan.objects import Daemon, Kind, Plan, Process, Space
 from testbed.plan.shell import PASSWORD, log_of
 

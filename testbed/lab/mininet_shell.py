@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mininet.cli import CLI
-from mininet.net import Mininet
-from mininet.node import Node
-
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.syscalls import CLONE_NEWNET, setns
 from testbed.lab.lab import introduce
+from testbed.lab.mininet_nodes import Node
 from testbed.plan.objects import Kind, Plan
+
+# After Mininet's nodes, see there.
+from mininet.cli import CLI  # isort: skip
+from mininet.net import Mininet  # isort: skip
 
 
 class _Place(Node):  # type: ignore[misc]  # Mininet has no types

@@ -12,8 +12,9 @@ from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.observe.path_mtu import Misfit, check_path_mtu
+from testbed.observe.ports import REACH_PORT
 from testbed.observe.questions import PROTOCOLS, Question
-from testbed.observe.reach import PORT, check_reach
+from testbed.observe.reach import check_reach
 from testbed.observe.shots import Protocol
 from testbed.observe.trace import Walk, trace
 from testbed.observe.wire import check_crossings
@@ -126,7 +127,7 @@ def _reason(failed: list[Question], plan: Plan, namespaces: Namespaces) -> str:
     # Every group is of one kind; the one that it fails over most simply is followed.
     protocol: Protocol = min((q.protocol for q in failed), key=("udp", "tcp", "icmp").index)
     ends = question.source.name, question.target.name
-    walk = trace(plan, namespaces, *ends, protocol, PORT, family=question.address.version)
+    walk = trace(plan, namespaces, *ends, protocol, REACH_PORT, family=question.address.version)
     if walk.outcome == "answered":
         rewritten = [
             f"{change} at {hop.device} of {hop.place}"

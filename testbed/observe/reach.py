@@ -12,6 +12,7 @@ from functools import partial
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.observe.asker import NO_ANSWER, Answer, Asker
+from testbed.observe.ports import REACH_PORT
 from testbed.observe.questions import (
     MOST_NEIGHBOURS,
     PROTOCOLS,
@@ -26,8 +27,6 @@ from testbed.observe.shots import Protocol
 from testbed.plan.objects import Kind, Plan
 from testbed.spec.types import Address
 
-PORT = 7471
-"""Of the first process that asks; the other has the one after it."""
 _WORTH_SHARING = 5000
 """So many questions are worth a second process."""
 _MOST_PROCESSES = 2
@@ -85,7 +84,7 @@ def _asked_again(
     refused = [(question, why) for question, why in failed if why != NO_ANSWER]
     again = list[tuple[Question, str]]()
     if refused:
-        with Asker(plan, namespaces, protocols, PORT) as asker:
+        with Asker(plan, namespaces, protocols, REACH_PORT) as asker:
             for batch, places in batches(plan, (question for question, _ in refused), MOST_NEIGHBOURS):
                 asked = [question._replace(own=own_addresses(question.source)) for question in batch]
                 answers = asker.ask(asked)
@@ -103,7 +102,7 @@ def _share(
 ) -> tuple[int, list[Failed]]:
     """Asks every so many'th tile of questions; how many that were, and which failed."""
     asked, failed = 0, list[Failed]()
-    with Asker(plan, namespaces, protocols, PORT + number) as asker:
+    with Asker(plan, namespaces, protocols, REACH_PORT + number) as asker:
         for tile in list(tiles(plan))[number::total]:
             for batch, places in batches(plan, asked_in(tile, protocols), MOST_NEIGHBOURS // total):
                 answers = asker.ask(batch)

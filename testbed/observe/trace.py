@@ -20,6 +20,7 @@ from testbed.kernel.namespace import Namespace
 from testbed.kernel.state import unanswered
 from testbed.observe.frames import Packet, Ports, ports_of
 from testbed.observe.inspect import differences, state_for
+from testbed.observe.ports import TRACE_PORT
 from testbed.observe.program_counts import DROPPED, drops
 from testbed.observe.shots import SHOTS, Protocol, Shot
 from testbed.observe.taps import STAMPS_S, Sighting, recorded, tap
@@ -28,8 +29,6 @@ from testbed.spec.types import Address
 
 Outcome = Literal["answered", "refused", "no answer", "lost"]
 NO_REASON = "the kernel says nothing of why, and there all is as planned; `testbed inspect` tells of other places"
-PORT = 7474
-"""Where the answerer listens, unless told otherwise."""
 _TRIES = 4
 """How often a walk is taken anew because it had not yet."""
 
@@ -89,7 +88,7 @@ def trace(
     source: str,
     target: str,
     protocol: Protocol = "icmp",
-    port: int = PORT,
+    port: int = TRACE_PORT,
     size: int = 0,
     family: int | None = None,
 ) -> Walk:
@@ -246,7 +245,7 @@ def _no_way(namespace: Namespace, place: str, to: Address) -> str:
         sock = socket.socket(socket.AF_INET if to.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
     with sock:
         try:
-            sock.connect((str(to), PORT))
+            sock.connect((str(to), TRACE_PORT))
         except OSError as error:
             return f"{place} has no way back to {to}: {error.strerror}"
     return ""

@@ -18,13 +18,13 @@ from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.observe.frames import Ports, ports_of, unwrapped
+from testbed.observe.ports import WIRE_PORT
 from testbed.observe.taps import STAMPS_S, Frame, frames, tap
 from testbed.plan.objects import Bridge, Kind, Plan, Space
 from testbed.plan.sightings import Direction, Sighting, Way
 from testbed.spec.topology import Topology
 from testbed.spec.types import Address
 
-PORT = 7472
 _PATIENCE_S = 2.0
 _LARGE = 500
 """Bytes of a datagram that is to be known by its size; it fits every MTU."""
@@ -121,8 +121,8 @@ class Watch:
         with receiver, sender:
             # A packet that cannot be sent or received is one that is not seen.
             with suppress(OSError):
-                receiver.bind((str(address), PORT))
-                sender.sendto(mark, (str(address), PORT))
+                receiver.bind((str(address), WIRE_PORT))
+                sender.sendto(mark, (str(address), WIRE_PORT))
                 _wait_for(receiver)
             # Whoever delivered the packet has passed the fabric before: all its frames are in the taps' queues.
             seen = [(frame.time, place, frame) for place, own in self._taps.items() for frame in frames(own)]

@@ -128,7 +128,7 @@ class CniSpec(Spec):
         tuple[str, ...], BeforeValidator(_strings, json_schema_input_type=str | list[str]), Field(min_length=1)
     ] = Field(default=(PLUGINS,), description="the folders of the plugins' programs, relative to this file")
     transport: TransportChoice = Field(
-        default=TransportSpec(kind=NO_TRANSPORT),
+        default_factory=lambda: TransportSpec(kind=NO_TRANSPORT),
         description="how nodes reach each other's pods: none if the plugins see to that, which is the default",
         json_schema_extra={"default": NO_TRANSPORT},
     )

@@ -107,12 +107,12 @@ def planned(
     ends: tuple[str, str],
     link: LinkQualities,
     mtu: int,
-    defaults: Defaults = Defaults(),  # noqa: B008 - frozen
+    defaults: Defaults | None = None,
 ) -> PlannedLink:
     """A link with all that it has of its own, and what it lacks from the fabric."""
-    forth = _written(defaults) | _written(link)
+    forth = (_written(defaults) if defaults else {}) | _written(link)
     back = forth | (_written(link.back) if link.back else {})
-    offload = link.offload if link.offload is not None else defaults.offload
+    offload = defaults.offload if defaults and link.offload is None else link.offload
     return PlannedLink(ends, link.mtu or mtu, _quality(forth), _quality(back), offload is not False)
 
 

@@ -34,13 +34,13 @@ from testbed.spec.design import (
     is_network,
     name_of,
 )
+from testbed.spec.limits import MAX_SEED
 from testbed.spec.probes import Probe, SockperfProbe
 from testbed.spec.problems import Misfit
 from testbed.spec.topology import Topology
 from testbed.spec.types import Duration, Name, Share, Spec, duration_text
 
 MAX_ROUNDS = 1000
-MAX_SEED = 2**32 - 1
 AUTO: Literal["auto"] = "auto"
 AA = "aa"
 """What results call the baseline's second turn in each round."""

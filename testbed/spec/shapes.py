@@ -36,7 +36,8 @@ Members = Mapping[str, str | None]
 Families = tuple[int, ...]
 """Address families, 4 and 6, in the order in which they are written."""
 Ranges = Annotated[tuple[NetworkRange, ...], *one_or_many({"type": "string"})]
-_PLAIN = LinkQualities()
+_PLAIN = LinkQualities.model_construct()
+"""Not validated: building the validator here would slow every import."""
 
 
 class Sized(Spec):

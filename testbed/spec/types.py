@@ -48,7 +48,7 @@ UNUSABLE_RANGES = {
 class Spec(BaseModel):
     """What every part of a user's file shares: no unknown keys, no guessing of types, no change later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, defer_build=True)
 
 
 def unusual_character(text: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from testbed.designs import CATALOGUE, DESIGNS, TRANSPORTS, Design
+from testbed.designs import CATALOGUE, DESIGNS, PLAIN, TRANSPORTS, Design
 from testbed.designs.transport import Joining, others
 from testbed.experiment.labs import Prepared, prepare
 from testbed.experiment.manifest import manifest_of
@@ -310,7 +310,7 @@ def with_transport(name: str, **changes: Any) -> Design:
 def test_a_design_that_fails_its_check_is_not_measured_and_the_others_are(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(DESIGNS, "vxlan", with_transport("host-routes", join=careless))
+    monkeypatch.setattr("testbed.designs.DESIGNS", {**PLAIN, "vxlan": with_transport("host-routes", join=careless)})
     all_fit, told = carry_out(throughput_only(scenario), tmp_path / "run")
     assert not all_fit
     assert any(line.startswith("vxlan failed: ") and "client -> pod web-2" in line for line in told)
@@ -327,7 +327,7 @@ def test_a_design_that_takes_another_way_than_claimed_is_not_measured(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Everything answers, only not through VXLAN."""
-    monkeypatch.setitem(DESIGNS, "vxlan", with_transport("host-routes", by_router=True))
+    monkeypatch.setattr("testbed.designs.DESIGNS", {**PLAIN, "vxlan": with_transport("host-routes", by_router=True)})
     all_fit, _ = carry_out(throughput_only(scenario), tmp_path / "run")
     assert not all_fit
     failures = read_results(tmp_path / "run").manifest["designs"]["vxlan"]["check"]["failures"]

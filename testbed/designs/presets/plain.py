@@ -1,5 +1,7 @@
 """The designs that textbooks have: rows of one table."""
 
+from collections.abc import Mapping
+
 from testbed.designs.attachments import ATTACHMENTS
 from testbed.designs.design import Design
 from testbed.designs.transports import TRANSPORTS
@@ -10,7 +12,7 @@ def _preset(name: str, attach: str, kind: str, summary: str, *like: str) -> Desi
     return Design(name, ATTACHMENTS[attach], TRANSPORTS[kind], TransportSpec(kind=kind), None, summary, like)
 
 
-PRESETS = (
+_ROWS = (
     _preset(
         "l2",
         "flat-bridge",
@@ -48,3 +50,5 @@ PRESETS = (
         "Cilium tunnel mode",
     ),
 )
+
+PRESETS: Mapping[str, Design] = {design.name: design for design in _ROWS}

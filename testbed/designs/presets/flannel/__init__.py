@@ -8,15 +8,3 @@ Its backends differ in how packets cross the fabric. All else is common to them:
 - rules of iptables: FLANNEL-FWD lets pods' packets through, FLANNEL-POSTRTG has those that leave the cluster come from
   the node's address.
 """
-
-from testbed.designs.design import Design
-from testbed.designs.presets.flannel import direct_routing, host_gw, ipip, udp, vxlan, wireguard
-
-PRESETS: tuple[Design, ...] = (
-    vxlan.PRESET,
-    host_gw.PRESET,
-    direct_routing.PRESET,
-    ipip.PRESET,
-    wireguard.PRESET,
-    udp.PRESET,
-)

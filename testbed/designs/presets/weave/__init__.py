@@ -3,13 +3,3 @@
 Its data paths differ in that way. Common to them are the bridge `weave` on each node, the addresses, and the rules of
 iptables. It knows IPv4 alone. The project has ended; its last release is 2.8.1.
 """
-
-from testbed.designs.design import Design
-from testbed.designs.presets.weave import fastdp, fastdp_encrypted, sleeve, sleeve_encrypted
-
-PRESETS: tuple[Design, ...] = (
-    fastdp.PRESET,
-    fastdp_encrypted.PRESET,
-    sleeve.PRESET,
-    sleeve_encrypted.PRESET,
-)
