@@ -23,7 +23,10 @@ def interpreter() -> list[str]:
     path = os.pathsep.join([sysconfig.get_path("purelib"), str(ROOT)])
     for program in (sys.executable, shutil.which(version, path="/usr/bin:/usr/local/bin")):
         command = ["env", "-i", f"PATH={os.environ['PATH']}", f"PYTHONPATH={path}", "HOME=/tmp", str(program)]
-        if program and as_user(12345, [*command, "-c", "import testbed.cli.verbs, mininet.net"]).returncode == 0:
+        if (
+            program
+            and as_user(12345, [*command, "-c", "import testbed.cli.verbs, testbed.lab.mininet_nodes"]).returncode == 0
+        ):
             return command
     pytest.skip("no Python here that users other than root may run")
 

@@ -11,7 +11,7 @@ from testbed.lab.capsule import enclosed
 from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
 
-pytest_plugins = ("tests.where", "pytester")
+pytest_plugins = ("tests.where", "tests.shared", "pytester")
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,24 +22,23 @@ def repository() -> Path:
     return ROOT
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def two_nodes() -> Topology:
     return load_topology(ROOT / "topologies/two-nodes.yaml").value
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dual_stack() -> Topology:
     return load_topology(ROOT / "topologies/dual-stack.yaml").value
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def shaped() -> Topology:
     return load_topology(ROOT / "topologies/shaped.yaml").value
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    needs_root = item.get_closest_marker("root") or item.get_closest_marker("sealed")
-    if needs_root and os.geteuid() != 0:
+    if any(map(item.get_closest_marker, ("root", "sealed", "looks"))) and os.geteuid() != 0:
         pytest.skip("needs root")
 
 

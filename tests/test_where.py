@@ -3,6 +3,8 @@
 import errno
 import json
 import platform
+import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -69,16 +71,28 @@ def test_outcomes_are_written_down(session: pytest.Pytester) -> None:
     assert not list(session.path.glob("*.part"))
 
 
+@pytest.fixture
+def there(session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Has a program be the virtual machine, with these outcomes and this exit code."""
+
+    def is_the_machine(outcomes: dict[str, str] | None, code: int = 0) -> None:
+        told = json.dumps({"kernel": "6.12.0-there", "tests": outcomes})
+        write = f"open(sys.argv[-1], 'w').write({told!r})" if outcomes is not None else "pass"
+        program = f"import sys; {write}; print('it', 'booted'); sys.exit({code})"
+        monkeypatch.setattr("tests.machine.COMMAND", [sys.executable, "-c", program])
+
+    return is_the_machine
+
+
 @pytest.mark.parametrize(
     ("flying", "nowhere", "code"),
     [("passed", 1, pytest.ExitCode.OK), (FLYING, 2, pytest.ExitCode.TESTS_FAILED)],
 )
 def test_what_ran_nowhere_for_want_of_a_feature_fails_the_session(
-    session: pytest.Pytester, flying: str, nowhere: int, code: pytest.ExitCode
+    session: pytest.Pytester, there: Callable[..., None], flying: str, nowhere: int, code: pytest.ExitCode
 ) -> None:
-    there = {"kernel": "6.12.0-there", "tests": {"test_it.py::test_flying": flying, "test_it.py::test_both": "passed"}}
-    (session.path / "there.json").write_text(json.dumps(there))
-    result = run(session, "--elsewhere", "there.json", "-k", "flying or both or wired or tomorrow")
+    there({"test_it.py::test_flying": flying, "test_it.py::test_both": "passed"})
+    result = run(session, "--vm", "-k", "flying or both or wired or tomorrow")
     assert result.ret == code
     ran_there = 3 - nowhere
     *before, summary, _ = result.outlines
@@ -86,26 +100,30 @@ def test_what_ran_nowhere_for_want_of_a_feature_fails_the_session(
         f"ran here (Linux {platform.release()}): 1; "
         f"in the virtual machine (Linux 6.12.0-there): {ran_there}; skipped everywhere: {nowhere}"
     )
+    assert "it booted" in before
     left_out = f"neither here nor in the virtual machine: test_it.py::test_flying: {FLYING}"
     assert (left_out in before) == (code != pytest.ExitCode.OK)
 
 
-def test_a_test_that_was_not_part_of_the_other_session_has_not_run_there(session: pytest.Pytester) -> None:
-    (session.path / "there.json").write_text(json.dumps({"kernel": "6.12.0-there", "tests": {}}))
-    result = run(session, "--elsewhere", "there.json", "-k", "flying")
-    assert result.ret == pytest.ExitCode.TESTS_FAILED
+def test_a_test_that_was_not_part_of_the_other_session_has_not_run_there(
+    session: pytest.Pytester, there: Callable[..., None]
+) -> None:
+    there({})
+    assert run(session, "--vm", "-k", "flying").ret == pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.mark.parametrize("outcomes", [{"test_it.py::test_wired": "failed"}, None])
+def test_a_failure_in_the_virtual_machine_is_one_of_the_session(
+    session: pytest.Pytester, there: Callable[..., None], outcomes: dict[str, str] | None
+) -> None:
+    there(outcomes, code=1)
+    assert run(session, "--vm", "-k", "wired").ret == pytest.ExitCode.TESTS_FAILED
 
 
 def test_without_another_session_a_skipped_test_is_no_failure(session: pytest.Pytester) -> None:
     result = run(session, "-k", "flying")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.no_fnmatch_line("ran here*")
-
-
-def test_outcomes_that_cannot_be_read_are_said(session: pytest.Pytester) -> None:
-    result = run(session, "--elsewhere", "nothing.json")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--elsewhere: *nothing.json*"])
 
 
 def test_files_without_the_marker_are_not_even_read_for_the_virtual_machine(session: pytest.Pytester) -> None:

@@ -1,8 +1,9 @@
 """A plugin for pytest: tests that need something of the kernel, and where they ran.
 
 A test marked `needs("vxlan")` is skipped where the kernel lacks that feature. `--outcomes FILE` writes down what came
-of each test, and `--elsewhere FILE` holds what another session wrote against this one: a test that both left out for
-want of a feature has not been run at all, and that is a failure.
+of each test. `--vm` runs those marked `vm` in the virtual machine, beside this session, and holds what came of them
+there against what came of them here: a test that both left out for want of a feature has not been run at all, and that
+is a failure.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from testbed.kernel.features import Feature, missing_here, unavailable
+from tests.machine import Machine, await_end
 
 LACKS = "not available here: needs "
 
@@ -24,16 +26,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("where", "where tests run")
     group.addoption("--outcomes", type=Path, metavar="FILE", help="write down what came of each test, as JSON")
     group.addoption("--whole-matrix", action="store_true", help="every design there is, instead of a covering subset")
-    group.addoption("--elsewhere", type=Path, metavar="FILE", help="what another session wrote with --outcomes")
+    group.addoption("--vm", action="store_true", help="run the tests marked vm in the virtual machine meanwhile")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    file: Path | None = config.getoption("elsewhere")
-    try:
-        elsewhere = json.loads(file.read_text()) if file else None
-    except (OSError, ValueError) as error:
-        raise pytest.UsageError(f"--elsewhere: {error}") from error
-    config.pluginmanager.register(_Session(config.getoption("outcomes"), elsewhere))
+    if hasattr(config, "workerinput"):
+        return  # Whoever deals tests out to workers hears what comes of them.
+    machine = Machine() if config.getoption("vm") and not config.option.collectonly else None
+    config.pluginmanager.register(_Session(config.getoption("outcomes"), machine), "where-session")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Lets pytest-xdist's workers know of the virtual machine."""
+    session = node.config.pluginmanager.get_plugin("where-session")
+    node.workerinput["machine_lock"] = str(session.machine.lock) if session.machine else ""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -59,6 +66,19 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs root")
     if lacking:
         pytest.skip(unavailable(lacking))
+    if item.get_closest_marker("exclusive"):
+        _await_machine(item.config)
+
+
+def _await_machine(config: pytest.Config) -> None:
+    """Returns when the virtual machine has ended, if there is one beside this session."""
+    if hasattr(config, "workerinput"):
+        lock = str(config.workerinput["machine_lock"])
+    else:
+        machine = config.pluginmanager.get_plugin("where-session").machine
+        lock = str(machine.lock) if machine else ""
+    if lock:
+        await_end(lock)
 
 
 @cache
@@ -69,11 +89,17 @@ def _lacking(names: tuple[str, ...]) -> tuple[Feature, ...] | None:
 class _Session:
     """What came of each test: `passed`, `failed`, or `skipped: REASON`; here, and in another session."""
 
-    def __init__(self, file: Path | None, elsewhere: dict[str, Any] | None) -> None:
+    def __init__(self, file: Path | None, machine: Machine | None) -> None:
         self.file = file
+        self.machine = machine
         self.here: dict[str, str] = {}
-        self.kernel_there: str = elsewhere["kernel"] if elsewhere else ""
-        self.there: dict[str, str] = elsewhere["tests"] if elsewhere else {}
+        self.has_ended_there = False
+        self.kernel_there = ""
+        self.there: dict[str, str] = {}
+
+    def pytest_sessionstart(self) -> None:
+        if self.machine:
+            self.machine.start()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
@@ -89,17 +115,43 @@ class _Session:
             part = self.file.with_name(f"{self.file.name}.part")
             part.write_text(json.dumps({"kernel": platform.release(), "tests": self.here}, indent=1))
             part.replace(self.file)
-        if self.kernel_there and self._run_nowhere() and session.exitstatus == pytest.ExitCode.OK:
+        if not self.machine:
+            return
+        if session.exitstatus == pytest.ExitCode.INTERRUPTED or session.shouldfail:
+            self.machine.stop()
+            return
+        try:
+            code = self._waited_for(self.machine, session.config)
+        except KeyboardInterrupt:
+            self.machine.stop()
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+            return
+        self.has_ended_there = True
+        self.kernel_there, self.there = self.machine.outcomes["kernel"], self.machine.outcomes["tests"]
+        if (code or self._run_nowhere()) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @staticmethod
+    def _waited_for(machine: Machine, config: pytest.Config) -> int:
+        if machine.is_running and (reporter := config.pluginmanager.get_plugin("terminalreporter")):
+            reporter.write_line("\nwaiting for the virtual machine")
+        return machine.wait()
+
+    def pytest_unconfigure(self) -> None:
+        if self.machine:
+            self.machine.close()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
         """As the last of all summaries, right before pytest's own line."""
         yield
-        if not self.kernel_there:
+        if not self.machine or not self.has_ended_there:
             return
+        terminalreporter.section("in the virtual machine")
+        terminalreporter.write(self.machine.said)
         here, there = (sum(map(_ran, outcomes.values())) for outcomes in (self.here, self.there))
         nowhere = [test for test, outcome in self.here.items() if not _ran(outcome) and not self._ran_there(test)]
+        terminalreporter.section("in both places")
         for test in self._run_nowhere():
             terminalreporter.write_line(f"neither here nor in the virtual machine: {test}: {self.here[test]}", red=True)
         terminalreporter.write_line(

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -16,10 +17,12 @@ from testbed.observe.inspect import inspect
 from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
 from tests.conftest import ROOT
+from tests.shared import shared
 
 PORT = 7999
 
 
+@cache
 def topology(name: str) -> Topology:
     """A shipped one."""
     return load_topology(ROOT / f"topologies/{name}.yaml").value
@@ -35,10 +38,10 @@ def marked(cni: str, names: Iterable[str], rare: Iterable[str] = ()) -> list[Par
 
 
 def proven(name: str, chosen: Topology) -> None:
-    """Everybody reaches everybody, packets go where the design says, and inspect finds nothing."""
+    """Everybody reaches everybody, packets go where the design says, and inspect finds nothing; for tests that look."""
     design = DESIGNS[name]
     assert list(design.misfits(chosen)) == []
-    with Lab(design.plan(chosen)) as lab:
+    with shared(design.plan(chosen)) as lab:
         assert inspect(lab.plan, lab.namespaces) == ()
         verdict = check(design, chosen, lab.plan, lab.namespaces)
         assert (verdict.failures, verdict.astray) == ((), ())

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,6 +41,7 @@ from tests.designs.looking import (
     seen_from,
     topology,
 )
+from tests.shared import shared
 
 GOLDEN = Path(__file__).parent / "golden" / "bird"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
@@ -61,6 +62,10 @@ def planned(preset: str, of: str = "three-nodes") -> Plan:
 
 def up(preset: str, of: str = "three-nodes") -> Lab:
     return Lab(planned(preset, of))
+
+
+def look(preset: str, of: str = "three-nodes") -> AbstractContextManager[Lab]:
+    return shared(planned(preset, of))
 
 
 def cali(pod: str, namespace: str = "default") -> str:
@@ -105,36 +110,36 @@ def until(done: Callable[[], bool]) -> None:
 # What each does for pods
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("preset", marked("calico", EVERY, RARE))
 def test_it_does_what_it_claims(preset: str) -> None:
     proven(f"calico-{preset}", topology("three-nodes"))
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("of", ["dual-stack", "ipv6-only"])
 @pytest.mark.parametrize("preset", marked("calico", EVERY, RARE))
 def test_it_does_so_with_ipv6(preset: str, of: str) -> None:
     proven(f"calico-{preset}", topology(of))
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("of", ["two-subnets", "leaf-spine", "dual-homed"])
 @pytest.mark.parametrize("preset", marked("calico", ("bgp-tor", "vxlan", "cross-subnet"), RARE))
 def test_it_does_so_across_subnets(preset: str, of: str) -> None:
     proven(f"calico-{preset}", topology(of))
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("preset", marked("calico", ("wireguard",), RARE))
 def test_encrypted_packets_cross_subnets(preset: str) -> None:
     proven(f"calico-{preset}", topology("two-subnets"))
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("preset", marked("calico", EVERY, RARE))
 def test_pods_have_an_address_without_neighbours(preset: str) -> None:
-    with up(preset) as lab:
+    with look(preset) as lab:
         mtu = MTU.get(preset, 1500)
         for pod, address in {"client": "10.244.0.1", "web-1": "10.244.0.2"}.items():
             dev = cali(pod)
@@ -156,10 +161,10 @@ def test_pods_have_an_address_without_neighbours(preset: str) -> None:
             assert ended(lab, "node1", "sysctl", "-n", *wanted).split() == list(wanted.values())
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
 def test_pods_have_ipv6_by_the_link_local_address_that_all_nodes_ends_have() -> None:
-    with up("bgp", "dual-stack") as lab:
+    with look("bgp", "dual-stack") as lab:
         assert addresses(lab, "client", "eth0") == {"10.244.0.1/32", "fd00:10:244::1/128"}
         gateway = "fe80::ecee:eeff:feee:eeee"
         assert f"default via {gateway} dev eth0" in routes(lab, "client", family=6)
@@ -172,11 +177,11 @@ def test_pods_have_ipv6_by_the_link_local_address_that_all_nodes_ends_have() -> 
 # Routes, by whom
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
 @pytest.mark.parametrize("preset", ["bgp", "bgp-rr"])
 def test_routes_to_blocks_are_birds_and_lead_to_the_node(preset: str) -> None:
-    with up(preset) as lab:
+    with look(preset) as lab:
         for number, (node, own) in enumerate(BLOCK.items(), start=1):
             if node == "node4":
                 continue
@@ -191,20 +196,20 @@ def test_routes_to_blocks_are_birds_and_lead_to_the_node(preset: str) -> None:
         assert lab.convergence_seconds is not None
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
 def test_everybody_speaks_with_everybody_in_the_mesh() -> None:
-    with up("bgp") as lab:
+    with look("bgp") as lab:
         assert sessions(lab, "node1") == {"Mesh_192_168_56_2": "Established", "Mesh_192_168_56_3": "Established"}
         assert "Neighbor AS:      64512" in ended(lab, "node1", "birdc", "show", "protocols", "all")
         told = ended(lab, "node2", "birdc", "show", "route", "protocol", "Mesh_192_168_56_1")
         assert re.findall(r"10\.244\.\S+", told) == ["10.244.0.0/26"]  # And not those to single pods.
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
 def test_both_families_have_sessions_and_routes_of_their_own() -> None:
-    with up("bgp", "dual-stack") as lab:
+    with look("bgp", "dual-stack") as lab:
         assert set(sessions(lab, "node1")) == {"Mesh_192_168_56_2", "Mesh_fd00_192_168_56__2"}
         assert learned(lab, "node1", 6) == {
             "blackhole fd00:10:244::/122",
@@ -212,10 +217,10 @@ def test_both_families_have_sessions_and_routes_of_their_own() -> None:
         }
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp-rr"].needs)
 def test_nodes_that_do_not_reflect_speak_with_those_that_do() -> None:
-    with up("bgp-rr", "sixteen-nodes") as lab:
+    with look("bgp-rr", "sixteen-nodes") as lab:
         reflectors = {"Node_192_168_56_1", "Node_192_168_56_2"}
         assert set(sessions(lab, "node9")) == reflectors
         assert len(sessions(lab, "node1")) == 15
@@ -235,10 +240,10 @@ def test_without_one_of_two_reflectors_all_other_routes_stay() -> None:
         until(lambda: learned(lab, "node3") == before - gone)
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
 def test_routers_tell_each_other_blocks_and_share_out_flows() -> None:
-    with up("bgp-tor", "leaf-spine") as lab:
+    with look("bgp-tor", "leaf-spine") as lab:
         spines = "via 172.31.0.1 dev to-spine1 via 172.31.0.3 dev to-spine2"
         assert learned(lab, "leaf1") == {
             f"{BLOCK['node1']} via 192.168.0.1 dev to-rack1",
@@ -253,10 +258,10 @@ def test_routers_tell_each_other_blocks_and_share_out_flows() -> None:
         assert path.endswith(" 64512")
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
 def test_within_a_rack_the_router_hands_the_next_hop_on() -> None:
-    with up("bgp-tor", "two-subnets") as lab:
+    with look("bgp-tor", "two-subnets") as lab:
         assert learned(lab, "node1") == {
             f"blackhole {BLOCK['node1']}",
             f"{BLOCK['node2']} via 192.168.0.254 dev eth0",
@@ -265,11 +270,11 @@ def test_within_a_rack_the_router_hands_the_next_hop_on() -> None:
         assert "fd00:10:244::80/122 via fd00:192:168::2 dev eth0" in learned(lab, "node1", 6)
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*DESIGNS["calico-ipip"].needs)
 def test_ip_in_ip_goes_by_the_kernels_own_tunnel() -> None:
-    with up("ipip") as lab:
+    with look("ipip") as lab:
         assert addresses(lab, "node1", "tunl0") == {"10.244.0.0/32"}
         own = link(lab, "node1", "tunl0")
         assert own["mtu"] == 1480
@@ -285,10 +290,10 @@ def test_ip_in_ip_goes_by_the_kernels_own_tunnel() -> None:
         assert [rule.split()[-1] for rule in allowed] == ["ACCEPT", "DROP"]
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-vxlan"].needs)
 def test_vxlan_is_told_all_by_felix() -> None:
-    with up("vxlan") as lab:
+    with look("vxlan") as lab:
         own = link(lab, "node1", "vxlan.calico")
         data = own["linkinfo"]["info_data"]
         assert (own["mtu"], own["address"]) == (1450, vtep_mac("node1"))
@@ -312,23 +317,23 @@ def test_vxlan_is_told_all_by_felix() -> None:
         assert lab.convergence_seconds is None
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-cross-subnet"].needs)
 def test_across_subnets_alone_packets_are_inside_vxlan() -> None:
-    with up("cross-subnet", "two-subnets") as lab:
+    with look("cross-subnet", "two-subnets") as lab:
         near = f"{BLOCK['node3']} via 192.168.0.2 dev eth0"
         assert learned(lab, "node1") == {f"blackhole {BLOCK['node1']}", near}
         assert routes(lab, "node1", "proto", "80") == {f"{BLOCK['node2']} via 10.244.0.64 dev vxlan.calico onlink"}
         assert forwarding(lab, "node1", "vxlan.calico") == {vtep_mac("node2"): "192.168.1.1"}
-        assert sessions(lab, "node1")["Mesh_192_168_1_1"] == "Established"
+        until(lambda: sessions(lab, "node1")["Mesh_192_168_1_1"] == "Established")
         assert learned(lab, "node2") == {f"blackhole {BLOCK['node2']}"}
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*DESIGNS["calico-wireguard"].needs)
 def test_wireguard_has_a_table_and_a_rule_of_its_own() -> None:
-    with up("wireguard") as lab:
+    with look("wireguard") as lab:
         assert link(lab, "node1", "wireguard.cali")["mtu"] == 1440
         assert addresses(lab, "node1", "wireguard.cali") == {"10.244.0.0/32"}
         assert "99:\tnot from all fwmark 0x200000/0x200000 lookup 1" in ended(lab, "node1", "ip", "rule").splitlines()
@@ -464,10 +469,10 @@ def test_a_tunnels_packets_are_taken_from_nodes_alone(preset: str) -> None:
                 listener.recv(100)
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
 def test_what_leaves_the_pods_network_has_its_nodes_address() -> None:
-    with up("bgp", "dual-stack") as lab:
+    with look("bgp", "dual-stack") as lab:
         assert members(lab, "cali40masq-ipam-pools") == members(lab, "cali40network-ip-pools") == {"10.244.0.0/16"}
         assert members(lab, "cali60masq-ipam-pools") == set()
         assert seen_from(lab, "client", "web-2", "10.244.0.65") == "10.244.0.1"

@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from ipaddress import ip_address
 from typing import Any
 
@@ -22,6 +23,7 @@ from testbed.plan.objects import Kind
 from testbed.spec.topology import Topology
 from tests.as_user import run_as
 from tests.designs.looking import addresses, topology
+from tests.shared import shared
 
 VETH = ("cilium-native", "cilium-native-legacy", "cilium-vxlan")
 NETKIT = ("cilium-native-netkit", "cilium-vxlan-netkit")
@@ -36,7 +38,7 @@ PINS = "/sys/fs/bpf/cilium"
 GLOBALS = "/sys/fs/bpf/tc/globals"
 DROP_ALL = ("iptables", "-P", "FORWARD", "DROP")
 
-pytestmark = [pytest.mark.needs("bpf"), pytest.mark.sealed]
+pytestmark = pytest.mark.needs("bpf")
 
 
 def labelled() -> Topology:
@@ -49,6 +51,10 @@ def labelled() -> Topology:
 
 def up(name: str, wanted: Topology) -> Lab:
     return Lab(DESIGNS[name].plan(wanted))
+
+
+def look(name: str, wanted: Topology) -> AbstractContextManager[Lab]:
+    return shared(DESIGNS[name].plan(wanted))
 
 
 def said(lab: Lab, place: str, *command: str) -> str:
@@ -89,30 +95,33 @@ def hung(lab: Lab, place: str, dev: str, where: str) -> Sequence[str]:
     return [item["options"]["bpf_name"] for item in found if "options" in item]
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("family", ["two-nodes", "dual-stack", "ipv6-only"])
 @pytest.mark.parametrize("name", EVERY)
 def test_everybody_reaches_everybody_and_all_is_as_planned(name: str, family: str) -> None:
     design, wanted = DESIGNS[name], topology(family)
     assert list(design.misfits(wanted)) == []
-    with up(name, wanted) as lab:
+    with look(name, wanted) as lab:
         verdict = check(design, wanted, lab.plan, lab.namespaces)
         assert (verdict.failures, verdict.astray) == ((), ())
         assert inspect(lab.plan, lab.namespaces) == ()
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("family", ["two-subnets", "leaf-spine", "dual-homed"])
 def test_a_tunnel_crosses_any_fabric(family: str) -> None:
     design, wanted = DESIGNS["cilium-vxlan"], topology(family)
-    with up("cilium-vxlan", wanted) as lab:
+    with look("cilium-vxlan", wanted) as lab:
         verdict = check(design, wanted, lab.plan, lab.namespaces)
         assert (verdict.failures, verdict.astray) == ((), ())
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("name", EVERY)
 def test_the_kernel_has_what_cilium_leaves_there(name: str) -> None:
     """The reference's list for a node, read by ip, tc and bpftool."""
     wanted, is_tunnel = topology("two-nodes"), "vxlan" in name
-    with up(name, wanted) as lab:
+    with look(name, wanted) as lab:
         links = {link["ifname"]: link for link in read(lab, "node1", "ip", "-j", "-d", "link", "show")}
         lxc = host_end("client")
         assert {"eth0", "cilium_host", "cilium_net", lxc} <= set(links)
@@ -164,6 +173,7 @@ def test_the_kernel_has_what_cilium_leaves_there(name: str) -> None:
         assert read(lab, "node1", "bpftool", "-j", "prog", "show", "pinned", f"{PINS}/cil_from_container")["jited"]
 
 
+@pytest.mark.sealed
 @pytest.mark.parametrize("name", EVERY)
 def test_who_skips_the_stack_is_not_stopped_by_iptables(name: str) -> None:
     with up(name, topology("two-nodes")) as lab:
@@ -174,6 +184,7 @@ def test_who_skips_the_stack_is_not_stopped_by_iptables(name: str) -> None:
         assert reaches(lab, "client", "web-1")  # On one node the program hands packets on in any case.
 
 
+@pytest.mark.sealed
 @pytest.mark.parametrize("name", NATIVE)
 def test_who_skips_the_stack_is_not_tracked_by_it(name: str) -> None:
     """A tunnel's own packets are: they are the node's."""
@@ -184,6 +195,7 @@ def test_who_skips_the_stack_is_not_tracked_by_it(name: str) -> None:
         assert is_tracked == ([True, True] if "legacy" in name else [False, False])
 
 
+@pytest.mark.sealed
 def test_a_pod_asks_for_any_address_and_hears_of_its_nodes_end() -> None:
     with up("cilium-native", topology("dual-stack")) as lab:
         assert reaches(lab, "client", "web-2")
@@ -205,9 +217,10 @@ def test_identities_go_by_namespace_and_labels() -> None:
     assert found == {"a": 256, "b": 257, "c": 256, "d": 258}
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("name", ["cilium-vxlan", pytest.param("cilium-vxlan-netkit", marks=netkit)])
 def test_the_number_on_the_wire_is_the_senders_identity(name: str) -> None:
-    with up(name, labelled()) as lab, Watch(lab.plan, lab.namespaces) as watch:
+    with look(name, labelled()) as lab, Watch(lab.plan, lab.namespaces) as watch:
         for sender, number in (("a", 256), ("b", 257)):
             target = lab.plan["d"]
             seen = watch.sightings(lab.plan[sender], target, target.reached_at[0])
@@ -217,6 +230,7 @@ def test_the_number_on_the_wire_is_the_senders_identity(name: str) -> None:
         assert {one.tunnel.kind for one in seen if one.tunnel} == {f"VXLAN {REMOTE_NODE}"}
 
 
+@pytest.mark.sealed
 @pytest.mark.parametrize("name", EVERY)
 def test_programs_count_what_they_forward(name: str) -> None:
     with up(name, topology("two-nodes")) as lab:
@@ -242,6 +256,7 @@ def test_programs_count_what_they_forward(name: str) -> None:
         assert received.packets == 3
 
 
+@pytest.mark.sealed
 def test_drops_have_a_reason() -> None:
     with up("cilium-vxlan", topology("two-nodes")) as lab:
         near = str(lab.plan["web-1"].reached_at[0])
@@ -258,6 +273,7 @@ def test_drops_have_a_reason() -> None:
         }
 
 
+@pytest.mark.sealed
 def test_what_claims_to_be_a_remote_nodes_own_is_dropped() -> None:
     """Nobody may say that it is the host: identity 1 in a tunnel is forged."""
     with up("cilium-vxlan", topology("two-nodes")) as lab:
@@ -271,12 +287,14 @@ def test_what_claims_to_be_a_remote_nodes_own_is_dropped() -> None:
         assert drops(lab) == {("node2", "cil_from_overlay", "invalid identity"): 1}
 
 
+@pytest.mark.looks
 def test_pods_reach_who_is_outside_under_their_nodes_address() -> None:
-    with up("cilium-native", topology("two-nodes")) as lab:
+    with look("cilium-native", topology("two-nodes")) as lab:
         (router,) = lab.plan.of_kind(Kind.ROUTER)
         assert reaches(lab, "client", router.name)
 
 
+@pytest.mark.sealed
 def test_inspect_tells_of_programs_and_entries() -> None:
     with up("cilium-native", topology("two-nodes")) as lab:
         lxc = host_end("client")
@@ -297,9 +315,10 @@ def test_inspect_tells_of_programs_and_entries() -> None:
         assert reaches(lab, "client", "web-2")
 
 
+@pytest.mark.looks
 @pytest.mark.parametrize("name", ["cilium-native", pytest.param("cilium-native-netkit", marks=netkit)])
 def test_trace_names_the_programs(name: str) -> None:
-    with up(name, topology("two-nodes")) as lab:
+    with look(name, topology("two-nodes")) as lab:
         walk = trace(lab.plan, lab.namespaces, "client", "web-2")
         assert walk.outcome == "answered"
         programs = [change for hop in walk.forth for change in hop.changes if change.startswith("eBPF")]
@@ -310,6 +329,7 @@ def test_trace_names_the_programs(name: str) -> None:
         assert host_end("web-2") not in {hop.device for hop in walk.forth}
 
 
+@pytest.mark.sealed
 def test_trace_says_why_a_program_dropped_a_packet() -> None:
     with up("cilium-native", topology("two-nodes")) as lab:
         assert lab.plan["node2"].bpf
@@ -335,6 +355,7 @@ def test_native_routing_needs_one_subnet() -> None:
     assert "needs all nodes in one subnet" in misfit.message
 
 
+@pytest.mark.sealed
 def test_node_rules_are_there_for_each_family_of_pods() -> None:
     wanted = topology("dual-stack")
     wanted = wanted.model_copy(update={"cluster": wanted.cluster.model_copy(update={"node_rules": 3})})
@@ -349,6 +370,7 @@ def test_node_rules_are_there_for_each_family_of_pods() -> None:
         assert found.what == "ip6tables has not `-t filter -A FORWARD -s 2001:2::2/128 -j DROP`"
 
 
+@pytest.mark.sealed
 def test_node_rules_are_what_packets_are_held_against_on_the_stack_alone() -> None:
     wanted = topology("two-nodes")
     wanted = wanted.model_copy(update={"cluster": wanted.cluster.model_copy(update={"node_rules": 30})})

@@ -4,6 +4,7 @@ The tables here are those of the reference: node1 has 10.244.0.0/24, node2 10.24
 """
 
 import json
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.designs.looking import (
     seen_from,
     topology,
 )
+from tests.shared import shared
 
 OUTSIDE = {4: "203.0.113.1", 6: "2001:db8::1"}
 MTU = {"vxlan": 1450, "direct-routing": 1450, "host-gw": 1500, "ipip": 1480, "wireguard": 1420, "udp": 1472}
@@ -39,20 +41,24 @@ def up(backend: str, of: str = "two-nodes") -> Lab:
     return Lab(DESIGNS[f"flannel-{backend}"].plan(topology(of)))
 
 
-@pytest.mark.sealed
+def look(backend: str, of: str = "two-nodes") -> AbstractContextManager[Lab]:
+    return shared(DESIGNS[f"flannel-{backend}"].plan(topology(of)))
+
+
+@pytest.mark.looks
 @pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
 def test_it_does_what_it_claims(backend: str) -> None:
     proven(f"flannel-{backend}", topology("two-nodes"))
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("of", ["dual-stack", "ipv6-only"])
 @pytest.mark.parametrize("backend", marked("flannel", ("vxlan", "host-gw", "direct-routing", "wireguard"), RARE))
 def test_it_does_so_with_ipv6(backend: str, of: str) -> None:
     proven(f"flannel-{backend}", topology(of))
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["flannel-direct-routing"].needs)
 @pytest.mark.parametrize("of", ["two-subnets", "leaf-spine"])
 @pytest.mark.parametrize("backend", ["vxlan", "direct-routing"])
@@ -60,10 +66,10 @@ def test_it_does_so_across_subnets(backend: str, of: str) -> None:
     proven(f"flannel-{backend}", topology(of))
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
 def test_pods_hang_on_cni0_with_three_routes(backend: str) -> None:
-    with up(backend) as lab:
+    with look(backend) as lab:
         mtu = MTU[backend]
         assert link(lab, "node1", "cni0")["mtu"] == mtu
         assert addresses(lab, "node1", "cni0") == {"10.244.0.1/24"}
@@ -83,10 +89,10 @@ def test_pods_hang_on_cni0_with_three_routes(backend: str) -> None:
         assert ended(lab, "node1", "sysctl", "-n", "net.ipv4.ip_forward").strip() == "1"
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
 def test_flanneld_tells_the_plugin_by_its_file(backend: str) -> None:
-    with up(backend) as lab:
+    with look(backend) as lab:
         assert ended(lab, "node2", "cat", "/run/flannel/subnet.env").splitlines() == [
             "FLANNEL_NETWORK=10.244.0.0/16",
             "FLANNEL_SUBNET=10.244.1.1/24",
@@ -102,10 +108,10 @@ def test_flanneld_tells_the_plugin_by_its_file(backend: str) -> None:
         assert leases == ["10.244.1.2", "last_reserved_ip.0", "lock"]
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["flannel-vxlan"].needs)
 def test_both_families_are_told_and_attached() -> None:
-    with up("vxlan", "dual-stack") as lab:
+    with look("vxlan", "dual-stack") as lab:
         assert ended(lab, "node2", "cat", "/run/flannel/subnet.env").splitlines() == [
             "FLANNEL_NETWORK=10.244.0.0/16",
             "FLANNEL_SUBNET=10.244.1.1/24",
@@ -122,7 +128,7 @@ def test_both_families_are_told_and_attached() -> None:
         }
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
 def test_the_rules_are_flannels(backend: str) -> None:
     families = (
@@ -130,7 +136,7 @@ def test_the_rules_are_flannels(backend: str) -> None:
         ("ip6tables", "fd00:10:244:1::/64", "fd00:10:244::/56", "ff00::/8"),
     )
     has_ipv6 = backend not in V4_ONLY
-    with up(backend, "dual-stack" if has_ipv6 else "two-nodes") as lab:
+    with look(backend, "dual-stack" if has_ipv6 else "two-nodes") as lab:
         for tool, own, network, multicast in families if has_ipv6 else families[:1]:
             said = '-m comment --comment "flanneld forward"'
             assert rules(lab, "node2", tool, "filter") == [
@@ -167,10 +173,10 @@ def test_what_leaves_the_cluster_comes_from_the_node(backend: str) -> None:
             assert seen_from(lab, "client", "node1", nodes[family]) == own
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["flannel-vxlan"].needs)
 def test_vxlan() -> None:
-    with up("vxlan") as lab:
+    with look("vxlan") as lab:
         macs = {node: link(lab, node, "flannel.1")["address"] for node in ("node1", "node2")}
         here = link(lab, "node1", "flannel.1")
         data = here["linkinfo"]["info_data"]
@@ -188,10 +194,10 @@ def test_vxlan() -> None:
         }
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["flannel-vxlan"].needs)
 def test_vxlan_has_a_second_device_for_ipv6() -> None:
-    with up("vxlan", "dual-stack") as lab:
+    with look("vxlan", "dual-stack") as lab:
         mac = link(lab, "node2", "flannel-v6.1")["address"]
         data = link(lab, "node1", "flannel-v6.1")["linkinfo"]["info_data"]
         assert (data["id"], data["port"], data["local6"]) == (1, 8472, "fd00:192:168:56::1")
@@ -217,29 +223,29 @@ def test_inspect_knows_the_device_below_and_the_rules() -> None:
         assert any("--mark 0x4000/0x4000" in what for what in whats)
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["flannel-vxlan"].needs)
 def test_vxlans_largest_packet() -> None:
     """1422 bytes of ICMP with Don't Fragment pass, 1423 are refused at home."""
-    with up("vxlan") as lab:
+    with look("vxlan") as lab:
         ping = ["ping", "-n", "-c", "1", "-W", "5", "-M", "do", "10.244.1.2", "-s"]
         assert lab.run("client", [*ping, "1422"]).returncode == 0
         assert "message too long" in lab.run("client", [*ping, "1423"]).stderr
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 def test_host_gw() -> None:
-    with up("host-gw") as lab:
+    with look("host-gw") as lab:
         assert routes(lab, "node1", "10.244.1.0/24") == {"10.244.1.0/24 via 192.168.56.2 dev eth0"}
         names = {item["ifname"] for item in as_json(lab, "node1", "ip", "-j", "link")}
         assert not {name for name in names if name.startswith("flannel")}
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["flannel-direct-routing"].needs)
 def test_direct_routing_has_a_tunnel_to_other_subnets_alone() -> None:
     """node1 and node3 are neighbours."""
-    with up("direct-routing", "two-subnets") as lab:
+    with look("direct-routing", "two-subnets") as lab:
         mac = link(lab, "node2", "flannel.1")["address"]
         assert routes(lab, "node1", "10.244.1.0/24") == {"10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink"}
         assert routes(lab, "node1", "10.244.2.0/24") == {"10.244.2.0/24 via 192.168.0.2 dev eth0"}
@@ -247,11 +253,11 @@ def test_direct_routing_has_a_tunnel_to_other_subnets_alone() -> None:
         assert forwarding(lab, "node1", "flannel.1") == {mac: "192.168.1.1"}
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*DESIGNS["flannel-ipip"].needs)
 def test_ipip() -> None:
-    with up("ipip") as lab:
+    with look("ipip") as lab:
         here = link(lab, "node1", "flannel.ipip")
         data = here["linkinfo"]["info_data"]
         assert (here["mtu"], here["linkinfo"]["info_kind"]) == (1480, "ipip")
@@ -260,11 +266,11 @@ def test_ipip() -> None:
         assert routes(lab, "node1", "10.244.1.0/24") == {"10.244.1.0/24 via 192.168.56.2 dev flannel.ipip onlink"}
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*DESIGNS["flannel-wireguard"].needs)
 def test_wireguard() -> None:
-    with up("wireguard", "dual-stack") as lab:
+    with look("wireguard", "dual-stack") as lab:
         for dev, port, endpoint, allowed, own in (
             ("flannel-wg", "51820", "192.168.56.2:51820", "10.244.1.0/24", "10.244.0.0/32"),
             ("flannel-wg-v6", "51821", "[fd00:192:168:56::2]:51821", "fd00:10:244:1::/64", "fd00:10:244::/128"),
@@ -279,10 +285,10 @@ def test_wireguard() -> None:
         assert routes(lab, "node1", "fd00:10:244::/56", family=6) == {"fd00:10:244::/56 dev flannel-wg-v6"}
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["flannel-udp"].needs)
 def test_udp() -> None:
-    with up("udp") as lab:
+    with look("udp") as lab:
         here = link(lab, "node1", "flannel0")
         assert (here["mtu"], here["linkinfo"]["info_data"]["type"]) == (1472, "tun")
         assert addresses(lab, "node1", "flannel0") == {"10.244.0.0/32"}

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
 from testbed.plan.objects import Kind
 from tests.designs.looking import addresses, as_json, ended, link, passed, proven, routes, rules, seen_from, topology
+from tests.shared import shared
 
 NAME, FULL = "kube-router", "kube-router-full-overlay"
 PATIENCE_S = 60
@@ -30,19 +32,23 @@ def up(of: str, name: str = NAME) -> Lab:
     return Lab(DESIGNS[name].plan(topology(of)))
 
 
+def look(of: str, name: str = NAME) -> AbstractContextManager[Lab]:
+    return shared(DESIGNS[name].plan(topology(of)))
+
+
 def tunnel(digits: str) -> str:
     """The device to the node whose address has these digits."""
     return "tun-" + hashlib.sha256(digits.encode()).hexdigest()[:11]
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*NEEDS)
 @pytest.mark.parametrize("of", ["two-nodes", "ipv6-only", "dual-stack", "three-nodes"])
 def test_it_does_what_it_claims(of: str) -> None:
     proven(NAME, topology(of))
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*TUNNELS)
 @pytest.mark.parametrize("of", ["two-subnets", "dual-homed"])
@@ -50,17 +56,17 @@ def test_it_does_so_across_subnets(of: str) -> None:
     proven(NAME, topology(of))
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*TUNNELS)
 def test_it_does_so_with_tunnels_between_neighbours() -> None:
     proven(FULL, topology("dual-stack"))
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*NEEDS)
 def test_pods_hang_on_kube_bridge() -> None:
-    with up("dual-stack") as lab:
+    with look("dual-stack") as lab:
         assert link(lab, "node1", "kube-bridge")["mtu"] == 1500
         assert addresses(lab, "node1", "kube-bridge") == {"10.244.0.1/24", "fd00:10:244::1/64"}
         ports = as_json(lab, "node1", "ip", "-j", "-d", "link", "show", "master", "kube-bridge")
@@ -92,10 +98,10 @@ def test_pods_hang_on_kube_bridge() -> None:
         assert ended(lab, "node1", "sysctl", "-n", "net.ipv4.ip_forward").strip() == "1"
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*NEEDS)
 def test_neighbours_have_plain_routes_that_bird_put_there() -> None:
-    with up("three-nodes") as lab:
+    with look("three-nodes") as lab:
         assert routes(lab, "node1", "proto", "bird") == {
             "10.244.1.0/24 via 192.168.56.2 dev eth0",
             "10.244.2.0/24 via 192.168.56.3 dev eth0",
@@ -112,12 +118,12 @@ def test_neighbours_have_plain_routes_that_bird_put_there() -> None:
         assert "64512" in ended(lab, "node1", "birdc", "show", "protocols", "all", "Node_192_168_56_2")
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*TUNNELS)
 def test_other_subnets_are_beyond_tunnels() -> None:
     """node1 and node3 are neighbours, node2 is behind a router."""
-    with up("two-subnets") as lab:
+    with look("two-subnets") as lab:
         dev, back = tunnel("19216811"), tunnel("19216801")
         data = link(lab, "node1", dev)
         assert (data["linkinfo"]["info_kind"], data["mtu"]) == ("ipip", 1460)
@@ -138,11 +144,11 @@ def test_other_subnets_are_beyond_tunnels() -> None:
         assert seen_from(lab, "client", "node2", "192.168.1.1") == "10.244.0.2"
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*NEEDS, "ipip")
 def test_full_overlay_has_tunnels_to_neighbours() -> None:
-    with up("two-nodes", FULL) as lab:
+    with look("two-nodes", FULL) as lab:
         dev = tunnel("192168562")
         assert link(lab, "node1", dev)["mtu"] == 1480
         assert routes(lab, "node1", "10.244.1.0/24") == {
@@ -151,10 +157,10 @@ def test_full_overlay_has_tunnels_to_neighbours() -> None:
         assert routes(lab, "node1", "table", "77") == {f"192.168.56.2 dev {dev} scope link"}
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.needs(*NEEDS)
 def test_the_sets_and_the_rule_that_asks_them() -> None:
-    with up("dual-stack") as lab:
+    with look("dual-stack") as lab:
         saved = {line.partition(" bucketsize")[0] for line in ended(lab, "node1", "ipset", "save").splitlines()}
         assert saved == {
             "create kube-router-pod-subnets hash:net family inet hashsize 1024 maxelem 65536 timeout 0",

@@ -18,10 +18,9 @@ from testbed.observe.inspect import inspect
 from testbed.plan.objects import Plan
 from testbed.plan.shell import script
 from testbed.spec.design import TransportSpec, spelt_out
-from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
+from tests.designs.looking import topology
 
-ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parent / "golden" / "matrix"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 SENSELESS = [(a, t) for a in ATTACHMENTS for t in TRANSPORTS if f"{a}+{t}" not in pairs()]
@@ -58,10 +57,6 @@ def marked(names: list[str], covering: tuple[str, ...], families: tuple[str, ...
             values = (name, family) if families else (name,)
             found.append(pytest.param(*values, marks=needs, id="-".join(filter(None, values))))
     return found
-
-
-def topology(name: str) -> Topology:
-    return load_topology(ROOT / f"topologies/{name}.yaml").value
 
 
 def wanted(name: str, family: str) -> Topology:

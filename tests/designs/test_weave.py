@@ -5,6 +5,7 @@ The tables here are those of the reference: node1 has 10.244.0.0/24 of the pods'
 
 import secrets
 import socket
+from contextlib import AbstractContextManager
 
 import dpkt
 import pytest
@@ -21,6 +22,7 @@ from testbed.plan.objects import Flow, Kind
 from testbed.spec.load import topology_of_text
 from testbed.spec.topology import Topology
 from tests.designs.looking import addresses, as_json, ended, link, marked, proven, routes, rules, seen_from, topology
+from tests.shared import shared
 
 SLEEVE, FASTDP = ("sleeve", "sleeve-encrypted"), ("fastdp", "fastdp-encrypted")
 NAMES = (*SLEEVE, *FASTDP)
@@ -47,17 +49,21 @@ def up(name: str, of: Topology | None = None) -> Lab:
     return Lab(DESIGNS[f"weave-{name}"].plan(of or topology("two-nodes")))
 
 
-@pytest.mark.sealed
+def look(name: str) -> AbstractContextManager[Lab]:
+    return shared(DESIGNS[f"weave-{name}"].plan(topology("two-nodes")))
+
+
+@pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
 def test_it_does_what_it_claims_across_subnets_too(name: str) -> None:
     proven(f"weave-{name}", two_subnets())
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
 def test_the_kernel_holds_what_the_reference_lists(name: str) -> None:
     """The bridge, its ports and their MTU; addresses in one range, no route to any node's share; settings."""
-    with up(name) as lab:
+    with look(name) as lab:
         bridge = link(lab, "node1", "weave")
         assert (bridge["linkinfo"]["info_kind"], bridge["mtu"]) == ("bridge", 1376)
         assert addresses(lab, "node1", "weave") == {"10.244.0.1/16"}
@@ -83,10 +89,10 @@ def test_the_kernel_holds_what_the_reference_lists(name: str) -> None:
                 assert ended(lab, place, "sysctl", "-n", f"net/ipv4/neigh/{dev}/{key}") == f"{value}\n"
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
 def test_rules_and_sets_are_weaves(name: str) -> None:
-    with up(name) as lab:
+    with look(name) as lab:
         assert rules(lab, "node1", "iptables", "nat") == [
             "-A POSTROUTING -j WEAVE",
             "-A WEAVE -m set --match-set weaver-no-masq-local dst "
@@ -139,21 +145,21 @@ def test_a_pod_that_is_in_no_set_gets_nothing(name: str) -> None:
         assert lab.run("client", ["ping", "-c1", "-W1", "10.244.1.2"]).returncode == 1
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
 def test_pods_are_masqueraded_where_they_leave_the_range_and_nodes_are_exposed(name: str) -> None:
-    with up(name) as lab:
+    with look(name) as lab:
         assert seen_from(lab, "client", "web-2", "10.244.1.2") == "10.244.0.2"
         assert seen_from(lab, "client", "node2", "192.168.56.2") == "192.168.56.1"
         assert seen_from(lab, "client", "node2", "10.244.1.1") == "10.244.0.2"
         assert seen_from(lab, "node1", "web-2", "10.244.1.2") == "10.244.0.1"
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", SLEEVE, FASTDP))
 def test_sleeve_is_between_the_bridge_and_udp(name: str) -> None:
     """Frames are captured whole: those who send them compute checksums, and cut segments."""
-    with up(name) as lab:
+    with look(name) as lab:
         assert link(lab, "node1", "vethwe-bridge")["link"] == "vethwe-pcap"
         sockets = ended(lab, "node1", "ss", "-Huln").split()
         assert sockets.count("192.168.56.1:6783") == 2
@@ -163,10 +169,10 @@ def test_sleeve_is_between_the_bridge_and_udp(name: str) -> None:
         assert (":6783" in connections) is (name == "sleeve-encrypted")
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", FASTDP, FASTDP))
 def test_the_datapath_has_the_ports_and_flows_of_weaves(name: str) -> None:
-    with up(name) as lab:
+    with look(name) as lab:
         shown = ended(lab, "node1", "ovs-dpctl", "show")
         assert "port 0: datapath (internal)" in shown
         assert "port 1: vethwe-datapath" in shown
@@ -210,10 +216,10 @@ def test_inspect_sees_what_was_done_to_the_datapath_and_how_to_mend_it(name: str
         assert "the ports of datapath are vethwe-datapath, not vethwe-datapath, vxlan-6784" in differences
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", ("fastdp-encrypted",), FASTDP))
 def test_esp_is_used_by_marks(name: str) -> None:
-    with up(name) as lab:
+    with look(name) as lab:
         assert rules(lab, "node1", "iptables", "mangle") == [
             "-A INPUT -j WEAVE-IPSEC-IN",
             "-A OUTPUT -j WEAVE-IPSEC-OUT",
@@ -263,12 +269,12 @@ def test_what_is_not_encrypted_is_not_let_in(name: str) -> None:
                 assert any(text in seen.data for seen in frames(at_client)) is comes
 
 
-@pytest.mark.sealed
+@pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
 def test_what_is_encrypted_is_nowhere_in_the_clear_on_the_fabric(name: str) -> None:
     """A mark in a datagram from pod to pod is seen at the switch only if nothing is encrypted."""
     mark = secrets.token_bytes(64)
-    with up(name) as lab:
+    with look(name) as lab:
         assert lab.run("client", ["ping", "-c1", "-W5", "10.244.1.2"]).returncode == 0
         (switch,) = lab.plan.of_kind(Kind.SWITCH)
         with tap(lab.namespaces[switch.name]) as at_switch:

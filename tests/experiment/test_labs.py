@@ -11,6 +11,7 @@ from testbed.spec.load import load_topology
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_labs_of_many_nodes_leave_each_other_room_for_neighbours(repository: Path, tmp_path: Path) -> None:
     """All namespaces of a machine share one limit of 1,024 learned neighbours, which the checks of one could fill."""
     grid = (repository / "topologies/grid.yaml").read_text()

@@ -119,7 +119,7 @@ def test_a_full_disk_loses_nothing_that_was_there_and_what_waits_is_written_late
     assert read_results(folder).samples == (SAMPLE, FAILED, FAILED, SAMPLE)
 
 
-@pytest.mark.root
+@pytest.mark.sealed
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     """Of 256 KiB, in memory."""
     disk = tmp_path / "disk"

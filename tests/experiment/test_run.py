@@ -1,4 +1,8 @@
-"""Whole runs on the real kernel: what they leave on disk, what they refuse to measure, how they end."""
+"""Whole runs on the real kernel: what they leave on disk, what they refuse to measure, how they end.
+
+One is measured with the real programs, and everything about numbers is asked of it. Where it is all the same what a
+probe measures, each takes a twentieth of a second (`tests.experiment.quick`).
+"""
 
 import contextlib
 import csv
@@ -9,12 +13,11 @@ import os
 import random
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +32,13 @@ from testbed.experiment.resume import mend
 from testbed.experiment.run import Run
 from testbed.experiment.schedule import Schedule, Site
 from testbed.experiment.trial import Trial
+from testbed.lab.capsule import enclosed
+from testbed.probes import sockperf
 from testbed.report import write_report
 from testbed.spec.load import load_scenario
 from testbed.spec.scenario import LIMITS
+from tests.conftest import ROOT
+from tests.experiment import quick
 
 SCENARIO = """
 name: small
@@ -51,17 +58,45 @@ ARMS = ["aa", "l3-host-routes", "vxlan"]
 AT = ("at=rack1", "at=rack2")
 
 
-@pytest.fixture
-def scenario(tmp_path: Path, repository: Path) -> Path:
-    file = tmp_path / "small.yaml"
-    file.write_text(SCENARIO.format(topology=repository / "topologies/two-nodes.yaml"))
+def small(folder: Path) -> Path:
+    file = folder / "small.yaml"
+    file.write_text(SCENARIO.format(topology=ROOT / "topologies/two-nodes.yaml"))
     return file
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    return small(tmp_path)
 
 
 @pytest.fixture(autouse=True)
 def fewer_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits are no concern of most tests."""
     monkeypatch.setattr("testbed.experiment.run.LIMIT_REPEATS", LIMIT_REPEATS)
+
+
+@pytest.fixture
+def quick_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick.install(monkeypatch)
+
+
+uses_quick_probes = pytest.mark.usefixtures("quick_probes")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The folder of a run with the real programs, and what its watcher was told; `small.yaml` beside it."""
+    folder = tmp_path_factory.mktemp("measured")
+
+    def measure() -> int:
+        all_well, told = carry_out(small(folder), folder / "run")
+        (folder / "told.json").write_text(json.dumps(told))
+        return 0 if all_well else 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("testbed.experiment.run.LIMIT_REPEATS", LIMIT_REPEATS)
+        assert enclosed(measure) == 0
+    return folder / "run", json.loads((folder / "told.json").read_text())
 
 
 def throughput_only(scenario: Path, *lines: str) -> Path:
@@ -96,10 +131,14 @@ class Silent:
         self.told.append(f"trouble: {reason}")
 
 
-def carry_out(scenario: Path, folder: Path, judge: Callable[[int], bool] = lambda look: True) -> tuple[bool, list[str]]:
-    """Runs a scenario, or goes on with the run that is in the folder."""
+def carry_out(
+    scenario: Path, folder: Path, judge: Callable[[int], bool] = lambda look: True, budget: timedelta | None = None
+) -> tuple[bool, list[str]]:
+    """Runs a scenario, or goes on with the run that is in the folder; in less time than a file may ask for."""
     watcher = Silent()
     loaded = load_scenario(scenario, CATALOGUE)
+    if budget:
+        loaded = dataclasses.replace(loaded, value=loaded.value.model_copy(update={"budget": budget}))
     schedule = Schedule.of(loaded, 7)
     earlier = mend(folder) if folder.exists() else None
     manifest = earlier.manifest if earlier else manifest_of(loaded, str(scenario), schedule)
@@ -113,18 +152,21 @@ def counted(samples: tuple[Sample, ...], metric: str) -> list[Sample]:
     return [sample for sample in samples if sample.metric == metric and sample.design != LIMITS]
 
 
-@pytest.mark.sealed
-def test_a_run_measures_every_design_on_every_path_in_every_round(scenario: Path, tmp_path: Path) -> None:
-    all_fit, told = carry_out(scenario, tmp_path / "run")
-    assert all_fit
+Measured = tuple[Path, list[str]]
+
+
+@pytest.mark.root
+@pytest.mark.exclusive
+def test_a_run_measures_every_design_on_every_path_in_every_round(measured: Measured) -> None:
+    run, told = measured
     assert "12 trials" in told
-    results = read_results(tmp_path / "run")
+    results = read_results(run)
     assert results.manifest["state"] == "done"
     assert results.manifest["rounds_done"] == 1
     assert results.manifest["seed"] == 7
     assert results.manifest["designs"]["vxlan"]["check"] == {"asked": 62, "passed": 62, "failures": []}
     assert results.manifest["scenario"]["probes"]["latency"]["duration"] == 1.0
-    assert results.manifest["scenario_text"] == scenario.read_text()
+    assert results.manifest["scenario_text"] == (run.parent / "small.yaml").read_text()
     throughputs = counted(results.samples, "throughput")
     assert sorted((sample.round, sample.design) for sample in throughputs) == [
         (number, arm) for number in (0, 1) for arm in ARMS
@@ -140,17 +182,17 @@ def test_a_run_measures_every_design_on_every_path_in_every_round(scenario: Path
             if (sample.round, sample.design, sample.metric) == (histogram.round, histogram.design, "rtt_p50")
         )
         assert histogram.percentile(50) == pytest.approx(p50, rel=0.006)
-    raw = {path.name for path in (tmp_path / "run/raw").iterdir()}
+    raw = {path.name for path in (run / "raw").iterdir()}
     assert len([name for name in raw if name.endswith("iperf3-7500.json.gz")]) == 6 + LIMIT_REPEATS
-    (one, *_) = (tmp_path / "run/raw").glob("*iperf3-7500.json.gz")
+    (one, *_) = (run / "raw").glob("*iperf3-7500.json.gz")
     assert "end" in json.loads(gzip.decompress(one.read_bytes()))
-    assert (tmp_path / "run/plans/vxlan.txt").read_text().startswith("#!/bin/sh -e\n")
+    assert (run / "plans/vxlan.txt").read_text().startswith("#!/bin/sh -e\n")
 
 
-@pytest.mark.sealed
-def test_beside_each_value_stands_what_it_cost_and_what_the_machine_did(scenario: Path, tmp_path: Path) -> None:
-    carry_out(throughput_only(scenario), tmp_path / "run")
-    samples = read_results(tmp_path / "run").samples
+@pytest.mark.root
+@pytest.mark.exclusive
+def test_beside_each_value_stands_what_it_cost_and_what_the_machine_did(measured: Measured) -> None:
+    samples = read_results(measured[0]).samples
     for throughput, cost in zip(counted(samples, "throughput"), counted(samples, "cpu_per_gbit"), strict=True):
         assert throughput.value is not None
         assert cost.value is not None
@@ -161,19 +203,19 @@ def test_beside_each_value_stands_what_it_cost_and_what_the_machine_did(scenario
         assert cost.value == pytest.approx(cpus * (1 - throughput.idle - throughput.steal) / throughput.value, rel=0.25)
 
 
-@pytest.mark.sealed
-def test_labs_are_measured_too(scenario: Path, tmp_path: Path) -> None:
-    carry_out(throughput_only(scenario), tmp_path / "run")
+@pytest.mark.root
+@pytest.mark.exclusive
+def test_labs_are_measured_too(measured: Measured) -> None:
     for metric, low, high in (("build_time", 5, 5000), ("attach_time", 0.1, 500)):
-        found = counted(read_results(tmp_path / "run").samples, metric)
+        found = counted(read_results(measured[0]).samples, metric)
         assert sorted((sample.round, sample.design) for sample in found) == [(n, arm) for n in (0, 1) for arm in ARMS]
         assert all(sample.path == LAB and sample.value and low < sample.value < high for sample in found), found
 
 
-@pytest.mark.sealed
-def test_limits_are_measured_first_over_loopback(scenario: Path, tmp_path: Path) -> None:
-    carry_out(scenario, tmp_path / "run")
-    samples = read_results(tmp_path / "run").samples
+@pytest.mark.root
+@pytest.mark.exclusive
+def test_limits_are_measured_first_over_loopback(measured: Measured) -> None:
+    samples = read_results(measured[0]).samples
     limits = [sample for sample in samples if sample.design == LIMITS]
     assert [s.position for s in limits if s.metric == "throughput"] == list(range(1, LIMIT_REPEATS + 1))
     assert samples[: len(limits)] == tuple(limits)
@@ -181,6 +223,7 @@ def test_limits_are_measured_first_over_loopback(scenario: Path, tmp_path: Path)
     assert 0 < floor < min(sample.value or 0 for sample in counted(samples, "rtt_p50"))
 
 
+@uses_quick_probes
 @pytest.mark.sealed
 def test_a_sweep_measures_every_cell(scenario: Path, tmp_path: Path) -> None:
     sweep = "sweep: {topology.fabric.mtu: [1500, 9000], probes.throughput.streams: [1, 2]}"
@@ -193,12 +236,16 @@ def test_a_sweep_measures_every_cell(scenario: Path, tmp_path: Path) -> None:
     assert {cell["name"] for cell in results.manifest["cells"]} == cells
     assert len(found) == 2 * 3 * 4
 
-    def median(mtu: int) -> float:
-        return statistics.median(sample.value or 0 for sample in found if f"mtu={mtu} " in sample.cell)
+    # Each was measured in labs of its own MTU, with probes of its own streams; VXLAN takes 50 bytes.
+    assert {(sample.cell, sample.design): sample.value for sample in found} == {
+        (f"mtu={mtu} streams={streams}", arm): (mtu - 50 * (arm == "vxlan")) * streams
+        for mtu in (1500, 9000)
+        for streams in (1, 2)
+        for arm in ARMS
+    }
 
-    assert median(9000) > 1.5 * median(1500), "without offloads, larger packets carry more"
 
-
+@uses_quick_probes
 @pytest.mark.sealed
 def test_a_design_is_left_out_where_the_topology_cannot_carry_it(tmp_path: Path, repository: Path) -> None:
     file = tmp_path / "unfit.yaml"
@@ -219,6 +266,7 @@ def test_a_design_is_left_out_where_the_topology_cannot_carry_it(tmp_path: Path,
     assert "l3-host-routes was left out with at=rack2: needs all nodes in one subnet" in report
 
 
+@uses_quick_probes
 @pytest.mark.sealed
 def test_auto_goes_on_until_the_judge_is_content(scenario: Path, tmp_path: Path) -> None:
     looks: list[int] = []
@@ -234,16 +282,18 @@ def test_auto_goes_on_until_the_judge_is_content(scenario: Path, tmp_path: Path)
     assert manifest["rounds_done"] == 10
 
 
+@uses_quick_probes
 @pytest.mark.sealed
 def test_auto_ends_with_its_budget(scenario: Path, tmp_path: Path) -> None:
-    lines = ("rounds: auto", "budget: 10s", "aa: off")
-    carry_out(throughput_only(scenario, *lines), tmp_path / "run", lambda look: False)
+    scenario = throughput_only(scenario, "rounds: auto", "aa: off")
+    carry_out(scenario, tmp_path / "run", lambda look: False, timedelta(seconds=2))
     manifest = read_results(tmp_path / "run").manifest
     assert manifest["state"] == "done"
     assert 0 < manifest["rounds_done"] < 10
     assert manifest["looks"][-1] == manifest["rounds_done"]
 
 
+@uses_quick_probes
 @pytest.mark.sealed
 def test_a_run_that_was_cut_short_goes_on_where_it_was(scenario: Path, tmp_path: Path) -> None:
     throughput_only(scenario, "rounds: 2")
@@ -266,6 +316,7 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(scenario: Path, tmp_path:
     assert "3 trials" in told
 
 
+@uses_quick_probes
 @pytest.mark.sealed
 def test_a_sample_whose_packets_took_another_way_is_an_error(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -306,6 +357,7 @@ def with_transport(name: str, **changes: Any) -> Design:
     return dataclasses.replace(DESIGNS["vxlan"], transport=dataclasses.replace(TRANSPORTS[name], **changes))
 
 
+@uses_quick_probes
 @pytest.mark.sealed
 def test_a_design_that_fails_its_check_is_not_measured_and_the_others_are(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -322,6 +374,7 @@ def test_a_design_that_fails_its_check_is_not_measured_and_the_others_are(
     assert results.manifest["state"] == "done"
 
 
+@uses_quick_probes
 @pytest.mark.sealed
 def test_a_design_that_takes_another_way_than_claimed_is_not_measured(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -335,6 +388,7 @@ def test_a_design_that_takes_another_way_than_claimed_is_not_measured(
     assert all("seen on the fabric" in failure for failure in failures)
 
 
+@uses_quick_probes
 @pytest.mark.sealed
 def test_a_design_that_fails_later_is_left_out_from_then_on(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -362,10 +416,13 @@ def test_a_design_that_fails_later_is_left_out_from_then_on(
     }
 
 
+@uses_quick_probes
 @pytest.mark.sealed
 def test_a_probe_that_fails_costs_its_own_sample_only(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    real = {"sockperf": sockperf.Sockperf}
+    monkeypatch.setattr("testbed.experiment.outline.probe_of", lambda spec: real.get(spec.tool, quick.Quick)(spec))
     monkeypatch.setattr("testbed.probes.sockperf.NAME", "false")
     all_well, _ = carry_out(scenario, tmp_path / "run")
     assert not all_well, "a design without a single number for a path and probe is no success"
@@ -376,22 +433,30 @@ def test_a_probe_that_fails_costs_its_own_sample_only(
     assert len(counted(samples, "throughput")) == 6
 
 
+@pytest.fixture
+def own_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only this test's programs leave any."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+
+
 def left_over() -> tuple[object, ...]:
-    """Links, mounts and temporary files of the host, and processes of labs."""
+    """Links, mounts and temporary files of the host, and processes of labs. The test's capsule is the host."""
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
-    marks = ("mininet:", "sockperf", "iperf3", "testbed run")
+    marks = ("mininet:", "sockperf", "iperf3", "quick run", "testbed run")
     return (
         links,
         Path("/proc/self/mounts").read_text().splitlines(),
         sorted(line for line in processes if any(mark in line for mark in marks)),
-        sorted(Path(tempfile.gettempdir()).iterdir()),
+        # Which features were found is remembered until the machine is booted again.
+        sorted(file for file in Path(os.environ["TMPDIR"]).iterdir() if not file.name.startswith("testbed-features-")),
         sorted(Path("/run").iterdir()),
     )
 
 
 def namespaces() -> int:
-    """How many network namespaces processes of this machine are in."""
+    """How many network namespaces processes of this capsule are in."""
     seen = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -399,20 +464,26 @@ def namespaces() -> int:
     return len(seen)
 
 
-def start(scenario: Path, results: Path) -> subprocess.Popen[str]:
+def start(scenario: Path, results: Path, program: str = "tests.experiment.quick") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "testbed", "run", str(scenario), "--results", str(results)],
+        [sys.executable, "-m", program, "run", str(scenario), "--results", str(results)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        cwd=ROOT,
     )
 
 
-@pytest.mark.root
-def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_else(scenario: Path, tmp_path: Path) -> None:
+ends_by_itself = pytest.mark.usefixtures("own_temporary_files")
+
+
+@ends_by_itself
+@pytest.mark.sealed
+@pytest.mark.parametrize("program", ["testbed", "tests.experiment.quick"])
+def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_else(scenario: Path, tmp_path: Path, program: str) -> None:
     before = left_over()
-    run = start(scenario, tmp_path / "results")
+    run = start(throughput_only(scenario), tmp_path / "results", program)
     assert run.stderr is not None
     seen = ""
     while "round 1" not in seen:
@@ -431,19 +502,27 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_else(scenario: Path, 
     assert eventually_as(before)
 
 
-@pytest.mark.root
+@ends_by_itself
+@pytest.mark.sealed
 @pytest.mark.parametrize("attempt", range(6))
 def test_sigkill_at_any_moment_leaves_nothing(scenario: Path, tmp_path: Path, attempt: int) -> None:
+    """Two of six while the real programs measure; half of the others from the start, half when the first lab is up."""
     before, before_namespaces = left_over(), namespaces()
-    run = start(scenario, tmp_path / "results")
-    time.sleep(random.uniform(0.2, 6.0))
+    program, most_s = ("testbed", 6.0) if attempt < 2 else ("tests.experiment.quick", 2.0)
+    run = start(scenario, tmp_path / "results", program)
+    if attempt % 2:
+        assert run.stderr is not None
+        while not run.stderr.readline().startswith("ready"):
+            assert run.poll() is None
+    time.sleep(random.uniform(0, most_s))
     run.kill()
     run.communicate(timeout=30)
     assert eventually_as(before)
-    assert namespaces() == before_namespaces
+    assert eventually(lambda: namespaces() == before_namespaces)
 
 
-@pytest.mark.root
+@ends_by_itself
+@pytest.mark.sealed
 def test_what_was_measured_before_sigkill_is_on_disk_and_can_be_reported(scenario: Path, tmp_path: Path) -> None:
     run = start(scenario, tmp_path / "results")
     assert run.stderr is not None
@@ -462,9 +541,13 @@ def test_what_was_measured_before_sigkill_is_on_disk_and_can_be_reported(scenari
 
 
 def eventually_as(before: object) -> bool:
+    return eventually(lambda: left_over() == before)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
     """The kernel may take a moment to kill and reap everything."""
-    deadline = time.monotonic() + 5
-    while left_over() != before:
+    deadline = time.monotonic() + 10
+    while not condition():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

@@ -11,6 +11,7 @@ from testbed.spec.topology import Node, Topology
 pytestmark = pytest.mark.sealed
 
 
+@pytest.mark.exclusive
 def test_the_memory_of_a_lab_is_given_back(two_nodes: Topology) -> None:
     """Waiting for the devices alone would leave nearly all of it in use."""
     many = two_nodes.model_copy(update={"nodes": {"node1": Node(pods=100)}})

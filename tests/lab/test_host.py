@@ -63,6 +63,7 @@ def without_counters(state: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("design", [*PLAIN, "flannel-vxlan", "calico-bgp", "cilium-native"])
+@pytest.mark.exclusive
 def test_the_host_is_the_same_before_during_and_after(design: str, repository: Path) -> None:
     before = without_counters(host())
     with subprocess.Popen(

@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from mininet.node import Host
 
 from testbed.designs import DESIGNS, PLAIN
 from testbed.kernel.carry_out import PlanRefused
 from testbed.kernel.state import BUILT_IN
 from testbed.lab.lab import Lab
+from testbed.lab.mininet_nodes import Host
 from testbed.plan.objects import Bridge, Kind, Route, Space, VethEnd, Vxlan
 from testbed.spec.topology import Node, Topology
 
@@ -155,6 +155,7 @@ def test_what_a_node_has_on_its_end_of_a_pods_cable_is_made_with_the_pod(two_nod
         assert ("198.51.100.7/32", "", "veth-client") in kernel_routes(lab, lab.plan["node1"])
 
 
+@pytest.mark.exclusive
 def test_attaching_a_pod_is_timed_and_its_memory_told_where_there_are_many(two_nodes: Topology) -> None:
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as few:
         assert few.attach_seconds is not None

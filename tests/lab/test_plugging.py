@@ -32,8 +32,8 @@ from testbed.spec.load import load_design, load_topology, topology_of_text
 from testbed.spec.topology import Topology
 from tests.as_user import run_as
 from tests.cni.conftest import CASES, DEBIAN, needs_plugins
+from tests.designs.looking import topology
 
-ROOT = Path(__file__).parents[2]
 BRIDGE = """{
   "cniVersion": "1.0.0", "name": "mynet",
   "plugins": [{
@@ -66,10 +66,6 @@ def designed(text: str, transport: str = "none", **more: Any) -> Design:
         "texts": (("10-mynet.conflist", text),),
     }
     return design_of(ReadCni.model_validate(spec | more))
-
-
-def topology(name: str) -> Topology:
-    return load_topology(ROOT / f"topologies/{name}.yaml").value
 
 
 def out(lab: Lab, place: str, *command: str) -> str:

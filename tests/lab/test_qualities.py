@@ -118,17 +118,20 @@ def quickest(wan: str) -> tuple[float, ...]:
         return tuple(min(Line(lab, *ends).took_ms()) for ends in WAYS)
 
 
+@pytest.mark.exclusive
 def test_each_direction_has_its_delay() -> None:
     without = quickest("{}")
     for asked, took, least in zip((10, 5), quickest("{delay: 10ms, back: {delay: 5ms}}"), without, strict=True):
         assert asked - 0.1 < took - least < asked + LATE_MS, (without, took)
 
 
+@pytest.mark.exclusive
 def test_a_delay_may_be_shorter_than_a_millisecond() -> None:
     without, took = quickest("{}")[0], quickest("{delay: 500us}")[0]
     assert 0.4 < took - without < 0.5 + LATE_MS < 1, (without, took)
 
 
+@pytest.mark.exclusive
 def test_jitter_spreads_the_delay_evenly_around_itself() -> None:
     least = quickest("{}")[0]
     with up("{delay: 20ms, jitter: 10ms}") as lab:
@@ -181,6 +184,7 @@ def test_so_many_packets_overtake_others() -> None:
     assert 0.05 * PACKETS <= early <= 0.15 * PACKETS
 
 
+@pytest.mark.exclusive
 def test_a_rate_after_a_delay_is_reached() -> None:
     """A low one, as here everything may be slow."""
     with up("{rate: 2Mbit, delay: 20ms}") as lab:

@@ -47,7 +47,7 @@ def assert_carried(rate: float, lab: Lab, *options: str, around: int = 0) -> Non
 
 
 @pytest.mark.parametrize("design", ["l2", "l3-host-routes"])
-@pytest.mark.parametrize("rate", [10**7, 10**8, 10**9])
+@pytest.mark.parametrize("rate", [10**7, *(pytest.param(rate, marks=pytest.mark.exclusive) for rate in (10**8, 10**9))])
 def test_a_link_carries_its_rate_in_both_directions(rate: int, design: str, two_nodes: Topology) -> None:
     """Between pods of one Ethernet too, where nothing routes packets and so takes them from their sender."""
     with Lab(DESIGNS[design].plan(with_rate(two_nodes, rate))) as lab:

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from tests.as_user import ROOT, as_user, interpreter, run_as
 
 pytestmark = pytest.mark.root
 
-USER, OTHER = 64_321, 64_322
+USER, OTHER = (60_000 + 2 * (os.getpid() % 2000) + number for number in range(2))
+"""Of this process alone, as other tests may run beside it."""
 NAME = f"test-rootless-{os.getpid()}"
 FILE = "topologies/two-nodes.yaml"
 
@@ -111,13 +113,18 @@ def test_a_name_that_another_user_has_taken_is_no_lab(lab: Address) -> None:
     assert [entry["lab"] for entry in listed] == [NAME]
 
 
-def test_a_user_may_look_at_packets_as_well(lab: Address, tmp_path: Path) -> None:
-    tmp_path.chmod(0o777)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
+@pytest.fixture
+def everybodys() -> Iterator[Path]:
+    """A folder in which users may write."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        yield Path(folder)
+
+
+def test_a_user_may_look_at_packets_as_well(lab: Address, everybodys: Path) -> None:
     switch = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--bounding-set=-all"]
     capture = [*switch, *interpreter(), "-m", "testbed", "capture", "client", "icmp", "--count", "2"]
-    for more, shown in ((["--text"], "ICMP echo reply"), (["-w", str(tmp_path / "x.pcapng")], "")):
+    for more, shown in ((["--text"], "ICMP echo reply"), (["-w", str(everybodys / "x.pcapng")], "")):
         with subprocess.Popen(
             [*capture, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
         ) as process:
@@ -127,7 +134,7 @@ def test_a_user_may_look_at_packets_as_well(lab: Address, tmp_path: Path) -> Non
             out, err = process.communicate(timeout=20)
         assert (process.returncode, err[:9]) == (0, "2 packets")
         assert shown in out
-    assert (tmp_path / "x.pcapng").stat().st_uid == USER
+    assert (everybodys / "x.pcapng").stat().st_uid == USER
     for words in (["check"], ["trace", "client", "web-2"], ["inspect"], ["graph"]):
         said = run_as(USER, *words)
         assert (said.returncode, said.stderr) == (0, ""), words

@@ -100,6 +100,7 @@ def test_one_dropped_protocol_is_noticed(two_nodes: Topology) -> None:
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_more_neighbours_than_the_kernel_keeps_do_not_fail_the_check() -> None:
     """64 pods on one link know 63 neighbours each, four times what the kernel keeps in all."""
     topology = Topology.model_validate(

@@ -77,6 +77,7 @@ def test_a_report_that_is_of_another_answer_changes_nothing() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.exclusive
 def test_times_agree_with_the_kernels_timestamps_of_the_same_packets(
     family: int,
     two_nodes: Topology,
@@ -101,6 +102,7 @@ def test_times_agree_with_the_kernels_timestamps_of_the_same_packets(
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_times_are_finer_than_fpings_list(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, _ = measured(lab, probe(interval="1ms"))
     (distribution,) = measurement.distributions
@@ -127,6 +129,7 @@ def test_no_answer_at_all_is_a_loss_of_100_percent(lab: Lab, measured, by_hand) 
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_an_answer_that_takes_longer_than_the_interval_is_not_lost(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     # 98 bytes a request, 500 a second, are more than this lets through at once; the rest waits in its queue.
     by_hand.shape(lab, "rate", "300kbit", "burst", "2000", "latency", "2s")

@@ -100,6 +100,7 @@ def by_name(measurement: Measurement) -> dict[str, float]:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.exclusive
 def test_the_rate_agrees_with_the_bytes_that_the_kernel_counted(streams: int, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     before = received_bytes(lab, "web-2")
     measurement, _ = measured(lab, probe(streams=streams))
@@ -113,6 +114,7 @@ def test_the_rate_agrees_with_the_bytes_that_the_kernel_counted(streams: int, la
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_many_streams_do_not_add_up_to_more_than_the_device_carried(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     """Of so many, the last begins long after the first: their own rates are of different times and add up to more."""
     before = received_bytes(lab, "web-2")
@@ -137,6 +139,7 @@ def test_many_streams_do_not_add_up_to_more_than_the_device_carried(lab: Lab, me
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_reverse_is_from_target_to_source(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     before = received_bytes(lab, "client")
     measurement, _ = measured(lab, probe(direction="reverse"))
@@ -147,6 +150,7 @@ def test_reverse_is_from_target_to_source(lab: Lab, measured) -> None:  # type: 
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_both_directions_are_told_apart_and_added_up(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     places = {"forward": "web-2", "reverse": "client"}
     before = {place: received_bytes(lab, place) for place in places.values()}
@@ -191,6 +195,7 @@ def test_the_mss_is_of_the_path_that_was_found(direction: str, lab: Lab, measure
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_all_datagrams_of_a_path_that_can_carry_them_arrive(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, raw = measured(lab, probe(protocol="udp", rates=["5Mbit", "20Mbit"], message="1000B"))
     values = by_name(measurement)

@@ -113,6 +113,7 @@ def test_the_timer_waits_busily_for_no_longer_than_it_must() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("interval", ["1ms", "2ms", "10ms"])
+@pytest.mark.exclusive
 def test_a_real_run_agrees_with_the_programs_own_summary(interval: str, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, raw = measured(lab, probe(interval=interval))
     found, own = values(measurement), json.loads(raw["irtt.json"])
@@ -135,6 +136,7 @@ def test_a_real_run_agrees_with_the_programs_own_summary(interval: str, lab: Lab
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.exclusive
 def test_times_enclose_the_kernels_timestamps_of_the_same_packets(
     family: int,
     two_nodes: Topology,
@@ -212,6 +214,7 @@ def command(process: Path) -> str:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("end", [CLIENT, SERVER])
+@pytest.mark.exclusive
 def test_every_packet_that_was_due_during_a_stall_carries_the_wait(end: str, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     with stopped(end, after=0.5, seconds=0.2):
         measurement, raw = measured(lab, probe(duration="2s"))
@@ -279,6 +282,7 @@ def test_a_message_that_irtt_cannot_receive_is_an_error(lab: Lab, measured) -> N
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_many_packets_are_sent_in_turns(lab: Lab, measured, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr("testbed.probes.irtt.TURN", 150)
     measurement, raw = measured(lab, probe())
@@ -288,6 +292,7 @@ def test_many_packets_are_sent_in_turns(lab: Lab, measured, monkeypatch: pytest.
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_a_load_shows_the_queue_that_it_fills(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     by_hand.shape(lab, "rate", "100mbit", "burst", "32kbit", "latency", "50ms")
     alone, _ = measured(lab, probe(interval="10ms"))

@@ -94,6 +94,7 @@ def by_name(measurement: Measurement) -> dict[str, float]:
 @installed
 @pytest.mark.sealed
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.exclusive
 def test_transactions_agree_roughly_with_sockperfs_round_trips(protocol: str, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     """By way of the median: a rate is also of the moments in which somebody else had the CPU."""
     measurement, raw = measured(lab, probe(test=f"{protocol}_rr", message="64B"))
@@ -105,6 +106,7 @@ def test_transactions_agree_roughly_with_sockperfs_round_trips(protocol: str, la
 
 @installed
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_each_udp_transaction_is_a_datagram_at_the_target(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, _ = measured(lab, probe(test="udp_rr"))
     # netperf tells its rate and its time to a hundredth.
@@ -113,6 +115,7 @@ def test_each_udp_transaction_is_a_datagram_at_the_target(lab: Lab, measured) ->
 
 @installed
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_each_crr_transaction_is_a_connection_at_the_target(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, _ = measured(lab, probe(test="tcp_crr"))
     assert measurement.requests == pytest.approx(counters(lab, "Tcp")["PassiveOpens"], rel=0.01)
@@ -120,6 +123,7 @@ def test_each_crr_transaction_is_a_connection_at_the_target(lab: Lab, measured) 
 
 @installed
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_a_stream_agrees_with_the_bytes_that_the_kernel_counted(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     before = received_bytes(lab)
     measurement, _ = measured(lab, probe(test="tcp_stream"))

@@ -78,6 +78,7 @@ def test_a_long_log_is_read_in_little_memory(tmp_path: Path) -> None:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.exclusive
 def test_a_real_run_agrees_with_the_programs_own_summary(protocol: str, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, raw = measured(lab, Sockperf(SockperfProbe(tool="sockperf", protocol=protocol, duration="1s")))  # type: ignore[arg-type]
     values = {value.metric: value.value for value in measurement.values}
@@ -142,6 +143,7 @@ def state(pid: int) -> str:
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_what_is_started_ahead_is_stopped_before_it_sends_anything_and_measures_when_told(
     lab: Lab, tmp_path: Path
 ) -> None:
@@ -173,6 +175,7 @@ def test_what_was_started_ahead_and_never_measured_is_ended(lab: Lab, tmp_path: 
 
 
 @pytest.mark.sealed
+@pytest.mark.exclusive
 def test_a_client_that_may_have_begun_before_it_was_stopped_is_started_anew(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

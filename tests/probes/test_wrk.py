@@ -90,6 +90,7 @@ def by_name(measurement: Measurement) -> dict[str, float]:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("connections", [8, 512])
+@pytest.mark.exclusive
 def test_the_kernel_counted_as_many_connections(connections: int, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, raw = measured(lab, probe(connections=connections))
     values = by_name(measurement)
