@@ -34,6 +34,9 @@ PLUG_PATIENCE_S = 600.0
 """For all plugins of a chain, each of which has its own."""
 
 
+_ENDED = "its process ended before it was up"
+
+
 class CannotBeBuilt(Exception):
     """The lab could not be brought up; says why."""
 
@@ -114,14 +117,17 @@ class LivingLab:
             opened.listen(64)
             released(lambda: keep(opened, plan, {"name": name, **facts}))
         lab = cls(address)
-        connection = door.connected(address)
+        try:
+            connection = door.connected(address)
+        except Unanswered:
+            raise CannotBeBuilt(_ENDED) from None
         try:
             connection.settimeout(BUILD_PATIENCE_S)
             lab.log = _asked_to_stay(connection, tied)
             if tied:
                 lab._tie = connection
         except OSError:
-            raise CannotBeBuilt("its process ended before it was up") from None
+            raise CannotBeBuilt(_ENDED) from None
         finally:
             if lab._tie is None:
                 connection.close()
