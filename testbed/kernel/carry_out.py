@@ -26,12 +26,19 @@ from testbed.plan.objects import (
     LOCAL_TABLE,
     Child,
     Datapath,
+    DeviceAddress,
+    FdbEntry,
     IpTunnel,
     Kind,
     Link,
+    Neighbour,
+    Netem,
     Plan,
+    Route,
+    RoutingRule,
     Space,
     Sysctl,
+    TokenBucket,
     Tun,
     Veth,
     VethEnd,
@@ -81,7 +88,7 @@ def _load_programs(spaces: Sequence[Space], roots: Roots) -> None:
 
 def _own(space: Space) -> tuple[Sysctl, ...]:
     """A namespace's settings without those of its devices, which are not there yet."""
-    return tuple(item for item in space.sysctls if not item.dev)
+    return tuple(item for item in space.of(Sysctl) if not item.dev)
 
 
 def attach_pods(plan: Plan, namespaces: dict[str, Namespace], roots: Roots) -> None:
@@ -151,7 +158,7 @@ def _wire(plan: Plan, namespaces: Namespaces, roots: Roots, spaces: Sequence[Spa
                     batch = [encode.link_up(encode.LOOPBACK)] if name in fresh else []
                     batch += far.get(name, ())
                     late = [link for link in space.links if needs_cables(link)] if name in fresh else []
-                    special = [item for item in space.sysctls if item.dev in own]
+                    special = [item for item in space.of(Sysctl) if item.dev in own]
                     if late or special:
                         send(batch)
                         batch = []
@@ -270,14 +277,15 @@ def _settled(plan: Plan, space: Space, devices: set[str], is_fresh: bool) -> Ite
 
     if is_fresh:
         devices = {*devices, LOOPBACK_NAME}
-    yield from (encode.new_address(item, index(item.dev)) for item in space.addresses if item.dev in devices)
-    yield from (encode.new_neighbour(item, index(item.dev)) for item in space.neighbours if item.dev in devices)
-    yield from (encode.new_fdb_entry(item, index(item.dev)) for item in space.fdb if item.dev in devices)
-    for route in space.routes:
+    yield from (encode.new_address(item, index(item.dev)) for item in space.of(DeviceAddress) if item.dev in devices)
+    yield from (encode.new_neighbour(item, index(item.dev)) for item in space.of(Neighbour) if item.dev in devices)
+    yield from (encode.new_fdb_entry(item, index(item.dev)) for item in space.of(FdbEntry) if item.dev in devices)
+    for route in space.of(Route):
         if not devices.isdisjoint(route.devices) or (is_fresh and not route.devices):
             yield encode.new_route(route, index)
     if is_fresh:
-        yield from map(encode.new_rule, space.rules)
-        yield from (encode.no_rule(replace(rule, priority=0)) for rule in space.rules if rule.table == LOCAL_TABLE)
-    yield from (encode.new_token_bucket(item, index(item.dev)) for item in space.token_buckets if item.dev in devices)
-    yield from (encode.new_netem(item, index(item.dev)) for item in space.netems if item.dev in devices)
+        yield from map(encode.new_rule, space.of(RoutingRule))
+        local = (rule for rule in space.of(RoutingRule) if rule.table == LOCAL_TABLE)
+        yield from (encode.no_rule(replace(rule, priority=0)) for rule in local)
+    yield from (encode.new_token_bucket(item, index(item.dev)) for item in space.of(TokenBucket) if item.dev in devices)
+    yield from (encode.new_netem(item, index(item.dev)) for item in space.of(Netem) if item.dev in devices)

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.programs import PROGRAMS
-from testbed.plan.objects import Esp, Firewall, Plan, Wireguard
+from testbed.plan.objects import Esp, Firewall, Plan, SegmentSource, Wireguard
 from testbed.plan.shell import RESTORE, esp_key_bytes, esp_words, segment_source_words
 
 _PATIENCE_S = 30
@@ -29,9 +29,9 @@ def tell_by_programs(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
     _wireguard(plan, namespaces)
     _esp(plan, namespaces)
     for space in plan.spaces:
-        if space.segment_source:
-            _run(namespaces[space.name], ["ip", *segment_source_words(space.segment_source).split()])
-        for firewall in space.firewalls:
+        for source in space.of(SegmentSource):
+            _run(namespaces[space.name], ["ip", *segment_source_words(source).split()])
+        for firewall in space.of(Firewall):
             _run(namespaces[space.name], list(RESTORE[firewall.tool]), firewall.text)
 
 
@@ -65,11 +65,11 @@ def _wireguard(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
 def _esp(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
     keys: dict[int, str] = {}
     for space in plan.spaces:
-        for item in space.esp:
+        for item in space.of(Esp):
             for spi in (item.spi_out, item.spi_in):
                 keys.setdefault(spi, f"0x{secrets.token_hex(esp_key_bytes(item))}")
         # What ip reads from a file is split at blanks, without a shell's quotes.
-        lines = [words.replace("'", "") for item in space.esp for words in esp_words(item, keys.__getitem__)]
+        lines = [words.replace("'", "") for item in space.of(Esp) for words in esp_words(item, keys.__getitem__)]
         if lines:
             _run(namespaces[space.name], ["ip", "-batch", "-"], "\n".join(lines) + "\n")
 

@@ -15,21 +15,30 @@ from testbed.kernel.state import BUILT_IN, DeviceState, State, connected
 from testbed.plan.objects import (
     Bridge,
     Child,
+    CutRoute,
     DeviceAddress,
+    DownDevice,
+    FdbEntry,
     Firewall,
     Kind,
     Link,
+    Neighbour,
+    Netem,
+    NftTable,
+    Object,
     OtherLink,
     Plan,
     Route,
+    RoutingRule,
     Space,
     Sysctl,
+    TokenBucket,
     Veth,
     VethEnd,
 )
 from testbed.spec.types import Address
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Object)
 
 TOOLS: tuple[Literal["iptables", "ip6tables"], ...] = ("iptables", "ip6tables")
 Found = dict[str, DeviceState]
@@ -53,7 +62,8 @@ def completed(
         if state := states.get(space.name):
             rest = (device for device in found[space.name].values() if (space.name, device.name) not in taken)
             space = _completed(space, state, tuple(map(_link, rest)))
-            space = replace(space, down=tuple(dev for dev, device in found[space.name].items() if not device.up))
+            down = (DownDevice(dev) for dev, device in found[space.name].items() if not device.up)
+            space = replace(space, objects=(*space.objects, *down))
         spaces.append(replace(space, reached_at=addresses.get(space.name, space.reached_at)))
     mtus = [
         device.mtu
@@ -132,36 +142,38 @@ def _link(device: DeviceState) -> Link:
 
 
 def _completed(space: Space, state: State, links: tuple[Link, ...]) -> Space:
-    addresses = (*space.addresses, *sorted(state.addresses - set(space.addresses), key=str))
-    return replace(
-        space,
-        sysctls=tuple(_settings(space.sysctls, state)),
-        links=(*space.links, *links),
-        addresses=addresses,
-        neighbours=_with(space.neighbours, state.neighbours),
-        fdb=_with(space.fdb, state.fdb),
-        routes=(*space.routes, *_routes(space, state, addresses)),
-        token_buckets=_with(space.token_buckets, state.token_buckets),
-        netems=_with(space.netems, state.netems),
-        rules=_with(space.rules, state.rules),
-        firewalls=tuple(_firewalls(space, state)),
-        cut=tuple(sorted(_connected(addresses, state) - state.routes, key=str)),
-        tables=tuple(sorted(state.tables - _tables(state))),
+    addresses = (*space.of(DeviceAddress), *_further(space, DeviceAddress, state.addresses))
+    kept = (item for item in space.objects if not (isinstance(item, Firewall) and item.tool in TOOLS))
+    cut = sorted(_connected(addresses, state) - state.routes, key=str)
+    objects = (
+        *(_as_set(item, state) if isinstance(item, Sysctl) else item for item in kept),
+        *links,
+        *_further(space, DeviceAddress, state.addresses),
+        *_further(space, Neighbour, state.neighbours),
+        *_further(space, FdbEntry, state.fdb),
+        *_routes(space, state, addresses),
+        *_further(space, TokenBucket, state.token_buckets),
+        *_further(space, Netem, state.netems),
+        *_further(space, RoutingRule, state.rules),
+        *_firewalls(state),
+        *map(CutRoute, cut),
+        *(NftTable(name) for name in sorted(state.tables - _tables(state))),
     )
+    return replace(space, objects=objects)
 
 
-def _with(planned: tuple[T, ...], there: Iterable[T]) -> tuple[T, ...]:
-    return (*planned, *sorted(set(there) - set(planned), key=str))
+def _further(space: Space, kind: type[T], there: Iterable[T]) -> tuple[T, ...]:
+    """What is there and was not planned."""
+    return tuple(sorted(set(there) - set(space.of(kind)), key=str))
 
 
-def _settings(planned: Iterable[Sysctl], state: State) -> Iterator[Sysctl]:
-    for item in planned:
-        yield replace(item, value=state.sysctls.get(item.key, item.value))
+def _as_set(item: Sysctl, state: State) -> Sysctl:
+    return replace(item, value=state.sysctls.get(item.key, item.value))
 
 
 def _routes(space: Space, state: State, addresses: Iterable[DeviceAddress]) -> list[Route]:
     """Those that nobody planned, and that the kernel did not make of addresses."""
-    known = {*space.routes, *space.learned, *_connected(addresses, state)}
+    known = {*space.of(Route), *space.learned, *_connected(addresses, state)}
     # The order of next hops means nothing.
     known |= {replace(route, nexthops=tuple(sorted(route.nexthops, key=str))) for route in known}
     return sorted(state.routes - known, key=str)
@@ -173,8 +185,7 @@ def _connected(addresses: Iterable[DeviceAddress], state: State) -> frozenset[Ro
     return frozenset(connected(item for item in addresses if item.dev in up))
 
 
-def _firewalls(space: Space, state: State) -> Iterator[Firewall]:
-    yield from (firewall for firewall in space.firewalls if firewall.tool == "ipset")
+def _firewalls(state: State) -> Iterator[Firewall]:
     for tool in TOOLS:
         text = state.firewalls.get(tool, "")
         if lines_of([text]) or tables_of(tool, text) & state.tables:

@@ -20,7 +20,7 @@ from testbed.kernel.folders import make_folders, root_of
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
 from testbed.lab.mininet_nodes import Host, Intf, Node
-from testbed.plan.objects import Daemon, Kind, Plan, Process, Space
+from testbed.plan.objects import Daemon, DeviceAddress, File, Kind, Plan, Process, Space
 from testbed.plan.shell import PASSWORD, log_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def introduce(host: Node, space: Space, plan: Plan) -> None:
 
     A node's first interface stands for it, so the one with its address comes first.
     """
-    addresses = {item.dev: item.interface for item in space.addresses if item.interface.version == 4}
+    addresses = {item.dev: item.interface for item in space.of(DeviceAddress) if item.interface.version == 4}
     devices = plan.devices_of(space.name)
     for dev in sorted(devices, key=lambda dev: dev not in addresses or addresses[dev].ip not in space.reached_at):
         interface = _PlannedInterface(dev, node=host, mac=devices[dev].mac, moveIntfFn=lambda *_: None)
@@ -131,7 +131,7 @@ class Lab:
                 self.namespaces[cable.name] = Namespace.create()
             for space in plan.spaces:
                 if space.has_folders:
-                    make_folders(self.hosts[space.name].pid, space.files)
+                    make_folders(self.hosts[space.name].pid, space.of(File))
             roots = {space.name: root_of(self.hosts[space.name].pid) for space in plan.spaces if space.has_folders}
             make_nodes(plan, self.namespaces, roots)
             self._run_programs()
@@ -179,7 +179,7 @@ class Lab:
         started = []
         password = secrets.token_hex(PASSWORD_BYTES)
         for space in self.plan.spaces:
-            for process in space.processes:
+            for process in space.of(Process):
                 # Isolated, and without the site's packages, of which most need none: a Python starts in 15 ms so.
                 options = ["-I"] if process.encrypts else ["-I", "-S"]
                 command = [sys.executable, *options, str(PROGRAMS / f"{process.program}.py"), *process.arguments]
@@ -198,7 +198,7 @@ class Lab:
         begin = time.monotonic()
         started = []
         for space in self.plan.spaces:
-            for daemon in space.daemons:
+            for daemon in space.of(Daemon):
                 with open(self._log(space, daemon), "wb") as log:  # noqa: PTH123 - a path within another root
                     program = self.start(space.name, daemon.command, stdout=log, stderr=subprocess.STDOUT)
                 self._programs.append(Running(space, daemon, program))
@@ -242,7 +242,7 @@ class Lab:
                 waiting.pop(0)
             elif time.monotonic() - begin > CONVERGENCE_PATIENCE_S:
                 which = ", ".join(sorted(str(route.to) for route in missing))
-                said = "".join(self._said_by(space, daemon) for daemon in space.daemons)
+                said = "".join(self._said_by(space, daemon) for daemon in space.of(Daemon))
                 raise PlanRefused(f"in {space.name}: no daemon has put there the routes to {which}{said}")
             else:
                 time.sleep(DAEMON_POLL_S)

@@ -24,7 +24,7 @@ from testbed.kernel.sysctls import all_settings
 from testbed.lab.completing import TOOLS, completed, places_of, untruths
 from testbed.lab.lab import UNPLUG_PATIENCE_S, Verb
 from testbed.plan import shell
-from testbed.plan.objects import Plan, Plugged
+from testbed.plan.objects import Plan, Plugged, Sysctl
 from testbed.plan.plugged import attachment_of
 
 T = TypeVar("T")
@@ -150,7 +150,7 @@ class Plugging:
         fresh = {}
         for name in places:
             with self._namespaces[name].entered():
-                fresh[name] = state(self.drawn[name].sysctls, _tools())
+                fresh[name] = state(self.drawn[name].of(Sysctl), _tools())
         if not self.drawn.offload:
             self._switch_offloads_off(fresh)
         self._states |= fresh

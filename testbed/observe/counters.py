@@ -14,7 +14,7 @@ from testbed.designs.design import Design
 from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.links import Carried, carried
 from testbed.plan.addressing import Layout
-from testbed.plan.objects import TUNNELS, Bridge, Kind, Plan, Space
+from testbed.plan.objects import TUNNELS, Bridge, DeviceAddress, Kind, Plan, Route, Space
 from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Direction, Sighting
 from testbed.plan.ways import ways
@@ -130,13 +130,13 @@ def _back(design: Design, plan: Plan, addresses: Layout, one: Space, other: Spac
 def _asks_from_fabric(node: Space, target: Space, family: int) -> bool:
     """Whether the node's kernel takes its address on the fabric as the source: that of the device of the best route."""
     reached = next(address for address in target.reached_at if address.version == family)
-    ways = [(route.to, route.dev) for route in node.routes if not route.blackhole]
-    ways += [(item.interface.network, item.dev) for item in node.addresses]
+    ways = [(route.to, route.dev) for route in node.of(Route) if not route.blackhole]
+    ways += [(item.interface.network, item.dev) for item in node.of(DeviceAddress)]
     ways = [(to, dev) for to, dev in ways if to.version == family and reached in to]
     if not ways:
         return True
     _, dev = max(ways, key=lambda way: way[0].prefixlen)
-    own = [item.interface.ip for item in node.addresses if item.dev == dev and item.interface.version == family]
+    own = [item.interface.ip for item in node.of(DeviceAddress) if item.dev == dev and item.interface.version == family]
     return not own or own[0] in node.reached_at
 
 

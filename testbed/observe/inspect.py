@@ -18,15 +18,25 @@ from testbed.plan.objects import (
     MAIN_TABLE,
     Bridge,
     Child,
+    CutRoute,
+    Daemon,
     Datapath,
     Device,
+    DeviceAddress,
+    DownDevice,
+    Esp,
+    FdbEntry,
+    Firewall,
     IpTunnel,
+    Neighbour,
     Netem,
     OtherLink,
     Plan,
     Route,
     RoutingRule,
     Space,
+    Sysctl,
+    TokenBucket,
     VethEnd,
     Vxlan,
 )
@@ -57,7 +67,7 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
 
 def state_for(space: Space) -> State:
     """All of the calling thread's namespace that the plan of this space says something about."""
-    return state(space.sysctls, {firewall.tool for firewall in space.firewalls}, space.bpf)
+    return state(space.of(Sysctl), {firewall.tool for firewall in space.of(Firewall)}, space.bpf)
 
 
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
@@ -80,6 +90,7 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
 
 def _devices(plan: Plan, space: Space, now: State) -> Iterator[Finding]:
     planned = plan.devices_of(space.name)
+    down = {item.dev for item in space.of(DownDevice)}
     if not now.devices["lo"].up:
         yield "the device lo is down", "ip link set lo up"
     # Bridges before their ports.
@@ -90,7 +101,7 @@ def _devices(plan: Plan, space: Space, now: State) -> Iterator[Finding]:
                 yield f"the device {name} is missing", making
         else:
             yield from _device(name, _kind(plan, device), device, there, _master(space, device))
-            if there.up == (name in space.down):
+            if there.up == (name in down):
                 is_now, wanted = ("up", "down") if there.up else ("down", "up")
                 yield f"{name} is {is_now}", f"ip link set {name} {wanted}"
     for name in sorted(set(now.devices) - set(planned) - BUILT_IN):
@@ -171,8 +182,8 @@ def _on(wanted: bool) -> str:
 
 
 def _addresses(space: Space, now: State) -> Iterator[Finding]:
-    planned = set(space.addresses)
-    for item in space.addresses:
+    planned = set(space.of(DeviceAddress))
+    for item in space.of(DeviceAddress):
         if item not in now.addresses:
             yield f"{item.dev} has not the address {item.interface}", f"ip {shell.address_words(item)}"
     for item in sorted(now.addresses - planned, key=str):
@@ -181,10 +192,10 @@ def _addresses(space: Space, now: State) -> Iterator[Finding]:
 
 def _routes(space: Space, now: State) -> Iterator[Finding]:
     working = {name for name, device in now.devices.items() if device.up}
-    own = [item for item in space.addresses if item in now.addresses and item.dev in working]
-    planned = {*map(_sorted, space.routes), *map(_sorted, space.learned), *connected(own)}
-    planned -= set(space.cut)
-    follows = {*connected(now.addresses), *connected(space.addresses)}
+    own = [item for item in space.of(DeviceAddress) if item in now.addresses and item.dev in working]
+    planned = {*map(_sorted, space.of(Route)), *map(_sorted, space.learned), *connected(own)}
+    planned -= {item.route for item in space.of(CutRoute)}
+    follows = {*connected(now.addresses), *connected(space.of(DeviceAddress))}
     missing, extra = planned - now.routes, set(now.routes - planned - follows)
     # The way to a gateway comes before what goes by it.
     for route in sorted(missing, key=lambda route: (route.via is not None, str(route))):
@@ -195,7 +206,7 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
             what = f"the route to {_to(route)} goes {other}, not {_way(route)}"
             yield what, f"ip {shell.route_words(route, 'replace')}"
         elif route in space.learned:
-            names = " or ".join(f"{daemon.name} (ask {daemon.ready[0]})" for daemon in space.daemons)
+            names = " or ".join(f"{daemon.name} (ask {daemon.ready[0]})" for daemon in space.of(Daemon))
             yield f"there is no route to {_to(route)} {_way(route)}, which is to come of {names}", ""
         else:
             yield f"there is no route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route)}"
@@ -234,12 +245,12 @@ def _hops(route: Route) -> str:
 
 
 def _rules(space: Space, now: State) -> Iterator[Finding]:
-    for rule in space.rules:
+    for rule in space.of(RoutingRule):
         if rule not in now.rules:
             yield f"there is no routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule)}"
     first = {RoutingRule(0, family, LOCAL_TABLE) for family in (4, 6)}
-    moved = {replace(rule, priority=0) for rule in space.rules if rule.table == LOCAL_TABLE}
-    for rule in sorted(now.rules - set(space.rules) - (first - moved), key=str):
+    moved = {replace(rule, priority=0) for rule in space.of(RoutingRule) if rule.table == LOCAL_TABLE}
+    for rule in sorted(now.rules - set(space.of(RoutingRule)) - (first - moved), key=str):
         yield f"there is a routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule, 'del')}"
 
 
@@ -249,7 +260,7 @@ def _rule(rule: RoutingRule) -> str:
 
 def _neighbours(space: Space, now: State) -> Iterator[Finding]:
     there = {(item.address, item.dev): item for item in now.neighbours}
-    for item in space.neighbours:
+    for item in space.of(Neighbour):
         other = there.pop((item.address, item.dev), None)
         if other is None:
             yield f"{item.dev} has no entry for the neighbour {item.address}", f"ip {shell.neighbour_words(item)}"
@@ -266,19 +277,19 @@ def _neighbours(space: Space, now: State) -> Iterator[Finding]:
 
 
 def _forwarding(space: Space, now: State) -> Iterator[Finding]:
-    for item in space.fdb:
+    for item in space.of(FdbEntry):
         if item not in now.fdb:
             yield (
                 f"{item.dev} does not forward frames for {item.mac} to {item.remote}",
                 f"bridge {shell.fdb_words(item)}",
             )
-    for item in sorted(now.fdb - set(space.fdb), key=str):
+    for item in sorted(now.fdb - set(space.of(FdbEntry)), key=str):
         yield f"{item.dev} forwards frames for {item.mac} to {item.remote}", f"bridge {shell.fdb_words(item, 'del')}"
 
 
 def _token_buckets(space: Space, now: State) -> Iterator[Finding]:
     there = {item.dev: item for item in now.token_buckets}
-    for item in space.token_buckets:
+    for item in space.of(TokenBucket):
         other = there.pop(item.dev, None)
         if other != item:
             found = f"is limited to {other.rate} bit/s" if other else "has no limit"
@@ -289,7 +300,7 @@ def _token_buckets(space: Space, now: State) -> Iterator[Finding]:
 
 def _netems(space: Space, now: State) -> Iterator[Finding]:
     there = {item.dev: item for item in now.netems}
-    for item in space.netems:
+    for item in space.of(Netem):
         other = there.pop(item.dev, None)
         if other != item:
             found = _netem(other) if other else "delays nothing and loses nothing"
@@ -304,14 +315,14 @@ def _netem(item: Netem) -> str:
 
 def _associations(space: Space, now: State) -> Iterator[Finding]:
     """Keys are made with the lab and known to nobody else: there is no command that would mend this."""
-    for item in space.esp:
+    for item in space.of(Esp):
         for ends in (f"{item.local} > {item.remote}", f"{item.remote} > {item.local}"):
             if ends not in now.associations:
                 yield f"IPsec has no association {ends}", ""
 
 
 def _settings(space: Space, now: State) -> Iterator[Finding]:
-    for item in space.sysctls:
+    for item in space.of(Sysctl):
         value = now.sysctls.get(item.key)
         if value is None and item.dev and item.dev not in now.devices:
             if_it_has_it = "e" if item.optional else ""

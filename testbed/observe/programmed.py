@@ -9,7 +9,7 @@ from testbed.kernel.bpf_calls import NAME_LENGTH
 from testbed.kernel.firewall import lines_of, tables_of
 from testbed.kernel.state import State
 from testbed.plan import shell
-from testbed.plan.objects import BpfEntry, Datapath, Flow, Space
+from testbed.plan.objects import BpfEntry, Datapath, Firewall, Flow, NftTable, Space
 
 Finding = tuple[str, str]
 """What differs, and the commands, a line each."""
@@ -45,8 +45,8 @@ def _flow(flow: Flow) -> str:
 
 
 def _firewalls(space: Space, now: State) -> Iterator[Finding]:
-    for tool in dict.fromkeys(firewall.tool for firewall in space.firewalls):
-        planned = lines_of([firewall.text for firewall in space.firewalls if firewall.tool == tool])
+    for tool in dict.fromkeys(firewall.tool for firewall in space.of(Firewall)):
+        planned = lines_of([firewall.text for firewall in space.of(Firewall) if firewall.tool == tool])
         there = lines_of([now.firewalls.get(tool, "")])
         planned_lines, lines_there = set(planned), set(there)
         for line in planned:
@@ -99,7 +99,7 @@ def _programs(space: Space, now: State) -> Iterator[Finding]:
 
 def _tables(space: Space, now: State) -> Iterator[Finding]:
     """Those of nftables; what iptables makes of a firewall's rules is held against the plan by itself."""
-    own = {table for firewall in space.firewalls for table in tables_of(firewall.tool, firewall.text)}
-    own.update(space.tables)
+    own = {table for firewall in space.of(Firewall) for table in tables_of(firewall.tool, firewall.text)}
+    own.update(table.name for table in space.of(NftTable))
     for table in sorted(now.tables - own):
         yield f"nftables has a table `{table}`", f"nft delete table {table}"

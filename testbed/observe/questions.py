@@ -10,7 +10,7 @@ from itertools import groupby, product
 from typing import NamedTuple
 
 from testbed.observe.shots import Protocol
-from testbed.plan.objects import Kind, Plan, Space
+from testbed.plan.objects import DeviceAddress, Kind, Plan, Space
 from testbed.spec.types import Address
 
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "icmp")
@@ -135,7 +135,7 @@ class _OnLink:
 
     def __call__(self, one: Space, other: Space, family: int) -> bool:
         if (links := self._links.get(one.name)) is None:
-            networks = [item.interface.network for item in one.addresses]
+            networks = [item.interface.network for item in one.of(DeviceAddress)]
             links = self._links[one.name] = [(n.version, int(n.netmask), int(n.network_address)) for n in networks]
         if (to := self._reached.get((other.name, family))) is None:
             own = [int(address) for address in other.reached_at if address.version == family]

@@ -8,6 +8,7 @@ from typing import Literal
 from testbed.plan.naming import mac_address
 from testbed.plan.objects import (
     BOOT,
+    LINKS,
     MAIN_TABLE,
     Bpf,
     BpfEntry,
@@ -26,15 +27,18 @@ from testbed.plan.objects import (
     Geneve,
     IpTunnel,
     Kind,
+    LearnedRoute,
     Link,
     Neighbour,
     Netem,
     NextHop,
+    Object,
     Plan,
     Plugged,
     Process,
     Route,
     RoutingRule,
+    SegmentSource,
     Space,
     Sysctl,
     TokenBucket,
@@ -62,28 +66,13 @@ class SpaceDraft:
     reached_at: tuple[Address, ...]
     _indices: Iterator[int]
     _sysctls: dict[str, Sysctl] = field(default_factory=dict)
-    _links: list[Link] = field(default_factory=list)
-    _addresses: list[DeviceAddress] = field(default_factory=list)
-    _neighbours: list[Neighbour] = field(default_factory=list)
-    _fdb: list[FdbEntry] = field(default_factory=list)
-    _routes: list[Route] = field(default_factory=list)
-    _token_buckets: list[TokenBucket] = field(default_factory=list)
-    _netems: list[Netem] = field(default_factory=list)
-    _esp: list[Esp] = field(default_factory=list)
-    _processes: list[Process] = field(default_factory=list)
-    _daemons: list[Daemon] = field(default_factory=list)
-    _files: list[File] = field(default_factory=list)
-    _rules: list[RoutingRule] = field(default_factory=list)
-    _firewalls: list[Firewall] = field(default_factory=list)
-    _learned: list[Route] = field(default_factory=list)
-    _bpf: Bpf | None = None
-    segment_source: Address | None = None
+    _objects: list[Object] = field(default_factory=list)
     masked_by: tuple[Address, ...] = ()
 
     @property
     def links(self) -> tuple[Link, ...]:
         """Those so far, without ends of pairs."""
-        return tuple(self._links)
+        return tuple(item for item in self._objects if isinstance(item, LINKS))
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
@@ -91,7 +80,7 @@ class SpaceDraft:
 
     def bridge(self, name: str, mtu: int, promiscuous: bool = False, checksums: bool = True) -> None:
         mac = mac_address(self.name, name)
-        self._links.append(Bridge(name, next(self._indices), mac, mtu, promiscuous, checksums=checksums))
+        self._objects.append(Bridge(name, next(self._indices), mac, mtu, promiscuous, checksums=checksums))
         # Bridged frames stay out of the IP layer's hooks. Kernels with br_netfilter turn them on in each new
         # namespace, kernels without it have no such key; either way the design is the same.
         for table in ("iptables", "ip6tables", "arptables"):
@@ -114,34 +103,34 @@ class SpaceDraft:
     ) -> None:
         mac = mac or mac_address(self.name, name)
         index = next(self._indices)
-        self._links.append(Vxlan(name, index, mac, mtu, vni, port, local, learning, external, group, dev, master))
+        self._objects.append(Vxlan(name, index, mac, mtu, vni, port, local, learning, external, group, dev, master))
 
     def geneve(self, name: str, mtu: int, port: int) -> None:
-        self._links.append(Geneve(name, next(self._indices), mac_address(self.name, name), mtu, port))
+        self._objects.append(Geneve(name, next(self._indices), mac_address(self.name, name), mtu, port))
 
     def ip_tunnel(
         self, name: str, mtu: int, kind: TunnelKind, local: Address | None, remote: Address | None = None
     ) -> None:
-        self._links.append(IpTunnel(name, next(self._indices), mtu, kind, local, remote))
+        self._objects.append(IpTunnel(name, next(self._indices), mtu, kind, local, remote))
 
     def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer], mark: int = 0) -> None:
-        self._links.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers), mark))
+        self._objects.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers), mark))
 
     def tun(self, name: str, mtu: int) -> None:
-        self._links.append(Tun(name, next(self._indices), mtu))
+        self._objects.append(Tun(name, next(self._indices), mtu))
 
     def datapath(self, name: str, mtu: int, ports: Sequence[str], flows: Iterable[Flow]) -> None:
         mac = mac_address(self.name, name)
-        self._links.append(Datapath(name, next(self._indices), mac, mtu, tuple(ports), tuple(flows)))
+        self._objects.append(Datapath(name, next(self._indices), mac, mtu, tuple(ports), tuple(flows)))
 
     def address(self, dev: str, interface: Interface, noprefixroute: bool = False) -> None:
-        self._addresses.append(DeviceAddress(dev, interface, noprefixroute))
+        self._objects.append(DeviceAddress(dev, interface, noprefixroute))
 
     def neighbour(self, address: Address, mac: str, dev: str) -> None:
-        self._neighbours.append(Neighbour(address, mac, dev))
+        self._objects.append(Neighbour(address, mac, dev))
 
     def fdb(self, mac: str, dev: str, remote: Address) -> None:
-        self._fdb.append(FdbEntry(mac, dev, remote))
+        self._objects.append(FdbEntry(mac, dev, remote))
 
     def route(
         self,
@@ -155,76 +144,58 @@ class SpaceDraft:
         table: int = MAIN_TABLE,
         protocol: int = BOOT,
     ) -> None:
-        self._routes.append(Route(to, dev, via, onlink, encap, source=source, table=table, protocol=protocol))
+        self._objects.append(Route(to, dev, via, onlink, encap, source=source, table=table, protocol=protocol))
 
     def routes(self, to: Network, hops: Sequence[NextHop], source: Address | None = None) -> None:
         """A route by one or several ways; own packets have that source, unless they have another one already."""
         if len(hops) == 1:
-            self._routes.append(Route(to, hops[0].dev, hops[0].via, source=source))
+            self._objects.append(Route(to, hops[0].dev, hops[0].via, source=source))
         else:
-            self._routes.append(Route(to, "", nexthops=tuple(hops), source=source))
+            self._objects.append(Route(to, "", nexthops=tuple(hops), source=source))
 
     def blackhole(self, to: Network, protocol: int = BOOT) -> None:
-        self._routes.append(Route(to, "", blackhole=True, protocol=protocol))
+        self._objects.append(Route(to, "", blackhole=True, protocol=protocol))
 
     def learned(self, route: Route) -> None:
         """A route that a daemon is to put there."""
-        self._learned.append(route)
+        self._objects.append(LearnedRoute(route))
 
     def rule(self, rule: RoutingRule) -> None:
-        self._rules.append(rule)
+        self._objects.append(rule)
 
     def token_bucket(self, dev: str, rate: int, burst: int, limit: int) -> None:
-        self._token_buckets.append(TokenBucket(dev, rate, burst, limit))
+        self._objects.append(TokenBucket(dev, rate, burst, limit))
 
     def netem(self, netem: Netem) -> None:
-        self._netems.append(netem)
+        self._objects.append(netem)
 
     def esp(self, esp: Esp) -> None:
-        self._esp.append(esp)
+        self._objects.append(esp)
 
     def process(self, program: str, *arguments: str, encrypts: bool = False) -> None:
-        self._processes.append(Process(program, arguments, encrypts))
+        self._objects.append(Process(program, arguments, encrypts))
 
     def daemon(self, name: str, command: Sequence[str], ready: Sequence[str]) -> None:
-        self._daemons.append(Daemon(name, tuple(command), tuple(ready)))
+        self._objects.append(Daemon(name, tuple(command), tuple(ready)))
 
     def file(self, path: str, text: str, mode: int = 0o644) -> None:
-        self._files.append(File(path, text, mode))
+        self._objects.append(File(path, text, mode))
 
     def firewall(self, tool: Literal["ipset", "iptables", "ip6tables"], text: str) -> None:
         """Rules or sets; sets that rules name come before them."""
-        self._firewalls.append(Firewall(tool, text))
+        self._objects.append(Firewall(tool, text))
 
     def bpf(self, source: str, defines: Sequence[str], hooks: Iterable[BpfHook], entries: Iterable[BpfEntry]) -> None:
         """The eBPF programs of a space."""
-        self._bpf = Bpf(source, tuple(defines), tuple(hooks), tuple(entries))
+        self._objects.append(Bpf(source, tuple(defines), tuple(hooks), tuple(entries)))
+
+    def segment_source(self, address: Address) -> None:
+        """The source of the headers that segment routing puts around packets."""
+        self._objects.append(SegmentSource(address))
 
     def finished(self) -> Space:
-        return Space(
-            self.name,
-            self.kind,
-            tuple(self._sysctls.values()),
-            tuple(self._links),
-            tuple(self._addresses),
-            tuple(self._neighbours),
-            tuple(self._fdb),
-            tuple(self._routes),
-            tuple(self._token_buckets),
-            tuple(self._netems),
-            tuple(self._esp),
-            tuple(self._processes),
-            tuple(self._daemons),
-            tuple(self._files),
-            tuple(self._rules),
-            tuple(self._firewalls),
-            tuple(self._learned),
-            bpf=self._bpf,
-            segment_source=self.segment_source,
-            node=self.node,
-            reached_at=self.reached_at,
-            masked_by=self.masked_by,
-        )
+        objects = (*self._sysctls.values(), *self._objects)
+        return Space(self.name, self.kind, objects, self.node, self.reached_at, self.masked_by)
 
 
 class Draft:

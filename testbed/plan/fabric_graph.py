@@ -9,7 +9,19 @@ from dataclasses import dataclass
 
 from testbed.plan.fabric import FAR, NEAR, SWITCH_BRIDGE
 from testbed.plan.graphviz import box, edge, ident, quoted
-from testbed.plan.objects import MAIN_TABLE, Bridge, Kind, Netem, Plan, Route, Space, TokenBucket, Veth, VethEnd
+from testbed.plan.objects import (
+    MAIN_TABLE,
+    Bridge,
+    DeviceAddress,
+    Kind,
+    Netem,
+    Plan,
+    Route,
+    Space,
+    TokenBucket,
+    Veth,
+    VethEnd,
+)
 
 MOST_ROUTES = 6
 """Of a place, that are written out."""
@@ -45,8 +57,8 @@ def fabric_lines(plan: Plan, veths: Iterable[Veth]) -> Iterator[Line]:
 
 
 def _qualities(cable: Space, first: tuple[VethEnd, VethEnd], second: tuple[VethEnd, VethEnd]) -> tuple[str, ...]:
-    rates = {item.dev: item for item in cable.token_buckets}
-    delays = {item.dev: item for item in cable.netems}
+    rates = {item.dev: item for item in cable.of(TokenBucket)}
+    delays = {item.dev: item for item in cable.of(Netem)}
     # What comes in by the near bridge is delayed by the near device, and limited where it leaves.
     near, far = (first, second) if first[1].master == SWITCH_BRIDGE else (second, first)
     forth = _quality(rates.get(far[1].name), delays.get(NEAR))
@@ -127,7 +139,7 @@ def place_box(plan: Plan, space: Space) -> str:
     """A switch or a router: one box, with what it has."""
     bridges = [device for device in plan.devices_of(space.name).values() if isinstance(device, Bridge)]
     addresses: dict[str, list[str]] = {}
-    for item in space.addresses:
+    for item in space.of(DeviceAddress):
         addresses.setdefault(item.dev, []).append(str(item.interface))
     rows = [f"{dev} {', '.join(own)}" for dev, own in addresses.items()]
     rows += [f"bridge {bridge.name}, MTU {bridge.mtu}" for bridge in bridges]
@@ -137,7 +149,7 @@ def place_box(plan: Plan, space: Space) -> str:
 
 def routes(space: Space) -> list[str]:
     """Its routes, those of daemons too, nearly as `ip route` has them; of many the first."""
-    found = (*space.routes, *space.learned)
+    found = (*space.of(Route), *space.learned)
     shown = [_route(route) for route in found[:MOST_ROUTES]]
     more = len(found) - len(shown)
     return shown + ([f"and {more} more routes"] if more else [])

@@ -14,11 +14,14 @@ from testbed.plan.objects import (
     Child,
     Datapath,
     Device,
+    DeviceAddress,
+    FdbEntry,
     Geneve,
     IpTunnel,
     Kind,
     Plan,
     Plugged,
+    Process,
     Space,
     Tun,
     TunnelKind,
@@ -141,7 +144,7 @@ def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[s
     drawn = list(_drawn(wiring, space, plan.devices_of(space.name).values()))
     for device, text in drawn:
         yield f"    {ident(space.name, device.name)} [{text}]"
-    own = [f"lo {item.interface}" for item in space.addresses if item.dev == "lo"]
+    own = [f"lo {item.interface}" for item in space.of(DeviceAddress) if item.dev == "lo"]
     yield f"    {ident(space.name)} [{routes_box([*own, *routes(space)])}]"
     for device, _ in drawn:
         if _is_addressed(space, device) or _is_programmed(space, device) or _is_to_one(device):
@@ -202,7 +205,7 @@ def _waiting(wiring: _Wiring, space: Space, turned: bool) -> Iterator[str]:
 
 def _device(wiring: _Wiring, space: Space, device: Device) -> str:
     """How a device is drawn; empty if it is only a line's end."""
-    addresses = [str(address.interface) for address in space.addresses if address.dev == device.name]
+    addresses = [str(address.interface) for address in space.of(DeviceAddress) if address.dev == device.name]
     match device:
         case Bridge():
             return box("bridge", [device.name], ["bridge", *addresses])
@@ -252,7 +255,7 @@ def _is_to_one(device: Device) -> bool:
 
 def _is_addressed(space: Space, device: Device) -> bool:
     """Whether the node itself sends by it."""
-    return any(address.dev == device.name for address in space.addresses) and not (
+    return any(address.dev == device.name for address in space.of(DeviceAddress)) and not (
         isinstance(device, VethEnd) and device.master
     )
 
@@ -278,7 +281,7 @@ def _holder(plan: Plan, end: VethEnd) -> str:
 
 def _is_programs(space: Space, device: Device) -> bool:
     """Whether a program takes up what comes to it."""
-    return any(process.arguments[:1] == (device.name,) for process in space.processes)
+    return any(process.arguments[:1] == (device.name,) for process in space.of(Process))
 
 
 def _tunnels(plan: Plan) -> Iterator[str]:
@@ -287,7 +290,7 @@ def _tunnels(plan: Plan) -> Iterator[str]:
     ends = {(link.vni, link.local): (space.name, link.name) for space, link in devices}
     drawn: set[frozenset[str]] = set()
     for space in plan.spaces:
-        for entry in space.fdb:
+        for entry in space.of(FdbEntry):
             device = plan.device(space.name, entry.dev)
             assert isinstance(device, Vxlan)
             other = ends[device.vni, entry.remote]

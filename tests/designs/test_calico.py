@@ -22,7 +22,7 @@ from testbed.designs.bgp import CONFIGURATION, PID_FILE
 from testbed.designs.presets.calico import blocks, felix, firewall
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
-from testbed.plan.objects import Kind, Plan
+from testbed.plan.objects import Daemon, Kind, Plan
 from testbed.programs.sleeve import checksum
 from testbed.spec.topology import Pod
 from tests.designs.looking import (
@@ -513,7 +513,7 @@ def kill_bird(lab: Lab, place: str) -> None:
 @contextmanager
 def bird_again(lab: Lab, place: str) -> Iterator[None]:
     """Started once more, as it was."""
-    (daemon,) = lab.plan[place].daemons
+    (daemon,) = lab.plan[place].of(Daemon)
     process = lab.start(place, daemon.command, stdout=subprocess.DEVNULL)
     try:
         yield

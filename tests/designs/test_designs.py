@@ -10,7 +10,7 @@ import pytest
 
 from testbed.designs import DESIGNS, PLAIN, Design
 from testbed.designs.attachments.routed import HOST_MAC
-from testbed.plan.objects import Kind, Plan
+from testbed.plan.objects import DeviceAddress, FdbEntry, Kind, Neighbour, Netem, Plan, Route, TokenBucket
 from testbed.plan.shell import script
 from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
@@ -76,9 +76,11 @@ def test_everything_refers_to_devices_that_are_there(design: Design) -> None:
     for plan in plans(design):
         for space in plan.spaces:
             devices = plan.devices_of(space.name)
-            used = chain(space.addresses, space.neighbours, space.fdb, space.token_buckets, space.netems)
+            used = chain(
+                space.of(DeviceAddress), space.of(Neighbour), space.of(FdbEntry), space.of(TokenBucket), space.of(Netem)
+            )
             assert {item.dev for item in used} <= {*devices, "lo"}
-            assert {dev for route in space.routes for dev in route.devices} <= set(devices)
+            assert {dev for route in space.of(Route) for dev in route.devices} <= set(devices)
         for end in chain.from_iterable((veth.a, veth.b) for veth in plan.veths):
             assert end.master is None or end.master in plan.devices_of(end.space)
 

@@ -13,7 +13,7 @@ from testbed.observe.inspect import inspect
 from testbed.observe.path_mtu import check_path_mtu
 from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
-from testbed.plan.objects import Kind
+from testbed.plan.objects import DeviceAddress, Kind
 from testbed.plan.shell import script
 from testbed.spec.load import load_topology, topology_of_text
 from testbed.spec.topology import Topology
@@ -169,7 +169,7 @@ def test_a_gateway_is_crossed_between_subnets_as_in_life(repository: Path) -> No
     topology = load_topology(repository / "topologies/leaf-spine.yaml").value
     with Lab(DESIGNS["l3-gateway"].plan(topology)) as lab:
         places = lab.plan.of_kind(Kind.ROUTER, Kind.NODE)
-        own = {item.interface.ip: space.name for space in places for item in space.addresses}
+        own = {item.interface.ip: space.name for space in places for item in space.of(DeviceAddress)}
         target = str(lab.plan["web-2"].reached_at[0])
         answers = [ping(lab, "client", target, "-c", "1", "-W", "2", "-t", str(ttl)) for ttl in (1, 2, 3, 4, 5, 6)]
         named = [own[ip_address(said.split("From ")[1].split()[0])] for said in answers[:5]]

@@ -13,7 +13,7 @@ from testbed.kernel.carry_out import PlanRefused
 from testbed.kernel.state import BUILT_IN
 from testbed.lab.lab import Lab
 from testbed.lab.mininet_nodes import Host
-from testbed.plan.objects import Bridge, Kind, Route, Space, VethEnd, Vxlan
+from testbed.plan.objects import Bridge, DeviceAddress, Kind, Route, Space, Sysctl, VethEnd, Vxlan
 from testbed.spec.topology import Node, Topology
 
 pytestmark = pytest.mark.sealed
@@ -64,12 +64,12 @@ def test_addresses_and_routes_are_as_planned(design: str, dual_stack: Topology) 
                 for address in link["addr_info"]
                 if address["scope"] == "global"
             }
-            assert found == {(item.dev, str(item.interface)) for item in space.addresses}
+            assert found == {(item.dev, str(item.interface)) for item in space.of(DeviceAddress)}
             assert planned_routes(space) <= kernel_routes(lab, space)
 
 
 def planned_routes(space: Space) -> set[tuple[str, str, str]]:
-    return {(str(route.to), str(route.via or ""), route.dev) for route in space.routes}
+    return {(str(route.to), str(route.via or ""), route.dev) for route in space.of(Route)}
 
 
 def kernel_routes(lab: Lab, space: Space) -> set[tuple[str, str, str]]:
@@ -96,7 +96,7 @@ def test_vxlan_knows_every_other_node_and_nothing_else(two_nodes: Topology) -> N
 def test_settings_are_as_planned(design: str, two_nodes: Topology) -> None:
     with Lab(DESIGNS[design].plan(two_nodes)) as lab:
         for space in lab.plan.spaces:
-            for sysctl in space.sysctls:
+            for sysctl in space.of(Sysctl):
                 output, _ = lab.start(space.name, ["sysctl", "-n", sysctl.key]).communicate(timeout=10)
                 assert output.decode().strip() == sysctl.value or (sysctl.optional and not output)
 
@@ -149,7 +149,7 @@ def test_what_a_node_has_on_its_end_of_a_pods_cable_is_made_with_the_pod(two_nod
     plan = DESIGNS["l3-host-routes"].plan(two_nodes)
     route = Route(ipaddress.ip_network("198.51.100.7/32"), "veth-client")
     spaces = tuple(
-        replace(space, routes=(*space.routes, route)) if space.name == "node1" else space for space in plan.spaces
+        replace(space, objects=(*space.objects, route)) if space.name == "node1" else space for space in plan.spaces
     )
     with Lab(replace(plan, spaces=spaces)) as lab:
         assert ("198.51.100.7/32", "", "veth-client") in kernel_routes(lab, lab.plan["node1"])

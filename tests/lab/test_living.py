@@ -124,7 +124,7 @@ def _with_route_to_nowhere(plan: Plan) -> object:
     from dataclasses import replace
 
     nowhere = Route(ipaddress.ip_network("198.51.100.0/24"), "eth0", ipaddress.ip_address("203.0.113.1"))
-    return replace(plan["node1"], routes=(*plan["node1"].routes, nowhere))
+    return replace(plan["node1"], objects=(*plan["node1"].objects, nowhere))
 
 
 def test_an_unknown_place_is_said_with_those_there_are(two_nodes: Topology, name: str) -> None:

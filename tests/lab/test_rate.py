@@ -7,6 +7,7 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
+from testbed.plan.objects import TokenBucket
 from testbed.spec.load import topology_of_text
 from testbed.spec.qualities import MAX_RATE, MIN_RATE
 from testbed.spec.topology import Topology
@@ -81,6 +82,6 @@ def test_the_kernel_shows_what_was_planned(two_nodes: Topology) -> None:
             shown = lab.start("node1_fabric", ["tc", "-json", "qdisc"]).communicate(timeout=5)[0]
             found = {item["dev"]: item["options"] for item in json.loads(shown) if item["kind"] == "tbf"}
             assert set(found) == {"to-fabric", "to-node1"}
-            for bucket in lab.plan["node1_fabric"].token_buckets:
+            for bucket in lab.plan["node1_fabric"].of(TokenBucket):
                 assert found[bucket.dev]["rate"] == rate // 8
                 assert found[bucket.dev]["burst"] == pytest.approx(bucket.burst, rel=0.02)

@@ -4,7 +4,7 @@ import pytest
 
 from testbed.designs import DESIGNS, PLAIN
 from testbed.plan.fabric import under_way
-from testbed.plan.objects import Bridge, Kind, Plan, TokenBucket
+from testbed.plan.objects import Bridge, Kind, Netem, Plan, TokenBucket
 from testbed.spec.load import topology_of_text
 from testbed.spec.topology import Topology
 from testbed.spec.underlay import Quality
@@ -23,15 +23,15 @@ def bucket(topology: Topology) -> TokenBucket:
 @every_design
 def test_each_nodes_link_is_limited_both_ways_and_nothing_else(design: str, shaped: Topology) -> None:
     plan = DESIGNS[design].plan(shaped)
-    buckets = {(space.name, bucket.dev) for space in plan.spaces for bucket in space.token_buckets}
+    buckets = {(space.name, bucket.dev) for space in plan.spaces for bucket in space.of(TokenBucket)}
     links = ("node1_fabric", "to-fabric"), ("node2_fabric", "to-fabric")
     assert buckets == {*links, ("node1_fabric", "to-node1"), ("node2_fabric", "to-node2")}
-    assert not any(space.netems for space in plan.spaces)
+    assert not any(space.of(Netem) for space in plan.spaces)
 
 
 @every_design
 def test_without_a_rate_nothing_is_limited(design: str, two_nodes: Topology) -> None:
-    assert not any(space.token_buckets for space in DESIGNS[design].plan(two_nodes).spaces)
+    assert not any(space.of(TokenBucket) for space in DESIGNS[design].plan(two_nodes).spaces)
 
 
 def test_the_queue_is_the_users_or_what_the_link_carries_in_50_ms(two_nodes: Topology) -> None:
@@ -66,7 +66,7 @@ def test_each_direction_is_delayed_first_and_limited_where_it_leaves() -> None:
     assert [(item.dev, item.rate) for item in cable.token_buckets] == [("to-edge2", 10**8), ("to-edge1", 10**7)]
     masters = {name: getattr(dev, "master", None) for name, dev in plan.devices_of(cable.name).items()}
     assert masters == {"br0": None, "br1": None, "to-edge1": "br0", "x1": "br0", "x2": "br1", "to-edge2": "br1"}
-    assert not any(space.netems or space.token_buckets for space in plan.spaces if space is not cable)
+    assert not any(space.of(Netem) or space.of(TokenBucket) for space in plan.spaces if space is not cable)
 
 
 def test_a_link_with_a_rate_alone_has_one_bridge_that_takes_packets_from_their_senders() -> None:

@@ -13,7 +13,7 @@ from testbed.designs import DESIGNS
 from testbed.plan.addressing import Layout, layout
 from testbed.plan.fabric import fabric
 from testbed.plan.naming import mac_address
-from testbed.plan.objects import Plan, Route
+from testbed.plan.objects import DeviceAddress, Plan, Route, Sysctl
 from testbed.plan.sightings import Direction, Sighting
 from testbed.plan.ways import ways
 from testbed.spec.load import load_topology, topology_of_text
@@ -38,13 +38,13 @@ class Network:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._owner = {item.interface.ip: space.name for space in plan.spaces for item in space.addresses}
+        self._owner = {item.interface.ip: space.name for space in plan.spaces for item in space.of(DeviceAddress)}
 
     def next_places(self, here: str, to: Address) -> set[str]:
         """Who may get a packet next, by the longest prefix; none where there is no route."""
         space = self._plan[here]
-        routes = [route for route in space.routes if route.to.version == to.version]
-        routes += [Route(item.interface.network, item.dev) for item in space.addresses]
+        routes = [route for route in space.of(Route) if route.to.version == to.version]
+        routes += [Route(item.interface.network, item.dev) for item in space.of(DeviceAddress)]
         fitting = [route for route in routes if to in route.to]
         if not fitting:
             return set()
@@ -214,17 +214,21 @@ def test_routers_and_nodes_share_flows_where_they_can(name: str, repository: obj
     made = load_topology(repository / f"topologies/{name}.yaml").value  # type: ignore[operator]
     plan = DESIGNS["vxlan"].plan(made)
     for space in plan.spaces:
-        several = any(route.nexthops for route in space.routes)
-        keys = {sysctl.key for sysctl in space.sysctls}
+        several = any(route.nexthops for route in space.of(Route))
+        keys = {sysctl.key for sysctl in space.of(Sysctl)}
         assert ("net.ipv4.fib_multipath_hash_policy" in keys) is several, space.name
 
 
 def test_a_node_with_several_links_sends_from_its_own_address() -> None:
     places = layout(topology("{shape: leaf-spine, leaves: 2, homes: 2, subnet: [192.168.0.0/24, 'fd00:1::/64']}"))
     node = planned(places)["node1"]
-    assert [str(route.source) for route in node.routes] == ["192.168.0.1", "fd00:1::1"]
-    assert [len(route.nexthops) for route in node.routes] == [2, 2]
-    assert {str(item.interface) for item in node.addresses if item.dev == "lo"} == {"192.168.0.1/32", "fd00:1::1/128"}
+    assert [str(route.source) for route in node.of(Route)] == ["192.168.0.1", "fd00:1::1"]
+    assert [len(route.nexthops) for route in node.of(Route)] == [2, 2]
+    own = {str(item.interface) for item in node.of(DeviceAddress) if item.dev == "lo"}
+    assert own == {
+        "192.168.0.1/32",
+        "fd00:1::1/128",
+    }
 
 
 def test_many_leaves_are_no_matter() -> None:
@@ -232,20 +236,20 @@ def test_many_leaves_are_no_matter() -> None:
     begin = time.process_time()
     places = layout(topology("{shape: leaf-spine, leaves: 128, spines: 8, subnet: 10.0.0.0/9}", "128", "10.244.0.0/16"))
     plan = planned(places)
-    assert sum(len(space.routes) for space in plan.spaces) > 128 * 127
+    assert sum(len(space.of(Route)) for space in plan.spaces) > 128 * 127
     assert time.process_time() - begin < 10
 
 
 def test_links_without_a_switch_have_two_addresses() -> None:
     places = layout(topology("{routers: [a, b], links: [{ends: [node1, a]}, {ends: [node2, b]}, {ends: [a, b]}]}", "2"))
     plan = planned(places)
-    found = {space.name: [str(item.interface) for item in space.addresses] for space in plan.spaces}
+    found = {space.name: [str(item.interface) for item in space.of(DeviceAddress)] for space in plan.spaces}
     assert found == {
         "a": ["172.31.0.1/31", "172.31.0.4/31"],
         "b": ["172.31.0.3/31", "172.31.0.5/31"],
         "node1": ["172.31.0.0/31"],
         "node2": ["172.31.0.2/31"],
     }
-    assert plan["node1"].routes == (
+    assert plan["node1"].of(Route) == (
         Route(ipaddress.ip_network("0.0.0.0/0"), "eth0", ipaddress.ip_address("172.31.0.1")),
     )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from testbed.designs import CATALOGUE, design_of
 from testbed.experiment.manifest import manifest_of, scenario_in
 from testbed.experiment.schedule import Schedule
+from testbed.plan.objects import File
 from testbed.spec.design import ReadCni
 from testbed.spec.json_tree import parse_json
 from testbed.spec.load import LoadedScenario, load_any, load_design, load_scenario, load_topology
@@ -89,7 +90,7 @@ def test_a_sweep_goes_through_what_is_said_of_it(folder: Path) -> None:
 def test_each_node_has_its_own_values(folder: Path) -> None:
     design = design_of(load_design(folder / "nets/design.yaml", CATALOGUE))
     plan = design.plan(load_topology(folder / "two.yaml").value)
-    texts = {space.name: file.text for space in plan.spaces for file in space.files}
+    texts = {space.name: file.text for space in plan.spaces for file in space.of(File)}
     assert {name: json.loads(text)["plugins"][0]["x"] for name, text in texts.items()} == {
         "node1": "node1/1500",
         "node2": "node2/1500",

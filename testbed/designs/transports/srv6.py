@@ -41,7 +41,7 @@ def _join(joining: Joining) -> None:
     families = sorted({cidr.version for cidr in layout.pod_cidrs})
     for node in layout.nodes:
         space = draft[node.name]
-        space.segment_source = node.address(6)
+        space.segment_source(node.address(6))
         for scope in ("all", "default"):
             space.sysctl(f"net.ipv6.conf.{scope}.seg6_enabled", 1)
         for family in families:

@@ -165,6 +165,8 @@ class Datapath:
 
 
 Link = Bridge | Vxlan | Geneve | IpTunnel | Wireguard | Tun | OtherLink | Datapath
+LINKS = (Bridge, Vxlan, Geneve, IpTunnel, Wireguard, Tun, OtherLink, Datapath)
+"""The types of `Link`."""
 TUNNELS = (Vxlan, Geneve, IpTunnel, Wireguard, Tun)
 """Devices whose packets come out elsewhere in something else."""
 

@@ -171,3 +171,39 @@ class RoutingRule:
     """Which bits of a packet's mark are held against it; 0 if the mark does not matter."""
     inverted: bool = False
     """Whether those packets are meant for which the rest is not so."""
+
+
+@dataclass(frozen=True)
+class SegmentSource:
+    """The source of the headers that segment routing puts around packets; without it, one of the device's."""
+
+    address: Address
+
+
+@dataclass(frozen=True)
+class LearnedRoute:
+    """A route that a daemon is to put there."""
+
+    route: Route
+
+
+@dataclass(frozen=True)
+class CutRoute:
+    """A route that the kernel made of an address, and that a CNI plugin took away."""
+
+    route: Route
+
+
+@dataclass(frozen=True)
+class DownDevice:
+    """A device that a CNI plugin made and left down."""
+
+    dev: str
+
+
+@dataclass(frozen=True)
+class NftTable:
+    """A table of nftables that a CNI plugin made; what is in it is the plugin's."""
+
+    name: str
+    """As `inet filter`."""

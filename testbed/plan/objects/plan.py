@@ -3,16 +3,22 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import TypeVar, cast
 
-from testbed.plan.objects.devices import Child, Device, Link, Veth
+from testbed.plan.objects.devices import LINKS, Child, Device, Link, Veth
 from testbed.plan.objects.entries import (
+    CutRoute,
     DeviceAddress,
+    DownDevice,
     Esp,
     FdbEntry,
+    LearnedRoute,
     Neighbour,
     Netem,
+    NftTable,
     Route,
     RoutingRule,
+    SegmentSource,
     Sysctl,
     TokenBucket,
 )
@@ -31,43 +37,72 @@ class Kind(StrEnum):
     """A link between two others that delays, loses or limits what it carries."""
 
 
+Object = (
+    Link
+    | Sysctl
+    | DeviceAddress
+    | Neighbour
+    | FdbEntry
+    | Route
+    | RoutingRule
+    | TokenBucket
+    | Netem
+    | Esp
+    | SegmentSource
+    | Firewall
+    | Process
+    | Daemon
+    | File
+    | Bpf
+    | LearnedRoute
+    | DownDevice
+    | CutRoute
+    | NftTable
+)
+"""What a namespace holds by itself: all but the devices that it shares with another one."""
+T = TypeVar("T", bound=Object)
+
+
 @dataclass(frozen=True)
 class Space:
     """One network namespace and all that it is to hold, but for the veth pairs, which are between spaces."""
 
     name: str
     kind: Kind
-    sysctls: tuple[Sysctl, ...] = ()
-    links: tuple[Link, ...] = ()
-    addresses: tuple[DeviceAddress, ...] = ()
-    neighbours: tuple[Neighbour, ...] = ()
-    fdb: tuple[FdbEntry, ...] = ()
-    routes: tuple[Route, ...] = ()
-    token_buckets: tuple[TokenBucket, ...] = ()
-    netems: tuple[Netem, ...] = ()
-    esp: tuple[Esp, ...] = ()
-    processes: tuple[Process, ...] = ()
-    daemons: tuple[Daemon, ...] = ()
-    files: tuple[File, ...] = ()
-    rules: tuple[RoutingRule, ...] = ()
-    firewalls: tuple[Firewall, ...] = ()
-    learned: tuple[Route, ...] = ()
-    """Routes that a daemon is to put there."""
-    down: tuple[str, ...] = ()
-    """Devices that CNI plugins made and left down."""
-    cut: tuple[Route, ...] = ()
-    """Routes that the kernel made of addresses, and that CNI plugins took away."""
-    tables: tuple[str, ...] = ()
-    """Of nftables, as `inet filter`, that CNI plugins made; what is in them is theirs."""
-    bpf: Bpf | None = None
-    segment_source: Address | None = None
-    """The source of the headers that segment routing puts around packets; otherwise one of the device's."""
+    objects: tuple[Object, ...] = ()
+    """In the order in which those of one type are made."""
     node: str | None = None
     """Of a pod: the node that it is attached to."""
     reached_at: tuple[Address, ...] = ()
     """The addresses under which the others reach this pod or node."""
     masked_by: tuple[Address, ...] = ()
     """Of a pod: the addresses that its packets to other nodes, and beyond, come from instead of its own."""
+
+    @cached_property
+    def _by_type(self) -> dict[type, tuple[Object, ...]]:
+        found: dict[type, list[Object]] = {}
+        for item in self.objects:
+            found.setdefault(type(item), []).append(item)
+        return {kind: tuple(items) for kind, items in found.items()}
+
+    def of(self, kind: type[T]) -> tuple[T, ...]:
+        """Its objects of that type."""
+        return cast("tuple[T, ...]", self._by_type.get(kind, ()))
+
+    @cached_property
+    def links(self) -> tuple[Link, ...]:
+        """Its devices without those that it shares with another space, which are the plan's."""
+        return tuple(item for item in self.objects if isinstance(item, LINKS))
+
+    @property
+    def learned(self) -> tuple[Route, ...]:
+        """The routes that daemons are to put there."""
+        return tuple(item.route for item in self.of(LearnedRoute))
+
+    @property
+    def bpf(self) -> Bpf | None:
+        """Its eBPF programs, if it has any."""
+        return next(iter(self.of(Bpf)), None)
 
     @property
     def home(self) -> str:
@@ -83,7 +118,7 @@ class Space:
     @property
     def has_folders(self) -> bool:
         """Whether its programs see folders of their own."""
-        return bool(self.files or self.daemons or self.bpf)
+        return any(kind in self._by_type for kind in (File, Daemon, Bpf))
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,7 @@
 import shlex
 from collections.abc import Iterator
 
-from testbed.plan.objects import (
-    Bpf,
-    BpfEntry,
-    BpfHook,
-    Daemon,
-    Plan,
-)
+from testbed.plan.objects import Bpf, BpfEntry, BpfHook, Daemon, File, Firewall, Plan, Process
 
 RESTORE = {
     "ipset": ("ipset", "restore"),
@@ -28,7 +22,7 @@ PROGRAM_PINS, MAP_PINS = f"{OWN_BPF}/cilium", f"{OWN_BPF}/tc/globals"
 def firewalls(plan: Plan) -> Iterator[str]:
     """Rules and sets of all spaces, loaded."""
     for space in plan.spaces:
-        for firewall in space.firewalls:
+        for firewall in space.of(Firewall):
             yield from heredoc(f"ip netns exec {space.name} {' '.join(RESTORE[firewall.tool])}", firewall.text)
 
 
@@ -63,7 +57,7 @@ def files(plan: Plan) -> Iterator[str]:
             upper, work = f"{root}/upper{path}", f"{root}/work{path}"
             yield f"mkdir -p {upper} {work} {root}{path}"
             yield f"mount -t overlay overlay -o lowerdir={path},upperdir={upper},workdir={work} {root}{path}"
-        for file in space.files:
+        for file in space.of(File):
             yield f"mkdir -p {root}{file.path.rpartition('/')[0]}"
             yield from heredoc(f"cat > {root}{file.path}", file.text)
             if file.mode != 0o644:
@@ -141,12 +135,12 @@ PASSWORD = "WEAVE_PASSWORD"
 
 def processes(plan: Plan) -> Iterator[str]:
     """The testbed's own programs and the system's daemons, started in the background."""
-    if any(process.encrypts for space in plan.spaces for process in space.processes):
+    if any(process.encrypts for space in plan.spaces for process in space.of(Process)):
         yield f"export {PASSWORD}=$(od -An -v -tx1 -N16 /dev/urandom | tr -d ' \\n')    # python3 needs PyNaCl"
     for space in plan.spaces:
-        for process in space.processes:
+        for process in space.of(Process):
             command = f"python3 testbed/programs/{process.program}.py {' '.join(process.arguments)}"
             yield f"ip netns exec {space.name} {command} &"
-        for daemon in space.daemons:
+        for daemon in space.of(Daemon):
             log = f"{ROOTS}/{space.name}{log_of(daemon)}"
             yield f"in_folders_of {space.name} {shlex.join(daemon.command)} > {log} 2>&1 &"

@@ -7,11 +7,20 @@ from testbed.plan.objects import (
     LOCAL_TABLE,
     Bridge,
     Datapath,
+    DeviceAddress,
+    Esp,
+    FdbEntry,
     Kind,
     Link,
+    Neighbour,
+    Netem,
     Plan,
+    Route,
+    RoutingRule,
+    SegmentSource,
     Space,
     Sysctl,
+    TokenBucket,
     Tun,
     Wireguard,
 )
@@ -117,14 +126,14 @@ def _wireguard(plan: Plan) -> Iterator[str]:
 
 def _esp(plan: Plan) -> Iterator[str]:
     """Each way between two addresses has a key of its own, which both ends are told."""
-    if not any(space.esp for space in plan.spaces):
+    if not any(space.of(Esp) for space in plan.spaces):
         return
     yield "new_key() { printf 0x; od -An -v -tx1 -N$1 /dev/urandom | tr -d ' \\n'; }"
-    items = [item for space in plan.spaces for item in space.esp]
+    items = [item for space in plan.spaces for item in space.of(Esp)]
     for spi, size in sorted({(spi, esp_key_bytes(item)) for item in items for spi in (item.spi_in, item.spi_out)}):
         yield f"KEY_{spi:x}=$(new_key {size})"
     for space in plan.spaces:
-        for item in space.esp:
+        for item in space.of(Esp):
             for words in esp_words(item, lambda spi: f"$KEY_{spi:x}"):
                 yield f"ip -n {space.name} {words}"
 
@@ -141,7 +150,7 @@ def _role(plan: Plan, space: Space) -> str:
 
 
 def _settings_and_devices(space: Space) -> Iterator[str]:
-    yield from _settings(space, [sysctl for sysctl in space.sysctls if not sysctl.dev])
+    yield from _settings(space, [sysctl for sysctl in space.of(Sysctl) if not sysctl.dev])
     yield f"ip -n {space.name} link set lo up"
     for link in space.links:
         if not needs_cables(link):
@@ -176,23 +185,23 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
     for link in space.links:
         if needs_cables(link):
             yield from _link_commands(space, link)
-    yield from _settings(space, [sysctl for sysctl in space.sysctls if sysctl.dev])
-    for address in space.addresses:
+    yield from _settings(space, [sysctl for sysctl in space.of(Sysctl) if sysctl.dev])
+    for address in space.of(DeviceAddress):
         # IPv6 addresses are added with nodad: accept_dad alone would leave them tentative for a moment.
         yield f"{ip} {address_words(address)}"
-    for neighbour in space.neighbours:
+    for neighbour in space.of(Neighbour):
         yield f"{ip} {neighbour_words(neighbour)}"
-    if space.segment_source:
-        yield f"{ip} {segment_source_words(space.segment_source)}"
-    for entry in space.fdb:
+    for source in space.of(SegmentSource):
+        yield f"{ip} {segment_source_words(source)}"
+    for entry in space.of(FdbEntry):
         yield f"bridge -n {space.name} {fdb_words(entry)}"
-    for route in space.routes:
+    for route in space.of(Route):
         yield f"{ip} {route_words(route)}"
-    for rule in space.rules:
+    for rule in space.of(RoutingRule):
         yield f"{ip} {rule_words(rule)}"
         if rule.table == LOCAL_TABLE:
             yield f"{ip} {rule_words(replace(rule, priority=0), 'del')}"
-    for bucket in space.token_buckets:
+    for bucket in space.of(TokenBucket):
         yield f"tc -n {space.name} {token_bucket_words(bucket)}"
-    for netem in space.netems:
+    for netem in space.of(Netem):
         yield f"tc -n {space.name} {netem_words(netem)}"

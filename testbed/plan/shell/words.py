@@ -23,6 +23,7 @@ from testbed.plan.objects import (
     RoutingRule,
     SegmentEnd,
     Segments,
+    SegmentSource,
     TokenBucket,
     Tun,
     TunnelKey,
@@ -31,7 +32,6 @@ from testbed.plan.objects import (
     Vxlan,
     Wireguard,
 )
-from testbed.spec.types import Address
 
 FLOODED = "00:00:00:00:00:00"
 """In a forwarding database: frames for everybody, or for whom nobody knows."""
@@ -172,9 +172,9 @@ def fdb_words(item: FdbEntry, verb: str = "add") -> str:
     return f"fdb {verb} {item.mac} dev {item.dev} dst {item.remote} self{' permanent' if verb != 'del' else ''}"
 
 
-def segment_source_words(source: Address) -> str:
+def segment_source_words(source: SegmentSource) -> str:
     """What `ip` is told of the source of headers that segment routing adds."""
-    return f"sr tunsrc set {source}"
+    return f"sr tunsrc set {source.address}"
 
 
 def route_words(route: Route, verb: str = "add") -> str:
