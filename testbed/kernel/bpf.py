@@ -7,7 +7,6 @@ loads and pins them, as it says best what is wrong with one that the kernel refu
 import hashlib
 import os
 import platform
-import socket
 import struct
 import subprocess
 import tempfile
@@ -18,15 +17,9 @@ from pathlib import Path
 
 from testbed.kernel import bpf_calls, encode
 from testbed.kernel.encode import CLSACT_WAYS
-from testbed.kernel.links import attributes, links
-from testbed.kernel.netlink import HEADER, messages, send
-from testbed.kernel.uapi import (
-    NLM_F_DUMP,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    RTM_GETTFILTER,
-)
+from testbed.kernel.links import links
+from testbed.kernel.netlink import attributes, connect, dump, send, text
+from testbed.kernel.uapi import RTM_GETTFILTER
 from testbed.plan.objects import Bpf, BpfEntry, BpfHook
 from testbed.plan.shell import MAP_PINS, PROGRAM_PINS, compile_words, entry_words, load_words, object_of
 
@@ -34,7 +27,6 @@ SOURCES = Path(__file__).parents[1] / "bpf"
 LINK_PINS = f"{PROGRAM_PINS}/links"
 _TCMSG = struct.Struct("=BxxxiIII")
 _TCA_KIND, _TCA_OPTIONS, _BPF_ID = 1, 2, 11
-_RECEIVE = 1 << 16
 _PATIENCE_S = 60
 
 
@@ -166,16 +158,9 @@ def _hanging(bpf: Bpf, indices: dict[str, int]) -> Iterator[tuple[BpfHook, int]]
 
 def _filters(index: int, parent: int) -> Iterator[int]:
     """The numbers of the programs that hang on a device by tc, in one direction."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as sock:
-        sock.settimeout(_PATIENCE_S)
-        sock.bind((0, 0))
-        body = _TCMSG.pack(0, index, 0, parent, 0)
-        sock.send(HEADER.pack(HEADER.size + len(body), RTM_GETTFILTER, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
-        while True:
-            for kind, payload in messages(sock.recv(_RECEIVE)):
-                if kind in (NLMSG_DONE, NLMSG_ERROR):
-                    return
-                found = attributes(payload, _TCMSG.size)
-                options = attributes(found[_TCA_OPTIONS], 0) if _TCA_OPTIONS in found else {}
-                if bytes(found[_TCA_KIND]) == b"bpf\0" and _BPF_ID in options:
-                    yield int(struct.unpack("=I", options[_BPF_ID])[0])
+    with connect() as sock:
+        for payload in dump(sock, RTM_GETTFILTER, _TCMSG.pack(0, index, 0, parent, 0)):
+            found = attributes(payload, _TCMSG.size)
+            options = attributes(found[_TCA_OPTIONS]) if _TCA_OPTIONS in found else {}
+            if text(found[_TCA_KIND]) == "bpf" and _BPF_ID in options:
+                yield int(struct.unpack("=I", options[_BPF_ID])[0])

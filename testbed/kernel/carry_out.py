@@ -229,7 +229,7 @@ def _refused_in(name: str) -> Iterator[None]:
     """What goes wrong is said to have gone wrong in that namespace."""
     try:
         yield
-    except (KernelRefusal, OSError) as error:
+    except (KernelRefusal, encode.NotByNetlink, OSError) as error:
         raise PlanRefused(f"in {name}: {error}") from error
 
 

@@ -1,13 +1,11 @@
 """Open vSwitch datapaths in the kernel, made and read by ovs-dpctl(8), without Open vSwitch's daemons."""
 
 import re
-import socket
 import struct
 from dataclasses import dataclass
 
-from testbed.kernel.netlink import HEADER
+from testbed.kernel.netlink import ask, connect
 from testbed.kernel.told import call
-from testbed.kernel.uapi import NLM_F_REQUEST, NLMSG_ERROR
 from testbed.plan.objects import Datapath, Flow
 from testbed.plan.shell import datapath_commands, flow_lines
 
@@ -21,7 +19,6 @@ _ANY_FLAGS, _ANY_TTL = ",flags(+key))", ",ttl=0/0)"
 
 _NETLINK_GENERIC, _CTRL_FAMILY, _CTRL_GET_FAMILY, _CTRL_NAME = 16, 16, 3, 2
 _FAMILY = b"ovs_datapath\0"
-_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
@@ -55,13 +52,7 @@ def flow_in(line: str) -> Flow | None:
 
 
 def try_openvswitch() -> None:
-    """Raises OSError if the kernel has no datapaths of Open vSwitch, and no module of its own accord."""
+    """Raises QueryRefused if the kernel has no datapaths of Open vSwitch, and no module of its own accord."""
     body = struct.pack("=BBHHH", _CTRL_GET_FAMILY, 1, 0, 4 + len(_FAMILY), _CTRL_NAME) + _FAMILY
-    body += bytes(-len(body) % 4)
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_GENERIC) as sock:
-        sock.settimeout(_TIMEOUT_S)
-        sock.bind((0, 0))
-        sock.send(HEADER.pack(HEADER.size + len(body), _CTRL_FAMILY, NLM_F_REQUEST, 1, 0) + body)
-        answer = sock.recv(1 << 16)
-    if struct.unpack_from("=IH", answer)[1] == NLMSG_ERROR:
-        raise OSError(-struct.unpack_from("=i", answer, HEADER.size)[0], "there is no Open vSwitch")
+    with connect(_NETLINK_GENERIC) as sock:
+        ask(sock, _CTRL_FAMILY, body + bytes(-len(body) % 4))

@@ -38,6 +38,7 @@ from testbed.plan.objects import (
     BpfHook,
     Bridge,
     Child,
+    Datapath,
     Device,
     DeviceAddress,
     Encapsulation,
@@ -47,6 +48,7 @@ from testbed.plan.objects import (
     Link,
     Neighbour,
     Netem,
+    OtherLink,
     Route,
     RoutingRule,
     SegmentEnd,
@@ -55,6 +57,7 @@ from testbed.plan.objects import (
     Tun,
     TunnelKey,
     TunnelKind,
+    Veth,
     VethEnd,
     Vxlan,
     Wireguard,
@@ -69,6 +72,7 @@ from testbed.plan.shell import (
     netem_words,
     route_words,
     rule_words,
+    veth_commands,
 )
 from testbed.spec.types import Address, Interface, Network
 
@@ -115,12 +119,14 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO
 )
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _NETKIT_PEER, _NETKIT_MODE, _NETKIT_L3 = 1, 5, 1
-_MACVLAN_MODE, _MACVLAN_BRIDGE, _IPVLAN_MODE = 1, 4, 1
-_IPVLAN_MODES = {"l2": 0, "l3": 1}
+_MACVLAN_MODE, _IPVLAN_MODE = 1, 1
+_MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+"""By the names that `ip link` has for them."""
 _BRIDGE_FORWARD_DELAY, _BRIDGE_STP_STATE = 1, 5
 _VXLAN_ID, _VXLAN_GROUP, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT = 1, 2, 3, 4, 7, 15
 _VXLAN_GROUP6, _VXLAN_LOCAL6, _VXLAN_EXTERNAL = 16, 17, 25
-_GENEVE_PORT, _GENEVE_EXTERNAL, _GENEVE_ZERO_CHECKSUM6_RX = 5, 6, 10
+_GENEVE_PORT, _GENEVE_EXTERNAL = 5, 6
 _IPTUN_LOCAL, _IPTUN_REMOTE, _IPTUN_FLAGS, _IPTUN_PROTO = 2, 3, 8, 9
 _GRE_LOCAL, _GRE_REMOTE, _GRE_FLAGS = 6, 7, 13
 _NO_ENCAP_LIMIT = 1
@@ -149,6 +155,10 @@ CLSACT_WAYS = {"ingress": _CLSACT | TC_H_MIN_INGRESS, "egress": _CLSACT | TC_H_M
 """A device's ways in and out, as filters name them."""
 
 _FAMILY = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
+
+
+class NotByNetlink(ValueError):
+    """Devices of this kind are made otherwise: by ioctl, by a program, or by a CNI plugin."""
 
 
 def family(of: Address | Interface | Network) -> int:
@@ -185,7 +195,10 @@ def _link_up_command(index: int, master: int | None) -> str:
 
 
 def new_link(link: Link, index_of: Callable[[str], int] | None = None) -> Request:
-    """A device of a namespace, set up. `index_of` tells the numbers of others there, where it needs one."""
+    """A device of a namespace, set up. `index_of` tells the numbers of others there, where it needs one.
+
+    Raises NotByNetlink.
+    """
     if isinstance(link, IpTunnel) and not link.local:
         body = _LINK.pack(0, 0, 0, IFF_UP, IFF_UP) + _device(link)
         return Request(RTM_NEWLINK, CHANGE, body, lambda: f"ip {link_words(link)} up")
@@ -201,8 +214,8 @@ def new_link(link: Link, index_of: Callable[[str], int] | None = None) -> Reques
             kind, data = link.kind.value, _ip_tunnel(link)
         case Wireguard():
             kind, data = "wireguard", b""
-        case Tun():
-            raise ValueError("a tun device is not made by netlink")
+        case Tun() | OtherLink() | Datapath():
+            raise NotByNetlink(f"{link.name}: a device of the kind {type(link).__name__} is not made by netlink")
     info = _text(_INFO_KIND, kind) + _attribute(_INFO_DATA, data)
     flags = IFF_UP | IFF_PROMISC if isinstance(link, Bridge) and link.promiscuous else IFF_UP
     body = _LINK.pack(0, 0, link.index, flags, flags) + _device(link) + _attribute(_IFLA_LINKINFO, info)
@@ -251,9 +264,9 @@ def _ip_tunnel(link: IpTunnel) -> bytes:
 def new_child(child: Child, parent: int, there_fd: int) -> Request:
     """A device that shares the one with the number `parent`, in the namespace `there_fd`."""
     if child.kind == "macvlan":
-        data = _number(_MACVLAN_MODE, _MACVLAN_BRIDGE)
+        data = _number(_MACVLAN_MODE, _MACVLAN_MODES[child.mode])
     else:
-        data = _attribute(_IPVLAN_MODE, _U16.pack(_IPVLAN_MODES[child.mode]))
+        data = _attribute(_IPVLAN_MODE, _U16.pack(IPVLAN_MODES[child.mode]))
     info = _text(_INFO_KIND, child.kind) + _attribute(_INFO_DATA, data)
     body = (
         _LINK.pack(0, 0, child.index, 0, 0)
@@ -280,11 +293,11 @@ def new_veth(here: VethEnd, there: VethEnd, there_fd: int, master: int | None, i
     body = _LINK.pack(0, 0, here.index, flags, flags) + _device(here) + _attribute(_IFLA_LINKINFO, info)
     if master is not None:
         body += _number(_IFLA_MASTER, master)
-    return Request(RTM_NEWLINK, CREATE, body, partial(_new_veth_command, here, there))
+    return Request(RTM_NEWLINK, CREATE, body, partial(_new_veth_command, here, there, is_netkit))
 
 
-def _new_veth_command(here: VethEnd, there: VethEnd) -> str:
-    return f"ip link add {here.name} type veth peer name {there.name} netns {there.space}"
+def _new_veth_command(here: VethEnd, there: VethEnd, is_netkit: bool) -> str:
+    return next(veth_commands(Veth(here, there, is_netkit)))
 
 
 def new_address(item: DeviceAddress, index: int) -> Request:

@@ -1,4 +1,4 @@
-"""Route netlink in batches: many requests in one message to the kernel, errors matched to the request they answer.
+"""Netlink: requests in batches, errors matched to the request they answer, and dumps read back.
 
 The socket is our own, because one system call for a whole namespace is what makes a lab quick to build. The kernel
 carries the requests out in order and goes on behind a failed one; only the last asks for an acknowledgement, while
@@ -8,10 +8,20 @@ failed ones are answered in any case.
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from testbed.kernel.uapi import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NLMSG_ERROR
+from testbed.kernel.uapi import (
+    NLM_F_ACK,
+    NLM_F_APPEND,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_EXCL,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+)
 
 CREATE = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL
 APPEND = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND
@@ -21,10 +31,14 @@ _SOL_NETLINK = 270
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 10, 11
 HEADER = struct.Struct("=IHHII")
 """Length, type, flags, sequence number and port of a netlink message."""
+_ATTRIBUTE = struct.Struct("=HH")
 _ERROR = struct.Struct("=iIHHII")
 _MAX_BATCH = 64 * 1024
 """Bytes in one send: well below the socket's default buffer of 208 KiB."""
-_RECEIVE = 1 << 16
+_RECEIVE = 1 << 17
+"""More than the kernel puts into one datagram."""
+_KIND_OF_ATTRIBUTE = 0x3FFF
+"""Without the bits that say 'nested' and 'in network byte order'."""
 _ATTRIBUTE_MESSAGE = 1
 _TIMEOUT_S = 30
 
@@ -52,6 +66,10 @@ class KernelRefusal(Exception):
         self.errno = number
 
 
+class QueryRefused(OSError):
+    """The kernel did not tell what it was asked for."""
+
+
 def send(requests: Iterable[Request]) -> None:
     """Has the kernel carry out the requests in the calling thread's namespace, in order.
 
@@ -60,11 +78,9 @@ def send(requests: Iterable[Request]) -> None:
     batch = list(requests)
     if not batch:
         return
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as sock:
+    with connect() as sock:
         sock.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         sock.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
-        sock.settimeout(_TIMEOUT_S)
-        sock.bind((0, 0))
         for start, parts in _pieces(batch):
             sock.send(b"".join(parts))
             _await_last(sock, batch, last=start + len(parts) - 1)
@@ -90,7 +106,62 @@ def _with_ack(parts: list[bytes]) -> list[bytes]:
     return parts
 
 
-def messages(data: bytes) -> Iterator[tuple[int, memoryview]]:
+def connect(protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
+    """A netlink socket to the calling thread's namespace. Raises OSError if the kernel lacks the protocol."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    sock.settimeout(_TIMEOUT_S)
+    sock.bind((0, 0))
+    return sock
+
+
+def dump(sock: socket.socket, kind: int, body: bytes) -> Iterator[memoryview]:
+    """Asks for everything of a kind (RTM_GET...), and gives each message of the answer without its header.
+
+    Raises QueryRefused with the kernel's number, at the start or on the way.
+    """
+    sock.send(HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
+    while True:
+        for answer, payload in _messages(sock.recv(_RECEIVE)):
+            if answer in (NLMSG_DONE, NLMSG_ERROR):
+                _raise_for(payload)
+                return
+            yield payload
+
+
+def ask(sock: socket.socket, kind: int, body: bytes) -> memoryview:
+    """The one message that answers a question, without its header. Raises QueryRefused with the kernel's number."""
+    sock.send(HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST, 1, 0) + body)
+    answer, payload = next(_messages(sock.recv(_RECEIVE)))
+    if answer == NLMSG_ERROR:
+        _raise_for(payload)
+    return payload
+
+
+def attributes(payload: memoryview, start: int = 0) -> dict[int, memoryview]:
+    """The attributes behind the first `start` bytes of a message or of another attribute, by their kind."""
+    found: dict[int, memoryview] = {}
+    while start + _ATTRIBUTE.size <= len(payload):
+        length, kind = _ATTRIBUTE.unpack_from(payload, start)
+        if length < _ATTRIBUTE.size:
+            break
+        found[kind & _KIND_OF_ATTRIBUTE] = payload[start + _ATTRIBUTE.size : start + length]
+        start += (length + 3) & ~3
+    return found
+
+
+def text(attribute: memoryview) -> str:
+    """A text that the kernel ends with a zero."""
+    return bytes(attribute).rstrip(b"\0").decode(errors="replace")
+
+
+def _raise_for(payload: memoryview) -> None:
+    """Raises QueryRefused if the number that an error, or the end of a dump, begins with is one."""
+    number = int.from_bytes(payload[:4], sys.byteorder, signed=True)
+    if number < 0:
+        raise QueryRefused(-number, os.strerror(-number))
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, memoryview]]:
     """The netlink messages of one datagram: each one's type and what follows its header."""
     rest = memoryview(data)
     while rest:
@@ -102,7 +173,7 @@ def messages(data: bytes) -> Iterator[tuple[int, memoryview]]:
 def _await_last(sock: socket.socket, batch: Sequence[Request], last: int) -> None:
     refusal: KernelRefusal | None = None
     while True:
-        for kind, payload in messages(sock.recv(_RECEIVE)):
+        for kind, payload in _messages(sock.recv(_RECEIVE)):
             if kind != NLMSG_ERROR:
                 continue
             # The error, then the header of the request that it is about.
@@ -117,10 +188,5 @@ def _await_last(sock: socket.socket, batch: Sequence[Request], last: int) -> Non
 
 def _reason(payload: memoryview) -> str:
     """The kernel's own words (extended acknowledgement), if it gave any."""
-    place = _ERROR.size
-    while place + 4 <= len(payload):
-        length, kind = struct.unpack_from("=HH", payload, place)
-        if kind == _ATTRIBUTE_MESSAGE:
-            return bytes(payload[place + 4 : place + length]).rstrip(b"\0").decode(errors="replace")
-        place += max((length + 3) & ~3, 4)
-    return ""
+    found = attributes(payload, _ERROR.size)
+    return text(found[_ATTRIBUTE_MESSAGE]) if _ATTRIBUTE_MESSAGE in found else ""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, nlmsg
+from pyroute2.netlink import nlmsg
 from pyroute2.netlink.rtnl import (
     RTM_GETADDR,
     RTM_GETLINK,
@@ -28,9 +28,9 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
 from testbed.kernel.bpf import BpfState, state_of
 from testbed.kernel.datapath import DatapathState, datapath_state
-from testbed.kernel.encode import NS_PER_TICK
+from testbed.kernel.encode import IPVLAN_MODES, NS_PER_TICK
 from testbed.kernel.firewall import saved
-from testbed.kernel.netlink import HEADER
+from testbed.kernel.netlink import HEADER, attributes, connect, dump, text
 from testbed.kernel.sysctls import Sysctls
 from testbed.kernel.uapi import IFF_NOARP, IFF_PROMISC
 from testbed.plan.objects import (
@@ -54,16 +54,13 @@ from testbed.plan.objects import (
 from testbed.plan.shell import FLOODED
 from testbed.spec.types import Address, Network
 
-_RECEIVE = 1 << 20
-_TIMEOUT_S = 10
-_LENGTH_AND_TYPE = struct.Struct("=IH")
 _IFA_F_NOPREFIXROUTE = 0x200
 _RTPROT_KERNEL = 2
 _RTM_F_CLONED = 0x200
 _RULE_INVERTED = 0x2
 _LAST_RULES = ((32766, 254), (32767, 253))
 """Priority and table of those that the kernel puts into each namespace, behind that of the local table."""
-_IPVLAN_MODES = {0: "l2", 1: "l3", 2: "l3s"}
+_IPVLAN_MODES = {number: name for name, number in IPVLAN_MODES.items()}
 BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
 """Devices that kernels put into each namespace by themselves."""
 _RTMSG_SIZE = 12
@@ -80,7 +77,7 @@ _ROUTE_TYPES = {number: name for name, number in rt_type.items()}
 _NETLINK_NETFILTER = 12
 _NFT_GETTABLE = (10 << 8) | 1
 _NFT_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
-_NFTA_TABLE_NAME = 1
+_NFTA_TABLE_NAME, _NFGENMSG_SIZE = 1, 4
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = (), bpf: Bp
     programs."""
     with Sysctls() as settings:
         values = settings.values(sysctls)
-    with _socket(socket.NETLINK_ROUTE) as sock:
+    with connect() as sock:
         links = list(_dump(sock, RTM_GETLINK, ifinfmsg, socket.AF_UNSPEC))
         names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
         addresses = list(_dump(sock, RTM_GETADDR, ifaddrmsg, socket.AF_UNSPEC))
@@ -184,7 +181,7 @@ def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = (), bpf: Bp
 
 def routes() -> frozenset[Route]:
     """Those of the calling thread's namespace, as in `State`."""
-    with _socket(socket.NETLINK_ROUTE) as sock:
+    with connect() as sock:
         names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in _dump(sock, RTM_GETLINK, ifinfmsg, 0)}
         found = [m for family in (socket.AF_INET, socket.AF_INET6) for m in _dump(sock, RTM_GETROUTE, rtmsg, family)]
     return frozenset(_routes(found, names)[0])
@@ -200,7 +197,7 @@ def connected(addresses: Iterable[DeviceAddress]) -> Iterator[Route]:
 
 def unanswered() -> tuple[tuple[Address, str], ...]:
     """The neighbours of the calling thread's namespace that did not answer ARP or NDP, each with the device."""
-    with _socket(socket.NETLINK_ROUTE) as sock:
+    with connect() as sock:
         names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in _dump(sock, RTM_GETLINK, ifinfmsg, 0)}
         found = list(_dump(sock, RTM_GETNEIGH, ndmsg, socket.AF_UNSPEC))
     return tuple(
@@ -210,31 +207,11 @@ def unanswered() -> tuple[tuple[Address, str], ...]:
     )
 
 
-def _socket(protocol: int) -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-    sock.settimeout(_TIMEOUT_S)
-    sock.bind((0, 0))
-    return sock
-
-
-def _raw_dump(sock: socket.socket, kind: int, body: bytes) -> Iterator[bytes]:
-    """The messages, headers included, that answer a request for everything of a kind."""
-    sock.send(HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
-    while True:
-        rest = sock.recv(_RECEIVE)
-        while rest:
-            length, answer = _LENGTH_AND_TYPE.unpack_from(rest)
-            if answer in (NLMSG_DONE, NLMSG_ERROR):
-                return
-            yield rest[:length]
-            rest = rest[(length + 3) & ~3 :]
-
-
 def _dump(sock: socket.socket, kind: int, message: type[nlmsg], family: int) -> Iterator[Any]:
-    """As `_raw_dump`, decoded."""
+    """All that the kernel lists of a kind, decoded."""
     size = struct.calcsize("=" + "".join(form for _, form in message.fields))
-    for data in _raw_dump(sock, kind, bytes([family]) + bytes(size - 1)):
-        found = message(data)
+    for payload in dump(sock, kind, bytes([family]) + bytes(size - 1)):
+        found = message(HEADER.pack(HEADER.size + len(payload), kind, 0, 0, 0) + payload)
         found.decode()
         yield found
 
@@ -351,7 +328,7 @@ def _encapsulation(route: Any) -> Encapsulation | None:
     kind = route.get_attr("RTA_ENCAP_TYPE")
     if not kind:
         return None
-    found = dict(_attributes(_raw(route, _RTA_ENCAP)))
+    found = {kind: bytes(value) for kind, value in attributes(_raw(route, _RTA_ENCAP)).items()}
     if kind in (_LWTUNNEL_IP, _LWTUNNEL_IP6):
         number = int.from_bytes(found[_LWTUNNEL_IP_ID], "big")
         return TunnelKey(number, *(ipaddress.ip_address(found[at]) for at in (_LWTUNNEL_IP_SRC, _LWTUNNEL_IP_DST)))
@@ -364,18 +341,9 @@ def _encapsulation(route: Any) -> Encapsulation | None:
     return None
 
 
-def _raw(message: Any, wanted: int) -> bytes:
+def _raw(message: Any, wanted: int) -> memoryview:
     """An attribute of a route as the kernel sent it."""
-    return dict(_attributes(bytes(message.data)[message.offset + HEADER.size + _RTMSG_SIZE :]))[wanted]
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        if length < 4:
-            return
-        yield kind & 0x3FFF, data[4:length]
-        data = data[(length + 3) & ~3 :]
+    return attributes(memoryview(bytes(message.data)), message.offset + HEADER.size + _RTMSG_SIZE)[wanted]
 
 
 def _neighbours(found: Iterable[Any], names: dict[int, str]) -> Iterator[Neighbour]:
@@ -416,24 +384,16 @@ def _netems(found: Iterable[Any], names: dict[int, str]) -> Iterator[Netem]:
 
 def _associations() -> Iterator[str]:
     """IPsec's, by the kernel's own list; none on a kernel without."""
-    with suppress(OSError), _socket(_NETLINK_XFRM) as sock:
-        for data in _raw_dump(sock, _XFRM_MSG_GETSA, b""):
-            size = 16 if struct.unpack_from("=H", data, HEADER.size + _XFRM_FAMILY_AT)[0] == socket.AF_INET6 else 4
-            target = data[HEADER.size + _XFRM_TARGET_AT :][:size]
-            source = data[HEADER.size + _XFRM_SOURCE_AT :][:size]
+    with suppress(OSError), connect(_NETLINK_XFRM) as sock:
+        for found in dump(sock, _XFRM_MSG_GETSA, b""):
+            size = 16 if struct.unpack_from("=H", found, _XFRM_FAMILY_AT)[0] == socket.AF_INET6 else 4
+            source, target = (bytes(found[at : at + size]) for at in (_XFRM_SOURCE_AT, _XFRM_TARGET_AT))
             yield f"{ipaddress.ip_address(source)} > {ipaddress.ip_address(target)}"
 
 
 def nft_tables() -> Iterator[str]:
     """Nothing on a kernel without nftables."""
-    try:
-        with _socket(_NETLINK_NETFILTER) as sock:
-            for data in _raw_dump(sock, _NFT_GETTABLE, bytes(4)):
-                family = data[HEADER.size]
-                # Behind the header of four bytes come attributes, the name first.
-                length, kind = struct.unpack_from("=HH", data, HEADER.size + 4)
-                if kind == _NFTA_TABLE_NAME:
-                    name = data[HEADER.size + 8 : HEADER.size + 4 + length].rstrip(b"\0").decode()
-                    yield f"{_NFT_FAMILIES.get(family, family)} {name}"
-    except OSError:
-        return
+    with suppress(OSError), connect(_NETLINK_NETFILTER) as sock:
+        for found in dump(sock, _NFT_GETTABLE, bytes(_NFGENMSG_SIZE)):
+            name = text(attributes(found, _NFGENMSG_SIZE)[_NFTA_TABLE_NAME])
+            yield f"{_NFT_FAMILIES.get(found[0], found[0])} {name}"

@@ -5,11 +5,9 @@ YAML's reader would not do, although most JSON is YAML too: it takes a comma beh
 
 import json
 import re
-from pathlib import Path
 from typing import NoReturn
 
-from testbed.spec.files import Unreadable, read_text
-from testbed.spec.problems import Loc, Problem, SpecError
+from testbed.spec.problems import Loc, SpecError
 from testbed.spec.source import Source, problems_of
 from testbed.spec.tree import MAX_DEPTH, MAX_NODES, WHOLE, Broken, Flaw, Node
 
@@ -20,14 +18,6 @@ _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"'
 _LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _LONGEST_NUMBER = 400
 """Digits; Python refuses to read thousands of them."""
-
-
-def read_json(path: Path) -> Source:
-    """The JSON document in a file; SpecError if there is none."""
-    try:
-        return parse_json(read_text(path), str(path))
-    except Unreadable as error:
-        raise SpecError((Problem(str(path), error.line, error.column, error.message),)) from None
 
 
 def parse_json(text: str, file: str) -> Source:

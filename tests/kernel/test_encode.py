@@ -22,13 +22,17 @@ from testbed.kernel.netlink import HEADER, Request
 from testbed.plan.objects import (
     Bridge,
     Child,
+    Datapath,
     DeviceAddress,
     FdbEntry,
+    Link,
     Neighbour,
     Netem,
     NextHop,
+    OtherLink,
     Route,
     TokenBucket,
+    Tun,
     TunnelKey,
     VethEnd,
     Vxlan,
@@ -110,6 +114,22 @@ def test_veth(here: VethEnd, there: VethEnd, descriptor: int, master: int | None
         there.mtu,
     )
     assert (peer.get_attr("IFLA_ADDRESS"), peer.get_attr("IFLA_NET_NS_FD")) == (there.mac, descriptor)
+
+
+@pytest.mark.parametrize(("is_netkit", "kind"), [(False, "type veth peer name"), (True, "type netkit mode l3 peer")])
+def test_a_refused_pair_is_named_by_its_kind(is_netkit: bool, kind: str) -> None:
+    here, there = (VethEnd(f"space{n}", f"v{n}", 200 + n, "", 1400) for n in range(2))
+    told = encode.new_veth(here, there, 3, None, is_netkit).command()
+    assert f"ip link add v0 index 200 netns space0 mtu 1400 {kind} v1 index 201 netns space1 mtu 1400" == told
+
+
+@pytest.mark.parametrize(
+    "link",
+    [Tun("tun0", 7, 1400), OtherLink("ifb0", 7, "", 1500, "ifb"), Datapath("dp", 7, "02:00:00:00:00:01", 1500, (), ())],
+)
+def test_a_device_that_netlink_does_not_make_is_refused_by_name(link: Link) -> None:
+    with pytest.raises(encode.NotByNetlink, match=f"{link.name}: a device of the kind {type(link).__name__}"):
+        encode.new_link(link)
 
 
 @given(INDEX, st.none() | INDEX)
@@ -211,7 +231,11 @@ def test_netem(delay: int, jitter: int, loss: float, duplicate: float, limit: in
 
 
 @pytest.mark.parametrize(
-    ("kind", "mode", "value"), [("macvlan", "bridge", 4), ("ipvlan", "l2", 0), ("ipvlan", "l3", 1)]
+    ("kind", "mode", "value"),
+    [
+        *(("macvlan", mode, value) for mode, value in (("private", 1), ("vepa", 2), ("bridge", 4), ("passthru", 8))),
+        *(("ipvlan", mode, value) for mode, value in (("l2", 0), ("l3", 1), ("l3s", 2))),
+    ],
 )
 def test_child(kind: Any, mode: Any, value: int) -> None:
     mac = "02:00:00:00:00:01" if kind == "macvlan" else ""

@@ -1,15 +1,21 @@
 """Batches of netlink requests against the real kernel."""
 
+import errno
 import ipaddress
 import json
+import struct
 import subprocess
+import sys
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from testbed.kernel import encode
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.netlink import KernelRefusal, send
+from testbed.kernel.netlink import KernelRefusal, QueryRefused, ask, attributes, connect, dump, send, text
+from testbed.kernel.uapi import RTM_GETLINK
 from testbed.plan.objects import Bridge, DeviceAddress, Route
 
 pytestmark = pytest.mark.sealed
@@ -62,3 +68,34 @@ def test_a_batch_larger_than_one_send_is_carried_out_whole() -> None:
 
 def test_nothing_to_send_is_no_error() -> None:
     send([])
+
+
+def test_a_dump_lists_everything_over_several_datagrams() -> None:
+    bridges = [Bridge(f"br{number}", 101 + number, "", 1400) for number in range(100)]
+    with Namespace.create().entered():
+        send([encode.new_link(bridge) for bridge in bridges])
+        with connect() as sock:
+            names = {text(attributes(found, 16)[3]) for found in dump(sock, RTM_GETLINK, bytes(16))}
+            again = sum(1 for _ in dump(sock, RTM_GETLINK, bytes(16)))
+    assert names >= {"lo", *(bridge.name for bridge in bridges)}
+    assert again == len(names)
+
+
+def test_what_the_kernel_will_not_tell_is_an_error_with_its_number() -> None:
+    nothing_of_that_kind = 1000
+    with Namespace.create().entered(), connect() as sock:
+        with pytest.raises(QueryRefused) as refused:
+            list(dump(sock, nothing_of_that_kind, bytes(16)))
+        assert refused.value.errno == errno.EOPNOTSUPP
+        with pytest.raises(QueryRefused) as refused:
+            ask(sock, RTM_GETLINK, bytes(4) + (4711).to_bytes(4, sys.byteorder) + bytes(8))
+        assert refused.value.errno == errno.ENODEV
+
+
+@given(st.dictionaries(st.integers(1, 0x3FFF), st.binary(max_size=9)), st.sampled_from((0, 0x4000, 0x8000)))
+def test_attributes_are_found_by_their_kind_whatever_their_flags(wanted: dict[int, bytes], flags: int) -> None:
+    packed = b"".join(
+        struct.pack("=HH", 4 + len(value), kind | flags) + value + bytes(-len(value) % 4)
+        for kind, value in wanted.items()
+    )
+    assert attributes(memoryview(b"header.." + packed), 8) == wanted
