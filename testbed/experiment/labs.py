@@ -8,7 +8,7 @@ from typing import Any, Self
 from testbed.experiment.schedule import Site
 from testbed.experiment.trial import Witness
 from testbed.kernel import features
-from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.apply import PlanRefused
 from testbed.kernel.freeing import await_freed
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.kernel.steering import steer

@@ -7,10 +7,11 @@ loads and pins them, as it says best what is wrong with one that the kernel refu
 import hashlib
 import os
 import platform
+import socket
 import struct
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,10 +19,11 @@ from pathlib import Path
 from testbed.kernel import bpf_calls, encode
 from testbed.kernel.encode import CLSACT_WAYS
 from testbed.kernel.links import links
-from testbed.kernel.netlink import attributes, connect, dump, send, text
-from testbed.kernel.uapi import RTM_GETTFILTER
+from testbed.kernel.netlink import connect, dump, remove, send
+from testbed.plan.messages import attributes, text_in
 from testbed.plan.objects import Bpf, BpfEntry, BpfHook
 from testbed.plan.shell import MAP_PINS, PROGRAM_PINS, compile_words, entry_words, load_words, object_of
+from testbed.plan.uapi import RTM_GETTFILTER
 
 SOURCES = Path(__file__).parents[1] / "bpf"
 LINK_PINS = f"{PROGRAM_PINS}/links"
@@ -80,15 +82,62 @@ def load(file: Path, root: Path) -> None:
         raise BpfRefused(f"the kernel does not take the programs of {file.name}:\n{done.stderr}")
 
 
-def hang(hooks: Sequence[BpfHook], index_of: Callable[[str], int], root: Path) -> None:
-    """Hangs programs that are pinned there on devices of the calling thread's namespace."""
+def change(old: Bpf | None, new: Bpf, made: Container[str], index_of: Callable[[str], int], root: Path) -> None:
+    """Has programs and maps that are pinned there become from the one what the other says.
+
+    In the calling thread's namespace, in which some devices were just made. Raises BpfRefused.
+    """
+    if old is not None and (old.source, old.defines) != (new.source, new.defines):
+        raise BpfRefused(f"the eBPF programs of {new.source}.c cannot be exchanged for others while the lab is up")
+    entries, hooks = (old.entries, old.hooks) if old is not None else ((), ())
+    planned = {(entry.map, entry.key) for entry in new.entries}
+    there = {(entry.map, entry.key): entry.value for entry in entries}
+    _forget((entry for entry in entries if (entry.map, entry.key) not in planned), root)
+    # What comes with a device that was made anew is the same, unless the device has another number.
+    fill((entry for entry in new.entries if there.get((entry.map, entry.key)) != entry.value), root)
+    _unhang([hook for hook in hooks if hook not in new.hooks or hook.dev in made], made, index_of, root)
+    had = {hook.dev for hook in hooks if hook.dev not in made}
+    hang([hook for hook in new.hooks if hook.dev in made or hook not in hooks], had, index_of, root)
+
+
+def _forget(entries: Iterable[BpfEntry], root: Path) -> None:
+    with ExitStack() as stack:
+        maps: dict[str, int] = {}
+        for entry in entries:
+            if entry.map not in maps:
+                maps[entry.map] = stack.enter_context(bpf_calls.pinned(Path(f"{root}{MAP_PINS}/{entry.map}")))
+            with suppress(FileNotFoundError):
+                bpf_calls.delete(maps[entry.map], entry.key)
+
+
+def _unhang(hooks: Iterable[BpfHook], made: Container[str], index_of: Callable[[str], int], root: Path) -> None:
+    """A program goes with its device, but for what is pinned of it."""
+    here = {name for _, name in socket.if_nameindex()}
+    for hook in hooks:
+        if hook.where == "peer":
+            Path(f"{root}{LINK_PINS}/{hook.dev}").unlink(missing_ok=True)
+        elif hook.dev in here and hook.dev not in made:
+            remove([encode.no_filter(hook, index_of(hook.dev))])
+
+
+def hang(hooks: Sequence[BpfHook], classifying: Container[str], index_of: Callable[[str], int], root: Path) -> None:
+    """Hangs programs that are pinned there on devices of the calling thread's namespace.
+
+    Some of these may have other programs already.
+    """
+    if not hooks:
+        return
     with ExitStack() as stack:
         names = dict.fromkeys(hook.program for hook in hooks)
         programs = {name: stack.enter_context(bpf_calls.pinned(Path(f"{root}{PROGRAM_PINS}/{name}"))) for name in names}
         filters = [hook for hook in hooks if hook.where != "peer"]
         send(
             [
-                *(encode.new_clsact(dev, index_of(dev)) for dev in dict.fromkeys(hook.dev for hook in filters)),
+                *(
+                    encode.new_clsact(dev, index_of(dev))
+                    for dev in dict.fromkeys(hook.dev for hook in filters)
+                    if dev not in classifying
+                ),
                 *(encode.new_filter(hook, index_of(hook.dev), programs[hook.program]) for hook in filters),
             ]
         )
@@ -162,5 +211,5 @@ def _filters(index: int, parent: int) -> Iterator[int]:
         for payload in dump(sock, RTM_GETTFILTER, _TCMSG.pack(0, index, 0, parent, 0)):
             found = attributes(payload, _TCMSG.size)
             options = attributes(found[_TCA_OPTIONS]) if _TCA_OPTIONS in found else {}
-            if text(found[_TCA_KIND]) == "bpf" and _BPF_ID in options:
+            if text_in(found[_TCA_KIND]) == "bpf" and _BPF_ID in options:
                 yield int(struct.unpack("=I", options[_BPF_ID])[0])

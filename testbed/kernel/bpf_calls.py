@@ -17,7 +17,7 @@ from testbed.kernel.syscalls import system_call
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
 """Of the system call, by architecture."""
-_MAP_LOOKUP, _MAP_UPDATE, _MAP_NEXT_KEY, _PROG_LOAD, _OBJ_PIN, _OBJ_GET = 1, 2, 4, 5, 6, 7
+_MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD, _OBJ_PIN, _OBJ_GET = 1, 2, 3, 4, 5, 6, 7
 _PROG_FD_BY_ID, _MAP_FD_BY_ID, _OBJ_INFO, _PROG_QUERY, _LINK_CREATE = 13, 14, 15, 16, 28
 _SCHED_CLS = 3
 _NETKIT_PEER = 55
@@ -72,6 +72,12 @@ def update(descriptor: int, key: bytes, value: bytes) -> None:
     """Puts a value into a map."""
     held_key, held_value = _buffer(key), _buffer(value)
     _call(_MAP_UPDATE, struct.pack("=IIQQQ", descriptor, 0, _at(held_key), _at(held_value), 0))
+
+
+def delete(descriptor: int, key: bytes) -> None:
+    """Takes a key out of a map. Raises FileNotFoundError if it is not there."""
+    held_key = _buffer(key)
+    _call(_MAP_DELETE, struct.pack("=IIQQQ", descriptor, 0, _at(held_key), 0, 0))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,28 @@ def make_datapath(link: Datapath) -> None:
     call(["ovs-dpctl", "add-flows", link.name, "/dev/stdin"], flow_lines(link.flows))
 
 
+def change_datapath(old: Datapath, new: Datapath) -> None:
+    """Gives one in the calling thread's namespace the ports and flows of another plan. Raises ToolFailed."""
+    there = datapath_state(new.name).ports
+    for number, port in enumerate(new.ports, start=1):
+        if port not in there:
+            call(["ovs-dpctl", "add-if", new.name, f"{port},port_no={number}"])
+    before = {flow.match: flow for flow in old.flows}
+    planned = {flow.match for flow in new.flows}
+    for flow in old.flows:
+        if flow.match not in planned:
+            call(["ovs-dpctl", "del-flow", new.name, flow.match])
+    for flow in new.flows:
+        if before.get(flow.match) != flow:
+            verb = "mod-flow" if flow.match in before else "add-flow"
+            call(["ovs-dpctl", verb, new.name, flow.match, flow.actions])
+
+
+def remove_datapath(link: Datapath) -> None:
+    """Removes it from the calling thread's namespace; its ports stay. Raises ToolFailed."""
+    call(["ovs-dpctl", "del-dp", link.name])
+
+
 def datapath_state(name: str) -> DatapathState:
     """What the datapath of that name in the calling thread's namespace has. Raises ToolFailed if there is none."""
     ports = sorted((int(number), port) for number, port in _PORT.findall(call(["ovs-dpctl", "show", name])))

@@ -15,11 +15,12 @@ from pathlib import Path
 from testbed.kernel import bpf_calls, encode, programs
 from testbed.kernel.datapath import try_openvswitch
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.netlink import KernelRefusal, Request, send
+from testbed.kernel.netlink import KernelRefusal, send
 from testbed.kernel.programs import Program
 from testbed.kernel.rights import as_root, is_roots_own
 from testbed.kernel.told import ToolFailed, try_esp, try_firewall
 from testbed.kernel.tun import make_tun
+from testbed.plan.messages import Request
 from testbed.plan.objects import (
     BpfHook,
     Bridge,
@@ -39,6 +40,9 @@ from testbed.plan.objects import (
     Vxlan,
     Wireguard,
 )
+from testbed.plan.objects.netem import new_netem
+from testbed.plan.objects.routes import new_route
+from testbed.plan.objects.token_bucket import new_token_bucket
 
 _MAC = "02:00:00:00:00:01"
 _LOCAL = ipaddress.ip_address("127.0.0.1")
@@ -97,7 +101,7 @@ def _child(child: Child) -> Callable[[int], None]:
 def _light_weight_tunnel(_: int) -> None:
     send([encode.new_link(Vxlan("try", _INDEX, _MAC, 1450, 0, 8472, None, external=True))])
     to = ipaddress.ip_network("192.0.2.0/24")
-    send([encode.new_route(Route(to, "try", encap=TunnelKey(1, _LOCAL, _LOCAL)), lambda _: _INDEX)])
+    send([new_route(Route(to, "try", encap=TunnelKey(1, _LOCAL, _LOCAL)), lambda _: _INDEX)])
 
 
 def _programs(_: int) -> None:
@@ -109,7 +113,7 @@ def _programs(_: int) -> None:
 def _segments(_: int) -> None:
     send([encode.link_up(encode.LOOPBACK)])
     to = ipaddress.ip_network("2001:db8::/64")
-    send([encode.new_route(Route(to, "lo", encap=Segments((_LOCAL6,))), lambda _: encode.LOOPBACK)])
+    send([new_route(Route(to, "lo", encap=Segments((_LOCAL6,))), lambda _: encode.LOOPBACK)])
 
 
 def _masquerade(_: int) -> None:
@@ -192,13 +196,13 @@ FEATURES = {
             "tbf",
             "CONFIG_NET_SCH_TBF",
             "sch_tbf",
-            lambda _: send([encode.new_token_bucket(TokenBucket("lo", 10**9, 125_000, 125_000), encode.LOOPBACK)]),
+            lambda _: send([new_token_bucket(TokenBucket("lo", 10**9, 125_000, 125_000), encode.LOOPBACK)]),
         ),
         Feature(
             "netem",
             "CONFIG_NET_SCH_NETEM",
             "sch_netem",
-            lambda _: send([encode.new_netem(Netem("lo", 1000, 0, 0, 0, 0, 1000), encode.LOOPBACK)]),
+            lambda _: send([new_netem(Netem("lo", 1000, 0, 0, 0, 0, 1000), encode.LOOPBACK)]),
         ),
     )
 }

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.netlink import QueryRefused, ask, attributes, connect, dump, text
-from testbed.kernel.uapi import RTM_GETLINK
+from testbed.kernel.netlink import QueryRefused, ask, connect, dump
+from testbed.plan.messages import attributes, text_in
+from testbed.plan.uapi import RTM_GETLINK
 
 _IFINFOMSG = struct.Struct("=BxHiII")
 _STATSMSG = struct.Struct("=BxHII")
@@ -56,7 +57,7 @@ def links() -> Iterator[LinkState]:
             _, hardware, index, _, _ = _IFINFOMSG.unpack_from(payload)
             found = attributes(payload, _IFINFOMSG.size)
             (mtu,) = struct.unpack("=I", found[_IFLA_MTU])
-            yield LinkState(text(found[_IFLA_IFNAME]), index, mtu, text(found[_IFLA_QDISC]), hardware)
+            yield LinkState(text_in(found[_IFLA_IFNAME]), index, mtu, text_in(found[_IFLA_QDISC]), hardware)
 
 
 def carried(indices: Iterable[int]) -> dict[int, tuple[Carried, Carried]]:

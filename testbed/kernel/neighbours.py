@@ -5,8 +5,9 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.netlink import HEADER, attributes, connect, dump
-from testbed.kernel.uapi import (
+from testbed.kernel.netlink import HEADER, connect, dump
+from testbed.plan.messages import attributes
+from testbed.plan.uapi import (
     NLM_F_REQUEST,
     NUD_INCOMPLETE,
     NUD_NOARP,

@@ -5,54 +5,33 @@ carries the requests out in order and goes on behind a failed one; only the last
 failed ones are answered in any case.
 """
 
+import errno
 import os
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from testbed.kernel.uapi import (
+from testbed.plan.messages import Request, attributes, text_in
+from testbed.plan.uapi import (
     NLM_F_ACK,
-    NLM_F_APPEND,
-    NLM_F_CREATE,
     NLM_F_DUMP,
-    NLM_F_EXCL,
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
 )
 
-CREATE = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL
-APPEND = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_APPEND
-CHANGE = NLM_F_REQUEST
-
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 10, 11
 HEADER = struct.Struct("=IHHII")
 """Length, type, flags, sequence number and port of a netlink message."""
-_ATTRIBUTE = struct.Struct("=HH")
 _ERROR = struct.Struct("=iIHHII")
 _MAX_BATCH = 64 * 1024
 """Bytes in one send: well below the socket's default buffer of 208 KiB."""
 _RECEIVE = 1 << 17
 """More than the kernel puts into one datagram."""
-_KIND_OF_ATTRIBUTE = 0x3FFF
-"""Without the bits that say 'nested' and 'in network byte order'."""
 _ATTRIBUTE_MESSAGE = 1
 _TIMEOUT_S = 30
-
-
-class Request(NamedTuple):
-    """One change to the kernel's state."""
-
-    kind: int
-    """RTM_..."""
-    flags: int
-    body: bytes
-    """All behind the message's header; its length is a multiple of four."""
-    command: Callable[[], str]
-    """Tells the command that would ask for the same; seldom needed, as it takes longer to say than to do."""
 
 
 class KernelRefusal(Exception):
@@ -66,6 +45,13 @@ class KernelRefusal(Exception):
         self.errno = number
 
 
+class NotFound(KernelRefusal):
+    """What was to be changed or removed is not there."""
+
+
+_NOT_FOUND = frozenset((errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL))
+
+
 class QueryRefused(OSError):
     """The kernel did not tell what it was asked for."""
 
@@ -73,9 +59,17 @@ class QueryRefused(OSError):
 def send(requests: Iterable[Request]) -> None:
     """Has the kernel carry out the requests in the calling thread's namespace, in order.
 
-    Raises KernelRefusal for the first that failed, after all were tried.
+    Raises KernelRefusal for the first that failed, after all were tried; NotFound if what it is about is not there.
     """
-    batch = list(requests)
+    _send(list(requests), is_no_failure=())
+
+
+def remove(requests: Iterable[Request]) -> None:
+    """As `send`, but what is gone already is no failure."""
+    _send(list(requests), is_no_failure=_NOT_FOUND)
+
+
+def _send(batch: Sequence[Request], is_no_failure: Collection[int]) -> None:
     if not batch:
         return
     with connect() as sock:
@@ -83,7 +77,7 @@ def send(requests: Iterable[Request]) -> None:
         sock.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         for start, parts in _pieces(batch):
             sock.send(b"".join(parts))
-            _await_last(sock, batch, last=start + len(parts) - 1)
+            _await_last(sock, batch, start + len(parts) - 1, is_no_failure)
 
 
 def _pieces(batch: Sequence[Request]) -> Iterable[tuple[int, list[bytes]]]:
@@ -137,23 +131,6 @@ def ask(sock: socket.socket, kind: int, body: bytes) -> memoryview:
     return payload
 
 
-def attributes(payload: memoryview, start: int = 0) -> dict[int, memoryview]:
-    """The attributes behind the first `start` bytes of a message or of another attribute, by their kind."""
-    found: dict[int, memoryview] = {}
-    while start + _ATTRIBUTE.size <= len(payload):
-        length, kind = _ATTRIBUTE.unpack_from(payload, start)
-        if length < _ATTRIBUTE.size:
-            break
-        found[kind & _KIND_OF_ATTRIBUTE] = payload[start + _ATTRIBUTE.size : start + length]
-        start += (length + 3) & ~3
-    return found
-
-
-def text(attribute: memoryview) -> str:
-    """A text that the kernel ends with a zero."""
-    return bytes(attribute).rstrip(b"\0").decode(errors="replace")
-
-
 def _raise_for(payload: memoryview) -> None:
     """Raises QueryRefused if the number that an error, or the end of a dump, begins with is one."""
     number = int.from_bytes(payload[:4], sys.byteorder, signed=True)
@@ -170,7 +147,7 @@ def _messages(data: bytes) -> Iterator[tuple[int, memoryview]]:
         rest = rest[(length + 3) & ~3 :]
 
 
-def _await_last(sock: socket.socket, batch: Sequence[Request], last: int) -> None:
+def _await_last(sock: socket.socket, batch: Sequence[Request], last: int, is_no_failure: Collection[int]) -> None:
     refusal: KernelRefusal | None = None
     while True:
         for kind, payload in _messages(sock.recv(_RECEIVE)):
@@ -178,8 +155,9 @@ def _await_last(sock: socket.socket, batch: Sequence[Request], last: int) -> Non
                 continue
             # The error, then the header of the request that it is about.
             error, _, _, _, sequence, _ = _ERROR.unpack_from(payload)
-            if error and refusal is None:
-                refusal = KernelRefusal(batch[sequence].command(), -error, _reason(payload))
+            if error and refusal is None and -error not in is_no_failure:
+                kind_of_refusal = NotFound if -error in _NOT_FOUND else KernelRefusal
+                refusal = kind_of_refusal(batch[sequence].command(), -error, _reason(payload))
             if sequence == last:
                 if refusal:
                     raise refusal
@@ -189,4 +167,4 @@ def _await_last(sock: socket.socket, batch: Sequence[Request], last: int) -> Non
 def _reason(payload: memoryview) -> str:
     """The kernel's own words (extended acknowledgement), if it gave any."""
     found = attributes(payload, _ERROR.size)
-    return text(found[_ATTRIBUTE_MESSAGE]) if _ATTRIBUTE_MESSAGE in found else ""
+    return text_in(found[_ATTRIBUTE_MESSAGE]) if _ATTRIBUTE_MESSAGE in found else ""

@@ -32,18 +32,21 @@ _READ_WORDS, _ACTIVE = 4, 2
 """A block of features as read: available, requested, active, never changed."""
 
 
-def switch_offloads_off(devices: Iterable[str]) -> None:
-    """Switches TSO, GSO and GRO off for these devices of the calling thread's namespace."""
+def switch_offloads(devices: Iterable[str], *, on: bool) -> None:
+    """Switches TSO, GSO and GRO on or off for these devices of the calling thread's namespace."""
     with _Ethtool() as ethtool:
         for dev in devices:
-            ethtool.switch_off(dev, SEGMENTATION)
+            ethtool.switch(dev, SEGMENTATION, on)
 
 
-def switch_checksums_off(devices: Iterable[str]) -> None:
-    """Has these devices of the calling thread's namespace be given packets with their checksums, and so no segments."""
+def switch_checksums(devices: Iterable[str], *, on: bool) -> None:
+    """Whether these devices of the calling thread's namespace may be given packets without their checksums.
+
+    Off, they are given no segments either.
+    """
     with _Ethtool() as ethtool:
         for dev in devices:
-            ethtool.switch_off(dev, ("checksum",))
+            ethtool.switch(dev, ("checksum",), on)
 
 
 def offloads_of(devices: Iterable[str]) -> dict[str, dict[str, bool]]:
@@ -66,11 +69,13 @@ class _Ethtool:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def switch_off(self, dev: str, offloads: Iterable[str]) -> None:
+    def switch(self, dev: str, offloads: Iterable[str], on: bool) -> None:
         chosen = [self._masks_by(dev)[name] for name in offloads]
         blocks = [sum(words) for words in zip(*chosen, strict=True)]
         # For each block of features: those that are to change, and to what.
-        self._ask(dev, _ETHTOOL_SFEATURES, len(blocks), *(word for block in blocks for word in (block, 0)))
+        self._ask(
+            dev, _ETHTOOL_SFEATURES, len(blocks), *(word for block in blocks for word in (block, block if on else 0))
+        )
 
     def active(self, dev: str) -> dict[str, bool]:
         masks = self._masks_by(dev)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.apply import PlanRefused
 from testbed.kernel.cpu import numbers
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.syscalls import detached_mount

@@ -6,72 +6,111 @@ Keys are made for one lab, and nobody else ever has them.
 import base64
 import secrets
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from ipaddress import ip_address
+from typing import Any, Protocol, TypeVar
 
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.programs import PROGRAMS
 from testbed.plan.objects import Esp, Firewall, Plan, SegmentSource, Wireguard
-from testbed.plan.shell import RESTORE, esp_key_bytes, esp_words, segment_source_words
+from testbed.plan.shell import RESTORE, esp_key_bytes, esp_words, no_esp_words, segment_source_words
 
 _PATIENCE_S = 30
+T = TypeVar("T")
+
+
+class Work(Protocol):
+    """What comes and goes in one space."""
+
+    removed: list[Any]
+    replaced: list[tuple[Any, Any]]
+
+    def coming(self, kind: type[T]) -> tuple[T, ...]:
+        """The objects of that type that are made, or take another one's place."""
+        ...
 
 
 class ToolFailed(OSError):
     """A program that was to tell the kernel something did not."""
 
 
-def tell_by_programs(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
-    """Gives all devices and addresses that encrypt their keys, and tells them those of the others; and the like.
+def tell_by_programs(
+    works: Mapping[str, Work],
+    changing: Iterable[tuple[str, object, object]],
+    made: Mapping[str, Container[str]],
+    plan: Plan,
+    namespaces: Mapping[str, Namespace],
+) -> None:
+    """Gives devices and addresses that encrypt their keys, and tells them those of the others; and the like.
 
-    By wg(8), ip-xfrm(8), ip-sr(8), ipset(8) and iptables-restore(8), of which there are one or two calls a node.
+    `works` is what comes and goes in spaces, `changing` are devices that stay, `made` the names of those that were
+    made. By wg(8), ip-xfrm(8), ip-sr(8), ipset(8) and iptables-restore(8), one or two calls a node. Raises ToolFailed.
     """
-    _wireguard(plan, namespaces)
-    _esp(plan, namespaces)
-    for space in plan.spaces:
-        for source in space.of(SegmentSource):
-            _run(namespaces[space.name], ["ip", *segment_source_words(source).split()])
-        for firewall in space.of(Firewall):
-            _run(namespaces[space.name], list(RESTORE[firewall.tool]), firewall.text)
+    changed = {(space, new.name) for space, _, new in changing if isinstance(new, Wireguard)}
+    _wireguard(plan, made, changed, namespaces)
+    _esp(works, namespaces)
+    for space, work in works.items():
+        for source in work.coming(SegmentSource):
+            _run(namespaces[space], ["ip", *segment_source_words(source).split()])
+        for firewall in work.coming(Firewall):
+            _run(namespaces[space], list(RESTORE[firewall.tool]), firewall.text)
 
 
-def _wireguard(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
-    ends = [(space.name, link) for space in plan.spaces for link in space.links if isinstance(link, Wireguard)]
+def _wireguard(
+    plan: Plan,
+    made: Mapping[str, Container[str]],
+    changed: Container[tuple[str, str]],
+    namespaces: Mapping[str, Namespace],
+) -> None:
+    """New devices get a key; whoever has a new peer, or another one than before, is told."""
+    ends = [(space.name, link) for space in plan.spaces for link in space.of(Wireguard)]
+    fresh = {(space, link.name) for space, link in ends if link.name in made.get(space, ())}
+    for space, link in ends:
+        if (space, link.name) in fresh:
+            key = base64.b64encode(secrets.token_bytes(32)).decode()
+            mark = ["fwmark", f"{link.mark:#x}"] if link.mark else []
+            port = ["listen-port", str(link.port)]
+            _run(namespaces[space], ["wg", "set", link.name, "private-key", "/dev/stdin", *port, *mark], key)
+    to_tell = [
+        (space, link)
+        for space, link in ends
+        if (space, link.name) in fresh
+        or (space, link.name) in changed
+        or any((peer.space, link.name) in fresh for peer in link.peers)
+    ]
     public: dict[tuple[str, str], str] = {}
     """By space and device."""
-    for space, link in ends:
-        key = base64.b64encode(secrets.token_bytes(32)).decode()
-        mark = ["fwmark", f"{link.mark:#x}"] if link.mark else []
-        port = ["listen-port", str(link.port)]
-        _run(namespaces[space], ["wg", "set", link.name, "private-key", "/dev/stdin", *port, *mark], key)
-        public[space, link.name] = _run(namespaces[space], ["wg", "show", link.name, "public-key"]).strip()
-    for space, link in ends:
+    for space, link in to_tell:
         command = ["wg", "set", link.name]
         for peer in link.peers:
+            place = peer.space, link.name
+            if place not in public:
+                public[place] = _run(namespaces[peer.space], ["wg", "show", link.name, "public-key"]).strip()
             endpoint = f"[{peer.endpoint}]" if peer.endpoint.version == 6 else str(peer.endpoint)
             allowed = ",".join(map(str, peer.allowed))
-            command += [
-                "peer",
-                public[peer.space, link.name],
-                "endpoint",
-                f"{endpoint}:{link.port}",
-                "allowed-ips",
-                allowed,
-            ]
-        if link.peers:
+            command += ["peer", public[place], "endpoint", f"{endpoint}:{link.port}", "allowed-ips", allowed]
+        if (space, link.name) not in fresh:
+            known = {public[peer.space, link.name] for peer in link.peers}
+            for key in _run(namespaces[space], ["wg", "show", link.name, "peers"]).split():
+                command += ["peer", key, "remove"] if key not in known else []
+        if len(command) > 3:
             _run(namespaces[space], command)
 
 
-def _esp(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
+def _esp(works: Mapping[str, Work], namespaces: Mapping[str, Namespace]) -> None:
     keys: dict[int, str] = {}
-    for space in plan.spaces:
-        for item in space.of(Esp):
+    for space, work in works.items():
+        going = [item for item in work.removed if isinstance(item, Esp)]
+        going += [old for old, _ in work.replaced if isinstance(old, Esp)]
+        coming = work.coming(Esp)
+        for item in coming:
             for spi in (item.spi_out, item.spi_in):
                 keys.setdefault(spi, f"0x{secrets.token_hex(esp_key_bytes(item))}")
+        lines = [words for item in going for words in no_esp_words(item)]
         # What ip reads from a file is split at blanks, without a shell's quotes.
-        lines = [words.replace("'", "") for item in space.of(Esp) for words in esp_words(item, keys.__getitem__)]
+        lines += [words.replace("'", "") for item in coming for words in esp_words(item, keys.__getitem__)]
         if lines:
-            _run(namespaces[space.name], ["ip", "-batch", "-"], "\n".join(lines) + "\n")
+            _run(namespaces[space], ["ip", "-batch", "-"], "\n".join(lines) + "\n")
 
 
 def try_esp() -> None:

@@ -5,6 +5,7 @@ Whatever a node or a pod of theirs has beyond what was planned is the plugins' d
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Literal, TypeVar, cast
 
 from testbed.cni.result import GivenAddress, Result
@@ -18,24 +19,21 @@ from testbed.plan.objects import (
     CutRoute,
     DeviceAddress,
     DownDevice,
-    FdbEntry,
     Firewall,
     Kind,
     Link,
-    Neighbour,
-    Netem,
     NftTable,
     Object,
     OtherLink,
     Plan,
     Route,
-    RoutingRule,
     Space,
     Sysctl,
-    TokenBucket,
     Veth,
     VethEnd,
 )
+from testbed.plan.objects.kinds import KINDS
+from testbed.plan.objects.routes import ordered
 from testbed.spec.types import Address
 
 T = TypeVar("T", bound=Object)
@@ -142,19 +140,14 @@ def _link(device: DeviceState) -> Link:
 
 
 def _completed(space: Space, state: State, links: tuple[Link, ...]) -> Space:
-    addresses = (*space.of(DeviceAddress), *_further(space, DeviceAddress, state.addresses))
+    addresses = (*space.of(DeviceAddress), *_further(space, DeviceAddress, state))
     kept = (item for item in space.objects if not (isinstance(item, Firewall) and item.tool in TOOLS))
-    cut = sorted(_connected(addresses, state) - state.routes, key=str)
+    cut = sorted(_connected(addresses, state) - state.of(Route), key=str)
     objects = (
         *(_as_set(item, state) if isinstance(item, Sysctl) else item for item in kept),
         *links,
-        *_further(space, DeviceAddress, state.addresses),
-        *_further(space, Neighbour, state.neighbours),
-        *_further(space, FdbEntry, state.fdb),
+        *chain.from_iterable(_further(space, kind, state) for kind in KINDS if kind is not Route),
         *_routes(space, state, addresses),
-        *_further(space, TokenBucket, state.token_buckets),
-        *_further(space, Netem, state.netems),
-        *_further(space, RoutingRule, state.rules),
         *_firewalls(state),
         *map(CutRoute, cut),
         *(NftTable(name) for name in sorted(state.tables - _tables(state))),
@@ -162,9 +155,9 @@ def _completed(space: Space, state: State, links: tuple[Link, ...]) -> Space:
     return replace(space, objects=objects)
 
 
-def _further(space: Space, kind: type[T], there: Iterable[T]) -> tuple[T, ...]:
+def _further(space: Space, kind: type[T], state: State) -> tuple[T, ...]:
     """What is there and was not planned."""
-    return tuple(sorted(set(there) - set(space.of(kind)), key=str))
+    return tuple(sorted(state.of(kind) - set(space.of(kind)), key=str))
 
 
 def _as_set(item: Sysctl, state: State) -> Sysctl:
@@ -174,9 +167,8 @@ def _as_set(item: Sysctl, state: State) -> Sysctl:
 def _routes(space: Space, state: State, addresses: Iterable[DeviceAddress]) -> list[Route]:
     """Those that nobody planned, and that the kernel did not make of addresses."""
     known = {*space.of(Route), *space.learned, *_connected(addresses, state)}
-    # The order of next hops means nothing.
-    known |= {replace(route, nexthops=tuple(sorted(route.nexthops, key=str))) for route in known}
-    return sorted(state.routes - known, key=str)
+    known |= set(map(ordered, known))
+    return sorted(state.of(Route) - known, key=str)
 
 
 def _connected(addresses: Iterable[DeviceAddress], state: State) -> frozenset[Route]:
@@ -207,7 +199,7 @@ def untruths(results: Mapping[str, Result], states: Mapping[str, State]) -> Iter
                 yield pod, f"the result names an interface {made.name} in the pod, which is not there"
         for item in result.addresses:
             dev, address = _device_of(result, item), item.address.ip
-            on = {have.dev for have in there.addresses if have.interface.ip == address}
+            on = {have.dev for have in there.of(DeviceAddress) if have.interface.ip == address}
             # Of link-local addresses, which the kernel gives by itself, a state says nothing.
             if dev is None or address.is_link_local:
                 continue

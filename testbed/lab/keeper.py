@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.cni.calls import Call, log_lines
-from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.apply import PlanRefused
 from testbed.kernel.folders import root_of, within
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.capsule import SCRATCH

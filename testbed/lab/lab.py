@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from testbed.cni.calls import Call
-from testbed.kernel.carry_out import PlanRefused, attach_pods, make_nodes
+from testbed.kernel.apply import PlanRefused, apply
 from testbed.kernel.folders import make_folders, root_of
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
 from testbed.lab.mininet_nodes import Host, Intf, Node
+from testbed.plan.change import diff, without_pods
 from testbed.plan.objects import Daemon, DeviceAddress, File, Kind, Plan, Process, Space
 from testbed.plan.shell import PASSWORD, log_of
 
@@ -133,12 +134,13 @@ class Lab:
                 if space.has_folders:
                     make_folders(self.hosts[space.name].pid, space.of(File))
             roots = {space.name: root_of(self.hosts[space.name].pid) for space in plan.spaces if space.has_folders}
-            make_nodes(plan, self.namespaces, roots)
+            nodes = without_pods(plan)
+            apply(diff(None, nodes), None, nodes, self.namespaces, roots)
             self._run_programs()
             self._run_daemons()
             self.plugging = self._runtime() if plan.plugged else None
             before, attaching = kernel_memory_kib(), time.monotonic()
-            attach_pods(plan, self.namespaces, roots)
+            apply(diff(nodes, plan), nodes, plan, self.namespaces, roots)
             if self.plugging:
                 self.plugging.add_all()
             if pods:

@@ -14,17 +14,18 @@ from testbed.cni.calls import Call, CniError, PluginFailed
 from testbed.cni.network import network_of_texts
 from testbed.cni.result import Result
 from testbed.cni.runtime import Runtime
-from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.apply import PlanRefused
 from testbed.kernel.firewall import lines_of
 from testbed.kernel.folders import bind_namespace, within
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.offload import switch_offloads_off
+from testbed.kernel.offload import switch_offloads
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
 from testbed.lab.completing import TOOLS, completed, places_of, untruths
 from testbed.lab.lab import UNPLUG_PATIENCE_S, Verb
-from testbed.plan import shell
 from testbed.plan.objects import Plan, Plugged, Sysctl
+from testbed.plan.objects.kind import ObjectKind
+from testbed.plan.objects.kinds import KINDS
 from testbed.plan.plugged import attachment_of
 
 T = TypeVar("T")
@@ -167,7 +168,7 @@ class Plugging:
             made = [dev for dev, device in found.devices.items() if dev not in planned and device.kind]
             if made:
                 with self._namespaces[name].entered():
-                    switch_offloads_off(made)
+                    switch_offloads(made, on=False)
 
     def remove_all(self) -> tuple[str, ...]:
         """Takes all attachments back, as far as that can be done in UNPLUG_PATIENCE_S; may be repeated.
@@ -289,24 +290,18 @@ def _lines(found: State) -> list[str]:
         )
     return [
         *devices,
-        *sorted(f"address {item.interface} dev {item.dev}" for item in found.addresses),
-        *sorted(_without_verb(shell.route_words(item)) for item in found.routes),
+        *(line for kind in KINDS.values() for line in sorted(_line(kind, item) for item in found.of(kind.type))),
         *sorted(f"route {item}" for item in found.refusals),
-        *sorted(_without_verb(shell.rule_words(item)) for item in found.rules),
-        *sorted(_without_verb(shell.neighbour_words(item)) for item in found.neighbours),
-        *sorted(_without_verb(shell.fdb_words(item)) for item in found.fdb),
-        *sorted(_without_verb(shell.token_bucket_words(item)) for item in found.token_buckets),
         *(f"{tool} {line}" for tool, text in found.firewalls.items() for line in lines_of([text])),
         *sorted(f"nft table {table}" for table in found.tables),
     ]
 
 
-def _without_verb(words: str) -> str:
-    """`-4 route add default ...` as `route default ...`."""
-    family = words.partition(" ")[0]
-    bare = words.removeprefix(f"{family} ") if family.startswith("-") else words
-    noun, _, rest = bare.partition(" ")
-    return f"{noun} {rest.partition(' ')[2]}"
+def _line(kind: ObjectKind[Any], item: Any) -> str:
+    """`ip -4 route add default ...` as `route default ...`."""
+    words = kind.words(item, "add").removesuffix(" nodad").split()[1:]
+    noun, _, *rest = words[1:] if words[0].startswith("-") else words
+    return " ".join((noun, *rest))
 
 
 def _difference(before: Sight, after: Sight) -> tuple[str, ...]:

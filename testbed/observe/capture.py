@@ -26,7 +26,7 @@ from typing import IO, NamedTuple, Protocol
 import dpkt
 from dpkt import pcapng
 
-from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.apply import Namespaces
 from testbed.kernel.links import LinkState, links
 from testbed.observe.taps import STAMPS_S, WITH_ETHERNET, Frame, dropped, frames, tap
 

@@ -6,16 +6,14 @@ kernel makes of an address that should not be there, or cannot make while its de
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.apply import Namespaces
 from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, connected, state
 from testbed.observe.programmed import Finding, programmed
 from testbed.plan import shell
 from testbed.plan.objects import (
-    BIRD,
-    BOOT,
     LOCAL_TABLE,
-    MAIN_TABLE,
     Bridge,
     Child,
     CutRoute,
@@ -25,24 +23,28 @@ from testbed.plan.objects import (
     DeviceAddress,
     DownDevice,
     Esp,
-    FdbEntry,
     Firewall,
     IpTunnel,
-    Neighbour,
-    Netem,
+    Object,
     OtherLink,
     Plan,
     Route,
     RoutingRule,
     Space,
     Sysctl,
-    TokenBucket,
     VethEnd,
     Vxlan,
 )
+from testbed.plan.objects.addresses import ADDRESSES
+from testbed.plan.objects.kind import ObjectKind
+from testbed.plan.objects.kinds import KINDS
+from testbed.plan.objects.routes import ROUTES, destination_words, ordered, way_words
+from testbed.plan.objects.rules import RULES
 
-_OWNERS = {BIRD: "bird"}
-"""Of routes, as ip(8) names them."""
+T = TypeVar("T", bound=Object)
+
+_APART = (ADDRESSES, ROUTES, RULES)
+"""Addresses come first; routes and rules are not all the plan's."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,10 @@ def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
     """What differs in one namespace, devices first, since the rest hangs on them."""
     for what, mend in (
         *_devices(plan, space, now),
-        *_addresses(space, now),
+        *_objects(ADDRESSES, space, now),
         *_routes(space, now),
         *_rules(space, now),
-        *_neighbours(space, now),
-        *_forwarding(space, now),
-        *_token_buckets(space, now),
-        *_netems(space, now),
+        *(finding for kind in KINDS.values() if kind not in _APART for finding in _objects(kind, space, now)),
         *_associations(space, now),
         *_settings(space, now),
         *programmed(space, now),
@@ -181,136 +180,50 @@ def _on(wanted: bool) -> str:
     return "on" if wanted else "off"
 
 
-def _addresses(space: Space, now: State) -> Iterator[Finding]:
-    planned = set(space.of(DeviceAddress))
-    for item in space.of(DeviceAddress):
-        if item not in now.addresses:
-            yield f"{item.dev} has not the address {item.interface}", f"ip {shell.address_words(item)}"
-    for item in sorted(now.addresses - planned, key=str):
-        yield f"{item.dev} has the address {item.interface}", f"ip {shell.address_words(item, 'del')}"
+def _objects(kind: ObjectKind[T], space: Space, now: State) -> Iterator[Finding]:
+    there = {kind.key(item): item for item in now.of(kind.type)}
+    for item in space.of(kind.type):
+        other = there.pop(kind.key(item), None)
+        if other != item:
+            yield kind.told(item, other), kind.words(item, "replace" if other else "add")
+    for item in sorted(there.values(), key=str):
+        yield kind.told(None, item), kind.words(item, "del")
 
 
 def _routes(space: Space, now: State) -> Iterator[Finding]:
     working = {name for name, device in now.devices.items() if device.up}
-    own = [item for item in space.of(DeviceAddress) if item in now.addresses and item.dev in working]
-    planned = {*map(_sorted, space.of(Route)), *map(_sorted, space.learned), *connected(own)}
+    own = [item for item in space.of(DeviceAddress) if item in now.of(DeviceAddress) and item.dev in working]
+    planned = {*map(ordered, space.of(Route)), *map(ordered, space.learned), *connected(own)}
     planned -= {item.route for item in space.of(CutRoute)}
-    follows = {*connected(now.addresses), *connected(space.of(DeviceAddress))}
-    missing, extra = planned - now.routes, set(now.routes - planned - follows)
+    follows = {*connected(now.of(DeviceAddress)), *connected(space.of(DeviceAddress))}
+    missing, extra = planned - now.of(Route), set(now.of(Route) - planned - follows)
     # The way to a gateway comes before what goes by it.
     for route in sorted(missing, key=lambda route: (route.via is not None, str(route))):
         instead = [other for other in extra if other.to == route.to]
         if instead:
             extra.difference_update(instead)
-            other = " and ".join(map(_way, instead))
-            what = f"the route to {_to(route)} goes {other}, not {_way(route)}"
+            other = " and ".join(map(way_words, instead))
+            what = f"the route to {destination_words(route)} goes {other}, not {way_words(route)}"
             yield what, f"ip {shell.route_words(route, 'replace')}"
         elif route in space.learned:
             names = " or ".join(f"{daemon.name} (ask {daemon.ready[0]})" for daemon in space.of(Daemon))
-            yield f"there is no route to {_to(route)} {_way(route)}, which is to come of {names}", ""
+            yield f"{ROUTES.told(route, None)}, which is to come of {names}", ""
         else:
-            yield f"there is no route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route)}"
+            yield ROUTES.told(route, None), ROUTES.words(route, "add")
     for route in sorted(extra, key=str):
-        if route.blackhole:
-            yield f"there is a route `blackhole {route.to}`", f"ip {shell.route_words(route, 'del')}"
-            continue
-        yield f"there is a route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route, 'del')}"
+        yield ROUTES.told(None, route), ROUTES.words(route, "del")
     for refusal in sorted(now.refusals):
         yield f"there is a route `{refusal}`", f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}"
 
 
-def _sorted(route: Route) -> Route:
-    """The order of next hops means nothing."""
-    return replace(route, nexthops=tuple(sorted(route.nexthops, key=str)))
-
-
-def _to(route: Route) -> str:
-    return "everywhere (default)" if route.to.prefixlen == 0 else str(route.to)
-
-
-def _way(route: Route) -> str:
-    owner = f", proto {_OWNERS.get(route.protocol, route.protocol)}" if route.protocol != BOOT else ""
-    table = f", in table {route.table}" if route.table != MAIN_TABLE else ""
-    return f"{_hops(route)}{owner}{table}"
-
-
-def _hops(route: Route) -> str:
-    if route.blackhole:
-        return "into nothing (blackhole)"
-    if route.nexthops:
-        return " or ".join(f"via {hop.via} by {hop.dev}" for hop in route.nexthops)
-    if route.encap:
-        return f"by {route.dev} with{shell.encap_words(route.encap)}"
-    return f"via {route.via} by {route.dev}" if route.via else f"by {route.dev}"
-
-
 def _rules(space: Space, now: State) -> Iterator[Finding]:
     for rule in space.of(RoutingRule):
-        if rule not in now.rules:
-            yield f"there is no routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule)}"
+        if rule not in now.of(RoutingRule):
+            yield RULES.told(rule, None), RULES.words(rule, "add")
     first = {RoutingRule(0, family, LOCAL_TABLE) for family in (4, 6)}
     moved = {replace(rule, priority=0) for rule in space.of(RoutingRule) if rule.table == LOCAL_TABLE}
-    for rule in sorted(now.rules - set(space.of(RoutingRule)) - (first - moved), key=str):
-        yield f"there is a routing rule `{_rule(rule)}`", f"ip {shell.rule_words(rule, 'del')}"
-
-
-def _rule(rule: RoutingRule) -> str:
-    return shell.rule_words(rule).partition(" add ")[2]
-
-
-def _neighbours(space: Space, now: State) -> Iterator[Finding]:
-    there = {(item.address, item.dev): item for item in now.neighbours}
-    for item in space.of(Neighbour):
-        other = there.pop((item.address, item.dev), None)
-        if other is None:
-            yield f"{item.dev} has no entry for the neighbour {item.address}", f"ip {shell.neighbour_words(item)}"
-        elif other.mac != item.mac:
-            yield (
-                f"{item.dev} takes the neighbour {item.address} for {other.mac}, not {item.mac}",
-                f"ip {shell.neighbour_words(item, 'replace')}",
-            )
-    for item in sorted(there.values(), key=str):
-        yield (
-            f"{item.dev} has a permanent entry for the neighbour {item.address} ({item.mac})",
-            f"ip {shell.neighbour_words(item, 'del')}",
-        )
-
-
-def _forwarding(space: Space, now: State) -> Iterator[Finding]:
-    for item in space.of(FdbEntry):
-        if item not in now.fdb:
-            yield (
-                f"{item.dev} does not forward frames for {item.mac} to {item.remote}",
-                f"bridge {shell.fdb_words(item)}",
-            )
-    for item in sorted(now.fdb - set(space.of(FdbEntry)), key=str):
-        yield f"{item.dev} forwards frames for {item.mac} to {item.remote}", f"bridge {shell.fdb_words(item, 'del')}"
-
-
-def _token_buckets(space: Space, now: State) -> Iterator[Finding]:
-    there = {item.dev: item for item in now.token_buckets}
-    for item in space.of(TokenBucket):
-        other = there.pop(item.dev, None)
-        if other != item:
-            found = f"is limited to {other.rate} bit/s" if other else "has no limit"
-            yield f"{item.dev} {found}, not {item.rate} bit/s", f"tc {shell.token_bucket_words(item, 'replace')}"
-    for dev in sorted(there):
-        yield f"{dev} is limited to {there[dev].rate} bit/s", f"tc qdisc del dev {dev} root"
-
-
-def _netems(space: Space, now: State) -> Iterator[Finding]:
-    there = {item.dev: item for item in now.netems}
-    for item in space.of(Netem):
-        other = there.pop(item.dev, None)
-        if other != item:
-            found = _netem(other) if other else "delays nothing and loses nothing"
-            yield f"{item.dev} {found}; planned: {_netem(item)}", f"tc {shell.netem_words(item, 'replace')}"
-    for dev in sorted(there):
-        yield f"{dev} {_netem(there[dev])}", f"tc qdisc del dev {dev} root"
-
-
-def _netem(item: Netem) -> str:
-    return f"has `{shell.netem_words(item).partition(' root ')[2]}`"
+    for rule in sorted(now.of(RoutingRule) - set(space.of(RoutingRule)) - (first - moved), key=str):
+        yield RULES.told(None, rule), RULES.words(rule, "del")
 
 
 def _associations(space: Space, now: State) -> Iterator[Finding]:

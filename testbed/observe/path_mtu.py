@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.apply import Namespaces
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.observe.echo import echo_request, echo_socket, reply_in, room_in

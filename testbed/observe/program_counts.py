@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from testbed.designs.presets.cilium import maps
+from testbed.kernel.apply import Namespaces
 from testbed.kernel.bpf import state_of
-from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.links import links
 from testbed.plan.objects import Plan, Space
 

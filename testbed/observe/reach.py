@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.apply import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.observe.asker import NO_ANSWER, Answer, Asker
 from testbed.observe.ports import REACH_PORT

@@ -14,8 +14,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from testbed.kernel.apply import Namespaces
 from testbed.kernel.bpf import hanging
-from testbed.kernel.carry_out import Namespaces
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.state import unanswered
 from testbed.observe.frames import Packet, Ports, ports_of

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from typing import Self
 
 from testbed.designs.design import Design
-from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.apply import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.observe.frames import Ports, ports_of, unwrapped
 from testbed.observe.ports import WIRE_PORT

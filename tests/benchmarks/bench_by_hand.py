@@ -20,7 +20,7 @@ from rich.console import Console
 from scipy.stats import bootstrap
 
 from testbed.designs import DESIGNS
-from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.apply import Namespaces
 from testbed.kernel.namespace import Namespace
 from testbed.lab.capsule import enclosed
 from testbed.lab.lab import Lab

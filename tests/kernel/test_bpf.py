@@ -133,7 +133,7 @@ def test_a_program_hangs_and_decides_and_counts(cache: Path, sources: Path) -> N
             assert state_of(bpf, indices) == BpfState(frozenset(), {})
             load(compiled(bpf, sources), root)
             fill([PASS], root)
-            hang(HOOKS, indices.__getitem__, root)
+            hang(HOOKS, (), indices.__getitem__, root)
             found = state_of(bpf, indices)
             assert found.hooks == frozenset(HOOKS)
             assert found.maps["verdicts"] == {PASS.key: PASS.value}

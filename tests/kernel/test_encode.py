@@ -17,8 +17,10 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
-from testbed.kernel import encode, uapi
-from testbed.kernel.netlink import HEADER, Request
+from testbed.kernel import encode
+from testbed.kernel.netlink import HEADER
+from testbed.plan import messages, uapi
+from testbed.plan.messages import Request
 from testbed.plan.objects import (
     Bridge,
     Child,
@@ -36,6 +38,13 @@ from testbed.plan.objects import (
     TunnelKey,
     VethEnd,
     Vxlan,
+    addresses,
+    fdb,
+    neighbours,
+    netem,
+    queues,
+    routes,
+    token_bucket,
 )
 from testbed.plan.shell import FLOODED
 
@@ -140,16 +149,16 @@ def test_link_up(index: int, master: int | None) -> None:
 
 @given(st.builds(DeviceAddress, NAME, INTERFACE), INDEX)
 def test_address(item: DeviceAddress, index: int) -> None:
-    found = read(ifaddrmsg, encode.new_address(item, index))
+    found = read(ifaddrmsg, addresses.new_address(item, index))
     assert (found["index"], found["prefixlen"]) == (index, item.interface.network.prefixlen)
     assert ipaddress.ip_address(found.get_attr("IFA_LOCAL")) == item.interface.ip
     assert ipaddress.ip_address(found.get_attr("IFA_ADDRESS")) == item.interface.ip
-    assert found["family"] == encode.family(item.interface)
+    assert found["family"] == messages.family(item.interface)
 
 
 @given(st.builds(Neighbour, ADDRESS, MAC, NAME), INDEX)
 def test_neighbour(item: Neighbour, index: int) -> None:
-    found = read(ndmsg, encode.new_neighbour(item, index))
+    found = read(ndmsg, neighbours.new_neighbour(item, index))
     assert (found["ifindex"], found["state"]) == (index, 0x80)
     assert ipaddress.ip_address(found.get_attr("NDA_DST")) == item.address
     assert found.get_attr("NDA_LLADDR") == item.mac
@@ -157,7 +166,7 @@ def test_neighbour(item: Neighbour, index: int) -> None:
 
 @given(st.builds(FdbEntry, MAC, NAME, ADDRESS), INDEX)
 def test_fdb_entry(item: FdbEntry, index: int) -> None:
-    found = read(ndmsg, encode.new_fdb_entry(item, index))
+    found = read(ndmsg, fdb.new_fdb_entry(item, index))
     assert (found["family"], found["ifindex"], found["state"], found["flags"]) == (socket.AF_BRIDGE, index, 0xC0, 2)
     assert found.get_attr("NDA_LLADDR") == item.mac
 
@@ -166,7 +175,7 @@ def test_fdb_entry(item: FdbEntry, index: int) -> None:
 def test_route(item: Route, index: int) -> None:
     if item.via is not None and item.via.version != item.to.version:
         return
-    found = read(rtmsg, encode.new_route(item, lambda _: index))
+    found = read(rtmsg, routes.new_route(item, lambda _: index))
     assert (found["dst_len"], found["table"], found["type"], found["proto"]) == (item.to.prefixlen, 254, 1, 3)
     assert found["flags"] == (4 if item.onlink else 0)
     assert found.get_attr("RTA_OIF") == index
@@ -182,7 +191,7 @@ def test_route_of_several_ways(to: Any, hops: list[tuple[Any, int]], source: Any
     if not hops:
         return
     ways = tuple(NextHop(via, str(index)) for via, index in hops)
-    found = read(rtmsg, encode.new_route(Route(to, "", nexthops=ways, source=source), int))
+    found = read(rtmsg, routes.new_route(Route(to, "", nexthops=ways, source=source), int))
     assert found.get_attr("RTA_OIF") is None
     assert found.get_attr("RTA_PREFSRC") == (str(source) if source else None)
     told = [(hop["oif"], ipaddress.ip_address(hop.get_attr("RTA_GATEWAY"))) for hop in found.get_attr("RTA_MULTIPATH")]
@@ -191,7 +200,7 @@ def test_route_of_several_ways(to: Any, hops: list[tuple[Any, int]], source: Any
 
 @given(NETWORK)
 def test_blackhole(to: Any) -> None:
-    found = read(rtmsg, encode.new_route(Route(to, "", blackhole=True), int))
+    found = read(rtmsg, routes.new_route(Route(to, "", blackhole=True), int))
     assert (found["type"], found["dst_len"], found.get_attr("RTA_OIF")) == (6, to.prefixlen, None)
 
 
@@ -200,19 +209,19 @@ def test_route_into_a_tunnel(source: Any, target: Any, number: int) -> None:
     if source.version != target.version:
         return
     to = ipaddress.ip_network("10.0.0.0/8")
-    found = read(rtmsg, encode.new_route(Route(to, "t", encap=TunnelKey(number, source, target)), lambda _: 7))
+    found = read(rtmsg, routes.new_route(Route(to, "t", encap=TunnelKey(number, source, target)), lambda _: 7))
     assert found.get_attr("RTA_ENCAP_TYPE") == (2 if target.version == 4 else 4)
 
 
 @given(INTERFACE, INDEX)
 def test_address_without_a_route(interface: Any, index: int) -> None:
-    found = read(ifaddrmsg, encode.new_address(DeviceAddress("eth0", interface, noprefixroute=True), index))
+    found = read(ifaddrmsg, addresses.new_address(DeviceAddress("eth0", interface, noprefixroute=True), index))
     assert found.get_attr("IFA_FLAGS") == 0x200 | (0x2 if interface.version == 6 else 0)
 
 
 @given(st.lists(st.builds(FdbEntry, st.just(FLOODED), NAME, ADDRESS), min_size=1, max_size=3), INDEX)
 def test_entries_for_everybody_are_appended(items: list[FdbEntry], index: int) -> None:
-    assert {encode.new_fdb_entry(item, index).flags & 0xF00 for item in items} == {0x400 | 0x800}
+    assert {fdb.new_fdb_entry(item, index).flags & 0xF00 for item in items} == {0x400 | 0x800}
 
 
 @given(
@@ -222,7 +231,7 @@ def test_entries_for_everybody_are_appended(items: list[FdbEntry], index: int) -
     st.integers(1, 10**6),
 )
 def test_netem(delay: int, jitter: int, loss: float, duplicate: float, limit: int) -> None:
-    found = read(tcmsg, encode.new_netem(Netem("eth0", delay, jitter, loss, duplicate, 0.25, limit), 9))
+    found = read(tcmsg, netem.new_netem(Netem("eth0", delay, jitter, loss, duplicate, 0.25, limit), 9))
     options = found.get_attr("TCA_OPTIONS")
     assert (found["index"], found.get_attr("TCA_KIND"), options["limit"]) == (9, "netem", limit)
     assert options["loss"] / 0xFFFFFFFF == pytest.approx(loss, abs=1e-9)
@@ -248,13 +257,13 @@ def test_child(kind: Any, mode: Any, value: int) -> None:
 
 @pytest.mark.parametrize("rate", [10**6, 10**9, 10**10])
 def test_token_bucket(rate: int) -> None:
-    found = read(tcmsg, encode.new_token_bucket(TokenBucket("eth0", rate, 125_000, 250_000), 7))
+    found = read(tcmsg, token_bucket.new_token_bucket(TokenBucket("eth0", rate, 125_000, 250_000), 7))
     parameters = nested(found, "TCA_OPTIONS", "TCA_TBF_PARMS")
     assert (found["index"], found.get_attr("TCA_KIND"), parameters["rate"], parameters["limit"]) == (
         *(7, "tbf", rate // 8),
         250_000,
     )
-    assert parameters["buffer"] * encode.NS_PER_TICK * (rate // 8) // 10**9 == pytest.approx(125_000, rel=0.01)
+    assert parameters["buffer"] * queues.NS_PER_TICK * (rate // 8) // 10**9 == pytest.approx(125_000, rel=0.01)
 
 
 def test_the_numbers_are_pyroute2s() -> None:

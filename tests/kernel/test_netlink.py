@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from testbed.kernel import encode
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, QueryRefused, ask, attributes, connect, dump, send, text
-from testbed.kernel.uapi import RTM_GETLINK
 from testbed.plan.objects import Bridge, DeviceAddress, Route
+from testbed.plan.uapi import RTM_GETLINK
 
 pytestmark = pytest.mark.sealed
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testbed.designs import DESIGNS, PLAIN
-from testbed.kernel.carry_out import PlanRefused
+from testbed.kernel.apply import PlanRefused
 from testbed.kernel.state import BUILT_IN
 from testbed.lab.lab import Lab
 from testbed.lab.mininet_nodes import Host
@@ -128,14 +128,8 @@ def test_a_pod_costs_no_process(two_nodes: Topology) -> None:
 def test_a_lab_that_cannot_be_built_says_where_and_leaves_no_process(two_nodes: Topology) -> None:
     plan = DESIGNS["l3-host-routes"].plan(two_nodes)
     node1 = plan["node1"]
-    twice = type(node1)(**{**vars(node1), "routes": (*node1.routes, node1.routes[-1])})
-    broken = type(plan)(
-        plan.topology,
-        plan.design,
-        plan.pod_mtu,
-        tuple(twice if s is node1 else s for s in plan.spaces),
-        plan.veths,
-    )
+    twice = replace(node1, objects=(*node1.objects, node1.of(Route)[-1]))
+    broken = replace(plan, spaces=tuple(twice if s is node1 else s for s in plan.spaces))
     with pytest.raises(
         PlanRefused, match=r"in node1: ip route add 10\.244\.1\.0/24 via 192\.168\.56\.2 dev eth0: .*exists"
     ):

@@ -17,7 +17,7 @@ def with_fabric(topology: Topology, **changes: object) -> Topology:
 
 
 def bucket(topology: Topology) -> TokenBucket:
-    return DESIGNS["l2"].plan(topology)["node1_fabric"].token_buckets[0]
+    return DESIGNS["l2"].plan(topology)["node1_fabric"].of(TokenBucket)[0]
 
 
 @every_design
@@ -62,8 +62,8 @@ def test_each_direction_is_delayed_first_and_limited_where_it_leaves() -> None:
     """Never both on one device, and neither on the sender's own."""
     plan = two_sites("{rate: 100Mbit, delay: 20ms, back: {rate: 10Mbit, delay: 5ms}}")
     (cable,) = plan.of_kind(Kind.CABLE)
-    assert [(item.dev, item.delay_us) for item in cable.netems] == [("x1", 20_000), ("x2", 5_000)]
-    assert [(item.dev, item.rate) for item in cable.token_buckets] == [("to-edge2", 10**8), ("to-edge1", 10**7)]
+    assert [(item.dev, item.delay_us) for item in cable.of(Netem)] == [("x1", 20_000), ("x2", 5_000)]
+    assert [(item.dev, item.rate) for item in cable.of(TokenBucket)] == [("to-edge2", 10**8), ("to-edge1", 10**7)]
     masters = {name: getattr(dev, "master", None) for name, dev in plan.devices_of(cable.name).items()}
     assert masters == {"br0": None, "br1": None, "to-edge1": "br0", "x1": "br0", "x2": "br1", "to-edge2": "br1"}
     assert not any(space.of(Netem) or space.of(TokenBucket) for space in plan.spaces if space is not cable)

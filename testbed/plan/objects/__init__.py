@@ -8,6 +8,7 @@ has to be looked up while a lab is built, and no veth has a peer of its own numb
 one without a peer and may tell its bridge only after a second that it is up (`linkwatch_urgent_event`).
 """
 
+from testbed.plan.objects.addresses import DeviceAddress
 from testbed.plan.objects.devices import (
     LINKS,
     TUNNELS,
@@ -28,33 +29,16 @@ from testbed.plan.objects.devices import (
     Wireguard,
     WireguardPeer,
 )
-from testbed.plan.objects.entries import (
-    BIRD,
-    BOOT,
-    LOCAL_TABLE,
-    MAIN_TABLE,
-    CutRoute,
-    DeviceAddress,
-    DownDevice,
-    Encapsulation,
-    Esp,
-    FdbEntry,
-    LearnedRoute,
-    Neighbour,
-    Netem,
-    NextHop,
-    NftTable,
-    Route,
-    RoutingRule,
-    SegmentEnd,
-    Segments,
-    SegmentSource,
-    Sysctl,
-    TokenBucket,
-    TunnelKey,
-)
+from testbed.plan.objects.encapsulation import Encapsulation, SegmentEnd, Segments, TunnelKey
+from testbed.plan.objects.entries import DownDevice, Esp, NftTable, SegmentSource, Sysctl
+from testbed.plan.objects.fdb import FdbEntry
+from testbed.plan.objects.neighbours import Neighbour
+from testbed.plan.objects.netem import Netem
 from testbed.plan.objects.plan import Kind, Object, Plan, Space
 from testbed.plan.objects.programs import Bpf, BpfEntry, BpfHook, Daemon, File, Firewall, Plugged, Process
+from testbed.plan.objects.routes import BIRD, BOOT, LOCAL_TABLE, MAIN_TABLE, CutRoute, LearnedRoute, NextHop, Route
+from testbed.plan.objects.rules import RoutingRule
+from testbed.plan.objects.token_bucket import TokenBucket
 
 __all__ = [
     "BIRD",

@@ -1,28 +1,21 @@
 """Namespaces with all that they are to hold, and the whole of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar, cast
 
+from testbed.plan.objects.addresses import DeviceAddress
 from testbed.plan.objects.devices import LINKS, Child, Device, Link, Veth
-from testbed.plan.objects.entries import (
-    CutRoute,
-    DeviceAddress,
-    DownDevice,
-    Esp,
-    FdbEntry,
-    LearnedRoute,
-    Neighbour,
-    Netem,
-    NftTable,
-    Route,
-    RoutingRule,
-    SegmentSource,
-    Sysctl,
-    TokenBucket,
-)
+from testbed.plan.objects.entries import DownDevice, Esp, NftTable, SegmentSource, Sysctl
+from testbed.plan.objects.fdb import FdbEntry
+from testbed.plan.objects.neighbours import Neighbour
+from testbed.plan.objects.netem import Netem
 from testbed.plan.objects.programs import Bpf, Daemon, File, Firewall, Plugged, Process
+from testbed.plan.objects.routes import CutRoute, LearnedRoute, Route
+from testbed.plan.objects.rules import RoutingRule
+from testbed.plan.objects.token_bucket import TokenBucket
 from testbed.spec.types import Address
 
 
@@ -85,6 +78,11 @@ class Space:
             found.setdefault(type(item), []).append(item)
         return {kind: tuple(items) for kind, items in found.items()}
 
+    @property
+    def types(self) -> Iterable[type]:
+        """Those of its objects."""
+        return self._by_type
+
     def of(self, kind: type[T]) -> tuple[T, ...]:
         """Its objects of that type."""
         return cast("tuple[T, ...]", self._by_type.get(kind, ()))
@@ -141,6 +139,10 @@ class Plan:
 
     def __getitem__(self, name: str) -> Space:
         return self._by_name[name]
+
+    def has(self, name: str) -> bool:
+        """Whether there is a space of that name."""
+        return name in self._by_name
 
     def of_kind(self, *kinds: Kind) -> tuple[Space, ...]:
         return tuple(space for space in self.spaces if space.kind in kinds)

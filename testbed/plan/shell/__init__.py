@@ -4,6 +4,14 @@ The script is true: run with `sh -e` as root in an empty network and mount names
 `testbed.kernel` builds from the same plan.
 """
 
+from testbed.plan.objects.addresses import address_words
+from testbed.plan.objects.encapsulation import OUTER_TTL, encap_words
+from testbed.plan.objects.fdb import FLOODED, fdb_words
+from testbed.plan.objects.neighbours import neighbour_words
+from testbed.plan.objects.netem import netem_words
+from testbed.plan.objects.routes import route_words
+from testbed.plan.objects.rules import rule_words
+from testbed.plan.objects.token_bucket import token_bucket_words
 from testbed.plan.shell.programs import (
     MAP_PINS,
     OVERLAID,
@@ -22,25 +30,16 @@ from testbed.plan.shell.programs import (
 )
 from testbed.plan.shell.script import script
 from testbed.plan.shell.words import (
-    FLOODED,
-    OUTER_TTL,
-    address_words,
     child_commands,
     datapath_commands,
-    encap_words,
     esp_key_bytes,
     esp_words,
-    fdb_words,
     flow_command,
     flow_lines,
     link_words,
     needs_cables,
-    neighbour_words,
-    netem_words,
-    route_words,
-    rule_words,
+    no_esp_words,
     segment_source_words,
-    token_bucket_words,
     veth_commands,
 )
 
@@ -73,6 +72,7 @@ __all__ = [
     "needs_cables",
     "neighbour_words",
     "netem_words",
+    "no_esp_words",
     "object_of",
     "route_words",
     "rule_words",

@@ -24,24 +24,24 @@ from testbed.plan.objects import (
     Tun,
     Wireguard,
 )
+from testbed.plan.objects.addresses import address_words
+from testbed.plan.objects.fdb import fdb_words
+from testbed.plan.objects.neighbours import neighbour_words
+from testbed.plan.objects.netem import netem_words
+from testbed.plan.objects.routes import route_words
+from testbed.plan.objects.rules import rule_words
+from testbed.plan.objects.token_bucket import token_bucket_words
 from testbed.plan.plugged import attaching
 from testbed.plan.shell.programs import ROOTS, bpf, files, firewalls, heredoc, processes
 from testbed.plan.shell.words import (
-    address_words,
     child_commands,
     datapath_commands,
     esp_key_bytes,
     esp_words,
-    fdb_words,
     flow_lines,
     link_words,
     needs_cables,
-    neighbour_words,
-    netem_words,
-    route_words,
-    rule_words,
     segment_source_words,
-    token_bucket_words,
     veth_commands,
 )
 

@@ -3,41 +3,24 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from testbed.plan.objects import (
-    BOOT,
-    MAIN_TABLE,
     Bridge,
     Child,
     Datapath,
-    DeviceAddress,
-    Encapsulation,
     Esp,
-    FdbEntry,
     Flow,
     Geneve,
     IpTunnel,
     Link,
-    Neighbour,
-    Netem,
     OtherLink,
-    Route,
-    RoutingRule,
-    SegmentEnd,
-    Segments,
     SegmentSource,
-    TokenBucket,
     Tun,
-    TunnelKey,
     Veth,
     VethEnd,
     Vxlan,
     Wireguard,
 )
 
-FLOODED = "00:00:00:00:00:00"
-"""In a forwarding database: frames for everybody, or for whom nobody knows."""
 _WINDOW_WITHOUT_ESN = 64
-OUTER_TTL = 64
-"""Of what routes put around packets: Geneve would send them with a TTL of 0 otherwise."""
 
 
 def esp_key_bytes(item: Esp) -> int:
@@ -60,6 +43,16 @@ def esp_words(item: Esp, key: Callable[[int], str]) -> Iterator[str]:
             f"xfrm policy add src {source} dst {target} proto udp {which} "
             f"tmpl src {source} dst {target} proto esp reqid {spi} mode transport"
         )
+
+
+def no_esp_words(item: Esp) -> Iterator[str]:
+    """What `ip` is told so that there is no IPsec between two addresses any more."""
+    ways = (("out", item.local, item.remote, item.spi_out), ("in", item.remote, item.local, item.spi_in))
+    for way, source, target, _ in ways[:1] if item.mark else ways:
+        which = f"dir {way} mark 0x{item.mark:x} mask 0x{item.mark:x}" if item.mark else f"dport {item.port} dir {way}"
+        yield f"xfrm policy delete src {source} dst {target} proto udp {which}"
+    for _, source, target, spi in ways:
+        yield f"xfrm state delete src {source} dst {target} proto esp spi 0x{spi:x}"
 
 
 def needs_cables(link: Link) -> bool:
@@ -152,86 +145,6 @@ def child_commands(child: Child) -> Iterator[str]:
     yield f"ip -n {child.space} link set {child.name} up"
 
 
-def address_words(item: DeviceAddress, verb: str = "add") -> str:
-    """What `ip` is told to `add` or `del` that address."""
-    bare = " noprefixroute" if item.noprefixroute and verb == "add" else ""
-    at_once = " nodad" if verb == "add" and item.interface.version == 6 else ""
-    return f"address {verb} {item.interface} dev {item.dev}{at_once}{bare}"
-
-
-def neighbour_words(item: Neighbour, verb: str = "add") -> str:
-    """What `ip` is told to `add`, `replace` or `del` that entry."""
-    kind = "" if verb == "del" else f" lladdr {item.mac}"
-    return f"neighbour {verb} {item.address}{kind} dev {item.dev}{'' if verb == 'del' else ' nud permanent'}"
-
-
-def fdb_words(item: FdbEntry, verb: str = "add") -> str:
-    """What `bridge` is told to `add` or `del` that entry."""
-    if verb == "add" and item.mac == FLOODED:
-        verb = "append"  # One of several.
-    return f"fdb {verb} {item.mac} dev {item.dev} dst {item.remote} self{' permanent' if verb != 'del' else ''}"
-
-
 def segment_source_words(source: SegmentSource) -> str:
     """What `ip` is told of the source of headers that segment routing adds."""
     return f"sr tunsrc set {source.address}"
-
-
-def route_words(route: Route, verb: str = "add") -> str:
-    """What `ip` is told to `add`, `replace` or `del` that route."""
-    to = "default" if route.to.prefixlen == 0 else str(route.to)
-    start = f"-{route.to.version} route {verb}"
-    owner = f" proto {route.protocol}" if route.protocol != BOOT else ""
-    table = f"{owner} table {route.table}" if route.table != MAIN_TABLE else owner
-    if route.blackhole:
-        return f"{start} blackhole {to}{table}"
-    source = f" src {route.source}" if route.source else ""
-    if route.nexthops:
-        hops = "".join(f" nexthop via {hop.via} dev {hop.dev}" for hop in route.nexthops)
-        return f"{start} {to}{table}{source}{hops}"
-    via = f" via {route.via}" if route.via else ""
-    onlink = " onlink" if route.onlink else ""
-    return f"{start} {to}{encap_words(route.encap)}{via} dev {route.dev}{onlink}{table}{source}"
-
-
-def rule_words(rule: RoutingRule, verb: str = "add") -> str:
-    """What `ip` is told to `add` or `del` that rule."""
-    inverted = " not" if rule.inverted else ""
-    mark = f" fwmark 0x{rule.mark:x}/0x{rule.mask:x}" if rule.mask else ""
-    source = f" from {rule.source or 'all'}"
-    return f"-{rule.family} rule {verb}{inverted}{source}{mark} lookup {rule.table} priority {rule.priority}"
-
-
-def encap_words(encap: Encapsulation | None) -> str:
-    """How `ip route` writes what is done to a route's packets, after a blank; empty if nothing is."""
-    match encap:
-        case TunnelKey():
-            # Over IPv6 UDP has to have a checksum, which such routes ask for by themselves.
-            is_four = encap.target.version == 4
-            kind, ttl, checksum = ("ip", "ttl", "") if is_four else ("ip6", "hoplimit", " csum")
-            ends = f"src {encap.source} dst {encap.target}"
-            return f" encap {kind} id {encap.number} {ends} {ttl} {OUTER_TTL}{checksum}"
-        case Segments():
-            return f" encap seg6 mode encap segs {','.join(map(str, encap.segments))}"
-        case SegmentEnd():
-            family, nowhere = ("nh4", "0.0.0.0") if encap.action == "End.DX4" else ("nh6", "::")
-            return f" encap seg6local action {encap.action} {family} {nowhere}"
-    return ""
-
-
-def token_bucket_words(bucket: TokenBucket, verb: str = "add") -> str:
-    """What `tc` is told to `add` or `replace` that limit."""
-    limits = f"rate {bucket.rate}bit burst {bucket.burst} limit {bucket.limit}"
-    return f"qdisc {verb} dev {bucket.dev} root tbf {limits}"
-
-
-def netem_words(netem: Netem, verb: str = "add") -> str:
-    """What `tc` is told to `add` or `replace` that."""
-    jitter = f" {netem.jitter_us}us" if netem.jitter_us else ""
-    delay = f" delay {netem.delay_us}us{jitter}" if netem.delay_us or netem.jitter_us else ""
-    shares = "".join(
-        f" {name} {share:.6%}"
-        for name, share in (("loss", netem.loss), ("duplicate", netem.duplicate), ("reorder", netem.reorder))
-        if share
-    )
-    return f"qdisc {verb} dev {netem.dev} root netem limit {netem.limit}{delay}{shares}"

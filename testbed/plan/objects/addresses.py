@@ -1,0 +1,110 @@
+"""Addresses of devices."""
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+from testbed.plan.messages import (
+    CHANGE,
+    CREATE,
+    REPLACE,
+    IndexOf,
+    Request,
+    address_in,
+    attribute,
+    attributes,
+    family,
+    number,
+    number_in,
+)
+from testbed.plan.objects.kind import ObjectKind
+from testbed.plan.uapi import IFA_F_NODAD, IFA_F_NOPREFIXROUTE, RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
+from testbed.spec.types import Interface
+
+_HEADER = struct.Struct("=BBBBI")
+"""struct ifaddrmsg: family, length of the prefix, flags, scope, index."""
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+
+
+@dataclass(frozen=True)
+class DeviceAddress:
+    """An address on a device; its prefix makes the route to its neighbours, unless that is left to others."""
+
+    dev: str
+    interface: Interface
+    noprefixroute: bool = False
+
+
+def address_words(item: DeviceAddress, verb: str = "add") -> str:
+    """What `ip` is told to `add`, `replace` or `del` that address."""
+    bare = " noprefixroute" if item.noprefixroute and verb != "del" else ""
+    at_once = " nodad" if verb != "del" and item.interface.version == 6 else ""
+    return f"address {verb} {item.interface} dev {item.dev}{at_once}{bare}"
+
+
+def new_address(item: DeviceAddress, index: int, flags: int = CREATE) -> Request:
+    """An address on the device of that number."""
+    # Addresses are unique by plan: to look for duplicates would only delay them.
+    own = IFA_F_NODAD if item.interface.version == 6 else 0
+    more = number(_IFA_FLAGS, own | IFA_F_NOPREFIXROUTE) if item.noprefixroute else b""
+    verb = "add" if flags == CREATE else "replace"
+    return Request(RTM_NEWADDR, flags, _body(item, index, own) + more, lambda: f"ip {address_words(item, verb)}")
+
+
+def _body(item: DeviceAddress, index: int, flags: int) -> bytes:
+    interface = item.interface
+    address = interface.packed
+    return (
+        _HEADER.pack(family(interface), interface.network.prefixlen, flags, 0, index)
+        + attribute(_IFA_LOCAL, address)
+        + attribute(_IFA_ADDRESS, address)
+    )
+
+
+def _remove(item: DeviceAddress, index_of: IndexOf) -> Request:
+    body = _body(item, index_of(item.dev), 0)
+    return Request(RTM_DELADDR, CHANGE, body, lambda: f"ip {address_words(item, 'del')}")
+
+
+def _key(item: DeviceAddress) -> Hashable:
+    return item.dev, item.interface
+
+
+def _read(payload: memoryview, names: Mapping[int, str]) -> DeviceAddress | None:
+    _, prefix, _, _, index = _HEADER.unpack_from(payload)
+    found = attributes(payload, _HEADER.size)
+    address = address_in(found[_IFA_LOCAL] if _IFA_LOCAL in found else found[_IFA_ADDRESS])
+    # Loopback's and IPv6 link-local ones the kernel gives by itself.
+    if address.is_loopback or address.is_link_local:
+        return None
+    bare = _IFA_FLAGS in found and bool(number_in(found[_IFA_FLAGS]) & IFA_F_NOPREFIXROUTE)
+    return DeviceAddress(names[index], ipaddress.ip_interface((address, prefix)), bare)
+
+
+def _told(planned: DeviceAddress | None, there: DeviceAddress | None) -> str:
+    if planned and there:
+        return f"{planned.dev} has the address {there.interface} {_prefix(there)} route of its prefix"
+    if planned:
+        return f"{planned.dev} has not the address {planned.interface}"
+    assert there
+    return f"{there.dev} has the address {there.interface}"
+
+
+def _prefix(item: DeviceAddress) -> str:
+    return "without a" if item.noprefixroute else "with a"
+
+
+ADDRESSES = ObjectKind(
+    type=DeviceAddress,
+    key=_key,
+    devices=lambda item: (item.dev,),
+    make=lambda item, index_of: new_address(item, index_of(item.dev)),
+    replace=lambda item, index_of: new_address(item, index_of(item.dev), REPLACE),
+    remove=_remove,
+    words=lambda item, verb: f"ip {address_words(item, verb)}",
+    told=_told,
+    dumps=((RTM_GETADDR, _HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)),),
+    read=_read,
+)

@@ -1,0 +1,277 @@
+"""Routes."""
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from testbed.plan.messages import (
+    CHANGE,
+    CREATE,
+    REPLACE,
+    IndexOf,
+    Request,
+    address_in,
+    attribute,
+    attributes,
+    family,
+    number,
+    number_in,
+)
+from testbed.plan.objects.encapsulation import Encapsulation, encap_attributes, encap_in, encap_words
+from testbed.plan.objects.kind import ObjectKind
+from testbed.plan.uapi import RTM_DELROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTNH_F_ONLINK
+from testbed.spec.types import Address, Network
+
+MAIN_TABLE = 254
+LOCAL_TABLE = 255
+"""Of the addresses of the space itself. A rule for it takes the place of the kernel's own, which is the first one."""
+BOOT, BIRD = 3, 12
+"""Whose a route is: of nobody in particular, as of `ip route add`; of BIRD."""
+_OWNERS = {BIRD: "bird"}
+"""As ip(8) names them."""
+
+ROUTE_HEADER = struct.Struct("=BBBBBBBBI")
+"""struct rtmsg: family, lengths of destination and source, type of service, table, protocol, scope, type, flags."""
+_NEXT_HOP = struct.Struct("=HBxi")
+"""struct rtnexthop: length, flags, index."""
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 7, 9, 15
+_SCOPE_LINK, _SCOPE_UNIVERSE, _SCOPE_NOWHERE = 253, 0, 255
+_UNICAST, _BLACKHOLE = 1, 6
+_TYPES = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 7: "unreachable", 8: "prohibit", 9: "throw"}
+"""Further kinds of routes, as ip(8) names them."""
+_RTPROT_KERNEL = 2
+_RTM_F_CLONED = 0x200
+
+
+@dataclass(frozen=True)
+class NextHop:
+    """One of several ways of a route."""
+
+    via: Address
+    dev: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route. Without `via` the destination is on the device's own link; `onlink` skips the check that `via` is."""
+
+    to: Network
+    dev: str
+    via: Address | None = None
+    onlink: bool = False
+    encap: Encapsulation | None = None
+    nexthops: tuple[NextHop, ...] = ()
+    """Instead of `dev` and `via`, which are empty: flows are shared out among them."""
+    blackhole: bool = False
+    """What goes there is dropped; `dev` is empty."""
+    source: Address | None = None
+    """The source address of own packets that have none yet, if it is not to be one of the device's."""
+    table: int = MAIN_TABLE
+    protocol: int = BOOT
+    """Who put it there, as a number of rtnetlink(7): nobody in particular, or a daemon."""
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """All that it leads out by."""
+        return frozenset(filter(None, (self.dev, *(hop.dev for hop in self.nexthops))))
+
+
+@dataclass(frozen=True)
+class LearnedRoute:
+    """A route that a daemon is to put there."""
+
+    route: Route
+
+
+@dataclass(frozen=True)
+class CutRoute:
+    """A route that the kernel made of an address, and that a CNI plugin took away."""
+
+    route: Route
+
+
+def route_words(route: Route, verb: str = "add") -> str:
+    """What `ip` is told to `add`, `replace` or `del` that route."""
+    to = "default" if route.to.prefixlen == 0 else str(route.to)
+    start = f"-{route.to.version} route {verb}"
+    owner = f" proto {route.protocol}" if route.protocol != BOOT else ""
+    table = f"{owner} table {route.table}" if route.table != MAIN_TABLE else owner
+    if route.blackhole:
+        return f"{start} blackhole {to}{table}"
+    source = f" src {route.source}" if route.source else ""
+    if route.nexthops:
+        hops = "".join(f" nexthop via {hop.via} dev {hop.dev}" for hop in route.nexthops)
+        return f"{start} {to}{table}{source}{hops}"
+    via = f" via {route.via}" if route.via else ""
+    onlink = " onlink" if route.onlink else ""
+    return f"{start} {to}{encap_words(route.encap)}{via} dev {route.dev}{onlink}{table}{source}"
+
+
+def new_route(item: Route, index_of: IndexOf, flags: int = CREATE) -> Request:
+    """A route; `index_of` tells the numbers of devices."""
+    verb = "add" if flags == CREATE else "replace"
+    # Without the option for the family, as ip(8) takes it from the address.
+    return Request(
+        RTM_NEWROUTE, flags, _body(item, index_of), lambda: f"ip {route_words(item, verb).partition(' ')[2]}"
+    )
+
+
+def _body(item: Route, index_of: IndexOf) -> bytes:
+    scope = _SCOPE_UNIVERSE if item.via or item.nexthops or item.blackhole or item.to.version == 6 else _SCOPE_LINK
+    encap = encap_attributes(item.encap) if item.encap else b""
+    return _described(item, index_of, scope, encap)
+
+
+def _described(item: Route, index_of: IndexOf, scope: int, encap: bytes = b"") -> bytes:
+    kind = _BLACKHOLE if item.blackhole else _UNICAST
+    flags = RTNH_F_ONLINK if item.onlink else 0
+    table = item.table & 0xFF
+    body = ROUTE_HEADER.pack(family(item.to), item.to.prefixlen, 0, 0, table, item.protocol, scope, kind, flags)
+    if item.to.prefixlen:
+        body += attribute(_RTA_DST, item.to.network_address.packed)
+    body += encap
+    if item.nexthops:
+        body += attribute(_RTA_MULTIPATH, b"".join(_next_hop(hop.via, index_of(hop.dev)) for hop in item.nexthops))
+    if item.dev:
+        body += number(_RTA_OIF, index_of(item.dev))
+    if item.via:
+        body += attribute(_RTA_GATEWAY, item.via.packed)
+    if item.source:
+        body += attribute(_RTA_PREFSRC, item.source.packed)
+    if item.table > 0xFF:
+        body += number(_RTA_TABLE, item.table)
+    return body
+
+
+def _next_hop(via: Address, index: int) -> bytes:
+    gateway = attribute(_RTA_GATEWAY, via.packed)
+    return _NEXT_HOP.pack(_NEXT_HOP.size + len(gateway), 0, index) + gateway
+
+
+def _remove(item: Route, index_of: IndexOf) -> Request:
+    body = _described(item, index_of, _SCOPE_NOWHERE)
+    return Request(RTM_DELROUTE, CHANGE, body, lambda: f"ip {route_words(item, 'del').partition(' ')[2]}")
+
+
+def _key(item: Route) -> Hashable:
+    return item.to, item.table
+
+
+def _read(payload: memoryview, names: Mapping[int, str]) -> Route | None:
+    """Of all tables but the kernel's local one; those of connected networks among them."""
+    plain = _destination(payload)
+    if plain is None:
+        return None
+    to, kind, table, found = plain
+    protocol = int(payload[5])
+    # Those that the kernel makes of addresses are as if nobody's in particular.
+    owner = BOOT if protocol == _RTPROT_KERNEL else protocol
+    if kind == _BLACKHOLE:
+        return Route(to, "", blackhole=True, table=table, protocol=owner)
+    if kind != _UNICAST:
+        return None
+    has_source = _RTA_PREFSRC in found and protocol != _RTPROT_KERNEL
+    source = address_in(found[_RTA_PREFSRC]) if has_source else None
+    if _RTA_MULTIPATH in found:
+        hops = tuple(sorted(_hops_in(found[_RTA_MULTIPATH], names), key=str))
+        return Route(to, "", nexthops=hops, source=source, table=table, protocol=owner)
+    via = address_in(found[_RTA_GATEWAY]) if _RTA_GATEWAY in found else None
+    dev = names.get(number_in(found[_RTA_OIF]), "") if _RTA_OIF in found else ""
+    flags = int.from_bytes(payload[8:12], "little" if struct.pack("=H", 1)[0] else "big")
+    return Route(
+        to,
+        dev,
+        via,
+        bool(flags & RTNH_F_ONLINK),
+        encap_in(found),
+        source=source,
+        table=table,
+        protocol=owner,
+    )
+
+
+def _destination(payload: memoryview) -> tuple[Network, int, int, dict[int, memoryview]] | None:
+    """Destination, type, table and attributes of a route that is not the kernel's own affair."""
+    of, length, _, _, table, _, _, kind, flags = ROUTE_HEADER.unpack_from(payload)
+    found = attributes(payload, ROUTE_HEADER.size)
+    table = number_in(found[_RTA_TABLE]) if _RTA_TABLE in found else table
+    # What the kernel has found out of single destinations, such as their path MTU, is listed beside the routes.
+    if table == LOCAL_TABLE or flags & _RTM_F_CLONED:
+        return None
+    nowhere: bytes | memoryview = bytes(4 if of == socket.AF_INET else 16)
+    to = ipaddress.ip_network((address_in(memoryview(found.get(_RTA_DST, nowhere))), length))
+    is_nobodys = to.is_link_local and to.prefixlen < to.max_prefixlen  # Which the kernel makes for each device.
+    return None if is_nobodys or to.is_multicast else (to, kind, table, found)
+
+
+def _hops_in(value: memoryview, names: Mapping[int, str]) -> Iterator[NextHop]:
+    while len(value) >= _NEXT_HOP.size:
+        length, _, index = _NEXT_HOP.unpack_from(value)
+        found = attributes(value[:length], _NEXT_HOP.size)
+        yield NextHop(address_in(found[_RTA_GATEWAY]), names[index])
+        value = value[(length + 3) & ~3 :]
+
+
+def refusal_in(payload: memoryview) -> str | None:
+    """A route of a further kind, as `ip route` writes it: `prohibit 10.0.0.0/8`."""
+    plain = _destination(payload)
+    if plain is None or plain[1] in (_UNICAST, _BLACKHOLE):
+        return None
+    to, kind, _, _ = plain
+    return f"{_TYPES.get(kind, kind)} {'default' if to.prefixlen == 0 else to}"
+
+
+def ordered(route: Route) -> Route:
+    """The route with its next hops in the order in which they are read: it means nothing."""
+    return replace(route, nexthops=tuple(sorted(route.nexthops, key=str)))
+
+
+def destination_words(route: Route) -> str:
+    """Where it leads, in a sentence."""
+    return "everywhere (default)" if route.to.prefixlen == 0 else str(route.to)
+
+
+def way_words(route: Route) -> str:
+    """By which way it leads there, in a sentence."""
+    owner = f", proto {_OWNERS.get(route.protocol, route.protocol)}" if route.protocol != BOOT else ""
+    table = f", in table {route.table}" if route.table != MAIN_TABLE else ""
+    return f"{_hops(route)}{owner}{table}"
+
+
+def _hops(route: Route) -> str:
+    if route.blackhole:
+        return "into nothing (blackhole)"
+    if route.nexthops:
+        return " or ".join(f"via {hop.via} by {hop.dev}" for hop in route.nexthops)
+    if route.encap:
+        return f"by {route.dev} with{encap_words(route.encap)}"
+    return f"via {route.via} by {route.dev}" if route.via else f"by {route.dev}"
+
+
+def _told(planned: Route | None, there: Route | None) -> str:
+    if planned and there:
+        return f"the route to {destination_words(planned)} goes {way_words(there)}, not {way_words(planned)}"
+    if planned:
+        return f"there is no route to {destination_words(planned)} {way_words(planned)}"
+    assert there
+    if there.blackhole:
+        return f"there is a route `blackhole {there.to}`"
+    return f"there is a route to {destination_words(there)} {way_words(there)}"
+
+
+ROUTES = ObjectKind(
+    type=Route,
+    key=_key,
+    devices=lambda item: item.devices,
+    make=new_route,
+    replace=lambda item, index_of: new_route(item, index_of, REPLACE),
+    remove=_remove,
+    words=lambda item, verb: f"ip {route_words(item, verb)}",
+    told=_told,
+    dumps=tuple(
+        (RTM_GETROUTE, ROUTE_HEADER.pack(of, 0, 0, 0, 0, 0, 0, 0, 0)) for of in (socket.AF_INET, socket.AF_INET6)
+    ),
+    read=_read,
+)
