@@ -18,8 +18,8 @@ from testbed.plan.objects import (
     MAIN_TABLE,
     Bridge,
     Child,
+    Command,
     CutRoute,
-    Daemon,
     Datapath,
     Device,
     DeviceAddress,
@@ -32,6 +32,7 @@ from testbed.plan.objects import (
     Netem,
     OtherLink,
     Plan,
+    Program,
     Route,
     RoutingRule,
     Space,
@@ -206,7 +207,8 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
             what = f"the route to {_to(route)} goes {other}, not {_way(route)}"
             yield what, f"ip {shell.route_words(route, 'replace')}"
         elif route in space.learned:
-            names = " or ".join(f"{daemon.name} (ask {daemon.ready[0]})" for daemon in space.of(Daemon))
+            asked = ((program.name, program.ready) for program in space.of(Program))
+            names = " or ".join(f"{name} (ask {ready.words[0]})" for name, ready in asked if isinstance(ready, Command))
             yield f"there is no route to {_to(route)} {_way(route)}, which is to come of {names}", ""
         else:
             yield f"there is no route to {_to(route)} {_way(route)}", f"ip {shell.route_words(route)}"

@@ -22,7 +22,7 @@ from testbed.plan.objects.entries import (
     Sysctl,
     TokenBucket,
 )
-from testbed.plan.objects.programs import Bpf, Daemon, File, Firewall, Plugged, Process
+from testbed.plan.objects.programs import Bpf, File, Firewall, Plugged, Program
 from testbed.spec.types import Address
 
 
@@ -50,8 +50,7 @@ Object = (
     | Esp
     | SegmentSource
     | Firewall
-    | Process
-    | Daemon
+    | Program
     | File
     | Bpf
     | LearnedRoute
@@ -118,7 +117,7 @@ class Space:
     @property
     def has_folders(self) -> bool:
         """Whether its programs see folders of their own."""
-        return any(kind in self._by_type for kind in (File, Daemon, Bpf))
+        return any(kind in self._by_type for kind in (File, Program, Bpf))
 
 
 @dataclass(frozen=True)

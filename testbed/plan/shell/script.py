@@ -25,7 +25,7 @@ from testbed.plan.objects import (
     Wireguard,
 )
 from testbed.plan.plugged import attaching
-from testbed.plan.shell.programs import ROOTS, bpf, files, firewalls, heredoc, processes
+from testbed.plan.shell.programs import ROOTS, bpf, files, firewalls, heredoc, programs
 from testbed.plan.shell.words import (
     address_words,
     child_commands,
@@ -87,7 +87,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     if commands := list(firewalls(plan)):
         yield from _section("Firewalls")
         yield from commands
-    if commands := [*files(plan), *bpf(plan), *processes(plan)]:
+    if commands := [*files(plan), *bpf(plan), *programs(plan)]:
         yield from _section("Programs")
         yield from commands
     if commands := list(attaching(plan, ROOTS)):
