@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from testbed.plan.draft import SpaceDraft
+from testbed.plan.objects import Command, Program
 from testbed.spec.types import Address, Network
 
 CONFIGURATION = "/run/bird/bird.conf"
@@ -102,8 +103,15 @@ def run(space: SpaceDraft, speaker: Speaker) -> None:
     space.file(CONFIGURATION, configuration(speaker))
     # Debian's script would make the folder that the socket is in; this makes it, too.
     space.file(PID_FILE, "")
-    command = ("bird", "-f", "-c", CONFIGURATION, "-s", SOCKET, "-P", PID_FILE)
-    space.daemon("bird", command, ("birdc", "-s", SOCKET, "show", "status"))
+    space.program(
+        Program(
+            name="bird",
+            command=("bird", "-f", "-c", CONFIGURATION, "-s", SOCKET, "-P", PID_FILE),
+            ready=Command(("birdc", "-s", SOCKET, "show", "status")),
+            reload=Command(("birdc", "-s", SOCKET, "configure")),
+            files=(CONFIGURATION,),
+        )
+    )
 
 
 def configuration(speaker: Speaker) -> str:

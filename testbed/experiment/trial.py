@@ -11,7 +11,7 @@ from testbed.experiment.doubts import NO_RAW, doubts
 from testbed.experiment.results import Histogram, Sample, binned
 from testbed.experiment.resume import Measured
 from testbed.kernel.cpu import CpuTimes
-from testbed.lab.capsule import SCRATCH
+from testbed.kernel.folders import SHARED
 from testbed.lab.lab import Lab
 from testbed.probes.placement import Placement
 from testbed.probes.probe import Distribution, Ends, Measurement, Probe, ProbeError, StartsAhead, Value
@@ -80,7 +80,7 @@ class Outcome:
 def ends_of(trial: Trial, lab: Lab) -> Iterator[Ends]:
     """The two ends of a trial in its lab, with a folder of their own; both go when the block is left."""
     with (
-        tempfile.TemporaryDirectory(dir=SCRATCH) as scratch,
+        tempfile.TemporaryDirectory(dir=SHARED) as scratch,
         Ends(lab, trial.source, trial.target, Path(scratch), trial.placement) as ends,
     ):
         yield ends

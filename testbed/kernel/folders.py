@@ -1,24 +1,105 @@
-"""Folders that the programs of one node alone see: what they write there is not seen by others, and goes with the node.
+"""Folders that the programs of one place alone see: what they write there goes with the place.
 
-Mininet's hosts have a mount namespace each. In it an empty /run and a file system for eBPF objects are mounted, and
-over /etc and /var/lib a layer in memory, so that what the machine has there can be read, and is left as it is.
+They are in a mount namespace of the place's own. In it an empty /run is mounted, and over /etc and /var/lib a layer in
+memory, so that what the machine has there can be read, and is left as it is; on nodes a file system for eBPF objects
+beside them. A node's belongs to its Mininet host. A pod's has no process: it is held by a descriptor, like the pod's
+network.
 """
 
 import errno
 import os
+import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.syscalls import CLONE_FS, CLONE_NEWNS, MS_BIND, MS_NODEV, MS_NOSUID, mount, setns, unshare
+from testbed.kernel.syscalls import (
+    CLONE_FS,
+    CLONE_NEWNS,
+    CLONE_NEWUTS,
+    MS_BIND,
+    MS_NODEV,
+    MS_NOSUID,
+    mount,
+    setns,
+    unshare,
+)
 from testbed.plan.objects import File
 from testbed.plan.shell import OVERLAID, OWN_BPF, OWN_RUN
 
 T = TypeVar("T")
 
+SHARED = f"{OWN_RUN}/testbed"
+"""The one folder in /run that all places of a lab share, if it is there when their own are made."""
+NETNS = f"{OWN_RUN}/netns"
+"""Where `ip netns` finds namespaces by name."""
 _WITHOUT_BPF = (errno.ENODEV, errno.EPERM)
+
+
+class Folders:
+    """A mount namespace and one of the host name (UTS), held by descriptors."""
+
+    def __init__(self, mounts: int, host_name: int) -> None:
+        self.mounts = mounts
+        self.host_name = host_name
+
+    @classmethod
+    def of_process(cls, pid: int) -> Self:
+        """Those that a process sees."""
+        return cls(_open(f"/proc/{pid}/ns/mnt"), _open(f"/proc/{pid}/ns/uts"))
+
+    @classmethod
+    def create(cls, host_name: str, files: Iterable[File]) -> Self:
+        """New ones that no process is in, with these files. Raises OSError."""
+
+        def made() -> tuple[int, int]:
+            unshare(CLONE_NEWNS | CLONE_NEWUTS)
+            _mount(shared=(SHARED, NETNS))
+            _write(files)
+            socket.sethostname(host_name)
+            return _open("/proc/thread-self/ns/mnt"), _open("/proc/thread-self/ns/uts")
+
+        return cls(*_in_thread(made))
+
+    def within(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises, done by a thread that sees these folders and has this host name.
+
+        Programs that it starts see them too. A thread of its own, as one that has entered another mount namespace
+        cannot go back.
+        """
+
+        def enter_and_work() -> T:
+            here = Path.cwd()
+            unshare(CLONE_FS)
+            setns(self.mounts, CLONE_NEWNS)
+            setns(self.host_name, CLONE_NEWUTS)
+            with suppress(OSError):
+                os.chdir(here)
+            return work()
+
+        return _in_thread(enter_and_work)
+
+    def write(self, files: Iterable[File]) -> None:
+        """Puts these files there, each whole at once. Raises OSError."""
+        self.within(lambda: _write(files))
+
+    def remove(self, paths: Collection[str]) -> None:
+        """Takes files away that were put there. What the machine has under such a path is seen again, as a copy."""
+        machines = [File(path, Path(path).read_text(), Path(path).stat().st_mode & 0o777) for path in _lower(paths)]
+
+        def work() -> None:
+            for path in paths:
+                Path(path).unlink(missing_ok=True)
+            _write(machines)
+
+        self.within(work)
+
+    def close(self) -> None:
+        os.close(self.mounts)
+        os.close(self.host_name)
 
 
 def root_of(pid: int) -> Path:
@@ -27,64 +108,92 @@ def root_of(pid: int) -> Path:
 
 
 def make_folders(pid: int, files: Iterable[File]) -> None:
-    """Gives the mount namespace of a process folders of its own, with these files. Raises OSError."""
-    within(pid, _mount)
-    for file in files:
-        # Not joined by `/`, which would take an absolute path for all there is.
-        path = Path(f"{root_of(pid)}{file.path}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(file.text)
-        path.chmod(file.mode)
+    """Gives the mount namespace of a process, a node's, folders of its own, with these files. Raises OSError."""
+
+    def work() -> None:
+        _mount(shared=(SHARED,))
+        for name in ("lock", "netns"):
+            Path(OWN_RUN, name).mkdir()
+        try:
+            mount("bpf", OWN_BPF, "bpf", MS_NOSUID | MS_NODEV)
+        except OSError as error:
+            if error.errno not in _WITHOUT_BPF:  # Who needs it says so.
+                raise
+        _write(files)
+
+    within(pid, work)
 
 
-def _mount() -> None:
-    mount("tmpfs", OWN_RUN, "tmpfs", MS_NOSUID | MS_NODEV)
-    for name in ("lock", "log", "netns"):
-        Path(OWN_RUN, name).mkdir()
+def _mount(shared: Iterable[str]) -> None:
+    """An empty /run, but for these folders, and the layers over others."""
+    kept = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shared if Path(path).is_dir()}
+    try:
+        mount("tmpfs", OWN_RUN, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
+        for path, folder in kept.items():
+            Path(path).mkdir()
+            mount(f"/proc/self/fd/{folder}", path, "", MS_BIND)
+    finally:
+        for folder in kept.values():
+            os.close(folder)
+    Path(OWN_RUN, "log").mkdir()
     for path in OVERLAID:
         upper, work = (Path(f"{OWN_RUN}/.layers/{part}{path}") for part in ("upper", "work"))
         upper.mkdir(parents=True)
         work.mkdir(parents=True)
         options = f"lowerdir={path},upperdir={upper},workdir={work}"
         mount("overlay", path, "overlay", MS_NOSUID | MS_NODEV, options)
-    try:
-        mount("bpf", OWN_BPF, "bpf", MS_NOSUID | MS_NODEV)
-    except OSError as error:
-        if error.errno not in _WITHOUT_BPF:  # Who needs it says so.
-            raise
+
+
+def _write(files: Iterable[File]) -> None:
+    """Each is written beside its place and then put there: who reads it meanwhile reads the one before."""
+    for file in files:
+        path = Path(file.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.write_text(file.text)
+        fresh.chmod(file.mode)
+        fresh.replace(path)
+
+
+def _lower(paths: Iterable[str]) -> Iterable[str]:
+    """Those of which the machine has a file that is seen where nothing lies over it."""
+    return (path for path in paths if path.startswith(tuple(f"{o}/" for o in OVERLAID)) and Path(path).is_file())
 
 
 def bind_namespace(namespace: Namespace, name: str) -> str:
     """Binds a network namespace to a file in the /run/netns that the calling thread sees; returns the file's path."""
-    path = Path(OWN_RUN, "netns", name)
+    path = Path(NETNS, name)
     path.touch()
     mount(f"/proc/self/fd/{namespace.fd}", str(path), "", MS_BIND)
     return str(path)
 
 
 def within(pid: int, work: Callable[[], T]) -> T:
-    """What `work` returns or raises, done by a thread that sees the folders of a process.
+    """What `work` returns or raises, done by a thread that sees the folders of a process; see `Folders.within`."""
+    folders = Folders.of_process(pid)
+    try:
+        return folders.within(work)
+    finally:
+        folders.close()
 
-    A thread of its own, as one that has entered another mount namespace cannot go back.
-    """
+
+def _in_thread(work: Callable[[], T]) -> T:
     results: list[T] = []
     failures: list[Exception] = []
 
-    def enter_and_work() -> None:
+    def note() -> None:
         try:
-            unshare(CLONE_FS)
-            namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                setns(namespace, CLONE_NEWNS)
-            finally:
-                os.close(namespace)
             results.append(work())
         except Exception as error:  # noqa: BLE001 - raised again by the caller
             failures.append(error)
 
-    thread = threading.Thread(target=enter_and_work)
+    thread = threading.Thread(target=note)
     thread.start()
     thread.join()
     if failures:
         raise failures[0]
     return results[0]
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from testbed.kernel.folders import SHARED
 from testbed.kernel.rights import become_root
 from testbed.kernel.syscalls import (
     CLONE_NEWIPC,
@@ -180,6 +181,7 @@ def _first_process(work: Callable[[], int], mask: set[int]) -> int:
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     # What programs put there (/run/netns, locks, sockets) is neither seen by the host nor left behind.
     mount("tmpfs", str(SCRATCH), "tmpfs", MS_NOSUID | MS_NODEV)
+    Path(SHARED).mkdir()
     worker = os.fork()
     if worker == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)

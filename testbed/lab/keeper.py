@@ -29,19 +29,15 @@ from typing import Any
 
 from testbed.cni.calls import Call, log_lines
 from testbed.kernel.apply import PlanRefused
-from testbed.kernel.folders import root_of, within
+from testbed.kernel.folders import NETNS, SHARED, root_of, within
 from testbed.kernel.syscalls import MS_BIND, mount
-from testbed.lab.capsule import SCRATCH
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
 from testbed.lab.entering import BASHRC, CAPSULE
 from testbed.lab.lab import UNPLUG_PATIENCE_S, VERBS, Lab
+from testbed.lab.names import hosts
 from testbed.plan.objects import Kind, Plan
 
-FURNITURE = SCRATCH / "testbed"
-"""A folder inside the capsule: what makes living there easier."""
-NETNS = SCRATCH / "netns"
-"""Where `ip netns` finds namespaces by name."""
-HOSTS = FURNITURE / "hosts"
+HOSTS = Path(SHARED, "hosts")
 _BASHRC = r"""
 [ -f ~/.bashrc ] && . ~/.bashrc
 PS1='\[\e[1m\]'"$TESTBED_PLACE"'\[\e[0m\]:\w\$ '
@@ -174,7 +170,8 @@ class _Keeper:
             return
         with self._stepping:
             step, plan = lab.plugging.step(verb, place)
-            lab.plan = plan or lab.plan
+            if plan:
+                lab.places.change(plan)
             _write_names(lab)
         with _file(json.dumps(step.as_data()).encode()) as file:
             say(connection, {}, [file])
@@ -188,9 +185,12 @@ class _Keeper:
             say(connection, {"unknown": unknown[0]})
             return
         # Whoever goes to one place alone finds its folders there.
-        mounts = lab.folders_of(places[0]) if len(places) == 1 else "self"
-        of = {kind: mounts if kind == "mnt" else "self" for kind in CAPSULE}
-        own = [os.open(f"/proc/{of[kind]}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in CAPSULE]
+        folders = lab.places.folders_of(places[0]) if len(places) == 1 else None
+        its = {"mnt": folders.mounts, "uts": folders.host_name} if folders else {}
+        own = [
+            os.dup(its[kind]) if kind in its else os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+            for kind in CAPSULE
+        ]
         try:
             say(connection, {}, [*own, *(lab.namespaces[place].fd for place in places)])
         finally:
@@ -232,43 +232,32 @@ def _hung_up(connection: socket.socket) -> bool:
 
 def _furnish(lab: Lab) -> None:
     """Names for every pod and node, where programs look for names; and a prompt that tells where one is."""
-    _furnish_root(lab, Path("/"))
+    Path(BASHRC).write_text(_BASHRC)
+    _write_names(lab)
+    _name_namespaces(lab, Path("/"))
     _bind_names()
     for space in lab.plan.spaces:
-        if space.has_folders:
+        if space.has_folders and space.kind is not Kind.POD:
             pid = lab.hosts[space.name].pid
-            _furnish_root(lab, root_of(pid))
+            _name_namespaces(lab, root_of(pid))
             within(pid, _bind_names)
-    _write_names(lab)
 
 
 def _bind_names() -> None:
     """In a place's own folders, of which a lab without root may write in /run alone."""
-    HOSTS.touch()
     if Path("/etc/hosts").exists():
         mount(str(HOSTS), "/etc/hosts", "", MS_BIND)
 
 
 def _write_names(lab: Lab) -> None:
-    """Under which name each pod and node is known, wherever programs look."""
-    own = [
-        f"{address} {space.name}"
-        for space in lab.plan.of_kind(Kind.POD, Kind.NODE, Kind.ROUTER)
-        for address in space.reached_at
-    ]
-    names = "\n".join(["127.0.0.1 localhost", "::1 localhost", *own]) + "\n"
-    HOSTS.write_text(names)
-    for space in lab.plan.spaces:
-        if space.has_folders:
-            (root_of(lab.hosts[space.name].pid) / HOSTS.relative_to("/")).write_text(names)
+    """Under which name each pod and node is known, to programs anywhere but in pods."""
+    HOSTS.write_text(hosts(lab.plan))
 
 
-def _furnish_root(lab: Lab, root: Path) -> None:
-    """What is in /run, which may be a place's own."""
-    furniture, netns = (root / path.relative_to("/") for path in (FURNITURE, NETNS))
-    furniture.mkdir()
+def _name_namespaces(lab: Lab, root: Path) -> None:
+    """For `ip netns`, in a /run that may be a place's own."""
+    netns = root / Path(NETNS).relative_to("/")
     netns.mkdir(exist_ok=True)
     for name, namespace in lab.namespaces.items():
         if not (netns / name).exists():
             (netns / name).symlink_to(f"/proc/{os.getpid()}/fd/{namespace.fd}")
-    (root / Path(BASHRC).relative_to("/")).write_text(_BASHRC)

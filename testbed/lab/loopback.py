@@ -7,6 +7,8 @@ from testbed.kernel import encode
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import send
 from testbed.lab.lab import Lab
+from testbed.lab.places import Places
+from testbed.lab.programs import Programs
 from testbed.plan.objects import Kind, Plan, Space
 
 SOURCE, TARGET = "loopback-source", "loopback-target"
@@ -20,10 +22,9 @@ class Loopback(Lab):
         """Of these address families; `mtu` is what probes make datagrams fit that ask for the pods' MTU."""
         reached_at = tuple(_ADDRESSES[family] for family in families)
         spaces = tuple(Space(name, Kind.POD, reached_at=reached_at) for name in (SOURCE, TARGET))
-        self.plan = Plan("loopback", "loopback", mtu, spaces, ())
-        self.hosts = {}
-        self._programs = []
+        self.places = Places(Plan("loopback", "loopback", mtu, spaces, ()))
+        self.programs = Programs(self.places)
         only = Namespace.create()
-        self.namespaces = {SOURCE: only, TARGET: Namespace(os.dup(only.fd))}
+        self.namespaces.update({SOURCE: only, TARGET: Namespace(os.dup(only.fd))})
         with only.entered():
             send([encode.link_up(encode.LOOPBACK)])

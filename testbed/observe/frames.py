@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import dpkt
 
-from testbed.plan.objects import Geneve, Plan, Process, Vxlan, Wireguard
+from testbed.plan.objects import Geneve, Plan, Program, Vxlan, Wireguard
 from testbed.plan.sightings import Tunnel
 
 _VXLAN_HEADER = 8
@@ -68,8 +68,9 @@ def ports_of(plan: Plan) -> Ports:
                     ports[link.port] = "Geneve"
                 case Wireguard():
                     ports[link.port] = "WireGuard"
-        for process in space.of(Process):
-            ports[int(process.arguments[1])] = SLEEVE_BOX if process.encrypts else _PROGRAMS[process.program]
+        for program in space.of(Program):
+            if program.port:
+                ports[program.port] = SLEEVE_BOX if program.secret else _PROGRAMS[program.name]
     return ports
 
 

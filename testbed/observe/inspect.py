@@ -16,8 +16,8 @@ from testbed.plan.objects import (
     LOCAL_TABLE,
     Bridge,
     Child,
+    Command,
     CutRoute,
-    Daemon,
     Datapath,
     Device,
     DeviceAddress,
@@ -28,6 +28,7 @@ from testbed.plan.objects import (
     Object,
     OtherLink,
     Plan,
+    Program,
     Route,
     RoutingRule,
     Space,
@@ -206,7 +207,8 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
             what = f"the route to {destination_words(route)} goes {other}, not {way_words(route)}"
             yield what, f"ip {shell.route_words(route, 'replace')}"
         elif route in space.learned:
-            names = " or ".join(f"{daemon.name} (ask {daemon.ready[0]})" for daemon in space.of(Daemon))
+            asked = ((program.name, program.ready) for program in space.of(Program))
+            names = " or ".join(f"{name} (ask {ready.words[0]})" for name, ready in asked if isinstance(ready, Command))
             yield f"{ROUTES.told(route, None)}, which is to come of {names}", ""
         else:
             yield ROUTES.told(route, None), ROUTES.words(route, "add")

@@ -15,7 +15,6 @@ from testbed.plan.objects import (
     BpfHook,
     Bridge,
     Child,
-    Daemon,
     Datapath,
     DeviceAddress,
     Encapsulation,
@@ -35,7 +34,7 @@ from testbed.plan.objects import (
     Object,
     Plan,
     Plugged,
-    Process,
+    Program,
     Route,
     RoutingRule,
     SegmentSource,
@@ -157,7 +156,7 @@ class SpaceDraft:
         self._objects.append(Route(to, "", blackhole=True, protocol=protocol))
 
     def learned(self, route: Route) -> None:
-        """A route that a daemon is to put there."""
+        """A route that a program is to put there."""
         self._objects.append(LearnedRoute(route))
 
     def rule(self, rule: RoutingRule) -> None:
@@ -172,11 +171,8 @@ class SpaceDraft:
     def esp(self, esp: Esp) -> None:
         self._objects.append(esp)
 
-    def process(self, program: str, *arguments: str, encrypts: bool = False) -> None:
-        self._objects.append(Process(program, arguments, encrypts))
-
-    def daemon(self, name: str, command: Sequence[str], ready: Sequence[str]) -> None:
-        self._objects.append(Daemon(name, tuple(command), tuple(ready)))
+    def program(self, program: Program) -> None:
+        self._objects.append(program)
 
     def file(self, path: str, text: str, mode: int = 0o644) -> None:
         self._objects.append(File(path, text, mode))

@@ -21,7 +21,7 @@ from testbed.plan.objects import (
     Kind,
     Plan,
     Plugged,
-    Process,
+    Program,
     Space,
     Tun,
     TunnelKind,
@@ -281,7 +281,7 @@ def _holder(plan: Plan, end: VethEnd) -> str:
 
 def _is_programs(space: Space, device: Device) -> bool:
     """Whether a program takes up what comes to it."""
-    return any(process.arguments[:1] == (device.name,) for process in space.of(Process))
+    return any(device.name in program.devices for program in space.of(Program))
 
 
 def _tunnels(plan: Plan) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Weave Net's tunnel in user space, which it calls sleeve, written anew in Python.
 
     [WEAVE_PASSWORD=...] python -I -S sleeve.py DEVICE PORT NAME=LOCAL [NAME=ADDRESS ...]
+    [WEAVE_PASSWORD=...] python -I -S sleeve.py DEVICE PORT @FILE
 
 On each node one end of a veth pair is a port of the pods' bridge, and this program has the other, DEVICE: it takes up
 what the bridge sends there, and puts there what has come from other nodes. A node is a peer, whose NAME has the form of
@@ -28,16 +29,22 @@ the key has made.
 Modelled on weaveworks/weave, router/sleeve.go and crypto.go; the datagrams are the same. Not the same as there:
 
 - That one is Go, on several threads.
-- The peers are fixed at the start and all are linked with each other; nothing is relayed by a third one. So the TCP
-  connection carries two keys and no gossip, and without a password there is none.
+- The peers are those of the command line or a file and all are linked with each other; nothing is relayed by a third
+  one. So the TCP connection carries two keys and no gossip, and without a password there is none.
 - The path's MTU is what the kernel knows of it. There it is tried with frames of that size, of which the other end
   tells that they came; and whether fragments arrive is tried too, instead of being taken for granted.
 - No heartbeats: a peer that is gone is not noticed, and is sent to all the same.
 
 Prints `ready` once frames would be carried, with a password as soon as all peers have a key in common. Ends on SIGTERM.
+
+On SIGHUP it reads FILE again, which has this node and its peers between white space, and prints `ready` as soon as
+frames would be carried to all of them. Peers that stay keep their key, and lose no frame. It prints `refused: ` and why
+if the file is not as it should be, and the peers stay as they were; also if there is no key in time with new ones.
 """
 
+import _signal  # type: ignore[import-not-found]  # What signal is made of.
 import contextlib
+import io
 import os
 import select
 import struct
@@ -64,7 +71,7 @@ from collections.abc import Callable
 from errno import ECONNRESET, EMSGSIZE, ENETDOWN
 from functools import partial
 
-USAGE = "usage: sleeve.py DEVICE PORT NAME=LOCAL [NAME=ADDRESS ...]"
+USAGE = "usage: sleeve.py DEVICE PORT NAME=LOCAL [NAME=ADDRESS ...] | @FILE"
 
 BATCH = 32
 """Frames or datagrams taken from one side before the other gets its turn."""
@@ -251,6 +258,11 @@ class Macs:
     def age(self) -> None:
         self._young, self._old = {}, self._young
 
+    def forget(self, peers: list[Peer]) -> None:
+        for known in (self._young, self._old):
+            for mac in [mac for mac, peer in known.items() if peer in peers]:
+                del known[mac]
+
 
 UNKNOWN = "unknown"
 
@@ -262,17 +274,30 @@ class Tunnel:
         self, device: str, port: int, own: tuple[bytes, str], peers: list[tuple[bytes, str]], encrypts: bool
     ) -> None:
         self.own, self._local = own
+        self._port, self._encrypts = port, encrypts
         self._name, self._device = device, captured(device)
         # Both take in what comes for the port: which of them gets it is the kernel's choice.
         self._sockets = bound(self._local, port, whole=False), bound(self._local, port, whole=True)
-        self.peers = {
-            name: Peer(self.own, name, (address, port), path_mtu(self._local, address) - UDP_HEADERS, encrypts)
-            for name, address in peers
-        }
+        self.peers = {name: self._peer(name, address) for name, address in peers}
         self._all = tuple(self.peers.values())
         self._macs = Macs()
         self._buffer = bytearray(LARGEST)
         self._view = memoryview(self._buffer)
+
+    def _peer(self, name: bytes, address: str) -> Peer:
+        limit = path_mtu(self._local, address) - UDP_HEADERS
+        return Peer(self.own, name, (address, self._port), limit, self._encrypts)
+
+    def change(self, own: tuple[bytes, str], peers: list[tuple[bytes, str]]) -> list[Peer]:
+        """Has these peers from now on; returns those that are no more. One that stays is the same as before."""
+        if own != (self.own, self._local):
+            raise BadArgument("its own name and address cannot change while it runs")
+        before = {(peer.name, peer.address[0]): peer for peer in self._all}
+        self.peers = {name: before.get((name, address)) or self._peer(name, address) for name, address in peers}
+        self._all = tuple(self.peers.values())
+        gone = [peer for peer in before.values() if peer not in self._all]
+        self._macs.forget(gone)
+        return gone
 
     def begin(self, events: "Events") -> None:
         """Frames are carried from now on, whenever there are any."""
@@ -404,7 +429,7 @@ class Events:
         self._poll = select.poll()
         self._handlers: dict[int, Callable[[], None]] = {}
 
-    def watch(self, sock: socket, handler: Callable[[], None], until_connected: bool = False) -> None:
+    def watch(self, sock: socket | io.FileIO, handler: Callable[[], None], until_connected: bool = False) -> None:
         self._handlers[sock.fileno()] = handler
         self._poll.register(sock, select.POLLOUT if until_connected else select.POLLIN)
 
@@ -516,6 +541,10 @@ class Control:
         one.peer = peer
         peer.box = Box(sha256(self._agreed(public, one.private) + self._password).digest(), outbound)
 
+    def forget(self, peers: list[Peer]) -> None:
+        for one in [one for one in self._open if one.peer in peers]:
+            self._close(one)
+
     def _close(self, one: Connection) -> None:
         """What two have agreed on ends with their connection."""
         self._open.remove(one)
@@ -525,28 +554,113 @@ class Control:
             one.peer.box = None
 
 
-def run(tunnel: Tunnel, events: Events, control: Control | None, ready: Callable[[], None]) -> None:
-    """Carries frames until Failure is raised; calls `ready` as soon as all peers can be sent to."""
-    begin = looked = aged = time.monotonic()
-    is_ready = False
-    while True:
-        missing = [] if is_ready else [peer.address[0] for peer in tunnel.peers.values() if not peer.is_ready]
-        if not is_ready and not missing:
-            is_ready = True
-            tunnel.begin(events)
-            ready()
-        events.serve(LOOK_S if is_ready else RETRY_S)
-        now = time.monotonic()
-        if missing and now - begin > PATIENCE_S:
-            raise Failure(f"there is no key in common with {', '.join(missing)}")
-        if control and (missing or now - looked >= LOOK_S):
-            control.connect()
-        if now - looked >= LOOK_S:
-            looked = now
-            tunnel.look()
-        if now - aged >= AGE_S:
-            aged = now
-            tunnel.age()
+class Source:
+    """Where this node's name and address and those of its peers are from: words, or `@FILE` with words."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._words = words
+        self.is_changed = False
+        """Whether they are to be read again."""
+
+    def read(self) -> tuple[tuple[bytes, str], list[tuple[bytes, str]]]:
+        """This node, and the peers."""
+        words = self._words
+        if self._is_file:
+            path = words[0][1:]
+            try:
+                with open(path) as file:  # noqa: PTH123 - pathlib takes as long to load as half of the rest
+                    words = file.read().split()
+            except (OSError, ValueError) as problem:
+                raise BadArgument(f"{path} cannot be read: {problem}") from None
+            if not words:
+                raise BadArgument(f"{path} is empty")
+        own, *peers = map(peer_of, words)
+        names = [name for name, _ in (own, *peers)]
+        if twice := [name.hex(":") for name in names if names.count(name) > 1]:
+            raise BadArgument(f"there are two peers of the name {twice[0]}")
+        return own, peers
+
+    @property
+    def _is_file(self) -> bool:
+        return len(self._words) == 1 and self._words[0].startswith("@")
+
+    def heed(self, events: Events) -> None:
+        """Has SIGHUP tell that a file has changed, instead of ending this program."""
+        if not self._is_file:
+            return
+        here, there = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        pipe = io.FileIO(here)
+
+        def hear() -> None:
+            pipe.read(LARGEST)
+            self.is_changed = True
+
+        events.watch(pipe, hear)
+        _signal.set_wakeup_fd(there)
+        _signal.signal(_signal.SIGHUP, lambda *_: None)
+
+
+class Service:
+    """A tunnel that is kept going, and told of other peers."""
+
+    def __init__(self, tunnel: Tunnel, events: Events, control: Control | None, source: Source) -> None:
+        self._tunnel, self._events, self._control, self._source = tunnel, events, control, source
+        self._waiting = True
+        """Whether somebody waits for it to be ready."""
+        self._since = time.monotonic()
+
+    def run(self) -> None:
+        """Carries frames until Failure is raised; says when all peers can be sent to, first of all and later on."""
+        self._source.heed(self._events)
+        looked = aged = self._since
+        has_begun = False
+        while True:
+            missing = self._missing()
+            if self._waiting and not missing:
+                if not has_begun:
+                    self._tunnel.begin(self._events)
+                has_begun, self._waiting = True, False
+                say("ready")
+            self._events.serve(RETRY_S if self._waiting else LOOK_S)
+            now = time.monotonic()
+            if self._source.is_changed and has_begun:
+                self._change(now)
+            elif missing and now - self._since > PATIENCE_S:
+                problem = f"there is no key in common with {', '.join(missing)}"
+                if not has_begun:
+                    raise Failure(problem)
+                self._waiting = False
+                say(f"refused: {problem}")
+            if self._control and (self._waiting or now - looked >= LOOK_S):
+                self._control.connect()
+            if now - looked >= LOOK_S:
+                looked = now
+                self._tunnel.look()
+            if now - aged >= AGE_S:
+                aged = now
+                self._tunnel.age()
+
+    def _missing(self) -> list[str]:
+        """Those that keep somebody waiting."""
+        return [peer.address[0] for peer in self._tunnel.peers.values() if not peer.is_ready] if self._waiting else []
+
+    def _change(self, now: float) -> None:
+        """Has other peers."""
+        self._source.is_changed = False
+        try:
+            gone = self._tunnel.change(*self._source.read())
+        except (BadArgument, Failure) as problem:
+            say(f"refused: {problem}")
+            return
+        if self._control:
+            self._control.forget(gone)
+        self._waiting, self._since = True, now
+
+
+def say(line: str) -> None:
+    """Prints a line, for whoever waits for it."""
+    with contextlib.suppress(OSError):  # Nobody waits any more.
+        os.write(1, f"{line}\n".encode())
 
 
 _told: set[str] = set()
@@ -640,25 +754,22 @@ def peer_of(text: str) -> tuple[bytes, str]:
     return octets, address
 
 
-def begun(arguments: list[str], password: bytes) -> tuple[Tunnel, Events, Control | None]:
+def begun(arguments: list[str], password: bytes) -> Service:
     """What a command line asks for, ready to run."""
     if len(arguments) < 3:
         raise BadArgument(USAGE)
-    device, port = device_of(arguments[0]), port_of(arguments[1])
-    own, *peers = map(peer_of, arguments[2:])
-    names = [name for name, _ in (own, *peers)]
-    if twice := [name.hex(":") for name in names if names.count(name) > 1]:
-        raise BadArgument(f"there are two peers of the name {twice[0]}")
+    device, port, source = device_of(arguments[0]), port_of(arguments[1]), Source(arguments[2:])
+    own, peers = source.read()
     events = Events()
     tunnel = Tunnel(device, port, own, peers, encrypts=bool(password))
     control = Control(tunnel, events, own[1], port, password) if password else None
-    return tunnel, events, control
+    return Service(tunnel, events, control, source)
 
 
 def main(arguments: list[str]) -> int:
     """Runs the tunnel until a signal ends it, or something goes wrong: exit code 2 for the command line, 1 for else."""
     try:
-        run(*begun(arguments, os.fsencode(os.environ.get("WEAVE_PASSWORD", ""))), lambda: print("ready", flush=True))
+        begun(arguments, os.fsencode(os.environ.get("WEAVE_PASSWORD", ""))).run()
     except BadArgument as problem:
         tell(str(problem))
         return 2

@@ -1,6 +1,7 @@
 """A user-space tunnel over UDP: what Flannel's `udp` backend is, written anew in Python.
 
     python -I -S udp_tunnel.py [--silent] DEVICE PORT LOCAL[,LOCAL6] PREFIX=NODE ...
+    python -I -S udp_tunnel.py [--silent] DEVICE PORT LOCAL[,LOCAL6] @FILE
 
 The kernel routes packets into a TUN device. Each is read, its target looked up in a table of prefixes, and sent to the
 node found there, bare, as the payload of a UDP datagram: the tunnel has no header of its own. What comes over UDP is
@@ -19,7 +20,8 @@ Not the same as there:
 
 - That one is C. Of this one's time, a fifth to a quarter is spent in Python and the rest in the system calls, which
   both need; its figures are that much worse.
-- The table is fixed at the start, the most specific prefix wins, and IPv6 is carried; that one knows IPv4 alone.
+- The table comes whole, from the command line or a file, the most specific prefix wins, and IPv6 is carried; that one
+  is told of each route as it comes and goes, and knows IPv4 alone.
 - ICMP errors. That one answers "network unreachable" for a target that is in no prefix, yet never to ICMP (so not to
   a ping), and nothing at all for an exhausted TTL. It writes the answer to the TUN with the TUN's own address as its
   source, which Linux discards as a martian unless `accept_local` is set there: on most nodes nothing comes of it. This
@@ -29,10 +31,15 @@ Not the same as there:
 Prints `ready` once packets would be carried, and ends on SIGTERM. Nothing is there to be cleaned up after SIGKILL: a
 device that this program made goes with it, one that was there before stays.
 
+On SIGHUP it reads FILE again, which has the entries of the table between white space, and prints `ready` as soon as all
+packets go by the new table; none is lost. It prints `refused: ` and why if the file is not as it should be, and the
+table stays as it was.
+
 It runs once a node, so it is to start quickly: `_socket`, the core of `socket`, saves half of the time of the start,
 which `socket` spends on making its constants into enumerations. Nothing of the testbed is imported.
 """
 
+import _signal  # type: ignore[import-not-found]  # What signal is made of: that one makes enumerations, too.
 import fcntl
 import io
 import os
@@ -56,8 +63,9 @@ from _socket import (
     socket,
 )
 from array import array
+from collections.abc import Callable
 
-USAGE = "usage: udp_tunnel.py [--silent] DEVICE PORT LOCAL[,LOCAL6] PREFIX=NODE ..."
+USAGE = "usage: udp_tunnel.py [--silent] DEVICE PORT LOCAL[,LOCAL6] PREFIX=NODE ... | @FILE"
 
 BATCH = 16
 """Packets taken from one side before the other gets its turn."""
@@ -287,25 +295,49 @@ def _device_address_v6(device: str) -> bytes | None:
 class Tunnel:
     """The TUN device, the UDP sockets, and the packets that go from one to the other."""
 
-    def __init__(self, device: io.FileIO, sockets: list[socket], table: Table, complaints: Complaints | None) -> None:
+    def __init__(
+        self,
+        device: io.FileIO,
+        sockets: list[socket],
+        table: Table,
+        complaints: Complaints | None,
+        again: Callable[[], Table] | None = None,
+    ) -> None:
+        """`again` reads the table once more, when SIGHUP comes; without it that ends the program."""
         self._device = device
         self._table = table
+        self._again = again
         self._complaints = complaints
         self._buffer = bytearray(LARGEST)
         self._view = memoryview(self._buffer)
         self._drains = {sock.fileno(): sock for sock in sockets}
 
     def run(self) -> None:
-        """Carries packets until Failure is raised, as when the device is gone."""
+        """Carries packets until Failure is raised, as when the device is gone; says when that has begun."""
         ready = select.poll()
-        for descriptor in (self._device.fileno(), *self._drains):
+        told = hangups() if self._again else None
+        for descriptor in (self._device.fileno(), *self._drains, *(() if told is None else (told,))):
             ready.register(descriptor, select.POLLIN)
+        say("ready")
         while True:
             for descriptor, _ in ready.poll():
                 if descriptor in self._drains:
                     self._from_network(self._drains[descriptor])
+                elif descriptor == told:
+                    os.read(descriptor, LARGEST)
+                    self._change()
                 else:
                     self._from_device()
+
+    def _change(self) -> None:
+        """Goes by the table as it is now."""
+        assert self._again
+        try:
+            self._table = self._again()
+        except BadArgument as problem:
+            say(f"refused: {problem}")
+        else:
+            say("ready")
 
     def _from_device(self) -> None:
         """Sends what the kernel has routed into the device to the nodes that it is for."""
@@ -354,6 +386,22 @@ class Tunnel:
     def _complain(self, size: int, error: dict[int, tuple[int, int]]) -> None:
         if self._complaints is not None:
             self._complaints.send(bytes(self._view[:size]), error)
+
+
+def say(line: str) -> None:
+    """Prints a line, for whoever waits for it."""
+    try:  # noqa: SIM105 - contextlib takes as long to load as all else
+        os.write(1, f"{line}\n".encode())
+    except OSError:
+        pass  # Nobody waits any more.
+
+
+def hangups() -> int:
+    """A descriptor that has something to be read after SIGHUP, which no longer ends this program."""
+    here, there = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    _signal.set_wakeup_fd(there)
+    _signal.signal(_signal.SIGHUP, lambda *_: None)
+    return here
 
 
 _told: set[str] = set()
@@ -478,25 +526,43 @@ def table_of(entries: list[tuple[bytes, int, bytes]], port: int, sockets: dict[i
     return table
 
 
+def entries_of(words: list[str]) -> list[tuple[bytes, int, bytes]]:
+    """The entries of a table, which are in a file if the only word is `@FILE`."""
+    if is_file(words):
+        path = words[0][1:]
+        try:
+            with open(path) as file:  # noqa: PTH123 - pathlib takes longer to load than all of this
+                words = file.read().split()
+        except (OSError, ValueError) as problem:
+            raise BadArgument(f"{path} cannot be read: {problem}") from None
+    return [entry_of(word) for word in words]
+
+
+def is_file(words: list[str]) -> bool:
+    """Whether the table is in a file."""
+    return len(words) == 1 and words[0].startswith("@")
+
+
 def tunnel_of(arguments: list[str]) -> Tunnel:
     """The tunnel that a command line asks for, ready to run."""
     silent = arguments[:1] == ["--silent"]
     if len(arguments := arguments[silent:]) < 3:
         raise BadArgument(USAGE)
     device, port, local = device_of(arguments[0]), port_of(arguments[1]), local_of(arguments[2])
-    entries = [entry_of(text) for text in arguments[3:]]
+    words = arguments[3:]
+    entries = entries_of(words)
     sockets = {family: bound(address, port) for family, address in local.items()}
     table = table_of(entries, port, sockets)
-    return Tunnel(attached(device), list(sockets.values()), table, None if silent else Complaints(device, local))
+    again = (lambda: table_of(entries_of(words), port, sockets)) if is_file(words) else None
+    complaints = None if silent else Complaints(device, local)
+    return Tunnel(attached(device), list(sockets.values()), table, complaints, again)
 
 
 def main(arguments: list[str]) -> int:
     """Runs the tunnel until a signal ends it, or something goes wrong: exit code 2 for the command line, 1 for else."""
     code = 1
     try:
-        tunnel = tunnel_of(arguments)
-        os.write(1, b"ready\n")
-        tunnel.run()
+        tunnel_of(arguments).run()
     except BadArgument as problem:
         tell(str(problem))
         code = 2

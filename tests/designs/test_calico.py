@@ -22,7 +22,7 @@ from testbed.designs.bgp import CONFIGURATION, PID_FILE
 from testbed.designs.presets.calico import blocks, felix, firewall
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
-from testbed.plan.objects import Daemon, Kind, Plan
+from testbed.plan.objects import File, Kind, Plan, Program
 from testbed.programs.sleeve import checksum
 from testbed.spec.topology import Pod
 from tests.designs.looking import (
@@ -513,8 +513,8 @@ def kill_bird(lab: Lab, place: str) -> None:
 @contextmanager
 def bird_again(lab: Lab, place: str) -> Iterator[None]:
     """Started once more, as it was."""
-    (daemon,) = lab.plan[place].of(Daemon)
-    process = lab.start(place, daemon.command, stdout=subprocess.DEVNULL)
+    (program,) = lab.plan[place].of(Program)
+    process = lab.start(place, program.command, stdout=subprocess.DEVNULL)
     try:
         yield
     finally:
@@ -657,7 +657,7 @@ def test_no_block_is_larger_than_the_nodes_share_of_the_range() -> None:
     ],
 )
 def test_birds_configuration_is_the_golden_one_and_bird_takes_it(preset: str, of: str, place: str) -> None:
-    (text,) = [file.text for file in planned(preset, of)[place].files if file.path == CONFIGURATION]
+    (text,) = [file.text for file in planned(preset, of)[place].of(File) if file.path == CONFIGURATION]
     golden = GOLDEN / f"{preset}-{of}-{place}.conf"
     if UPDATE:
         golden.parent.mkdir(exist_ok=True)

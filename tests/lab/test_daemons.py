@@ -12,11 +12,11 @@ import pytest
 from testbed.designs import DESIGNS
 from testbed.designs.transport import Joining
 from testbed.kernel.apply import PlanRefused
-from testbed.lab import lab as lab_module
+from testbed.lab import programs as programs_module
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
 from testbed.plan.draft import SpaceDraft
-from testbed.plan.objects import BIRD, Plan, Route, RoutingRule
+from testbed.plan.objects import BIRD, Command, Plan, Program, Route, RoutingRule
 from testbed.spec.topology import Topology
 
 pytestmark = pytest.mark.sealed
@@ -50,8 +50,15 @@ def plan_with(topology: Topology, add: Callable[[SpaceDraft], None]) -> Plan:
 def bird(space: SpaceDraft, configuration: str = CONFIGURATION) -> None:
     space.file("/etc/bird/bird.conf", configuration)
     space.file("/run/bird/envvars", "", 0o600)
-    command = ("bird", "-f", "-c", "/etc/bird/bird.conf", "-s", CONTROL, "-P", "/run/bird/bird.pid")
-    space.daemon("bird", command, ("birdc", "-s", CONTROL, "show", "status"))
+    space.program(
+        Program(
+            name="bird",
+            command=("bird", "-f", "-c", "/etc/bird/bird.conf", "-s", CONTROL, "-P", "/run/bird/bird.pid"),
+            ready=Command(("birdc", "-s", CONTROL, "show", "status")),
+            reload=Command(("birdc", "-s", CONTROL, "configure")),
+            files=("/etc/bird/bird.conf",),
+        )
+    )
     via = ip_address("192.168.56.2")
     space.learned(Route(ip_network("10.99.0.0/24"), "eth0", via=via, protocol=BIRD))
     space.learned(Route(ip_network("10.98.0.0/24"), "", blackhole=True, protocol=BIRD))
@@ -105,7 +112,7 @@ def test_a_daemon_that_has_ended_is_told_until_somebody_starts_it_anew(two_nodes
         while not (found := inspect(lab.plan, lab.namespaces, lab.ended())):
             pass
         assert found[0].place == "node1"
-        assert found[0].what.startswith("bird, a daemon of the design, has ended by signal 9 (Killed):\n  ")
+        assert found[0].what.startswith("bird, a program of the design, has ended by signal 9 (Killed):\n  ")
         assert "<INFO> Started" in found[0].what
         (mend,) = found[0].mend
         ended(lab, "node1", *shlex.split(mend))
@@ -116,14 +123,14 @@ def test_a_daemon_that_has_ended_is_told_until_somebody_starts_it_anew(two_nodes
 def test_a_daemon_that_does_not_start_says_why(two_nodes: Topology) -> None:
     with pytest.raises(PlanRefused) as raised:
         Lab(plan_with(two_nodes, lambda space: bird(space, "nonsense;")))
-    assert str(raised.value).startswith("in node1: the daemon bird ended with exit code 1:\n  ")
+    assert str(raised.value).startswith("in node1: the program bird ended with exit code 1:\n  ")
     assert "syntax error" in str(raised.value)
 
 
 def test_routes_that_never_come_are_named(two_nodes: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lab_module, "CONVERGENCE_PATIENCE_S", 1.0)
+    monkeypatch.setattr(programs_module, "CONVERGENCE_PATIENCE_S", 1.0)
     without = CONFIGURATION.replace("route 10.98.0.0/24 blackhole;", "")
-    with pytest.raises(PlanRefused, match=r"in node1: no daemon has put there the routes to 10\.98\.0\.0/24"):
+    with pytest.raises(PlanRefused, match=r"in node1: no program has put there the routes to 10\.98\.0\.0/24"):
         Lab(plan_with(two_nodes, lambda space: bird(space, without)))
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import dpkt
 import pytest
@@ -429,6 +430,43 @@ def test_a_peer_that_was_killed_and_started_again_is_talked_to_again(password: s
         mesh.stop(number, signal.SIGKILL)
         mesh.start(number, password=password)
         assert eventually(lambda: mesh.ping(1, 2, "-W", "1").returncode == 0)
+
+
+@pytest.mark.sealed
+@encrypted
+def test_peers_in_a_file_are_read_again_on_sighup(password: str, tmp_path: Path) -> None:
+    mesh = Mesh(3)
+    peers = tmp_path / "peers"
+
+    def written(*numbers: int) -> None:
+        peers.write_text("".join(f"{name(n)}={NODE.format(n)}\n" for n in numbers))
+
+    def told(*numbers: int) -> str:
+        written(*numbers)
+        one.send_signal(signal.SIGHUP)
+        assert one.stdout
+        return one.stdout.readline()
+
+    written(1, 2)
+    one = mesh.run(1, "vethwe-pcap", str(PORT), f"@{peers}", password=password)
+    two = [f"{name(n)}={NODE.format(n)}" for n in (2, 1)]
+    mesh.running[2] = mesh.run(2, "vethwe-pcap", str(PORT), *two, password=password)
+    assert one.stdout
+    assert one.stdout.readline() == "ready\n"
+    assert mesh.ping(1, 2).returncode == 0
+    three = [f"{name(n)}={NODE.format(n)}" for n in (3, 1)]
+    mesh.running[3] = mesh.run(3, "vethwe-pcap", str(PORT), *three, password=password)
+    assert told(1, 2, 3) == "ready\n"
+    assert mesh.ping(1, 3).returncode == mesh.ping(1, 2).returncode == 0
+    assert told(1, 3) == "ready\n"
+    assert mesh.ping(1, 2, "-W", "1").returncode == 1
+    assert mesh.ping(1, 3).returncode == 0
+    assert told(2, 3) == "refused: its own name and address cannot change while it runs\n"
+    assert told() == f"refused: {peers} is empty\n"
+    assert told(1, 3, 3) == f"refused: there are two peers of the name {name(3)}\n"
+    assert mesh.ping(1, 3).returncode == 0
+    one.terminate()
+    one.communicate(timeout=10)
 
 
 def eventually(is_so: object, seconds: float = 20.0) -> bool:

@@ -387,6 +387,10 @@ def test_says_in_one_line_why_it_cannot_begin() -> None:
         (["tun7", "8285", "127.0.0.1", "10.1.0.0/33=127.0.0.2"], "'10.1.0.0/33' is not a prefix such as 10.244.1.0/24"),
         (["tun7", "8285", "127.0.0.1", "10.1.1.0/16=127.0.0.2"], "'10.1.1.0/16' has bits set behind its prefix"),
         (["tun7", "0", "127.0.0.1", "10.1.0.0/16=::1"], "'0' is not a UDP port"),
+        (
+            ["tun7", "8285", "127.0.0.1", "@/none"],
+            "/none cannot be read: [Errno 2] No such file or directory: '/none'",
+        ),
     ],
 )
 def test_a_bad_argument_is_told_in_one_line(arguments: list[str], line: str) -> None:
@@ -409,6 +413,37 @@ def test_entries_that_do_not_fit_each_other_are_told_in_one_line() -> None:
         program = pair.run(1, *begin, *entries)
         assert only_line(program) == line
         assert program.returncode == 2
+
+
+@pytest.mark.sealed
+def test_a_table_in_a_file_is_read_again_on_sighup_and_only_then(tmp_path: Path) -> None:
+    table = tmp_path / "table"
+    table.write_text(f"{RANGE[4].format(2)}={NODE[4].format(2)}\n")
+    pair = Pair()
+    pair.start(2)
+    program = pair.run(1, "flannel0", str(PORT), NODE[4].format(1), f"@{table}")
+    assert program.stdout
+
+    def told(text: str) -> str:
+        table.write_text(text)
+        program.send_signal(signal.SIGHUP)
+        assert program.stdout
+        return program.stdout.readline()
+
+    assert program.stdout.readline() == "ready\n"
+    assert pair.ping(4).returncode == 0
+    whole = table.read_text()
+    table.write_text("")
+    assert pair.ping(4).returncode == 0
+    assert told("") == "ready\n"
+    assert "Net Unreachable" in pair.ping(4).stdout
+    assert told(whole) == "ready\n"
+    assert pair.ping(4).returncode == 0
+    assert told(f"{whole} nonsense") == "refused: 'nonsense' is not PREFIX=NODE\n"
+    assert told("fd00::/16=fd00::1") == "refused: there is no local address of the family of node fd00::1\n"
+    assert pair.ping(4).returncode == 0
+    program.terminate()
+    assert program.communicate(timeout=10) == ("", "")
 
 
 def ipv4_header(content: bytes, ttl: int) -> bytearray:

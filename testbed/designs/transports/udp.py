@@ -17,13 +17,15 @@ from testbed.designs.transport import (
 )
 from testbed.designs.transports.overlay import UDP_HEADERS, tunnel_address
 from testbed.plan.addressing import Layout, NodePlace
-from testbed.plan.objects import Plan
+from testbed.plan.objects import OWN_PROGRAMS, PYTHON, Plan, Program, Says, Signal
 from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
 
 PORT = 8285
 DEVICE = "flannel0"
 PROGRAM = "udp_tunnel"
+TABLE = "/run/flannel/leases"
+"""Which prefix is on which node."""
 
 
 def _join(joining: Joining) -> None:
@@ -39,7 +41,19 @@ def _join(joining: Joining) -> None:
             for cidr in remote.pod_cidrs:
                 table.append(f"{cidr}={remote.address(outer_family(cidr.version, layout))}")
         local = ",".join(str(address.ip) for address in node.addresses)
-        space.process(PROGRAM, DEVICE, str(options.port or PORT), local, *table)
+        space.file(TABLE, "".join(f"{entry}\n" for entry in table))
+        port = options.port or PORT
+        space.program(
+            Program(
+                name=PROGRAM,
+                command=(PYTHON, "-I", "-S", f"{OWN_PROGRAMS}/{PROGRAM}.py", DEVICE, str(port), local, f"@{TABLE}"),
+                ready=Says(),
+                reload=Signal(),
+                files=(TABLE,),
+                devices=(DEVICE,),
+                port=port,
+            )
+        )
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:

@@ -35,7 +35,20 @@ from testbed.plan.objects.fdb import FdbEntry
 from testbed.plan.objects.neighbours import Neighbour
 from testbed.plan.objects.netem import Netem
 from testbed.plan.objects.plan import Kind, Object, Plan, Space
-from testbed.plan.objects.programs import Bpf, BpfEntry, BpfHook, Daemon, File, Firewall, Plugged, Process
+from testbed.plan.objects.programs import (
+    OWN_PROGRAMS,
+    PYTHON,
+    Bpf,
+    BpfEntry,
+    BpfHook,
+    Command,
+    File,
+    Firewall,
+    Plugged,
+    Program,
+    Says,
+    Signal,
+)
 from testbed.plan.objects.routes import BIRD, BOOT, LOCAL_TABLE, MAIN_TABLE, CutRoute, LearnedRoute, NextHop, Route
 from testbed.plan.objects.rules import RoutingRule
 from testbed.plan.objects.token_bucket import TokenBucket
@@ -46,14 +59,16 @@ __all__ = [
     "LINKS",
     "LOCAL_TABLE",
     "MAIN_TABLE",
+    "OWN_PROGRAMS",
+    "PYTHON",
     "TUNNELS",
     "Bpf",
     "BpfEntry",
     "BpfHook",
     "Bridge",
     "Child",
+    "Command",
     "CutRoute",
-    "Daemon",
     "Datapath",
     "Device",
     "DeviceAddress",
@@ -77,12 +92,14 @@ __all__ = [
     "OtherLink",
     "Plan",
     "Plugged",
-    "Process",
+    "Program",
     "Route",
     "RoutingRule",
+    "Says",
     "SegmentEnd",
     "SegmentSource",
     "Segments",
+    "Signal",
     "Space",
     "Sysctl",
     "TokenBucket",

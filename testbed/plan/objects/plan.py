@@ -12,7 +12,7 @@ from testbed.plan.objects.entries import DownDevice, Esp, NftTable, SegmentSourc
 from testbed.plan.objects.fdb import FdbEntry
 from testbed.plan.objects.neighbours import Neighbour
 from testbed.plan.objects.netem import Netem
-from testbed.plan.objects.programs import Bpf, Daemon, File, Firewall, Plugged, Process
+from testbed.plan.objects.programs import Bpf, File, Firewall, Plugged, Program
 from testbed.plan.objects.routes import CutRoute, LearnedRoute, Route
 from testbed.plan.objects.rules import RoutingRule
 from testbed.plan.objects.token_bucket import TokenBucket
@@ -43,8 +43,7 @@ Object = (
     | Esp
     | SegmentSource
     | Firewall
-    | Process
-    | Daemon
+    | Program
     | File
     | Bpf
     | LearnedRoute
@@ -116,7 +115,7 @@ class Space:
     @property
     def has_folders(self) -> bool:
         """Whether its programs see folders of their own."""
-        return any(kind in self._by_type for kind in (File, Daemon, Bpf))
+        return any(kind in self._by_type for kind in (File, Program, Bpf))
 
 
 @dataclass(frozen=True)

@@ -23,25 +23,58 @@ class Plugged:
     """After how long a plugin that has not ended is ended."""
 
 
-@dataclass(frozen=True)
-class Process:
-    """A program that runs in a space as long as the lab is up; it says `ready` in a line when it is."""
-
-    program: str
-    """The name of a file of `testbed.programs`."""
-    arguments: tuple[str, ...]
-    encrypts: bool = False
-    """Whether it is told a password, one for all of the lab, made with it; such a program needs PyNaCl."""
+PYTHON = "python3"
+"""In a program's command: the Python that the lab itself runs on."""
+OWN_PROGRAMS = "testbed/programs"
+"""In the command of one of the testbed's own programs: the folder that it is in."""
 
 
 @dataclass(frozen=True)
-class Daemon:
-    """A program of the system's that runs in a space as long as the lab is up, in the foreground."""
+class Says:
+    """A program prints this line as soon as it is ready, and again each time it has taken changed files."""
+
+    line: str = "ready"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, run where the program runs. It succeeds if it ends with exit code 0."""
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal, sent to the program."""
+
+    name: Literal["SIGHUP", "SIGUSR1", "SIGUSR2"] = "SIGHUP"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A program that runs in a space as long as the lab is up, in the foreground.
+
+    What it prints is in /run/log/NAME.log of its space.
+    """
 
     name: str
+    """Its key: no two programs of a space have the same name."""
     command: tuple[str, ...]
-    ready: tuple[str, ...]
-    """A command that succeeds as soon as the daemon can be talked to."""
+    ready: Says | Command | None = None
+    """How it tells that it is ready; a command is repeated until it succeeds. None: as soon as it is started."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables that it has besides those of the lab."""
+    secret: str = ""
+    """The variable that holds the lab's password: made with the lab, and the same in all of it. Empty: none does."""
+    reload: Command | Signal | None = None
+    """How it is told that its files have changed. A command ends when that is done; after a signal it says once more
+    that it is ready. None: it is started anew."""
+    files: tuple[str, ...] = ()
+    """The paths of the files that it reads."""
+    devices: tuple[str, ...] = ()
+    """The devices that it holds open: if one is replaced, the program is started anew."""
+    port: int = 0
+    """The UDP port of the tunnel that it is; 0 for any other program."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""What runs on nodes, as commands: firewalls, files and folders of their own, eBPF programs, daemons."""
+"""What runs on nodes, as commands: firewalls, files and folders of their own, eBPF programs, other programs."""
 
 import shlex
 from collections.abc import Iterator
 
-from testbed.plan.objects import Bpf, BpfEntry, BpfHook, Daemon, File, Firewall, Plan, Process
+from testbed.plan.objects import Bpf, BpfEntry, BpfHook, File, Firewall, Plan, Program
 
 RESTORE = {
     "ipset": ("ipset", "restore"),
@@ -12,7 +12,7 @@ RESTORE = {
 }
 """The commands that read a firewall's text."""
 OVERLAID = ("/etc", "/var/lib")
-"""Folders of which a space that has files or daemons sees a version of its own,"""
+"""Folders of which a space that has files or programs sees a version of its own,"""
 OWN_RUN, OWN_BPF = "/run", "/sys/fs/bpf"
 """beside these, which are empty."""
 PROGRAM_PINS, MAP_PINS = f"{OWN_BPF}/cilium", f"{OWN_BPF}/tc/globals"
@@ -124,23 +124,17 @@ def entry_words(entry: BpfEntry, root: str = "", verb: str = "update") -> str:
     return f"map {verb} pinned {root}{MAP_PINS}/{entry.map} key hex {entry.key.hex(' ')}{value}"
 
 
-def log_of(daemon: Daemon) -> str:
-    """The file that has what a daemon says."""
-    return f"{OWN_RUN}/log/{daemon.name}.log"
+def log_of(program: Program) -> str:
+    """The file that has what a program prints."""
+    return f"{OWN_RUN}/log/{program.name}.log"
 
 
-PASSWORD = "WEAVE_PASSWORD"
-"""The environment variable by which a program is told what it encrypts with."""
-
-
-def processes(plan: Plan) -> Iterator[str]:
-    """The testbed's own programs and the system's daemons, started in the background."""
-    if any(process.encrypts for space in plan.spaces for process in space.of(Process)):
-        yield f"export {PASSWORD}=$(od -An -v -tx1 -N16 /dev/urandom | tr -d ' \\n')    # python3 needs PyNaCl"
+def programs(plan: Plan) -> Iterator[str]:
+    """The testbed's own programs and the system's, started in the background."""
+    for variable in sorted({program.secret for space in plan.spaces for program in space.of(Program)} - {""}):
+        yield f"export {variable}=$(od -An -v -tx1 -N16 /dev/urandom | tr -d ' \\n')    # python3 needs PyNaCl"
     for space in plan.spaces:
-        for process in space.of(Process):
-            command = f"python3 testbed/programs/{process.program}.py {' '.join(process.arguments)}"
-            yield f"ip netns exec {space.name} {command} &"
-        for daemon in space.of(Daemon):
-            log = f"{ROOTS}/{space.name}{log_of(daemon)}"
-            yield f"in_folders_of {space.name} {shlex.join(daemon.command)} > {log} 2>&1 &"
+        for program in space.of(Program):
+            variables = [f"{name}={value}" for name, value in program.environment]
+            command = shlex.join((*(("env", *variables) if variables else ()), *program.command))
+            yield f"in_folders_of {space.name} {command} > {ROOTS}/{space.name}{log_of(program)} 2>&1 &"

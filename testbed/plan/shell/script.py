@@ -32,7 +32,7 @@ from testbed.plan.objects.routes import route_words
 from testbed.plan.objects.rules import rule_words
 from testbed.plan.objects.token_bucket import token_bucket_words
 from testbed.plan.plugged import attaching
-from testbed.plan.shell.programs import ROOTS, bpf, files, firewalls, heredoc, processes
+from testbed.plan.shell.programs import ROOTS, bpf, files, firewalls, heredoc, programs
 from testbed.plan.shell.words import (
     child_commands,
     datapath_commands,
@@ -87,7 +87,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     if commands := list(firewalls(plan)):
         yield from _section("Firewalls")
         yield from commands
-    if commands := [*files(plan), *bpf(plan), *processes(plan)]:
+    if commands := [*files(plan), *bpf(plan), *programs(plan)]:
         yield from _section("Programs")
         yield from commands
     if commands := list(attaching(plan, ROOTS)):

@@ -32,7 +32,7 @@ from testbed.designs.presets.weave.preset import peer_name, preset
 from testbed.designs.transport import Joining, Leg, Transport, others
 from testbed.designs.transports.overlay import UDP_HEADERS
 from testbed.plan.addressing import Layout, NodePlace
-from testbed.plan.objects import Plan
+from testbed.plan.objects import OWN_PROGRAMS, PYTHON, Plan, Program, Says, Signal
 from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
 
@@ -47,11 +47,16 @@ Unlike in Weave, `vethwe-bridge` computes checksums as well, in case a node forw
 PORT = 6783
 PROGRAM = "sleeve"
 CAPTURED = "vethwe-pcap"
+PEERS = "/run/weave/peers"
+"""The node and its peers, by name and address."""
+PASSWORD = "WEAVE_PASSWORD"
+"""The environment variable by which Weave is told what to encrypt with."""
 _NAME, _LENGTH, _ETHERNET, _NUMBER, _TAG = 6, 2, 14, 8, 16
 
 
 def transport(encrypts: bool) -> Transport:
     """Frames inside UDP, by a program in user space."""
+    options = ("-I",) if encrypts else ("-I", "-S")
 
     def join(joining: Joining) -> None:
         draft, layout = joining.draft, joining.layout
@@ -64,7 +69,20 @@ def transport(encrypts: bool) -> Transport:
                 a_checksums=False,
             )
             peers = [f"{peer_name(peer)}={peer.address(4)}" for peer in (node, *others(layout, node))]
-            draft[node.name].process(PROGRAM, CAPTURED, str(PORT), *peers, encrypts=encrypts)
+            draft[node.name].file(PEERS, "".join(f"{peer}\n" for peer in peers))
+            draft[node.name].program(
+                Program(
+                    name=PROGRAM,
+                    # Isolated; only PyNaCl is among the site's packages, without which a Python starts in 15 ms.
+                    command=(PYTHON, *options, f"{OWN_PROGRAMS}/{PROGRAM}.py", CAPTURED, str(PORT), f"@{PEERS}"),
+                    ready=Says(),
+                    reload=Signal(),
+                    files=(PEERS,),
+                    secret=PASSWORD if encrypts else "",
+                    devices=(CAPTURED,),
+                    port=PORT,
+                )
+            )
 
     def leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
         ends = str(one.address(4)), str(other.address(4))

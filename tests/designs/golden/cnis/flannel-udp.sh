@@ -153,6 +153,10 @@ cat > /run/roots/node1/etc/cni/net.d/10-flannel.conflist <<'END'
 }
 END
 mkdir -p /run/roots/node1/run/flannel
+cat > /run/roots/node1/run/flannel/leases <<'END'
+10.244.1.0/24=192.168.56.2
+END
+mkdir -p /run/roots/node1/run/flannel
 cat > /run/roots/node1/run/flannel/subnet.env <<'END'
 FLANNEL_NETWORK=10.244.0.0/16
 FLANNEL_SUBNET=10.244.0.1/24
@@ -188,14 +192,18 @@ cat > /run/roots/node2/etc/cni/net.d/10-flannel.conflist <<'END'
 }
 END
 mkdir -p /run/roots/node2/run/flannel
+cat > /run/roots/node2/run/flannel/leases <<'END'
+10.244.0.0/24=192.168.56.1
+END
+mkdir -p /run/roots/node2/run/flannel
 cat > /run/roots/node2/run/flannel/subnet.env <<'END'
 FLANNEL_NETWORK=10.244.0.0/16
 FLANNEL_SUBNET=10.244.1.1/24
 FLANNEL_MTU=1472
 FLANNEL_IPMASQ=true
 END
-ip netns exec node1 python3 testbed/programs/udp_tunnel.py flannel0 8285 192.168.56.1 10.244.1.0/24=192.168.56.2 &
-ip netns exec node2 python3 testbed/programs/udp_tunnel.py flannel0 8285 192.168.56.2 10.244.0.0/24=192.168.56.1 &
+in_folders_of node1 python3 -I -S testbed/programs/udp_tunnel.py flannel0 8285 192.168.56.1 @/run/flannel/leases > /run/roots/node1/run/log/udp_tunnel.log 2>&1 &
+in_folders_of node2 python3 -I -S testbed/programs/udp_tunnel.py flannel0 8285 192.168.56.2 @/run/flannel/leases > /run/roots/node2/run/log/udp_tunnel.log 2>&1 &
 
 # --- Pods that CNI plugins attach
 mkdir -p /run/roots/node1/run/netns; touch /run/roots/node1/run/netns/client; mount --bind /run/netns/client /run/roots/node1/run/netns/client

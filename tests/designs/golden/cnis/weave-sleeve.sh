@@ -230,8 +230,36 @@ COMMIT
 END
 
 # --- Programs
-ip netns exec node1 python3 testbed/programs/sleeve.py vethwe-pcap 6783 02:79:60:a4:22:df=192.168.56.1 02:06:3a:70:e0:57=192.168.56.2 &
-ip netns exec node2 python3 testbed/programs/sleeve.py vethwe-pcap 6783 02:06:3a:70:e0:57=192.168.56.2 02:79:60:a4:22:df=192.168.56.1 &
+# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
+in_folders_of() {
+    ip netns exec $1 sh -ec '
+        for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done
+        shift; exec "$@"' sh "$@"
+}
+mkdir -p /run/roots/node1/run/log /run/roots/node1/sys/fs/bpf
+mount -t bpf bpf /run/roots/node1/sys/fs/bpf
+mkdir -p /run/roots/node1/upper/etc /run/roots/node1/work/etc /run/roots/node1/etc
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/roots/node1/upper/etc,workdir=/run/roots/node1/work/etc /run/roots/node1/etc
+mkdir -p /run/roots/node1/upper/var/lib /run/roots/node1/work/var/lib /run/roots/node1/var/lib
+mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/run/roots/node1/upper/var/lib,workdir=/run/roots/node1/work/var/lib /run/roots/node1/var/lib
+mkdir -p /run/roots/node1/run/weave
+cat > /run/roots/node1/run/weave/peers <<'END'
+02:79:60:a4:22:df=192.168.56.1
+02:06:3a:70:e0:57=192.168.56.2
+END
+mkdir -p /run/roots/node2/run/log /run/roots/node2/sys/fs/bpf
+mount -t bpf bpf /run/roots/node2/sys/fs/bpf
+mkdir -p /run/roots/node2/upper/etc /run/roots/node2/work/etc /run/roots/node2/etc
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/roots/node2/upper/etc,workdir=/run/roots/node2/work/etc /run/roots/node2/etc
+mkdir -p /run/roots/node2/upper/var/lib /run/roots/node2/work/var/lib /run/roots/node2/var/lib
+mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/run/roots/node2/upper/var/lib,workdir=/run/roots/node2/work/var/lib /run/roots/node2/var/lib
+mkdir -p /run/roots/node2/run/weave
+cat > /run/roots/node2/run/weave/peers <<'END'
+02:06:3a:70:e0:57=192.168.56.2
+02:79:60:a4:22:df=192.168.56.1
+END
+in_folders_of node1 python3 -I -S testbed/programs/sleeve.py vethwe-pcap 6783 @/run/weave/peers > /run/roots/node1/run/log/sleeve.log 2>&1 &
+in_folders_of node2 python3 -I -S testbed/programs/sleeve.py vethwe-pcap 6783 @/run/weave/peers > /run/roots/node2/run/log/sleeve.log 2>&1 &
 
 # --- What devices do not leave to others: checksums, or segments larger than the MTU
 ip netns exec node1 ethtool -K weave tx off > /dev/null

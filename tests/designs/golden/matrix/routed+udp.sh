@@ -125,5 +125,33 @@ ip -n web-2 -4 route add default via 169.254.1.1 dev eth0
 ip -n web-2 -6 route add default via fe80::ecee:eeff:feee:eeee dev eth0
 
 # --- Programs
-ip netns exec node1 python3 testbed/programs/udp_tunnel.py flannel0 8285 192.168.56.1,fd00:192:168:56::1 10.244.1.0/24=192.168.56.2 fd00:10:244:1::/64=fd00:192:168:56::2 &
-ip netns exec node2 python3 testbed/programs/udp_tunnel.py flannel0 8285 192.168.56.2,fd00:192:168:56::2 10.244.0.0/24=192.168.56.1 fd00:10:244::/64=fd00:192:168:56::1 &
+# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
+in_folders_of() {
+    ip netns exec $1 sh -ec '
+        for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done
+        shift; exec "$@"' sh "$@"
+}
+mkdir -p /run/roots/node1/run/log /run/roots/node1/sys/fs/bpf
+mount -t bpf bpf /run/roots/node1/sys/fs/bpf
+mkdir -p /run/roots/node1/upper/etc /run/roots/node1/work/etc /run/roots/node1/etc
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/roots/node1/upper/etc,workdir=/run/roots/node1/work/etc /run/roots/node1/etc
+mkdir -p /run/roots/node1/upper/var/lib /run/roots/node1/work/var/lib /run/roots/node1/var/lib
+mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/run/roots/node1/upper/var/lib,workdir=/run/roots/node1/work/var/lib /run/roots/node1/var/lib
+mkdir -p /run/roots/node1/run/flannel
+cat > /run/roots/node1/run/flannel/leases <<'END'
+10.244.1.0/24=192.168.56.2
+fd00:10:244:1::/64=fd00:192:168:56::2
+END
+mkdir -p /run/roots/node2/run/log /run/roots/node2/sys/fs/bpf
+mount -t bpf bpf /run/roots/node2/sys/fs/bpf
+mkdir -p /run/roots/node2/upper/etc /run/roots/node2/work/etc /run/roots/node2/etc
+mount -t overlay overlay -o lowerdir=/etc,upperdir=/run/roots/node2/upper/etc,workdir=/run/roots/node2/work/etc /run/roots/node2/etc
+mkdir -p /run/roots/node2/upper/var/lib /run/roots/node2/work/var/lib /run/roots/node2/var/lib
+mount -t overlay overlay -o lowerdir=/var/lib,upperdir=/run/roots/node2/upper/var/lib,workdir=/run/roots/node2/work/var/lib /run/roots/node2/var/lib
+mkdir -p /run/roots/node2/run/flannel
+cat > /run/roots/node2/run/flannel/leases <<'END'
+10.244.0.0/24=192.168.56.1
+fd00:10:244::/64=fd00:192:168:56::1
+END
+in_folders_of node1 python3 -I -S testbed/programs/udp_tunnel.py flannel0 8285 192.168.56.1,fd00:192:168:56::1 @/run/flannel/leases > /run/roots/node1/run/log/udp_tunnel.log 2>&1 &
+in_folders_of node2 python3 -I -S testbed/programs/udp_tunnel.py flannel0 8285 192.168.56.2,fd00:192:168:56::2 @/run/flannel/leases > /run/roots/node2/run/log/udp_tunnel.log 2>&1 &

@@ -1,0 +1,178 @@
+"""What programs in a place see for themselves alone: files, the names of others, and the name of the place."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from testbed.designs import DESIGNS
+from testbed.lab.door import Address, Unanswered
+from testbed.lab.lab import Lab
+from testbed.lab.living import LivingLab
+from testbed.lab.names import hosts_of_pod
+from testbed.plan.objects import File, Kind, Plan
+from testbed.spec.topology import Topology
+from tests.designs.looking import ended
+
+RESOLVER = File("/etc/resolv.conf", "nameserver 10.96.0.10\nsearch default.svc.cluster.local\n")
+KUBELETS = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+
+
+def planned(topology: Topology, *files: File, place: str = "client") -> Plan:
+    """The plan of a simple design, in which a place has files."""
+    plan = DESIGNS["l2"].plan(topology)
+    space = replace(plan[place], objects=(*plan[place].objects, *files))
+    return replace(plan, spaces=tuple(space if one.name == place else one for one in plan.spaces))
+
+
+@pytest.mark.sealed
+def test_a_pod_has_a_name_and_knows_itself_and_all_others(two_nodes: Topology) -> None:
+    with Lab(planned(two_nodes)) as lab:
+        assert ended(lab, "web-2", "hostname") == "web-2\n"
+        assert ended(lab, "web-2", "cat", "/etc/hostname") == "web-2\n"
+        known = ended(lab, "web-2", "cat", "/etc/hosts")
+        assert known.startswith(KUBELETS)
+        (own,) = [line for line in known.splitlines() if line.endswith("\tweb-2")]
+        assert own == f"{lab.plan['web-2'].reached_at[0]}\tweb-2"
+        for space in lab.plan.of_kind(Kind.POD, Kind.NODE):
+            found = ended(lab, "web-2", "getent", "ahostsv4", space.name)
+            assert found.split()[0] == str(space.reached_at[0])
+        ended(lab, "web-2", "ping", "-c", "1", "-W", "5", "client")
+        assert ended(lab, "web-2", "cat", "/etc/resolv.conf") == Path("/etc/resolv.conf").read_text()
+        assert ended(lab, "node1", "hostname") == ended(lab, "gateway", "hostname") != "web-2\n"
+
+
+def test_a_pod_in_another_namespace_is_called_by_its_name_alone(two_nodes: Topology) -> None:
+    plan = planned(two_nodes)
+    pod = replace(plan["client"], name="client.shop")
+    assert f"{pod.reached_at[0]}\tclient client.shop\n" in hosts_of_pod(plan, pod)
+
+
+@pytest.mark.sealed
+def test_a_file_of_a_pod_is_seen_there_and_by_nobody_else(two_nodes: Topology) -> None:
+    own = (RESOLVER, File("/run/app/conf", "mine\n", 0o600), File("/etc/app/conf", "mine too\n"))
+    with Lab(planned(two_nodes, *own)) as lab:
+        for file in own:
+            assert ended(lab, "client", "cat", file.path) == file.text
+            assert ended(lab, "client", "stat", "-c", "%a", file.path) == f"{file.mode:o}\n"
+        for other in ("web-1", "web-2", "node1", "fabric"):
+            for file in own[1:]:
+                assert lab.run(other, ["ls", file.path]).returncode == 2
+            assert lab.run(other, ["cat", RESOLVER.path]).stdout != RESOLVER.text
+        ended(lab, "client", "touch", "/etc/written", "/run/written", "/var/lib/written")
+        for path in ("/etc/written", "/run/written", "/var/lib/written"):
+            assert not Path(path).exists()
+            assert lab.run("web-1", ["ls", path]).returncode == 2
+
+
+@pytest.mark.sealed
+def test_files_and_names_follow_a_change(two_nodes: Topology) -> None:
+    machines = Path("/etc/hostname").read_text() if Path("/etc/hostname").exists() else None
+    with Lab(planned(two_nodes, RESOLVER, File("/etc/passwd", "none\n"))) as lab:
+        assert ended(lab, "client", "cat", "/etc/passwd") == "none\n"
+        changed = replace(RESOLVER, text="nameserver 10.96.0.11\n")
+        new = planned(two_nodes, changed)
+        moved = replace(new["web-2"], reached_at=(type(new["web-2"].reached_at[0])("10.244.1.77"),))  # type: ignore[arg-type]
+        new = replace(new, spaces=tuple(moved if s.name == "web-2" else s for s in new.spaces))
+        lab.places.change(new)
+        assert ended(lab, "client", "cat", RESOLVER.path) == changed.text
+        assert ended(lab, "client", "cat", "/etc/passwd") == Path("/etc/passwd").read_text()
+        assert "10.244.1.77 web-2\n" in ended(lab, "client", "cat", "/etc/hosts")
+        lab.places.change(planned(two_nodes))
+        assert ended(lab, "client", "cat", RESOLVER.path) == Path(RESOLVER.path).read_text()
+    assert machines == (Path("/etc/hostname").read_text() if machines else None)
+
+
+@pytest.mark.sealed
+def test_a_lab_makes_no_folders_before_somebody_enters_a_pod(two_nodes: Topology) -> None:
+    def namespaces() -> int:
+        links = (path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
+        return sum(str(link).startswith(("mnt:", "uts:")) for link in links)
+
+    before = namespaces()
+    with Lab(planned(two_nodes)) as lab:
+        assert namespaces() == before
+        for _ in range(2):
+            lab.run("client", ["true"])
+            assert namespaces() == before + 2
+    assert namespaces() == before
+
+
+@pytest.fixture
+def living(two_nodes: Topology) -> Iterator[LivingLab]:
+    """A lab in a capsule of its own, in which a pod has a file."""
+    name = f"test-{os.getpid()}-{random.randrange(10**9)}"
+    facts = {"design": "l2", "offload": True, "topology_file": "", "topology_text": "", "topology": two_nodes.name}
+    yield LivingLab.bring_up(planned(two_nodes, RESOLVER), name, facts)
+    with suppress(Unanswered):
+        LivingLab(Address(os.geteuid(), name)).down()
+
+
+def said(lab: LivingLab, place: str, *command: str) -> str:
+    with lab.start(place, command, stdout=subprocess.PIPE) as process:
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, command
+    return str(out.decode())
+
+
+@pytest.mark.root
+def test_who_enters_a_pod_from_outside_sees_what_its_programs_see(living: LivingLab) -> None:
+    assert said(living, "client", "hostname") == "client\n"
+    assert said(living, "client", "cat", "/etc/resolv.conf") == RESOLVER.text
+    assert said(living, "client", "cat", "/etc/hosts").startswith(KUBELETS)
+    assert "client\tweb" not in said(living, "node1", "cat", "/etc/hosts")
+    assert said(living, "client", "ls", "/run/netns").split() == said(living, "node1", "ls", "/run/netns").split()
+    said(living, "client", "ip", "-n", "web-2", "link")
+    said(living, "client", "ping", "-c", "1", "-W", "5", "web-2")
+    said(living, "client", "touch", "/run/left")
+    assert "left" in said(living, "client", "ls", "/run")
+    assert "left" not in said(living, "web-1", "ls", "/run")
+
+
+def namespaces_of(kind: str) -> set[str]:
+    """That processes of this machine are in or hold."""
+    found = set()
+    for folder in (*Path("/proc").glob(f"[0-9]*/ns/{kind}"), *Path("/proc").glob("[0-9]*/fd/*")):
+        with suppress(OSError):
+            if (link := str(folder.readlink())).startswith(f"{kind}:"):
+                found.add(link)
+    return found
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("end", ["down", "kill"])
+def test_nothing_is_left_behind(living: LivingLab, end: str) -> None:
+    with living.start(
+        "client", ["sh", "-c", "stat -Lc '%i' /proc/self/ns/mnt /proc/self/ns/uts; sleep 1000"], stdout=subprocess.PIPE
+    ) as inside:
+        assert inside.stdout
+        own = {f"{kind}:[{inside.stdout.readline().decode().strip()}]" for kind in ("mnt", "uts")}
+        assert own <= namespaces_of("mnt") | namespaces_of("uts")
+        if end == "down":
+            living.down()
+        else:
+            os.kill(keeper_of(own), signal.SIGKILL)
+        inside.wait(timeout=30)
+    deadline = time.monotonic() + 30
+    while own & (namespaces_of("mnt") | namespaces_of("uts")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    mounts = Path("/proc/self/mountinfo").read_text()
+    assert ".layers" not in mounts
+
+
+def keeper_of(own: set[str]) -> int:
+    """The process that holds these namespaces by descriptors."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            held = {str(path.readlink()) for path in (process / "fd").iterdir()}
+            if own <= held:
+                return int(process.name)
+    raise AssertionError("nobody holds them")
