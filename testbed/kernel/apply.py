@@ -21,7 +21,7 @@ from testbed.kernel.offload import switch_checksums, switch_offloads
 from testbed.kernel.sysctls import Sysctls
 from testbed.kernel.told import tell_by_programs
 from testbed.kernel.tun import make_tun
-from testbed.plan.change import Change, Make, Remove, Replace
+from testbed.plan.change import Change, Make, Remove, Replace, diff
 from testbed.plan.messages import IndexOf, Request
 from testbed.plan.objects import (
     LINKS,
@@ -78,6 +78,7 @@ class _Changes:
 
     def __init__(self, changes: Iterable[Change]) -> None:
         self.fresh: list[Space] = []
+        self.gone: list[str] = []
         self.works: dict[str, _Work] = {}
         self.links: dict[str, list[Link]] = {}
         self.veths: list[Veth] = []
@@ -95,7 +96,7 @@ class _Changes:
             case Make(item=Space()):
                 self.fresh.append(item)
             case Remove(item=Space()):
-                pass  # Its namespace is the lab's to let go.
+                self.gone.append(item.name)
             case Make(item=Veth()):
                 self.veths.append(item)
             case Make(item=Child()):
@@ -131,22 +132,50 @@ class _Changes:
         return made
 
 
-def apply(
-    changes: Iterable[Change], old: Plan | None, new: Plan, namespaces: dict[str, Namespace], roots: Roots
-) -> None:
-    """Has the kernel become from the one plan what the other one says, by their difference.
+class Applied:
+    """A change from one plan to another, applied in two steps: what is to go is removed, then what is to come is made.
 
-    All namespaces that stay or come must be there, but those of new pods, which are added here as they come. Those that
-    go are left to the caller, to be let go afterwards. Raises PlanRefused with the namespace and the command at fault.
+    In between the caller lets go of namespaces that go. Before the second step all that come must be there, but those
+    of pods, which are added here as they come. Both raise PlanRefused with the namespace and the command at fault.
     """
-    sorted_changes = _Changes(changes)
-    if old is not None:
-        _remove(sorted_changes, old, new, namespaces, roots)
-    _make(sorted_changes, old, new, namespaces, roots)
+
+    def __init__(self, old: Plan | None, new: Plan) -> None:
+        self._old, self._new = old, new
+        self.changes = diff(old, new)
+        self._sorted = _Changes(self.changes)
+
+    @property
+    def coming(self) -> tuple[Space, ...]:
+        """The spaces that come."""
+        return tuple(self._sorted.fresh)
+
+    @property
+    def going(self) -> tuple[str, ...]:
+        """The names of the spaces that go; one may come again."""
+        return tuple(self._sorted.gone)
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """The names of all spaces in which something comes or changes."""
+        touched = dict.fromkeys((*self._sorted.works, *self._sorted.devices()))
+        return tuple(dict.fromkeys((*touched, *(space for space, _, _ in self._sorted.changing))))
+
+    def remove(self, namespaces: Namespaces) -> None:
+        """Removes what is to go; what is gone already is no failure."""
+        if self._old is not None:
+            _remove(self._sorted, self._old, self._new, namespaces)
+
+    def make(self, namespaces: dict[str, Namespace], roots: Roots) -> None:
+        """Makes what is to come, and changes what is to become another."""
+        _make(self._sorted, self._new, namespaces, roots)
 
 
-def _remove(changes: _Changes, old: Plan, new: Plan, namespaces: Namespaces, roots: Roots) -> None:
-    """What is gone already is no failure."""
+def bring_up(old: Plan | None, new: Plan, namespaces: dict[str, Namespace], roots: Roots) -> None:
+    """Makes all of a plan, or of the rest of it, where nothing goes. Raises PlanRefused."""
+    Applied(old, new).make(namespaces, roots)
+
+
+def _remove(changes: _Changes, old: Plan, new: Plan, namespaces: Namespaces) -> None:
     for name, work in changes.works.items():
         if gone := [item for item in work.removed if type(item) in KINDS]:
             with _inside(name, namespaces):
@@ -217,7 +246,7 @@ def _reset(name: str, settings: Sequence[Sysctl], namespaces: Namespaces) -> Non
         writing.write(replace(item, value=values[item.key]) for item in own if item.key in values)
 
 
-def _make(changes: _Changes, old: Plan | None, new: Plan, namespaces: dict[str, Namespace], roots: Roots) -> None:
+def _make(changes: _Changes, new: Plan, namespaces: dict[str, Namespace], roots: Roots) -> None:
     pods = [space for space in changes.fresh if space.kind is Kind.POD]
     fresh = {space.name for space in changes.fresh}
     _at_once(lambda part: _create(part, namespaces), pods)

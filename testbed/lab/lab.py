@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any, Literal, Self
 
 from testbed.cni.calls import Call
-from testbed.kernel.apply import PlanRefused, apply
+from testbed.kernel.apply import Applied, PlanRefused, bring_up
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
 from testbed.lab.mininet_nodes import Host, Intf, Node
 from testbed.lab.places import Places
 from testbed.lab.programs import Ended, Programs, items
-from testbed.plan.change import diff, without_pods
+from testbed.plan.change import Change, without_pods
 from testbed.plan.objects import DeviceAddress, Kind, Plan, Space
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def introduce(host: Node, space: Space, plan: Plan) -> None:
 
     A node's first interface stands for it, so the one with its address comes first.
     """
+    host.intfs, host.ports, host.nameToIntf = {}, {}, {}
     addresses = {item.dev: item.interface for item in space.of(DeviceAddress) if item.interface.version == 4}
     devices = plan.devices_of(space.name)
     for dev in sorted(devices, key=lambda dev: dev not in addresses or addresses[dev].ip not in space.reached_at):
@@ -74,6 +75,8 @@ class Lab:
         `calls` hears of every call of a CNI plugin, if there are such.
         """
         self._calls = [] if calls is None else calls
+        self.drawn = plan
+        """The plan as the design has it, without what CNI plugins made."""
         self.places = Places(plan)
         self.programs = Programs(self.places)
         pods = plan.of_kind(Kind.POD)
@@ -84,11 +87,11 @@ class Lab:
                 self.namespaces[cable.name] = Namespace.create()
             roots = self.places.make_folders()
             nodes = without_pods(plan)
-            apply(diff(None, nodes), None, nodes, self.namespaces, roots)
+            bring_up(None, nodes, self.namespaces, roots)
             self._run_programs()
-            self.plugging = self._runtime() if plan.plugged else None
+            self.plugging = self._runtime(plan) if plan.plugged else None
             before, attaching = kernel_memory_kib(), time.monotonic()
-            apply(diff(nodes, plan), nodes, plan, self.namespaces, roots)
+            bring_up(nodes, plan, self.namespaces, roots)
             if self.plugging:
                 self.plugging.add_all()
             if pods:
@@ -122,12 +125,12 @@ class Lab:
         """The network of every place."""
         return self.places.namespaces
 
-    def _runtime(self) -> "Plugging":
+    def _runtime(self, plan: Plan) -> "Plugging":
         """What has CNI plugins attach pods."""
         from testbed.lab.plugging import Plugging  # Which takes a tenth of a second to load, and most labs do without.
 
         pids = {name: host.pid for name, host in self.hosts.items()}
-        return Plugging(self.plan, self.namespaces, pids, self._calls)
+        return Plugging(plan, self.namespaces, pids, self._calls)
 
     def _start_hosts(self, names: Sequence[str]) -> None:
         """A Mininet host for each. Several at a time, as one mostly waits for its shell's first prompt."""
@@ -144,6 +147,38 @@ class Lab:
         if any(space.learned for space in others):
             self.programs.converge(self.plan)
             self.convergence_seconds = time.monotonic() - begin
+
+    def change(self, plan: Plan) -> tuple[Change, ...]:
+        """Becomes what another plan says; returns what has changed. Who is the same in both notices nothing.
+
+        Raises PlanRefused, OSError; the lab may then be in between, and `inspect` tells what differs from the new plan.
+        """
+        old, self.drawn = self.drawn, plan
+        applied = Applied(old, plan)
+        coming = [space for space in applied.coming if space.kind is not Kind.POD]
+        with self.programs.changing(old, plan):
+            failed = self.plugging.leave(plan) if self.plugging else ()
+            applied.remove(self.namespaces)
+            for name in applied.going:
+                self.places.remove(name)
+            self._start_hosts([space.name for space in coming if space.kind is not Kind.CABLE])
+            for space in coming:
+                if space.kind is Kind.CABLE:
+                    self.namespaces[space.name] = Namespace.create()
+            self.places.change(plan)
+            applied.make(self.namespaces, self.places.roots())
+            if plan.plugged and self.plugging is None:
+                self.plugging = self._runtime(old)
+            if self.plugging:
+                self.plugging.follow(plan, {name: host.pid for name, host in self.hosts.items()})
+        if self.plugging:
+            self.places.change(self.plugging.completed())
+        for name in applied.spaces:
+            if name in self.hosts:
+                introduce(self.hosts[name], self.plan[name], self.plan)
+        if failed:
+            raise PlanRefused("\n".join(failed))
+        return applied.changes
 
     def ended(self) -> tuple[Ended, ...]:
         """The programs of the plan that run no more."""

@@ -40,6 +40,11 @@ class Places:
         spaces = [space for space in self.plan.spaces if _has_them_at_once(space)]
         for space in spaces:
             self._make_node_s(space)
+        return self.roots()
+
+    def roots(self) -> dict[str, Path]:
+        """By node with folders of its own: where they are, seen from here."""
+        spaces = (space for space in self.plan.spaces if _has_them_at_once(space))
         return {space.name: root_of(self.hosts[space.name].pid) for space in spaces}
 
     def _make_node_s(self, node: Space) -> None:

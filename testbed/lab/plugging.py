@@ -85,8 +85,11 @@ class Plugging:
 
     def add_all(self) -> None:
         """Attaches every pod. Raises PlanRefused with the first failure."""
+        self._add_each(self.drawn.plugged)
+
+    def _add_each(self, items: Iterable[Plugged]) -> None:
         by_node: dict[str, list[Plugged]] = {}
-        for item in self.drawn.plugged:
+        for item in items:
             by_node.setdefault(item.node, []).append(item)
 
         def add_on(node: str) -> None:
@@ -94,6 +97,29 @@ class Plugging:
                 self._add(item)
 
         self._on_nodes(add_on, by_node)
+
+    def leave(self, plan: Plan) -> tuple[str, ...]:
+        """Takes back the attachments of pods that another plan has not, or has otherwise; what failed."""
+        items = set(plan.plugged)
+        failed = []
+        for item in [item for item in self.drawn.plugged if item not in items]:
+            for known in (self._states, self._results):
+                known.pop(item.space, None)
+            self._bound.discard(item.space)
+            if item.space in self._begun:
+                try:
+                    self._remove(item, item.patience_s)
+                except (CniError, OSError) as error:
+                    failed.append(f"in {item.node}, pod {item.space}: {error}")
+        return tuple(failed)
+
+    def follow(self, plan: Plan, pids: Mapping[str, int]) -> None:
+        """Goes by another plan from now on, and attaches the pods that are new in it. Raises PlanRefused."""
+        known = set(self.drawn.plugged)
+        self.drawn, self._pids = plan, pids
+        for name in [name for name in self._states if not plan.has(name)]:
+            del self._states[name]
+        self._add_each(item for item in plan.plugged if item not in known)
 
     def completed(self) -> Plan:
         """The plan with what plugins have made of it, everywhere. Raises PlanRefused if one has not said the truth."""

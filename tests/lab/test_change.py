@@ -1,0 +1,111 @@
+"""A living lab changed from one plan to another: the kernel then holds what it would in a fresh lab of the latter."""
+
+from dataclasses import fields, replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from testbed.designs import design_of
+from testbed.kernel.offload import offloads_of
+from testbed.kernel.state import BUILT_IN
+from testbed.lab.lab import Lab
+from testbed.observe.inspect import state_for
+from testbed.plan.objects import Plan
+from testbed.spec.topology import Topology
+
+pytestmark = pytest.mark.sealed
+
+DESIGNS = (
+    *("l3-host-routes", "vxlan", "l2", "routed+vxlan-learning", "macvlan+l2", "ptp+udp"),
+    *("calico-vxlan", "calico-bgp", "weave-sleeve", "cilium-native", "flannel-vxlan", "kube-router"),
+)
+FABRICS: tuple[dict[str, Any], ...] = (
+    {"subnet": "192.168.56.0/24"},
+    {"subnet": "192.168.56.0/24", "mtu": 1400},
+    {"subnet": "192.168.56.0/24", "rate": "1Gbit"},
+    {"subnet": "192.168.56.0/24", "rate": "100Mbit"},
+)
+
+
+def topology(nodes: dict[str, list[str]], fabric: dict[str, Any]) -> Topology:
+    return Topology.model_validate(
+        {
+            "name": "changing",
+            "cluster": {"pod_cidr": "10.244.0.0/16"},
+            "fabric": fabric,
+            "nodes": {name: {"pods": pods} for name, pods in nodes.items()},
+        }
+    )
+
+
+def held(lab: Lab) -> dict[str, Any]:
+    """All that the kernel holds, by place, without what differs from lab to lab."""
+    found = {}
+    for space in lab.plan.spaces:
+        with lab.namespaces[space.name].entered():
+            state = state_for(space)
+            own = sorted(set(state.devices) - BUILT_IN)
+            offloads = offloads_of(own)
+        devices = {name: replace(state.devices[name], link_space=None) for name in own}
+        for device in lab.plan.devices_of(space.name).values():
+            if not device.mac:  # The kernel chose one.
+                devices[device.name] = replace(devices[device.name], mac="")
+        found[space.name] = replace(state, devices=devices), offloads
+    return found
+
+
+def fresh(plan: Plan) -> dict[str, Any]:
+    with Lab(plan) as lab:
+        return held(lab)
+
+
+def unlike(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What differs, a line each."""
+    lines = [f"{name}: in one alone" for name in found.keys() ^ wanted.keys()]
+    for name in found.keys() & wanted.keys():
+        (one, offloads), (other, wanted_offloads) = found[name], wanted[name]
+        lines += [f"{name}: offload {key}" for key in offloads if offloads[key] != wanted_offloads.get(key)]
+        for kind in one.objects:
+            lines += [f"{name}: + {item}" for item in one.of(kind) - other.of(kind)]
+            lines += [f"{name}: - {item}" for item in other.of(kind) - one.of(kind)]
+        for field in fields(one):
+            if field.name != "objects" and (mine := getattr(one, field.name)) != (its := getattr(other, field.name)):
+                pairs = (
+                    [(key, mine.get(key), its.get(key)) for key in {*mine, *its} if mine.get(key) != its.get(key)]
+                    if isinstance(mine, dict)
+                    else [(mine, its)]
+                )
+                lines += [f"{name}: {field.name} {pair}" for pair in pairs]
+    return lines
+
+
+@st.composite
+def topologies(draw: st.DrawFn) -> Topology:
+    names = draw(st.lists(st.sampled_from(("n1", "n2", "n3")), min_size=1, max_size=3, unique=True))
+    left = list(draw(st.permutations(("a", "b", "c", "d"))))
+    nodes = {}
+    for name in names:
+        count = draw(st.integers(0, min(2, len(left))))
+        nodes[name] = [left.pop() for _ in range(count)]
+    return topology(nodes, draw(st.sampled_from(FABRICS)))
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+@settings(
+    max_examples=4,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+@given(st.lists(topologies(), min_size=2, max_size=3))
+def test_a_changed_lab_is_as_a_fresh_one(design: str, steps: list[Topology]) -> None:
+    plans = [design_of(design).plan(step) for step in steps]
+    with Lab(plans[0]) as lab:
+        for _, after in pairwise([*plans, plans[0]]):
+            lab.change(after)
+            assert unlike(held(lab), fresh(after)) == []
