@@ -4,7 +4,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -29,8 +29,8 @@ from pyroute2.netlink.rtnl.tcmsg import tcmsg
 from testbed.kernel.bpf import BpfState, state_of
 from testbed.kernel.datapath import DatapathState, datapath_state
 from testbed.kernel.encode import IPVLAN_MODES, NS_PER_TICK
-from testbed.kernel.firewall import saved
 from testbed.kernel.netlink import HEADER, attributes, connect, dump, text
+from testbed.kernel.rulesets import listed
 from testbed.kernel.sysctls import Sysctls
 from testbed.kernel.uapi import IFF_NOARP, IFF_PROMISC
 from testbed.plan.objects import (
@@ -51,6 +51,7 @@ from testbed.plan.objects import (
     TokenBucket,
     TunnelKey,
 )
+from testbed.plan.rulesets import Backend, Whole
 from testbed.plan.shell import FLOODED
 from testbed.spec.types import Address, Network
 
@@ -136,15 +137,17 @@ class State:
     """Those that were asked for; one that the kernel does not have is missing."""
     datapaths: dict[str, DatapathState] = field(default_factory=dict)
     """Of Open vSwitch, by name."""
-    firewalls: dict[str, str] = field(default_factory=dict)
-    """Of the tools that were asked for: what they print of it."""
+    rulesets: dict[Backend, Whole] = field(default_factory=dict)
+    """Of the backends that were asked for."""
     bpf: BpfState | None = None
     """Of the eBPF programs that were asked for."""
 
 
-def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = (), bpf: Bpf | None = None) -> State:
-    """The state of the namespace that the calling thread is in, with these settings, what these tools print, and these
-    programs."""
+def state(
+    sysctls: Iterable[Sysctl] = (), rulesets: Mapping[Backend, Iterable[str]] | None = None, bpf: Bpf | None = None
+) -> State:
+    """The state of the namespace that the calling thread is in, with these settings, the rules of these backends (of
+    nftables in these tables), and these programs."""
     with Sysctls() as settings:
         values = settings.values(sysctls)
     with connect() as sock:
@@ -174,7 +177,7 @@ def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = (), bpf: Bp
         datapaths={
             names[link["index"]]: datapath_state(names[link["index"]]) for link in links if _kind(link) == OPEN_VSWITCH
         },
-        firewalls={tool: saved(tool) for tool in firewalls},
+        rulesets=listed(rulesets or {}),
         bpf=state_of(bpf, {name: index for index, name in names.items()}) if bpf else None,
     )
 

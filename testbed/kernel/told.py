@@ -1,24 +1,19 @@
-"""What programs tell the kernel, as it has no words for it in route netlink: keys, firewalls, segment routing's source.
+"""What programs tell the kernel, as it has no words for it in route netlink: keys, rules, segment routing's source.
 
 Keys are made for one lab, and nobody else ever has them.
 """
 
 import base64
 import secrets
-import subprocess
 from collections.abc import Mapping
 from ipaddress import ip_address
 
+from testbed.kernel import rulesets
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.programs import PROGRAMS
-from testbed.plan.objects import Esp, Firewall, Plan, SegmentSource, Wireguard
-from testbed.plan.shell import RESTORE, esp_key_bytes, esp_words, segment_source_words
-
-_PATIENCE_S = 30
-
-
-class ToolFailed(OSError):
-    """A program that was to tell the kernel something did not."""
+from testbed.kernel.tools import call
+from testbed.plan.objects import Esp, Plan, SegmentSource, Wireguard
+from testbed.plan.rulesets import Ruleset
+from testbed.plan.shell import esp_key_bytes, esp_words, segment_source_words
 
 
 def tell_by_programs(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
@@ -31,8 +26,9 @@ def tell_by_programs(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
     for space in plan.spaces:
         for source in space.of(SegmentSource):
             _run(namespaces[space.name], ["ip", *segment_source_words(source).split()])
-        for firewall in space.of(Firewall):
-            _run(namespaces[space.name], list(RESTORE[firewall.tool]), firewall.text)
+        if parts := space.of(Ruleset):
+            with namespaces[space.name].entered():
+                rulesets.load(parts)
 
 
 def _wireguard(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
@@ -83,24 +79,6 @@ def try_esp() -> None:
     call(["ip", "-batch", "-"], "\n".join(lines).replace("'", "") + "\n")
 
 
-def try_firewall(firewall: Firewall) -> None:
-    """Raises ToolFailed if the calling thread's namespace cannot have these rules or sets."""
-    call(list(RESTORE[firewall.tool]), firewall.text)
-
-
 def _run(namespace: Namespace, command: list[str], said: str = "") -> str:
     with namespace.entered():
         return call(command, said)
-
-
-def call(command: list[str], said: str = "") -> str:
-    """What a program says that is run in the calling thread's namespace. Raises ToolFailed."""
-    try:
-        done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
-    except FileNotFoundError:
-        raise ToolFailed(
-            f"the program {command[0]} is missing: {PROGRAMS[command[0].removesuffix('-restore')].remedy}"
-        ) from None
-    if done.returncode:
-        raise ToolFailed(f"{' '.join(command[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
-    return done.stdout

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.kernel.carry_out import Namespaces
+from testbed.kernel.rulesets import asked
 from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, connected, state
 from testbed.observe.programmed import Finding, programmed
 from testbed.plan import shell
@@ -26,7 +27,6 @@ from testbed.plan.objects import (
     DownDevice,
     Esp,
     FdbEntry,
-    Firewall,
     IpTunnel,
     Neighbour,
     Netem,
@@ -40,6 +40,7 @@ from testbed.plan.objects import (
     VethEnd,
     Vxlan,
 )
+from testbed.plan.rulesets import Ruleset
 
 _OWNERS = {BIRD: "bird"}
 """Of routes, as ip(8) names them."""
@@ -67,7 +68,7 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
 
 def state_for(space: Space) -> State:
     """All of the calling thread's namespace that the plan of this space says something about."""
-    return state(space.of(Sysctl), {firewall.tool for firewall in space.of(Firewall)}, space.bpf)
+    return state(space.of(Sysctl), asked(space.of(Ruleset)), space.bpf)
 
 
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:

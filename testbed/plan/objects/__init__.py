@@ -54,7 +54,7 @@ from testbed.plan.objects.entries import (
     TunnelKey,
 )
 from testbed.plan.objects.plan import Kind, Object, Plan, Space
-from testbed.plan.objects.programs import Bpf, BpfEntry, BpfHook, Daemon, File, Firewall, Plugged, Process
+from testbed.plan.objects.programs import Bpf, BpfEntry, BpfHook, Daemon, File, Plugged, Process
 
 __all__ = [
     "BIRD",
@@ -78,7 +78,6 @@ __all__ = [
     "Esp",
     "FdbEntry",
     "File",
-    "Firewall",
     "Flow",
     "Geneve",
     "IpTunnel",

@@ -22,7 +22,8 @@ from testbed.plan.objects.entries import (
     Sysctl,
     TokenBucket,
 )
-from testbed.plan.objects.programs import Bpf, Daemon, File, Firewall, Plugged, Process
+from testbed.plan.objects.programs import Bpf, Daemon, File, Plugged, Process
+from testbed.plan.rulesets import Ruleset
 from testbed.spec.types import Address
 
 
@@ -49,7 +50,7 @@ Object = (
     | Netem
     | Esp
     | SegmentSource
-    | Firewall
+    | Ruleset
     | Process
     | Daemon
     | File

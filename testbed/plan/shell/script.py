@@ -25,7 +25,7 @@ from testbed.plan.objects import (
     Wireguard,
 )
 from testbed.plan.plugged import attaching
-from testbed.plan.shell.programs import ROOTS, bpf, files, firewalls, heredoc, processes
+from testbed.plan.shell.programs import ROOTS, bpf, files, heredoc, processes, rulesets
 from testbed.plan.shell.words import (
     address_words,
     child_commands,
@@ -84,8 +84,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     if commands := [*_wireguard(plan), *_esp(plan)]:
         yield from _section("Keys, made now, and who has which")
         yield from commands
-    if commands := list(firewalls(plan)):
-        yield from _section("Firewalls")
+    if commands := list(rulesets(plan)):
+        yield from _section("Rules and sets")
         yield from commands
     if commands := [*files(plan), *bpf(plan), *processes(plan)]:
         yield from _section("Programs")
