@@ -207,7 +207,7 @@ class Design:
         self.attachment.attach(draft, addresses, mtu, self._is_on_fabric)
         joining = Joining(draft, addresses, mtu, self.options, self.attachment.hands, uplink.node_device)
         self.transport.join(joining)
-        add_node_rules(draft, addresses)  # Before those of an agent, which may accept packets.
+        add_node_rules(draft, addresses)
         self.agent(joining)
         return replace(draft.finished(topology.name, self.name, mtu), offload=offload)
 

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft
+from testbed.plan.rulesets import Chain, iptables
 from testbed.spec.topology import Topology
 
 _FIRST = {4: ip_address("198.18.0.1"), 6: ip_address("2001:2::1")}
@@ -19,19 +20,19 @@ def tools(topology: Topology) -> tuple[str, ...]:
     """The programs that put them there; none without such rules."""
     families = {cidr.version for cidr in topology.cluster.pod_cidr}
     wanted = families if topology.cluster.node_rules else set()
-    return tuple(tool for family, tool in ((4, "iptables"), (6, "ip6tables")) if family in wanted)
+    return tuple(iptables.tool(family) for family in sorted(wanted))
 
 
 def add_node_rules(draft: Draft, layout: Layout) -> None:
     """As many on each node as the topology says, for each family of pods' addresses."""
     number = layout.topology.cluster.node_rules
     for cidr in layout.pod_cidrs if number else ():
-        text = "*filter\n" + "".join(f"{line}\n" for line in _lines(cidr.version, number)) + "COMMIT\n"
+        chain = Chain("filter", "FORWARD", tuple(_rules(cidr.version, number)))
         for node in layout.nodes:
-            draft[node.name].firewall("iptables" if cidr.version == 4 else "ip6tables", text)
+            draft[node.name].ruleset("node-rules", iptables.tool(cidr.version), (chain,))
 
 
-def _lines(family: int, number: int) -> Iterator[str]:
+def _rules(family: int, number: int) -> Iterator[str]:
     first = _FIRST[family]
     for each in range(number):
-        yield f"-A FORWARD -s {first + each}/{first.max_prefixlen} -j DROP"
+        yield f"-s {first + each}/{first.max_prefixlen} -j DROP"

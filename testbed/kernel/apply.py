@@ -167,7 +167,7 @@ class Applied:
 
     def make(self, namespaces: dict[str, Namespace], roots: Roots) -> None:
         """Makes what is to come, and changes what is to become another."""
-        _make(self._sorted, self._new, namespaces, roots)
+        _make(self._sorted, self._old, self._new, namespaces, roots)
 
 
 def bring_up(old: Plan | None, new: Plan, namespaces: dict[str, Namespace], roots: Roots) -> None:
@@ -246,7 +246,7 @@ def _reset(name: str, settings: Sequence[Sysctl], namespaces: Namespaces) -> Non
         writing.write(replace(item, value=values[item.key]) for item in own if item.key in values)
 
 
-def _make(changes: _Changes, new: Plan, namespaces: dict[str, Namespace], roots: Roots) -> None:
+def _make(changes: _Changes, old: Plan | None, new: Plan, namespaces: dict[str, Namespace], roots: Roots) -> None:
     pods = [space for space in changes.fresh if space.kind is Kind.POD]
     fresh = {space.name for space in changes.fresh}
     _at_once(lambda part: _create(part, namespaces), pods)
@@ -308,7 +308,8 @@ def _make(changes: _Changes, new: Plan, namespaces: dict[str, Namespace], roots:
     _at_once(finish, tuple(dict.fromkeys((*fresh, *changes.works, *far, *devices))))
     _change_kinds_of_devices(changes, new, namespaces)
     try:
-        tell_by_programs(changes.works, changes.changing, devices, new, namespaces)
+        before = {space.name: space for space in old.spaces if space.name not in fresh} if old else {}
+        tell_by_programs(changes.works, changes.changing, devices, before, new, namespaces)
     except OSError as error:
         raise PlanRefused(str(error)) from error
 

@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass
 
 from testbed.kernel.netlink import ask, connect
-from testbed.kernel.told import call
+from testbed.kernel.tools import call
 from testbed.plan.objects import Datapath, Flow
 from testbed.plan.shell import datapath_commands, flow_lines
 

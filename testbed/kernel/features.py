@@ -12,20 +12,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.kernel import bpf_calls, encode, programs
+from testbed.kernel import bpf_calls, encode, programs, rulesets
 from testbed.kernel.datapath import try_openvswitch
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, send
 from testbed.kernel.programs import Program
 from testbed.kernel.rights import as_root, is_roots_own
-from testbed.kernel.told import ToolFailed, try_esp, try_firewall
+from testbed.kernel.told import try_esp
+from testbed.kernel.tools import ToolFailed
 from testbed.kernel.tun import make_tun
 from testbed.plan.messages import Request
 from testbed.plan.objects import (
     BpfHook,
     Bridge,
     Child,
-    Firewall,
     Geneve,
     IpTunnel,
     Link,
@@ -43,6 +43,7 @@ from testbed.plan.objects import (
 from testbed.plan.objects.netem import new_netem
 from testbed.plan.objects.routes import new_route
 from testbed.plan.objects.token_bucket import new_token_bucket
+from testbed.plan.rulesets import Chain, Hook, Ruleset, Set, ipvs, nftables
 
 _MAC = "02:00:00:00:00:01"
 _LOCAL = ipaddress.ip_address("127.0.0.1")
@@ -116,31 +117,42 @@ def _segments(_: int) -> None:
     send([new_route(Route(to, "lo", encap=Segments((_LOCAL6,))), lambda _: encode.LOOPBACK)])
 
 
+def _rule(table: str, chain: str, rule: str) -> Ruleset:
+    return Ruleset("user", "iptables", (Chain(table, chain, (rule,)),))
+
+
 def _masquerade(_: int) -> None:
-    try_firewall(
-        Firewall("iptables", f"*nat\n-A POSTROUTING -m mark --mark 1 {_COMMENT} -j MASQUERADE --random-fully\nCOMMIT\n")
-    )
+    rulesets.load([_rule("nat", "POSTROUTING", f"-m mark --mark 1 {_COMMENT} -j MASQUERADE --random-fully")])
 
 
 def _bridged_rules(_: int) -> None:
     bridged = "-m physdev --physdev-in try --physdev-is-bridged"
-    try_firewall(
-        Firewall("iptables", f"*filter\n-A FORWARD {bridged} -m state --state NEW -j NFLOG --nflog-group 86\nCOMMIT\n")
-    )
+    rulesets.load([_rule("filter", "FORWARD", f"{bridged} -m state --state NEW -j NFLOG --nflog-group 86")])
     Path("/proc/sys/net/bridge/bridge-nf-call-iptables").read_text()
 
 
 def _marked_esp(_: int) -> None:
-    rules = "-A INPUT -p esp -m esp --espspi 1 -j MARK --set-xmark 0x1/0x1"
-    try_firewall(Firewall("iptables", f"*mangle\n{rules}\nCOMMIT\n"))
-    try_firewall(Firewall("iptables", "*filter\n-A OUTPUT -m policy --dir out --pol none -j DROP\nCOMMIT\n"))
+    rulesets.load([_rule("mangle", "INPUT", "-p esp -m esp --espspi 1 -j MARK --set-xmark 0x1/0x1")])
+    rulesets.load([_rule("filter", "OUTPUT", "-m policy --dir out --pol none -j DROP")])
 
 
 def _ipset(_: int) -> None:
-    try_firewall(Firewall("ipset", "create try hash:net family inet\ncreate two hash:ip family inet\n"))
-    try_firewall(
-        Firewall("iptables", f"*nat\n-A POSTROUTING -m set --match-set try src {_COMMENT} -j RETURN\nCOMMIT\n")
-    )
+    sets = (Set("try", "hash:net family inet"), Set("two", "hash:ip family inet"))
+    rule = _rule("nat", "POSTROUTING", f"-m set --match-set try src {_COMMENT} -j RETURN")
+    rulesets.load([Ruleset("user", "ipset", sets=sets), rule])
+
+
+def _nftables(_: int) -> None:
+    """A set, and a rule of Services: it translates addresses."""
+    translating = nftables.rule({"dnat": {"addr": "192.0.2.1"}})
+    chain = Chain("ip try", "try", (translating,), hook=Hook("nat", "prerouting", -100))
+    sets = (nftables.set_of("try", "ip try", "ipv4_addr", ["192.0.2.1"]),)
+    rulesets.load([Ruleset("user", "nftables", (chain, Chain("inet try", "try")), sets)])
+
+
+def _ipvs(_: int) -> None:
+    service = ipvs.service("tcp", ipaddress.ip_address("192.0.2.1"), 80, ())
+    rulesets.load([Ruleset("user", "ipvs", sets=(service,))])
 
 
 FEATURES = {
@@ -182,6 +194,8 @@ FEATURES = {
             "masquerade", "CONFIG_NFT_COMPAT and CONFIG_NETFILTER_XT_TARGET_MASQUERADE", "xt_MASQUERADE", _masquerade
         ),
         Feature("ipset", "CONFIG_IP_SET_HASH_NET and CONFIG_NETFILTER_XT_SET", "xt_set", _ipset),
+        Feature("nftables", "CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET", "nf_tables", _nftables),
+        Feature("ipvs", "CONFIG_IP_VS and CONFIG_IP_VS_RR", "ip_vs", _ipvs),
         Feature(
             "bridge-nf",
             "CONFIG_BRIDGE_NETFILTER, CONFIG_NETFILTER_XT_MATCH_PHYSDEV and CONFIG_NETFILTER_XT_TARGET_NFLOG",

@@ -85,7 +85,8 @@ PROGRAMS = {
         Program("clang", "clang", "compiles eBPF programs", optional=True),
         Program("bpftool", "bpftool", "loads eBPF programs", "version", optional=True),
         Program("dot", "graphviz", "for the pictures of `testbed graph`", "-V"),
-        Program("nft", "nftables", "to look at rules by hand", optional=True),
+        Program("nft", "nftables", "for designs with rules of nftables, and to look at them", optional=True),
+        Program("ipvsadm", "ipvsadm", "for Services by IPVS", optional=True),
         Program("ping", "iputils-ping", "to try by hand", "-V", optional=True),
     )
 }

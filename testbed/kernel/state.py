@@ -13,8 +13,8 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from testbed.kernel.bpf import BpfState, state_of
 from testbed.kernel.datapath import DatapathState, datapath_state
 from testbed.kernel.encode import IPVLAN_MODES
-from testbed.kernel.firewall import saved
 from testbed.kernel.netlink import HEADER, connect, dump
+from testbed.kernel.rulesets import listed
 from testbed.kernel.sysctls import Sysctls
 from testbed.plan.messages import address_in, attributes, text_in
 from testbed.plan.objects import Bpf, DeviceAddress, Route, Sysctl
@@ -23,6 +23,7 @@ from testbed.plan.objects.kinds import KINDS
 from testbed.plan.objects.neighbours import NDA_DST, NEIGHBOUR_HEADER, NEIGHBOURS
 from testbed.plan.objects.queues import QUEUE_DUMPS, options_of
 from testbed.plan.objects.routes import ROUTES, refusal_in
+from testbed.plan.rulesets import Backend, Whole
 from testbed.plan.uapi import IFF_NOARP, IFF_PROMISC, IFF_UP, NUD_FAILED, NUD_INCOMPLETE, RTM_GETLINK
 from testbed.spec.types import Address
 
@@ -88,8 +89,8 @@ class State:
     """Those that were asked for; one that the kernel does not have is missing."""
     datapaths: dict[str, DatapathState] = field(default_factory=dict)
     """Of Open vSwitch, by name."""
-    firewalls: dict[str, str] = field(default_factory=dict)
-    """Of the tools that were asked for: what they print of it."""
+    rulesets: dict[Backend, Whole] = field(default_factory=dict)
+    """Of the backends that were asked for."""
     bpf: BpfState | None = None
     """Of the eBPF programs that were asked for."""
 
@@ -98,9 +99,11 @@ class State:
         return self.objects[kind]
 
 
-def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = (), bpf: Bpf | None = None) -> State:
-    """The state of the namespace that the calling thread is in, with these settings, what these tools print, and these
-    programs."""
+def state(
+    sysctls: Iterable[Sysctl] = (), rulesets: Mapping[Backend, Iterable[str]] | None = None, bpf: Bpf | None = None
+) -> State:
+    """The state of the namespace that the calling thread is in, with these settings, the rules of these backends (of
+    nftables in these tables), and these programs."""
     with Sysctls() as settings:
         values = settings.values(sysctls)
     with connect() as sock:
@@ -129,7 +132,7 @@ def state(sysctls: Iterable[Sysctl] = (), firewalls: Iterable[str] = (), bpf: Bp
         datapaths={
             names[link["index"]]: datapath_state(names[link["index"]]) for link in links if _kind(link) == OPEN_VSWITCH
         },
-        firewalls={tool: saved(tool) for tool in firewalls},
+        rulesets=listed(rulesets or {}),
         bpf=state_of(bpf, {name: index for index, name in names.items()}) if bpf else None,
     )
 

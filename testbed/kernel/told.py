@@ -1,21 +1,21 @@
-"""What programs tell the kernel, as it has no words for it in route netlink: keys, firewalls, segment routing's source.
+"""What programs tell the kernel, as it has no words for it in route netlink: keys, rules, segment routing's source.
 
 Keys are made for one lab, and nobody else ever has them.
 """
 
 import base64
 import secrets
-import subprocess
 from collections.abc import Container, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any, Protocol, TypeVar
 
+from testbed.kernel import rulesets
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.programs import PROGRAMS
-from testbed.plan.objects import Esp, Firewall, Plan, SegmentSource, Wireguard
-from testbed.plan.shell import RESTORE, esp_key_bytes, esp_words, no_esp_words, segment_source_words
+from testbed.kernel.tools import call
+from testbed.plan.objects import Esp, Plan, SegmentSource, Space, Wireguard
+from testbed.plan.rulesets import Ruleset
+from testbed.plan.shell import esp_key_bytes, esp_words, no_esp_words, segment_source_words
 
-_PATIENCE_S = 30
 T = TypeVar("T")
 
 
@@ -30,21 +30,19 @@ class Work(Protocol):
         ...
 
 
-class ToolFailed(OSError):
-    """A program that was to tell the kernel something did not."""
-
-
 def tell_by_programs(
     works: Mapping[str, Work],
     changing: Iterable[tuple[str, object, object]],
     made: Mapping[str, Container[str]],
+    before: Mapping[str, Space],
     plan: Plan,
     namespaces: Mapping[str, Namespace],
 ) -> None:
     """Gives devices and addresses that encrypt their keys, and tells them those of the others; and the like.
 
     `works` is what comes and goes in spaces, `changing` are devices that stay, `made` the names of those that were
-    made. By wg(8), ip-xfrm(8), ip-sr(8), ipset(8) and iptables-restore(8), one or two calls a node. Raises ToolFailed.
+    made, `before` the spaces that stay, as they were. By wg(8), ip-xfrm(8), ip-sr(8), and the tools of rulesets, one or
+    two calls a node. Raises ToolFailed.
     """
     changed = {(space, new.name) for space, _, new in changing if isinstance(new, Wireguard)}
     _wireguard(plan, made, changed, namespaces)
@@ -52,8 +50,12 @@ def tell_by_programs(
     for space, work in works.items():
         for source in work.coming(SegmentSource):
             _run(namespaces[space], ["ip", *segment_source_words(source).split()])
-        for firewall in work.coming(Firewall):
-            _run(namespaces[space], list(RESTORE[firewall.tool]), firewall.text)
+        if work.coming(Ruleset) or any(isinstance(item, Ruleset) for item in work.removed):
+            with namespaces[space].entered():
+                if space in before:
+                    rulesets.change(before[space].of(Ruleset), plan[space].of(Ruleset))
+                else:
+                    rulesets.load(plan[space].of(Ruleset))
 
 
 def _wireguard(
@@ -122,24 +124,6 @@ def try_esp() -> None:
     call(["ip", "-batch", "-"], "\n".join(lines).replace("'", "") + "\n")
 
 
-def try_firewall(firewall: Firewall) -> None:
-    """Raises ToolFailed if the calling thread's namespace cannot have these rules or sets."""
-    call(list(RESTORE[firewall.tool]), firewall.text)
-
-
 def _run(namespace: Namespace, command: list[str], said: str = "") -> str:
     with namespace.entered():
         return call(command, said)
-
-
-def call(command: list[str], said: str = "") -> str:
-    """What a program says that is run in the calling thread's namespace. Raises ToolFailed."""
-    try:
-        done = subprocess.run(command, input=said, capture_output=True, text=True, timeout=_PATIENCE_S)
-    except FileNotFoundError:
-        raise ToolFailed(
-            f"the program {command[0]} is missing: {PROGRAMS[command[0].removesuffix('-restore')].remedy}"
-        ) from None
-    if done.returncode:
-        raise ToolFailed(f"{' '.join(command[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
-    return done.stdout

@@ -9,7 +9,6 @@ from itertools import chain
 from typing import Literal, TypeVar, cast
 
 from testbed.cni.result import GivenAddress, Result
-from testbed.kernel.firewall import lines_of, tables_of
 from testbed.kernel.links import number_of
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.state import BUILT_IN, DeviceState, State, connected
@@ -19,7 +18,6 @@ from testbed.plan.objects import (
     CutRoute,
     DeviceAddress,
     DownDevice,
-    Firewall,
     Kind,
     Link,
     NftTable,
@@ -34,11 +32,11 @@ from testbed.plan.objects import (
 )
 from testbed.plan.objects.kinds import KINDS
 from testbed.plan.objects.routes import ordered
+from testbed.plan.rulesets import Ruleset, Whole, claimed, iptables
 from testbed.spec.types import Address
 
 T = TypeVar("T", bound=Object)
 
-TOOLS: tuple[Literal["iptables", "ip6tables"], ...] = ("iptables", "ip6tables")
 Found = dict[str, DeviceState]
 """The devices of a space that nobody planned, by name."""
 
@@ -141,14 +139,14 @@ def _link(device: DeviceState) -> Link:
 
 def _completed(space: Space, state: State, links: tuple[Link, ...]) -> Space:
     addresses = (*space.of(DeviceAddress), *_further(space, DeviceAddress, state))
-    kept = (item for item in space.objects if not (isinstance(item, Firewall) and item.tool in TOOLS))
+    kept = (item for item in space.objects if not isinstance(item, Ruleset))
     cut = sorted(_connected(addresses, state) - state.of(Route), key=str)
     objects = (
         *(_as_set(item, state) if isinstance(item, Sysctl) else item for item in kept),
         *links,
         *chain.from_iterable(_further(space, kind, state) for kind in KINDS if kind is not Route),
         *_routes(space, state, addresses),
-        *_firewalls(state),
+        *_rulesets(space, state),
         *map(CutRoute, cut),
         *(NftTable(name) for name in sorted(state.tables - _tables(state))),
     )
@@ -177,16 +175,17 @@ def _connected(addresses: Iterable[DeviceAddress], state: State) -> frozenset[Ro
     return frozenset(connected(item for item in addresses if item.dev in up))
 
 
-def _firewalls(state: State) -> Iterator[Firewall]:
-    for tool in TOOLS:
-        text = state.firewalls.get(tool, "")
-        if lines_of([text]) or tables_of(tool, text) & state.tables:
-            yield Firewall(tool, text)
+def _rulesets(space: Space, state: State) -> Iterator[Ruleset]:
+    parts = space.of(Ruleset)
+    yield from (part for part in parts if part.backend not in iptables.FAMILIES)
+    for backend in iptables.FAMILIES:
+        yield from claimed(parts, state.rulesets.get(backend, Whole(backend)), "cni")
 
 
 def _tables(state: State) -> frozenset[str]:
     """Those that nftables shows of what iptables made."""
-    return frozenset().union(*(tables_of(tool, state.firewalls.get(tool, "")) for tool in TOOLS))
+    found = (state.rulesets.get(backend, Whole(backend)) for backend in iptables.FAMILIES)
+    return frozenset().union(*map(iptables.tables, found))
 
 
 def untruths(results: Mapping[str, Result], states: Mapping[str, State]) -> Iterator[tuple[str, str]]:

@@ -15,18 +15,18 @@ from testbed.cni.network import network_of_texts
 from testbed.cni.result import Result
 from testbed.cni.runtime import Runtime
 from testbed.kernel.apply import PlanRefused
-from testbed.kernel.firewall import lines_of
 from testbed.kernel.folders import bind_namespace, within
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.offload import switch_offloads
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
-from testbed.lab.completing import TOOLS, completed, places_of, untruths
+from testbed.lab.completing import completed, places_of, untruths
 from testbed.lab.lab import UNPLUG_PATIENCE_S, Verb
 from testbed.plan.objects import Plan, Plugged, Sysctl
 from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
 from testbed.plan.plugged import attachment_of
+from testbed.plan.rulesets import Backend, iptables
 
 T = TypeVar("T")
 NODES_AT_A_TIME = 4
@@ -177,7 +177,7 @@ class Plugging:
         fresh = {}
         for name in places:
             with self._namespaces[name].entered():
-                fresh[name] = state(self.drawn[name].of(Sysctl), _tools())
+                fresh[name] = state(self.drawn[name].of(Sysctl), _backends())
         if not self.drawn.offload:
             self._switch_offloads_off(fresh)
         self._states |= fresh
@@ -285,13 +285,13 @@ class Plugging:
 
     def _look(self, place: str) -> Sight:
         with self._namespaces[place].entered():
-            return Sight(tuple(_lines(state((), _tools()))), all_settings())
+            return Sight(tuple(_lines(state((), _backends()))), all_settings())
 
 
-def _tools() -> tuple[str, ...]:
-    """The programs that can tell of the calling thread's rules; none where there are no rules."""
+def _backends() -> dict[Backend, tuple[str, ...]]:
+    """Those of iptables whose programs are here; none where the calling thread's namespace has no rules."""
     has_rules = any(nft_tables()) or _has_legacy_tables()
-    return tuple(tool for tool in TOOLS if shutil.which(f"{tool}-save")) if has_rules else ()
+    return {tool: () for tool in iptables.FAMILIES if shutil.which(f"{tool}-save")} if has_rules else {}
 
 
 def _has_legacy_tables() -> bool:
@@ -318,7 +318,7 @@ def _lines(found: State) -> list[str]:
         *devices,
         *(line for kind in KINDS.values() for line in sorted(_line(kind, item) for item in found.of(kind.type))),
         *sorted(f"route {item}" for item in found.refusals),
-        *(f"{tool} {line}" for tool, text in found.firewalls.items() for line in lines_of([text])),
+        *(f"{tool} {line}" for tool, whole in found.rulesets.items() for line, _ in iptables.lines(whole)),
         *sorted(f"nft table {table}" for table in found.tables),
     ]
 

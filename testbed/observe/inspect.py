@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from testbed.kernel.apply import Namespaces
+from testbed.kernel.rulesets import asked
 from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, connected, state
 from testbed.observe.programmed import Finding, programmed
 from testbed.plan import shell
@@ -23,7 +24,6 @@ from testbed.plan.objects import (
     DeviceAddress,
     DownDevice,
     Esp,
-    Firewall,
     IpTunnel,
     Object,
     OtherLink,
@@ -41,6 +41,7 @@ from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
 from testbed.plan.objects.routes import ROUTES, destination_words, ordered, way_words
 from testbed.plan.objects.rules import RULES
+from testbed.plan.rulesets import Ruleset
 
 T = TypeVar("T", bound=Object)
 
@@ -70,7 +71,7 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
 
 def state_for(space: Space) -> State:
     """All of the calling thread's namespace that the plan of this space says something about."""
-    return state(space.of(Sysctl), {firewall.tool for firewall in space.of(Firewall)}, space.bpf)
+    return state(space.of(Sysctl), asked(space.of(Ruleset)), space.bpf)
 
 
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:

@@ -1,4 +1,4 @@
-"""What differs in what a node is programmed with: firewalls, eBPF programs and their maps, flows of datapaths."""
+"""What differs in what a node is programmed with: rules and sets, eBPF programs and their maps, flows of datapaths."""
 
 import re
 import shlex
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from testbed.kernel.bpf_calls import NAME_LENGTH
-from testbed.kernel.firewall import lines_of, tables_of
 from testbed.kernel.state import State
 from testbed.plan import shell
-from testbed.plan.objects import BpfEntry, Datapath, Firewall, Flow, NftTable, Space
+from testbed.plan.objects import BpfEntry, Datapath, Flow, NftTable, Space
+from testbed.plan.rulesets import OWNERS, TOOLS, Backend, Ruleset, Whole, iptables, wholes
 
 Finding = tuple[str, str]
 """What differs, and the commands, a line each."""
@@ -19,7 +19,7 @@ _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 def programmed(space: Space, now: State) -> Iterator[Finding]:
     """All of it in one namespace."""
     yield from _flows(space, now)
-    yield from _firewalls(space, now)
+    yield from _rulesets(space, now)
     yield from _programs(space, now)
     yield from _tables(space, now)
 
@@ -44,20 +44,34 @@ def _flow(flow: Flow) -> str:
     return f"`{flow.match}` with the actions `{flow.actions}`"
 
 
-def _firewalls(space: Space, now: State) -> Iterator[Finding]:
-    for tool in dict.fromkeys(firewall.tool for firewall in space.of(Firewall)):
-        planned = lines_of([firewall.text for firewall in space.of(Firewall) if firewall.tool == tool])
-        there = lines_of([now.firewalls.get(tool, "")])
-        planned_lines, lines_there = set(planned), set(there)
-        for line in planned:
+def _rulesets(space: Space, now: State) -> Iterator[Finding]:
+    for backend, whole in wholes(space.of(Ruleset)).items():
+        lines = TOOLS[backend].lines
+        planned = list(lines(whole))
+        there = [line for line, _ in lines(now.rulesets.get(backend, Whole(backend)))]
+        planned_lines, lines_there = {line for line, _ in planned}, set(there)
+        for line, owner in planned:
             if line not in lines_there:
-                mend = f"{tool} {_quoted(line)}" if line.startswith(("-t", "add", "create")) else ""
-                yield f"{tool} has not `{line}`", mend
+                whose = f" of {OWNERS[owner].title}" if owner else ""
+                yield f"{backend} lacks `{line}`{whose}", _adding(backend, whole, line)
         for line in there:
             if line not in planned_lines:
-                yield f"{tool} has `{line}`", ""
-        if sorted(planned) == sorted(there) and planned != there:
-            yield f"the rules of {tool} are in another order", ""
+                yield f"{backend} has `{line}`, which is not planned", ""
+        if sorted(planned_lines) == sorted(there) and [line for line, _ in planned] != there:
+            yield f"the rules of {backend} are in another order", ""
+
+
+def _adding(backend: Backend, whole: Whole, line: str) -> str:
+    """The command that makes it; a rule at its place in the chain. None for nftables."""
+    if backend == "nftables":
+        return ""
+    program = "ipvsadm" if backend == "ipvs" else backend
+    _, table, verb, chain, *_ = *line.split(" ", 4), "", ""
+    if backend in iptables.FAMILIES and verb == "-A":
+        rules, rule = whole.chains[table, chain].rules, line.split(" ", 4)[4]
+        if (place := rules.index(rule) + 1) < len(rules):
+            line = f"-t {table} -I {chain} {place} {rule}"
+    return f"{program} {_quoted(line)}"
 
 
 def _quoted(line: str) -> str:
@@ -98,8 +112,9 @@ def _programs(space: Space, now: State) -> Iterator[Finding]:
 
 
 def _tables(space: Space, now: State) -> Iterator[Finding]:
-    """Those of nftables; what iptables makes of a firewall's rules is held against the plan by itself."""
-    own = {table for firewall in space.of(Firewall) for table in tables_of(firewall.tool, firewall.text)}
-    own.update(table.name for table in space.of(NftTable))
+    """Those of nftables that nobody planned; those that iptables makes are known by its rules."""
+    own = {table.name for table in space.of(NftTable)}
+    for backend, whole in wholes(space.of(Ruleset)).items():
+        own |= {*(iptables.tables(whole) if backend in iptables.FAMILIES else whole.tables)}
     for table in sorted(now.tables - own):
         yield f"nftables has a table `{table}`", f"nft delete table {table}"

@@ -21,7 +21,6 @@ from testbed.plan.objects import (
     Esp,
     FdbEntry,
     File,
-    Firewall,
     Flow,
     Geneve,
     IpTunnel,
@@ -49,6 +48,7 @@ from testbed.plan.objects import (
     Wireguard,
     WireguardPeer,
 )
+from testbed.plan.rulesets import Backend, Chain, Ruleset, Set
 from testbed.spec.types import Address, Interface, Network
 
 FIRST_INDEX = 101
@@ -177,9 +177,9 @@ class SpaceDraft:
     def file(self, path: str, text: str, mode: int = 0o644) -> None:
         self._objects.append(File(path, text, mode))
 
-    def firewall(self, tool: Literal["ipset", "iptables", "ip6tables"], text: str) -> None:
-        """Rules or sets; sets that rules name come before them."""
-        self._objects.append(Firewall(tool, text))
+    def ruleset(self, owner: str, backend: Backend, chains: Iterable[Chain] = (), sets: Iterable[Set] = ()) -> None:
+        """What an owner, one of `OWNERS`, has in a backend: rules in chains, sets."""
+        self._objects.append(Ruleset(owner, backend, tuple(chains), tuple(sets)))
 
     def bpf(self, source: str, defines: Sequence[str], hooks: Iterable[BpfHook], entries: Iterable[BpfEntry]) -> None:
         """The eBPF programs of a space."""

@@ -367,7 +367,7 @@ def test_node_rules_are_there_for_each_family_of_pods() -> None:
             assert len(rules) == 4
         said(lab, "node2", "ip6tables", "-D", "FORWARD", "2")
         (found,) = inspect(lab.plan, lab.namespaces)
-        assert found.what == "ip6tables has not `-t filter -A FORWARD -s 2001:2::2/128 -j DROP`"
+        assert found.what == "ip6tables lacks `-t filter -A FORWARD -s 2001:2::2/128 -j DROP` of node_rules"
 
 
 @pytest.mark.sealed

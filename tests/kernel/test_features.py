@@ -47,6 +47,8 @@ BY_HAND = {
     "ipset": "ipset create x0 hash:net && iptables -A FORWARD -m set --match-set x0 src -j ACCEPT",
     "bridge-nf": "iptables -A FORWARD -m physdev --physdev-is-bridged -j NFLOG --nflog-group 7",
     "esp-marks": "iptables -A OUTPUT -p esp -m esp --espspi 7 -m policy --dir out --pol ipsec -j ACCEPT",
+    "nftables": "nft add table ip x0 && nft add chain ip x0 x0 '{ type nat hook prerouting priority -100; }'",
+    "ipvs": "ipvsadm -A -t 192.0.2.1:80 -s rr",
     "openvswitch": "ovs-dpctl add-dp x0",
     "bpf": "tc qdisc add dev lo clsact && tc filter add dev lo ingress bpf bytecode '1,6 0 0 0'",
 }

@@ -72,13 +72,14 @@ def unlike(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
             lines += [f"{name}: + {item}" for item in one.of(kind) - other.of(kind)]
             lines += [f"{name}: - {item}" for item in other.of(kind) - one.of(kind)]
         for field in fields(one):
-            if field.name != "objects" and (mine := getattr(one, field.name)) != (its := getattr(other, field.name)):
+            mine, its = getattr(one, field.name), getattr(other, field.name)
+            if field.name != "objects" and mine != its:
                 pairs = (
                     [(key, mine.get(key), its.get(key)) for key in {*mine, *its} if mine.get(key) != its.get(key)]
                     if isinstance(mine, dict)
                     else [(mine, its)]
                 )
-                lines += [f"{name}: {field.name} {pair}" for pair in pairs]
+                lines += [f"{name}: {field.name} {pair}" for pair in pairs or [(mine, its)]]
     return lines
 
 

@@ -17,6 +17,7 @@ from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
 from testbed.plan.draft import SpaceDraft
 from testbed.plan.objects import BIRD, Command, Plan, Program, Route, RoutingRule
+from testbed.plan.rulesets import Set, iptables
 from testbed.spec.topology import Topology
 
 pytestmark = pytest.mark.sealed
@@ -169,9 +170,9 @@ def test_rules_and_further_tables_are_made_and_missed(two_nodes: Topology) -> No
 
 
 def firewall(space: SpaceDraft) -> None:
-    sets = "create outside hash:net family inet hashsize 1024 maxelem 65536\n"
-    space.firewall("ipset", f"{sets}add outside 203.0.113.0/24\nadd outside 198.51.100.0/24\n")
-    space.firewall("iptables", FIREWALL)
+    kind = "hash:net family inet hashsize 1024 maxelem 65536"
+    space.ruleset("user", "ipset", sets=[Set("outside", kind, ("203.0.113.0/24", "198.51.100.0/24"))])
+    space.ruleset("user", "iptables", iptables.read(FIREWALL))
 
 
 def test_firewalls_are_made_and_held_against_the_kernel_line_by_line(two_nodes: Topology) -> None:
@@ -184,9 +185,9 @@ def test_firewalls_are_made_and_held_against_the_kernel_line_by_line(two_nodes: 
         ended(lab, "node1", "iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "ACCEPT")
         ended(lab, "node1", "ipset", "del", "outside", "203.0.113.0/24")
         assert whats(lab) == [
-            "ipset has not `add outside 203.0.113.0/24`",
-            "iptables has not `-t nat -A SEEN -m set --match-set outside dst -j RETURN`",
-            "iptables has `-t nat -A POSTROUTING -j ACCEPT`",
+            "ipset lacks `add outside 203.0.113.0/24` of the user",
+            "iptables lacks `-t nat -A SEEN -m set --match-set outside dst -j RETURN` of the user",
+            "iptables has `-t nat -A POSTROUTING -j ACCEPT`, which is not planned",
         ]
         ended(lab, "node2", "nft", "add", "table", "ip", "nat")
         assert "nftables has a table `ip nat`" in whats(lab)

@@ -26,7 +26,8 @@ from testbed.observe.inspect import Difference, inspect
 from testbed.observe.reach import check_reach
 from testbed.observe.trace import trace
 from testbed.observe.wire import check_crossings
-from testbed.plan.objects import Bridge, Child, Firewall, OtherLink, TokenBucket
+from testbed.plan.objects import Bridge, Child, OtherLink, TokenBucket
+from testbed.plan.rulesets import Ruleset
 from testbed.spec.design import ReadCni, TransportSpec
 from testbed.spec.load import load_design, load_topology, topology_of_text
 from testbed.spec.topology import Topology
@@ -144,7 +145,7 @@ def test_rules_and_limits_of_plugins_are_no_strangers(two_nodes: Topology) -> No
     with Lab(design.plan(two_nodes)) as lab:
         assert inspect(lab.plan, lab.namespaces) == ()
         assert check_reach(lab.plan, lab.namespaces).failures == ()
-        rules = {f.tool: f.text for f in lab.plan["node1"].of(Firewall)}["iptables"]
+        rules = str(lab.plan["node1"].of(Ruleset))
         assert "8080" in rules
         assert "8081" in rules
         (bucket,) = (item for item in lab.plan["node2"].of(TokenBucket) if isinstance(item, TokenBucket))
@@ -514,7 +515,7 @@ def test_a_shipped_case_is_a_design(
         assert verdict.is_good is not bool(apart)
         assert inspect(lab.plan, lab.namespaces) == ()
         if maps_ports:
-            assert "8080" in {f.tool: f.text for f in lab.plan["node1"].of(Firewall)}["iptables"]
+            assert "8080" in str(lab.plan["node1"].of(Ruleset))
     finally:
         assert lab.down() == ()
 

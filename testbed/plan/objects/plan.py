@@ -12,10 +12,11 @@ from testbed.plan.objects.entries import DownDevice, Esp, NftTable, SegmentSourc
 from testbed.plan.objects.fdb import FdbEntry
 from testbed.plan.objects.neighbours import Neighbour
 from testbed.plan.objects.netem import Netem
-from testbed.plan.objects.programs import Bpf, File, Firewall, Plugged, Program
+from testbed.plan.objects.programs import Bpf, File, Plugged, Program
 from testbed.plan.objects.routes import CutRoute, LearnedRoute, Route
 from testbed.plan.objects.rules import RoutingRule
 from testbed.plan.objects.token_bucket import TokenBucket
+from testbed.plan.rulesets import Ruleset
 from testbed.spec.types import Address
 
 
@@ -42,7 +43,7 @@ Object = (
     | Netem
     | Esp
     | SegmentSource
-    | Firewall
+    | Ruleset
     | Program
     | File
     | Bpf

@@ -87,15 +87,6 @@ class File:
 
 
 @dataclass(frozen=True)
-class Firewall:
-    """Rules and sets of a space, in the very words in which the kernel gives them back."""
-
-    tool: Literal["ipset", "iptables", "ip6tables"]
-    text: str
-    """As `ipset save` or `iptables-save` print it, without counters and comments."""
-
-
-@dataclass(frozen=True)
 class BpfHook:
     """An eBPF program that sees every packet of a device."""
 

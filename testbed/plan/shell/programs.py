@@ -1,16 +1,11 @@
-"""What runs on nodes, as commands: firewalls, files and folders of their own, eBPF programs, other programs."""
+"""What runs on nodes, as commands: rules, files and folders of their own, eBPF programs, other programs."""
 
 import shlex
 from collections.abc import Iterator
 
-from testbed.plan.objects import Bpf, BpfEntry, BpfHook, File, Firewall, Plan, Program
+from testbed.plan.objects import Bpf, BpfEntry, BpfHook, File, Plan, Program
+from testbed.plan.rulesets import Ruleset, loading, wholes
 
-RESTORE = {
-    "ipset": ("ipset", "restore"),
-    "iptables": ("iptables-restore", "--wait", "--noflush"),
-    "ip6tables": ("ip6tables-restore", "--wait", "--noflush"),
-}
-"""The commands that read a firewall's text."""
 OVERLAID = ("/etc", "/var/lib")
 """Folders of which a space that has files or programs sees a version of its own,"""
 OWN_RUN, OWN_BPF = "/run", "/sys/fs/bpf"
@@ -19,11 +14,11 @@ PROGRAM_PINS, MAP_PINS = f"{OWN_BPF}/cilium", f"{OWN_BPF}/tc/globals"
 """Where eBPF programs and their maps are, by name."""
 
 
-def firewalls(plan: Plan) -> Iterator[str]:
-    """Rules and sets of all spaces, loaded."""
+def rulesets(plan: Plan) -> Iterator[str]:
+    """Rules and sets of all spaces, one command a backend."""
     for space in plan.spaces:
-        for firewall in space.of(Firewall):
-            yield from heredoc(f"ip netns exec {space.name} {' '.join(RESTORE[firewall.tool])}", firewall.text)
+        for step in loading(wholes(space.of(Ruleset))):
+            yield from heredoc(f"ip netns exec {space.name} {' '.join(step.command)}", step.text)
 
 
 def heredoc(command: str, text: str) -> Iterator[str]:

@@ -32,7 +32,7 @@ from testbed.plan.objects.routes import route_words
 from testbed.plan.objects.rules import rule_words
 from testbed.plan.objects.token_bucket import token_bucket_words
 from testbed.plan.plugged import attaching
-from testbed.plan.shell.programs import ROOTS, bpf, files, firewalls, heredoc, programs
+from testbed.plan.shell.programs import ROOTS, bpf, files, heredoc, programs, rulesets
 from testbed.plan.shell.words import (
     child_commands,
     datapath_commands,
@@ -84,8 +84,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     if commands := [*_wireguard(plan), *_esp(plan)]:
         yield from _section("Keys, made now, and who has which")
         yield from commands
-    if commands := list(firewalls(plan)):
-        yield from _section("Firewalls")
+    if commands := list(rulesets(plan)):
+        yield from _section("Rules and sets")
         yield from commands
     if commands := [*files(plan), *bpf(plan), *programs(plan)]:
         yield from _section("Programs")

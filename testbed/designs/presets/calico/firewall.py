@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Literal
 
 from testbed.designs.attachments.routed import host_end
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import SpaceDraft
+from testbed.plan.rulesets import Chain, Set, iptables
 from testbed.spec.topology import Pod
 
 ACCEPT, PASS, FROM_POD = 0x10000, 0x20000, 0x80000
@@ -29,6 +29,15 @@ MASQUERADED = (4,)
 _IPIP = "ipencap"
 Chains = Mapping[str, list[str]]
 """By name: what is behind `-A NAME` of each rule."""
+_LAST: Mapping[str, Chains] = {
+    "filter": {
+        "FORWARD": [
+            f'-m comment --comment "Policy explicitly accepted packet." {_IS_ACCEPTED} -j ACCEPT',
+            f"-j MARK --set-xmark {ACCEPT:#x}/{ACCEPT:#x}",
+        ]
+    }
+}
+"""By table: what is appended, behind the rules of all others."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +62,12 @@ class Tunnels:
 def protect(space: SpaceDraft, layout: Layout, node: NodePlace, tunnels: Tunnels) -> None:
     """Adds the sets and rules of a node, for each family of the pods."""
     families = sorted(cidr.version for cidr in layout.pod_cidrs)
-    space.firewall("ipset", "".join(line for family in families for line in _sets(layout, family, tunnels)))
+    space.ruleset("felix", "ipset", sets=(one for family in families for one in _sets(layout, family, tunnels)))
     for family in families:
-        tool: Literal["iptables", "ip6tables"] = "iptables" if family == 4 else "ip6tables"
-        space.firewall(tool, _text(layout, node, family, tunnels))
+        space.ruleset("felix", iptables.tool(family), _chains(node, family, tunnels))
 
 
-def _sets(layout: Layout, family: int, tunnels: Tunnels) -> Iterator[str]:
+def _sets(layout: Layout, family: int, tunnels: Tunnels) -> Iterator[Set]:
     pools = [str(cidr) for cidr in layout.pod_cidrs if cidr.version == family]
     nodes = [str(node.address(family)) for node in layout.nodes] if family in layout.fabric_families else []
     wanted = {"masq-ipam-pools": pools if family in MASQUERADED else [], "network-ip-pools": pools}
@@ -69,16 +77,14 @@ def _sets(layout: Layout, family: int, tunnels: Tunnels) -> Iterator[str]:
         wanted["all-vxlan-net"] = nodes
     kind = "inet" if family == 4 else "inet6"
     for name, members in wanted.items():
-        yield f"create {_set(family, name)} hash:net family {kind} hashsize 1024 maxelem 1048576\n"
-        yield from (f"add {_set(family, name)} {member}\n" for member in members)
+        yield Set(_set(family, name), f"hash:net family {kind} hashsize 1024 maxelem 1048576", tuple(members))
 
 
 def _set(family: int, name: str) -> str:
     return f"cali{family}0{name}"
 
 
-def _text(layout: Layout, node: NodePlace, family: int, tunnels: Tunnels) -> str:
-    """The rules in the words of iptables-save."""
+def _chains(node: NodePlace, family: int, tunnels: Tunnels) -> Iterator[Chain]:
     pods = [place.pod for place in node.pods]
     tables: dict[str, Chains] = {
         "raw": _raw(family, tunnels),
@@ -86,15 +92,8 @@ def _text(layout: Layout, node: NodePlace, family: int, tunnels: Tunnels) -> str
         "nat": _nat(node, family, tunnels),
         "filter": _filter(family, tunnels) | _endpoints(pods, tunnels),
     }
-    return "".join(line for name, chains in tables.items() for line in _table(name, chains))
-
-
-def _table(name: str, chains: Chains) -> Iterator[str]:
-    yield f"*{name}\n"
-    yield from (f":{chain} - [0:0]\n" for chain in chains if not chain.isupper())
-    for chain, rules in chains.items():
-        yield from (f"-A {chain} {rule}\n" for rule in rules)
-    yield "COMMIT\n"
+    for name, chains in tables.items():
+        yield from iptables.chains(name, chains, _LAST.get(name))
 
 
 def _clear(bits: int) -> str:
@@ -190,11 +189,7 @@ def _filter(family: int, tunnels: Tunnels) -> dict[str, list[str]]:
     accepted = f"{_said('Host endpoint policy accepted packet.')} {_IS_ACCEPTED} -j ACCEPT"
     return {
         "INPUT": ["-j cali-INPUT"],
-        "FORWARD": [
-            "-j cali-FORWARD",
-            f"{_said('Policy explicitly accepted packet.')} {_IS_ACCEPTED} -j ACCEPT",
-            _set_mark(ACCEPT),
-        ],
+        "FORWARD": ["-j cali-FORWARD"],
         "OUTPUT": ["-j cali-OUTPUT"],
         "cali-INPUT": [
             *_tunnels_in(family, tunnels),

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Literal
 
 from testbed.designs.presets.cilium import maps
 from testbed.designs.presets.cilium.endpoints import host_end, router_addresses
@@ -13,6 +12,7 @@ from testbed.plan.draft import SpaceDraft
 from testbed.plan.naming import mac_address
 from testbed.plan.objects import LOCAL_TABLE, BpfEntry, BpfHook, RoutingRule
 from testbed.plan.pods import POD_INTERFACE, alone
+from testbed.plan.rulesets import Set, iptables
 from testbed.spec.types import Network
 
 UNLIKE = """
@@ -39,12 +39,8 @@ PROGRAMS = ("clang", "bpftool", "iptables", "ip6tables", "ipset")
 """Of the system's, that a lab needs."""
 LOCAL_PRIORITY = 100
 """Of the rule for a node's own addresses, behind those that rules for proxies would have."""
-_Tool = Literal["iptables", "ip6tables"]
-_SETS: dict[int, tuple[str, str, _Tool]] = {
-    4: ("cilium_node_set_v4", "inet", "iptables"),
-    6: ("cilium_node_set_v6", "inet6", "ip6tables"),
-}
-"""Of nodes' addresses: name and family of the set, and the tool whose rules name it."""
+_SETS = {4: ("cilium_node_set_v4", "inet"), 6: ("cilium_node_set_v6", "inet6")}
+"""Of nodes' addresses: name and family of the set."""
 
 
 @dataclass(frozen=True)
@@ -136,16 +132,21 @@ class Agent:
 
 def _masquerade(space: SpaceDraft, layout: Layout, node: NodePlace) -> None:
     """Pods' packets to whoever is neither pod nor node get the node's address, so that answers find their way."""
+    sets: list[Set] = []
     for cidr, whole in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
         if cidr.version not in layout.fabric_families:
             continue
-        name, family, tool = _SETS[cidr.version]
-        members = (item.ip for other in layout.nodes for item in other.addresses if item.version == cidr.version)
-        adding = "".join(f"add {name} {member}\n" for member in members)
-        space.firewall("ipset", f"create {name} hash:ip family {family} hashsize 1024 maxelem 262144\n{adding}")
-        rules = (
-            f"-A POSTROUTING -m comment --comment cilium-feeder -j CILIUM_POST_nat\n"
-            f"-A CILIUM_POST_nat -s {cidr} -m set --match-set {name} dst -j ACCEPT\n"
-            f"-A CILIUM_POST_nat -s {cidr} ! -d {whole} ! -o cilium_+ -j MASQUERADE\n"
-        )
-        space.firewall(tool, f"*nat\n:CILIUM_POST_nat - [0:0]\n{rules}COMMIT\n")
+        name, family = _SETS[cidr.version]
+        items = (item for other in layout.nodes for item in other.addresses if item.version == cidr.version)
+        members = tuple(str(item.ip) for item in items)
+        sets.append(Set(name, f"hash:ip family {family} hashsize 1024 maxelem 262144", members))
+        rules = {
+            "POSTROUTING": ["-m comment --comment cilium-feeder -j CILIUM_POST_nat"],
+            "CILIUM_POST_nat": [
+                f"-s {cidr} -m set --match-set {name} dst -j ACCEPT",
+                f"-s {cidr} ! -d {whole} ! -o cilium_+ -j MASQUERADE",
+            ],
+        }
+        space.ruleset("cilium", iptables.tool(cidr.version), iptables.chains("nat", rules))
+    if sets:
+        space.ruleset("cilium", "ipset", sets=sets)

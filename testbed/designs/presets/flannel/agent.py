@@ -2,6 +2,7 @@
 
 from testbed.designs.transport import Joining
 from testbed.plan.addressing import NodePlace, at
+from testbed.plan.rulesets import iptables
 from testbed.spec.types import Network
 
 UNLIKE = """
@@ -23,7 +24,7 @@ def run(joining: Joining) -> None:
         space = joining.draft[node.name]
         space.file(SUBNET_FILE, subnet_env(node, layout.pod_cidrs, joining.mtu))
         for own, network in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
-            space.firewall("iptables" if own.version == 4 else "ip6tables", rules(own, network))
+            space.ruleset("flannel", iptables.tool(own.version), iptables.read(rules(own, network)))
         for place in node.pods:
             joining.draft[place.pod.id].masked_by = tuple(address.ip for address in node.addresses)
 

@@ -3,6 +3,7 @@
 from testbed.designs.presets.kube_router import policies, routing
 from testbed.designs.transport import Joining
 from testbed.plan.addressing import Layout
+from testbed.plan.rulesets import Chain, Set, iptables
 
 POD_SUBNETS, NODE_IPS = "kube-router-pod-subnets", "kube-router-node-ips"
 
@@ -12,10 +13,11 @@ def run(joining: Joining, overlay: routing.Overlay) -> None:
     layout = joining.layout
     for number, node in enumerate(layout.nodes):
         space = joining.draft[node.name]
-        for family in sorted(cidr.version for cidr in layout.pod_cidrs):
-            space.firewall("ipset", sets(layout, family))
-            text = policies.rules(node, family) + masquerading(family)
-            space.firewall("iptables" if family == 4 else "ip6tables", text)
+        families = sorted(cidr.version for cidr in layout.pod_cidrs)
+        space.ruleset("kube-router", "ipset", sets=(one for family in families for one in sets(layout, family)))
+        for family in families:
+            chains = (*policies.chains(node, family), masquerading(family))
+            space.ruleset("kube-router", iptables.tool(family), chains)
         routing.run(space, layout, node, number, overlay)
 
 
@@ -23,25 +25,20 @@ def _named(name: str, family: int) -> str:
     return name if family == 4 else f"inet6:{name}"
 
 
-def sets(layout: Layout, family: int) -> str:
+def sets(layout: Layout, family: int) -> tuple[Set, ...]:
     """All pods' ranges, and all nodes' addresses, of one family."""
     inet = "inet" if family == 4 else "inet6"
     pods, nodes = (_named(name, family) for name in (POD_SUBNETS, NODE_IPS))
     ranges = [cidr for node in layout.nodes for cidr in node.pod_cidrs if cidr.version == family]
-    lines = [
-        f"create {pods} hash:net family {inet} hashsize 1024 maxelem 65536 timeout 0",
-        *(f"add {pods} {cidr} timeout 0" for cidr in ranges),
-        f"create {nodes} hash:ip family {inet} hashsize 1024 maxelem 65536 timeout 0",
-        *(f"add {nodes} {node.address(family)} timeout 0" for node in layout.nodes),
-    ]
-    return "\n".join([*lines, ""])
+    kind = f"family {inet} hashsize 1024 maxelem 65536 timeout 0"
+    return (
+        Set(pods, f"hash:net {kind}", tuple(f"{cidr} timeout 0" for cidr in ranges)),
+        Set(nodes, f"hash:ip {kind}", tuple(f"{node.address(family)} timeout 0" for node in layout.nodes)),
+    )
 
 
-def masquerading(family: int) -> str:
+def masquerading(family: int) -> Chain:
     """What pods send to neither pods nor nodes comes from their node's address."""
     pods, nodes = (_named(name, family) for name in (POD_SUBNETS, NODE_IPS))
-    return f"""*nat
--A POSTROUTING -m set --match-set {pods} src -m set ! --match-set {pods} dst \
--m set ! --match-set {nodes} dst -j MASQUERADE --random-fully
-COMMIT
-"""
+    leaving = f"-m set --match-set {pods} src -m set ! --match-set {pods} dst -m set ! --match-set {nodes} dst"
+    return Chain("nat", "POSTROUTING", last=(f"{leaving} -j MASQUERADE --random-fully",))

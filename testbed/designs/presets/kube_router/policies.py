@@ -12,6 +12,7 @@ import hashlib
 from testbed.plan.addressing import NodePlace, PodPlace, of_family
 from testbed.plan.fabric import UPLINK
 from testbed.plan.pods import POD_BRIDGE
+from testbed.plan.rulesets import Chain, iptables
 
 SERVICES = "10.96.0.0/12"
 """Where the addresses of Services are, by default; there is none for IPv6."""
@@ -54,8 +55,8 @@ def _tagged(comment: str, chain: str, behind: str, before: str = "") -> str:
     return _said(f"{comment} - {_hash(f'{chain}{before}-mcomment--comment{comment}{behind}')}")
 
 
-def rules(node: NodePlace, family: int) -> str:
-    """The filter table of one family."""
+def chains(node: NodePlace, family: int) -> tuple[Chain, ...]:
+    """Those of the filter table of one family."""
     pods = [(place, str(of_family(place.addresses, family))) for place in node.pods]
     lines = [*_first(node), *_common(family), *_from_outside(family)]
     for place, address in pods:
@@ -63,14 +64,13 @@ def rules(node: NodePlace, family: int) -> str:
     for chain in ("INPUT", "FORWARD", "OUTPUT"):
         said = _said("rule to explicitly ACCEPT traffic that comply to network policies")
         lines.append(f"-A KUBE-ROUTER-{chain} {said} -m mark --mark {PASSED} -j ACCEPT")
-    chains = dict.fromkeys(word.strip('"') for line in lines for word in line.split() if word.startswith("KUBE-"))
-    return "\n".join(["*filter", *(f":{chain} - [0:0]" for chain in sorted(chains)), *lines, "COMMIT", ""])
+    return iptables.read("\n".join(("*filter", *lines)))
 
 
 def _first(node: NodePlace) -> list[str]:
     """The ways from the kernel's own chains into kube-router's, which come first; and what is forwarded anyway."""
     jumps = [
-        f"-A {chain} {_tagged('kube-router netpol', chain, f'-jKUBE-ROUTER-{chain}')} -j KUBE-ROUTER-{chain}"
+        f"-I {chain} {_tagged('kube-router netpol', chain, f'-jKUBE-ROUTER-{chain}')} -j KUBE-ROUTER-{chain}"
         for chain in ("INPUT", "FORWARD", "OUTPUT")
     ]
     uplink = "lo" if node.is_on_loopback else UPLINK

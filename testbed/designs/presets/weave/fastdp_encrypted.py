@@ -26,6 +26,7 @@ from testbed.designs.transport import Joining, Leg, others
 from testbed.designs.transports import ipsec
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.objects import Esp, Plan
+from testbed.plan.rulesets import iptables
 from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
 
@@ -44,7 +45,8 @@ def _join(joining: Joining) -> None:
             ends = node.address(4), peer.address(4)
             space.esp(Esp(*ends, fastdp.PORT, out, back, MARK, _KEY_BITS, _WINDOW))
             incoming.append((str(peer.address(4)), back))
-        space.firewall("iptables", rules.ipsec_rules(node, incoming, fastdp.PORT, MARK))
+        text = rules.ipsec_rules(node, incoming, fastdp.PORT, MARK)
+        space.ruleset("weave", "iptables", iptables.read(text))
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from testbed.designs.transport import Joining
 from testbed.plan.addressing import Layout, NodePlace, PodPlace
+from testbed.plan.rulesets import Set, iptables
 from testbed.spec.types import Network
 
 PROGRAMS = ("iptables", "ipset")
@@ -31,8 +32,11 @@ def run(joining: Joining) -> None:
         space = joining.draft[node.name]
         for own, network in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
             if network.version == 4:
-                space.firewall("ipset", sets(layout, own))
-                space.firewall("iptables", nat_rules(network) + filter_rules(_namespaces(layout)))
+                pods = _namespaces(layout)
+                space.ruleset("weave", "ipset", sets=(local_set(own),))
+                space.ruleset("weave", "iptables", iptables.read(nat_rules(network)))
+                space.ruleset("weave-npc", "ipset", sets=sets(pods))
+                space.ruleset("weave-npc", "iptables", iptables.read(filter_rules(pods)))
 
 
 def set_name(meaning: str) -> str:
@@ -64,23 +68,23 @@ def _namespaces(layout: Layout) -> dict[str, list[PodPlace]]:
     return dict(sorted(found.items()))
 
 
-def sets(layout: Layout, own: Network) -> str:
-    """As `ipset save` prints them: the node's share of the range, and each namespace's pods three times."""
-    return "".join(f"{line}\n" for line in _set_lines(layout, own))
+def local_set(own: Network) -> Set:
+    """The node's share of the range."""
+    return Set(LOCAL_SET, f"hash:net {_CREATE.format(size=_LEAST_HASH)}", (str(own),))
 
 
-def _set_lines(layout: Layout, own: Network) -> Iterator[str]:
-    yield f"create {LOCAL_SET} hash:net {_CREATE.format(size=_LEAST_HASH)}"
-    yield f"add {LOCAL_SET} {own}"
-    for namespace, places in _namespaces(layout).items():
+def sets(namespaces: dict[str, list[PodPlace]]) -> Iterator[Set]:
+    """Each namespace's pods three times."""
+    for namespace, places in namespaces.items():
         size = max(_LEAST_HASH, 1 << (len(places) - 1).bit_length())
+        members = tuple(
+            f'{address.ip} comment "namespace: {namespace}, pod: {place.pod.name}"'
+            for place in places
+            for address in place.addresses
+            if address.version == 4
+        )
         for name in (all_pods(namespace), may_receive(namespace), may_send(namespace)):
-            yield f"create {name} hash:ip {_CREATE.format(size=size)}"
-            for place in places:
-                for address in place.addresses:
-                    if address.version == 4:
-                        comment = f"namespace: {namespace}, pod: {place.pod.name}"
-                        yield f'add {name} {address.ip} comment "{comment}"'
+            yield Set(name, f"hash:ip {_CREATE.format(size=size)}", members)
 
 
 def nat_rules(network: Network) -> str:
@@ -115,13 +119,13 @@ def filter_rules(namespaces: dict[str, list[PodPlace]]) -> str:
 :WEAVE-NPC-EGRESS-CUSTOM - [0:0]
 :WEAVE-NPC-EGRESS-DEFAULT - [0:0]
 :WEAVE-NPC-INGRESS - [0:0]
--A INPUT -i weave -j WEAVE-NPC-EGRESS
--A FORWARD -i weave {before} -j WEAVE-NPC-EGRESS
--A FORWARD -o weave {before} -j WEAVE-NPC
--A FORWARD -o weave -m state --state NEW -j NFLOG --nflog-group 86
--A FORWARD -o weave -j DROP
--A FORWARD -i weave ! -o weave -j ACCEPT
--A FORWARD -o weave -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-I INPUT -i weave -j WEAVE-NPC-EGRESS
+-I FORWARD -i weave {before} -j WEAVE-NPC-EGRESS
+-I FORWARD -o weave {before} -j WEAVE-NPC
+-I FORWARD -o weave -m state --state NEW -j NFLOG --nflog-group 86
+-I FORWARD -o weave -j DROP
+-I FORWARD -i weave ! -o weave -j ACCEPT
+-I FORWARD -o weave -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A WEAVE-NPC -m state --state RELATED,ESTABLISHED -j ACCEPT
 -A WEAVE-NPC -d {MULTICAST} -j ACCEPT
 -A WEAVE-NPC -m physdev --physdev-out vethwe-bridge --physdev-is-bridged -j ACCEPT
@@ -157,14 +161,14 @@ def ipsec_rules(node: NodePlace, peers: Iterable[tuple[str, int]], port: int, ma
 :WEAVE-IPSEC-IN-MARK - [0:0]
 :WEAVE-IPSEC-OUT - [0:0]
 :WEAVE-IPSEC-OUT-MARK - [0:0]
--A INPUT -j WEAVE-IPSEC-IN
--A OUTPUT -j WEAVE-IPSEC-OUT
+-I INPUT -j WEAVE-IPSEC-IN
+-I OUTPUT -j WEAVE-IPSEC-OUT
 {marking}-A WEAVE-IPSEC-IN-MARK -j MARK --set-xmark {marked}
 {outward}-A WEAVE-IPSEC-OUT-MARK -j MARK --set-xmark {marked}
 COMMIT
 *filter
 :WEAVE-IPSEC-IN - [0:0]
--A INPUT -j WEAVE-IPSEC-IN
--A OUTPUT ! -p esp -m policy --dir out --pol none -m mark --mark {marked} -j DROP
+-I INPUT -j WEAVE-IPSEC-IN
+-I OUTPUT ! -p esp -m policy --dir out --pol none -m mark --mark {marked} -j DROP
 {inward}COMMIT
 """

@@ -116,138 +116,111 @@ wg genkey | ip netns exec node2 wg set wireguard.cali private-key /dev/stdin lis
 ip netns exec node1 wg set wireguard.cali peer "$(ip netns exec node2 wg show wireguard.cali public-key)" endpoint 192.168.56.2:51820 allowed-ips 10.244.0.64/26,192.168.56.2/32
 ip netns exec node2 wg set wireguard.cali peer "$(ip netns exec node1 wg show wireguard.cali public-key)" endpoint 192.168.56.1:51820 allowed-ips 10.244.0.0/26,192.168.56.1/32
 
-# --- Firewalls
-ip netns exec node1 ipset restore <<'END'
+# --- Rules and sets
+ip netns exec node1 ipset -exist restore <<'END'
 create cali40masq-ipam-pools hash:net family inet hashsize 1024 maxelem 1048576
 add cali40masq-ipam-pools 10.244.0.0/16
 create cali40network-ip-pools hash:net family inet hashsize 1024 maxelem 1048576
 add cali40network-ip-pools 10.244.0.0/16
 END
-ip netns exec node1 iptables-restore --wait --noflush <<'END'
+ip netns exec node1 iptables-restore --wait <<'END'
 *raw
-:cali-PREROUTING - [0:0]
 :cali-OUTPUT - [0:0]
-:cali-rpf-skip - [0:0]
+:cali-PREROUTING - [0:0]
 :cali-from-host-endpoint - [0:0]
+:cali-rpf-skip - [0:0]
 :cali-to-host-endpoint - [0:0]
 -A PREROUTING -j cali-PREROUTING
 -A OUTPUT -j cali-OUTPUT
+-A cali-OUTPUT -j MARK --set-xmark 0x0/0x1b0000
+-A cali-OUTPUT -j cali-to-host-endpoint
+-A cali-OUTPUT -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A cali-PREROUTING -j MARK --set-xmark 0x0/0x1b0000
 -A cali-PREROUTING -i cali+ -j MARK --set-xmark 0x80000/0x80000
 -A cali-PREROUTING -m mark --mark 0x80000/0x80000 -j cali-rpf-skip
 -A cali-PREROUTING -m mark --mark 0x80000/0x80000 -m rpfilter --validmark --invert -j DROP
 -A cali-PREROUTING -m mark --mark 0x0/0x80000 -j cali-from-host-endpoint
 -A cali-PREROUTING -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-OUTPUT -j MARK --set-xmark 0x0/0x1b0000
--A cali-OUTPUT -j cali-to-host-endpoint
--A cali-OUTPUT -m mark --mark 0x10000/0x10000 -j ACCEPT
 COMMIT
 *mangle
-:cali-PREROUTING - [0:0]
 :cali-POSTROUTING - [0:0]
+:cali-PREROUTING - [0:0]
 :cali-from-host-endpoint - [0:0]
 :cali-to-host-endpoint - [0:0]
 -A PREROUTING -j cali-PREROUTING
 -A POSTROUTING -j cali-POSTROUTING
--A cali-PREROUTING -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-PREROUTING -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-PREROUTING -j cali-from-host-endpoint
--A cali-PREROUTING -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A cali-POSTROUTING -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-POSTROUTING -j MARK --set-xmark 0x0/0x1b0000
 -A cali-POSTROUTING -m conntrack --ctstate DNAT -j cali-to-host-endpoint
 -A cali-POSTROUTING -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-PREROUTING -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-PREROUTING -m mark --mark 0x10000/0x10000 -j ACCEPT
+-A cali-PREROUTING -j cali-from-host-endpoint
+-A cali-PREROUTING -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
 COMMIT
 *nat
-:cali-PREROUTING - [0:0]
 :cali-OUTPUT - [0:0]
 :cali-POSTROUTING - [0:0]
+:cali-PREROUTING - [0:0]
 :cali-fip-dnat - [0:0]
 :cali-fip-snat - [0:0]
 :cali-nat-outgoing - [0:0]
 -A PREROUTING -j cali-PREROUTING
 -A OUTPUT -j cali-OUTPUT
 -A POSTROUTING -j cali-POSTROUTING
--A cali-PREROUTING -j cali-fip-dnat
 -A cali-OUTPUT -j cali-fip-dnat
 -A cali-POSTROUTING -j cali-fip-snat
 -A cali-POSTROUTING -j cali-nat-outgoing
 -A cali-POSTROUTING -o wireguard.cali -m addrtype ! --src-type LOCAL --limit-iface-out -m addrtype --src-type LOCAL -j MASQUERADE --random-fully
+-A cali-PREROUTING -j cali-fip-dnat
 -A cali-nat-outgoing -m set --match-set cali40masq-ipam-pools src -m set ! --match-set cali40network-ip-pools dst -j MASQUERADE --random-fully
 COMMIT
 *filter
-:cali-INPUT - [0:0]
 :cali-FORWARD - [0:0]
+:cali-INPUT - [0:0]
 :cali-OUTPUT - [0:0]
-:cali-wl-to-host - [0:0]
-:cali-from-hep-forward - [0:0]
-:cali-to-hep-forward - [0:0]
-:cali-from-host-endpoint - [0:0]
-:cali-to-host-endpoint - [0:0]
 :cali-cidr-block - [0:0]
+:cali-from-hep-forward - [0:0]
+:cali-from-host-endpoint - [0:0]
 :cali-from-wl-dispatch - [0:0]
-:cali-to-wl-dispatch - [0:0]
+:cali-fw-cali0761ccbeace - [0:0]
 :cali-fw-calia7a3e029a7b - [0:0]
-:cali-pro-kns.default - [0:0]
-:cali-pro-ksa.default.default - [0:0]
-:cali-tw-calia7a3e029a7b - [0:0]
 :cali-pri-kns.default - [0:0]
 :cali-pri-ksa.default.default - [0:0]
-:cali-fw-cali0761ccbeace - [0:0]
+:cali-pro-kns.default - [0:0]
+:cali-pro-ksa.default.default - [0:0]
+:cali-to-hep-forward - [0:0]
+:cali-to-host-endpoint - [0:0]
+:cali-to-wl-dispatch - [0:0]
 :cali-tw-cali0761ccbeace - [0:0]
+:cali-tw-calia7a3e029a7b - [0:0]
+:cali-wl-to-host - [0:0]
 -A INPUT -j cali-INPUT
 -A FORWARD -j cali-FORWARD
 -A FORWARD -m comment --comment "Policy explicitly accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A FORWARD -j MARK --set-xmark 0x10000/0x10000
 -A OUTPUT -j cali-OUTPUT
--A cali-INPUT -p udp -m comment --comment "Allow incoming IPv4 Wireguard packets" -m multiport --dports 51820 -m addrtype --dst-type LOCAL -j ACCEPT
--A cali-INPUT -i cali+ -g cali-wl-to-host
--A cali-INPUT -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-INPUT -j MARK --set-xmark 0x0/0x1b0000
--A cali-INPUT -j cali-from-host-endpoint
--A cali-INPUT -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A cali-FORWARD -j MARK --set-xmark 0x0/0x1a0000
 -A cali-FORWARD -m mark --mark 0x0/0x10000 -j cali-from-hep-forward
 -A cali-FORWARD -i cali+ -j cali-from-wl-dispatch
 -A cali-FORWARD -o cali+ -j cali-to-wl-dispatch
 -A cali-FORWARD -j cali-to-hep-forward
 -A cali-FORWARD -j cali-cidr-block
+-A cali-INPUT -p udp -m comment --comment "Allow incoming IPv4 Wireguard packets" -m multiport --dports 51820 -m addrtype --dst-type LOCAL -j ACCEPT
+-A cali-INPUT -i cali+ -g cali-wl-to-host
+-A cali-INPUT -m mark --mark 0x10000/0x10000 -j ACCEPT
+-A cali-INPUT -j MARK --set-xmark 0x0/0x1b0000
+-A cali-INPUT -j cali-from-host-endpoint
+-A cali-INPUT -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A cali-OUTPUT -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A cali-OUTPUT -o cali+ -j RETURN
 -A cali-OUTPUT -p udp -m comment --comment "Allow outgoing IPv4 Wireguard packets" -m multiport --dports 51820 -m addrtype --src-type LOCAL -j ACCEPT
 -A cali-OUTPUT -j MARK --set-xmark 0x0/0x1b0000
 -A cali-OUTPUT -m conntrack ! --ctstate DNAT -j cali-to-host-endpoint
 -A cali-OUTPUT -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-wl-to-host -j cali-from-wl-dispatch
--A cali-wl-to-host -m comment --comment "Configured DefaultEndpointToHostAction" -j ACCEPT
 -A cali-from-wl-dispatch -i cali0761ccbeace -g cali-fw-cali0761ccbeace
 -A cali-from-wl-dispatch -i calia7a3e029a7b -g cali-fw-calia7a3e029a7b
 -A cali-from-wl-dispatch -m comment --comment "Unknown interface" -j DROP
--A cali-to-wl-dispatch -o cali0761ccbeace -g cali-tw-cali0761ccbeace
--A cali-to-wl-dispatch -o calia7a3e029a7b -g cali-tw-calia7a3e029a7b
--A cali-to-wl-dispatch -m comment --comment "Unknown interface" -j DROP
--A cali-fw-calia7a3e029a7b -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-fw-calia7a3e029a7b -m conntrack --ctstate INVALID -j DROP
--A cali-fw-calia7a3e029a7b -j MARK --set-xmark 0x0/0x30000
--A cali-fw-calia7a3e029a7b -p udp -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP
--A cali-fw-calia7a3e029a7b -p ipencap -m comment --comment "Drop IPinIP encapped packets originating in workloads" -j DROP
--A cali-fw-calia7a3e029a7b -j cali-pro-kns.default
--A cali-fw-calia7a3e029a7b -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-fw-calia7a3e029a7b -j cali-pro-ksa.default.default
--A cali-fw-calia7a3e029a7b -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-fw-calia7a3e029a7b -m comment --comment "Drop if no profiles matched" -j DROP
--A cali-pro-kns.default -j MARK --set-xmark 0x10000/0x10000
--A cali-pro-kns.default -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-calia7a3e029a7b -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-tw-calia7a3e029a7b -m conntrack --ctstate INVALID -j DROP
--A cali-tw-calia7a3e029a7b -j MARK --set-xmark 0x0/0x30000
--A cali-tw-calia7a3e029a7b -j cali-pri-kns.default
--A cali-tw-calia7a3e029a7b -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-calia7a3e029a7b -j cali-pri-ksa.default.default
--A cali-tw-calia7a3e029a7b -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
--A cali-tw-calia7a3e029a7b -m comment --comment "Drop if no profiles matched" -j DROP
--A cali-pri-kns.default -j MARK --set-xmark 0x10000/0x10000
--A cali-pri-kns.default -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-fw-cali0761ccbeace -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A cali-fw-cali0761ccbeace -m conntrack --ctstate INVALID -j DROP
 -A cali-fw-cali0761ccbeace -j MARK --set-xmark 0x0/0x30000
@@ -258,6 +231,23 @@ COMMIT
 -A cali-fw-cali0761ccbeace -j cali-pro-ksa.default.default
 -A cali-fw-cali0761ccbeace -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-fw-cali0761ccbeace -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-fw-calia7a3e029a7b -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-fw-calia7a3e029a7b -m conntrack --ctstate INVALID -j DROP
+-A cali-fw-calia7a3e029a7b -j MARK --set-xmark 0x0/0x30000
+-A cali-fw-calia7a3e029a7b -p udp -m comment --comment "Drop VXLAN encapped packets originating in workloads" -m multiport --dports 4789 -j DROP
+-A cali-fw-calia7a3e029a7b -p ipencap -m comment --comment "Drop IPinIP encapped packets originating in workloads" -j DROP
+-A cali-fw-calia7a3e029a7b -j cali-pro-kns.default
+-A cali-fw-calia7a3e029a7b -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-fw-calia7a3e029a7b -j cali-pro-ksa.default.default
+-A cali-fw-calia7a3e029a7b -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-fw-calia7a3e029a7b -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-pri-kns.default -j MARK --set-xmark 0x10000/0x10000
+-A cali-pri-kns.default -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-pro-kns.default -j MARK --set-xmark 0x10000/0x10000
+-A cali-pro-kns.default -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-to-wl-dispatch -o cali0761ccbeace -g cali-tw-cali0761ccbeace
+-A cali-to-wl-dispatch -o calia7a3e029a7b -g cali-tw-calia7a3e029a7b
+-A cali-to-wl-dispatch -m comment --comment "Unknown interface" -j DROP
 -A cali-tw-cali0761ccbeace -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A cali-tw-cali0761ccbeace -m conntrack --ctstate INVALID -j DROP
 -A cali-tw-cali0761ccbeace -j MARK --set-xmark 0x0/0x30000
@@ -266,113 +256,119 @@ COMMIT
 -A cali-tw-cali0761ccbeace -j cali-pri-ksa.default.default
 -A cali-tw-cali0761ccbeace -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-tw-cali0761ccbeace -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-tw-calia7a3e029a7b -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-tw-calia7a3e029a7b -m conntrack --ctstate INVALID -j DROP
+-A cali-tw-calia7a3e029a7b -j MARK --set-xmark 0x0/0x30000
+-A cali-tw-calia7a3e029a7b -j cali-pri-kns.default
+-A cali-tw-calia7a3e029a7b -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-calia7a3e029a7b -j cali-pri-ksa.default.default
+-A cali-tw-calia7a3e029a7b -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-tw-calia7a3e029a7b -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-wl-to-host -j cali-from-wl-dispatch
+-A cali-wl-to-host -m comment --comment "Configured DefaultEndpointToHostAction" -j ACCEPT
 COMMIT
 END
-ip netns exec node2 ipset restore <<'END'
+ip netns exec node2 ipset -exist restore <<'END'
 create cali40masq-ipam-pools hash:net family inet hashsize 1024 maxelem 1048576
 add cali40masq-ipam-pools 10.244.0.0/16
 create cali40network-ip-pools hash:net family inet hashsize 1024 maxelem 1048576
 add cali40network-ip-pools 10.244.0.0/16
 END
-ip netns exec node2 iptables-restore --wait --noflush <<'END'
+ip netns exec node2 iptables-restore --wait <<'END'
 *raw
-:cali-PREROUTING - [0:0]
 :cali-OUTPUT - [0:0]
-:cali-rpf-skip - [0:0]
+:cali-PREROUTING - [0:0]
 :cali-from-host-endpoint - [0:0]
+:cali-rpf-skip - [0:0]
 :cali-to-host-endpoint - [0:0]
 -A PREROUTING -j cali-PREROUTING
 -A OUTPUT -j cali-OUTPUT
+-A cali-OUTPUT -j MARK --set-xmark 0x0/0x1b0000
+-A cali-OUTPUT -j cali-to-host-endpoint
+-A cali-OUTPUT -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A cali-PREROUTING -j MARK --set-xmark 0x0/0x1b0000
 -A cali-PREROUTING -i cali+ -j MARK --set-xmark 0x80000/0x80000
 -A cali-PREROUTING -m mark --mark 0x80000/0x80000 -j cali-rpf-skip
 -A cali-PREROUTING -m mark --mark 0x80000/0x80000 -m rpfilter --validmark --invert -j DROP
 -A cali-PREROUTING -m mark --mark 0x0/0x80000 -j cali-from-host-endpoint
 -A cali-PREROUTING -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-OUTPUT -j MARK --set-xmark 0x0/0x1b0000
--A cali-OUTPUT -j cali-to-host-endpoint
--A cali-OUTPUT -m mark --mark 0x10000/0x10000 -j ACCEPT
 COMMIT
 *mangle
-:cali-PREROUTING - [0:0]
 :cali-POSTROUTING - [0:0]
+:cali-PREROUTING - [0:0]
 :cali-from-host-endpoint - [0:0]
 :cali-to-host-endpoint - [0:0]
 -A PREROUTING -j cali-PREROUTING
 -A POSTROUTING -j cali-POSTROUTING
--A cali-PREROUTING -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
--A cali-PREROUTING -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-PREROUTING -j cali-from-host-endpoint
--A cali-PREROUTING -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A cali-POSTROUTING -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-POSTROUTING -j MARK --set-xmark 0x0/0x1b0000
 -A cali-POSTROUTING -m conntrack --ctstate DNAT -j cali-to-host-endpoint
 -A cali-POSTROUTING -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-PREROUTING -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A cali-PREROUTING -m mark --mark 0x10000/0x10000 -j ACCEPT
+-A cali-PREROUTING -j cali-from-host-endpoint
+-A cali-PREROUTING -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
 COMMIT
 *nat
-:cali-PREROUTING - [0:0]
 :cali-OUTPUT - [0:0]
 :cali-POSTROUTING - [0:0]
+:cali-PREROUTING - [0:0]
 :cali-fip-dnat - [0:0]
 :cali-fip-snat - [0:0]
 :cali-nat-outgoing - [0:0]
 -A PREROUTING -j cali-PREROUTING
 -A OUTPUT -j cali-OUTPUT
 -A POSTROUTING -j cali-POSTROUTING
--A cali-PREROUTING -j cali-fip-dnat
 -A cali-OUTPUT -j cali-fip-dnat
 -A cali-POSTROUTING -j cali-fip-snat
 -A cali-POSTROUTING -j cali-nat-outgoing
 -A cali-POSTROUTING -o wireguard.cali -m addrtype ! --src-type LOCAL --limit-iface-out -m addrtype --src-type LOCAL -j MASQUERADE --random-fully
+-A cali-PREROUTING -j cali-fip-dnat
 -A cali-nat-outgoing -m set --match-set cali40masq-ipam-pools src -m set ! --match-set cali40network-ip-pools dst -j MASQUERADE --random-fully
 COMMIT
 *filter
-:cali-INPUT - [0:0]
 :cali-FORWARD - [0:0]
+:cali-INPUT - [0:0]
 :cali-OUTPUT - [0:0]
-:cali-wl-to-host - [0:0]
-:cali-from-hep-forward - [0:0]
-:cali-to-hep-forward - [0:0]
-:cali-from-host-endpoint - [0:0]
-:cali-to-host-endpoint - [0:0]
 :cali-cidr-block - [0:0]
+:cali-from-hep-forward - [0:0]
+:cali-from-host-endpoint - [0:0]
 :cali-from-wl-dispatch - [0:0]
-:cali-to-wl-dispatch - [0:0]
 :cali-fw-cali9fb0db7f13e - [0:0]
-:cali-pro-kns.default - [0:0]
-:cali-pro-ksa.default.default - [0:0]
-:cali-tw-cali9fb0db7f13e - [0:0]
 :cali-pri-kns.default - [0:0]
 :cali-pri-ksa.default.default - [0:0]
+:cali-pro-kns.default - [0:0]
+:cali-pro-ksa.default.default - [0:0]
+:cali-to-hep-forward - [0:0]
+:cali-to-host-endpoint - [0:0]
+:cali-to-wl-dispatch - [0:0]
+:cali-tw-cali9fb0db7f13e - [0:0]
+:cali-wl-to-host - [0:0]
 -A INPUT -j cali-INPUT
 -A FORWARD -j cali-FORWARD
 -A FORWARD -m comment --comment "Policy explicitly accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A FORWARD -j MARK --set-xmark 0x10000/0x10000
 -A OUTPUT -j cali-OUTPUT
--A cali-INPUT -p udp -m comment --comment "Allow incoming IPv4 Wireguard packets" -m multiport --dports 51820 -m addrtype --dst-type LOCAL -j ACCEPT
--A cali-INPUT -i cali+ -g cali-wl-to-host
--A cali-INPUT -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-INPUT -j MARK --set-xmark 0x0/0x1b0000
--A cali-INPUT -j cali-from-host-endpoint
--A cali-INPUT -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A cali-FORWARD -j MARK --set-xmark 0x0/0x1a0000
 -A cali-FORWARD -m mark --mark 0x0/0x10000 -j cali-from-hep-forward
 -A cali-FORWARD -i cali+ -j cali-from-wl-dispatch
 -A cali-FORWARD -o cali+ -j cali-to-wl-dispatch
 -A cali-FORWARD -j cali-to-hep-forward
 -A cali-FORWARD -j cali-cidr-block
+-A cali-INPUT -p udp -m comment --comment "Allow incoming IPv4 Wireguard packets" -m multiport --dports 51820 -m addrtype --dst-type LOCAL -j ACCEPT
+-A cali-INPUT -i cali+ -g cali-wl-to-host
+-A cali-INPUT -m mark --mark 0x10000/0x10000 -j ACCEPT
+-A cali-INPUT -j MARK --set-xmark 0x0/0x1b0000
+-A cali-INPUT -j cali-from-host-endpoint
+-A cali-INPUT -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A cali-OUTPUT -m mark --mark 0x10000/0x10000 -j ACCEPT
 -A cali-OUTPUT -o cali+ -j RETURN
 -A cali-OUTPUT -p udp -m comment --comment "Allow outgoing IPv4 Wireguard packets" -m multiport --dports 51820 -m addrtype --src-type LOCAL -j ACCEPT
 -A cali-OUTPUT -j MARK --set-xmark 0x0/0x1b0000
 -A cali-OUTPUT -m conntrack ! --ctstate DNAT -j cali-to-host-endpoint
 -A cali-OUTPUT -m comment --comment "Host endpoint policy accepted packet." -m mark --mark 0x10000/0x10000 -j ACCEPT
--A cali-wl-to-host -j cali-from-wl-dispatch
--A cali-wl-to-host -m comment --comment "Configured DefaultEndpointToHostAction" -j ACCEPT
 -A cali-from-wl-dispatch -i cali9fb0db7f13e -g cali-fw-cali9fb0db7f13e
 -A cali-from-wl-dispatch -m comment --comment "Unknown interface" -j DROP
--A cali-to-wl-dispatch -o cali9fb0db7f13e -g cali-tw-cali9fb0db7f13e
--A cali-to-wl-dispatch -m comment --comment "Unknown interface" -j DROP
 -A cali-fw-cali9fb0db7f13e -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A cali-fw-cali9fb0db7f13e -m conntrack --ctstate INVALID -j DROP
 -A cali-fw-cali9fb0db7f13e -j MARK --set-xmark 0x0/0x30000
@@ -383,8 +379,12 @@ COMMIT
 -A cali-fw-cali9fb0db7f13e -j cali-pro-ksa.default.default
 -A cali-fw-cali9fb0db7f13e -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-fw-cali9fb0db7f13e -m comment --comment "Drop if no profiles matched" -j DROP
+-A cali-pri-kns.default -j MARK --set-xmark 0x10000/0x10000
+-A cali-pri-kns.default -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-pro-kns.default -j MARK --set-xmark 0x10000/0x10000
 -A cali-pro-kns.default -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-to-wl-dispatch -o cali9fb0db7f13e -g cali-tw-cali9fb0db7f13e
+-A cali-to-wl-dispatch -m comment --comment "Unknown interface" -j DROP
 -A cali-tw-cali9fb0db7f13e -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A cali-tw-cali9fb0db7f13e -m conntrack --ctstate INVALID -j DROP
 -A cali-tw-cali9fb0db7f13e -j MARK --set-xmark 0x0/0x30000
@@ -393,8 +393,8 @@ COMMIT
 -A cali-tw-cali9fb0db7f13e -j cali-pri-ksa.default.default
 -A cali-tw-cali9fb0db7f13e -m comment --comment "Return if profile accepted" -m mark --mark 0x10000/0x10000 -j RETURN
 -A cali-tw-cali9fb0db7f13e -m comment --comment "Drop if no profiles matched" -j DROP
--A cali-pri-kns.default -j MARK --set-xmark 0x10000/0x10000
--A cali-pri-kns.default -m mark --mark 0x10000/0x10000 -j RETURN
+-A cali-wl-to-host -j cali-from-wl-dispatch
+-A cali-wl-to-host -m comment --comment "Configured DefaultEndpointToHostAction" -j ACCEPT
 COMMIT
 END
 

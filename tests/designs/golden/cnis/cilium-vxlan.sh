@@ -119,13 +119,13 @@ ip -n web-2 address add 10.244.1.2/32 dev eth0
 ip -n web-2 -4 route add 10.244.1.1/32 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
 
-# --- Firewalls
-ip netns exec node1 ipset restore <<'END'
+# --- Rules and sets
+ip netns exec node1 ipset -exist restore <<'END'
 create cilium_node_set_v4 hash:ip family inet hashsize 1024 maxelem 262144
 add cilium_node_set_v4 192.168.56.1
 add cilium_node_set_v4 192.168.56.2
 END
-ip netns exec node1 iptables-restore --wait --noflush <<'END'
+ip netns exec node1 iptables-restore --wait <<'END'
 *nat
 :CILIUM_POST_nat - [0:0]
 -A POSTROUTING -m comment --comment cilium-feeder -j CILIUM_POST_nat
@@ -133,12 +133,12 @@ ip netns exec node1 iptables-restore --wait --noflush <<'END'
 -A CILIUM_POST_nat -s 10.244.0.0/24 ! -d 10.244.0.0/16 ! -o cilium_+ -j MASQUERADE
 COMMIT
 END
-ip netns exec node2 ipset restore <<'END'
+ip netns exec node2 ipset -exist restore <<'END'
 create cilium_node_set_v4 hash:ip family inet hashsize 1024 maxelem 262144
 add cilium_node_set_v4 192.168.56.1
 add cilium_node_set_v4 192.168.56.2
 END
-ip netns exec node2 iptables-restore --wait --noflush <<'END'
+ip netns exec node2 iptables-restore --wait <<'END'
 *nat
 :CILIUM_POST_nat - [0:0]
 -A POSTROUTING -m comment --comment cilium-feeder -j CILIUM_POST_nat

@@ -79,16 +79,19 @@ ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -4 route add 192.168.56.1/32 dev tun-9d2ae27d58e table 77
 ip -n node2 -4 rule add from 10.244.1.0/24 lookup 77 priority 32765
 
-# --- Firewalls
-ip netns exec node1 ipset restore <<'END'
-create kube-router-pod-subnets hash:net family inet hashsize 1024 maxelem 65536 timeout 0
-add kube-router-pod-subnets 10.244.0.0/24 timeout 0
-add kube-router-pod-subnets 10.244.1.0/24 timeout 0
+# --- Rules and sets
+ip netns exec node1 ipset -exist restore <<'END'
 create kube-router-node-ips hash:ip family inet hashsize 1024 maxelem 65536 timeout 0
 add kube-router-node-ips 192.168.56.1 timeout 0
 add kube-router-node-ips 192.168.56.2 timeout 0
+create kube-router-pod-subnets hash:net family inet hashsize 1024 maxelem 65536 timeout 0
+add kube-router-pod-subnets 10.244.0.0/24 timeout 0
+add kube-router-pod-subnets 10.244.1.0/24 timeout 0
 END
-ip netns exec node1 iptables-restore --wait --noflush <<'END'
+ip netns exec node1 iptables-restore --wait <<'END'
+*nat
+-A POSTROUTING -m set --match-set kube-router-pod-subnets src -m set ! --match-set kube-router-pod-subnets dst -m set ! --match-set kube-router-node-ips dst -j MASQUERADE --random-fully
+COMMIT
 *filter
 :KUBE-NWPLCY-COMMON - [0:0]
 :KUBE-NWPLCY-DEFAULT - [0:0]
@@ -99,41 +102,16 @@ ip netns exec node1 iptables-restore --wait --noflush <<'END'
 :KUBE-ROUTER-OUTPUT - [0:0]
 -A INPUT -m comment --comment "kube-router netpol - 4IA2OSFRMVNDXBVV" -j KUBE-ROUTER-INPUT
 -A FORWARD -m comment --comment "kube-router netpol - TEMCG2JMHZYE7H7T" -j KUBE-ROUTER-FORWARD
--A OUTPUT -m comment --comment "kube-router netpol - VEAAIY32XVBHCSCY" -j KUBE-ROUTER-OUTPUT
 -A FORWARD -o eth0 -m comment --comment "allow outbound node port traffic on node interface with which node ip is associated" -j ACCEPT
 -A FORWARD -o kube-bridge -m comment --comment "allow inbound traffic to pods" -j ACCEPT
 -A FORWARD -i kube-bridge -m comment --comment "allow outbound traffic from pods" -j ACCEPT
+-A OUTPUT -m comment --comment "kube-router netpol - VEAAIY32XVBHCSCY" -j KUBE-ROUTER-OUTPUT
 -A KUBE-NWPLCY-COMMON -m comment --comment "rule to drop invalid state for pod" -m conntrack --ctstate INVALID -j DROP
 -A KUBE-NWPLCY-COMMON -m comment --comment "rule for stateful firewall for pod" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A KUBE-NWPLCY-COMMON -p icmp -m comment --comment "allow icmp echo requests" -m icmp --icmp-type 8 -j ACCEPT
 -A KUBE-NWPLCY-COMMON -p icmp -m comment --comment "allow icmp destination unreachable messages" -m icmp --icmp-type 3 -j ACCEPT
 -A KUBE-NWPLCY-COMMON -p icmp -m comment --comment "allow icmp time exceeded messages" -m icmp --icmp-type 11 -j ACCEPT
 -A KUBE-NWPLCY-DEFAULT -m comment --comment "rule to mark traffic matching a network policy" -j MARK --set-xmark 0x10000/0x10000
--A KUBE-ROUTER-INPUT -d 10.96.0.0/12 -m comment --comment "allow traffic to primary/secondary cluster IP range - BVHX2PIHDXXEO43X" -j RETURN
--A KUBE-ROUTER-INPUT -p tcp -m comment --comment "allow LOCAL TCP traffic to node ports - LR7XO7NXDBGQJD2M" -m addrtype --dst-type LOCAL -m multiport --dports 30000:32767 -j RETURN
--A KUBE-ROUTER-INPUT -p udp -m comment --comment "allow LOCAL UDP traffic to node ports - 76UCBPIZNGJNWNUZ" -m addrtype --dst-type LOCAL -m multiport --dports 30000:32767 -j RETURN
--A KUBE-ROUTER-FORWARD -d 10.244.0.2/32 -m comment --comment "rule to jump traffic destined to POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
--A KUBE-ROUTER-OUTPUT -d 10.244.0.2/32 -m comment --comment "rule to jump traffic destined to POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
--A KUBE-ROUTER-FORWARD -d 10.244.0.2/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic destined to POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
--A KUBE-ROUTER-INPUT -s 10.244.0.2/32 -m comment --comment "rule to jump traffic from POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
--A KUBE-ROUTER-FORWARD -s 10.244.0.2/32 -m comment --comment "rule to jump traffic from POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
--A KUBE-ROUTER-OUTPUT -s 10.244.0.2/32 -m comment --comment "rule to jump traffic from POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
--A KUBE-ROUTER-FORWARD -s 10.244.0.2/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic from POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
--A KUBE-POD-FW-XGTLPU6HAXUCCWBC -m comment --comment "run through common network policy chain" -j KUBE-NWPLCY-COMMON
--A KUBE-POD-FW-XGTLPU6HAXUCCWBC -d 10.244.0.2/32 -m comment --comment "rule to permit the traffic traffic to pods when source is the pod\'s local node" -m addrtype --src-type LOCAL -j ACCEPT
--A KUBE-POD-FW-XGTLPU6HAXUCCWBC -s 10.244.0.2/32 -m comment --comment "run through default egress network policy chain" -j KUBE-NWPLCY-DEFAULT
--A KUBE-POD-FW-XGTLPU6HAXUCCWBC -d 10.244.0.2/32 -m comment --comment "run through default ingress network policy chain" -j KUBE-NWPLCY-DEFAULT
--A KUBE-POD-FW-XGTLPU6HAXUCCWBC -m comment --comment "rule to log dropped traffic POD name:client namespace: default" -m mark ! --mark 0x10000/0x10000 -m limit --limit 10/min --limit-burst 10 -j NFLOG --nflog-group 100
--A KUBE-POD-FW-XGTLPU6HAXUCCWBC -m comment --comment "rule to REJECT traffic destined for POD name:client namespace: default" -m mark ! --mark 0x10000/0x10000 -j REJECT --reject-with icmp-port-unreachable
--A KUBE-POD-FW-XGTLPU6HAXUCCWBC -j MARK --set-xmark 0x0/0x10000
--A KUBE-POD-FW-XGTLPU6HAXUCCWBC -m comment --comment "set mark to ACCEPT traffic that comply to network policies" -j MARK --set-xmark 0x20000/0x20000
--A KUBE-ROUTER-FORWARD -d 10.244.0.3/32 -m comment --comment "rule to jump traffic destined to POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
--A KUBE-ROUTER-OUTPUT -d 10.244.0.3/32 -m comment --comment "rule to jump traffic destined to POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
--A KUBE-ROUTER-FORWARD -d 10.244.0.3/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic destined to POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
--A KUBE-ROUTER-INPUT -s 10.244.0.3/32 -m comment --comment "rule to jump traffic from POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
--A KUBE-ROUTER-FORWARD -s 10.244.0.3/32 -m comment --comment "rule to jump traffic from POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
--A KUBE-ROUTER-OUTPUT -s 10.244.0.3/32 -m comment --comment "rule to jump traffic from POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
--A KUBE-ROUTER-FORWARD -s 10.244.0.3/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic from POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
 -A KUBE-POD-FW-PU6JI4IOBBKXRMM7 -m comment --comment "run through common network policy chain" -j KUBE-NWPLCY-COMMON
 -A KUBE-POD-FW-PU6JI4IOBBKXRMM7 -d 10.244.0.3/32 -m comment --comment "rule to permit the traffic traffic to pods when source is the pod\'s local node" -m addrtype --src-type LOCAL -j ACCEPT
 -A KUBE-POD-FW-PU6JI4IOBBKXRMM7 -s 10.244.0.3/32 -m comment --comment "run through default egress network policy chain" -j KUBE-NWPLCY-DEFAULT
@@ -142,23 +120,48 @@ ip netns exec node1 iptables-restore --wait --noflush <<'END'
 -A KUBE-POD-FW-PU6JI4IOBBKXRMM7 -m comment --comment "rule to REJECT traffic destined for POD name:web-1 namespace: default" -m mark ! --mark 0x10000/0x10000 -j REJECT --reject-with icmp-port-unreachable
 -A KUBE-POD-FW-PU6JI4IOBBKXRMM7 -j MARK --set-xmark 0x0/0x10000
 -A KUBE-POD-FW-PU6JI4IOBBKXRMM7 -m comment --comment "set mark to ACCEPT traffic that comply to network policies" -j MARK --set-xmark 0x20000/0x20000
--A KUBE-ROUTER-INPUT -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
+-A KUBE-POD-FW-XGTLPU6HAXUCCWBC -m comment --comment "run through common network policy chain" -j KUBE-NWPLCY-COMMON
+-A KUBE-POD-FW-XGTLPU6HAXUCCWBC -d 10.244.0.2/32 -m comment --comment "rule to permit the traffic traffic to pods when source is the pod\'s local node" -m addrtype --src-type LOCAL -j ACCEPT
+-A KUBE-POD-FW-XGTLPU6HAXUCCWBC -s 10.244.0.2/32 -m comment --comment "run through default egress network policy chain" -j KUBE-NWPLCY-DEFAULT
+-A KUBE-POD-FW-XGTLPU6HAXUCCWBC -d 10.244.0.2/32 -m comment --comment "run through default ingress network policy chain" -j KUBE-NWPLCY-DEFAULT
+-A KUBE-POD-FW-XGTLPU6HAXUCCWBC -m comment --comment "rule to log dropped traffic POD name:client namespace: default" -m mark ! --mark 0x10000/0x10000 -m limit --limit 10/min --limit-burst 10 -j NFLOG --nflog-group 100
+-A KUBE-POD-FW-XGTLPU6HAXUCCWBC -m comment --comment "rule to REJECT traffic destined for POD name:client namespace: default" -m mark ! --mark 0x10000/0x10000 -j REJECT --reject-with icmp-port-unreachable
+-A KUBE-POD-FW-XGTLPU6HAXUCCWBC -j MARK --set-xmark 0x0/0x10000
+-A KUBE-POD-FW-XGTLPU6HAXUCCWBC -m comment --comment "set mark to ACCEPT traffic that comply to network policies" -j MARK --set-xmark 0x20000/0x20000
+-A KUBE-ROUTER-FORWARD -d 10.244.0.2/32 -m comment --comment "rule to jump traffic destined to POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
+-A KUBE-ROUTER-FORWARD -d 10.244.0.2/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic destined to POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
+-A KUBE-ROUTER-FORWARD -s 10.244.0.2/32 -m comment --comment "rule to jump traffic from POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
+-A KUBE-ROUTER-FORWARD -s 10.244.0.2/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic from POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
+-A KUBE-ROUTER-FORWARD -d 10.244.0.3/32 -m comment --comment "rule to jump traffic destined to POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
+-A KUBE-ROUTER-FORWARD -d 10.244.0.3/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic destined to POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
+-A KUBE-ROUTER-FORWARD -s 10.244.0.3/32 -m comment --comment "rule to jump traffic from POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
+-A KUBE-ROUTER-FORWARD -s 10.244.0.3/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic from POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
 -A KUBE-ROUTER-FORWARD -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
+-A KUBE-ROUTER-INPUT -d 10.96.0.0/12 -m comment --comment "allow traffic to primary/secondary cluster IP range - BVHX2PIHDXXEO43X" -j RETURN
+-A KUBE-ROUTER-INPUT -p tcp -m comment --comment "allow LOCAL TCP traffic to node ports - LR7XO7NXDBGQJD2M" -m addrtype --dst-type LOCAL -m multiport --dports 30000:32767 -j RETURN
+-A KUBE-ROUTER-INPUT -p udp -m comment --comment "allow LOCAL UDP traffic to node ports - 76UCBPIZNGJNWNUZ" -m addrtype --dst-type LOCAL -m multiport --dports 30000:32767 -j RETURN
+-A KUBE-ROUTER-INPUT -s 10.244.0.2/32 -m comment --comment "rule to jump traffic from POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
+-A KUBE-ROUTER-INPUT -s 10.244.0.3/32 -m comment --comment "rule to jump traffic from POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
+-A KUBE-ROUTER-INPUT -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
+-A KUBE-ROUTER-OUTPUT -d 10.244.0.2/32 -m comment --comment "rule to jump traffic destined to POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
+-A KUBE-ROUTER-OUTPUT -s 10.244.0.2/32 -m comment --comment "rule to jump traffic from POD name:client namespace: default to chain KUBE-POD-FW-XGTLPU6HAXUCCWBC" -j KUBE-POD-FW-XGTLPU6HAXUCCWBC
+-A KUBE-ROUTER-OUTPUT -d 10.244.0.3/32 -m comment --comment "rule to jump traffic destined to POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
+-A KUBE-ROUTER-OUTPUT -s 10.244.0.3/32 -m comment --comment "rule to jump traffic from POD name:web-1 namespace: default to chain KUBE-POD-FW-PU6JI4IOBBKXRMM7" -j KUBE-POD-FW-PU6JI4IOBBKXRMM7
 -A KUBE-ROUTER-OUTPUT -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
 COMMIT
-*nat
--A POSTROUTING -m set --match-set kube-router-pod-subnets src -m set ! --match-set kube-router-pod-subnets dst -m set ! --match-set kube-router-node-ips dst -j MASQUERADE --random-fully
-COMMIT
 END
-ip netns exec node2 ipset restore <<'END'
-create kube-router-pod-subnets hash:net family inet hashsize 1024 maxelem 65536 timeout 0
-add kube-router-pod-subnets 10.244.0.0/24 timeout 0
-add kube-router-pod-subnets 10.244.1.0/24 timeout 0
+ip netns exec node2 ipset -exist restore <<'END'
 create kube-router-node-ips hash:ip family inet hashsize 1024 maxelem 65536 timeout 0
 add kube-router-node-ips 192.168.56.1 timeout 0
 add kube-router-node-ips 192.168.56.2 timeout 0
+create kube-router-pod-subnets hash:net family inet hashsize 1024 maxelem 65536 timeout 0
+add kube-router-pod-subnets 10.244.0.0/24 timeout 0
+add kube-router-pod-subnets 10.244.1.0/24 timeout 0
 END
-ip netns exec node2 iptables-restore --wait --noflush <<'END'
+ip netns exec node2 iptables-restore --wait <<'END'
+*nat
+-A POSTROUTING -m set --match-set kube-router-pod-subnets src -m set ! --match-set kube-router-pod-subnets dst -m set ! --match-set kube-router-node-ips dst -j MASQUERADE --random-fully
+COMMIT
 *filter
 :KUBE-NWPLCY-COMMON - [0:0]
 :KUBE-NWPLCY-DEFAULT - [0:0]
@@ -168,26 +171,16 @@ ip netns exec node2 iptables-restore --wait --noflush <<'END'
 :KUBE-ROUTER-OUTPUT - [0:0]
 -A INPUT -m comment --comment "kube-router netpol - 4IA2OSFRMVNDXBVV" -j KUBE-ROUTER-INPUT
 -A FORWARD -m comment --comment "kube-router netpol - TEMCG2JMHZYE7H7T" -j KUBE-ROUTER-FORWARD
--A OUTPUT -m comment --comment "kube-router netpol - VEAAIY32XVBHCSCY" -j KUBE-ROUTER-OUTPUT
 -A FORWARD -o eth0 -m comment --comment "allow outbound node port traffic on node interface with which node ip is associated" -j ACCEPT
 -A FORWARD -o kube-bridge -m comment --comment "allow inbound traffic to pods" -j ACCEPT
 -A FORWARD -i kube-bridge -m comment --comment "allow outbound traffic from pods" -j ACCEPT
+-A OUTPUT -m comment --comment "kube-router netpol - VEAAIY32XVBHCSCY" -j KUBE-ROUTER-OUTPUT
 -A KUBE-NWPLCY-COMMON -m comment --comment "rule to drop invalid state for pod" -m conntrack --ctstate INVALID -j DROP
 -A KUBE-NWPLCY-COMMON -m comment --comment "rule for stateful firewall for pod" -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 -A KUBE-NWPLCY-COMMON -p icmp -m comment --comment "allow icmp echo requests" -m icmp --icmp-type 8 -j ACCEPT
 -A KUBE-NWPLCY-COMMON -p icmp -m comment --comment "allow icmp destination unreachable messages" -m icmp --icmp-type 3 -j ACCEPT
 -A KUBE-NWPLCY-COMMON -p icmp -m comment --comment "allow icmp time exceeded messages" -m icmp --icmp-type 11 -j ACCEPT
 -A KUBE-NWPLCY-DEFAULT -m comment --comment "rule to mark traffic matching a network policy" -j MARK --set-xmark 0x10000/0x10000
--A KUBE-ROUTER-INPUT -d 10.96.0.0/12 -m comment --comment "allow traffic to primary/secondary cluster IP range - BVHX2PIHDXXEO43X" -j RETURN
--A KUBE-ROUTER-INPUT -p tcp -m comment --comment "allow LOCAL TCP traffic to node ports - LR7XO7NXDBGQJD2M" -m addrtype --dst-type LOCAL -m multiport --dports 30000:32767 -j RETURN
--A KUBE-ROUTER-INPUT -p udp -m comment --comment "allow LOCAL UDP traffic to node ports - 76UCBPIZNGJNWNUZ" -m addrtype --dst-type LOCAL -m multiport --dports 30000:32767 -j RETURN
--A KUBE-ROUTER-FORWARD -d 10.244.1.2/32 -m comment --comment "rule to jump traffic destined to POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
--A KUBE-ROUTER-OUTPUT -d 10.244.1.2/32 -m comment --comment "rule to jump traffic destined to POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
--A KUBE-ROUTER-FORWARD -d 10.244.1.2/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic destined to POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
--A KUBE-ROUTER-INPUT -s 10.244.1.2/32 -m comment --comment "rule to jump traffic from POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
--A KUBE-ROUTER-FORWARD -s 10.244.1.2/32 -m comment --comment "rule to jump traffic from POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
--A KUBE-ROUTER-OUTPUT -s 10.244.1.2/32 -m comment --comment "rule to jump traffic from POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
--A KUBE-ROUTER-FORWARD -s 10.244.1.2/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic from POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
 -A KUBE-POD-FW-C6S7D5KYYRFK6XUA -m comment --comment "run through common network policy chain" -j KUBE-NWPLCY-COMMON
 -A KUBE-POD-FW-C6S7D5KYYRFK6XUA -d 10.244.1.2/32 -m comment --comment "rule to permit the traffic traffic to pods when source is the pod\'s local node" -m addrtype --src-type LOCAL -j ACCEPT
 -A KUBE-POD-FW-C6S7D5KYYRFK6XUA -s 10.244.1.2/32 -m comment --comment "run through default egress network policy chain" -j KUBE-NWPLCY-DEFAULT
@@ -196,12 +189,19 @@ ip netns exec node2 iptables-restore --wait --noflush <<'END'
 -A KUBE-POD-FW-C6S7D5KYYRFK6XUA -m comment --comment "rule to REJECT traffic destined for POD name:web-2 namespace: default" -m mark ! --mark 0x10000/0x10000 -j REJECT --reject-with icmp-port-unreachable
 -A KUBE-POD-FW-C6S7D5KYYRFK6XUA -j MARK --set-xmark 0x0/0x10000
 -A KUBE-POD-FW-C6S7D5KYYRFK6XUA -m comment --comment "set mark to ACCEPT traffic that comply to network policies" -j MARK --set-xmark 0x20000/0x20000
--A KUBE-ROUTER-INPUT -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
+-A KUBE-ROUTER-FORWARD -d 10.244.1.2/32 -m comment --comment "rule to jump traffic destined to POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
+-A KUBE-ROUTER-FORWARD -d 10.244.1.2/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic destined to POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
+-A KUBE-ROUTER-FORWARD -s 10.244.1.2/32 -m comment --comment "rule to jump traffic from POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
+-A KUBE-ROUTER-FORWARD -s 10.244.1.2/32 -m physdev --physdev-is-bridged -m comment --comment "rule to jump traffic from POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
 -A KUBE-ROUTER-FORWARD -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
+-A KUBE-ROUTER-INPUT -d 10.96.0.0/12 -m comment --comment "allow traffic to primary/secondary cluster IP range - BVHX2PIHDXXEO43X" -j RETURN
+-A KUBE-ROUTER-INPUT -p tcp -m comment --comment "allow LOCAL TCP traffic to node ports - LR7XO7NXDBGQJD2M" -m addrtype --dst-type LOCAL -m multiport --dports 30000:32767 -j RETURN
+-A KUBE-ROUTER-INPUT -p udp -m comment --comment "allow LOCAL UDP traffic to node ports - 76UCBPIZNGJNWNUZ" -m addrtype --dst-type LOCAL -m multiport --dports 30000:32767 -j RETURN
+-A KUBE-ROUTER-INPUT -s 10.244.1.2/32 -m comment --comment "rule to jump traffic from POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
+-A KUBE-ROUTER-INPUT -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
+-A KUBE-ROUTER-OUTPUT -d 10.244.1.2/32 -m comment --comment "rule to jump traffic destined to POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
+-A KUBE-ROUTER-OUTPUT -s 10.244.1.2/32 -m comment --comment "rule to jump traffic from POD name:web-2 namespace: default to chain KUBE-POD-FW-C6S7D5KYYRFK6XUA" -j KUBE-POD-FW-C6S7D5KYYRFK6XUA
 -A KUBE-ROUTER-OUTPUT -m comment --comment "rule to explicitly ACCEPT traffic that comply to network policies" -m mark --mark 0x20000/0x20000 -j ACCEPT
-COMMIT
-*nat
--A POSTROUTING -m set --match-set kube-router-pod-subnets src -m set ! --match-set kube-router-pod-subnets dst -m set ! --match-set kube-router-node-ips dst -j MASQUERADE --random-fully
 COMMIT
 END
 

@@ -145,8 +145,24 @@ ip -n node2 xfrm state add src 192.168.56.2 dst 192.168.56.1 proto esp spi 0x210
 ip -n node2 xfrm state add src 192.168.56.1 dst 192.168.56.2 proto esp spi 0x1002 reqid 4098 mode transport replay-window 256 flag esn aead 'rfc4106(gcm(aes))' $KEY_1002 128
 ip -n node2 xfrm policy add src 192.168.56.2 dst 192.168.56.1 proto udp dir out mark 0x20000 mask 0x20000 tmpl src 192.168.56.2 dst 192.168.56.1 proto esp reqid 135168 mode transport
 
-# --- Firewalls
-ip netns exec node1 iptables-restore --wait --noflush <<'END'
+# --- Rules and sets
+ip netns exec node1 ipset -exist restore <<'END'
+create weave-;rGqyMIl1HN^cfDki~Z$3]6!N hash:ip family inet hashsize 1024 maxelem 65536 comment
+add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.2 comment "namespace: default, pod: client"
+add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.3 comment "namespace: default, pod: web-1"
+add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.1.2 comment "namespace: default, pod: web-2"
+create weave-k?Z;25^M}|1s7P3|H9i;*;MhG hash:ip family inet hashsize 1024 maxelem 65536 comment
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.2 comment "namespace: default, pod: client"
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.3 comment "namespace: default, pod: web-1"
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.1.2 comment "namespace: default, pod: web-2"
+create weave-s_+ChJId4Uy_$}G;WdH|~TK)I hash:ip family inet hashsize 1024 maxelem 65536 comment
+add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.2 comment "namespace: default, pod: client"
+add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.3 comment "namespace: default, pod: web-1"
+add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.1.2 comment "namespace: default, pod: web-2"
+create weaver-no-masq-local hash:net family inet hashsize 1024 maxelem 65536 comment
+add weaver-no-masq-local 10.244.0.0/24
+END
+ip netns exec node1 iptables-restore --wait <<'END'
 *mangle
 :WEAVE-IPSEC-IN - [0:0]
 :WEAVE-IPSEC-IN-MARK - [0:0]
@@ -159,30 +175,6 @@ ip netns exec node1 iptables-restore --wait --noflush <<'END'
 -A WEAVE-IPSEC-OUT -s 192.168.56.1/32 -d 192.168.56.2/32 -p udp -m udp --dport 6784 -j WEAVE-IPSEC-OUT-MARK
 -A WEAVE-IPSEC-OUT-MARK -j MARK --set-xmark 0x20000/0x20000
 COMMIT
-*filter
-:WEAVE-IPSEC-IN - [0:0]
--A INPUT -j WEAVE-IPSEC-IN
--A OUTPUT ! -p esp -m policy --dir out --pol none -m mark --mark 0x20000/0x20000 -j DROP
--A WEAVE-IPSEC-IN -s 192.168.56.2/32 -d 192.168.56.1/32 -p udp -m udp --dport 6784 -m mark ! --mark 0x20000/0x20000 -j DROP
-COMMIT
-END
-ip netns exec node1 ipset restore <<'END'
-create weaver-no-masq-local hash:net family inet hashsize 1024 maxelem 65536 comment
-add weaver-no-masq-local 10.244.0.0/24
-create weave-k?Z;25^M}|1s7P3|H9i;*;MhG hash:ip family inet hashsize 1024 maxelem 65536 comment
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.2 comment "namespace: default, pod: client"
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.3 comment "namespace: default, pod: web-1"
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.1.2 comment "namespace: default, pod: web-2"
-create weave-;rGqyMIl1HN^cfDki~Z$3]6!N hash:ip family inet hashsize 1024 maxelem 65536 comment
-add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.2 comment "namespace: default, pod: client"
-add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.3 comment "namespace: default, pod: web-1"
-add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.1.2 comment "namespace: default, pod: web-2"
-create weave-s_+ChJId4Uy_$}G;WdH|~TK)I hash:ip family inet hashsize 1024 maxelem 65536 comment
-add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.2 comment "namespace: default, pod: client"
-add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.3 comment "namespace: default, pod: web-1"
-add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.1.2 comment "namespace: default, pod: web-2"
-END
-ip netns exec node1 iptables-restore --wait --noflush <<'END'
 *nat
 :WEAVE - [0:0]
 -A POSTROUTING -j WEAVE
@@ -192,6 +184,7 @@ ip netns exec node1 iptables-restore --wait --noflush <<'END'
 -A WEAVE -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE
 COMMIT
 *filter
+:WEAVE-IPSEC-IN - [0:0]
 :WEAVE-NPC - [0:0]
 :WEAVE-NPC-DEFAULT - [0:0]
 :WEAVE-NPC-EGRESS - [0:0]
@@ -199,6 +192,7 @@ COMMIT
 :WEAVE-NPC-EGRESS-CUSTOM - [0:0]
 :WEAVE-NPC-EGRESS-DEFAULT - [0:0]
 :WEAVE-NPC-INGRESS - [0:0]
+-A INPUT -j WEAVE-IPSEC-IN
 -A INPUT -i weave -j WEAVE-NPC-EGRESS
 -A FORWARD -i weave -m comment --comment "NOTE: this must go before \'-j KUBE-FORWARD\'" -j WEAVE-NPC-EGRESS
 -A FORWARD -o weave -m comment --comment "NOTE: this must go before \'-j KUBE-FORWARD\'" -j WEAVE-NPC
@@ -206,6 +200,8 @@ COMMIT
 -A FORWARD -o weave -j DROP
 -A FORWARD -i weave ! -o weave -j ACCEPT
 -A FORWARD -o weave -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A OUTPUT ! -p esp -m policy --dir out --pol none -m mark --mark 0x20000/0x20000 -j DROP
+-A WEAVE-IPSEC-IN -s 192.168.56.2/32 -d 192.168.56.1/32 -p udp -m udp --dport 6784 -m mark ! --mark 0x20000/0x20000 -j DROP
 -A WEAVE-NPC -m state --state RELATED,ESTABLISHED -j ACCEPT
 -A WEAVE-NPC -d 224.0.0.0/4 -j ACCEPT
 -A WEAVE-NPC -m physdev --physdev-out vethwe-bridge --physdev-is-bridged -j ACCEPT
@@ -225,7 +221,23 @@ COMMIT
 -A WEAVE-NPC-EGRESS-DEFAULT -m set --match-set weave-s_+ChJId4Uy_$}G;WdH|~TK)I src -m comment --comment "DefaultAllow egress isolation for namespace: default" -j RETURN
 COMMIT
 END
-ip netns exec node2 iptables-restore --wait --noflush <<'END'
+ip netns exec node2 ipset -exist restore <<'END'
+create weave-;rGqyMIl1HN^cfDki~Z$3]6!N hash:ip family inet hashsize 1024 maxelem 65536 comment
+add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.2 comment "namespace: default, pod: client"
+add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.3 comment "namespace: default, pod: web-1"
+add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.1.2 comment "namespace: default, pod: web-2"
+create weave-k?Z;25^M}|1s7P3|H9i;*;MhG hash:ip family inet hashsize 1024 maxelem 65536 comment
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.2 comment "namespace: default, pod: client"
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.3 comment "namespace: default, pod: web-1"
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.1.2 comment "namespace: default, pod: web-2"
+create weave-s_+ChJId4Uy_$}G;WdH|~TK)I hash:ip family inet hashsize 1024 maxelem 65536 comment
+add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.2 comment "namespace: default, pod: client"
+add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.3 comment "namespace: default, pod: web-1"
+add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.1.2 comment "namespace: default, pod: web-2"
+create weaver-no-masq-local hash:net family inet hashsize 1024 maxelem 65536 comment
+add weaver-no-masq-local 10.244.1.0/24
+END
+ip netns exec node2 iptables-restore --wait <<'END'
 *mangle
 :WEAVE-IPSEC-IN - [0:0]
 :WEAVE-IPSEC-IN-MARK - [0:0]
@@ -238,30 +250,6 @@ ip netns exec node2 iptables-restore --wait --noflush <<'END'
 -A WEAVE-IPSEC-OUT -s 192.168.56.2/32 -d 192.168.56.1/32 -p udp -m udp --dport 6784 -j WEAVE-IPSEC-OUT-MARK
 -A WEAVE-IPSEC-OUT-MARK -j MARK --set-xmark 0x20000/0x20000
 COMMIT
-*filter
-:WEAVE-IPSEC-IN - [0:0]
--A INPUT -j WEAVE-IPSEC-IN
--A OUTPUT ! -p esp -m policy --dir out --pol none -m mark --mark 0x20000/0x20000 -j DROP
--A WEAVE-IPSEC-IN -s 192.168.56.1/32 -d 192.168.56.2/32 -p udp -m udp --dport 6784 -m mark ! --mark 0x20000/0x20000 -j DROP
-COMMIT
-END
-ip netns exec node2 ipset restore <<'END'
-create weaver-no-masq-local hash:net family inet hashsize 1024 maxelem 65536 comment
-add weaver-no-masq-local 10.244.1.0/24
-create weave-k?Z;25^M}|1s7P3|H9i;*;MhG hash:ip family inet hashsize 1024 maxelem 65536 comment
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.2 comment "namespace: default, pod: client"
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.3 comment "namespace: default, pod: web-1"
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.1.2 comment "namespace: default, pod: web-2"
-create weave-;rGqyMIl1HN^cfDki~Z$3]6!N hash:ip family inet hashsize 1024 maxelem 65536 comment
-add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.2 comment "namespace: default, pod: client"
-add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.3 comment "namespace: default, pod: web-1"
-add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.1.2 comment "namespace: default, pod: web-2"
-create weave-s_+ChJId4Uy_$}G;WdH|~TK)I hash:ip family inet hashsize 1024 maxelem 65536 comment
-add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.2 comment "namespace: default, pod: client"
-add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.3 comment "namespace: default, pod: web-1"
-add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.1.2 comment "namespace: default, pod: web-2"
-END
-ip netns exec node2 iptables-restore --wait --noflush <<'END'
 *nat
 :WEAVE - [0:0]
 -A POSTROUTING -j WEAVE
@@ -271,6 +259,7 @@ ip netns exec node2 iptables-restore --wait --noflush <<'END'
 -A WEAVE -s 10.244.0.0/16 ! -d 10.244.0.0/16 -j MASQUERADE
 COMMIT
 *filter
+:WEAVE-IPSEC-IN - [0:0]
 :WEAVE-NPC - [0:0]
 :WEAVE-NPC-DEFAULT - [0:0]
 :WEAVE-NPC-EGRESS - [0:0]
@@ -278,6 +267,7 @@ COMMIT
 :WEAVE-NPC-EGRESS-CUSTOM - [0:0]
 :WEAVE-NPC-EGRESS-DEFAULT - [0:0]
 :WEAVE-NPC-INGRESS - [0:0]
+-A INPUT -j WEAVE-IPSEC-IN
 -A INPUT -i weave -j WEAVE-NPC-EGRESS
 -A FORWARD -i weave -m comment --comment "NOTE: this must go before \'-j KUBE-FORWARD\'" -j WEAVE-NPC-EGRESS
 -A FORWARD -o weave -m comment --comment "NOTE: this must go before \'-j KUBE-FORWARD\'" -j WEAVE-NPC
@@ -285,6 +275,8 @@ COMMIT
 -A FORWARD -o weave -j DROP
 -A FORWARD -i weave ! -o weave -j ACCEPT
 -A FORWARD -o weave -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A OUTPUT ! -p esp -m policy --dir out --pol none -m mark --mark 0x20000/0x20000 -j DROP
+-A WEAVE-IPSEC-IN -s 192.168.56.1/32 -d 192.168.56.2/32 -p udp -m udp --dport 6784 -m mark ! --mark 0x20000/0x20000 -j DROP
 -A WEAVE-NPC -m state --state RELATED,ESTABLISHED -j ACCEPT
 -A WEAVE-NPC -d 224.0.0.0/4 -j ACCEPT
 -A WEAVE-NPC -m physdev --physdev-out vethwe-bridge --physdev-is-bridged -j ACCEPT

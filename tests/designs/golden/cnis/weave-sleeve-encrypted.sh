@@ -109,24 +109,24 @@ ip netns exec web-2 sysctl -qew net/ipv4/neigh/eth0/base_reachable_time=5 net/ip
 ip -n web-2 address add 10.244.1.2/16 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
 
-# --- Firewalls
-ip netns exec node1 ipset restore <<'END'
-create weaver-no-masq-local hash:net family inet hashsize 1024 maxelem 65536 comment
-add weaver-no-masq-local 10.244.0.0/24
-create weave-k?Z;25^M}|1s7P3|H9i;*;MhG hash:ip family inet hashsize 1024 maxelem 65536 comment
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.2 comment "namespace: default, pod: client"
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.3 comment "namespace: default, pod: web-1"
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.1.2 comment "namespace: default, pod: web-2"
+# --- Rules and sets
+ip netns exec node1 ipset -exist restore <<'END'
 create weave-;rGqyMIl1HN^cfDki~Z$3]6!N hash:ip family inet hashsize 1024 maxelem 65536 comment
 add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.2 comment "namespace: default, pod: client"
 add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.3 comment "namespace: default, pod: web-1"
 add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.1.2 comment "namespace: default, pod: web-2"
+create weave-k?Z;25^M}|1s7P3|H9i;*;MhG hash:ip family inet hashsize 1024 maxelem 65536 comment
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.2 comment "namespace: default, pod: client"
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.3 comment "namespace: default, pod: web-1"
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.1.2 comment "namespace: default, pod: web-2"
 create weave-s_+ChJId4Uy_$}G;WdH|~TK)I hash:ip family inet hashsize 1024 maxelem 65536 comment
 add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.2 comment "namespace: default, pod: client"
 add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.3 comment "namespace: default, pod: web-1"
 add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.1.2 comment "namespace: default, pod: web-2"
+create weaver-no-masq-local hash:net family inet hashsize 1024 maxelem 65536 comment
+add weaver-no-masq-local 10.244.0.0/24
 END
-ip netns exec node1 iptables-restore --wait --noflush <<'END'
+ip netns exec node1 iptables-restore --wait <<'END'
 *nat
 :WEAVE - [0:0]
 -A POSTROUTING -j WEAVE
@@ -169,23 +169,23 @@ COMMIT
 -A WEAVE-NPC-EGRESS-DEFAULT -m set --match-set weave-s_+ChJId4Uy_$}G;WdH|~TK)I src -m comment --comment "DefaultAllow egress isolation for namespace: default" -j RETURN
 COMMIT
 END
-ip netns exec node2 ipset restore <<'END'
-create weaver-no-masq-local hash:net family inet hashsize 1024 maxelem 65536 comment
-add weaver-no-masq-local 10.244.1.0/24
-create weave-k?Z;25^M}|1s7P3|H9i;*;MhG hash:ip family inet hashsize 1024 maxelem 65536 comment
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.2 comment "namespace: default, pod: client"
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.3 comment "namespace: default, pod: web-1"
-add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.1.2 comment "namespace: default, pod: web-2"
+ip netns exec node2 ipset -exist restore <<'END'
 create weave-;rGqyMIl1HN^cfDki~Z$3]6!N hash:ip family inet hashsize 1024 maxelem 65536 comment
 add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.2 comment "namespace: default, pod: client"
 add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.0.3 comment "namespace: default, pod: web-1"
 add weave-;rGqyMIl1HN^cfDki~Z$3]6!N 10.244.1.2 comment "namespace: default, pod: web-2"
+create weave-k?Z;25^M}|1s7P3|H9i;*;MhG hash:ip family inet hashsize 1024 maxelem 65536 comment
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.2 comment "namespace: default, pod: client"
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.0.3 comment "namespace: default, pod: web-1"
+add weave-k?Z;25^M}|1s7P3|H9i;*;MhG 10.244.1.2 comment "namespace: default, pod: web-2"
 create weave-s_+ChJId4Uy_$}G;WdH|~TK)I hash:ip family inet hashsize 1024 maxelem 65536 comment
 add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.2 comment "namespace: default, pod: client"
 add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.0.3 comment "namespace: default, pod: web-1"
 add weave-s_+ChJId4Uy_$}G;WdH|~TK)I 10.244.1.2 comment "namespace: default, pod: web-2"
+create weaver-no-masq-local hash:net family inet hashsize 1024 maxelem 65536 comment
+add weaver-no-masq-local 10.244.1.0/24
 END
-ip netns exec node2 iptables-restore --wait --noflush <<'END'
+ip netns exec node2 iptables-restore --wait <<'END'
 *nat
 :WEAVE - [0:0]
 -A POSTROUTING -j WEAVE

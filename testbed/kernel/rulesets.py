@@ -1,0 +1,166 @@
+"""Rulesets of the calling thread's namespace: filled, changed and read back.
+
+A change is carried out as a whole or not at all: where a later step is refused, those before are taken back.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from testbed.kernel.tools import ToolFailed, call, ran
+from testbed.plan.rulesets import (
+    BUILT_IN,
+    Backend,
+    Ruleset,
+    Transaction,
+    Whole,
+    WholeChain,
+    changing,
+    ipset,
+    iptables,
+    ipvs,
+    loading,
+    nftables,
+    wholes,
+)
+from testbed.plan.rulesets.edits import carried
+
+_PATIENCE_S = 120
+"""For 10,000 rules, on a machine that has other things to do."""
+_LINE = re.compile(r"line:? (\d+)")
+_LINE_BY_LINE: frozenset[Backend] = frozenset(("ipset", "ipvs"))
+"""Backends whose tools carry out each line by itself, up to the one that is refused."""
+Wholes = dict[Backend, Whole]
+
+
+class RulesetRefused(ToolFailed):
+    """A backend did not take a transaction."""
+
+    def __init__(self, backend: Backend, said: str, line: str) -> None:
+        super().__init__(f"{backend}: {said}{f', in `{line}`' if line else ''}")
+        self.backend = backend
+        self.said = said
+        """What the tool said."""
+        self.line = line
+        """The line, or of nftables the command, that it did not take; empty if that is unknown."""
+
+
+def load(parts: Iterable[Ruleset]) -> None:
+    """Fills a namespace that has no rules yet. The same parts may be loaded again.
+
+    Raises RulesetRefused, and ValueError of parts that contradict one another.
+    """
+    for step in loading(wholes(parts)):
+        _tell(step)
+
+
+def change(old: Iterable[Ruleset], new: Iterable[Ruleset]) -> None:
+    """Turns one owners' parts into the others, and leaves alone what is there besides.
+
+    Raises RulesetRefused, after which all is as before, and ValueError as `load`.
+    """
+    before, after = _with_strangers(wholes(old), wholes(new))
+    done: list[Transaction] = []
+    for step in changing(before, after):
+        done.append(step)
+        try:
+            _tell(step)
+        except RulesetRefused:
+            for undo in changing(_reached(before, after, done), before):
+                _tell(undo)
+            raise
+
+
+def listed(wanted: Mapping[Backend, Iterable[str]]) -> Wholes:
+    """What is there now of these backends; of nftables in these tables alone. Raises ToolFailed."""
+    return {backend: _listed(backend, tables) for backend, tables in wanted.items()}
+
+
+def asked(parts: Iterable[Ruleset]) -> dict[Backend, tuple[str, ...]]:
+    """What to list of a namespace that has these parts."""
+    return {backend: whole.tables for backend, whole in wholes(parts).items()}
+
+
+def _listed(backend: Backend, tables: Iterable[str]) -> Whole:
+    if backend == "ipset":
+        return ipset.listed(call(("ipset", "save"), patience_s=_PATIENCE_S))
+    if backend == "ipvs":
+        return ipvs.listed(call(("ipvsadm", "--save", "--numeric"), patience_s=_PATIENCE_S))
+    if backend != "nftables":
+        return iptables.listed(backend, call((f"{backend}-save",), patience_s=_PATIENCE_S))
+    # A table that is not there makes nft fail.
+    said = [ran(("nft", "-j", "list", "table", *table.split(" ")), "", _PATIENCE_S).stdout for table in tables]
+    there = [nftables.listed(text) for text in said]
+    return Whole(
+        backend,
+        {key: chain for whole in there for key, chain in whole.chains.items()},
+        {key: one for whole in there for key, one in whole.sets.items()},
+    )
+
+
+def _with_strangers(old: Wholes, new: Wholes) -> tuple[Wholes, Wholes]:
+    """Both with the rules of strangers in those of the kernel's own chains that change: rules are told by number."""
+    for backend in iptables.FAMILIES:
+        before, after = old.get(backend, Whole(backend)), new.get(backend, Whole(backend))
+        keys = [
+            key
+            for key in dict.fromkeys((*before.chains, *after.chains))
+            if key[1] in BUILT_IN and _rules(before, key) != _rules(after, key)
+        ]
+        if keys:
+            there = _listed(backend, ())
+            ours = {key: carried(_rules(there, key), _rules(before, key), _rules(after, key)) for key in keys}
+            old[backend] = _replaced(before, {key: _rules(there, key) for key in keys})
+            new[backend] = _replaced(after, ours)
+    return old, new
+
+
+def _rules(whole: Whole, key: tuple[str, str]) -> tuple[str, ...]:
+    return whole.chains.get(key, WholeChain()).rules
+
+
+def _replaced(whole: Whole, rules: Mapping[tuple[str, str], tuple[str, ...]]) -> Whole:
+    changed = {key: WholeChain(own, policy=whole.chains.get(key, WholeChain()).policy) for key, own in rules.items()}
+    return Whole(whole.backend, {**whole.chains, **changed}, whole.sets)
+
+
+def _reached(old: Wholes, new: Wholes, done: list[Transaction]) -> Wholes:
+    """How far a change has come whose last step was refused: each step is one transaction, but for `_LINE_BY_LINE`."""
+    reached = dict(old)
+    for step in done[:-1]:
+        before, after = reached.get(step.backend, Whole(step.backend)), new.get(step.backend, Whole(step.backend))
+        tables = (step.table,) if step.table else (*before.tables, *after.tables)
+        others = before.only(*(set(before.tables) - set(tables)))
+        now = after.only(*tables)
+        reached[step.backend] = Whole(step.backend, {**others.chains, **now.chains}, {**others.sets, **now.sets})
+    for backend in {step.backend for step in done} & _LINE_BY_LINE:
+        names = {("", ipset.NEXT), *(key for whole in (old, new) if backend in whole for key in whole[backend].sets)}
+        sets = _listed(backend, ()).sets
+        reached[backend] = Whole(backend, sets={key: one for key, one in sets.items() if key in names})
+    return reached
+
+
+def _tell(step: Transaction) -> None:
+    done = ran(step.command, step.text, _PATIENCE_S)
+    if done.returncode:
+        said = done.stderr.strip() or f"exit code {done.returncode}"
+        raise RulesetRefused(step.backend, said.split("\nTry `")[0], _culprit(step, said))
+
+
+def _culprit(step: Transaction, said: str) -> str:
+    """The line of a text that a tool complains about."""
+    lines = step.text.splitlines()
+    if step.backend == "nftables":
+        return _first_refused([line.removesuffix(",") for line in lines[1:-1]])
+    found = _LINE.search(said)
+    return lines[int(found[1]) - 1] if found and int(found[1]) <= len(lines) else ""
+
+
+def _first_refused(commands: list[str]) -> str:
+    """The one of nftables' commands without which those before it would be taken: nft does not say which it was."""
+    least, most = 1, len(commands)
+    while least < most:
+        middle = (least + most) // 2
+        text = '{"nftables":[' + ",".join(commands[:middle]) + "]}"
+        refused = ran(("nft", "--check", "-j", "-f", "-"), text, _PATIENCE_S).returncode
+        least, most = (least, middle) if refused else (middle + 1, most)
+    return commands[least - 1] if commands else ""
