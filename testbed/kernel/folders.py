@@ -25,6 +25,7 @@ from testbed.kernel.syscalls import (
     MS_NOSUID,
     mount,
     setns,
+    unmount,
     unshare,
 )
 from testbed.plan.objects import File
@@ -166,6 +167,13 @@ def bind_namespace(namespace: Namespace, name: str) -> str:
     path.touch()
     mount(f"/proc/self/fd/{namespace.fd}", str(path), "", MS_BIND)
     return str(path)
+
+
+def release_namespace(name: str) -> None:
+    """Takes back what `bind_namespace` did, in the folders that the calling thread sees."""
+    path = Path(NETNS, name)
+    unmount(str(path))
+    path.unlink()
 
 
 def within(pid: int, work: Callable[[], T]) -> T:

@@ -18,6 +18,7 @@ _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _FSCONFIG_CMD_CREATE = 6
 _CLOEXEC = 1
 
+_MNT_DETACH = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -48,6 +49,11 @@ def setns(fd: int, flags: int) -> None:
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
     result = _libc.mount(source.encode(), target.encode(), kind.encode(), flags, options.encode() or None)
     _check(result, f"mount {target}")
+
+
+def unmount(target: str) -> None:
+    """What is open there stays open."""
+    _check(_libc.umount2(target.encode(), _MNT_DETACH), f"umount {target}")
 
 
 def detached_mount(kind: str) -> int:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from testbed.cni.calls import Call, CniError, PluginFailed
@@ -15,7 +16,7 @@ from testbed.cni.network import network_of_texts
 from testbed.cni.result import Result
 from testbed.cni.runtime import Runtime
 from testbed.kernel.apply import PlanRefused
-from testbed.kernel.folders import bind_namespace, within
+from testbed.kernel.folders import bind_namespace, release_namespace, within
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.offload import switch_offloads
 from testbed.kernel.state import State, nft_tables, state
@@ -105,12 +106,14 @@ class Plugging:
         for item in [item for item in self.drawn.plugged if item not in items]:
             for known in (self._states, self._results):
                 known.pop(item.space, None)
-            self._bound.discard(item.space)
             if item.space in self._begun:
                 try:
                     self._remove(item, item.patience_s)
                 except (CniError, OSError) as error:
                     failed.append(f"in {item.node}, pod {item.space}: {error}")
+            if item.space in self._bound:
+                within(self._pids[item.node], partial(release_namespace, item.space))
+                self._bound.discard(item.space)
         return tuple(failed)
 
     def follow(self, plan: Plan, pids: Mapping[str, int]) -> None:
