@@ -34,8 +34,9 @@ from testbed.kernel.folders import NETNS, SHARED, root_of, within
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
 from testbed.lab.entering import BASHRC, CAPSULE
-from testbed.lab.lab import UNPLUG_PATIENCE_S, VERBS, Lab
+from testbed.lab.lab import Lab
 from testbed.lab.names import hosts
+from testbed.lab.steps import UNPLUG_PATIENCE_S, VERBS
 from testbed.plan.codec import to_text
 from testbed.plan.objects import Kind, Plan
 
