@@ -27,7 +27,7 @@ from testbed.observe.ports import TRACE_PORT
 from testbed.observe.shots import Protocol
 from testbed.observe.trace import Walk
 from testbed.observe.trace import trace as trace_packet
-from testbed.plan.objects import Kind, Plan
+from testbed.plan.objects import Kind, Plan, Space
 from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design, load_topology
 from testbed.spec.types import Address as IPAddress
@@ -38,10 +38,9 @@ __all__ = ["CannotBeBuilt", "Difference", "Lab", "NameTaken", "Place", "UnknownP
 class Place:
     """A pod, a node, the gateway or the fabric's switch of a lab."""
 
-    def __init__(self, lab: "Lab", name: str) -> None:
+    def __init__(self, lab: "Lab", space: Space) -> None:
         self.lab = lab
-        self.name = name
-        space = lab.plan[name]
+        self.name = space.name
         self.kind: Kind = space.kind
         self.node: str = space.home
         """The node that a pod is on; of anything else its own name."""
@@ -107,7 +106,7 @@ class Lab:
         while True:
             chosen = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}-{os.getpid()}-{number}"
             try:
-                return cls(LivingLab.bring_up(plan, chosen, facts_of(loaded, plan, wanted.spec), tied=True))
+                return cls(LivingLab.bring_up(plan, chosen, facts_of(loaded, wanted.spec), tied=True))
             except NameTaken:
                 if name:
                     raise
@@ -136,19 +135,19 @@ class Lab:
 
     @property
     def plan(self) -> Plan:
-        """What it was built from: every kernel object of every namespace."""
+        """What it is to hold: every kernel object of every namespace."""
         return self._living.plan
 
     def __getitem__(self, place: str) -> Place:
         """The pod, node, `gateway` or `fabric` of that name. Raises UnknownPlace, a LookupError."""
-        places = [space.name for space in self.plan.spaces]
+        places = {space.name: space for space in self.plan.spaces}
         if place not in places:
-            raise UnknownPlace(place, places)
-        return Place(self, place)
+            raise UnknownPlace(place, tuple(places))
+        return Place(self, places[place])
 
     def __iter__(self) -> Iterator[Place]:
         """Pods and nodes."""
-        return (Place(self, space.name) for space in self.plan.of_kind(Kind.NODE, Kind.POD))
+        return (Place(self, space) for space in self.plan.of_kind(Kind.NODE, Kind.POD))
 
     def check(self) -> Verdict:
         """Whether every pair of pods and nodes reaches each other as the Kubernetes model has it, and if not, why."""

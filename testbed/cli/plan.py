@@ -30,9 +30,9 @@ def plan(topology: Path, design: str, form: str, as_json: bool) -> None:
     check_design(wanted, loaded)
     made = wanted.plan(loaded.value)
     if as_json or form == "json":
-        from testbed.plan.serialise import as_data
+        from testbed.plan.codec import to_data
 
-        click.echo(json.dumps(as_data(made), indent=2))
+        click.echo(json.dumps(to_data(made), indent=2))
     else:
         from testbed.plan.shell import script
 

@@ -42,7 +42,7 @@ def up(topology: Path, design: str, name: str | None, offload: str, log: Path | 
     need_log(log)
     plan = wanted.plan(loaded.value, offload == "on")
     try:
-        lab = LivingLab.bring_up(plan, name, facts_of(loaded, plan, wanted.spec))
+        lab = LivingLab.bring_up(plan, name, facts_of(loaded, wanted.spec))
     except NameTaken:
         raise WrongInput(
             f"a lab '{name}' is up already; call this one something else with --name, or end that one with "

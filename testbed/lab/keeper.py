@@ -1,13 +1,14 @@
 """The process that a lab lives in while it is up: builds it, holds its namespaces, and opens its door to others.
 
-It answers seven questions, each asked over a connection of its own (`testbed.lab.door`):
+It answers eight questions, each asked over a connection of its own (`testbed.lab.door`):
 
 - `built`: whether the lab could be built, once that is known. Whoever asks must then say `keep`, and is told when that
   is so: a lab whose maker went away meanwhile ends, so that nothing stays that nobody was told of. A `tied` lab ends
   with that connection.
-- `facts`: all that was known when it was built, in a file of JSON.
+- `facts`: what it was made from, and which places it has now, in a file of JSON.
+- `plan` and `topology`: as they are now, in a file of JSON, with a mark; whoever tells the mark that he has heard last
+  gets no file if nothing has changed.
 - `enter`: the namespaces of the capsule, and the network namespaces of places in the lab.
-- `plan`: of a lab whose pods CNI plugins attach, the plan with what they made, pickled, in a file.
 - `ended`: which of the plan's programs and daemons run no more, in a file of JSON.
 - `cni`: has its container runtime do one step by hand (`testbed.lab.plugging`), and tells what came of it, in a file of
   JSON.
@@ -17,7 +18,7 @@ It answers seven questions, each asked over a connection of its own (`testbed.la
 
 import json
 import os
-import pickle
+import secrets
 import select
 import socket
 import threading
@@ -25,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from testbed.cni.calls import Call, log_lines
 from testbed.kernel.apply import PlanRefused
@@ -33,10 +34,13 @@ from testbed.kernel.folders import NETNS, SHARED, root_of, within
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
 from testbed.lab.entering import BASHRC, CAPSULE
-from testbed.lab.lab import UNPLUG_PATIENCE_S, VERBS, Lab
+from testbed.lab.lab import Lab
 from testbed.lab.names import hosts
+from testbed.lab.steps import UNPLUG_PATIENCE_S, VERBS
+from testbed.plan.codec import to_text
 from testbed.plan.objects import Kind, Plan
 
+T = TypeVar("T")
 HOSTS = Path(SHARED, "hosts")
 _BASHRC = r"""
 [ -f ~/.bashrc ] && . ~/.bashrc
@@ -46,44 +50,65 @@ unset PROMPT_COMMAND
 
 
 def keep(door: socket.socket, plan: Plan, facts: dict[str, Any]) -> int:
-    """Builds the plan and keeps it up until told to let go. To be called in a capsule of its own."""
-    keeper = _Keeper(facts)
+    """Builds the plan and keeps it up until told to let go. To be called in a capsule of its own.
+
+    `facts` are those of `testbed.lab.living.facts_of`.
+    """
+    keeper = _Keeper(plan, facts)
     threading.Thread(target=keeper.attend, args=[door], daemon=True).start()
-    keeper.build(plan)
+    keeper.build()
     return keeper.wait()
+
+
+class _Told(Generic[T]):
+    """What is told of a value that is replaced now and then: its text, written once, and a mark of its own."""
+
+    def __init__(self, write: Callable[[T], str]) -> None:
+        self._write = write
+        self._value: T | None = None
+        self._said: tuple[str, bytes] | None = None
+
+    def of(self, value: T) -> tuple[str, bytes]:
+        """The mark and the text of the value as it is now. For one thread at a time."""
+        if self._said is None or value is not self._value:
+            self._value, self._said = value, (secrets.token_hex(8), self._write(value).encode())
+        return self._said
 
 
 class _Keeper:
     """What the answering threads and the one that builds know in common."""
 
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self._facts = facts
+    def __init__(self, plan: Plan, facts: dict[str, Any]) -> None:
+        self._drawn = plan
+        """As the design has it."""
+        self._facts = {key: value for key, value in facts.items() if key != "topology_spec"}
+        self._topology = facts.get("topology_spec")
+        self._plan_told, self._topology_told = _Told(to_text), _Told[Any](json.dumps)
         self._lab: Lab | None = None
         self._error: dict[str, Any] | None = None
         self._calls: list[Call] = []
         """Of CNI plugins, those of a lab that could not be built as well."""
         self._stepping = threading.Lock()
-        """Held while plugins change what the plan is to say."""
+        """Held while the plan changes, or is told."""
         self._unplugging = threading.Lock()
         """Held while plugins take everything back."""
         self._built = threading.Event()
         self._kept = threading.Event()
         self._ended = threading.Event()
 
-    def build(self, plan: Plan) -> None:
+    @property
+    def _plan(self) -> Plan:
+        """As it is now."""
+        return self._drawn if self._lab is None else self._lab.plan
+
+    def build(self) -> None:
         begin = time.monotonic()
         try:
-            self._lab = Lab(plan, self._calls)
+            self._lab = Lab(self._drawn, self._calls)
             _furnish(self._lab)
         except (PlanRefused, OSError) as error:
             self._error = {"error": str(error)}
-        self._facts |= {
-            "seconds": time.monotonic() - begin,
-            "started": time.time(),
-            "places": [s.name for s in plan.spaces],
-            "plugged": [item.space for item in plan.plugged],
-            "plug_nodes": list(dict.fromkeys(item.node for item in plan.plugged)),
-        }
+        self._facts |= {"seconds": time.monotonic() - begin, "started": time.time()}
         self._built.set()
 
     def wait(self) -> int:
@@ -110,8 +135,9 @@ class _Keeper:
         questions: dict[Any, Callable[[socket.socket, dict[str, Any]], None]] = {
             "built": self._tell_built,
             "facts": self._tell_facts,
+            "plan": lambda at, asked: self._tell(at, asked, self._plan_told, lambda: self._plan),
+            "topology": lambda at, asked: self._tell(at, asked, self._topology_told, lambda: self._topology),
             "enter": self._let_in,
-            "plan": self._tell_plan,
             "ended": self._tell_ended,
             "cni": self._plug,
             "down": self._end,
@@ -145,15 +171,32 @@ class _Keeper:
             os._exit(0)
 
     def _tell_facts(self, connection: socket.socket, _: dict[str, Any]) -> None:
-        """As soon as the lab is built; until then the state alone."""
-        known = dict(self._facts) | {"state": "up" if self._kept.is_set() else "building"}
+        plan = self._plan
+        known = self._facts | {
+            "state": "up" if self._kept.is_set() else "building",
+            "design": plan.design,
+            "topology": plan.topology,
+            "nodes": len(plan.of_kind(Kind.NODE)),
+            "pods": len(plan.of_kind(Kind.POD)),
+            "places": [space.name for space in plan.spaces],
+            "plugged": [item.space for item in plan.plugged],
+            "plug_nodes": _nodes_with_plugins(plan),
+        }
         with _file(json.dumps(known).encode()) as file:
             say(connection, {}, [file])
 
-    def _tell_plan(self, connection: socket.socket, _: dict[str, Any]) -> None:
-        if self._lab is not None and self._built.is_set():
-            with self._stepping, _file(pickle.dumps(self._lab.plan)) as file:
-                say(connection, {}, [file])
+    def _tell(
+        self, connection: socket.socket, question: dict[str, Any], told: _Told[T], value: Callable[[], T]
+    ) -> None:
+        if self._lab is None or not self._built.is_set():
+            return
+        with self._stepping:
+            mark, text = told.of(value())
+        if question.get("known") == mark:
+            say(connection, {"mark": mark})
+            return
+        with _file(text) as file:
+            say(connection, {"mark": mark}, [file])
 
     def _tell_ended(self, connection: socket.socket, _: dict[str, Any]) -> None:
         if self._lab is not None and self._built.is_set():
@@ -165,7 +208,7 @@ class _Keeper:
         if lab is None or lab.plugging is None:
             return
         verb, place = question.get("verb"), str(question.get("place"))
-        if verb not in VERBS or place not in (*self._facts["plugged"], *self._facts["plug_nodes"]):
+        if verb not in VERBS or place not in (*(i.space for i in self._plan.plugged), *_nodes_with_plugins(self._plan)):
             say(connection, {"unknown": place})
             return
         with self._stepping:
@@ -198,7 +241,7 @@ class _Keeper:
 
     def _end(self, connection: socket.socket, _: dict[str, Any]) -> None:
         first = os.pidfd_open(1)
-        plugged = self._kept.is_set() and bool(self._facts["plugged"])
+        plugged = self._kept.is_set() and bool(self._plan.plugged)
         with suppress(OSError):
             say(connection, {"patience": UNPLUG_PATIENCE_S if plugged else 0}, [first])
         os.close(first)
@@ -211,6 +254,10 @@ class _Keeper:
                     say(connection, {}, [file])
         finally:
             self._ended.set()
+
+
+def _nodes_with_plugins(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(item.node for item in plan.plugged))
 
 
 @contextmanager

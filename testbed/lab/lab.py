@@ -4,7 +4,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, TYPE_CHECKING, Any, Literal, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from testbed.cni.calls import Call
 from testbed.kernel.apply import Applied, PlanRefused, bring_up
@@ -19,11 +19,6 @@ from testbed.plan.objects import DeviceAddress, Kind, Plan, Space
 if TYPE_CHECKING:
     from testbed.lab.plugging import Plugging
 
-Verb = Literal["add", "del", "check", "status", "gc"]
-VERBS: tuple[Verb, ...] = ("add", "del", "check", "status", "gc")
-"""What a container runtime can be told."""
-UNPLUG_PATIENCE_S = 20.0
-"""For all DELs of CNI plugins together when a lab is taken down; what is left then goes with the namespaces."""
 HOSTS_AT_A_TIME = 4
 MANY_PODS = 16
 """With fewer, what else the machine allocates meanwhile is more than the pods do."""

@@ -59,19 +59,12 @@ class NameTaken(Exception):
     """A lab of that name is up already."""
 
 
-def facts_of(topology: "Loaded[Topology]", plan: "Plan", spec: "DesignSpec | ReadCni") -> dict[str, Any]:
+def facts_of(topology: "Loaded[Topology]", spec: "DesignSpec | ReadCni") -> dict[str, Any]:
     """What a lab is to remember of what it was made from."""
-    from testbed.plan.objects import Kind
-
     return {
-        "design": plan.design,
         "design_spec": spec.model_dump(mode="json"),
-        "offload": plan.offload,
+        "topology_spec": topology.value.as_data(),
         "topology_file": topology.source.file,
-        "topology_text": topology.source.text,
-        "topology": topology.value.name,
-        "nodes": len(plan.of_kind(Kind.NODE)),
-        "pods": len(plan.of_kind(Kind.POD)),
     }
 
 
@@ -93,6 +86,8 @@ class LivingLab:
         """Of a lab that ends with this process: what it would hear the end by."""
         self.log = ""
         """Of a lab that was brought up here: the calls of CNI plugins until it was up, each as JSON in a line."""
+        self._heard: dict[str, tuple[str, Any]] = {}
+        """The plan and the topology as the lab told of them last, each with its mark."""
 
     @property
     def name(self) -> str:
@@ -156,22 +151,41 @@ class LivingLab:
             raise Unanswered(f"the lab {self.name} is not up yet, or going down")
         return answer, descriptors
 
-    @cached_property
+    @property
     def facts(self) -> dict[str, Any]:
-        """What was known when it was built: name, design, offload, topology's file and text, places, seconds, state."""
+        """Its name, design, topology and that one's file, places, how many nodes and pods; when it came up, state."""
         _, (file,) = self._ask("facts")
-        with os.fdopen(file, "rb") as opened:
-            opened.seek(0)
-            found = json.load(opened)
+        found = json.loads(_read(file))
         assert isinstance(found, dict)
         return found
 
-    @cached_property
+    @property
     def topology(self) -> "Topology":
-        """As it was read when the lab was brought up, whatever has become of the file."""
-        from testbed.spec.load import topology_of_text
+        """As the lab has it now, whatever has become of the file."""
+        from testbed.spec.topology import Topology
 
-        return topology_of_text(self.facts["topology_text"], self.facts["topology_file"]).value
+        return self._told("topology", lambda text: Topology.of_data(json.loads(text)))
+
+    @property
+    def plan(self) -> "Plan":
+        """All that the lab is to hold now, and what CNI plugins have made of it."""
+        from testbed.plan.codec import plan_of_text
+
+        return self._told("plan", plan_of_text)
+
+    def _told(self, what: str, read: Callable[[bytes], T]) -> T:
+        """What the lab tells when it is asked; read again only if it has changed. Raises Unanswered."""
+        mark, value = self._heard.get(what, ("", None))
+        answer, files = self._ask(what, known=mark)
+        for file in files:
+            try:
+                value = read(_read(file))
+            except ValueError as error:
+                raise Unanswered(
+                    f"the lab {self.name} was brought up by another version of testbed; bring it up again"
+                ) from error
+            self._heard[what] = answer["mark"], value
+        return cast("T", value)
 
     @cached_property
     def design(self) -> "Design":
@@ -187,25 +201,10 @@ class LivingLab:
         transport = TransportSpec.model_validate(spec["transport"])
         return design_of(spelt_out(spec["name"], spec["attach"], transport, spec["mtu"]))
 
-    @cached_property
-    def plan(self) -> "Plan":
-        """What it was built from, and what CNI plugins made then. Raises Unanswered for root, see `inside`."""
-        if not self.facts.get("plugged"):
-            return self.design.plan(self.topology, self.facts["offload"])
-        import pickle
-
-        self._refuse_strangers()
-        _, (file,) = self._ask("plan")
-        with os.fdopen(file, "rb") as opened:
-            opened.seek(0)
-            return cast("Plan", pickle.load(opened))
-
     def ended(self) -> tuple[tuple[str, str, str], ...]:
         """The plan's programs and daemons that run no more: where, what became of it, the command that mends it."""
         _, (file,) = self._ask("ended", ENDED_PATIENCE_S)
-        with os.fdopen(file, "rb") as opened:
-            opened.seek(0)
-            return tuple((str(place), str(what), str(mend)) for place, what, mend in json.load(opened))
+        return tuple((str(place), str(what), str(mend)) for place, what, mend in json.loads(_read(file)))
 
     def plug(self, verb: str, place: str) -> dict[str, Any]:
         """Has the lab's container runtime `add`, `del` or `check` a pod's attachment; or a node's `status` or `gc`.
@@ -216,10 +215,7 @@ class LivingLab:
         answer, files = self._ask("cni", PLUG_PATIENCE_S, verb=verb, place=place)
         if answer.get("unknown"):
             raise UnknownPlace(place, self.facts["plugged"])
-        self.__dict__.pop("plan", None)  # It is another one now.
-        with os.fdopen(files[0], "rb") as opened:
-            opened.seek(0)
-            found = json.load(opened)
+        found = json.loads(_read(files[0]))
         assert isinstance(found, dict)
         return found
 
@@ -328,9 +324,7 @@ def _asked_to_stay(connection: "socket.socket", tied: bool) -> str:
     built, files = door.hear(connection)
     log = ""
     for file in files:
-        with os.fdopen(file) as opened:
-            opened.seek(0)
-            log += opened.read()
+        log += _read(file).decode()
     if error := built.get("error"):
         raise CannotBeBuilt(str(error), log)
     if built:
@@ -345,11 +339,16 @@ def _last_words(files: Sequence[int]) -> Ending:
     """What a lab has told of its end, if it has; the files are closed."""
     ending = Ending()
     for file in files:
-        with os.fdopen(file, "rb") as opened:
-            opened.seek(0)
-            told = json.load(opened)
-            ending = Ending(tuple(told["errors"]), told["log"])
+        told = json.loads(_read(file))
+        ending = Ending(tuple(told["errors"]), told["log"])
     return ending
+
+
+def _read(file: int) -> bytes:
+    """All of a file that was handed over; it is closed."""
+    with os.fdopen(file, "rb") as opened:
+        opened.seek(0)
+        return opened.read()
 
 
 def _waited_for(child: int) -> tuple[int, bool]:

@@ -22,7 +22,7 @@ from testbed.kernel.offload import switch_offloads
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
 from testbed.lab.completing import completed, places_of, untruths
-from testbed.lab.lab import UNPLUG_PATIENCE_S, Verb
+from testbed.lab.steps import UNPLUG_PATIENCE_S, Step, Verb
 from testbed.plan.objects import Plan, Plugged, Sysctl
 from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
@@ -35,22 +35,6 @@ _COUNTING = ("net/netfilter/nf_conntrack_count",)
 """Settings that change by themselves."""
 MOST_CALLS = 10_000
 """That are remembered, the last ones."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """What came of one command for one pod, or one node."""
-
-    calls: tuple[Call, ...]
-    error: str
-    """Why it failed; empty if it did not."""
-    changes: Mapping[str, tuple[str, ...]]
-    """By place: what is gone (`- `) and what came (`+ `)."""
-
-    def as_data(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        calls = [call.as_data() for call in self.calls]
-        return {"calls": calls, "error": self.error, "changes": {place: list(c) for place, c in self.changes.items()}}
 
 
 @dataclass(frozen=True)

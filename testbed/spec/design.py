@@ -173,11 +173,6 @@ class ReadCni(CniSpec):
     texts: tuple[tuple[str, str], ...]
     """The configuration's file and text, and those of single plugins beside it; templates as they are."""
 
-    @classmethod
-    def of_data(cls, data: Mapping[str, Any]) -> "ReadCni":
-        """What `model_dump(mode="json")` made, read back."""
-        return cls.model_validate({**data, "timeout": timedelta(seconds=data["timeout"])}, strict=False)
-
 
 DesignChoice = Annotated[
     Annotated[str, Tag("name")] | Annotated[DesignSpec, Tag("spelt")] | Annotated[CniSpec, Tag("cni")],

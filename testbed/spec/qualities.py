@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from testbed.spec.problems import Loc, Misfit
 from testbed.spec.types import Delay, Rate, Share, Size, Spec, duration_text, rate_text
@@ -94,7 +94,7 @@ def _two(value: object) -> tuple[str, ...]:
 class _Ends(Spec):
     ends: Annotated[
         tuple[str, ...],
-        PlainValidator(_two),
+        BeforeValidator(_two),
         WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}),
     ] = Field(description="the two places that it links: nodes, switches, routers")
 

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     PlainSerializer,
     PlainValidator,
+    ValidationInfo,
     WithJsonSchema,
 )
 
@@ -45,10 +46,23 @@ UNUSABLE_RANGES = {
 """Ranges that no node or pod can have its address from, and what they are for."""
 
 
+_STORED = {"stored": True}
+"""The context in which models read what they themselves have written: seconds and bytes are numbers then."""
+
+
 class Spec(BaseModel):
     """What every part of a user's file shares: no unknown keys, no guessing of types, no change later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, defer_build=True)
+
+    def as_data(self) -> dict[str, Any]:
+        """What was written of it, ready for JSON."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    @classmethod
+    def of_data(cls, data: object) -> Self:
+        """What `as_data` made, read back; equal to that one. Raises ValueError."""
+        return cls.model_validate(data, strict=False, context=_STORED, by_alias=True)
 
 
 def unusual_character(text: str) -> str:
@@ -153,15 +167,25 @@ _bits_per_second = _quantity("a rate", {"kbit": 1e3, "Mbit": 1e6, "Gbit": 1e9}, 
 _bytes = _quantity("a size", {"B": 1, "KB": 1e3, "MB": 1e6, "KiB": 1024, "MiB": 1024**2}, "64B or 16KiB")
 
 
-def _duration(value: object) -> timedelta:
-    return value if isinstance(value, timedelta) else timedelta(seconds=_seconds(value))
+def _timedelta(value: object, info: ValidationInfo, seconds: Callable[[object], float]) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if info.context == _STORED and isinstance(value, int | float):
+        return timedelta(seconds=value)
+    return timedelta(seconds=seconds(value))
 
 
-def _delay(value: object) -> timedelta:
-    return value if isinstance(value, timedelta) else timedelta(seconds=_delay_seconds(value))
+def _duration(value: object, info: ValidationInfo) -> timedelta:
+    return _timedelta(value, info, _seconds)
 
 
-def _size(value: object) -> int:
+def _delay(value: object, info: ValidationInfo) -> timedelta:
+    return _timedelta(value, info, _delay_seconds)
+
+
+def _size(value: object, info: ValidationInfo) -> int:
+    if info.context == _STORED and type(value) is int:
+        return value
     size = _bytes(value)
     if size != int(size):
         raise ValueError("a size is a whole number of bytes, such as 64B")

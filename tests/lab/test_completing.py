@@ -112,7 +112,7 @@ def test_nor_is_one_that_begins_to_lie_later(name: str, tmp_path: Path) -> None:
     design = lying(tmp_path, """echo '{"cniVersion": "1.0.0"}'; exit""")
     on = load_topology(ROOT / "topologies/two-nodes.yaml")
     plan = design.plan(on.value)
-    lab = LivingLab.bring_up(plan, name, facts_of(on, plan, design.spec))
+    lab = LivingLab.bring_up(plan, name, facts_of(on, design.spec))
     lying(tmp_path, "")
     assert lab.plug("del", "client")["error"] == ""
     step = lab.plug("add", "client")

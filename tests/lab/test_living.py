@@ -36,11 +36,9 @@ def name() -> Iterator[str]:
 
 def facts_of(topology: Topology, design: str) -> dict[str, object]:
     return {
-        "design": design,
-        "offload": True,
+        "design_spec": DESIGNS[design].spec.model_dump(mode="json"),
+        "topology_spec": topology.as_data(),
         "topology_file": "t.yaml",
-        "topology_text": "",
-        "topology": topology.name,
     }
 
 
@@ -248,6 +246,26 @@ def test_a_file_that_is_gone_matters_to_no_verb(name: str, tmp_path: Path, repos
     lab = LivingLab(Address(os.geteuid(), name))
     assert lab.plan == DESIGNS["vxlan"].plan(lab.topology)
     assert said("down", name)[:2] == (0, f"{name} is down\n")
+
+
+def test_a_lab_tells_its_plan_and_topology_as_they_are_and_only_once(two_nodes: Topology, name: str) -> None:
+    up(two_nodes, name, "vxlan")
+    lab = LivingLab(Address(os.geteuid(), name))
+    plan = lab.plan
+    assert plan == DESIGNS["vxlan"].plan(two_nodes)
+    assert lab.topology == two_nodes
+    assert lab.plan is plan
+    lab.down()
+    other = two_nodes.model_copy(update={"name": "other"})
+    up(other, name)
+    assert (lab.plan, lab.topology) == (DESIGNS["l3-host-routes"].plan(other), other)
+
+
+def test_a_lab_of_another_version_is_said_to_be_one(two_nodes: Topology, name: str) -> None:
+    facts = facts_of(two_nodes, "vxlan")
+    lab = LivingLab.bring_up(DESIGNS["vxlan"].plan(two_nodes), name, facts | {"topology_spec": {"colour": "red"}})
+    with pytest.raises(Unanswered, match=f"the lab {name} was brought up by another version"):
+        _ = lab.topology
 
 
 def test_a_lab_that_is_being_built_can_be_ended(name: str, repository: Path, tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def name() -> Iterator[str]:
 def bring_up(design: Design, name: str, repository: Path) -> LivingLab:
     loaded = load_topology(repository / "topologies/two-nodes.yaml")
     plan = design.plan(loaded.value)
-    return LivingLab.bring_up(plan, name, facts_of(loaded, plan, design.spec))
+    return LivingLab.bring_up(plan, name, facts_of(loaded, design.spec))
 
 
 def differences(lab: LivingLab) -> tuple[Difference, ...]:

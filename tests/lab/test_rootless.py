@@ -95,6 +95,11 @@ def test_root_takes_no_objects_out_of_a_users_lab(lab: Address) -> None:
         LivingLab(lab).inside(lambda _: 1)
 
 
+def test_root_is_told_what_is_plain_data(lab: Address) -> None:
+    assert LivingLab(lab).plan["client"].home == "node1"
+    assert LivingLab(lab).topology.pod_ids == ("client", "web-1", "web-2")
+
+
 def test_a_name_that_another_user_has_taken_is_no_lab(lab: Address) -> None:
     """Anybody may bind a socket of any name; the other side is looked at before it is believed."""
     imposter = (

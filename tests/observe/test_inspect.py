@@ -57,7 +57,7 @@ def living(design: str) -> Iterator[LivingLab]:
 
     topology = load_topology(ROOT / "topologies/two-nodes.yaml")
     plan = DESIGNS[design].plan(topology.value)
-    facts = facts_of(topology, plan, DESIGNS[design].spec)
+    facts = facts_of(topology, DESIGNS[design].spec)
     up = LivingLab.bring_up(plan, f"test-inspect-{design}-{os.getpid()}", facts)
     try:
         yield up
