@@ -18,7 +18,7 @@ class NodeValues:
 
     name: str
     index: int
-    """From 0, in the topology's order."""
+    """From 0, in the topology's order; that of a node which is added later is one that no other had before it."""
     pod_cidr: str
     """Its share of the first range of pods."""
     pod_cidrs: tuple[str, ...]

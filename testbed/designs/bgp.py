@@ -91,7 +91,7 @@ def session_name(kind: str, peer: Address) -> str:
 
 
 def router_id(addresses: Iterable[Address], number: int) -> ipaddress.IPv4Address:
-    """An IPv4 address of its own; where it has none, one made of its number, counted from 0."""
+    """An IPv4 address of its own; where it has none, one made of a number that no other speaker has, from 0 on."""
     for address in addresses:
         if isinstance(address, ipaddress.IPv4Address):
             return address

@@ -7,6 +7,7 @@ from testbed.designs.attachment import Attachment, Hands, Uplink
 from testbed.designs.node_rules import add_node_rules, tools
 from testbed.designs.transport import Joining, Leg, Transport, skips, straight
 from testbed.plan.addressing import Layout, layout
+from testbed.plan.allocation import Allocation, Allocator
 from testbed.plan.fabric import UPLINK, fabric
 from testbed.plan.objects import Plan, Space
 from testbed.plan.pods import POD_INTERFACE
@@ -59,7 +60,7 @@ class Design:
     """Who does it so in real clusters."""
     agent: Callable[[Joining], None] = _nothing_more
     """Adds what a CNI's agent leaves on nodes besides: rules, files, daemons."""
-    lay_out: Callable[[Topology], Layout] = layout
+    addressing: Callable[[Topology, Allocator], Layout] = layout
     """Hands out addresses."""
     also_needs: tuple[str, ...] = ()
     """Names of kernel features that the agent needs."""
@@ -95,6 +96,10 @@ class Design:
     def uplink(self) -> Uplink:
         """Where each node's own address is."""
         return self.attachment.on_fabric if self._is_on_fabric else Uplink()
+
+    def lay_out(self, topology: Topology, before: Allocation | None = None) -> Layout:
+        """Who has which address. Of a living lab `before` is its plan's allocation, of a new one there is none."""
+        return self.addressing(topology, Allocator(before))
 
     def pod_mtu(self, topology: Topology) -> int:
         """The largest packet that a pod may send, in bytes."""
@@ -190,16 +195,20 @@ class Design:
         """Names of the system's programs that the design runs, and those that the topology's rules need."""
         return tuple(dict.fromkeys((*self.programs, *tools(topology))))
 
-    def plan(self, topology: Topology, offload: bool = True) -> Plan:
+    def plan(self, topology: Topology, offload: bool = True, before: Allocation | None = None) -> Plan:
         """The plan of a topology that has no misfits with this design.
 
-        Without `offload` no device carries segments larger than its MTU.
+        Without `offload` no device carries segments larger than its MTU. `before` is the allocation of the plan that
+        this one is to take the place of: who is in both keeps all addresses and numbers. Raises Exhausted where that
+        lab has used up a range.
         """
-        addresses = self.lay_out(topology)
+        numbers = Allocator(before)
+        addresses = self.addressing(topology, numbers)
         mtu = self._pod_mtu(addresses)
         uplink = self.uplink
         draft = fabric(
             addresses,
+            numbers,
             node_device=uplink.node_device,
             uplink_master=uplink.master,
             carried=self.transport.carried(addresses),

@@ -73,7 +73,7 @@ class Passage:
 def passage(design: Design, topology: Topology, plan: Plan, source: str, target: str, family: int) -> Passage:
     """What must be counted while a source's packets go to a target, and the answers back, in family 4 or 6."""
     one, other = plan[source], plan[target]
-    addresses = design.lay_out(topology)
+    addresses = design.lay_out(topology, plan.allocation)
     forth, back = _arrival(addresses, other, one), _arrival(addresses, one, other)
     crossed: list[tuple[Counter, Arrival]] = []
     allowed: set[Counter] = set()

@@ -52,7 +52,7 @@ def check_crossings(
     Returns how many packets were sent, and a line for each that took another way than claimed.
     """
     sent, failures = 0, list[str]()
-    addresses = design.lay_out(topology)
+    addresses = design.lay_out(topology, plan.allocation)
     with Watch(plan, namespaces) as watch:
         for source, target in node_pairs(plan):
             for address in target.reached_at:

@@ -1,23 +1,33 @@
 """Who gets which address: node CIDRs as Kubernetes hands them out, then pods, nodes and routers.
 
-Node i (in the topology's order) gets the i-th share of each pod range, as kube-controller-manager's range allocator
-gives them to a fresh cluster. In its share the first address is the node's bridge, pods follow from the second. On an
-Ethernet of the fabric its i-th node gets the i-th address, its routers the last ones. A node with several links has
-addresses on each, and one of its own by which others know it, on its loopback device.
+In a fresh lab node i (in the topology's order) gets the i-th share of each pod range, as kube-controller-manager's
+range allocator gives them to a fresh cluster. In its share the first address is the node's bridge, pods follow from the
+second. On an Ethernet of the fabric its i-th node gets the i-th address, its routers the last ones. A node with several
+links has addresses on each, and one of its own by which others know it, on its loopback device.
+
+Where a lab has been laid out before, all that was there keeps what it has (`testbed.plan.allocation`).
 """
 
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
+from testbed.plan.allocation import Allocator, Room
 from testbed.plan.routing import Routing
-from testbed.plan.segments import PluggedLink, Port, Segment, at, of_family, plugged, segments
+from testbed.plan.segments import UPLINK, PluggedLink, Port, Segment, at, of_family, plugged, segments
 from testbed.spec.topology import Pod, Topology
 from testbed.spec.types import Address, Interface, Network
 from testbed.spec.underlay import Underlay
 
 __all__ = ["Layout", "NodePlace", "PodPlace", "RouterPlace", "at", "layout", "of_family", "share"]
+
+MAX_EVER_NODES = 4095
+"""Of a lab, with those that are gone: Weave has 12 bits for a peer's number."""
+MAX_EVER_PODS = 65535
+"""Of a node, with those that are gone: Cilium has 16 bits for an endpoint's number."""
+_ANEW = "bring the lab up anew"
 
 
 @dataclass(frozen=True)
@@ -25,6 +35,8 @@ class PodPlace:
     """A pod with its addresses, one for each family; their prefix is that of the node's share."""
 
     pod: Pod
+    number: int
+    """Among all pods that its node ever had, counted from 1."""
     addresses: tuple[Interface, ...]
 
 
@@ -33,6 +45,10 @@ class NodePlace:
     """A node with its addresses on the fabric, its shares of the pod ranges, and its pods."""
 
     name: str
+    number: int
+    """Among all nodes that the lab ever had, counted from 0: which share it has."""
+    serial: int
+    """Among all nodes and routers that the lab ever had, counted from 0."""
     addresses: tuple[Interface, ...]
     """By which others know it: those of its one port, or with several ports those of its loopback device."""
     pod_cidrs: tuple[Network, ...]
@@ -54,6 +70,10 @@ class RouterPlace:
     """A router of the fabric."""
 
     name: str
+    number: int
+    """Among all routers that the lab ever had, counted from 0."""
+    serial: int
+    """Among all nodes and routers that the lab ever had, counted from 0."""
     ports: tuple[Port, ...]
     known_by: Port
     """The one by whose addresses others know it: towards nodes, if it has such a port."""
@@ -190,50 +210,82 @@ def share(cidr: Network, prefix: int, index: int) -> Network:
     return ipaddress.ip_network((cidr.network_address + offset, prefix))
 
 
-def layout(topology: Topology) -> Layout:
-    """Hands out every address of a valid topology."""
-    underlay = topology.underlay
-    links = plugged(underlay, topology.nodes)
-    ethernets = segments(underlay, topology.nodes, links)
-    ports: dict[str, list[Port]] = {name: [] for name in (*topology.nodes, *underlay.routers)}
+def pods_domain(node: int) -> str:
+    """Of the numbers of the pods of the node of that number, which no later node of the same name has."""
+    return f"pods of node {node}"
+
+
+def layout(topology: Topology, numbers: Allocator | None = None) -> Layout:
+    """Hands out every address of a valid topology. Raises Exhausted where a lab has used up a range."""
+    numbers = numbers or Allocator()
+    underlay, names = topology.underlay, tuple(topology.nodes)
+    shares = numbers.numbers("nodes", ((name,) for name in names), _node_room(topology))
+    places = (*names, *underlay.routers)
+    serials = dict(zip(places, numbers.numbers("places", ((name,) for name in places)), strict=True))
+    number_of = dict(zip(names, shares, strict=True))
+    links = plugged(underlay, number_of, numbers)
+    ethernets = segments(underlay, names, links, numbers)
+    ports: dict[str, list[Port]] = {name: [] for name in places}
     for port in chain.from_iterable(segment.ports for segment in ethernets):
         ports[port.owner].append(port)
     order: dict[tuple[str, str], int] = {}
     for number, link in enumerate(links):
         order |= dict.fromkeys(link.ends, number)
-    for found in ports.values():
-        found.sort(key=lambda port: order[port.owner, port.dev])
-    loopbacks = iter(range(1, len(topology.nodes) + 1))
+    for name, found in ports.items():
+        # A node's first port is eth0, wherever its link stands.
+        found.sort(
+            key=lambda port: (number_of.get(name) is not None and port.dev != UPLINK, order[port.owner, port.dev])
+        )
+    loopbacks = _loopbacks(underlay, [name for name in names if len(ports[name]) > 1], numbers)
     nodes = []
-    for index, name in enumerate(topology.nodes):
-        own = ports[name]
-        addresses = own[0].addresses if len(own) == 1 else _loopback(underlay, next(loopbacks))
-        nodes.append(_node_place(topology, index, name, addresses, tuple(own)))
+    for name, number in number_of.items():
+        own = tuple(ports[name])
+        addresses = loopbacks[name] if name in loopbacks else own[0].addresses
+        cidrs = tuple(share(cidr, prefix, number) for cidr, prefix in topology.cluster.ranges)
+        pods = tuple(_pod_places(topology, name, number, cidrs, numbers))
+        nodes.append(NodePlace(name, number, serials[name], addresses, cidrs, pods, own))
     near = {segment.number for segment in ethernets if segment.switches}
     near.update(node.ports[0].segment for node in nodes if not node.is_on_loopback)
-    routers = tuple(_router_place(name, tuple(ports[name]), near) for name in underlay.routers)
+    routers = tuple(
+        RouterPlace(name, number, serials[name], tuple(ports[name]), _known_by(name, ports[name], near, numbers))
+        for name, number in zip(
+            underlay.routers, numbers.numbers("routers", ((name,) for name in underlay.routers)), strict=True
+        )
+    )
     return Layout(topology, underlay, tuple(nodes), routers, ethernets, links)
 
 
-def _router_place(name: str, ports: tuple[Port, ...], near: set[int]) -> RouterPlace:
-    return RouterPlace(name, ports, next((port for port in ports if port.segment in near), ports[0]))
+def _node_room(topology: Topology) -> Room:
+    size = min(1 << (prefix - cidr.prefixlen) for cidr, prefix in topology.cluster.ranges)
+    ranges = " and ".join(map(str, topology.cluster.pod_cidr))
+    return Room(min(size, MAX_EVER_NODES), f"node range of {ranges}", f"{_ANEW}, or with a larger pod_cidr")
 
 
-def _loopback(underlay: Underlay, index: int) -> tuple[Interface, ...]:
-    return tuple(ipaddress.ip_interface(at(cidr, index).ip) for cidr in underlay.loopbacks)
+def _known_by(router: str, ports: list[Port], near: set[int], numbers: Allocator) -> Port:
+    by_dev = {port.dev: port for port in ports}
+    first = next((port.dev for port in ports if port.segment in near), ports[0].dev)
+    return by_dev[numbers.settle("routers known by", (router,), first, among=by_dev)]
 
 
-def _node_place(
-    topology: Topology, index: int, name: str, addresses: tuple[Interface, ...], ports: tuple[Port, ...]
-) -> NodePlace:
-    cidrs = tuple(share(cidr, prefix, index) for cidr, prefix in topology.cluster.ranges)
-    return NodePlace(
-        name,
-        addresses,
-        cidrs,
-        tuple(
-            PodPlace(pod, tuple(at(cidr, number) for cidr in cidrs))
-            for number, pod in enumerate(topology.pods_of(name), start=2)
-        ),
-        ports,
-    )
+def _loopbacks(underlay: Underlay, nodes: list[str], numbers: Allocator) -> dict[str, tuple[Interface, ...]]:
+    """By node with several links: its own address in each family."""
+    size = min((cidr.num_addresses - 1 for cidr in underlay.loopbacks), default=0)
+    room = Room(size, "node address on loopback devices", f"{_ANEW}, or with a larger range for loopbacks")
+    found = numbers.numbers("loopbacks", ((name,) for name in nodes), room)
+    return {
+        name: tuple(ipaddress.ip_interface(at(cidr, number + 1).ip) for cidr in underlay.loopbacks)
+        for name, number in zip(nodes, found, strict=True)
+    }
+
+
+def _pod_places(
+    topology: Topology, node: str, number: int, cidrs: tuple[Network, ...], numbers: Allocator
+) -> Iterator[PodPlace]:
+    pods = topology.pods_of(node)
+    # The network's address, the bridge's and (IPv4) that for broadcast are no pod's.
+    size = min(cidr.num_addresses - (3 if cidr.version == 4 else 2) for cidr in cidrs)
+    mend = f"add the pod to another node, or {_ANEW}"
+    room = Room(min(size, MAX_EVER_PODS), f"pod address on {node} ({', '.join(map(str, cidrs))})", mend)
+    found = numbers.numbers(pods_domain(number), ((pod.id,) for pod in pods), room)
+    for pod, index in zip(pods, found, strict=True):
+        yield PodPlace(pod, index + 1, tuple(at(cidr, index + 2) for cidr in cidrs))

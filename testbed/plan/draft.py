@@ -1,10 +1,10 @@
 """A plan in the making: what a design function adds objects to before it returns the finished plan."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Literal
 
+from testbed.plan.allocation import Allocator
 from testbed.plan.naming import mac_address
 from testbed.plan.objects import (
     BOOT,
@@ -63,7 +63,7 @@ class SpaceDraft:
     kind: Kind
     node: str | None
     reached_at: tuple[Address, ...]
-    _indices: Iterator[int]
+    _index: Callable[[str, str], int]
     _sysctls: dict[str, Sysctl] = field(default_factory=dict)
     _objects: list[Object] = field(default_factory=list)
     masked_by: tuple[Address, ...] = ()
@@ -79,7 +79,7 @@ class SpaceDraft:
 
     def bridge(self, name: str, mtu: int, promiscuous: bool = False, checksums: bool = True) -> None:
         mac = mac_address(self.name, name)
-        self._objects.append(Bridge(name, next(self._indices), mac, mtu, promiscuous, checksums=checksums))
+        self._objects.append(Bridge(name, self._index(self.name, name), mac, mtu, promiscuous, checksums=checksums))
         # Bridged frames stay out of the IP layer's hooks. Kernels with br_netfilter turn them on in each new
         # namespace, kernels without it have no such key; either way the design is the same.
         for table in ("iptables", "ip6tables", "arptables"):
@@ -101,26 +101,26 @@ class SpaceDraft:
         mac: str = "",
     ) -> None:
         mac = mac or mac_address(self.name, name)
-        index = next(self._indices)
+        index = self._index(self.name, name)
         self._objects.append(Vxlan(name, index, mac, mtu, vni, port, local, learning, external, group, dev, master))
 
     def geneve(self, name: str, mtu: int, port: int) -> None:
-        self._objects.append(Geneve(name, next(self._indices), mac_address(self.name, name), mtu, port))
+        self._objects.append(Geneve(name, self._index(self.name, name), mac_address(self.name, name), mtu, port))
 
     def ip_tunnel(
         self, name: str, mtu: int, kind: TunnelKind, local: Address | None, remote: Address | None = None
     ) -> None:
-        self._objects.append(IpTunnel(name, next(self._indices), mtu, kind, local, remote))
+        self._objects.append(IpTunnel(name, self._index(self.name, name), mtu, kind, local, remote))
 
     def wireguard(self, name: str, mtu: int, port: int, peers: Iterable[WireguardPeer], mark: int = 0) -> None:
-        self._objects.append(Wireguard(name, next(self._indices), mtu, port, tuple(peers), mark))
+        self._objects.append(Wireguard(name, self._index(self.name, name), mtu, port, tuple(peers), mark))
 
     def tun(self, name: str, mtu: int) -> None:
-        self._objects.append(Tun(name, next(self._indices), mtu))
+        self._objects.append(Tun(name, self._index(self.name, name), mtu))
 
     def datapath(self, name: str, mtu: int, ports: Sequence[str], flows: Iterable[Flow]) -> None:
         mac = mac_address(self.name, name)
-        self._objects.append(Datapath(name, next(self._indices), mac, mtu, tuple(ports), tuple(flows)))
+        self._objects.append(Datapath(name, self._index(self.name, name), mac, mtu, tuple(ports), tuple(flows)))
 
     def address(self, dev: str, interface: Interface, noprefixroute: bool = False) -> None:
         self._objects.append(DeviceAddress(dev, interface, noprefixroute))
@@ -197,19 +197,23 @@ class SpaceDraft:
 class Draft:
     """All namespaces and veth pairs of a plan in the making."""
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: Allocator | None = None) -> None:
+        self.numbers = numbers or Allocator()
         self._spaces: dict[str, SpaceDraft] = {}
         self._veths: list[Veth] = []
         self._children: list[Child] = []
         self._plugged: list[Plugged] = []
-        self._indices = count(FIRST_INDEX)
+
+    def _index(self, space: str, device: str) -> int:
+        """The number of a device, which no other one of the lab ever had."""
+        return FIRST_INDEX + self.numbers.number("interface indices", (space, device))
 
     def __getitem__(self, name: str) -> SpaceDraft:
         return self._spaces[name]
 
     def space(self, name: str, kind: Kind, node: str | None = None, reached_at: tuple[Address, ...] = ()) -> SpaceDraft:
         """Adds a namespace."""
-        self._spaces[name] = SpaceDraft(name, kind, node, reached_at, self._indices)
+        self._spaces[name] = SpaceDraft(name, kind, node, reached_at, self._index)
         return self._spaces[name]
 
     def veth(
@@ -231,7 +235,7 @@ class Draft:
             Veth(
                 VethEnd(
                     *a,
-                    next(self._indices),
+                    self._index(*a),
                     a_mac or mac_address(*a),
                     mtu,
                     a_master,
@@ -239,9 +243,7 @@ class Draft:
                     checksums=a_checksums,
                     arp=arp,
                 ),
-                VethEnd(
-                    *b, next(self._indices), mac_address(*b), mtu, b_master, offload, checksums=b_checksums, arp=arp
-                ),
+                VethEnd(*b, self._index(*b), mac_address(*b), mtu, b_master, offload, checksums=b_checksums, arp=arp),
             )
         )
 
@@ -252,18 +254,18 @@ class Draft:
 
     def netkit(self, a: tuple[str, str], b: tuple[str, str], mtu: int) -> None:
         """Adds a pair of netkit devices, the first of which is the primary one."""
-        one, other = (VethEnd(*end, next(self._indices), "", mtu) for end in (a, b))
+        one, other = (VethEnd(*end, self._index(*end), "", mtu) for end in (a, b))
         self._veths.append(Veth(one, other, is_netkit=True))
 
     def macvlan(self, place: tuple[str, str], parent: tuple[str, str], mtu: int) -> None:
         """Adds a macvlan device, whose parent is a device of a node."""
         self._children.append(
-            Child(*place, next(self._indices), mac_address(*place), mtu, "macvlan", "bridge", *parent)
+            Child(*place, self._index(*place), mac_address(*place), mtu, "macvlan", "bridge", *parent)
         )
 
     def ipvlan(self, place: tuple[str, str], parent: tuple[str, str], mtu: int, mode: Literal["l2", "l3"]) -> None:
         """Adds an ipvlan device, whose parent is a device of a node."""
-        self._children.append(Child(*place, next(self._indices), "", mtu, "ipvlan", mode, *parent))
+        self._children.append(Child(*place, self._index(*place), "", mtu, "ipvlan", mode, *parent))
 
     def plugged(self, plugged: Plugged) -> None:
         """Adds a pod's attachment that CNI plugins are to make."""
@@ -272,7 +274,16 @@ class Draft:
     def finished(self, topology: str, design: str, pod_mtu: int) -> Plan:
         spaces = tuple(space.finished() for space in self._spaces.values())
         _check_names(spaces, self._veths, self._children)
-        return Plan(topology, design, pod_mtu, spaces, tuple(self._veths), tuple(self._children), tuple(self._plugged))
+        return Plan(
+            topology,
+            design,
+            pod_mtu,
+            spaces,
+            tuple(self._veths),
+            tuple(self._children),
+            tuple(self._plugged),
+            allocation=self.numbers.finished(),
+        )
 
 
 def _check_names(spaces: tuple[Space, ...], veths: list[Veth], children: list[Child]) -> None:

@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from testbed.plan.addressing import Layout
+from testbed.plan.allocation import Allocator
 from testbed.plan.draft import Draft, SpaceDraft
 from testbed.plan.objects import Kind, Netem, NextHop
 from testbed.plan.routing import Step
@@ -51,18 +52,19 @@ DEFAULT_ROUTE: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ip
 
 def fabric(
     layout: Layout,
+    numbers: Allocator | None = None,
     *,
     node_device: str = UPLINK,
     uplink_master: str | None = None,
     carried: Mapping[str, tuple[Network, ...]] = {},
 ) -> Draft:
-    """The fabric with every node on it; designs go on from here.
+    """The fabric with every node on it; designs go on from here. `numbers` are those that the layout was made with.
 
     `node_device` is the device of each node that has its address and its default route, made by the caller if it is not
     its first port; `uplink_master` the bridge that this port is a port of. `carried` are further ranges, by node, that
     all routers of the fabric route to that node.
     """
-    draft = Draft()
+    draft = Draft(numbers)
     underlay = layout.underlay
     mtus = {name: segment.mtu for segment in layout.segments for name in segment.switches}
     for name in underlay.switches:

@@ -6,11 +6,12 @@ ports, with addresses out of the transit range (RFC 3021, RFC 6164: a /31 or a /
 
 import ipaddress
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
 
+from testbed.plan.allocation import Allocator, Key, Room
 from testbed.plan.naming import interface_name
+from testbed.spec.shapes import room_in
 from testbed.spec.types import Address, Interface, Network
 from testbed.spec.underlay import Link, Underlay
 
@@ -89,25 +90,56 @@ def port_to(place: str) -> str:
     return interface_name("to", place)
 
 
-def plugged(underlay: Underlay, nodes: Iterable[str]) -> tuple[PluggedLink, ...]:
-    """The links with their devices: a node's are eth0, eth1, ...; others' are named for where they lead."""
-    numbers = {node: count() for node in nodes}
+def plugged(underlay: Underlay, nodes: Mapping[str, int], numbers: Allocator) -> tuple[PluggedLink, ...]:
+    """The links with their devices: a node's are eth0, eth1, ...; others' are named for where they lead.
+
+    `nodes` are all nodes with their numbers.
+    """
+    counted = _counted(underlay.links)
+    own: dict[str, list[Key]] = {node: [] for node in nodes}
+    for link, again in zip(underlay.links, counted, strict=True):
+        for owner, far in (link.ends, link.ends[::-1]):
+            if owner in own:
+                own[owner].append((far, str(again)))
+    ports = {
+        node: _node_ports(keys, numbers.numbers(f"ports of node {nodes[node]}", keys)) for node, keys in own.items()
+    }
     degree = Counter(end for link in underlay.links for end in link.ends)
-    alike: Counter[tuple[str, str]] = Counter()
 
-    def device(owner: str, far: str) -> str:
-        if owner in numbers:
-            return f"eth{next(numbers[owner])}"
-        if owner not in underlay.switches and degree[owner] == 1:
-            return UPLINK
-        alike[owner, far] += 1
-        again = alike[owner, far]
-        return port_to(far) if again == 1 else interface_name(f"to{again}", far)
+    def device(owner: str, far: str, again: int) -> str:
+        if owner in ports:
+            return ports[owner][far, str(again)]
+        name = port_to(far) if again == 1 else interface_name(f"to{again}", far)
+        if owner in underlay.switches:
+            return name
+        return numbers.settle("ports of routers", (owner, far, str(again)), UPLINK if degree[owner] == 1 else name)
 
-    return tuple(PluggedLink(link, (device(*link.ends), device(*reversed(link.ends)))) for link in underlay.links)
+    return tuple(
+        PluggedLink(link, (device(*link.ends, again), device(*link.ends[::-1], again)))
+        for link, again in zip(underlay.links, counted, strict=True)
+    )
 
 
-def segments(underlay: Underlay, nodes: Iterable[str], links: Iterable[PluggedLink]) -> tuple[Segment, ...]:
+def _counted(links: Iterable[Link]) -> list[int]:
+    """Which of the links between its two places each is, counted from 1."""
+    alike: Counter[frozenset[str]] = Counter()
+    found = []
+    for link in links:
+        ends = frozenset(link.ends)
+        alike[ends] += 1
+        found.append(alike[ends])
+    return found
+
+
+def _node_ports(keys: list[Key], numbers: tuple[int, ...]) -> dict[Key, str]:
+    """A node that has lost its first link is plugged in anew, as each has an eth0."""
+    own = numbers if 0 in numbers else range(len(numbers))
+    return {key: f"eth{number}" for key, number in zip(keys, own, strict=True)}
+
+
+def segments(
+    underlay: Underlay, nodes: Iterable[str], links: Iterable[PluggedLink], numbers: Allocator
+) -> tuple[Segment, ...]:
     """Every Ethernet: those of switches in their order, then links without one in theirs."""
     order = {name: number for number, name in enumerate((*nodes, *underlay.routers))}
     ethernets = underlay.ethernets()
@@ -129,31 +161,45 @@ def segments(underlay: Underlay, nodes: Iterable[str], links: Iterable[PluggedLi
     for number, names in enumerate(ethernets):
         subnets = tuple(cidr for name in names for cidr in underlay.switches[name])
         ports = sorted(found[number], key=lambda port: order[port[0]])
-        made.append(
-            Segment(number, names, subnets, mtus[number], tuple(_ports(number, ports, subnets, underlay.routers)))
-        )
-    return (*made, *_lines(underlay, lines, len(made)))
+        own = dict(_addresses(ports, " and ".join(names), subnets, underlay.routers, numbers))
+        on_it = tuple(Port(owner, dev, plug, number, own[owner, dev]) for owner, dev, plug in ports)
+        made.append(Segment(number, names, subnets, mtus[number], on_it))
+    return (*made, *_lines(underlay, lines, len(made), numbers))
 
 
-def _ports(
-    number: int, found: list[tuple[str, str, str]], subnets: tuple[Network, ...], routers: tuple[str, ...]
-) -> Iterator[Port]:
-    """Nodes have the first addresses of a subnet, routers the last ones."""
+def _addresses(
+    ports: Iterable[tuple[str, str, str]],
+    where: str,
+    subnets: tuple[Network, ...],
+    routers: tuple[str, ...],
+    numbers: Allocator,
+) -> Iterator[tuple[tuple[str, str], tuple[Interface, ...]]]:
+    """By port on a switched Ethernet. Nodes have the first addresses of a subnet, routers the last ones."""
     of_routers = frozenset(routers)
-    up, down = count(1), count(-1, -1)
-    for owner, dev, plug in found:
-        index = next(down if owner in of_routers else up)
-        yield Port(owner, dev, plug, number, tuple(at(cidr, index) for cidr in subnets))
+    keys = [(owner, dev) for owner, dev, _ in ports]
+    down = [key for key in keys if key[0] in of_routers]
+    up = [key for key in keys if key[0] not in of_routers]
+    for key, number in zip(down, numbers.numbers(f"router addresses on {where}", down), strict=True):
+        yield key, tuple(at(cidr, -1 - number) for cidr in subnets)
+    size = min(map(room_in, subnets)) - numbers.given(f"router addresses on {where}")
+    room = Room(size, f"node address on {where}", "plug the node in elsewhere, or bring the lab up anew")
+    for key, number in zip(up, numbers.numbers(f"node addresses on {where}", up, room), strict=True):
+        yield key, tuple(at(cidr, 1 + number) for cidr in subnets)
 
 
-def _lines(underlay: Underlay, lines: list[PluggedLink], first: int) -> Iterator[Segment]:
-    for index, item in enumerate(lines):
-        subnets = tuple(_pair(cidr, index) for cidr in underlay.transit)
+def _lines(underlay: Underlay, lines: list[PluggedLink], first: int, numbers: Allocator) -> Iterator[Segment]:
+    """Links without a switch, each with a pair of addresses in the transit range."""
+    keys = [
+        (*item.link.ends, str(again)) for item, again in zip(lines, _counted(item.link for item in lines), strict=True)
+    ]
+    size = min((cidr.num_addresses // 2 for cidr in underlay.transit), default=0)
+    room = Room(size, "pair of transit addresses", "bring the lab up anew, or with a larger range for transit")
+    pairs = numbers.numbers("transit pairs", keys, room)
+    for number, (item, pair) in enumerate(zip(lines, pairs, strict=True), start=first):
+        subnets = tuple(_pair(cidr, pair) for cidr in underlay.transit)
         (one, one_dev), (other, other_dev) = item.ends
         ends = ((one, one_dev, other), (other, other_dev, one))
-        ports = tuple(
-            Port(*end, first + index, tuple(at(cidr, place) for cidr in subnets)) for place, end in enumerate(ends)
-        )
+        ports = tuple(Port(*end, number, tuple(at(cidr, place) for cidr in subnets)) for place, end in enumerate(ends))
         if other not in underlay.routers:
             ports = ports[::-1]
-        yield Segment(first + index, (), subnets, item.link.mtu, ports)
+        yield Segment(number, (), subnets, item.link.mtu, ports)

@@ -19,6 +19,7 @@ from testbed.observe.inspect import inspect
 from testbed.observe.program_counts import Count, counts
 from testbed.observe.trace import trace
 from testbed.observe.wire import Watch
+from testbed.plan.allocation import Allocator
 from testbed.plan.objects import Kind
 from testbed.spec.topology import Topology
 from tests.as_user import run_as
@@ -213,7 +214,8 @@ def test_a_pod_asks_for_any_address_and_hears_of_its_nodes_end() -> None:
 
 
 def test_identities_go_by_namespace_and_labels() -> None:
-    found = identities(labelled())
+    chosen = labelled()
+    found = identities((pod for node in chosen.nodes for pod in chosen.pods_of(node)), Allocator())
     assert found == {"a": 256, "b": 257, "c": 256, "d": 258}
 
 

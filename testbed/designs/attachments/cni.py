@@ -29,8 +29,8 @@ def attachment_of(spec: ReadCni) -> Attachment:
     """How the pods of a design with CNI plugins are attached."""
 
     def attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-        for index, node in enumerate(layout.nodes):
-            _attach(draft, layout, spec, node, _values(layout, node, index, mtu))
+        for node in layout.nodes:
+            _attach(draft, layout, spec, node, _values(layout, node, mtu))
 
     return Attachment(
         name="cni",
@@ -86,11 +86,11 @@ def _both_families(space: SpaceDraft) -> None:
         space.sysctl(f"net.ipv6.conf.{scope}.router_solicitations", 0, optional=True)
 
 
-def _values(layout: Layout, node: NodePlace, index: int, mtu: int) -> Values:
+def _values(layout: Layout, node: NodePlace, mtu: int) -> Values:
     addresses = tuple(str(address.ip) for address in node.addresses)
     cidrs, all_cidrs = (tuple(map(str, found)) for found in (node.pod_cidrs, layout.pod_cidrs))
     return Values(
-        NodeValues(node.name, index, cidrs[0], cidrs, addresses[0], addresses),
+        NodeValues(node.name, node.number, cidrs[0], cidrs, addresses[0], addresses),
         ClusterValues(all_cidrs[0], all_cidrs),
         mtu,
     )

@@ -31,7 +31,6 @@ def _join(joining: Joining) -> None:
     options = _with_port(joining.options)
     vxlan.TRANSPORT.join(joining._replace(options=options))
     layout, draft = joining.layout, joining.draft
-    numbers = {node.name: number for number, node in enumerate(layout.nodes)}
     for node in layout.nodes:
         for remote in others(layout, node):
             for family in () if skips(layout, options, node, remote) else outer_families(layout):
@@ -40,15 +39,15 @@ def _join(joining: Joining) -> None:
                         node.address(family),
                         remote.address(family),
                         options.port or PORT,
-                        spi_of(numbers[node.name], numbers[remote.name], family),
-                        spi_of(numbers[remote.name], numbers[node.name], family),
+                        spi_of(node, remote, family),
+                        spi_of(remote, node, family),
                     )
                 )
 
 
-def spi_of(source: int, target: int, family: int) -> int:
+def spi_of(source: NodePlace, target: NodePlace, family: int) -> int:
     """A number for each way between two nodes, in either family."""
-    return FIRST_SPI + (source << 17 | target << 1 | (family == 6))
+    return FIRST_SPI + (source.number << 17 | target.number << 1 | (family == 6))
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:

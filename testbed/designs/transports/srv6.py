@@ -25,15 +25,14 @@ HEADERS = 40 + 24
 _ACTION: dict[int, SegmentEnd] = {4: SegmentEnd("End.DX4"), 6: SegmentEnd("End.DX6")}
 
 
-def locator(layout: Layout, node: NodePlace) -> ipaddress.IPv6Network:
+def locator(node: NodePlace) -> ipaddress.IPv6Network:
     """The range of a node's segments."""
-    number = layout.nodes.index(node) + 1
-    return ipaddress.IPv6Network((int(LOCATORS.network_address) + (number << 64), 64))
+    return ipaddress.IPv6Network((int(LOCATORS.network_address) + (node.number + 1 << 64), 64))
 
 
-def segment(layout: Layout, node: NodePlace, family: int) -> Address:
+def segment(node: NodePlace, family: int) -> Address:
     """The node's segment for packets of that family."""
-    return locator(layout, node)[family]
+    return locator(node)[family]
 
 
 def _join(joining: Joining) -> None:
@@ -45,25 +44,25 @@ def _join(joining: Joining) -> None:
         for scope in ("all", "default"):
             space.sysctl(f"net.ipv6.conf.{scope}.seg6_enabled", 1)
         for family in families:
-            own = ipaddress.ip_network(segment(layout, node, family))
+            own = ipaddress.ip_network(segment(node, family))
             space.route(own, UPLINK, encap=_ACTION[family])
         for remote in others(layout, node):
             if layout.are_neighbours(node, remote):
-                space.route(locator(layout, remote), UPLINK, via=remote.address(6))
+                space.route(locator(remote), UPLINK, via=remote.address(6))
         for remote in joining.tunnelled(node):
             for cidr in remote.pod_cidrs:
                 # Routers know the address on the loopback device, not those of the links.
                 has_own = node.is_on_loopback and cidr.version in layout.fabric_families
                 source = node.address(cidr.version) if has_own else None
-                space.route(cidr, UPLINK, encap=Segments((segment(layout, remote, cidr.version),)), source=source)
+                space.route(cidr, UPLINK, encap=Segments((segment(remote, cidr.version),)), source=source)
 
 
 def _carried(layout: Layout) -> Mapping[str, tuple[Network, ...]]:
-    return {node.name: (locator(layout, node),) for node in layout.nodes}
+    return {node.name: (locator(node),) for node in layout.nodes}
 
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
-    return Leg("", Tunnel("SRv6", str(one.address(6)), str(segment(layout, other, family))), 6)
+    return Leg("", Tunnel("SRv6", str(one.address(6)), str(segment(other, family))), 6)
 
 
 TRANSPORT = Transport(

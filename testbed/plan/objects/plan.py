@@ -1,11 +1,12 @@
 """Namespaces with all that they are to hold, and the whole of them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar, cast
 
+from testbed.plan.allocation import Allocation
 from testbed.plan.objects.addresses import DeviceAddress
 from testbed.plan.objects.devices import LINKS, Child, Device, Link, Veth
 from testbed.plan.objects.entries import DownDevice, Esp, NftTable, SegmentSource, Sysctl
@@ -132,6 +133,8 @@ class Plan:
     plugged: tuple[Plugged, ...] = ()
     offload: bool = True
     """Whether devices may carry segments larger than their MTU; if not, TSO, GSO and GRO are off on all of them."""
+    allocation: Allocation = field(default_factory=Allocation)
+    """What it has given out, from which the next plan of the same lab is made."""
 
     @cached_property
     def _by_name(self) -> dict[str, Space]:

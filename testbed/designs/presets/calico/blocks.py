@@ -4,10 +4,10 @@ Blocks are as small as 64 addresses (/26, and /122 of IPv6), and a node's own ad
 block as well: it is the first, pods follow.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
-from testbed.plan.addressing import Layout, NodePlace, PodPlace, at, layout, share
+from testbed.plan.addressing import Layout, NodePlace, at, layout, pods_domain, share
+from testbed.plan.allocation import Allocator, Room
 from testbed.spec.topology import Topology
 from testbed.spec.types import Network
 
@@ -15,27 +15,33 @@ BLOCK_BITS = 6
 """Of an address within a block: 64 of them."""
 
 
-def lay_out(topology: Topology) -> Layout:
-    """The blocks in the nodes' order, all of one size: 64 addresses, or as many more as the fullest node needs."""
-    addresses = layout(topology)
+def lay_out(topology: Topology, numbers: Allocator | None = None) -> Layout:
+    """The blocks in the nodes' order, all of one size: 64 addresses, or as many more as the fullest node needs.
+
+    They keep the size that they have at first. Raises Exhausted where a node has used up its block.
+    """
+    numbers = numbers or Allocator()
+    addresses = layout(topology, numbers)
     fullest = max(len(node.pods) for node in addresses.nodes)
-    bits = max(BLOCK_BITS, fullest.bit_length())
+    bits = numbers.settle("blocks", ("bits",), max(BLOCK_BITS, fullest.bit_length()))
     prefixes = [
         # Never more than Kubernetes' share, of which there is one for each node.
         (cidr, max(prefix, cidr.max_prefixlen - bits))
         for cidr, prefix in topology.cluster.ranges
     ]
-    nodes = tuple(
-        _with_blocks(node, tuple(share(cidr, prefix, index) for cidr, prefix in prefixes))
-        for index, node in enumerate(addresses.nodes)
-    )
-    return replace(addresses, nodes=nodes)
+    nodes = []
+    for node in addresses.nodes:
+        blocks = tuple(share(cidr, prefix, node.number) for cidr, prefix in prefixes)
+        size = min(block.num_addresses for block in blocks) - 1
+        what = f"pod address on {node.name} (block {', '.join(map(str, blocks))})"
+        mend = (
+            "add the pod to another node, or bring the lab up anew, where blocks are as large as the fullest node needs"
+        )
+        numbers.check(pods_domain(node.number), Room(size, what, mend))
+        nodes.append(_with_blocks(node, blocks))
+    return replace(addresses, nodes=tuple(nodes))
 
 
 def _with_blocks(node: NodePlace, blocks: tuple[Network, ...]) -> NodePlace:
-    return replace(node, pod_cidrs=blocks, pods=tuple(_pods(node, blocks)))
-
-
-def _pods(node: NodePlace, blocks: tuple[Network, ...]) -> Iterator[PodPlace]:
-    for number, place in enumerate(node.pods, start=1):
-        yield replace(place, addresses=tuple(at(block, number) for block in blocks))
+    pods = (replace(place, addresses=tuple(at(block, place.number) for block in blocks)) for place in node.pods)
+    return replace(node, pod_cidrs=blocks, pods=tuple(pods))

@@ -61,7 +61,7 @@ def preset(
         summary,
         ("Calico",),
         agent=_with_rules(tunnels),
-        lay_out=lay_out,
+        addressing=lay_out,
         also_needs=("masquerade", "ipset"),
         programs=(*programs, *RULES),
         page=pages.whole(page, UNLIKE),

@@ -38,7 +38,8 @@ def mesh(layout: Layout) -> Speakers:
 
 def reflectors(layout: Layout) -> tuple[NodePlace, ...]:
     """The nodes that reflect: the first two; of two nodes the first."""
-    return layout.nodes[:2] if len(layout.nodes) > 2 else layout.nodes[:1]
+    in_order = tuple(sorted(layout.nodes, key=lambda node: node.number))
+    return in_order[:2] if len(in_order) > 2 else in_order[:1]
 
 
 def reflected(layout: Layout) -> Speakers:
@@ -67,8 +68,8 @@ def with_routers(layout: Layout) -> Speakers:
             for family in families(layout)
         ]
         speakers[node.name] = replace(_node(layout, node, peers), accepts_own_as=True, sources=sources(node))
-    for number, router in enumerate(layout.routers, start=len(layout.nodes)):
-        own = router_id((address.ip for address in router.addresses), number)
+    for router in layout.routers:
+        own = router_id((address.ip for address in router.addresses), router.serial)
         peers = list(_of_router(layout, router))
         speakers[router.name] = Speaker(
             own, router_as(layout, router.name), layout.pod_cidrs, tuple(peers), multihop=False
@@ -83,7 +84,7 @@ def sources(node: NodePlace) -> tuple[Address, ...]:
 
 def router_as(layout: Layout, name: str) -> int:
     """The autonomous system of a router."""
-    return FIRST_ROUTER_AS + [router.name for router in layout.routers].index(name)
+    return FIRST_ROUTER_AS + layout.places[name].number
 
 
 def _meshed(layout: Layout, node: NodePlace) -> Iterator[Peer]:
@@ -93,7 +94,7 @@ def _meshed(layout: Layout, node: NodePlace) -> Iterator[Peer]:
 
 
 def _node(layout: Layout, node: NodePlace, peers: Iterator[Peer] | list[Peer]) -> Speaker:
-    own = router_id((address.ip for address in node.addresses), layout.nodes.index(node))
+    own = router_id((address.ip for address in node.addresses), node.serial)
     return Speaker(own, NODE_AS, layout.pod_cidrs, tuple(peers), node.pod_cidrs, POD_DEVICES)
 
 

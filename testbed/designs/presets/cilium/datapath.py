@@ -1,6 +1,6 @@
 """What Cilium's agent leaves on a node, whatever the mode: `cilium_host`, the programs on devices, and their maps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
@@ -54,10 +54,12 @@ class Agent:
     netkit: bool = False
 
     def __call__(self, joining: Joining) -> None:
+        pods = (place.pod for node in joining.layout.nodes for place in node.pods)
+        known = maps.identities(pods, joining.draft.numbers)
         for node in joining.layout.nodes:
-            self._settle(joining, node)
+            self._settle(joining, node, known)
 
-    def _settle(self, joining: Joining, node: NodePlace) -> None:
+    def _settle(self, joining: Joining, node: NodePlace, known: Mapping[str, int]) -> None:
         draft, layout, space = joining.draft, joining.layout, joining.draft[node.name]
         draft.veth((node.name, HOST_DEVICE), (node.name, NET_DEVICE), joining.mtu, arp=False)
         for dev in (HOST_DEVICE, NET_DEVICE) if 4 in layout.families else ():
@@ -75,7 +77,7 @@ class Agent:
                 self._route(space, cidr, node)
         _masquerade(space, layout, node)
         defines = (name for name in ("tunnel", "legacy", "netkit") if getattr(self, name))
-        space.bpf(SOURCE, [name.upper() for name in defines], self._hooks(node), self._entries(joining, node))
+        space.bpf(SOURCE, [name.upper() for name in defines], self._hooks(node), self._entries(joining, node, known))
 
     def _route(self, space: SpaceDraft, to: Network, node: NodePlace) -> None:
         """By way of the pair that the programs are on. IPv6 takes none of a node's own addresses for a next hop."""
@@ -93,7 +95,7 @@ class Agent:
         for place in node.pods:
             yield BpfHook(host_end(place.pod.id), "peer" if self.netkit else "ingress", "cil_from_container")
 
-    def _entries(self, joining: Joining, node: NodePlace) -> Iterator[BpfEntry]:
+    def _entries(self, joining: Joining, node: NodePlace, known: Mapping[str, int]) -> Iterator[BpfEntry]:
         draft, layout = joining.draft, joining.layout
         indices = draft.indices(node.name)
         if self.tunnel:
@@ -102,17 +104,18 @@ class Agent:
         ports = (address for port in node.ports for address in port.addresses)
         for own in dict.fromkeys(item.ip for item in (*node.addresses, *ports, *router_addresses(node))):
             yield maps.own_address(own)
-        known = maps.identities(layout.topology)
-        for number, place in enumerate(node.pods, start=1):
+        for place in node.pods:
             name, dev = place.pod.id, host_end(place.pod.id)
             macs = ("", "") if self.netkit else (mac_address(name, POD_INTERFACE), mac_address(node.name, dev))
-            says = f"{name}, endpoint {number}"
+            says = f"{name}, endpoint {place.number}"
             for address in place.addresses:
-                yield maps.endpoint(address.ip, indices[dev], number, known[name], *macs, dev, says)
+                yield maps.endpoint(address.ip, indices[dev], place.number, known[name], *macs, dev, says)
         for other in layout.nodes:
             yield from self._whereabouts(layout, other, other is node, known)
 
-    def _whereabouts(self, layout: Layout, node: NodePlace, is_own: bool, known: dict[str, int]) -> Iterator[BpfEntry]:
+    def _whereabouts(
+        self, layout: Layout, node: NodePlace, is_own: bool, known: Mapping[str, int]
+    ) -> Iterator[BpfEntry]:
         """What a node is to know of all that is on another one, or itself."""
         identity = maps.HOST if is_own else maps.REMOTE_NODE
         ports = (address for port in node.ports for address in port.addresses)

@@ -2,11 +2,12 @@
 identity."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from testbed.plan.allocation import Allocation, Allocator, Key, Room
 from testbed.plan.objects import BpfEntry
-from testbed.spec.topology import Topology
+from testbed.spec.topology import Pod
 from testbed.spec.types import Address, Network
 
 HOST, WORLD, REMOTE_NODE = 1, 2, 6
@@ -15,6 +16,9 @@ FIRST_IDENTITY = 256
 """The first that is given to pods."""
 ENDPOINT_IS_HOST = 1
 
+_IDENTITIES = "Cilium's identities"
+_IDENTITY_ROOM = Room(65536 - FIRST_IDENTITY, "security identity of pods", "bring the lab up anew")
+"""Without those of other clusters, which have more bits."""
 _ENDPOINT_KEY = struct.Struct("=16sB3x")
 _ENDPOINT = struct.Struct("=IHHI6s6s")
 _IPCACHE_KEY = struct.Struct("=I3xB16s")
@@ -28,15 +32,20 @@ _FAMILY = {4: 1, 6: 2}
 NO_MAC = "00:00:00:00:00:00"
 
 
-def identities(topology: Topology) -> dict[str, int]:
+def identities(pods: Iterable[Pod], numbers: Allocator) -> dict[str, int]:
     """By pod: a number for all pods of a namespace that have the same labels."""
-    known: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
-    found = {}
-    for node in topology.nodes:
-        for pod in topology.pods_of(node):
-            labels = pod.namespace, tuple(sorted(pod.labels.items()))
-            found[pod.id] = known.setdefault(labels, FIRST_IDENTITY + len(known))
+    found = {pod.id: FIRST_IDENTITY + numbers.number(_IDENTITIES, _labels(pod)) for pod in pods}
+    numbers.check(_IDENTITIES, _IDENTITY_ROOM)
     return found
+
+
+def identity(pod: Pod, allocation: Allocation) -> int:
+    """That of a pod of a plan."""
+    return FIRST_IDENTITY + allocation.number(_IDENTITIES, _labels(pod))
+
+
+def _labels(pod: Pod) -> Key:
+    return (pod.namespace, *(f"{key}={value}" for key, value in sorted(pod.labels.items())))
 
 
 def config(host_index: int, host_mac: str, tunnel_index: int) -> BpfEntry:

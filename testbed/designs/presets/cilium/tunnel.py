@@ -12,7 +12,7 @@ from dataclasses import replace
 from testbed.designs.attachment import Hands
 from testbed.designs.presets.cilium.datapath import HOST_DEVICE, TUNNEL_DEVICE
 from testbed.designs.presets.cilium.endpoints import host_end
-from testbed.designs.presets.cilium.maps import NO_MAC, REMOTE_NODE, identities
+from testbed.designs.presets.cilium.maps import NO_MAC, REMOTE_NODE, identity
 from testbed.designs.transport import Joining, Leg, Transport, less, outer_family
 from testbed.designs.transports.overlay import VXLAN_HEADERS
 from testbed.plan.addressing import Layout, NodePlace
@@ -46,7 +46,9 @@ def says_who(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tunne
     if sender.kind is Kind.POD:
         own = plan.device(sender.name, POD_INTERFACE).mac
         macs = own or NO_MAC, plan.device(sender.home, host_end(sender.name)).mac or NO_MAC
-        return replace(tunnel, kind=f"VXLAN {identities(layout.topology)[sender.name]}", inner_macs=macs)
+        home = next(node for node in layout.nodes if node.name == sender.home)
+        pod = next(place.pod for place in home.pods if place.pod.id == sender.name)
+        return replace(tunnel, kind=f"VXLAN {identity(pod, plan.allocation)}", inner_macs=macs)
     host = plan.device(sender.name, HOST_DEVICE).mac
     return replace(tunnel, kind=f"VXLAN {REMOTE_NODE}", inner_macs=(host, host))
 

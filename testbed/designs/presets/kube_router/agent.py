@@ -11,14 +11,14 @@ POD_SUBNETS, NODE_IPS = "kube-router-pod-subnets", "kube-router-node-ips"
 def run(joining: Joining, overlay: routing.Overlay) -> None:
     """Adds it to the draft."""
     layout = joining.layout
-    for number, node in enumerate(layout.nodes):
+    for node in layout.nodes:
         space = joining.draft[node.name]
         families = sorted(cidr.version for cidr in layout.pod_cidrs)
         space.ruleset("kube-router", "ipset", sets=(one for family in families for one in sets(layout, family)))
         for family in families:
             chains = (*policies.chains(node, family), masquerading(family))
             space.ruleset("kube-router", iptables.tool(family), chains)
-        routing.run(space, layout, node, number, overlay)
+        routing.run(space, layout, node, overlay)
 
 
 def _named(name: str, family: int) -> str:

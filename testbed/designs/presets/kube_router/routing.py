@@ -29,7 +29,7 @@ def tunnel_name(node: Address) -> str:
     return f"tun-{hashlib.sha256(digits.encode()).hexdigest()[:11]}"
 
 
-def run(space: SpaceDraft, layout: Layout, node: NodePlace, number: int, overlay: "Overlay") -> None:
+def run(space: SpaceDraft, layout: Layout, node: NodePlace, overlay: "Overlay") -> None:
     """Has BIRD speak with all other nodes, and tells what it is to put into the kernel."""
     peers = []
     for remote in others(layout, node):
@@ -38,7 +38,7 @@ def run(space: SpaceDraft, layout: Layout, node: NodePlace, number: int, overlay
             own, there = node.address(family), remote.address(family)
             name = bgp.session_name("Node", there)
             device = tunnel_name(there) if beyond else ""
-            passive = layout.nodes.index(remote) < number
+            passive = remote.number < node.number
             peers.append(bgp.Peer(name, own, there, ASN, passive, device=device, source=own if beyond else None))
         for cidr in remote.pod_cidrs:
             own, there = node.address(cidr.version), remote.address(cidr.version)
@@ -47,7 +47,7 @@ def run(space: SpaceDraft, layout: Layout, node: NodePlace, number: int, overlay
             else:
                 space.learned(Route(cidr, UPLINK, via=there, protocol=BIRD))
     speaker = bgp.Speaker(
-        router_id=bgp.router_id([address.ip for address in node.addresses], number),
+        router_id=bgp.router_id([address.ip for address in node.addresses], node.serial),
         asn=ASN,
         pools=layout.pod_cidrs,
         peers=tuple(peers),

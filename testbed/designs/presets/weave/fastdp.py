@@ -46,7 +46,8 @@ when it is not used, the testbed has all flows from the start, for the target's 
 plan does not know is thus sent nothing.
 Unlike weaver, which has the datapath make `vxlan-6784`, the testbed makes that device first and then a port of it, as
 Open vSwitch itself does today; the datapath calls it a port of the kind netdev.
-Unlike in Weave, whose peers choose their numbers at random, they are numbered in the topology's order.
+Unlike in Weave, whose peers choose their numbers at random, they are numbered as they come, at first
+in the topology's order.
 Unlike in Weave, where a smaller fabric makes frames as large as the MTU fail, so that sleeve is used, pods' MTU fits
 it.
 """
@@ -71,25 +72,25 @@ def join(joining: Joining) -> None:
         space.datapath(DATAPATH, joining.mtu, (BRIDGE_END, DEVICE), flows(layout, node))
 
 
-def number(layout: Layout, node: NodePlace) -> int:
+def number(node: NodePlace) -> int:
     """By which a peer is known in 12 bits."""
-    return layout.nodes.index(node) + 1
+    return node.number + 1
 
 
-def vni(layout: Layout, source: NodePlace, target: NodePlace) -> int:
-    return number(layout, source) | number(layout, target) << 12
+def vni(source: NodePlace, target: NodePlace) -> int:
+    return number(source) | number(target) << 12
 
 
 def flows(layout: Layout, node: NodePlace) -> Iterator[Flow]:
     """Of one node's datapath, in the words in which ovs-dpctl(8) prints them."""
     flooding = []
     for peer in others(layout, node):
-        ends = f"tun_id=0x{vni(layout, node, peer):x},src={node.address(4)},dst={peer.address(4)}"
+        ends = f"tun_id=0x{vni(node, peer):x},src={node.address(4)},dst={peer.address(4)}"
         sent = f"set(tunnel({ends},ttl={_TTL},flags(df|key))),{TUNNEL_PORT}"
         flooding.append(sent)
         for mac in (peer_name(peer), *(mac_address(place.pod.id, POD_INTERFACE) for place in peer.pods)):
             yield Flow(f"in_port({BRIDGE_PORT}),eth(dst={mac})", sent)
-        ends = f"tun_id=0x{vni(layout, peer, node):x},src={peer.address(4)},dst={node.address(4)}"
+        ends = f"tun_id=0x{vni(peer, node):x},src={peer.address(4)},dst={node.address(4)}"
         received = f"tunnel({ends},ttl=0/0),in_port({TUNNEL_PORT})"
         yield Flow(f"{received},eth(dst={TO_ONE})", f"{BRIDGE_PORT}")
         yield Flow(f"{received},eth(dst={TO_MANY})", f"{BRIDGE_PORT},{OWN_PORT}")
@@ -98,7 +99,7 @@ def flows(layout: Layout, node: NodePlace) -> Iterator[Flow]:
 
 def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:
     ends = str(one.address(4)), str(other.address(4))
-    return Leg(DEVICE, Tunnel(f"VXLAN {vni(layout, one, other)}", *ends, PORT), 4)
+    return Leg(DEVICE, Tunnel(f"VXLAN {vni(one, other)}", *ends, PORT), 4)
 
 
 TRANSPORT = Transport(

@@ -40,8 +40,7 @@ def _join(joining: Joining) -> None:
     for node in layout.nodes:
         space, incoming = joining.draft[node.name], []
         for peer in others(layout, node):
-            one, other = layout.nodes.index(node), layout.nodes.index(peer)
-            out, back = ipsec.spi_of(one, other, 4), ipsec.spi_of(other, one, 4)
+            out, back = ipsec.spi_of(node, peer, 4), ipsec.spi_of(peer, node, 4)
             ends = node.address(4), peer.address(4)
             space.esp(Esp(*ends, fastdp.PORT, out, back, MARK, _KEY_BITS, _WINDOW))
             incoming.append((str(peer.address(4)), back))
