@@ -31,7 +31,7 @@ from testbed.plan.objects import Kind, Netem, NextHop
 from testbed.plan.routing import Step
 from testbed.plan.segments import UPLINK as UPLINK
 from testbed.plan.segments import PluggedLink, port_to
-from testbed.spec.qualities import MAX_RATE, MIN_QUEUE
+from testbed.spec.qualities import MAX_RATE, usual_queue
 from testbed.spec.types import Network
 from testbed.spec.underlay import Quality
 
@@ -42,8 +42,6 @@ NEAR, FAR = "x1", "x2"
 ETHERNET_HEADER = 14
 SMALLEST_FRAME = 60
 """Bytes of the smallest Ethernet frame, without its checksum."""
-QUEUE_MS = 50
-"""How long a full queue takes to empty, where the topology does not say how much waits for a link."""
 MIN_UNDER_WAY, MAX_UNDER_WAY = 1000, 250_000
 """Packets that are on a link with a delay at a time: so many may be, however short it is, and at most."""
 
@@ -172,7 +170,7 @@ def under_way(quality: Quality) -> int:
 def queue_of(quality: Quality) -> int:
     """How many bytes wait for a link with a rate before packets are dropped."""
     assert quality.rate
-    return quality.queue or max(quality.rate // 8 * QUEUE_MS // 1000, MIN_QUEUE)
+    return quality.queue or usual_queue(quality.rate)
 
 
 def burst_of(rate: int, mtu: int) -> int:

@@ -19,19 +19,16 @@ from testbed.spec.shapes import (
     line_misfits,
     of_families,
     room_in,
+    size_misfit,
     written,
 )
-from testbed.spec.types import Name, Network, Spec
+from testbed.spec.types import Name, Network, Spec, listed
 from testbed.spec.underlay import Underlay
 
 DEFAULT_LOOPBACKS: dict[int, Network] = {
     4: ipaddress.ip_network("172.30.0.0/16"),
     6: ipaddress.ip_network("fd00:172:30::/64"),
 }
-
-
-def _listed(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class Switch(Spec):
@@ -49,10 +46,10 @@ class Named(Defaults, Sized):
 
     shape: Literal["named"] = Field(default="named", description="named: switches, routers and links one by one")
     switches: dict[Name, Switch] = Field(default_factory=dict, description="the switches, by name")
-    routers: Annotated[tuple[Name, ...], BeforeValidator(_listed)] = Field(
+    routers: Annotated[tuple[Name, ...], BeforeValidator(listed)] = Field(
         default=(), description="the names of the routers"
     )
-    links: Annotated[tuple[Link, ...], BeforeValidator(_listed)] = Field(
+    links: Annotated[tuple[Link, ...], BeforeValidator(listed)] = Field(
         default=(), description="what is linked with what, and how"
     )
     transit: Ranges = Field(
@@ -172,7 +169,7 @@ class Named(Defaults, Sized):
         """Second links of a place to an Ethernet, and links with another MTU than others of theirs."""
         ethernet = {name: members for members in underlay.ethernets() for name in members}
         on_it: set[tuple[str, tuple[str, ...]]] = set()
-        sizes: dict[tuple[str, ...], tuple[int, str]] = {}
+        sizes: dict[tuple[str, ...], tuple[int, tuple[str, str]]] = {}
         for number, link in enumerate(underlay.links):
             at: Loc = ("fabric", "links", number)
             switches = [end for end in link.ends if end in ethernet]
@@ -187,13 +184,9 @@ class Named(Defaults, Sized):
                         "bonding, which there is not. For two ways link it with two routers",
                     )
                 on_it.add((end, members))
-            size, first = sizes.setdefault(members, (link.mtu, " and ".join(link.ends)))
+            size, first = sizes.setdefault(members, (link.mtu, link.ends))
             if size != link.mtu:
-                yield Misfit(
-                    (*at, "mtu"),
-                    f"packets of {link.mtu} bytes fit here, but {size} bytes between {first} on the same Ethernet; "
-                    "write the same MTU, as switches cannot tell a sender that a packet is too large",
-                )
+                yield size_misfit((*at, "mtu"), link.mtu, size, first)
 
     def _subnet_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
         """Ethernets without a subnet, or with two of a family."""

@@ -1,13 +1,14 @@
 """What links do to what they carry, as a user writes it: rate, delay, losses and the like, in either direction."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from testbed.spec.problems import Loc, Misfit
-from testbed.spec.types import Delay, Rate, Share, Size, Spec, duration_text, rate_text
+from testbed.spec.types import Delay, Share, Size, Spec, duration_text, rate_of, rate_text
 from testbed.spec.underlay import Link as PlannedLink
 from testbed.spec.underlay import Quality
 
@@ -18,11 +19,18 @@ MIN_RATE = 1_000_000
 MAX_RATE = 30_000_000_000
 MIN_QUEUE = 70_000
 """In bytes: room for one segment of the largest size, without which a link would carry none."""
+QUEUE_MS = 50
+"""How long a full queue takes to empty, where the topology does not say how much waits for a link."""
+UNLIMITED = 0
+"""The rate of a link that is said to have none."""
 MAX_DELAY = timedelta(seconds=10)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def _link_rate(rate: int) -> int:
+def _link_rate(value: object) -> int:
+    if value in ("unlimited", UNLIMITED):
+        return UNLIMITED
+    rate = rate_of(value)
     if not MIN_RATE <= rate <= MAX_RATE:
         raise ValueError(f"a link carries {rate_text(MIN_RATE)} to {rate_text(MAX_RATE)}, not {rate_text(rate)}")
     return rate
@@ -34,11 +42,26 @@ def _link_delay(delay: timedelta) -> timedelta:
     return delay
 
 
+LinkRate = Annotated[
+    int,
+    PlainValidator(_link_rate),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^([0-9]{1,9}(\.[0-9]{1,9})? ?(kbit|Mbit|Gbit)|unlimited)$",
+            "examples": ["100Mbit", "1Gbit"],
+        }
+    ),
+]
+"""Bits per second; `UNLIMITED`."""
+
+
 class Qualities(Spec):
     """What a link does to what it carries, in one direction or in both."""
 
-    rate: Annotated[Rate, AfterValidator(_link_rate)] | None = Field(
-        default=None, description="what a link carries in each direction, such as 1Gbit; unlimited if absent"
+    rate: LinkRate | None = Field(
+        default=None,
+        description="what a link carries in each direction, such as 1Gbit; unlimited if absent, or if written so",
     )
     queue: Annotated[Size, Field(ge=MIN_QUEUE, le=2**30)] | None = Field(
         default=None,
@@ -110,26 +133,50 @@ def planned(
     defaults: Defaults | None = None,
 ) -> PlannedLink:
     """A link with all that it has of its own, and what it lacks from the fabric."""
-    forth = (_written(defaults) if defaults else {}) | _written(link)
-    back = forth | (_written(link.back) if link.back else {})
+    forth = (own_qualities(defaults) if defaults else {}) | own_qualities(link)
+    back = forth | (own_qualities(link.back) if link.back else {})
     offload = defaults.offload if defaults and link.offload is None else link.offload
     return PlannedLink(ends, link.mtu or mtu, _quality(forth), _quality(back), offload is not False)
 
 
-def _written(qualities: Qualities) -> dict[str, Any]:
+def changed(link: PlannedLink, override: Link) -> PlannedLink:
+    """The link with all that an override says of it, whose ends may be written the other way round."""
+    there = own_qualities(override)
+    ways = [there, there | (own_qualities(override.back) if override.back else {})]
+    forth, back = ways if override.ends == link.ends else ways[::-1]
+    return replace(
+        link,
+        mtu=override.mtu or link.mtu,
+        forth=replace(link.forth, **_in_units(forth)),
+        back=replace(link.back, **_in_units(back)),
+        offload=link.offload if override.offload is None else override.offload,
+    )
+
+
+def own_qualities(qualities: Qualities) -> dict[str, Any]:
+    """What is written of it, for one direction."""
     return {key: value for key in Qualities.model_fields if (value := getattr(qualities, key)) is not None}
 
 
 def _quality(found: Mapping[str, Any]) -> Quality:
-    return Quality(
-        rate=found.get("rate"),
-        queue=found.get("queue"),
-        delay_us=found.get("delay", timedelta(0)) // _MICROSECOND,
-        jitter_us=found.get("jitter", timedelta(0)) // _MICROSECOND,
-        loss=found.get("loss", 0.0),
-        duplicate=found.get("duplicate", 0.0),
-        reorder=found.get("reorder", 0.0),
-    )
+    return Quality(**_in_units(found))
+
+
+def _in_units(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `Quality`."""
+    return dict(_IN_UNITS[key](value) for key, value in found.items())
+
+
+def _as_it_is(field: str) -> Callable[[Any], tuple[str, Any]]:
+    return lambda value: (field, value)
+
+
+_IN_UNITS: Mapping[str, Callable[[Any], tuple[str, Any]]] = {
+    "rate": lambda rate: ("rate", rate or None),
+    "delay": lambda delay: ("delay_us", delay // _MICROSECOND),
+    "jitter": lambda jitter: ("jitter_us", jitter // _MICROSECOND),
+    **{field: _as_it_is(field) for field in ("queue", "loss", "duplicate", "reorder")},
+}
 
 
 def link_misfits(at: Loc, link: LinkQualities, whole: PlannedLink) -> Iterator[Misfit]:
@@ -141,13 +188,14 @@ def link_misfits(at: Loc, link: LinkQualities, whole: PlannedLink) -> Iterator[M
 
 def quality_misfits(at: Loc, written: Qualities, quality: Quality) -> Iterator[Misfit]:
     """As `link_misfits`, for one direction."""
-    if written.reorder and not quality.delay_us:
+    if quality.reorder and not quality.delay_us and (written.reorder or written.delay is not None):
         yield Misfit(
-            (*at, "reorder"), "only packets that are delayed can be overtaken; give the link a delay, such as 1ms"
+            (*at, "reorder" if written.reorder else "delay"),
+            "only packets that are delayed can be overtaken; give the link a delay, such as 1ms",
         )
-    if written.jitter is not None and quality.jitter_us > quality.delay_us:
+    if quality.jitter_us > quality.delay_us and not (written.jitter is None and written.delay is None):
         yield Misfit(
-            (*at, "jitter"),
+            (*at, "delay" if written.jitter is None else "jitter"),
             f"a delay of {_text(quality.delay_us)} cannot vary by {_text(quality.jitter_us)}; give the link a delay "
             "that is at least as long",
         )
@@ -155,3 +203,8 @@ def quality_misfits(at: Loc, written: Qualities, quality: Quality) -> Iterator[M
 
 def _text(microseconds: int) -> str:
     return f"{microseconds / 1000:g}ms" if microseconds >= 1000 or not microseconds else f"{microseconds}us"
+
+
+def usual_queue(rate: int) -> int:
+    """How many bytes wait for a link of that rate where nobody says."""
+    return max(rate // 8 * QUEUE_MS // 1000, MIN_QUEUE)

@@ -9,11 +9,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from testbed.spec.problems import Loc, Misfit, counted, item
-from testbed.spec.qualities import MAX_MTU, MIN_MTU, Defaults, LinkQualities, link_misfits, planned, quality_misfits
-from testbed.spec.types import Network, NetworkRange, Spec, one_or_many
+from testbed.spec.qualities import (
+    MAX_MTU,
+    MIN_MTU,
+    Defaults,
+    LinkQualities,
+    changed,
+    link_misfits,
+    planned,
+    quality_misfits,
+)
+from testbed.spec.qualities import Link as LinkOf
+from testbed.spec.types import Network, NetworkRange, Spec, listed, one_or_many
 from testbed.spec.underlay import Link, Underlay
 
 SWITCH = "fabric"
@@ -62,6 +72,57 @@ class _Ranged(Spec):
 class _Shape(Defaults, Sized, _Ranged):
     """What shapes share."""
 
+    overrides: Annotated[tuple[LinkOf, ...], BeforeValidator(listed)] = Field(
+        default=(),
+        description="what single links have instead, by their ends, such as {ends: [node1, fabric], delay: 5ms}",
+    )
+
+    def mtus(self) -> Iterator[tuple[Loc, int]]:
+        """Every largest packet that is written, with its place."""
+        yield from super().mtus()
+        for number, override in enumerate(self.overrides):
+            if override.mtu is not None:
+                yield ("fabric", "overrides", number, "mtu"), override.mtu
+
+    def seats(self) -> tuple[str, ...]:
+        """Where nodes that do not say where they are are put, one after the other; none if there is no choice."""
+        return ()
+
+    def seated(self, nodes: Members) -> Mapping[str, str]:
+        """Where each node is, if there is a choice."""
+        return {}
+
+    def prefixes(self, nodes: Members) -> tuple[int, ...]:
+        """The prefix length of each part's share of each range; none if there are no shares."""
+        return ()
+
+    def _changed(self, links: Iterable[Link]) -> tuple[Link, ...]:
+        """The links with all overrides."""
+        own = {frozenset(override.ends): override for override in self.overrides}
+        return tuple(changed(link, override) if (override := own.get(frozenset(link.ends))) else link for link in links)
+
+    def _override_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
+        links = {frozenset(link.ends): link for link in underlay.links}
+        known = tuple(dict.fromkeys(end for link in underlay.links for end in link.ends))
+        seen: set[frozenset[str]] = set()
+        for number, override in enumerate(self.overrides):
+            at: Loc = ("fabric", "overrides", number)
+            ends = frozenset(override.ends)
+            if unknown := [index for index, end in enumerate(override.ends) if end not in known]:
+                message = f"no link of this fabric ends at '{override.ends[unknown[0]]}'"
+                yield Misfit((*at, "ends", unknown[0]), message, valid=known)
+            elif ends not in links:
+                one, other = override.ends
+                far = [end for pair in links if one in pair for end in pair if end != one]
+                yield Misfit((*at, "ends"), f"{one} is not linked with {other}, but with {', '.join(far)}")
+            elif ends in seen:
+                yield Misfit((*at, "ends"), "there is another override of this link; write all of it in one")
+            else:
+                yield from link_misfits(at, override, links[ends])
+                if override.mtu is not None:
+                    yield from _size_misfits((*at, "mtu"), links[ends], underlay)
+            seen.add(ends)
+
     def ranges(self) -> Iterator[tuple[Loc, Network]]:
         """Every range that is written, with its place."""
         return written(("fabric", "subnet"), self.subnet)
@@ -101,19 +162,42 @@ class OneSubnet(_Shape):
         yield from self._range_misfits(room, len(nodes), " beside the gateway")
         yield from place_misfits(nodes, [SWITCH])
         yield from default_misfits(self)
+        yield from self._override_misfits(self.underlay(nodes, pod_families))
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
         """What it comes to."""
         links = [self._link(ROUTER, SWITCH), *(self._node_link(node, SWITCH) for node in nodes)]
-        return Underlay({SWITCH: self.subnet}, (ROUTER,), tuple(links), families=self._families)
+        return Underlay({SWITCH: self.subnet}, (ROUTER,), self._changed(links), families=self._families)
 
 
 class _Racks(_Shape):
     """A shape of several parts, each of which has a subnet of its own, with a router on it."""
 
+    subnet_prefix: Annotated[tuple[int, ...], *one_or_many({"type": "integer", "minimum": 0, "maximum": 126})] = Field(
+        default=(),
+        description="prefix length of each part's share of subnet, or a list, one for each range; if absent 24 (IPv4) "
+        "and 64 (IPv6), or what fits the nodes",
+    )
+
     def racks(self) -> list[str]:
         """The names of its parts."""
         raise NotImplementedError
+
+    def seats(self) -> tuple[str, ...]:
+        return tuple(self.racks())
+
+    def seated(self, nodes: Members) -> Mapping[str, str]:
+        racks, seats = set(self.racks()), self.seats()
+        return {
+            node: at if at in racks else seats[number % len(seats)] for number, (node, at) in enumerate(nodes.items())
+        }
+
+    def _parts(self, nodes: Members) -> dict[str, list[str]]:
+        """By rack: the nodes that are there."""
+        parts: dict[str, list[str]] = {rack: [] for rack in self.racks()}
+        for node, at in self.seated(nodes).items():
+            parts[at].append(node)
+        return parts
 
     def misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
         """What is wrong although each value by itself is well-formed."""
@@ -122,7 +206,9 @@ class _Racks(_Shape):
         yield from room
         if not room:
             yield from default_misfits(self)
-            yield from self._further_misfits(self.underlay(nodes, pod_families))
+            underlay = self.underlay(nodes, pod_families)
+            yield from self._further_misfits(underlay)
+            yield from self._override_misfits(underlay)
 
     def _further_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
         return iter(())
@@ -132,8 +218,11 @@ class _Racks(_Shape):
         raise NotImplementedError
 
     def _room_misfits(self, nodes: Members) -> Iterator[Misfit]:
-        parts = dealt(nodes, self.racks())
+        parts = self._parts(nodes)
         most = max(parts, key=lambda name: len(parts[name]))
+        if self.subnet_prefix:
+            yield from self._prefix_misfits(parts, most)
+            return
         for index, cidr in enumerate(self.subnet):
             if _share_length(cidr, len(parts), len(parts[most]) + 1) is None:
                 yield Misfit(
@@ -142,17 +231,40 @@ class _Racks(_Shape):
                     f"{counted(len(parts[most]), 'node')} of {most} and a router; write a larger range",
                 )
 
-    def _subnets(self, nodes: Members) -> dict[str, tuple[Network, ...]]:
-        parts = dealt(nodes, self.racks())
+    def _prefix_misfits(self, parts: Mapping[str, list[str]], most: str) -> Iterator[Misfit]:
+        if len(self.subnet_prefix) != len(self.subnet):
+            yield Misfit(
+                ("fabric", "subnet_prefix"),
+                f"there are {counted(len(self.subnet), 'range')} in subnet, but "
+                f"{counted(len(self.subnet_prefix), 'length')} here; write one for each range",
+            )
+            return
+        for index, (cidr, length) in enumerate(zip(self.subnet, self.subnet_prefix, strict=True)):
+            shortest, longest = _share_lengths(cidr, len(parts), len(parts[most]) + 1)
+            if not shortest <= length <= longest:
+                mend = f"write one from {shortest} to {longest}" if shortest <= longest else "write a larger subnet"
+                yield Misfit(
+                    item(("fabric", "subnet_prefix"), index, self.subnet_prefix),
+                    f"{cidr} cannot be shared out to {counted(len(parts), 'subnet')} of /{length} with addresses for "
+                    f"the {counted(len(parts[most]), 'node')} of {most} and a router; {mend}",
+                )
+
+    def prefixes(self, nodes: Members) -> tuple[int, ...]:
+        parts = self._parts(nodes)
         hosts = max(map(len, parts.values())) + 1
-        lengths = {cidr: _share_length(cidr, len(parts), hosts) or cidr.prefixlen for cidr in self.subnet}
+        return self.subnet_prefix or tuple(
+            _share_length(cidr, len(parts), hosts) or cidr.prefixlen for cidr in self.subnet
+        )
+
+    def _subnets(self, nodes: Members) -> dict[str, tuple[Network, ...]]:
+        lengths = self.prefixes(nodes)
         return {
-            name: tuple(_share(cidr, length, number) for cidr, length in lengths.items())
-            for number, name in enumerate(parts)
+            name: tuple(_share(cidr, length, number) for cidr, length in zip(self.subnet, lengths, strict=True))
+            for number, name in enumerate(self.racks())
         }
 
     def _node_links(self, nodes: Members) -> Iterator[Link]:
-        at = {node: rack for rack, members in dealt(nodes, self.racks()).items() for node in members}
+        at = self.seated(nodes)
         return (self._node_link(node, at[node]) for node in nodes)
 
 
@@ -172,7 +284,7 @@ class Subnets(_Racks):
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
         """What it comes to."""
         links = [*(self._link(ROUTER, rack) for rack in self.racks()), *self._node_links(nodes)]
-        return Underlay(self._subnets(nodes), (ROUTER,), tuple(links), families=self._families)
+        return Underlay(self._subnets(nodes), (ROUTER,), self._changed(links), families=self._families)
 
 
 class _Routed(_Racks):
@@ -215,6 +327,14 @@ class LeafSpine(_Routed):
     def racks(self) -> list[str]:
         return numbered("rack", self.leaves) if self.homes == 1 else self._leaves()
 
+    def seats(self) -> tuple[str, ...]:
+        """With several homes the first leaf of each."""
+        racks = self.racks()
+        return tuple(dict.fromkeys(racks[number * self.homes % self.leaves] for number in range(self.leaves)))
+
+    def prefixes(self, nodes: Members) -> tuple[int, ...]:
+        return super().prefixes(nodes) if self.homes == 1 else ()
+
     def _leaves(self) -> list[str]:
         return numbered("leaf", self.leaves)
 
@@ -255,17 +375,15 @@ class LeafSpine(_Routed):
         links = [self._link(leaf, spine, self.uplinks) for leaf in leaves for spine in spines]
         if self.homes > 1:
             links += (self._node_link(node, leaf) for node, homes in self._homes(nodes).items() for leaf in homes)
-            return Underlay({}, routers, tuple(links), transit, self.subnet, self._families)
+            return Underlay({}, routers, self._changed(links), transit, self.subnet, self._families)
         links += (self._link(leaf, rack) for leaf, rack in zip(leaves, self.racks(), strict=True))
         links += self._node_links(nodes)
-        return Underlay(self._subnets(nodes), routers, tuple(links), transit, families=self._families)
+        return Underlay(self._subnets(nodes), routers, self._changed(links), transit, families=self._families)
 
     def _homes(self, nodes: Members) -> dict[str, list[str]]:
         """The leaves of each node: pairs of neighbours, leaf1 and leaf2, leaf3 and leaf4, ..."""
         leaves = self._leaves()
-        first = {
-            node: leaves.index(at) if at else number * self.homes for number, (node, at) in enumerate(nodes.items())
-        }
+        first = {node: leaves.index(at) for node, at in self.seated(nodes).items()}
         return {
             node: [leaves[(start + home) % self.leaves] for home in range(self.homes)] for node, start in first.items()
         }
@@ -307,7 +425,7 @@ class Wan(_Routed):
         transit = self._transit() if links else ()
         links += (self._link(edge, site) for edge, site in zip(edges, self.racks(), strict=True))
         links += self._node_links(nodes)
-        return Underlay(self._subnets(nodes), tuple(edges), tuple(links), transit, families=self._families)
+        return Underlay(self._subnets(nodes), tuple(edges), self._changed(links), transit, families=self._families)
 
 
 def numbered(name: str, number: int) -> list[str]:
@@ -330,23 +448,20 @@ def of_families(families: Families, own: tuple[Network, ...], default: Mapping[i
     return tuple(cidr for cidr in own if cidr.version in families) or tuple(default[family] for family in families)
 
 
-def dealt(nodes: Members, racks: list[str]) -> dict[str, list[str]]:
-    """The nodes of each rack: where they say they are, and else the first in the first, the second in the second."""
-    parts: dict[str, list[str]] = {rack: [] for rack in racks}
-    for number, (node, at) in enumerate(nodes.items()):
-        parts[at if at in parts else racks[number % len(racks)]].append(node)
-    return parts
-
-
 def room_in(cidr: Network) -> int:
     """How many may have an address in a subnet: the network's own is none, nor (IPv4) that for broadcast."""
     return max(cidr.num_addresses - (2 if cidr.version == 4 else 1), 0)
 
 
+def _share_lengths(cidr: Network, shares: int, hosts: int) -> tuple[int, int]:
+    """The shortest and the longest prefix of so many shares of a range, each with room for so many."""
+    shortest = cidr.prefixlen + (shares - 1).bit_length()
+    return shortest, cidr.max_prefixlen - (hosts + (1 if cidr.version == 4 else 0)).bit_length()
+
+
 def _share_length(cidr: Network, shares: int, hosts: int) -> int | None:
     """The prefix length of so many shares of a range, each with room for so many: the usual one if that fits."""
-    shortest = cidr.prefixlen + (shares - 1).bit_length()
-    longest = cidr.max_prefixlen - (hosts + (1 if cidr.version == 4 else 0)).bit_length()
+    shortest, longest = _share_lengths(cidr, shares, hosts)
     return min(max(USUAL_SUBNET[cidr.version], shortest), longest) if shortest <= longest else None
 
 
@@ -369,6 +484,22 @@ def place_misfits(nodes: Members, racks: list[str]) -> Iterator[Misfit]:
 def default_misfits(fabric: "Defaults") -> Iterator[Misfit]:
     """What of the qualities that stand in the fabric itself makes no sense together."""
     return quality_misfits(("fabric",), fabric, planned(("", ""), _PLAIN, MIN_MTU[4], fabric).forth)
+
+
+def size_misfit(at: Loc, size: int, other: int, ends: Iterable[str]) -> Misfit:
+    """A link whose largest packet is another one than that of a link of the same Ethernet, with these ends."""
+    return Misfit(
+        at,
+        f"packets of {size} bytes fit here, but {other} bytes between {' and '.join(ends)} on the same Ethernet; write "
+        "the same MTU, as switches cannot tell a sender that a packet is too large",
+    )
+
+
+def _size_misfits(at: Loc, link: Link, underlay: Underlay) -> Iterator[Misfit]:
+    members = next((names for names in underlay.ethernets() if set(names) & set(link.ends)), ())
+    near = (other for other in underlay.links if set(other.ends) & set(members) and other.mtu != link.mtu)
+    if other := next(near, None):
+        yield size_misfit(at, link.mtu, other.mtu, other.ends)
 
 
 def line_misfits(underlay: Underlay) -> Iterator[Misfit]:

@@ -171,10 +171,11 @@ class Topology(Spec):
     @property
     def underlay(self) -> Underlay:
         """What the fabric comes to."""
-        return self.fabric.underlay(self.members, self._pod_families)
+        return self.fabric.underlay(self.members, self.pod_families)
 
     @property
-    def _pod_families(self) -> Families:
+    def pod_families(self) -> Families:
+        """Those of pods' addresses, in the order in which they are written."""
         return tuple(dict.fromkeys(cidr.version for cidr in self.cluster.pod_cidr))
 
     def misfits(self) -> Iterator[Misfit]:
@@ -191,13 +192,23 @@ class Topology(Spec):
         if not families:
             yield from self._overlaps()
             yield from self._prefix_misfits()
-            fabric = list(self.fabric.misfits(self.members, self._pod_families))
+            fabric = list(self.fabric.misfits(self.members, self.pod_families))
             yield from fabric
             yield from self._mtu_misfits()
             if not fabric:
                 yield from self._default_overlaps()
         if not counts:
             yield from self._name_misfits()
+
+    def pod_misfits(self) -> Iterator[Misfit]:
+        """What is wrong with how many pods there are."""
+        yield from self._count_misfits()
+        yield from self._prefix_misfits()
+
+    def names(self) -> dict[str, str]:
+        """Names that are taken, and what by."""
+        taken = self.fabric.places() | dict.fromkeys(self.nodes, "a node")
+        return taken | {pod.id: f"a pod of {node}" for node in self.nodes for pod in self.pods_of(node)}
 
     def _count_misfits(self) -> Iterator[Misfit]:
         """Counts of pods that are not to be written out one by one."""

@@ -142,6 +142,11 @@ def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+def listed(value: object) -> object:
+    """A list as a tuple."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def one_or_many(item_schema: dict[str, Any]) -> tuple[BeforeValidator, WithJsonSchema]:
     """For a tuple field that may be written as a bare item: `pod_cidr: 10.244.0.0/16`."""
     many = {"type": "array", "items": item_schema, "minItems": 1}
@@ -192,7 +197,8 @@ def _size(value: object, info: ValidationInfo) -> int:
     return int(size)
 
 
-def _rate(value: object) -> int:
+def rate_of(value: object) -> int:
+    """Bits per second of a rate as a user writes it; ValueError if it is none."""
     return value if type(value) is int else round(_bits_per_second(value))
 
 
@@ -245,7 +251,7 @@ Size = Annotated[
 
 Rate = Annotated[
     int,
-    PlainValidator(_rate),
+    PlainValidator(rate_of),
     WithJsonSchema(
         {
             "type": "string",
