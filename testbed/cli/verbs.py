@@ -11,7 +11,8 @@ from testbed.cli.groups import VerbGroup
 
 VERBS = (
     *("run", "validate", "plan", "designs", "probes", "doctor", "report", "compare", "results", "schema", "import"),
-    *("up", "down", "list", "exec", "shell", "ip", "check", "inspect", "trace", "capture", "graph", "cni"),
+    *("up", "down", "list", "exec", "shell", "ip", "check", "inspect", "trace", "capture", "graph"),
+    *("pod", "node", "link", "cni"),
 )
 
 

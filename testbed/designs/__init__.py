@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from testbed.designs.attachment import Hands
 from testbed.designs.attachments import ATTACHMENTS
@@ -18,6 +19,7 @@ from testbed.spec.design import (
     ReadCni,
     TransportSpec,
     short_form,
+    spelt_out,
 )
 
 PLAIN: Mapping[str, Design] = plain.PRESETS
@@ -79,6 +81,16 @@ def design_of(choice: Choice) -> Design:
     return Design(spec.name, attachment, transport, spec.transport, spec.mtu, summary, transport.like)
 
 
+def design_of_data(spec: Mapping[str, Any]) -> Design:
+    """The design whose `spec` that is, as its model writes it for JSON."""
+    if "cni" in spec:
+        return design_of(ReadCni.of_data(spec))
+    if spec["name"] in DESIGNS:
+        return DESIGNS[spec["name"]]
+    transport = TransportSpec.model_validate(spec["transport"])
+    return design_of(spelt_out(spec["name"], spec["attach"], transport, spec["mtu"]))
+
+
 def _with_plugins(spec: ReadCni) -> Design:
     """The design of a network for CNI plugins."""
     from testbed.designs.attachments.cni import attachment_of
@@ -88,4 +100,14 @@ def _with_plugins(spec: ReadCni) -> Design:
     return Design(spec.name, attachment, transport, spec.transport, summary=summary, plugins=spec, page=attachment.page)
 
 
-__all__ = ["ATTACHMENTS", "CATALOGUE", "DESIGNS", "PLAIN", "TRANSPORTS", "Design", "design_of", "pairs"]
+__all__ = [
+    "ATTACHMENTS",
+    "CATALOGUE",
+    "DESIGNS",
+    "PLAIN",
+    "TRANSPORTS",
+    "Design",
+    "design_of",
+    "design_of_data",
+    "pairs",
+]

@@ -12,6 +12,7 @@ It answers eight questions, each asked over a connection of its own (`testbed.la
 - `ended`: which of the plan's programs and daemons run no more, in a file of JSON.
 - `cni`: has its container runtime do one step by hand (`testbed.lab.plugging`), and tells what came of it, in a file of
   JSON.
+- `change`: has it become what an edited topology comes to (`testbed.lab.editing`), and tells what has changed.
 - `down`: a descriptor of the capsule's first process, whose end is that of the lab. Where CNI plugins have attached
   pods a second answer tells, in a file of JSON, what they were called for then and what failed.
 """
@@ -33,6 +34,7 @@ from testbed.kernel.apply import PlanRefused
 from testbed.kernel.folders import NETNS, SHARED, root_of, within
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
+from testbed.lab.editing import EditRefused, edited
 from testbed.lab.entering import BASHRC, CAPSULE
 from testbed.lab.lab import Lab
 from testbed.lab.names import hosts
@@ -140,6 +142,7 @@ class _Keeper:
             "enter": self._let_in,
             "ended": self._tell_ended,
             "cni": self._plug,
+            "change": self._change,
             "down": self._end,
         }
         # Callers who hang up, or are no callers at all, are nobody's mistake here.
@@ -219,6 +222,34 @@ class _Keeper:
         with _file(json.dumps(step.as_data()).encode()) as file:
             say(connection, {}, [file])
 
+    def _change(self, connection: socket.socket, question: dict[str, Any]) -> None:
+        """Says what was wrong with the question, or what failed, or how much has changed and how long it took."""
+        lab = self._lab if self._built.is_set() else None
+        if lab is None:
+            return
+        begin = time.monotonic()
+        with self._stepping:
+            try:
+                topology, plan = edited(
+                    self._topology, self._facts["design_spec"], lab.drawn, question["verb"], question["arguments"]
+                )
+            except EditRefused as error:
+                say(connection, {"refused": str(error)})
+                return
+            known = len(self._calls)
+            answer: dict[str, Any] = {}
+            try:
+                changes = lab.change(plan)
+                answer = {"changes": len(changes), "spaces": len({change.space for change in changes})}
+            except (PlanRefused, OSError) as error:
+                answer = {"failed": str(error)}
+            self._topology = topology
+            _refurnish(lab)
+            calls = log_lines(self._calls[known:])
+        connection.settimeout(PATIENCE_S)
+        with _file(calls.encode()) as file:
+            say(connection, answer | {"seconds": time.monotonic() - begin}, [file])
+
     def _let_in(self, connection: socket.socket, question: dict[str, Any]) -> None:
         places = question.get("places")
         lab = self._lab if self._built.is_set() else None
@@ -290,6 +321,19 @@ def _furnish(lab: Lab) -> None:
             within(pid, _bind_names)
 
 
+def _refurnish(lab: Lab) -> None:
+    """The names of what has come, and without those of what has gone."""
+    _write_names(lab)
+    _name_namespaces(lab, Path("/"))
+    for space in lab.plan.spaces:
+        if space.has_folders and space.kind is not Kind.POD:
+            pid = lab.hosts[space.name].pid
+            is_new = not (root_of(pid) / Path(NETNS).relative_to("/")).exists()
+            _name_namespaces(lab, root_of(pid))
+            if is_new:
+                within(pid, _bind_names)
+
+
 def _bind_names() -> None:
     """In a place's own folders, of which a lab without root may write in /run alone."""
     if Path("/etc/hosts").exists():
@@ -305,6 +349,11 @@ def _name_namespaces(lab: Lab, root: Path) -> None:
     """For `ip netns`, in a /run that may be a place's own."""
     netns = root / Path(NETNS).relative_to("/")
     netns.mkdir(exist_ok=True)
-    for name, namespace in lab.namespaces.items():
-        if not (netns / name).exists():
-            (netns / name).symlink_to(f"/proc/{os.getpid()}/fd/{namespace.fd}")
+    wanted = {name: f"/proc/{os.getpid()}/fd/{namespace.fd}" for name, namespace in lab.namespaces.items()}
+    for link in netns.iterdir():
+        # A number may be another namespace's by now.
+        if link.is_symlink() and os.readlink(link) != wanted.get(link.name):  # noqa: PTH115
+            link.unlink()
+    for name, target in wanted.items():
+        if not (netns / name).is_symlink() and not (netns / name).exists():
+            (netns / name).symlink_to(target)

@@ -68,6 +68,14 @@ def facts_of(topology: "Loaded[Topology]", spec: "DesignSpec | ReadCni") -> dict
     }
 
 
+class ChangeRefused(ValueError):
+    """The lab cannot become what was asked for; nothing has changed."""
+
+
+class ChangeFailed(Exception):
+    """The kernel, a program or a CNI plugin has refused a part of a change; `inspect` tells what is missing."""
+
+
 class Ending(NamedTuple):
     """What CNI plugins said when a lab went down."""
 
@@ -190,16 +198,9 @@ class LivingLab:
     @cached_property
     def design(self) -> "Design":
         """The design that it has."""
-        from testbed.designs import DESIGNS, design_of
-        from testbed.spec.design import ReadCni, TransportSpec, spelt_out
+        from testbed.designs import design_of_data
 
-        spec = self.facts["design_spec"]
-        if "cni" in spec:
-            return design_of(ReadCni.of_data(spec))
-        if spec["name"] in DESIGNS:
-            return DESIGNS[spec["name"]]
-        transport = TransportSpec.model_validate(spec["transport"])
-        return design_of(spelt_out(spec["name"], spec["attach"], transport, spec["mtu"]))
+        return design_of_data(self.facts["design_spec"])
 
     def ended(self) -> tuple[tuple[str, str, str], ...]:
         """The plan's programs and daemons that run no more: where, what became of it, the command that mends it."""
@@ -218,6 +219,21 @@ class LivingLab:
         found = json.loads(_read(files[0]))
         assert isinstance(found, dict)
         return found
+
+    def change(self, verb: str, **arguments: Any) -> dict[str, Any]:
+        """Has the lab become another one: a pod or a node comes or goes, or a link gets other qualities.
+
+        `verb` and `arguments` are a function of `testbed.lab.editing` and what it is given. Returns how many objects
+        in how many namespaces have changed, in how many seconds. Raises ChangeRefused, with nothing changed, and
+        ChangeFailed.
+        """
+        answer, files = self._ask("change", BUILD_PATIENCE_S, verb=verb, arguments=arguments)
+        self.log += "".join(_read(file).decode() for file in files)
+        if refused := answer.get("refused"):
+            raise ChangeRefused(refused)
+        if failed := answer.get("failed"):
+            raise ChangeFailed(failed)
+        return answer
 
     def enter(self, places: Sequence[str]) -> tuple[list[int], list[int]]:
         """Descriptors of the capsule's namespaces and of the places' networks; the caller's to close."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from testbed.spec.problems import Loc, Misfit
 from testbed.spec.types import Delay, Share, Size, Spec, duration_text, rate_of, rate_text
