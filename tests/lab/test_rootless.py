@@ -41,6 +41,18 @@ def test_a_user_may_do_what_root_may(lab: Address) -> None:
     assert "flannel.1" in run_as(USER, "ip", "node1", "-brief", "link").stdout
 
 
+def test_a_users_pods_have_names_and_files_of_their_own(lab: Address) -> None:
+    assert run_as(USER, "exec", "web-2", "--", "hostname").stdout == "web-2\n"
+    known = run_as(USER, "exec", "web-2", "--", "cat", "/etc/hosts").stdout
+    assert known.startswith("# Kubernetes-managed hosts file.\n")
+    assert "\tweb-2\n" in known
+    wrote = run_as(USER, "exec", "web-2", "--", "sh", "-c", "echo mine > /etc/resolv.conf && touch /run/mine")
+    assert (wrote.returncode, wrote.stderr) == (0, "")
+    assert run_as(USER, "exec", "web-2", "--", "cat", "/etc/resolv.conf").stdout == "mine\n"
+    assert run_as(USER, "exec", "client", "--", "cat", "/etc/resolv.conf").stdout != "mine\n"
+    assert run_as(USER, "exec", "client", "--", "ls", "/run/mine").returncode == 2
+
+
 def test_another_user_neither_sees_enters_nor_ends_it(lab: Address) -> None:
     assert json.loads(run_as(OTHER, "list", "--json").stdout) == []
     for words in (["exec", "-n", NAME, "client", "--", "id"], ["down", NAME], ["ip", "-n", NAME, "client", "a"]):
