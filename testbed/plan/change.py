@@ -17,6 +17,7 @@ from testbed.plan.objects import (
     Bpf,
     CutRoute,
     Datapath,
+    DeviceAddress,
     DownDevice,
     Esp,
     File,
@@ -25,6 +26,7 @@ from testbed.plan.objects import (
     Link,
     NftTable,
     Plan,
+    Route,
     SegmentSource,
     Space,
     Sysctl,
@@ -91,6 +93,11 @@ def _none(item: Any) -> Collection[str]:
     return ()
 
 
+def _hooked(bpf: Bpf) -> Collection[str]:
+    """The devices whose programs are to be hung again when they are made anew."""
+    return {hook.dev for hook in bpf.hooks}
+
+
 def diff(old: Plan | None, new: Plan) -> tuple[Change, ...]:
     """The changes, in an order that works: removals, what hangs on something first; then the rest, the other way."""
     return tuple(_changes(old or replace(new, spaces=(), veths=(), children=(), plugged=()), new))
@@ -126,13 +133,16 @@ def _is_same(one: Space | None, other: Space) -> bool:
 
 def _entries(old: Space, new: Space, lost: AbstractSet[str]) -> Iterator[Change]:
     """What changes in a space beside its devices, of which some are lost with all that hangs on them."""
+    poorer = _losing_addresses(old, new)
     for kind in dict.fromkeys((*old.types, *new.types)):
         if kind in LINKS or kind in OBSERVED:
             continue
         key, devices = _KEYS.get(kind, _itself), _DEVICES.get(kind, _none)
+        touching = _hooked if kind is Bpf else devices
         one: tuple[Any, ...] = old.of(kind)
         other: tuple[Any, ...] = new.of(kind)
-        if one is other and not lost:
+        shaken = lost | poorer if kind in (DeviceAddress, Route) else lost
+        if one is other and not shaken:
             continue
         there = {key(item): item for item in one}
         planned = {key(item): item for item in other}
@@ -143,8 +153,14 @@ def _entries(old: Space, new: Space, lost: AbstractSet[str]) -> Iterator[Change]
             before = there.get(name)
             if before is None or _is_lost(devices(before), lost):
                 yield Make(new.name, item)
-            elif (before is not item and before != item) or not lost.isdisjoint(devices(item)):
+            elif (before is not item and before != item) or not shaken.isdisjoint(touching(item)):
                 yield Replace(new.name, before, item)
+
+
+def _losing_addresses(old: Space, new: Space) -> AbstractSet[str]:
+    """The devices that lose an address: with it the kernel may drop others of its subnet, and routes by the device."""
+    planned = set(new.of(DeviceAddress))
+    return {item.dev for item in old.of(DeviceAddress) if item not in planned}
 
 
 def _is_lost(devices: Collection[str], lost: AbstractSet[str]) -> bool:
