@@ -265,9 +265,12 @@ def _make(changes: _Changes, old: Plan | None, new: Plan, namespaces: dict[str, 
     for name, batch in (*_cables(changes, new, namespaces), *_children(changes, new, namespaces)):
         with _inside(name, namespaces):
             send(batch)
+    for rank in (Veth, LINKS, Child):
+        # What is above another device cannot be larger.
+        for name, batch in _device_changes(changes, new, rank).items():
+            with _inside(name, namespaces):
+                send(batch)
     far = _far_ends(changes, new)
-    for name, batch in _device_changes(changes, new).items():
-        far.setdefault(name, []).extend(batch)
     devices = changes.devices()
 
     def finish(names: Sequence[str]) -> None:
@@ -436,10 +439,12 @@ def _master(plan: Plan, end: VethEnd) -> int | None:
     return None if end.master is None else plan.device(end.space, end.master).index
 
 
-def _device_changes(changes: _Changes, plan: Plan) -> dict[str, list[Request]]:
-    """What of devices that stay is put right by netlink, by space."""
+def _device_changes(changes: _Changes, plan: Plan, rank: type | tuple[type, ...]) -> dict[str, list[Request]]:
+    """What of devices of these types that stay is put right by netlink, by space."""
     requests: dict[str, list[Request]] = {}
     for space, old, new in changes.changing:
+        if not isinstance(new, rank):
+            continue
         for place, before, device in _ends_of(space, old, new):
             master = plan.device(place, device.master).index if device.master else 0
             index = socket.if_nametoindex if _is_kernels_own(device) else None

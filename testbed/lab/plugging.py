@@ -110,7 +110,8 @@ class Plugging:
 
     def completed(self) -> Plan:
         """The plan with what plugins have made of it, everywhere. Raises PlanRefused if one has not said the truth."""
-        plan = self._completed(places_of(self.drawn))
+        # A node that has lost its last pod may still have something of it.
+        plan = self._completed(dict.fromkeys((*places_of(self.drawn), *self._states)))
         items = {item.space: item for item in self.drawn.plugged}
         for pod, what in self._untruths(items):
             raise PlanRefused(f"in {items[pod].node}, pod {pod}: {what}")
