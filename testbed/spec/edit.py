@@ -286,8 +286,9 @@ def _edited(own: Link, plain: PlannedLink, source: str, values: Mapping[str, Any
     spelt_out = _spelt_out(plain.back if plain.ends == own.ends else plain.forth, back)
     back |= {key: spelt_out[key] for key in forth if key not in back and key in spelt_out}
     differing = {key: value for key, value in back.items() if forth.get(key) != value}
-    whole = {key: values[key] if key in values else getattr(own, key) for key in WHOLE}
-    return Link(ends=own.ends, **forth, **whole, back=Qualities(**differing) if differing else None)
+    written = forth | {key: values[key] if key in values else getattr(own, key) for key in WHOLE}
+    written["back"] = Qualities(**differing) if differing else None
+    return Link(ends=own.ends, **{key: value for key, value in written.items() if value is not None})
 
 
 def _spelt_out(quality: Quality, own: Mapping[str, Any]) -> dict[str, Any]:

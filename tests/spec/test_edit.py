@@ -1,5 +1,6 @@
 """Changes of a topology: what is changed is, everybody else stays where they are, and what cannot be says why."""
 
+import json
 from typing import Any
 
 import pytest
@@ -121,6 +122,14 @@ def test_one_direction_alone_leaves_the_other_as_it_was() -> None:
         after = between(with_link(topology, f"node1>{rack}", rate="10Mbit", delay="5ms", duplicate="2%"), "node1", rack)
         assert after.forth == Quality(rate=10**7, delay_us=5000, duplicate=0.02, queue=before.forth.queue)
         assert after.back == before.back
+
+
+@pytest.mark.parametrize("fabric", [ONE, RACKS, HOMES, NAMED])
+def test_an_edited_topology_can_be_kept_as_data(fabric: str) -> None:
+    topology = with_pod(with_node(made(fabric), "node3", pods=["x"]), "y", "node2", "shop", {"app": "web"})
+    one, other = topology.underlay.links[-1].ends
+    topology = with_link(topology, f"{other}>{one}", rate="unlimited", delay="3ms", jitter="1ms", loss="1%")
+    assert Topology.of_data(json.loads(json.dumps(topology.as_data()))) == topology
 
 
 def test_a_link_may_be_said_to_have_no_rate_though_the_fabric_has() -> None:
