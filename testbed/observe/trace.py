@@ -230,7 +230,7 @@ def _counters(plan: Plan, namespace: Namespace, space: Space) -> dict[str, int]:
     found: dict[str, int] = {}
     with namespace.entered():
         texts = [Path("/proc/thread-self/net", name).read_text() for name in ("snmp", "netstat")]
-        found |= drops(plan, space)
+        found |= drops(space)
     # Each group is two lines: `Ip: Forwarding DefaultTTL ...` and `Ip: 1 64 ...`.
     for heads, values in ((a.split(), b.split()) for text in texts for a, b in pairwise(text.splitlines())):
         if heads[0] == values[0]:

@@ -36,13 +36,16 @@ from testbed.plan.objects.neighbours import Neighbour
 from testbed.plan.objects.netem import Netem
 from testbed.plan.objects.plan import Kind, Object, Plan, Space
 from testbed.plan.objects.programs import (
+    FORWARDED,
     OWN_PROGRAMS,
     PYTHON,
     Bpf,
     BpfEntry,
     BpfHook,
     Command,
+    CountingMap,
     File,
+    KeyPart,
     Plugged,
     Program,
     Says,
@@ -55,6 +58,7 @@ from testbed.plan.objects.token_bucket import TokenBucket
 __all__ = [
     "BIRD",
     "BOOT",
+    "FORWARDED",
     "LINKS",
     "LOCAL_TABLE",
     "MAIN_TABLE",
@@ -67,6 +71,7 @@ __all__ = [
     "Bridge",
     "Child",
     "Command",
+    "CountingMap",
     "CutRoute",
     "Datapath",
     "Device",
@@ -79,6 +84,7 @@ __all__ = [
     "Flow",
     "Geneve",
     "IpTunnel",
+    "KeyPart",
     "Kind",
     "LearnedRoute",
     "Link",
