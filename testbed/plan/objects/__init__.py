@@ -36,6 +36,7 @@ from testbed.plan.objects.neighbours import Neighbour
 from testbed.plan.objects.netem import Netem
 from testbed.plan.objects.plan import Kind, Object, Plan, Space
 from testbed.plan.objects.programs import (
+    BPF_FOLDER,
     FORWARDED,
     OWN_PROGRAMS,
     PYTHON,
@@ -58,6 +59,7 @@ from testbed.plan.objects.token_bucket import TokenBucket
 __all__ = [
     "BIRD",
     "BOOT",
+    "BPF_FOLDER",
     "FORWARDED",
     "LINKS",
     "LOCAL_TABLE",

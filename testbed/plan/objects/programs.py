@@ -109,6 +109,8 @@ class BpfEntry:
     """What it says, for a reader."""
 
 
+BPF_FOLDER = "/sys/fs/bpf"
+"""Where eBPF programs and maps are pinned; each space that has such has its own."""
 FORWARDED = "forwarded"
 """What became of packets that were not dropped, as maps that count are read."""
 
@@ -146,3 +148,8 @@ class Bpf:
     hooks: tuple[BpfHook, ...] = ()
     entries: tuple[BpfEntry, ...] = ()
     counts: tuple[CountingMap, ...] = ()
+
+    @property
+    def pins(self) -> str:
+        """The folder in which its programs are pinned, each by its name."""
+        return f"{BPF_FOLDER}/{self.source}"
