@@ -17,6 +17,8 @@ from typing import Any, Self
 
 from testbed.designs import CATALOGUE, DESIGNS, design_of, pairs
 from testbed.designs.fitting import check_design
+from testbed.experiment.needs import need_for_lab
+from testbed.kernel.lacking import MachineLacks, PluginNowhere
 from testbed.lab.door import Address
 from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, UnknownPlace, facts_of
 from testbed.observe.check import Verdict
@@ -32,7 +34,18 @@ from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design, load_topology
 from testbed.spec.types import Address as IPAddress
 
-__all__ = ["CannotBeBuilt", "Difference", "Lab", "NameTaken", "Place", "UnknownPlace", "Verdict", "Walk"]
+__all__ = [
+    "CannotBeBuilt",
+    "Difference",
+    "Lab",
+    "MachineLacks",
+    "NameTaken",
+    "Place",
+    "PluginNowhere",
+    "UnknownPlace",
+    "Verdict",
+    "Walk",
+]
 
 
 class Place:
@@ -90,7 +103,8 @@ class Lab:
         `topology` is a YAML file; `design` a name, ATTACH+TRANSPORT, a YAML file that spells one out, or the file of a
         network for CNI plugins; `name` one that no other lab has, by default one made of this process's number.
         Raises SpecError for files that have mistakes, or a topology that does not carry the design, KeyError for a
-        design that there is not, NameTaken, CannotBeBuilt, and OSError without the rights.
+        design that there is not, MachineLacks for what this machine has not, the rights among it, PluginNowhere,
+        NameTaken and CannotBeBuilt.
         """
         loaded = load_topology(Path(topology))
         try:
@@ -101,6 +115,7 @@ class Lab:
                 f"there is no design {design!r}; valid: {', '.join(DESIGNS)}, or ATTACH+TRANSPORT: {', '.join(pairs())}"
             ) from None
         check_design(wanted, loaded)
+        need_for_lab(wanted, loaded.value)
         plan = wanted.plan(loaded.value, offload)
         number = 1
         while True:

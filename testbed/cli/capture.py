@@ -10,9 +10,10 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from testbed.cli.errors import MachineLacks, WrongInput, unknown
+from testbed.cli.errors import WrongInput
 from testbed.cli.labs import complete_place, of_lab, the_lab, understood
 from testbed.lab.living import LivingLab, UnknownPlace
+from testbed.spec.nearest import unknown
 
 if TYPE_CHECKING:
     from testbed.observe.capture import Captured, Sink, Target
@@ -47,8 +48,7 @@ def capture(
 
     if text and file:
         raise click.UsageError("lines go to the output, packets into a file: --text and -w exclude each other")
-    if programs.missing(("tcpdump",)):
-        raise MachineLacks([f"the program tcpdump is missing: {programs.PROGRAMS['tcpdump'].remedy}"])
+    programs.need("tcpdump")
     lab = the_lab(name)
     with understood():
         targets, expression = _understood(words, tuple(lab.facts["places"]))
@@ -77,7 +77,7 @@ def capture(
 def _understood(words: Sequence[str], places: tuple[str, ...]) -> "tuple[list[Target], str]":
     """The targets and the filter."""
     from testbed.observe.capture import BadFilter, Target, compiled
-    from testbed.spec.source import nearest
+    from testbed.spec.nearest import nearest
 
     targets: list[Target] = []
     for word in words:

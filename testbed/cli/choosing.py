@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from testbed.cli.errors import unknown
+from testbed.spec.nearest import unknown
 
 if TYPE_CHECKING:
     from testbed.designs import Design
@@ -21,7 +21,7 @@ def chosen(text: str) -> "Design":
     from testbed.designs import CATALOGUE, design_of
     from testbed.spec.design import JOINED, is_file, is_network
     from testbed.spec.load import load_design
-    from testbed.spec.source import nearest
+    from testbed.spec.nearest import nearest
 
     if is_file(text) or is_network(text):
         return design_of(load_design(Path(text), CATALOGUE))

@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from testbed.cli.errors import WrongInput, unknown
+from testbed.cli.errors import WrongInput
 from testbed.cli.groups import VerbGroup
 from testbed.cli.labs import complete_place, of_lab, the_lab, understood
 from testbed.cli.log import LOG, need_log, write_log
+from testbed.spec.nearest import unknown
 
 _DONE = {
     "add": "is attached",

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import click
 
+from testbed.kernel.lacking import MachineLacks, PluginNowhere
 from testbed.spec.problems import SpecError
 
 WRONG_INPUT = 2
@@ -15,23 +16,6 @@ INTERRUPTED = 130
 
 class WrongInput(Exception):
     """Something that the user named cannot be used."""
-
-
-class MachineLacks(Exception):
-    """This machine has not what it takes; each line names what is missing and what brings it."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(["this cannot be done here:", *(f"  {line}" for line in lines)]))
-
-
-def unknown(what: str, found: str, valid: tuple[str, ...]) -> str:
-    """The line for a word that is none of the valid ones."""
-    from testbed.spec.source import nearest
-
-    near = nearest(found, valid)
-    return (
-        f"there is no {what} '{found}'; " + (f"did you mean '{near}'? " if near else "") + f"valid: {', '.join(valid)}"
-    )
 
 
 @contextmanager
@@ -44,7 +28,7 @@ def explained() -> Iterator[None]:
 
         click.echo(render_all(error.problems), err=True)
         sys.exit(WRONG_INPUT)
-    except WrongInput as error:
+    except (WrongInput, PluginNowhere) as error:
         click.echo(f"testbed: {error}", err=True)
         sys.exit(WRONG_INPUT)
     except MachineLacks as error:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from testbed.cli.choosing import HELP, chosen
-from testbed.cli.errors import MachineLacks, WrongInput, unknown
+from testbed.cli.errors import WrongInput
 from testbed.cli.labs import of_lab, the_lab, understood
+from testbed.spec.nearest import unknown
 
 if TYPE_CHECKING:
     from testbed.plan.objects import Plan
@@ -32,8 +33,8 @@ def graph(name: str | None, topology: Path | None, design: str | None, file: Pat
     kind = file.suffix.removeprefix(".") if file else "dot"
     if kind not in FORMATS:
         raise WrongInput(unknown("picture format", kind, FORMATS))
-    if kind != "dot" and programs.missing(("dot",)):
-        raise MachineLacks([f"the program dot is missing: {programs.PROGRAMS['dot'].remedy}"])
+    if kind != "dot":
+        programs.need("dot")
     text = dot(_plan(name, topology, design))
     if file is None:
         click.echo(text, nl=False)

@@ -2,7 +2,7 @@
 
 import click
 
-from testbed.cli.errors import unknown
+from testbed.spec.nearest import unknown
 
 
 class VerbGroup(click.Group):

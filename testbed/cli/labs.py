@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
-from testbed.cli.errors import WrongInput, unknown
+from testbed.cli.errors import WrongInput
 from testbed.lab.door import Unanswered
 from testbed.lab.living import LivingLab, UnknownPlace
+from testbed.spec.nearest import unknown
 
 VARIABLE = "TESTBED_LAB"
 F = TypeVar("F", bound=Callable[..., Any])

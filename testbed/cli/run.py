@@ -1,6 +1,5 @@
 """testbed run"""
 
-import os
 import random
 import sys
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from testbed.cli.errors import INTERRUPTED, MachineLacks, WrongInput
+from testbed.cli.errors import INTERRUPTED, WrongInput
 from testbed.spec.limits import MAX_SEED
 
 WAITING = "Another run is measuring on this machine; waiting for it to end, since both would be wrong. Ctrl-C gives up."
@@ -58,11 +57,12 @@ def run(scenario: Path | None, results: Path, seed: int | None, dry_run: bool, r
 
 def _outline(loaded: "LoadedScenario", seed: int) -> int:
     from testbed.cli.progress import minutes
+    from testbed.experiment.needs import all_left_out
     from testbed.experiment.outline import Outline
     from testbed.experiment.schedule import Schedule
 
     schedule = Schedule.of(loaded, seed)
-    left_out = _left_out(loaded)
+    left_out = all_left_out(loaded)
     outline = Outline.of(schedule, lambda site, name: site.cells[0].name in left_out.get(name, {}))
     for number, name in enumerate(outline.cells, start=1):
         if name:
@@ -84,11 +84,12 @@ def _outline(loaded: "LoadedScenario", seed: int) -> int:
 
 def _begin(loaded: "LoadedScenario", scenario: Path, seed: int, results: Path) -> int:
     from testbed.experiment.manifest import manifest_of
+    from testbed.experiment.needs import need_for_run
     from testbed.experiment.results import new_folder
     from testbed.experiment.schedule import Schedule
     from testbed.lab.capsule import SCRATCH
 
-    _need_the_machine(loaded)
+    need_for_run(loaded)
     if results.resolve().is_relative_to(SCRATCH):
         raise click.UsageError(f"results cannot be kept under {SCRATCH}, which a lab has for itself")
     fresh = not results.exists()
@@ -107,6 +108,7 @@ def _begin(loaded: "LoadedScenario", scenario: Path, seed: int, results: Path) -
 def _go_on(folder: Path) -> int:
     """Resumes a run; everything that it needs is in its folder."""
     from testbed.experiment.manifest import NotResumable, check_resumable, scenario_in
+    from testbed.experiment.needs import need_for_run
     from testbed.experiment.results import ResultsError, read_results
     from testbed.experiment.schedule import Schedule
 
@@ -118,7 +120,7 @@ def _go_on(folder: Path) -> int:
         raise WrongInput(str(error)) from None
     except NotResumable as reason:
         raise WrongInput(f"{folder} cannot be resumed: {reason}") from None
-    _need_the_machine(loaded)
+    need_for_run(loaded)
     schedule = Schedule.of(loaded, manifest["seed"])
     return _carry_out(folder, folder, lambda: _measure(loaded, schedule, manifest, folder))
 
@@ -140,78 +142,6 @@ def _carry_out(made: Path, folder: Path, work: Callable[[], int]) -> int:
     finally:
         give_to_caller(made)
     return code
-
-
-def _need_the_machine(loaded: "LoadedScenario") -> None:
-    """Everything that will be needed, asked for before anything is begun."""
-    from testbed.cli.plugins import need_plugins
-    from testbed.kernel import programs
-    from testbed.kernel.rights import hindrance
-    from testbed.probes import probe_of
-    from testbed.spec.design import ReadCni
-
-    probes = [probe_of(spec) for cell in loaded.cells for spec in cell.scenario.probes.values()]
-    tools = tuple(dict.fromkeys(tool for probe in probes for tool in probe.tools))
-    lines = [
-        f"the program {program.name} is missing ({program.purpose}): {program.remedy}"
-        for program in programs.missing((*programs.FOR_LABS, *programs.FOR_PROBES, *tools))
-    ]
-    if lines:
-        lines.append("all of them come with ./setup.sh")
-    lines += _absent_cpus(loaded)
-    lines += _absent_baseline(loaded)
-    if reason := hindrance():
-        lines.append(reason)
-    elif os.geteuid() != 0 and any(
-        not isinstance(c.scenario.pin, str) and c.scenario.pin.steering for c in loaded.cells
-    ):
-        lines.append("only root may steer packets to CPUs (pin.steering): run it with sudo, or leave steering out")
-    if lines:
-        raise MachineLacks(lines)
-    for choice in loaded.value.designs:
-        if isinstance(choice, ReadCni):
-            need_plugins(choice)
-
-
-def _left_out(loaded: "LoadedScenario") -> dict[str, dict[str, str]]:
-    """The designs that this machine or a topology cannot have: by design and cell the reason."""
-    from testbed.designs import design_of
-    from testbed.kernel.features import absent_here, unavailable
-    from testbed.spec.design import name_of
-
-    found: dict[str, dict[str, str]] = {}
-    for cell in loaded.cells:
-        for choice in cell.scenario.designs:
-            design = design_of(choice)
-            if misfit := next(design.misfits(cell.topology), None):
-                reason = f"left out: {misfit.message}"
-            elif lacking := absent_here(design.needs_on(cell.topology), design.programs_on(cell.topology)):
-                reason = unavailable(lacking)
-            else:
-                continue
-            found.setdefault(name_of(choice), {})[cell.name] = reason
-    return found
-
-
-def _absent_baseline(loaded: "LoadedScenario") -> list[str]:
-    """Any other design may be left out, but not the one that all are compared with."""
-    baseline = loaded.value.baseline
-    absent = _left_out(loaded).get(baseline, {})
-    return [f"the baseline {baseline} is {reason}" for reason in dict.fromkeys(absent.values())]
-
-
-def _absent_cpus(loaded: "LoadedScenario") -> list[str]:
-    """What a scenario pins to CPUs that this machine does not have, or that this process may not use."""
-    from testbed.kernel.cpu import numbers
-
-    here = os.sched_getaffinity(0)
-    pins = [cell.scenario.pin for cell in loaded.cells if not isinstance(cell.scenario.pin, str)]
-    wanted = {cpus for pin in pins for cpus in (pin.source, pin.target, pin.steering) if cpus}
-    return [
-        f"CPU {cpus} (pin) cannot be used; this machine has {', '.join(map(str, sorted(here)))}"
-        for cpus in sorted(wanted)
-        if not set(numbers(cpus)) <= here
-    ]
 
 
 def _measure(loaded: "LoadedScenario", schedule: "Schedule", manifest: dict[str, Any], folder: Path) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from testbed.cli.choosing import HELP, chosen
-from testbed.cli.errors import MachineLacks, WrongInput
+from testbed.cli.errors import WrongInput
 from testbed.cli.log import LOG, need_log, write_log
 from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, facts_of
 
@@ -23,6 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 def up(topology: Path, design: str, name: str | None, offload: str, log: Path | None) -> None:
     """Bring a lab up. It stays until `testbed down`, whatever becomes of this terminal."""
     from testbed.designs.fitting import check_design
+    from testbed.experiment.needs import need_for_lab
     from testbed.spec.design import JOINED
     from testbed.spec.load import load_topology
 
@@ -32,12 +33,8 @@ def up(topology: Path, design: str, name: str | None, offload: str, log: Path | 
     name = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}"
     if not _NAME.fullmatch(name):
         raise click.UsageError(f"'{name}' cannot be a lab's name: letters, digits, '-', '_' and '.', 63 at most")
-    _need_the_machine(wanted.needs_on(loaded.value), wanted.programs_on(loaded.value))
-    if wanted.plugins:
-        from testbed.cli.plugins import need_plugins
-
-        need_plugins(wanted.plugins)
-    elif log:
+    need_for_lab(wanted, loaded.value)
+    if log and not wanted.plugins:
         raise click.UsageError(f"--log: the design {wanted.name} calls no CNI plugin")
     need_log(log)
     plan = wanted.plan(loaded.value, offload == "on")
@@ -55,24 +52,6 @@ def up(topology: Path, design: str, name: str | None, offload: str, log: Path | 
     write_log(log, lab.log)
     size = f"{_count(lab.facts['nodes'], 'node')}, {_count(lab.facts['pods'], 'pod')}"
     click.echo(f"{name} is up: {wanted.name}, {size}, in {_time(lab.facts['seconds'])}")
-
-
-def _need_the_machine(features: tuple[str, ...], tools: tuple[str, ...]) -> None:
-    """Everything that the lab takes, asked for before anything is begun."""
-    from testbed.kernel import programs
-    from testbed.kernel.features import missing_here
-    from testbed.kernel.rights import hindrance
-
-    lines = [
-        f"the program {program.name} is missing ({program.purpose}): {program.remedy}"
-        for program in programs.missing((*programs.FOR_LABS, *tools))
-    ]
-    if reason := hindrance():
-        lines.append(reason)
-    for feature in missing_here(features) or ():
-        lines.append(f"the kernel has no {feature.name}: {feature.remedy}")
-    if lines:
-        raise MachineLacks(lines)
 
 
 def _count(number: int, what: str) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from testbed.spec.nearest import nearest
 from testbed.spec.problems import Problem, SpecError
-from testbed.spec.source import nearest
 
 if TYPE_CHECKING:
     from jinja2 import nodes

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
+from testbed.experiment.needs import left_out
 from testbed.experiment.schedule import Site
 from testbed.experiment.trial import Witness
-from testbed.kernel import features
 from testbed.kernel.apply import PlanRefused
 from testbed.kernel.freeing import await_freed
 from testbed.kernel.neighbours import forget_learned_in
@@ -17,11 +17,6 @@ from testbed.observe import counters
 from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Plan
-
-UNAVAILABLE = "unavailable"
-"""The state of a design that this machine cannot have, which is nobody's failure."""
-UNFIT = "unfit"
-"""That of one which a topology cannot carry."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +41,15 @@ def plan_of(site: Site, design: str) -> Plan:
     return site.designs[design].plan(site.topology, site.offload)
 
 
-def left_out(site: Site, design_name: str) -> dict[str, str]:
-    """The state and the reason of a design that cannot be had at a site; nothing of one that can."""
-    design, topology = site.designs[design_name], site.topology
-    if misfit := next(design.misfits(topology), None):
-        return {"state": UNFIT, "reason": misfit.message}
-    if lacking := features.absent(design.needs_on(topology), design.programs_on(topology)):
-        return {"state": UNAVAILABLE, "reason": features.unavailable(lacking)}
-    return {}
-
-
 def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
     """Brings a design's lab up and checks it: who reaches whom, and by which way.
 
     A lab that is fit stays up until `labs` closes; any other is taken down at once.
     """
     design, topology = site.designs[design_name], site.topology
-    if reason := left_out(site, design_name):
-        return Prepared(None, {"summary": design.summary, **reason})
+    if out := left_out(design, topology):
+        state, reason = out
+        return Prepared(None, {"summary": design.summary, "state": state, "reason": reason})
     facts: dict[str, Any] = {"summary": design.summary, "pod_mtu": design.pod_mtu(topology)}
     with ExitStack() as own:
         try:

@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
-from testbed.experiment.labs import UNAVAILABLE, UNFIT, Labs, Prepared, left_out, path_watch, plan_of
+from testbed.experiment.labs import Labs, Prepared, path_watch, plan_of
 from testbed.experiment.manifest import now
+from testbed.experiment.needs import UNAVAILABLE, UNFIT, left_out
 from testbed.experiment.outline import Outline, trial_of, trials_of
 from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, ResultsWriter, Sample
 from testbed.experiment.resume import Measured, measured
@@ -168,7 +169,7 @@ class Run:
 
     def _outlook(self) -> tuple[int, float]:
         """How many trials are left, and how many seconds they take: with `rounds: auto` at most the whole budget."""
-        outline = Outline.of(self._schedule, lambda site, design: bool(left_out(site, design)))
+        outline = Outline.of(self._schedule, lambda site, name: bool(left_out(site.designs[name], site.topology)))
         if outline.rounds is None:
             return 0, outline.round_seconds + self._loaded.value.budget.total_seconds()
         left = outline.trials * (outline.rounds + 1) - sum(done.path not in (LAB, LOOPBACK) for done in self._done)

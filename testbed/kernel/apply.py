@@ -326,7 +326,7 @@ def _load_programs(changes: _Changes, roots: Roots) -> None:
                 with _refused_in(name):
                     file = object_of(item)
                     files[file] = files.get(file) or bpf.compiled(item)
-                    bpf.load(files[file], roots[name])
+                    bpf.load(item, files[file], roots[name])
 
 
 def _at_once(work: Callable[[Sequence[T]], None], items: Sequence[T]) -> None:

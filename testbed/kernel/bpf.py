@@ -22,11 +22,12 @@ from testbed.kernel.links import links
 from testbed.kernel.netlink import connect, dump, remove, send
 from testbed.plan.messages import attributes, text_in
 from testbed.plan.objects import Bpf, BpfEntry, BpfHook
-from testbed.plan.shell import MAP_PINS, PROGRAM_PINS, compile_words, entry_words, load_words, object_of
+from testbed.plan.shell import MAP_PINS, compile_words, entry_words, load_words, object_of
 from testbed.plan.uapi import RTM_GETTFILTER
 
 SOURCES = Path(__file__).parents[1] / "bpf"
-LINK_PINS = f"{PROGRAM_PINS}/links"
+LINKS = "links"
+"""A folder beside the programs, of those that are linked to devices; by the names of these."""
 _TCMSG = struct.Struct("=BxxxiIII")
 _TCA_KIND, _TCA_OPTIONS, _BPF_ID = 1, 2, 11
 _PATIENCE_S = 60
@@ -70,13 +71,13 @@ def _cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "testbed" / "bpf"
 
 
-def load(file: Path, root: Path) -> None:
+def load(bpf: Bpf, file: Path, root: Path) -> None:
     """Loads all programs of an object file, and pins them and their maps in the /sys/fs/bpf below a node's root folder.
 
     Raises BpfRefused.
     """
     Path(f"{root}{MAP_PINS}").mkdir(parents=True, exist_ok=True)
-    command = load_words(str(file), str(root))
+    command = load_words(bpf, str(file), str(root))
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S)
     if done.returncode:
         raise BpfRefused(f"the kernel does not take the programs of {file.name}:\n{done.stderr}")
@@ -95,9 +96,10 @@ def change(old: Bpf | None, new: Bpf, made: Container[str], index_of: Callable[[
     _forget((entry for entry in entries if (entry.map, entry.key) not in planned), root)
     # What comes with a device that was made anew is the same, unless the device has another number.
     fill((entry for entry in new.entries if there.get((entry.map, entry.key)) != entry.value), root)
-    _unhang([hook for hook in hooks if hook not in new.hooks or hook.dev in made], made, index_of, root)
+    pins = Path(f"{root}{new.pins}")
+    _unhang([hook for hook in hooks if hook not in new.hooks or hook.dev in made], made, index_of, pins)
     had = {hook.dev for hook in hooks if hook.dev not in made}
-    hang([hook for hook in new.hooks if hook.dev in made or hook not in hooks], had, index_of, root)
+    hang([hook for hook in new.hooks if hook.dev in made or hook not in hooks], had, index_of, pins)
 
 
 def _forget(entries: Iterable[BpfEntry], root: Path) -> None:
@@ -110,18 +112,18 @@ def _forget(entries: Iterable[BpfEntry], root: Path) -> None:
                 bpf_calls.delete(maps[entry.map], entry.key)
 
 
-def _unhang(hooks: Iterable[BpfHook], made: Container[str], index_of: Callable[[str], int], root: Path) -> None:
+def _unhang(hooks: Iterable[BpfHook], made: Container[str], index_of: Callable[[str], int], pins: Path) -> None:
     """A program goes with its device, but for what is pinned of it."""
     here = {name for _, name in socket.if_nameindex()}
     for hook in hooks:
         if hook.where == "peer":
-            Path(f"{root}{LINK_PINS}/{hook.dev}").unlink(missing_ok=True)
+            (pins / LINKS / hook.dev).unlink(missing_ok=True)
         elif hook.dev in here and hook.dev not in made:
             remove([encode.no_filter(hook, index_of(hook.dev))])
 
 
-def hang(hooks: Sequence[BpfHook], classifying: Container[str], index_of: Callable[[str], int], root: Path) -> None:
-    """Hangs programs that are pinned there on devices of the calling thread's namespace.
+def hang(hooks: Sequence[BpfHook], classifying: Container[str], index_of: Callable[[str], int], pins: Path) -> None:
+    """Hangs programs that are pinned in a folder on devices of the calling thread's namespace.
 
     Some of these may have other programs already.
     """
@@ -129,7 +131,7 @@ def hang(hooks: Sequence[BpfHook], classifying: Container[str], index_of: Callab
         return
     with ExitStack() as stack:
         names = dict.fromkeys(hook.program for hook in hooks)
-        programs = {name: stack.enter_context(bpf_calls.pinned(Path(f"{root}{PROGRAM_PINS}/{name}"))) for name in names}
+        programs = {name: stack.enter_context(bpf_calls.pinned(pins / name)) for name in names}
         filters = [hook for hook in hooks if hook.where != "peer"]
         send(
             [
@@ -138,12 +140,12 @@ def hang(hooks: Sequence[BpfHook], classifying: Container[str], index_of: Callab
                     for dev in dict.fromkeys(hook.dev for hook in filters)
                     if dev not in classifying
                 ),
-                *(encode.new_filter(hook, index_of(hook.dev), programs[hook.program]) for hook in filters),
+                *(encode.new_filter(hook, index_of(hook.dev), programs[hook.program], str(pins)) for hook in filters),
             ]
         )
         for hook in hooks:
             if hook.where == "peer":
-                pin = Path(f"{root}{LINK_PINS}/{hook.dev}")
+                pin = pins / LINKS / hook.dev
                 pin.parent.mkdir(exist_ok=True)
                 bpf_calls.link_to_peer(programs[hook.program], index_of(hook.dev), pin)
 

@@ -249,15 +249,17 @@ def new_clsact(dev: str, index: int) -> Request:
     return Request(RTM_NEWQDISC, CREATE, body, lambda: f"tc {clsact_words(dev)}")
 
 
-def new_filter(item: BpfHook, index: int, program: int) -> Request:
-    """A program, of which a descriptor is given, on a device's way in or out."""
+def new_filter(item: BpfHook, index: int, program: int, pins: str = "") -> Request:
+    """A program, of which a descriptor is given, on a device's way in or out; `pins` is the folder that has it."""
     options = number(_BPF_FD, program) + text(_BPF_NAME, item.program) + number(_BPF_FLAGS, _BPF_DIRECT)
     body = _QDISC.pack(0, 0, index, 1, CLSACT_WAYS[item.where], 1 << 16 | socket.htons(_ETH_P_ALL))
     body += text(_TCA_KIND, "bpf") + attribute(_TCA_OPTIONS, options)
-    return Request(RTM_NEWTFILTER, CREATE, body, lambda: f"tc {hook_words(item)}")
+    return Request(RTM_NEWTFILTER, CREATE, body, lambda: f"tc {hook_words(item, pins)}")
 
 
 def no_filter(item: BpfHook, index: int) -> Request:
     """The end of a program on a device's way in or out."""
     body = _QDISC.pack(0, 0, index, 1, CLSACT_WAYS[item.where], 1 << 16 | socket.htons(_ETH_P_ALL))
-    return Request(RTM_DELTFILTER, CHANGE, body + text(_TCA_KIND, "bpf"), lambda: f"tc {hook_words(item, verb='del')}")
+    return Request(
+        RTM_DELTFILTER, CHANGE, body + text(_TCA_KIND, "bpf"), lambda: f"tc filter del dev {item.dev} {item.where}"
+    )

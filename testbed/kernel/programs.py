@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.kernel.lacking import MachineLacks
+
 
 @dataclass(frozen=True)
 class Program:
@@ -114,3 +116,9 @@ FOR_PROBES = ("taskset", "ethtool")
 def missing(names: Iterable[str]) -> tuple[Program, ...]:
     """Those of the named programs that are not installed."""
     return tuple(PROGRAMS[name] for name in names if not PROGRAMS[name].installed)
+
+
+def need(name: str) -> None:
+    """Raises MachineLacks if that program is not installed."""
+    for program in missing((name,)):
+        raise MachineLacks([f"the program {name} is missing: {program.remedy}"])

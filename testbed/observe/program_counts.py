@@ -1,15 +1,17 @@
 """What the eBPF programs of a living lab have counted: what they forwarded, and what they dropped, and why."""
 
+import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from testbed.designs.presets.cilium import maps
 from testbed.kernel.apply import Namespaces
 from testbed.kernel.bpf import state_of
 from testbed.kernel.links import links
-from testbed.plan.objects import Plan, Space
+from testbed.plan.objects import FORWARDED, KeyPart, Plan, Space
 
 DROPPED = "dropped it"
+_COUNT = struct.Struct("=QQ")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Count:
 
     @property
     def is_drop(self) -> bool:
-        return self.reason != maps.FORWARDED
+        return self.reason != FORWARDED
 
 
 def counts(plan: Plan, namespaces: Namespaces) -> tuple[Count, ...]:
@@ -40,23 +42,38 @@ def counts(plan: Plan, namespaces: Namespaces) -> tuple[Count, ...]:
     for space in plan.spaces:
         if space.bpf:
             with namespaces[space.name].entered():
-                found += counts_in(plan, space)
+                found += counts_in(space)
     return tuple(found)
 
 
-def counts_in(plan: Plan, space: Space) -> Iterator[Count]:
+def counts_in(space: Space) -> Iterator[Count]:
     """Those of the node whose namespace the calling thread is in."""
     if space.bpf is None:
         return
     found = state_of(space.bpf, {link.name: link.index for link in links()}).maps
-    for who, direction, reason, packets, size in maps.metrics(found.get("cilium_metrics", {})):
-        yield Count(space.name, who, "", direction, reason, packets, size)
-    # The agent numbers a node's endpoints in the order of its pods.
-    pods = dict(enumerate((pod.name for pod in plan.spaces if pod.node == space.name), start=1))
-    for who, direction, reason, packets, size in maps.endpoint_metrics(found.get("endpoint_metric", {})):
-        yield Count(space.name, "", pods[int(who)], direction, reason, packets, size)
+    for counting in space.bpf.counts:
+        numbers = {tuple(_number(part, key) for part in counting.key): key for key in found.get(counting.map, {})}
+        for values, key in sorted(numbers.items()):
+            said = {part.about: _name(part, value) for part, value in zip(counting.key, values, strict=True)}
+            reason = said.get("reason", FORWARDED)
+            total = _sum(found[counting.map][key])
+            yield Count(space.name, said.get("program", ""), said.get("pod", ""), said["direction"], reason, *total)
 
 
-def drops(plan: Plan, space: Space) -> dict[str, int]:
+def _number(part: KeyPart, key: bytes) -> int:
+    return int.from_bytes(key[part.offset : part.offset + part.size], sys.byteorder)
+
+
+def _name(part: KeyPart, value: int) -> str:
+    return dict(part.names).get(value, f"{part.about} {value}")
+
+
+def _sum(values: bytes) -> tuple[int, int]:
+    """Packets and bytes over all CPUs."""
+    packets, size = zip(*_COUNT.iter_unpack(values), strict=True)
+    return sum(packets), sum(size)
+
+
+def drops(space: Space) -> dict[str, int]:
     """By what is said of them: the packets that programs dropped on the node whose namespace the thread is in."""
-    return {f"{one.program} {DROPPED}: {one.reason}": one.packets for one in counts_in(plan, space) if one.is_drop}
+    return {f"{one.program} {DROPPED}: {one.reason}": one.packets for one in counts_in(space) if one.is_drop}

@@ -88,7 +88,7 @@ def _programs(space: Space, now: State) -> Iterator[Finding]:
     classifying = set(now.classifying)
     for short, hook in planned.items():
         if short not in now.bpf.hooks:
-            commands = [] if hook.where == "peer" else [f"tc {shell.hook_words(hook, verb='replace')}"]
+            commands = [] if hook.where == "peer" else [f"tc {shell.hook_words(hook, space.bpf.pins, 'replace')}"]
             if commands and hook.dev not in classifying:
                 classifying.add(hook.dev)
                 commands.insert(0, f"tc {shell.clsact_words(hook.dev)}")

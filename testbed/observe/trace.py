@@ -101,7 +101,7 @@ def trace(
     own, address = _addresses(one, other, family)
     watched = [space.name for space in plan.spaces if space.kind is not Kind.POD or space in (one, other)]
     for _ in range(_TRIES):
-        before = {place: _counters(plan, namespaces[place], plan[place]) for place in watched}
+        before = {place: _counters(namespaces[place], plan[place]) for place in watched}
         shot = SHOTS[protocol](address, port, size, namespaces[source], namespaces[target])
         taken = _taken(shot, {place: namespaces[place] for place in watched}, ports_of(plan))
         if taken.is_in_order:
@@ -225,12 +225,12 @@ def _changes(earlier: Packet, later: Packet) -> Iterator[str]:
         yield f"NAT: ports {earlier.ports[0]}, {earlier.ports[1]} > {later.ports[0]}, {later.ports[1]}"
 
 
-def _counters(plan: Plan, namespace: Namespace, space: Space) -> dict[str, int]:
+def _counters(namespace: Namespace, space: Space) -> dict[str, int]:
     """What the IP layer of a namespace has counted, `Ip.OutNoRoutes` and the like; and what eBPF programs dropped."""
     found: dict[str, int] = {}
     with namespace.entered():
         texts = [Path("/proc/thread-self/net", name).read_text() for name in ("snmp", "netstat")]
-        found |= drops(plan, space)
+        found |= drops(space)
     # Each group is two lines: `Ip: Forwarding DefaultTTL ...` and `Ip: 1 64 ...`.
     for heads, values in ((a.split(), b.split()) for text in texts for a, b in pairwise(text.splitlines())):
         if heads[0] == values[0]:
@@ -254,7 +254,7 @@ def _no_way(namespace: Namespace, place: str, to: Address) -> str:
 def _why(plan: Plan, namespace: Namespace, space: Space, before: dict[str, int]) -> Iterator[str]:
     """What the kernel knows of a packet that got no further than this namespace, and what there is not as planned."""
     place = space.name
-    after = _counters(plan, namespace, space)
+    after = _counters(namespace, space)
     for counter in (counter for counter, count in after.items() if count > before.get(counter, 0)):
         if counter in _REASONS or DROPPED in counter:
             yield f"{place} {_REASONS[counter]}" if counter in _REASONS else f"on {place} {counter}"

@@ -15,6 +15,7 @@ from testbed.plan.objects import (
     BpfHook,
     Bridge,
     Child,
+    CountingMap,
     Datapath,
     DeviceAddress,
     Encapsulation,
@@ -181,9 +182,16 @@ class SpaceDraft:
         """What an owner, one of `OWNERS`, has in a backend: rules in chains, sets."""
         self._objects.append(Ruleset(owner, backend, tuple(chains), tuple(sets)))
 
-    def bpf(self, source: str, defines: Sequence[str], hooks: Iterable[BpfHook], entries: Iterable[BpfEntry]) -> None:
+    def bpf(
+        self,
+        source: str,
+        defines: Iterable[str],
+        hooks: Iterable[BpfHook],
+        entries: Iterable[BpfEntry],
+        counts: Iterable[CountingMap] = (),
+    ) -> None:
         """The eBPF programs of a space."""
-        self._objects.append(Bpf(source, tuple(defines), tuple(hooks), tuple(entries)))
+        self._objects.append(Bpf(source, tuple(defines), tuple(hooks), tuple(entries), tuple(counts)))
 
     def segment_source(self, address: Address) -> None:
         """The source of the headers that segment routing puts around packets."""

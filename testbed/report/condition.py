@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import permutations
 
-from testbed.spec.source import nearest
+from testbed.spec.nearest import nearest
 
 ANY = "any"
 OPERATORS: dict[str, Callable[[float, float], bool]] = {

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from testbed.spec.fabric import Fabric
 from testbed.spec.named import Named
+from testbed.spec.nearest import nearest
 from testbed.spec.problems import Misfit
 from testbed.spec.qualities import UNLIMITED, Link, LinkQualities, Qualities, own_qualities, usual_queue
-from testbed.spec.source import nearest
 from testbed.spec.topology import DEFAULT_NAMESPACE, Node, Pod, Topology
 from testbed.spec.types import Spec
 from testbed.spec.underlay import Link as PlannedLink

@@ -1,6 +1,5 @@
 """A user's file as text and tree, in which every mistake finds its line and column."""
 
-import difflib
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, replace
@@ -8,11 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from testbed.spec.files import Unreadable, read_text
+from testbed.spec.nearest import nearest
 from testbed.spec.problems import Loc, Misfit, Problem, SpecError
 from testbed.spec.tree import WHOLE, Broken, Flaw, Node, compose
-
-LONGEST_NEAREST = 100
-"""Longer words are not compared with the valid ones: no typing error is so long, and comparing takes time."""
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
@@ -127,15 +124,6 @@ def problems_of(text: str, file: str, flaws: tuple[Flaw, ...]) -> tuple[Problem,
 
 def _message(flaw: Flaw, lines: _Lines) -> str:
     return flaw.message if flaw.earlier is None else f"{flaw.message} {lines.number(flaw.earlier) + 1}"
-
-
-def nearest(found: str, valid: tuple[str, ...]) -> str:
-    """The valid word that was probably meant, or nothing."""
-    if len(found) > LONGEST_NEAREST:
-        return ""
-    by_lower = {word.lower(): word for word in reversed(valid)}
-    match = difflib.get_close_matches(found.lower(), by_lower, n=1)
-    return by_lower[match[0]] if match else ""
 
 
 def dotted(loc: Loc) -> str:

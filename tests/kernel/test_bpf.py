@@ -114,7 +114,8 @@ def test_what_the_compiler_says_is_told_whole(cache: Path, sources: Path) -> Non
 @pytest.mark.sealed
 def test_what_the_verifier_says_is_told_whole(cache: Path, sources: Path) -> None:
     with pytest.raises(BpfRefused) as caught:
-        load(compiled(Bpf("wild", ()), sources), own_folders())
+        wild = Bpf("wild", ())
+        load(wild, compiled(wild, sources), own_folders())
     said = str(caught.value)
     assert said.startswith("the kernel does not take the programs of wild.o:")
     assert "BEGIN PROG LOAD LOG" in said
@@ -131,9 +132,9 @@ def test_a_program_hangs_and_decides_and_counts(cache: Path, sources: Path) -> N
             send([link_up(LOOPBACK)])
             indices = {link.name: link.index for link in links()}
             assert state_of(bpf, indices) == BpfState(frozenset(), {})
-            load(compiled(bpf, sources), root)
+            load(bpf, compiled(bpf, sources), root)
             fill([PASS], root)
-            hang(HOOKS, (), indices.__getitem__, root)
+            hang(HOOKS, (), indices.__getitem__, Path(f"{root}{bpf.pins}"))
             found = state_of(bpf, indices)
             assert found.hooks == frozenset(HOOKS)
             assert found.maps["verdicts"] == {PASS.key: PASS.value}

@@ -36,13 +36,17 @@ from testbed.plan.objects.neighbours import Neighbour
 from testbed.plan.objects.netem import Netem
 from testbed.plan.objects.plan import Kind, Object, Plan, Space
 from testbed.plan.objects.programs import (
+    BPF_FOLDER,
+    FORWARDED,
     OWN_PROGRAMS,
     PYTHON,
     Bpf,
     BpfEntry,
     BpfHook,
     Command,
+    CountingMap,
     File,
+    KeyPart,
     Plugged,
     Program,
     Says,
@@ -55,6 +59,8 @@ from testbed.plan.objects.token_bucket import TokenBucket
 __all__ = [
     "BIRD",
     "BOOT",
+    "BPF_FOLDER",
+    "FORWARDED",
     "LINKS",
     "LOCAL_TABLE",
     "MAIN_TABLE",
@@ -67,6 +73,7 @@ __all__ = [
     "Bridge",
     "Child",
     "Command",
+    "CountingMap",
     "CutRoute",
     "Datapath",
     "Device",
@@ -79,6 +86,7 @@ __all__ = [
     "Flow",
     "Geneve",
     "IpTunnel",
+    "KeyPart",
     "Kind",
     "LearnedRoute",
     "Link",

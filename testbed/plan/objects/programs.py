@@ -109,6 +109,34 @@ class BpfEntry:
     """What it says, for a reader."""
 
 
+BPF_FOLDER = "/sys/fs/bpf"
+"""Where eBPF programs and maps are pinned; each space that has such has its own."""
+FORWARDED = "forwarded"
+"""What became of packets that were not dropped, as maps that count are read."""
+
+
+@dataclass(frozen=True)
+class KeyPart:
+    """A number in the keys of a map that counts, and what its values stand for."""
+
+    about: Literal["program", "pod", "direction", "reason"]
+    """The program that counted, or the pod whose packets they are; which way they went; why they were dropped, or that
+    they were forwarded."""
+    offset: int
+    size: int
+    """Both in bytes; the machine's own byte order."""
+    names: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class CountingMap:
+    """A map in which programs count: under each key packets and bytes of each CPU, two numbers of 64 bits."""
+
+    map: str
+    key: tuple[KeyPart, ...]
+    """In the order in which they are told."""
+
+
 @dataclass(frozen=True)
 class Bpf:
     """eBPF programs of a space, all of one C file; they and their maps are pinned in its own /sys/fs/bpf."""
@@ -119,3 +147,9 @@ class Bpf:
     """What the compiler is told with -D."""
     hooks: tuple[BpfHook, ...] = ()
     entries: tuple[BpfEntry, ...] = ()
+    counts: tuple[CountingMap, ...] = ()
+
+    @property
+    def pins(self) -> str:
+        """The folder in which its programs are pinned, each by its name."""
+        return f"{BPF_FOLDER}/{self.source}"

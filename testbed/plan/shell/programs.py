@@ -3,15 +3,15 @@
 import shlex
 from collections.abc import Iterator
 
-from testbed.plan.objects import Bpf, BpfEntry, BpfHook, File, Plan, Program
+from testbed.plan.objects import BPF_FOLDER, Bpf, BpfEntry, BpfHook, File, Plan, Program
 from testbed.plan.rulesets import Ruleset, loading, wholes
 
 OVERLAID = ("/etc", "/var/lib")
 """Folders of which a space that has files or programs sees a version of its own,"""
-OWN_RUN, OWN_BPF = "/run", "/sys/fs/bpf"
+OWN_RUN, OWN_BPF = "/run", BPF_FOLDER
 """beside these, which are empty."""
-PROGRAM_PINS, MAP_PINS = f"{OWN_BPF}/cilium", f"{OWN_BPF}/tc/globals"
-"""Where eBPF programs and their maps are, by name."""
+MAP_PINS = f"{OWN_BPF}/tc/globals"
+"""Where the maps of eBPF programs are, by name, as `tc` would have it."""
 
 
 def rulesets(plan: Plan) -> Iterator[str]:
@@ -71,15 +71,15 @@ def bpf(plan: Plan) -> Iterator[str]:
         if bpf := space.bpf:
             root = f"{ROOTS}/{space.name}"
             yield f"mkdir -p {root}{MAP_PINS}"
-            yield " ".join(load_words(f"{ROOTS}/{object_of(bpf)}", root))
+            yield " ".join(load_words(bpf, f"{ROOTS}/{object_of(bpf)}", root))
             for dev in dict.fromkeys(hook.dev for hook in bpf.hooks if hook.where != "peer"):
                 yield f"tc -n {space.name} {clsact_words(dev)}"
             for hook in bpf.hooks:
                 if hook.where == "peer":
-                    yield f"# {root}{PROGRAM_PINS}/{hook.program} on {hook.dev}: by bpf(2), BPF_LINK_CREATE with"
+                    yield f"# {root}{bpf.pins}/{hook.program} on {hook.dev}: by bpf(2), BPF_LINK_CREATE with"
                     yield "# BPF_NETKIT_PEER, as neither tc nor Debian's bpftool knows netkit"
                 else:
-                    yield f"tc -n {space.name} {hook_words(hook, root)}"
+                    yield f"tc -n {space.name} {hook_words(hook, f'{root}{bpf.pins}')}"
             for entry in bpf.entries:
                 yield from (f"# {entry.note}",) if entry.note else ()
                 yield f"bpftool {entry_words(entry, root)}"
@@ -97,9 +97,9 @@ def compile_words(bpf: Bpf, folder: str, to: str, machine: str) -> tuple[str, ..
     return ("clang", *flags, *defines, "-c", f"{folder}/{bpf.source}.c", "-o", to)
 
 
-def load_words(file: str, root: str = "") -> tuple[str, ...]:
+def load_words(bpf: Bpf, file: str, root: str = "") -> tuple[str, ...]:
     """The command that loads and pins all programs and maps of a compiled file."""
-    return ("bpftool", "prog", "loadall", file, f"{root}{PROGRAM_PINS}", "type", "tc", "pinmaps", f"{root}{MAP_PINS}")
+    return ("bpftool", "prog", "loadall", file, f"{root}{bpf.pins}", "type", "tc", "pinmaps", f"{root}{MAP_PINS}")
 
 
 def clsact_words(dev: str) -> str:
@@ -107,10 +107,10 @@ def clsact_words(dev: str) -> str:
     return f"qdisc add dev {dev} clsact"
 
 
-def hook_words(hook: BpfHook, root: str = "", verb: str = "add") -> str:
-    """What `tc` is told to `add` or `replace` that program."""
-    program = f"{root}{PROGRAM_PINS}/{hook.program}"
-    return f"filter {verb} dev {hook.dev} {hook.where} prio 1 handle 1 bpf direct-action object-pinned {program}"
+def hook_words(hook: BpfHook, pins: str, verb: str = "add") -> str:
+    """What `tc` is told to `add` or `replace` that program, which is pinned in that folder."""
+    pinned = f"{pins}/{hook.program}"
+    return f"filter {verb} dev {hook.dev} {hook.where} prio 1 handle 1 bpf direct-action object-pinned {pinned}"
 
 
 def entry_words(entry: BpfEntry, root: str = "", verb: str = "update") -> str:

@@ -77,7 +77,9 @@ class Agent:
                 self._route(space, cidr, node)
         _masquerade(space, layout, node)
         defines = (name for name in ("tunnel", "legacy", "netkit") if getattr(self, name))
-        space.bpf(SOURCE, [name.upper() for name in defines], self._hooks(node), self._entries(joining, node, known))
+        counts = maps.counts((place.number, place.pod.id) for place in node.pods)
+        entries = self._entries(joining, node, known)
+        space.bpf(SOURCE, map(str.upper, defines), self._hooks(node), entries, counts)
 
     def _route(self, space: SpaceDraft, to: Network, node: NodePlace) -> None:
         """By way of the pair that the programs are on. IPv6 takes none of a node's own addresses for a next hop."""

@@ -2,11 +2,10 @@
 identity."""
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
 from testbed.plan.allocation import Allocation, Allocator, Key, Room
-from testbed.plan.objects import BpfEntry
+from testbed.plan.objects import FORWARDED, BpfEntry, CountingMap, KeyPart
 from testbed.spec.topology import Pod
 from testbed.spec.types import Address, Network
 
@@ -26,8 +25,6 @@ _IPCACHE_BEFORE = 32
 """Bits of a key before the address, that always count."""
 _REMOTE = struct.Struct("=IB3x16s")
 _CONFIG = struct.Struct("=II6s2x")
-_ENDPOINT_METRICS_KEY = struct.Struct("=HBx")
-_COUNT = struct.Struct("=QQ")
 _FAMILY = {4: 1, 6: 2}
 NO_MAC = "00:00:00:00:00:00"
 
@@ -79,7 +76,6 @@ def behind(network: Network, identity: int, tunnel: Address | None) -> BpfEntry:
 
 
 PROGRAMS = (
-    "",
     "cil_from_container",
     "cil_from_netdev",
     "cil_from_overlay",
@@ -87,53 +83,30 @@ PROGRAMS = (
     "cil_from_host",
     "cil_to_host",
 )
-FORWARDED = "forwarded"
-REASONS = {
-    0: FORWARDED,
-    132: "invalid source IP",
-    134: "invalid packet",
-    139: "unsupported L3 protocol",
-    147: "no tunnel key",
-    151: "stale or unroutable IP",
-    165: "no configuration",
-    169: "FIB lookup failed",
-    171: "invalid identity",
-    196: "TTL exceeded",
-}
+REASONS = (
+    (0, FORWARDED),
+    (132, "invalid source IP"),
+    (134, "invalid packet"),
+    (139, "unsupported L3 protocol"),
+    (147, "no tunnel key"),
+    (151, "stale or unroutable IP"),
+    (165, "no configuration"),
+    (169, "FIB lookup failed"),
+    (171, "invalid identity"),
+    (196, "TTL exceeded"),
+)
 """By Cilium's numbers."""
 INTO_PODS, FROM_PODS = "to pods", "from pods"
-DIRECTIONS = {1: INTO_PODS, 2: FROM_PODS}
+_DIRECTIONS = ((1, INTO_PODS), (2, FROM_PODS))
 
 
-class Counted(NamedTuple):
-    """Packets that were counted together."""
-
-    who: str
-    """The program, or the number of the endpoint."""
-    direction: str
-    reason: str
-    packets: int
-    bytes: int
-
-
-def metrics(found: Mapping[bytes, bytes]) -> Iterator[Counted]:
-    """What the map `cilium_metrics` says."""
-    for key, values in sorted(found.items(), key=lambda item: item[0][2::-1]):
-        reason, direction, program = key[:3]
-        yield Counted(PROGRAMS[program], DIRECTIONS[direction], REASONS[reason], *_sum(values))
-
-
-def endpoint_metrics(found: Mapping[bytes, bytes]) -> Iterator[Counted]:
-    """What the map `endpoint_metric` says."""
-    for key, values in sorted(found.items(), key=lambda item: _ENDPOINT_METRICS_KEY.unpack(item[0])):
-        number, direction = _ENDPOINT_METRICS_KEY.unpack(key)
-        yield Counted(str(number), DIRECTIONS[direction], FORWARDED, *_sum(values))
-
-
-def _sum(values: bytes) -> tuple[int, int]:
-    """Over all CPUs."""
-    packets, size = zip(*_COUNT.iter_unpack(values), strict=True)
-    return sum(packets), sum(size)
+def counts(endpoints: Iterable[tuple[int, str]]) -> Iterator[CountingMap]:
+    """The maps in which a node's programs count; the pods by the numbers of their endpoints."""
+    by = tuple(enumerate(PROGRAMS, start=1))
+    way = KeyPart("direction", 1, 1, _DIRECTIONS)
+    yield CountingMap("cilium_metrics", (KeyPart("program", 2, 1, by), way, KeyPart("reason", 0, 1, REASONS)))
+    way = KeyPart("direction", 2, 1, _DIRECTIONS)
+    yield CountingMap("endpoint_metric", (KeyPart("pod", 0, 2, tuple(endpoints)), way))
 
 
 def _endpoint_key(address: Address) -> bytes:
