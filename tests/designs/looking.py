@@ -3,7 +3,8 @@
 import json
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -118,3 +119,17 @@ def seen_from(lab: Lab, source: str, target: str, address: str) -> str:
             connection, peer = listener.accept()
             connection.close()
     return str(peer[0])
+
+
+@contextmanager
+def unbroken(lab: Lab, source: str, target: str, count: int = 5000) -> Iterator[None]:
+    """A ping each millisecond from before the block until after it; none is lost."""
+    address = str(lab.plan[target].reached_at[0])
+    ended(lab, source, "ping", "-n", "-c", "1", "-W", "10", address)
+    pings = lab.start(source, ["ping", "-n", "-q", "-i", "0.001", "-c", str(count), "-W", "5", address])
+    assert pings.stdout
+    assert pings.stdout.readline().startswith(b"PING")
+    yield
+    assert pings.poll() is None, "they have ended before the change has"
+    said = pings.communicate(timeout=60)[0].decode()
+    assert f"{count} packets transmitted, {count} received" in re.sub(r" errors,.*", "", said), said

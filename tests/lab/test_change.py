@@ -15,6 +15,7 @@ from testbed.observe.inspect import inspect, state_for
 from testbed.plan.objects import Plan
 from testbed.plan.rulesets import TOOLS
 from testbed.spec.topology import Topology
+from tests.designs.looking import unbroken
 
 pytestmark = pytest.mark.sealed
 
@@ -119,3 +120,20 @@ def test_a_changed_lab_is_as_a_fresh_one(design: str, steps: list[Topology]) -> 
             assert inspect(lab.plan, lab.namespaces, lab.ended()) == ()
             if not after.plugged:  # CNI plugins choose names and MAC addresses at random.
                 assert unlike(held(lab), fresh(after)) == []
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_who_is_the_same_loses_nothing(design: str) -> None:
+    """Pods and nodes come and go, and a ping each millisecond between two pods that stay is answered."""
+    plan = design_of(design).plan
+    fabric = FABRICS[0]
+    steps = (
+        topology({"n1": ["a"], "n2": ["b"]}, fabric),
+        topology({"n1": ["a", "c"], "n2": ["b"], "n3": ["d"]}, fabric),
+        topology({"n1": ["a"], "n2": ["b", "e"]}, fabric),
+    )
+    with Lab(plan(steps[0])) as lab:
+        with unbroken(lab, "a", "b"):
+            for step in steps[1:]:
+                lab.change(plan(step, before=lab.drawn.allocation))
+        assert inspect(lab.plan, lab.namespaces, lab.ended()) == ()

@@ -1,11 +1,9 @@
 """Programs of a plan when the plan changes: what is started anew, what is reloaded, and that nobody else notices."""
 
 import os
-import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from itertools import chain
@@ -32,7 +30,7 @@ from testbed.plan.objects import (
     Tun,
 )
 from testbed.spec.topology import Topology
-from tests.designs.looking import ended, topology
+from tests.designs.looking import ended, topology, unbroken
 
 FILE = "/run/x/conf"
 ONE = Program(name="one", command=("one", "-c", FILE), files=(FILE,), reload=Signal(), ready=Says(), devices=("tun0",))
@@ -108,20 +106,6 @@ def with_objects(plan: Plan, place: str, edit: Callable[[Object], Object | None]
 
 def same(item: Object) -> Object:
     return item
-
-
-@contextmanager
-def unbroken(lab: Lab, source: str, target: str, count: int = 5000) -> Iterator[None]:
-    """A ping each millisecond from before the block until after it; none is lost."""
-    address = str(lab.plan[target].reached_at[0])
-    ended(lab, source, "ping", "-n", "-c", "1", "-W", "10", address)
-    pings = lab.start(source, ["ping", "-n", "-q", "-i", "0.001", "-c", str(count), "-W", "5", address])
-    assert pings.stdout
-    assert pings.stdout.readline().startswith(b"PING")
-    yield
-    assert pings.poll() is None, "they have ended before the change has"
-    said = pings.communicate(timeout=60)[0].decode()
-    assert f"{count} packets transmitted, {count} received" in re.sub(r" errors,.*", "", said), said
 
 
 def pids(lab: Lab) -> dict[tuple[str, str], int]:
