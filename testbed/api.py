@@ -11,7 +11,7 @@ namespaces, as `testbed doctor` tells.
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +20,15 @@ from testbed.designs.fitting import check_design
 from testbed.experiment.needs import need_for_lab
 from testbed.kernel.lacking import MachineLacks, PluginNowhere
 from testbed.lab.door import Address
-from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, UnknownPlace, facts_of
+from testbed.lab.living import (
+    CannotBeBuilt,
+    ChangeFailed,
+    ChangeRefused,
+    LivingLab,
+    NameTaken,
+    UnknownPlace,
+    facts_of,
+)
 from testbed.observe.check import Verdict
 from testbed.observe.check import check as check_lab
 from testbed.observe.inspect import Difference
@@ -32,10 +40,13 @@ from testbed.observe.trace import trace as trace_packet
 from testbed.plan.objects import Kind, Plan, Space
 from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design, load_topology
+from testbed.spec.topology import DEFAULT_NAMESPACE, Pod
 from testbed.spec.types import Address as IPAddress
 
 __all__ = [
     "CannotBeBuilt",
+    "ChangeFailed",
+    "ChangeRefused",
     "Difference",
     "Lab",
     "MachineLacks",
@@ -163,6 +174,37 @@ class Lab:
     def __iter__(self) -> Iterator[Place]:
         """Pods and nodes."""
         return (Place(self, space) for space in self.plan.of_kind(Kind.NODE, Kind.POD))
+
+    def add_pod(
+        self, name: str, node: str, namespace: str = DEFAULT_NAMESPACE, labels: Mapping[str, str] | None = None
+    ) -> Place:
+        """Adds a pod to a node, attached as the design has it; the pod.
+
+        It gets the next address of its node, and nobody else's changes. Raises ChangeRefused, with nothing changed,
+        and ChangeFailed, as all that follow.
+        """
+        self._living.change("pod add", name=name, node=node, namespace=namespace, labels=dict(labels or {}))
+        return self[Pod(name=name, namespace=namespace).id]
+
+    def remove_pod(self, name: str) -> None:
+        """Removes a pod, called as everywhere: `web-1`, or `web-1.shop`."""
+        self._living.change("pod remove", name=name)
+
+    def add_node(self, name: str, pods: int | Sequence[str] | None = None, at: str | None = None) -> Place:
+        """Adds a node with pods, by name or by number; the node. `at` is its rack, leaf, site or switch."""
+        self._living.change("node add", name=name, pods=pods if isinstance(pods, int | None) else list(pods), at=at)
+        return self[name]
+
+    def remove_node(self, name: str) -> None:
+        """Removes a node with its pods."""
+        self._living.change("node remove", name=name)
+
+    def set_link(self, ends: str, **qualities: str | None) -> None:
+        """Gives a link other qualities: `set_link("node1,fabric", rate="100Mbit")`.
+
+        `node1>fabric` is one direction alone. Values are written as in a topology file; None takes one away.
+        """
+        self._living.change("link set", ends=ends, **qualities)
 
     def check(self) -> Verdict:
         """Whether every pair of pods and nodes reaches each other as the Kubernetes model has it, and if not, why."""

@@ -12,7 +12,7 @@ import pytest
 
 from testbed import Lab
 from testbed.lab import door
-from testbed.lab.living import UnknownPlace
+from testbed.lab.living import ChangeRefused, UnknownPlace
 
 pytestmark = pytest.mark.root
 
@@ -76,3 +76,22 @@ def test_the_examples_run(command: list[str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     if command[0].endswith(".py"):
         assert done.stdout.count("client to web-2: answered") == 4
+
+
+def test_a_living_lab_is_changed(lab_up: Callable[..., Lab]) -> None:
+    lab = lab_up(FILE, design="calico-vxlan")
+    kept = {place.name: place.addresses for place in lab}
+    late = lab.add_pod("late", "node2", labels={"app": "web"})
+    assert late.node == "node2"
+    lab.add_node("node3", pods=2)
+    lab.set_link("node1,fabric", rate="100Mbit")
+    assert lab.check().is_good
+    lab.remove_pod("late")
+    lab.remove_node("node2")
+    assert lab.check().is_good
+    assert lab.inspect() == ()
+    assert {place.name: place.addresses for place in lab if place.name in kept} == {
+        name: addresses for name, addresses in kept.items() if name not in ("node2", "web-2")
+    }
+    with pytest.raises(ChangeRefused, match="there is no pod 'late'"):
+        lab.remove_pod("late")
