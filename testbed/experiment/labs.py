@@ -8,9 +8,9 @@ from typing import Any, Self
 from testbed.experiment.needs import left_out
 from testbed.experiment.schedule import Site
 from testbed.experiment.trial import Witness
-from testbed.kernel.apply import PlanRefused
 from testbed.kernel.freeing import await_freed
 from testbed.kernel.neighbours import forget_learned_in
+from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.steering import steer
 from testbed.lab.lab import Lab
 from testbed.observe import counters

@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from testbed.kernel.apply import PlanRefused
 from testbed.kernel.cpu import numbers
 from testbed.kernel.namespace import Namespace
+from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.syscalls import detached_mount
 from testbed.plan.objects import Plan
 

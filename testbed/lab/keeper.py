@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from testbed.cni.calls import Call, log_lines
-from testbed.kernel.apply import PlanRefused
 from testbed.kernel.folders import NETNS, SHARED, root_of, within
+from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
 from testbed.lab.editing import EditRefused, edited

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from testbed.cni.calls import Call
-from testbed.kernel.apply import Applied, PlanRefused, bring_up
+from testbed.kernel.apply import Applied, bring_up
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
+from testbed.kernel.refusal import PlanRefused
 from testbed.lab.mininet_nodes import Host, Intf, Node
 from testbed.lab.places import Places
 from testbed.lab.programs import Ended, Programs, items

@@ -15,10 +15,10 @@ from testbed.cni.calls import Call, CniError, PluginFailed
 from testbed.cni.network import network_of_texts
 from testbed.cni.result import Result
 from testbed.cni.runtime import Runtime
-from testbed.kernel.apply import PlanRefused
 from testbed.kernel.folders import bind_namespace, release_namespace, within
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.offload import switch_offloads
+from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
 from testbed.lab.completing import completed, places_of, untruths

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from testbed.kernel.apply import PlanRefused
+from testbed.kernel.refusal import PlanRefused
 from testbed.lab.places import Places
 from testbed.plan.objects import OWN_PROGRAMS, PYTHON, Command, File, Plan, Program, Route, Says, Signal, Space
 from testbed.plan.shell import log_of

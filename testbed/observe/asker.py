@@ -14,7 +14,7 @@ from contextlib import suppress
 from itertools import groupby
 from typing import NamedTuple
 
-from testbed.kernel.apply import Namespaces
+from testbed.kernel.refusal import Namespaces
 from testbed.observe.echo import echo_request, echo_socket, reply_in
 from testbed.observe.questions import AT_ONCE, Question
 from testbed.observe.shots import Protocol

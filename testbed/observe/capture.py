@@ -26,8 +26,8 @@ from typing import IO, NamedTuple, Protocol
 import dpkt
 from dpkt import pcapng
 
-from testbed.kernel.apply import Namespaces
 from testbed.kernel.links import LinkState, links
+from testbed.kernel.refusal import Namespaces
 from testbed.observe.taps import STAMPS_S, WITH_ETHERNET, Frame, dropped, frames, tap
 
 SNAPLEN = 262_144

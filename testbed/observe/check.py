@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from testbed.designs.design import Design
-from testbed.kernel.apply import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
+from testbed.kernel.refusal import Namespaces
 from testbed.observe.path_mtu import Misfit, check_path_mtu
 from testbed.observe.ports import REACH_PORT
 from testbed.observe.questions import PROTOCOLS, Question

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from testbed.designs.design import Design
-from testbed.kernel.apply import Namespaces
 from testbed.kernel.links import Carried, carried
+from testbed.kernel.refusal import Namespaces
 from testbed.plan.addressing import Layout
 from testbed.plan.objects import TUNNELS, Bridge, DeviceAddress, Kind, Plan, Route, Space
 from testbed.plan.pods import POD_INTERFACE

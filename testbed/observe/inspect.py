@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from testbed.kernel.apply import Namespaces
+from testbed.kernel.refusal import Namespaces
 from testbed.kernel.rulesets import asked
 from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, connected, state
 from testbed.observe.programmed import Finding, programmed

@@ -10,9 +10,9 @@ import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from testbed.kernel.apply import Namespaces
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.neighbours import forget_learned_in
+from testbed.kernel.refusal import Namespaces
 from testbed.observe.echo import echo_request, echo_socket, reply_in, room_in
 from testbed.plan.objects import Kind, Plan, Space
 from testbed.spec.types import Address

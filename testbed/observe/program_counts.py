@@ -5,9 +5,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from testbed.kernel.apply import Namespaces
 from testbed.kernel.bpf import state_of
 from testbed.kernel.links import links
+from testbed.kernel.refusal import Namespaces
 from testbed.plan.objects import FORWARDED, KeyPart, Plan, Space
 
 DROPPED = "dropped it"

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from testbed.kernel.apply import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
+from testbed.kernel.refusal import Namespaces
 from testbed.observe.asker import NO_ANSWER, Answer, Asker
 from testbed.observe.ports import REACH_PORT
 from testbed.observe.questions import (

@@ -14,9 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from testbed.kernel.apply import Namespaces
 from testbed.kernel.bpf import hanging
 from testbed.kernel.namespace import Namespace
+from testbed.kernel.refusal import Namespaces
 from testbed.kernel.state import unanswered
 from testbed.observe.frames import Packet, Ports, ports_of
 from testbed.observe.inspect import differences, state_for

@@ -15,8 +15,8 @@ from contextlib import ExitStack, suppress
 from typing import Self
 
 from testbed.designs.design import Design
-from testbed.kernel.apply import Namespaces
 from testbed.kernel.neighbours import forget_learned_in
+from testbed.kernel.refusal import Namespaces
 from testbed.observe.frames import Ports, ports_of, unwrapped
 from testbed.observe.ports import WIRE_PORT
 from testbed.observe.taps import STAMPS_S, Frame, frames, tap

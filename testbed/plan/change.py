@@ -112,7 +112,7 @@ def _changes(old: Plan, new: Plan) -> Iterator[Change]:
         change
         for space in new.spaces
         # Most spaces are the very same in a change, and nothing that they have is made anew.
-        if space.name in staying and (there[space.name] is not space or devices.lost_in(space.name))
+        if space.name in staying and (there[space.name].objects != space.objects or devices.lost_in(space.name))
         for change in _entries(there[space.name], space, devices.lost_in(space.name))
     ]
     yield from (change for change in reversed(entries) if isinstance(change, Remove))

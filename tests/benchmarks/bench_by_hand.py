@@ -20,8 +20,8 @@ from rich.console import Console
 from scipy.stats import bootstrap
 
 from testbed.designs import DESIGNS
-from testbed.kernel.apply import Namespaces
 from testbed.kernel.namespace import Namespace
+from testbed.kernel.refusal import Namespaces
 from testbed.lab.capsule import enclosed
 from testbed.lab.lab import Lab
 from testbed.plan.objects import Plan

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from testbed.designs import DESIGNS
-from testbed.kernel.apply import PlanRefused
+from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.steering import steer
 from testbed.lab.lab import Lab
 from testbed.spec.topology import Topology

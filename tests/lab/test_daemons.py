@@ -11,7 +11,7 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.designs.transport import Joining
-from testbed.kernel.apply import PlanRefused
+from testbed.kernel.refusal import PlanRefused
 from testbed.lab import programs as programs_module
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect

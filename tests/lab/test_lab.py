@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testbed.designs import DESIGNS, PLAIN
-from testbed.kernel.apply import PlanRefused
+from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.state import BUILT_IN
 from testbed.lab.lab import Lab
 from testbed.lab.mininet_nodes import Host

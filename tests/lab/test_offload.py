@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from testbed.designs import DESIGNS, PLAIN
-from testbed.kernel.apply import Namespaces
+from testbed.kernel.refusal import Namespaces
 from testbed.lab.lab import Lab
 from testbed.spec.topology import Topology
 

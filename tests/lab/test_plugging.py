@@ -17,7 +17,7 @@ import pytest
 
 from testbed.designs import CATALOGUE, design_of
 from testbed.designs.design import Design
-from testbed.kernel.apply import PlanRefused
+from testbed.kernel.refusal import PlanRefused
 from testbed.lab.door import Address, Unanswered
 from testbed.lab.lab import Lab
 from testbed.lab.living import CannotBeBuilt, LivingLab, facts_of

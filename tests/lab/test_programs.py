@@ -11,7 +11,7 @@ from itertools import chain
 import pytest
 
 from testbed.designs import DESIGNS
-from testbed.kernel.apply import PlanRefused
+from testbed.kernel.refusal import PlanRefused
 from testbed.lab.lab import Lab
 from testbed.lab.programs import Change, Item, change
 from testbed.plan.draft import Draft

@@ -1,0 +1,298 @@
+"""What is to come when one plan becomes another, and what is to change.
+
+One batch of netlink requests a namespace and phase; all device numbers are the plan's, so nothing is looked up, but
+for those of the kernel's own tunnel devices.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from testbed.kernel import bpf, encode
+from testbed.kernel.changes import Changes, Work, is_kernels_own, numbers
+from testbed.kernel.datapath import change_datapath, make_datapath
+from testbed.kernel.namespace import Namespace
+from testbed.kernel.netlink import send
+from testbed.kernel.offload import switch_checksums, switch_offloads
+from testbed.kernel.refusal import Namespaces, PlanRefused, inside, refused_in
+from testbed.kernel.sysctls import Sysctls
+from testbed.kernel.told import tell_by_programs
+from testbed.kernel.tun import make_tun
+from testbed.plan.messages import IndexOf, Request
+from testbed.plan.objects import (
+    LINKS,
+    LOCAL_TABLE,
+    Bpf,
+    Child,
+    Datapath,
+    Device,
+    Kind,
+    Link,
+    Plan,
+    RoutingRule,
+    Space,
+    Sysctl,
+    Tun,
+    Veth,
+    VethEnd,
+)
+from testbed.plan.objects.kinds import KINDS
+from testbed.plan.objects.rules import no_rule
+from testbed.plan.shell import needs_cables, object_of
+
+Roots = Mapping[str, Path]
+"""By space: where its own root folder is, of those that have folders of their own."""
+MOST_THREADS = 4
+T = TypeVar("T")
+
+
+class Making:
+    """What is to come is made, a step after the other, as each hangs on those before it."""
+
+    def __init__(
+        self, changes: Changes, old: Plan | None, new: Plan, namespaces: dict[str, Namespace], roots: Roots
+    ) -> None:
+        self._changes = changes
+        self._old, self._new = old, new
+        self._namespaces, self._roots = namespaces, roots
+        self._fresh = {space.name for space in changes.fresh}
+        self._devices = changes.devices()
+        self._far = _far_ends(changes, new)
+
+    def all(self) -> None:
+        """Raises PlanRefused."""
+        pods = [space for space in self._changes.fresh if space.kind is Kind.POD]
+        _at_once(lambda part: _create(part, self._namespaces), pods)
+        self._settings({space.name for space in pods})
+        _load_programs(self._changes, self._roots)
+        self._links()
+        for name, batch in (*_cables(self._changes, self._new, self._namespaces), *self._children()):
+            self._send(name, batch)
+        for rank in (Veth, LINKS, Child):  # What is above another device cannot be larger.
+            for name, batch in _device_changes(self._changes, self._new, rank).items():
+                self._send(name, batch)
+        _at_once(self._finish, tuple(dict.fromkeys((*self._fresh, *self._changes.works, *self._far, *self._devices))))
+        _switch_features(self._changes, self._new, self._namespaces)
+        self._tell()
+
+    def _send(self, name: str, batch: Iterable[Request]) -> None:
+        with inside(name, self._namespaces):
+            send(batch)
+
+    def _settings(self, done: Container[str]) -> None:
+        """Those of namespaces, without those that are done."""
+        with Sysctls() as settings:
+            for name, work in self._changes.works.items():
+                own = [] if name in done else [item for item in work.coming(Sysctl) if not item.dev]
+                if own:
+                    with inside(name, self._namespaces):
+                        settings.write(own)
+
+    def _links(self) -> None:
+        """Devices that hang on no other."""
+        for name, links in self._changes.links.items():
+            if early := [link for link in links if not needs_cables(link)]:
+                with inside(name, self._namespaces):
+                    _make_links(early, numbers(self._new, name))
+
+    def _children(self) -> Iterable[tuple[str, list[Request]]]:
+        """The requests for devices that share another one, by the namespace to send them in, that of the other one."""
+        requests: dict[str, list[Request]] = {}
+        for child in self._changes.children:
+            parent = self._new.device(child.node, child.parent).index
+            request = encode.new_child(child, parent, self._namespaces[child.space].fd)
+            requests.setdefault(child.node, []).append(request)
+        return requests.items()
+
+    def _finish(self, names: Sequence[str]) -> None:
+        """What hangs on devices, in these spaces."""
+        with Sysctls() as settings:
+            for name in names:
+                with inside(name, self._namespaces):
+                    self._finish_inside(name, settings)
+
+    def _finish_inside(self, name: str, settings: Sysctls) -> None:
+        work, made = self._changes.works.get(name) or Work(), self._devices.get(name, {})
+        index_of = numbers(self._new, name)
+        batch = [*([encode.link_up(encode.LOOPBACK)] if name in self._fresh else []), *self._far.get(name, ())]
+        late = [link for link in self._changes.links.get(name, ()) if needs_cables(link)]
+        special = [item for item in work.coming(Sysctl) if item.dev]
+        if late or special:
+            send(batch)
+            batch = []
+            _make_links(late, index_of)
+            settings.write(special)
+        send([*batch, *_entries(work, index_of)])
+        _program(work, made, index_of, self._roots.get(name))
+        if limited := [dev for dev in self._new.without_offload(name) if dev in made]:
+            switch_offloads(limited, on=False)
+        if limited := [dev for dev in self._new.without_checksums(name) if dev in made]:
+            switch_checksums(limited, on=False)
+
+    def _tell(self) -> None:
+        """What programs tell the kernel."""
+        there = self._old.spaces if self._old else ()
+        before = {space.name: space for space in there if space.name not in self._fresh}
+        changes = self._changes
+        try:
+            tell_by_programs(changes.works, changes.changing, self._devices, before, self._new, self._namespaces)
+        except OSError as error:
+            raise PlanRefused(str(error)) from error
+
+
+def _load_programs(changes: Changes, roots: Roots) -> None:
+    """eBPF programs, each compiled once."""
+    files: dict[str, Path] = {}
+    for name, work in changes.works.items():
+        for item in work.made:
+            if isinstance(item, Bpf):
+                with refused_in(name):
+                    file = object_of(item)
+                    files[file] = files.get(file) or bpf.compiled(item)
+                    bpf.load(item, files[file], roots[name])
+
+
+def _at_once(work: Callable[[Sequence[T]], None], items: Sequence[T]) -> None:
+    """Has a thread for each CPU do its part of the work.
+
+    The kernel makes namespaces on several CPUs at a time. It changes devices and routes on one alone, but meanwhile the
+    next requests can be made ready.
+    """
+    threads = min(len(os.sched_getaffinity(0)), MOST_THREADS, len(items))
+    if threads < 2:
+        work(items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for part in [pool.submit(work, items[number::threads]) for number in range(threads)]:
+            part.result()
+
+
+def _create(spaces: Sequence[Space], namespaces: dict[str, Namespace]) -> None:
+    """Makes a namespace for each of these and puts the settings right in it, before there are devices to have them."""
+    differing: dict[tuple[Sysctl, ...], tuple[Sysctl, ...]] = {}
+    with Sysctls() as settings, closing(Namespace.create_many(len(spaces))) as created:
+        for space, namespace in zip(spaces, created, strict=False):
+            namespaces[space.name] = namespace
+            with refused_in(space.name):
+                own = tuple(item for item in space.of(Sysctl) if not item.dev)
+                if own not in differing:
+                    # New namespaces are all alike: what is as it should be in the first one is so in the others.
+                    differing[own] = settings.differing(own)
+                settings.write(differing[own])
+
+
+def _program(work: Work, made: Mapping[str, Device], index_of: IndexOf, root: Path | None) -> None:
+    """eBPF programs on the devices of the calling thread's namespace, and what their maps hold."""
+    for item in work.made:
+        if isinstance(item, Bpf):
+            assert root
+            bpf.change(None, item, made, index_of, root)
+    for before, item in work.replaced:
+        if isinstance(item, Bpf):
+            assert root
+            bpf.change(before, item, made, index_of, root)
+
+
+def _make_links(links: Sequence[Link], index_of: IndexOf) -> None:
+    """Makes these in the calling thread's namespace."""
+    send(encode.new_link(link, index_of) for link in links if not isinstance(link, Tun | Datapath))
+    for link in links:
+        if isinstance(link, Tun):
+            make_tun(link)
+        elif isinstance(link, Datapath):
+            make_datapath(link)
+
+
+def _near_and_far(veth: Veth) -> tuple[VethEnd, VethEnd]:
+    """The end that a pair is made from, a port of a bridge if there is one, and the other."""
+    return (veth.a, veth.b) if veth.a.master or veth.is_netkit else (veth.b, veth.a)
+
+
+def _cables(changes: Changes, plan: Plan, namespaces: Namespaces) -> Iterable[tuple[str, list[Request]]]:
+    """The requests for veth pairs, by the namespace to send them in.
+
+    The end it is made from is enslaved and set up in the same request; the kernel refuses to set the other end up
+    before the pair is whole.
+    """
+    requests: dict[str, list[Request]] = {}
+    for veth in changes.veths:
+        here, there = _near_and_far(veth)
+        request = encode.new_veth(here, there, namespaces[there.space].fd, _master(plan, here), veth.is_netkit)
+        requests.setdefault(here.space, []).append(request)
+    return requests.items()
+
+
+def _far_ends(changes: Changes, plan: Plan) -> dict[str, list[Request]]:
+    """The other end of each pair set up, and made a port of its bridge if it has one too; and devices that share."""
+    requests: dict[str, list[Request]] = {}
+    for veth in changes.veths:
+        _, there = _near_and_far(veth)
+        requests.setdefault(there.space, []).append(encode.link_up(there.index, _master(plan, there), there.arp))
+    for child in changes.children:
+        requests.setdefault(child.space, []).append(encode.link_up(child.index))
+    return requests
+
+
+def _master(plan: Plan, end: VethEnd) -> int | None:
+    return None if end.master is None else plan.device(end.space, end.master).index
+
+
+def _device_changes(changes: Changes, plan: Plan, rank: type | tuple[type, ...]) -> dict[str, list[Request]]:
+    """What of devices of these types that stay is put right by netlink, by space."""
+    requests: dict[str, list[Request]] = {}
+    for space, old, new in changes.changing:
+        if not isinstance(new, rank):
+            continue
+        for place, before, device in _ends_of(space, old, new):
+            master = plan.device(place, device.master).index if device.master else 0
+            index = socket.if_nametoindex if is_kernels_own(device) else None
+            request = encode.set_link(
+                index(device.name) if index else device.index,
+                mtu=device.mtu,
+                mac=device.mac if before.mac != device.mac else "",
+                master=master if device.master or before.master else None,
+                arp=getattr(device, "arp", True),
+                promiscuous=getattr(device, "promiscuous", False),
+            )
+            requests.setdefault(place, []).append(request)
+    return requests
+
+
+def _ends_of(space: str, old: Any, new: Any) -> tuple[tuple[str, Device, Device], ...]:
+    if isinstance(new, Veth):
+        return (new.a.space, old.a, new.a), (new.b.space, old.b, new.b)
+    return ((space, old, new),)
+
+
+def _switch_features(changes: Changes, plan: Plan, namespaces: Namespaces) -> None:
+    """Offloads, and flows of datapaths."""
+    for space, old, new in changes.changing:
+        for place, before, device in _ends_of(space, old, new):
+            with inside(place, namespaces):
+                for name, switch in (("offload", switch_offloads), ("checksums", switch_checksums)):
+                    wanted = getattr(device, name, True) and (plan.offload or name != "offload")
+                    if getattr(before, name, True) != getattr(device, name, True):
+                        switch([device.name], on=wanted)
+                if isinstance(before, Datapath) and isinstance(device, Datapath):
+                    change_datapath(before, device)
+
+
+def _entries(work: Work, index_of: IndexOf) -> Iterator[Request]:
+    """What needs devices to be there, and what takes the place of another one."""
+    for kind in KINDS.values():
+        yield from (kind.make(item, index_of) for item in work.made if type(item) is kind.type)
+        for old, new in work.replaced:
+            if type(new) is kind.type:
+                if kind.replace:
+                    yield kind.replace(new, index_of)
+                else:
+                    yield kind.remove(old, index_of)
+                    yield kind.make(new, index_of)
+        if kind.type is RoutingRule:
+            local = (item for item in work.made if isinstance(item, RoutingRule) and item.table == LOCAL_TABLE)
+            yield from (no_rule(replace(rule, priority=0)) for rule in local)

@@ -1,0 +1,87 @@
+"""What is to go when one plan becomes another: entries, settings, devices. What is gone already is no failure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from testbed.kernel import encode
+from testbed.kernel.changes import Changes, numbers
+from testbed.kernel.datapath import remove_datapath
+from testbed.kernel.namespace import Namespace
+from testbed.kernel.netlink import remove, send
+from testbed.kernel.refusal import Namespaces, inside
+from testbed.kernel.sysctls import Sysctls
+from testbed.plan.messages import IndexOf, Request
+from testbed.plan.objects import LOCAL_TABLE, Child, Datapath, Device, Link, Plan, RoutingRule, Sysctl, Veth
+from testbed.plan.objects.kinds import KINDS
+
+
+def remove_all(changes: Changes, old: Plan, new: Plan, namespaces: Namespaces) -> None:
+    for name, work in changes.works.items():
+        if gone := [item for item in work.removed if type(item) in KINDS]:
+            with inside(name, namespaces):
+                remove(_removals(gone, numbers(old, name)))
+        if settings := [item for item in work.removed if isinstance(item, Sysctl)]:
+            _reset(name, settings, namespaces)
+    requests: dict[str, list[Request]] = {}
+    for space, item in changes.going:
+        if isinstance(item, Datapath):
+            with inside(space, namespaces):
+                remove_datapath(item)
+            continue
+        place, device = _end_to_remove(new, space, item)
+        requests.setdefault(place, []).append(encode.no_link(device))
+    for name, batch in requests.items():
+        with inside(name, namespaces):
+            remove(batch)
+    _keep_sizes(changes, new, namespaces)
+
+
+def _removals(items: Sequence[Any], index_of: IndexOf) -> Iterator[Request]:
+    """The last kind first."""
+    for kind in reversed(tuple(KINDS.values())):
+        yield from (kind.remove(item, index_of) for item in items if type(item) is kind.type)
+        if kind.type is RoutingRule:
+            local = [item for item in items if isinstance(item, RoutingRule) and item.table == LOCAL_TABLE]
+            yield from (kind.make(replace(rule, priority=0), index_of) for rule in local)
+
+
+def _end_to_remove(new: Plan, space: str, item: Link | Veth | Child) -> tuple[str, Device]:
+    """Where a device is removed: of a pair at an end whose space stays, so that those of many pods are one batch."""
+    if isinstance(item, Veth):
+        end = next((end for end in (item.a, item.b) if new.has(end.space)), item.a)
+        return end.space, end
+    return space, item
+
+
+def _keep_sizes(changes: Changes, new: Plan, namespaces: Namespaces) -> None:
+    """A bridge that loses a port may take another MTU, until it was once told its own."""
+    bridges: dict[str, set[str]] = {}
+    for _, item in changes.going:
+        for end in (item.a, item.b) if isinstance(item, Veth) else ():
+            if end.master and new.has(end.space):
+                bridges.setdefault(end.space, set()).add(end.master)
+    for name, names in bridges.items():
+        there = [device for dev in names if (device := new.devices_of(name).get(dev))]
+        fresh = {link.name for link in changes.links.get(name, ())}
+        with inside(name, namespaces):
+            # Twice, as the same size as now would not count as told.
+            send(
+                encode.set_link(device.index, mtu=size)
+                for device in there
+                if device.name not in fresh
+                for size in (device.mtu + 1, device.mtu)
+            )
+
+
+def _reset(name: str, settings: Sequence[Sysctl], namespaces: Namespaces) -> None:
+    """What nobody has set any more is as in a new namespace."""
+    own = [item for item in settings if not item.dev]
+    fresh = Namespace.create()
+    try:
+        with fresh.entered(), Sysctls() as reading:
+            values = reading.values(own)
+    finally:
+        fresh.close()
+    with inside(name, namespaces), Sysctls() as writing:
+        writing.write(replace(item, value=values[item.key]) for item in own if item.key in values)
