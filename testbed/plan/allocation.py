@@ -82,6 +82,16 @@ class _Open:
     given: int
     live: dict[Key, int] = field(default_factory=dict)
 
+    def number(self, key: Key) -> int:
+        number = self.live.get(key)
+        if number is None:
+            number = self.had.get(key)
+            if number is None:
+                number = self.given
+                self.given += 1
+            self.live[key] = number
+        return number
+
 
 class Allocator:
     """Gives out numbers while one plan is made."""
@@ -95,19 +105,11 @@ class Allocator:
 
     def number(self, domain: str, key: Key) -> int:
         """The number of that name: the one that it has, or else the domain's next."""
-        opened = self._open.get(domain) or self._opened(domain)
-        number = opened.live.get(key)
-        if number is None:
-            number = opened.had.get(key)
-            if number is None:
-                number = opened.given
-                opened.given += 1
-            opened.live[key] = number
-        return number
+        return self._opened(domain).number(key)
 
     def numbers(self, domain: str, keys: Iterable[Key], room: Room | None = None) -> tuple[int, ...]:
         """Those of several names, which are all that are in use of the domain; Exhausted if there is no room."""
-        found = tuple([self.number(domain, key) for key in keys])
+        found = tuple(map(self._opened(domain).number, keys))
         if room:
             self.check(domain, room)
         return found

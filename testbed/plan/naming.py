@@ -21,5 +21,4 @@ def interface_name(prefix: str, name: str) -> str:
 
 def mac_address(*parts: str) -> str:
     """A locally administered unicast MAC address for the thing that the parts name."""
-    digest = hashlib.sha256("/".join(parts).encode()).digest()[:5]
-    return ":".join(f"{byte:02x}" for byte in (0x02, *digest))
+    return f"02:{hashlib.sha256('/'.join(parts).encode()).digest()[:5].hex(':')}"
