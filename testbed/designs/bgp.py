@@ -103,7 +103,7 @@ def run(space: SpaceDraft, speaker: Speaker) -> None:
     space.file(CONFIGURATION, configuration(speaker))
     # Debian's script would make the folder that the socket is in; this makes it, too.
     space.file(PID_FILE, "")
-    space.program(
+    space.add(
         Program(
             name="bird",
             command=("bird", "-f", "-c", CONFIGURATION, "-s", SOCKET, "-P", PID_FILE),

@@ -187,7 +187,7 @@ def _objects(kind: ObjectKind[T], space: Space, now: State) -> Iterator[Finding]
     for item in space.of(kind.type):
         other = there.pop(kind.key(item), None)
         if other != item:
-            yield kind.told(item, other), kind.words(item, "replace" if other else "add")
+            yield kind.told(item, other), kind.words(item, "replace" if other else kind.restored_by)
     for item in sorted(there.values(), key=str):
         yield kind.told(None, item), kind.words(item, "del")
 

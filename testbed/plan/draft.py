@@ -19,28 +19,21 @@ from testbed.plan.objects import (
     Datapath,
     DeviceAddress,
     Encapsulation,
-    Esp,
     FdbEntry,
     File,
     Flow,
     Geneve,
     IpTunnel,
     Kind,
-    LearnedRoute,
     Link,
     Neighbour,
-    Netem,
     NextHop,
     Object,
     Plan,
     Plugged,
-    Program,
     Route,
-    RoutingRule,
-    SegmentSource,
     Space,
     Sysctl,
-    TokenBucket,
     Tun,
     TunnelKind,
     Veth,
@@ -73,6 +66,10 @@ class SpaceDraft:
     def links(self) -> tuple[Link, ...]:
         """Those so far, without ends of pairs."""
         return tuple(item for item in self._objects if isinstance(item, LINKS))
+
+    def add(self, item: Object) -> None:
+        """Any object; the methods below are for those that are made in many places."""
+        self._objects.append(item)
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
         """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
@@ -156,25 +153,6 @@ class SpaceDraft:
     def blackhole(self, to: Network, protocol: int = BOOT) -> None:
         self._objects.append(Route(to, "", blackhole=True, protocol=protocol))
 
-    def learned(self, route: Route) -> None:
-        """A route that a program is to put there."""
-        self._objects.append(LearnedRoute(route))
-
-    def rule(self, rule: RoutingRule) -> None:
-        self._objects.append(rule)
-
-    def token_bucket(self, dev: str, rate: int, burst: int, limit: int) -> None:
-        self._objects.append(TokenBucket(dev, rate, burst, limit))
-
-    def netem(self, netem: Netem) -> None:
-        self._objects.append(netem)
-
-    def esp(self, esp: Esp) -> None:
-        self._objects.append(esp)
-
-    def program(self, program: Program) -> None:
-        self._objects.append(program)
-
     def file(self, path: str, text: str, mode: int = 0o644) -> None:
         self._objects.append(File(path, text, mode))
 
@@ -192,10 +170,6 @@ class SpaceDraft:
     ) -> None:
         """The eBPF programs of a space."""
         self._objects.append(Bpf(source, tuple(defines), tuple(hooks), tuple(entries), tuple(counts)))
-
-    def segment_source(self, address: Address) -> None:
-        """The source of the headers that segment routing puts around packets."""
-        self._objects.append(SegmentSource(address))
 
     def finished(self) -> Space:
         objects = (*self._sysctls.values(), *self._objects)

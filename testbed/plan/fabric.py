@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from testbed.plan.addressing import Layout
 from testbed.plan.allocation import Allocator
 from testbed.plan.draft import Draft, SpaceDraft
-from testbed.plan.objects import Kind, Netem, NextHop
+from testbed.plan.objects import Kind, Netem, NextHop, TokenBucket
 from testbed.plan.routing import Step
 from testbed.plan.segments import UPLINK as UPLINK
 from testbed.plan.segments import PluggedLink, port_to
@@ -145,7 +145,7 @@ def _master(layout: Layout, place: str, dev: str, uplink_master: str | None) -> 
 def _shape(space: SpaceDraft, quality: Quality, middle: str, end: str, mtu: int) -> None:
     """One direction of a link."""
     if quality.is_disturbed:
-        space.netem(
+        space.add(
             Netem(
                 middle,
                 quality.delay_us,
@@ -157,7 +157,7 @@ def _shape(space: SpaceDraft, quality: Quality, middle: str, end: str, mtu: int)
             )
         )
     if quality.rate:
-        space.token_bucket(end, quality.rate, burst_of(quality.rate, mtu), queue_of(quality))
+        space.add(TokenBucket(end, quality.rate, burst_of(quality.rate, mtu), queue_of(quality)))
 
 
 def under_way(quality: Quality) -> int:

@@ -16,7 +16,7 @@ from testbed.lab import programs as programs_module
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
 from testbed.plan.draft import SpaceDraft
-from testbed.plan.objects import BIRD, Command, Plan, Program, Route, RoutingRule
+from testbed.plan.objects import BIRD, Command, LearnedRoute, Plan, Program, Route, RoutingRule
 from testbed.plan.rulesets import Set, iptables
 from testbed.spec.topology import Topology
 
@@ -51,7 +51,7 @@ def plan_with(topology: Topology, add: Callable[[SpaceDraft], None]) -> Plan:
 def bird(space: SpaceDraft, configuration: str = CONFIGURATION) -> None:
     space.file("/etc/bird/bird.conf", configuration)
     space.file("/run/bird/envvars", "", 0o600)
-    space.program(
+    space.add(
         Program(
             name="bird",
             command=("bird", "-f", "-c", "/etc/bird/bird.conf", "-s", CONTROL, "-P", "/run/bird/bird.pid"),
@@ -61,8 +61,8 @@ def bird(space: SpaceDraft, configuration: str = CONFIGURATION) -> None:
         )
     )
     via = ip_address("192.168.56.2")
-    space.learned(Route(ip_network("10.99.0.0/24"), "eth0", via=via, protocol=BIRD))
-    space.learned(Route(ip_network("10.98.0.0/24"), "", blackhole=True, protocol=BIRD))
+    space.add(LearnedRoute(Route(ip_network("10.99.0.0/24"), "eth0", via=via, protocol=BIRD)))
+    space.add(LearnedRoute(Route(ip_network("10.98.0.0/24"), "", blackhole=True, protocol=BIRD)))
 
 
 def ended(lab: Lab, place: str, *command: str) -> str:
@@ -139,9 +139,9 @@ def rules(space: SpaceDraft) -> None:
     via = ip_address("192.168.56.2")
     space.route(ip_network("10.97.0.0/24"), "eth0", via=via, table=77, protocol=80)
     space.route(ip_network("10.96.0.0/24"), "eth0", via=via, table=1000)
-    space.rule(RoutingRule(99, 4, 77, source=ip_network("10.244.0.0/24")))
-    space.rule(RoutingRule(98, 4, 1000, mark=0x100000, mask=0x100000, inverted=True))
-    space.rule(RoutingRule(97, 6, 77))
+    space.add(RoutingRule(99, 4, 77, source=ip_network("10.244.0.0/24")))
+    space.add(RoutingRule(98, 4, 1000, mark=0x100000, mask=0x100000, inverted=True))
+    space.add(RoutingRule(97, 6, 77))
 
 
 def test_rules_and_further_tables_are_made_and_missed(two_nodes: Topology) -> None:

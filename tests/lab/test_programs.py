@@ -43,7 +43,7 @@ def plan_of(*programs: Program, files: tuple[File, ...] = (File(FILE, "a"),), in
     node = draft.space("node1", Kind.NODE)
     node.tun("tun0", 1400)
     for program in programs:
-        node.program(program)
+        node.add(program)
     for file in files:
         node.file(file.path, file.text, file.mode)
     plan = draft.finished("t", "d", 1400)

@@ -34,7 +34,7 @@ def _join(joining: Joining) -> None:
     for node in layout.nodes:
         for remote in others(layout, node):
             for family in () if skips(layout, options, node, remote) else outer_families(layout):
-                draft[node.name].esp(
+                draft[node.name].add(
                     Esp(
                         node.address(family),
                         remote.address(family),

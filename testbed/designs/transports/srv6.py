@@ -14,7 +14,7 @@ from testbed.designs.attachment import Hands
 from testbed.designs.transport import Joining, Leg, Transport, others
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.fabric import UPLINK
-from testbed.plan.objects import Plan, SegmentEnd, Segments
+from testbed.plan.objects import Plan, SegmentEnd, Segments, SegmentSource
 from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
 from testbed.spec.types import Address, Network
@@ -40,7 +40,7 @@ def _join(joining: Joining) -> None:
     families = sorted({cidr.version for cidr in layout.pod_cidrs})
     for node in layout.nodes:
         space = draft[node.name]
-        space.segment_source(node.address(6))
+        space.add(SegmentSource(node.address(6)))
         for scope in ("all", "default"):
             space.sysctl(f"net.ipv6.conf.{scope}.seg6_enabled", 1)
         for family in families:

@@ -43,7 +43,7 @@ def _join(joining: Joining) -> None:
         local = ",".join(str(address.ip) for address in node.addresses)
         space.file(TABLE, "".join(f"{entry}\n" for entry in table))
         port = options.port or PORT
-        space.program(
+        space.add(
             Program(
                 name=PROGRAM,
                 command=(PYTHON, "-I", "-S", f"{OWN_PROGRAMS}/{PROGRAM}.py", DEVICE, str(port), local, f"@{TABLE}"),

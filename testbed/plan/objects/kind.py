@@ -33,5 +33,7 @@ class ObjectKind(Generic[T]):
     """The requests for all of this kind: RTM_GET..., and what is behind the message's header."""
     read: Callable[[memoryview, Mapping[int, str]], T | None]
     """The object in one message of the answer, with the devices' names by number; None for what is none of a plan's."""
+    restored_by: str = "add"
+    """The verb by which one that is missing is typed."""
     replace: Callable[[T, IndexOf], Request] | None = None
     """The request that has it take the place of the one with the same key at once; None where the kernel cannot."""

@@ -71,8 +71,8 @@ TOKEN_BUCKETS = ObjectKind(
     make=lambda item, index_of: new_token_bucket(item, index_of(item.dev)),
     replace=lambda item, index_of: new_token_bucket(item, index_of(item.dev), REPLACE),
     remove=lambda item, index_of: no_queue(item.dev, index_of(item.dev)),
-    # It takes the place of whatever is at the root.
-    words=lambda item, verb: f"tc {token_bucket_words(item, 'del' if verb == 'del' else 'replace')}",
+    words=lambda item, verb: f"tc {token_bucket_words(item, verb)}",
+    restored_by="replace",  # Something else may be at the root.
     told=_told,
     dumps=QUEUE_DUMPS,
     read=_read,

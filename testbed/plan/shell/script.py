@@ -7,30 +7,19 @@ from testbed.plan.objects import (
     LOCAL_TABLE,
     Bridge,
     Datapath,
-    DeviceAddress,
     Esp,
-    FdbEntry,
     Kind,
     Link,
-    Neighbour,
-    Netem,
     Plan,
-    Route,
     RoutingRule,
     SegmentSource,
     Space,
     Sysctl,
-    TokenBucket,
     Tun,
     Wireguard,
 )
-from testbed.plan.objects.addresses import address_words
-from testbed.plan.objects.fdb import fdb_words
-from testbed.plan.objects.neighbours import neighbour_words
-from testbed.plan.objects.netem import netem_words
-from testbed.plan.objects.routes import route_words
+from testbed.plan.objects.kinds import KINDS
 from testbed.plan.objects.rules import rule_words
-from testbed.plan.objects.token_bucket import token_bucket_words
 from testbed.plan.plugged import attaching
 from testbed.plan.shell.programs import ROOTS, bpf, files, heredoc, programs, rulesets
 from testbed.plan.shell.words import (
@@ -186,22 +175,12 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
         if needs_cables(link):
             yield from _link_commands(space, link)
     yield from _settings(space, [sysctl for sysctl in space.of(Sysctl) if sysctl.dev])
-    for address in space.of(DeviceAddress):
-        # IPv6 addresses are added with nodad: accept_dad alone would leave them tentative for a moment.
-        yield f"{ip} {address_words(address)}"
-    for neighbour in space.of(Neighbour):
-        yield f"{ip} {neighbour_words(neighbour)}"
     for source in space.of(SegmentSource):
         yield f"{ip} {segment_source_words(source)}"
-    for entry in space.of(FdbEntry):
-        yield f"bridge -n {space.name} {fdb_words(entry)}"
-    for route in space.of(Route):
-        yield f"{ip} {route_words(route)}"
+    for kind in KINDS.values():
+        for item in space.of(kind.type):
+            program, _, words = kind.words(item, "add").partition(" ")
+            yield f"{program} -n {space.name} {words}"
     for rule in space.of(RoutingRule):
-        yield f"{ip} {rule_words(rule)}"
         if rule.table == LOCAL_TABLE:
             yield f"{ip} {rule_words(replace(rule, priority=0), 'del')}"
-    for bucket in space.of(TokenBucket):
-        yield f"tc -n {space.name} {token_bucket_words(bucket)}"
-    for netem in space.of(Netem):
-        yield f"tc -n {space.name} {netem_words(netem)}"

@@ -26,6 +26,7 @@ from testbed.designs.attachment import Hands
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.transport import Joining, Transport
+from testbed.plan.objects import LearnedRoute
 
 
 def _join(joining: Joining) -> None:
@@ -33,7 +34,7 @@ def _join(joining: Joining) -> None:
     bird.speak(joining, sessions.with_routers(layout), learned.of_nodes_with_routers)
     for router in layout.routers:
         for route in learned.of_router(layout, router.name):
-            joining.draft[router.name].learned(route)
+            joining.draft[router.name].add(LearnedRoute(route))
 
 
 PRESET = felix.preset(

@@ -7,7 +7,7 @@ from testbed.designs.presets.calico import learned
 from testbed.designs.presets.calico.sessions import Speakers
 from testbed.designs.transport import Joining
 from testbed.plan.addressing import Layout, NodePlace
-from testbed.plan.objects import Route
+from testbed.plan.objects import LearnedRoute, Route
 
 Heard = Callable[[Layout, NodePlace], Iterable[Route]]
 """Routes of a node to others' blocks."""
@@ -33,4 +33,4 @@ def speak(joining: Joining, speakers: Speakers, heard: Heard) -> None:
         bgp.run(joining.draft[name], speaker)
     for node in joining.layout.nodes:
         for route in (*learned.own_blocks(node), *heard(joining.layout, node)):
-            joining.draft[node.name].learned(route)
+            joining.draft[node.name].add(LearnedRoute(route))

@@ -68,7 +68,7 @@ def _encrypt(joining: Joining, node: NodePlace, own: Network) -> None:
     space.address(dev, ipaddress.ip_interface(tunnel_address(own)))
     for block in routes:
         space.route(block, dev, table=table, protocol=felix.PROTOCOL)
-    space.rule(RoutingRule(PRIORITY, 4 if family == 4 else 6, table, mark=MARK, mask=MARK, inverted=True))
+    space.add(RoutingRule(PRIORITY, 4 if family == 4 else 6, table, mark=MARK, mask=MARK, inverted=True))
     if family == 4:
         # Or an encrypted packet's mark would not count where the way back to its sender is looked for.
         space.sysctl("net.ipv4.conf.all.src_valid_mark", 1)

@@ -71,7 +71,7 @@ class Agent:
                 space.route(router.network, HOST_DEVICE)
             self._route(space, cidr, node)
         for family in layout.families:
-            space.rule(RoutingRule(LOCAL_PRIORITY, 4 if family == 4 else 6, LOCAL_TABLE))
+            space.add(RoutingRule(LOCAL_PRIORITY, 4 if family == 4 else 6, LOCAL_TABLE))
         for remote in others(layout, node) if self.tunnel else ():
             for cidr in remote.pod_cidrs:
                 self._route(space, cidr, node)

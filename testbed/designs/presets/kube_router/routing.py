@@ -11,7 +11,7 @@ from testbed.designs.transports.overlay import IP_HEADER
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import SpaceDraft
 from testbed.plan.fabric import UPLINK
-from testbed.plan.objects import BIRD, Plan, Route, RoutingRule, TunnelKind
+from testbed.plan.objects import BIRD, LearnedRoute, Plan, Route, RoutingRule, TunnelKind
 from testbed.plan.pods import POD_BRIDGE
 from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
@@ -43,9 +43,9 @@ def run(space: SpaceDraft, layout: Layout, node: NodePlace, overlay: "Overlay") 
         for cidr in remote.pod_cidrs:
             own, there = node.address(cidr.version), remote.address(cidr.version)
             if beyond:
-                space.learned(Route(cidr, tunnel_name(there), source=own, protocol=BIRD))
+                space.add(LearnedRoute(Route(cidr, tunnel_name(there), source=own, protocol=BIRD)))
             else:
-                space.learned(Route(cidr, UPLINK, via=there, protocol=BIRD))
+                space.add(LearnedRoute(Route(cidr, UPLINK, via=there, protocol=BIRD)))
     speaker = bgp.Speaker(
         router_id=bgp.router_id([address.ip for address in node.addresses], node.serial),
         asn=ASN,
@@ -77,7 +77,7 @@ class Overlay:
         for node in layout.nodes:
             space = joining.draft[node.name]
             for cidr in node.pod_cidrs:
-                space.rule(RoutingRule(PRIORITY, cidr.version, TABLE, source=cidr))
+                space.add(RoutingRule(PRIORITY, cidr.version, TABLE, source=cidr))
             for remote in others(layout, node):
                 for family in (cidr.version for cidr in node.pod_cidrs):
                     if self.is_between(layout, node, remote):

@@ -42,7 +42,7 @@ def _join(joining: Joining) -> None:
         for peer in others(layout, node):
             out, back = ipsec.spi_of(node, peer, 4), ipsec.spi_of(peer, node, 4)
             ends = node.address(4), peer.address(4)
-            space.esp(Esp(*ends, fastdp.PORT, out, back, MARK, _KEY_BITS, _WINDOW))
+            space.add(Esp(*ends, fastdp.PORT, out, back, MARK, _KEY_BITS, _WINDOW))
             incoming.append((str(peer.address(4)), back))
         text = rules.ipsec_rules(node, incoming, fastdp.PORT, MARK)
         space.ruleset("weave", "iptables", iptables.read(text))

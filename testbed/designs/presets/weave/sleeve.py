@@ -70,7 +70,7 @@ def transport(encrypts: bool) -> Transport:
             )
             peers = [f"{peer_name(peer)}={peer.address(4)}" for peer in (node, *others(layout, node))]
             draft[node.name].file(PEERS, "".join(f"{peer}\n" for peer in peers))
-            draft[node.name].program(
+            draft[node.name].add(
                 Program(
                     name=PROGRAM,
                     # Isolated; only PyNaCl is among the site's packages, without which a Python starts in 15 ms.
