@@ -185,9 +185,9 @@ def _tuple(arguments: tuple[Any, ...]) -> _Codec:
         if type(data) is not list or not (is_long or len(data) == len(decoders)):
             raise _bad("a list" if is_long else f"a list of {len(decoders)}", data)
         found: list[Any] = []
-        each = zip(repeat(*decoders) if is_long else decoders, data, strict=False)
+        items = map(decoders[0], data) if is_long else (read(item) for read, item in zip(decoders, data, strict=True))
         try:
-            found.extend(decode(item) for decode, item in each)  # Those before one that is bad are found, so to count.
+            found.extend(items)  # Those before one that is bad are found: how many they are tells its place.
         except BadPlan as error:
             raise error.within(len(found)) from None
         return tuple(found)
@@ -222,12 +222,14 @@ def _records(of: Sequence[Any]) -> _Codec:
     """One of several dataclasses, with its `type`."""
     codecs = {one.__name__: _record(one, is_tagged=True) for one in of}
     encoders = {one: codecs[one.__name__].encode for one in of}
+    decoders = {name: codec.decode for name, codec in codecs.items()}
 
     def decode(data: Any) -> Any:
-        kind = data.get(_TYPE) if type(data) is dict else None
-        if not isinstance(kind, str) or kind not in codecs:
-            raise _bad(f"an object with the {_TYPE} {' or '.join(codecs)}", data)
-        return codecs[kind].decode(data)
+        try:
+            decode_one = decoders[data[_TYPE]]
+        except (TypeError, LookupError):
+            raise _bad(f"an object with the {_TYPE} {' or '.join(decoders)}", data) from None
+        return decode_one(data)
 
     return _Codec(lambda value: encoders[type(value)](value), decode, tuple(of), (dict,))
 
@@ -235,6 +237,7 @@ def _records(of: Sequence[Any]) -> _Codec:
 def _record(of: type, is_tagged: bool = False) -> _Codec:
     """A dataclass. Its fields are looked at when the first one is met, as they may hold such objects themselves."""
     known = cache(lambda: _fields(of))
+    is_plain = cache(lambda: all(field.plain for field in known().values()))
 
     def encode(value: Any) -> dict[str, Any]:
         data: dict[str, Any] = {_TYPE: of.__name__} if is_tagged else {}
@@ -248,6 +251,19 @@ def _record(of: type, is_tagged: bool = False) -> _Codec:
     def decode(data: Any) -> Any:
         if type(data) is not dict:
             raise _bad("an object", data)
+        if is_plain():
+            try:
+                return remembered(tuple(data.items()), tuple(map(type, data.values())))
+            except TypeError:
+                pass  # A list or a mapping, where there is to be neither: `read` says where.
+        return read(data)
+
+    @lru_cache(_TEXTS_REMEMBERED)
+    def remembered(items: tuple[tuple[str, Any], ...], _: tuple[type, ...]) -> Any:
+        """With their types, as 1 and True are equal."""
+        return read(dict(items))
+
+    def read(data: dict[str, Any]) -> Any:
         fields, values, name = known(), {}, ""
         try:
             for name, held in data.items():
