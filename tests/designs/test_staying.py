@@ -136,7 +136,7 @@ def macs(plan: Plan) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "fabric"), CASES)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(CHANGES), st.integers(0, 60)), min_size=1, max_size=7))
 def test_who_stays_keeps_all_and_nothing_is_given_out_twice(
     name: str, fabric: str, changes: list[tuple[str, int]]

@@ -11,6 +11,7 @@ from testbed.kernel.links import Carried, carried, links
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import send
 from testbed.plan.objects import Bridge, TokenBucket, VethEnd
+from testbed.plan.objects.token_bucket import new_token_bucket
 
 pytestmark = pytest.mark.sealed
 
@@ -29,7 +30,7 @@ def test_devices_and_what_they_carried_are_as_ip_says() -> None:
                 encode.link_up(encode.LOOPBACK),
                 encode.new_link(Bridge("br0", 101, "02:00:00:00:00:01", 9000)),
                 encode.new_veth(here, there, far.fd, 101),
-                encode.new_token_bucket(TokenBucket("v0", 10**9, 125_000, 125_000), 200),
+                new_token_bucket(TokenBucket("v0", 10**9, 125_000, 125_000), 200),
             ]
         )
         with far.entered():

@@ -19,7 +19,11 @@ from testbed.spec.load import load_topology
 from testbed.spec.topology import Topology
 
 GOLDEN = Path(__file__).parent / "golden" / "two-nodes-vxlan.json"
-TOPOLOGIES = sorted((Path(__file__).parents[2] / "topologies").glob("*.yaml"))
+SHIPPED = Path(__file__).parents[2] / "topologies"
+TOPOLOGIES = [
+    SHIPPED / f"{name}.yaml" for name in ("two-nodes", "dual-stack", "ipv6-only", "named", "dual-homed", "wan")
+]
+"""Of each kind one."""
 SPACE = get_type_hints(Space)
 KINDS = [kind for kind in vars(objects).values() if is_dataclass(kind)]
 
@@ -58,7 +62,7 @@ def test_every_presets_plan_comes_back_as_it_was(file: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @given(data=st.data())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_objects_of_every_kind_come_back_with_any_values(kind: type, data: st.DataObject) -> None:
     value = data.draw(any_of(kind))
     found: object = object_from(kind, json.loads(json.dumps(to_data(value))))
