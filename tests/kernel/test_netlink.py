@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 
 from testbed.kernel import encode
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.netlink import KernelRefusal, QueryRefused, ask, attributes, connect, dump, send, text
+from testbed.kernel.netlink import KernelRefusal, QueryRefused, ask, connect, dump, send
+from testbed.plan.messages import attributes, text_in
 from testbed.plan.objects import Bridge, DeviceAddress, Route
+from testbed.plan.objects.addresses import new_address
+from testbed.plan.objects.routes import new_route
 from testbed.plan.uapi import RTM_GETLINK
 
 pytestmark = pytest.mark.sealed
@@ -32,7 +35,7 @@ def ip(*words: str) -> list[dict[str, Any]]:
 
 def test_a_batch_is_carried_out_in_order() -> None:
     with Namespace.create().entered():
-        send([encode.link_up(encode.LOOPBACK), encode.new_link(BRIDGE), encode.new_address(ADDRESS, 101)])
+        send([encode.link_up(encode.LOOPBACK), encode.new_link(BRIDGE), new_address(ADDRESS, 101)])
         (link,) = ip("link", "show", "dev", "br0")
         (shown,) = ip("address", "show", "dev", "br0")
     assert (link["ifindex"], link["address"], link["mtu"]) == (101, "02:00:00:00:00:01", 1400)
@@ -43,7 +46,7 @@ def test_a_batch_is_carried_out_in_order() -> None:
 def test_a_refusal_names_the_command_and_the_kernels_reason() -> None:
     nowhere = Route(ipaddress.ip_network("10.9.0.0/16"), "br0", ipaddress.ip_address("192.0.2.1"))
     with Namespace.create().entered(), pytest.raises(KernelRefusal) as refusal:
-        send([encode.new_link(BRIDGE), encode.new_route(nowhere, lambda _: 101)])
+        send([encode.new_link(BRIDGE), new_route(nowhere, lambda _: 101)])
     assert "ip route add 10.9.0.0/16 via 192.0.2.1 dev br0" in str(refusal.value)
     assert "Nexthop has invalid gateway" in str(refusal.value)
 
@@ -51,7 +54,7 @@ def test_a_refusal_names_the_command_and_the_kernels_reason() -> None:
 def test_the_others_are_carried_out_although_one_is_refused() -> None:
     with Namespace.create().entered():
         with pytest.raises(KernelRefusal, match="ip link add br0"):
-            send([encode.new_link(BRIDGE), encode.new_link(BRIDGE), encode.new_address(ADDRESS, 101)])
+            send([encode.new_link(BRIDGE), encode.new_link(BRIDGE), new_address(ADDRESS, 101)])
         assert ip("address", "show", "dev", "br0")[0]["addr_info"]
 
 
@@ -61,7 +64,7 @@ def test_a_batch_larger_than_one_send_is_carried_out_whole() -> None:
         for number in range(3000)
     ]
     with Namespace.create().entered():
-        send([encode.new_link(BRIDGE), *(encode.new_address(address, 101) for address in addresses)])
+        send([encode.new_link(BRIDGE), *(new_address(address, 101) for address in addresses)])
         (shown,) = ip("address", "show", "dev", "br0")
     assert len([address for address in shown["addr_info"] if address["family"] == "inet"]) == 3000
 
@@ -75,7 +78,7 @@ def test_a_dump_lists_everything_over_several_datagrams() -> None:
     with Namespace.create().entered():
         send([encode.new_link(bridge) for bridge in bridges])
         with connect() as sock:
-            names = {text(attributes(found, 16)[3]) for found in dump(sock, RTM_GETLINK, bytes(16))}
+            names = {text_in(attributes(found, 16)[3]) for found in dump(sock, RTM_GETLINK, bytes(16))}
             again = sum(1 for _ in dump(sock, RTM_GETLINK, bytes(16)))
     assert names >= {"lo", *(bridge.name for bridge in bridges)}
     assert again == len(names)
