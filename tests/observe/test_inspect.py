@@ -35,13 +35,13 @@ def lab() -> Iterator[LivingLab]:
 
     plan = DESIGNS["vxlan"].plan(load_topology(ROOT / "topologies/shaped.yaml").value)
     up = LivingLab.bring_up(plan, f"test-inspect-{os.getpid()}", {})
-    up.__dict__["plan"] = plan
     yield up
     LivingLab(Address(os.geteuid(), up.name)).down()
 
 
 def look(lab: LivingLab) -> tuple[Difference, ...]:
-    return lab.inside(lambda namespaces: inspect(lab.plan, namespaces))
+    plan = lab.plan
+    return lab.inside(lambda namespaces: inspect(plan, namespaces))
 
 
 def do(lab: LivingLab, place: str, command: str) -> None:

@@ -1,7 +1,7 @@
 import ipaddress
 from itertools import combinations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.plan.addressing import at, layout, share
@@ -46,6 +46,7 @@ def test_dual_stack_gives_each_pod_an_address_of_each_family() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 40),
     st.integers(0, 61),
