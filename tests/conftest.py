@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from testbed.lab.capsule import enclosed
 from testbed.spec.load import load_topology
@@ -14,6 +15,10 @@ from testbed.spec.topology import Topology
 pytest_plugins = ("tests.where", "tests.shared", "pytester")
 
 ROOT = Path(__file__).parent.parent
+
+# Machines are noisy: how long an example takes says nothing.
+settings.register_profile("testbed", deadline=None)
+settings.load_profile("testbed")
 
 
 @pytest.fixture

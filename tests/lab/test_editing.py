@@ -40,7 +40,7 @@ def designs() -> list[ParameterSet]:
     found = []
     for name in (*DESIGNS, *PAIRS):
         needs = (*design_of(name).needs_on(chosen(name)), "tbf")
-        marks = [pytest.mark.needs(*needs), *([pytest.mark.vm] if set(RARE) & set(needs) else [])]
+        marks = [pytest.mark.needs(*needs), *([pytest.mark.vm] if {*RARE, "openvswitch"} & set(needs) else [])]
         found.append(pytest.param(name, marks=marks))
     return found
 

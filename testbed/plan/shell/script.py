@@ -11,6 +11,7 @@ from testbed.plan.objects import (
     Kind,
     Link,
     Plan,
+    Route,
     RoutingRule,
     SegmentSource,
     Space,
@@ -175,9 +176,9 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
         if needs_cables(link):
             yield from _link_commands(space, link)
     yield from _settings(space, [sysctl for sysctl in space.of(Sysctl) if sysctl.dev])
-    for source in space.of(SegmentSource):
-        yield f"{ip} {segment_source_words(source)}"
     for kind in KINDS.values():
+        if kind.type is Route:  # An address can be the source of a header only when it is there.
+            yield from (f"{ip} {segment_source_words(source)}" for source in space.of(SegmentSource))
         for item in space.of(kind.type):
             program, _, words = kind.words(item, "add").partition(" ")
             yield f"{program} -n {space.name} {words}"
