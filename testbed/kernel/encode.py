@@ -114,10 +114,12 @@ def set_link(
     master: int | None = None,
     arp: bool = True,
     promiscuous: bool = False,
+    name: str = "",
 ) -> Request:
-    """Changes a device that is there; `master` 0 takes it from its bridge."""
+    """Changes a device that is there, known by its index or its name; `master` 0 takes it from its bridge."""
     flags = (0 if arp else IFF_NOARP) | (IFF_PROMISC if promiscuous else 0)
     body = _LINK.pack(0, 0, index, flags, IFF_NOARP | IFF_PROMISC)
+    body += text(_IFLA_IFNAME, name) if name else b""
     body += b"" if mtu is None else number(_IFLA_MTU, mtu)
     body += mac_attribute(_IFLA_ADDRESS, mac) if mac else b""
     body += b"" if master is None else number(_IFLA_MASTER, master)

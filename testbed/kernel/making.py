@@ -5,7 +5,6 @@ for those of the kernel's own tunnel devices.
 """
 
 import os
-import socket
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -250,14 +249,15 @@ def _device_changes(changes: Changes, plan: Plan, rank: type | tuple[type, ...])
             continue
         for place, before, device in _ends_of(space, old, new):
             master = plan.device(place, device.master).index if device.master else 0
-            index = socket.if_nametoindex if is_kernels_own(device) else None
+            is_numbered = not is_kernels_own(device)
             request = encode.set_link(
-                index(device.name) if index else device.index,
+                device.index if is_numbered else 0,
                 mtu=device.mtu,
                 mac=device.mac if before.mac != device.mac else "",
                 master=master if device.master or before.master else None,
                 arp=getattr(device, "arp", True),
                 promiscuous=getattr(device, "promiscuous", False),
+                name="" if is_numbered else device.name,
             )
             requests.setdefault(place, []).append(request)
     return requests
