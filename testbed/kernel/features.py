@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.kernel import bpf_calls, encode, programs, rulesets
+from testbed.kernel import bpf_calls, encode, programs
 from testbed.kernel.datapath import try_openvswitch
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, send
@@ -43,7 +43,7 @@ from testbed.plan.objects import (
 from testbed.plan.objects.netem import new_netem
 from testbed.plan.objects.routes import new_route
 from testbed.plan.objects.token_bucket import new_token_bucket
-from testbed.plan.rulesets import Chain, Hook, Ruleset, Set, ipvs, nftables
+from testbed.plan.rulesets import Chain, Hook, Ruleset, Set
 
 _MAC = "02:00:00:00:00:01"
 _LOCAL = ipaddress.ip_address("127.0.0.1")
@@ -121,38 +121,48 @@ def _rule(table: str, chain: str, rule: str) -> Ruleset:
     return Ruleset("user", "iptables", (Chain(table, chain, (rule,)),))
 
 
+def _load(parts: Iterable[Ruleset]) -> None:
+    from testbed.kernel.rulesets import load  # What works is remembered, so most that read features try none.
+
+    load(parts)
+
+
 def _masquerade(_: int) -> None:
-    rulesets.load([_rule("nat", "POSTROUTING", f"-m mark --mark 1 {_COMMENT} -j MASQUERADE --random-fully")])
+    _load([_rule("nat", "POSTROUTING", f"-m mark --mark 1 {_COMMENT} -j MASQUERADE --random-fully")])
 
 
 def _bridged_rules(_: int) -> None:
     bridged = "-m physdev --physdev-in try --physdev-is-bridged"
-    rulesets.load([_rule("filter", "FORWARD", f"{bridged} -m state --state NEW -j NFLOG --nflog-group 86")])
+    _load([_rule("filter", "FORWARD", f"{bridged} -m state --state NEW -j NFLOG --nflog-group 86")])
     Path("/proc/sys/net/bridge/bridge-nf-call-iptables").read_text()
 
 
 def _marked_esp(_: int) -> None:
-    rulesets.load([_rule("mangle", "INPUT", "-p esp -m esp --espspi 1 -j MARK --set-xmark 0x1/0x1")])
-    rulesets.load([_rule("filter", "OUTPUT", "-m policy --dir out --pol none -j DROP")])
+    _load([_rule("mangle", "INPUT", "-p esp -m esp --espspi 1 -j MARK --set-xmark 0x1/0x1")])
+    _load([_rule("filter", "OUTPUT", "-m policy --dir out --pol none -j DROP")])
 
 
 def _ipset(_: int) -> None:
     sets = (Set("try", "hash:net family inet"), Set("two", "hash:ip family inet"))
     rule = _rule("nat", "POSTROUTING", f"-m set --match-set try src {_COMMENT} -j RETURN")
-    rulesets.load([Ruleset("user", "ipset", sets=sets), rule])
+    _load([Ruleset("user", "ipset", sets=sets), rule])
 
 
 def _nftables(_: int) -> None:
     """A set, and a rule of Services: it translates addresses."""
+    from testbed.plan.rulesets import nftables
+
     translating = nftables.rule({"dnat": {"addr": "192.0.2.1"}})
     chain = Chain("ip try", "try", (translating,), hook=Hook("nat", "prerouting", -100))
     sets = (nftables.set_of("try", "ip try", "ipv4_addr", ["192.0.2.1"]),)
-    rulesets.load([Ruleset("user", "nftables", (chain, Chain("inet try", "try")), sets)])
+    _load([Ruleset("user", "nftables", (chain, Chain("inet try", "try")), sets)])
 
 
 def _ipvs(_: int) -> None:
+    from testbed.plan.rulesets import ipvs
+
     service = ipvs.service("tcp", ipaddress.ip_address("192.0.2.1"), 80, ())
-    rulesets.load([Ruleset("user", "ipvs", sets=(service,))])
+    _load([Ruleset("user", "ipvs", sets=(service,))])
 
 
 FEATURES = {

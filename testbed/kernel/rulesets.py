@@ -7,22 +7,10 @@ import re
 from collections.abc import Iterable, Mapping
 
 from testbed.kernel.tools import ToolFailed, call, ran
-from testbed.plan.rulesets import (
-    BUILT_IN,
-    Backend,
-    Ruleset,
-    Transaction,
-    Whole,
-    WholeChain,
-    changing,
-    ipset,
-    iptables,
-    ipvs,
-    loading,
-    nftables,
-    wholes,
-)
+from testbed.plan.rulesets import BUILT_IN, Backend, Ruleset, ipset, iptables, ipvs, nftables
 from testbed.plan.rulesets.edits import carried
+from testbed.plan.rulesets.merge import Whole, WholeChain
+from testbed.plan.rulesets.transactions import Transaction, changing, loading, wholes
 
 _PATIENCE_S = 120
 """For 10,000 rules, on a machine that has other things to do."""

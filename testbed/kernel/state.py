@@ -23,7 +23,8 @@ from testbed.plan.objects.kinds import KINDS
 from testbed.plan.objects.neighbours import NDA_DST, NEIGHBOUR_HEADER, NEIGHBOURS
 from testbed.plan.objects.queues import QUEUE_DUMPS, options_of
 from testbed.plan.objects.routes import ROUTES, refusal_in
-from testbed.plan.rulesets import Backend, Whole
+from testbed.plan.rulesets import Backend
+from testbed.plan.rulesets.merge import Whole
 from testbed.plan.uapi import IFF_NOARP, IFF_PROMISC, IFF_UP, NUD_FAILED, NUD_INCOMPLETE, RTM_GETLINK
 from testbed.spec.types import Address
 

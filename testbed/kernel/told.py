@@ -9,7 +9,6 @@ from collections.abc import Container, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any, Protocol, TypeVar
 
-from testbed.kernel import rulesets
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.tools import call
 from testbed.plan.objects import Esp, Plan, SegmentSource, Space, Wireguard
@@ -51,11 +50,17 @@ def tell_by_programs(
         for source in work.coming(SegmentSource):
             _run(namespaces[space], ["ip", *segment_source_words(source).split()])
         if work.coming(Ruleset) or any(isinstance(item, Ruleset) for item in work.removed):
-            with namespaces[space].entered():
-                if space in before:
-                    rulesets.change(before[space].of(Ruleset), plan[space].of(Ruleset))
-                else:
-                    rulesets.load(plan[space].of(Ruleset))
+            _rules(namespaces[space], before.get(space), plan[space])
+
+
+def _rules(namespace: Namespace, before: Space | None, space: Space) -> None:
+    from testbed.kernel import rulesets  # Most labs have none.
+
+    with namespace.entered():
+        if before:
+            rulesets.change(before.of(Ruleset), space.of(Ruleset))
+        else:
+            rulesets.load(space.of(Ruleset))
 
 
 def _wireguard(

@@ -32,7 +32,9 @@ from testbed.plan.objects import (
 )
 from testbed.plan.objects.kinds import KINDS
 from testbed.plan.objects.routes import ordered
-from testbed.plan.rulesets import Ruleset, Whole, claimed, iptables
+from testbed.plan.rulesets import Ruleset, iptables
+from testbed.plan.rulesets.claims import claimed
+from testbed.plan.rulesets.merge import Whole
 from testbed.spec.types import Address
 
 T = TypeVar("T", bound=Object)

@@ -34,12 +34,10 @@ from testbed.kernel.folders import NETNS, SHARED, root_of, within
 from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
-from testbed.lab.editing import EditRefused, edited
 from testbed.lab.entering import BASHRC, CAPSULE
 from testbed.lab.lab import Lab
 from testbed.lab.names import hosts
 from testbed.lab.steps import UNPLUG_PATIENCE_S, VERBS
-from testbed.plan.codec import to_text
 from testbed.plan.objects import Kind, Plan
 
 T = TypeVar("T")
@@ -85,7 +83,7 @@ class _Keeper:
         """As the design has it."""
         self._facts = {key: value for key, value in facts.items() if key != "topology_spec"}
         self._topology = facts.get("topology_spec")
-        self._plan_told, self._topology_told = _Told(to_text), _Told[Any](json.dumps)
+        self._plan_told, self._topology_told = _Told(_plan_text), _Told[Any](json.dumps)
         self._lab: Lab | None = None
         self._error: dict[str, Any] | None = None
         self._calls: list[Call] = []
@@ -224,6 +222,8 @@ class _Keeper:
 
     def _change(self, connection: socket.socket, question: dict[str, Any]) -> None:
         """Says what was wrong with the question, or what failed, or how much has changed and how long it took."""
+        from testbed.lab.editing import EditRefused, edited  # Many labs are never changed, and none while it is built.
+
         lab = self._lab if self._built.is_set() else None
         if lab is None:
             return
@@ -285,6 +285,12 @@ class _Keeper:
                     say(connection, {}, [file])
         finally:
             self._ended.set()
+
+
+def _plan_text(plan: Plan) -> str:
+    from testbed.plan.codec import to_text  # It is read as soon as the lab is built, but `up` does not wait for that.
+
+    return to_text(plan)
 
 
 def _nodes_with_plugins(plan: Plan) -> list[str]:

@@ -9,7 +9,10 @@ from testbed.kernel.bpf_calls import NAME_LENGTH
 from testbed.kernel.state import State
 from testbed.plan import shell
 from testbed.plan.objects import BpfEntry, Datapath, Flow, NftTable, Space
-from testbed.plan.rulesets import OWNERS, TOOLS, Backend, Ruleset, Whole, iptables, wholes
+from testbed.plan.rulesets import Backend, Ruleset, iptables
+from testbed.plan.rulesets.merge import Whole
+from testbed.plan.rulesets.owners import OWNERS
+from testbed.plan.rulesets.transactions import TOOLS, wholes
 
 Finding = tuple[str, str]
 """What differs, and the commands, a line each."""

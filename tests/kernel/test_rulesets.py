@@ -8,7 +8,8 @@ import pytest
 
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.rulesets import RulesetRefused, asked, change, listed, load
-from testbed.plan.rulesets import TOOLS, Backend, Chain, Hook, Ruleset, Set, nftables, wholes
+from testbed.plan.rulesets import Backend, Chain, Hook, Ruleset, Set, nftables
+from testbed.plan.rulesets.transactions import TOOLS, wholes
 
 pytestmark = [pytest.mark.sealed, pytest.mark.needs("ipset", "masquerade", "nftables")]
 

@@ -13,7 +13,7 @@ from testbed.kernel.state import BUILT_IN
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect, state_for
 from testbed.plan.objects import Plan
-from testbed.plan.rulesets import TOOLS
+from testbed.plan.rulesets.transactions import TOOLS
 from testbed.spec.topology import Topology
 from tests.designs.looking import unbroken
 

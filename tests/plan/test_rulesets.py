@@ -14,26 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.plan.rulesets import (
-    BUILT_IN,
-    OWNERS,
-    TOOLS,
-    Backend,
-    Chain,
-    Hook,
-    Ruleset,
-    Set,
-    Whole,
-    changing,
-    claimed,
-    ipset,
-    iptables,
-    ipvs,
-    merged,
-    nftables,
-    wholes,
-)
+from testbed.plan.rulesets import BUILT_IN, Backend, Chain, Hook, Ruleset, Set, ipset, iptables, ipvs, nftables
+from testbed.plan.rulesets.claims import claimed
 from testbed.plan.rulesets.edits import carried, edits
+from testbed.plan.rulesets.merge import Whole, merged
+from testbed.plan.rulesets.owners import OWNERS
+from testbed.plan.rulesets.transactions import TOOLS, changing, wholes
 
 RULES = st.lists(st.sampled_from([f"-s 10.0.0.{n}/32 -j DROP" for n in range(8)]), max_size=6).map(tuple)
 OWNER = st.sampled_from(sorted(OWNERS))

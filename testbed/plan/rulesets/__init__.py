@@ -7,32 +7,10 @@ iptables, ipset, nftables, ipvs
              a whole as text; the smallest change from one whole to another; what a tool listed, as a whole
 claims       whose the rules are that are there
 transactions the order of them all
+
+Most spaces have no rules, so this loads the parts alone.
 """
 
-from testbed.plan.rulesets.claims import claimed
-from testbed.plan.rulesets.merge import Whole, WholeChain, WholeSet, merged
-from testbed.plan.rulesets.owners import OWNERS, Owner
 from testbed.plan.rulesets.parts import BACKENDS, BUILT_IN, Backend, Chain, Hook, Ruleset, Set
-from testbed.plan.rulesets.transactions import TOOLS, Transaction, changing, loading, wholes
 
-__all__ = [
-    "BACKENDS",
-    "BUILT_IN",
-    "OWNERS",
-    "TOOLS",
-    "Backend",
-    "Chain",
-    "Hook",
-    "Owner",
-    "Ruleset",
-    "Set",
-    "Transaction",
-    "Whole",
-    "WholeChain",
-    "WholeSet",
-    "changing",
-    "claimed",
-    "loading",
-    "merged",
-    "wholes",
-]
+__all__ = ["BACKENDS", "BUILT_IN", "Backend", "Chain", "Hook", "Ruleset", "Set"]
