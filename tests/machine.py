@@ -9,7 +9,6 @@ import tempfile
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from testbed.kernel.syscalls import die_with_parent
 
@@ -23,7 +22,7 @@ class Machine:
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="testbed-vm-")
-        self._outcomes = Path(self._folder.name, "outcomes.json")
+        self._outcomes = Path(self._folder.name, "outcomes")
         self._log = Path(self._folder.name, "log")
         self.lock = Path(self._folder.name, "lock")
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,13 +62,9 @@ class Machine:
         return self._log.read_text(errors="replace")
 
     @property
-    def outcomes(self) -> dict[str, Any]:
-        """What came of its tests, as --outcomes has it; nothing if it ended before it knew."""
-        if not self._outcomes.exists():
-            return {"kernel": "", "tests": {}}
-        found = json.loads(self._outcomes.read_text())
-        assert isinstance(found, dict)
-        return found
+    def outcomes(self) -> tuple[str, dict[str, str]]:
+        """Its kernel, and what came of its tests; nothing if it ended before there were any."""
+        return read_outcomes(self._outcomes) if self._outcomes.exists() else ("", {})
 
     def stop(self) -> None:
         """Ends it, if it runs still."""
@@ -81,6 +76,12 @@ class Machine:
         """Ends it, if it runs still, and removes what it wrote."""
         self.stop()
         self._folder.cleanup()
+
+
+def read_outcomes(file: Path) -> tuple[str, dict[str, str]]:
+    """A session's kernel and what came of each test, as `--outcomes` of tests/where.py writes them down."""
+    first, *lines = map(json.loads, file.read_text().splitlines())
+    return first["kernel"], {line["test"]: line["outcome"] for line in lines}
 
 
 def await_end(lock: str) -> None:

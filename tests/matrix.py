@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.designs import ATTACHMENTS, TRANSPORTS, pairs
+from tests.machine import read_outcomes
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "tests/designs/matrix.json"
@@ -41,22 +42,20 @@ def main() -> int:
                 env=os.environ | {"VM_MINUTES": "90"},
                 check=False,
             )
-            RESULTS.write_text(
-                json.dumps(collected([json.loads(one.read_text()) for one in outcomes]), indent=1) + "\n"
-            )
+            RESULTS.write_text(json.dumps(collected([read_outcomes(one) for one in outcomes]), indent=1) + "\n")
     text = README.read_text()
     before, rest = text.split(BEGIN)
     README.write_text(before + BEGIN + table(json.loads(RESULTS.read_text())) + END + rest.split(END)[1])
     return 0
 
 
-def collected(sessions: list[dict[str, Any]]) -> dict[str, Any]:
+def collected(sessions: list[tuple[str, dict[str, str]]]) -> dict[str, Any]:
     """By pair and case the kernel on which it passed, or `failed`; what ran nowhere is missing."""
     found: dict[str, dict[str, str]] = {pair: {} for pair in pairs()}
     counts = []
-    for session in sessions:
+    for kernel, outcomes in sessions:
         passed = failed = 0
-        for test, outcome in session["tests"].items():
+        for test, outcome in outcomes.items():
             if outcome.startswith("skipped"):
                 continue
             passed, failed = passed + (outcome == "passed"), failed + (outcome != "passed")
@@ -66,8 +65,8 @@ def collected(sessions: list[dict[str, Any]]) -> dict[str, Any]:
                 case = "cross-subnet"
             else:
                 continue
-            found[match["pair"]][case] = session["kernel"] if outcome == "passed" else "failed"
-        counts.append({"kernel": session["kernel"], "passed": passed, "failed": failed})
+            found[match["pair"]][case] = kernel if outcome == "passed" else "failed"
+        counts.append({"kernel": kernel, "passed": passed, "failed": failed})
     return {"runs": counts, "pairs": found}
 
 

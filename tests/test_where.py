@@ -10,6 +10,7 @@ import pytest
 
 from testbed.kernel.features import FEATURES, Feature
 from testbed.kernel.netlink import KernelRefusal
+from tests.machine import read_outcomes
 
 pytestmark = pytest.mark.root
 
@@ -57,18 +58,23 @@ def test_a_test_that_needs_what_is_not_there_is_skipped_and_says_why(session: py
 
 
 def test_outcomes_are_written_down(session: pytest.Pytester) -> None:
-    run(session, "--outcomes", "outcomes.json")
-    assert json.loads((session.path / "outcomes.json").read_text()) == {
-        "kernel": platform.release(),
-        "tests": {
+    run(session, "--outcomes", "outcomes")
+    assert read_outcomes(session.path / "outcomes") == (
+        platform.release(),
+        {
             "test_it.py::test_flying": FLYING,
             "test_it.py::test_both": f"{FLYING} and CONFIG_SWIM (module swim)",
             "test_it.py::test_wired": "passed",
             "test_it.py::test_failing": "failed",
             "test_it.py::test_tomorrow": "skipped: not today",
         },
-    }
-    assert not list(session.path.glob("*.part"))
+    )
+
+
+def test_outcomes_are_there_of_a_session_that_was_ended(session: pytest.Pytester) -> None:
+    session.makepyfile(test_it="import os\n\ndef test_one(): ...\n\ndef test_two():\n    os._exit(9)")
+    session.runpytest_subprocess("-p", "tests.where", "--outcomes", "outcomes")
+    assert read_outcomes(session.path / "outcomes")[1] == {"test_it.py::test_one": "passed"}
 
 
 @pytest.fixture
@@ -76,7 +82,8 @@ def there(session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable
     """Has a program be the virtual machine, with these outcomes and this exit code."""
 
     def is_the_machine(outcomes: dict[str, str] | None, code: int = 0) -> None:
-        told = json.dumps({"kernel": "6.12.0-there", "tests": outcomes})
+        tests = [{"test": test, "outcome": outcome} for test, outcome in (outcomes or {}).items()]
+        told = "\n".join(map(json.dumps, [{"kernel": "6.12.0-there"}, *tests]))
         write = f"open(sys.argv[-1], 'w').write({told!r})" if outcomes is not None else "pass"
         program = f"import sys; {write}; print('it', 'booted'); sys.exit({code})"
         monkeypatch.setattr("tests.machine.COMMAND", [sys.executable, "-c", program])
@@ -118,6 +125,15 @@ def test_a_failure_in_the_virtual_machine_is_one_of_the_session(
 ) -> None:
     there(outcomes, code=1)
     assert run(session, "--vm", "-k", "wired").ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_virtual_machine_that_ended_early_is_one_too_and_its_last_words_are_told(
+    session: pytest.Pytester, there: Callable[..., None]
+) -> None:
+    there({"test_it.py::test_wired": "passed"}, code=124)
+    result = run(session, "--vm", "-k", "wired")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["the virtual machine ended with 124 and said:", "it booted"])
 
 
 def test_without_another_session_a_skipped_test_is_no_failure(session: pytest.Pytester) -> None:

@@ -1,9 +1,9 @@
 """A plugin for pytest: tests that need something of the kernel, and where they ran.
 
 A test marked `needs("vxlan")` is skipped where the kernel lacks that feature. `--outcomes FILE` writes down what came
-of each test. `--vm` runs those marked `vm` in the virtual machine, beside this session, and holds what came of them
-there against what came of them here: a test that both left out for want of a feature has not been run at all, and that
-is a failure.
+of each test, a line each. `--vm` runs those marked `vm` in the virtual machine, beside this session, and holds what
+came of them there against what came of them here: a test that both left out for want of a feature has not been run at
+all, and that is a failure.
 """
 
 import json
@@ -24,7 +24,7 @@ LACKS = "not available here: needs "
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("where", "where tests run")
-    group.addoption("--outcomes", type=Path, metavar="FILE", help="write down what came of each test, as JSON")
+    group.addoption("--outcomes", type=Path, metavar="FILE", help="write down what came of each test, as JSON lines")
     group.addoption("--whole-matrix", action="store_true", help="every design there is, instead of a covering subset")
     group.addoption("--vm", action="store_true", help="run the tests marked vm in the virtual machine meanwhile")
 
@@ -93,28 +93,34 @@ class _Session:
         self.file = file
         self.machine = machine
         self.here: dict[str, str] = {}
-        self.has_ended_there = False
+        self.code_there: int | None = None
+        """None until it has ended."""
         self.kernel_there = ""
         self.there: dict[str, str] = {}
 
     def pytest_sessionstart(self) -> None:
+        if self.file:
+            self.file.write_text(json.dumps({"kernel": platform.release()}) + "\n")
         if self.machine:
             self.machine.start()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            self.here[report.nodeid] = "failed"
+            self._note(report.nodeid, "failed")
         elif report.skipped:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-            self.here[report.nodeid] = f"skipped: {reason.removeprefix('Skipped: ')}"
+            self._note(report.nodeid, f"skipped: {reason.removeprefix('Skipped: ')}")
         elif report.when == "call":
-            self.here[report.nodeid] = "passed"
+            self._note(report.nodeid, "passed")
+
+    def _note(self, test: str, outcome: str) -> None:
+        """At once, as a session may be ended before its last test."""
+        self.here[test] = outcome
+        if self.file:
+            with self.file.open("a") as file:
+                file.write(json.dumps({"test": test, "outcome": outcome}) + "\n")
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.file:
-            part = self.file.with_name(f"{self.file.name}.part")
-            part.write_text(json.dumps({"kernel": platform.release(), "tests": self.here}, indent=1))
-            part.replace(self.file)
         if not self.machine:
             return
         if session.exitstatus == pytest.ExitCode.INTERRUPTED or session.shouldfail:
@@ -126,8 +132,8 @@ class _Session:
             self.machine.stop()
             session.exitstatus = pytest.ExitCode.INTERRUPTED
             return
-        self.has_ended_there = True
-        self.kernel_there, self.there = self.machine.outcomes["kernel"], self.machine.outcomes["tests"]
+        self.code_there = code
+        self.kernel_there, self.there = self.machine.outcomes
         if (code or self._run_nowhere()) and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -145,7 +151,7 @@ class _Session:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
         """As the last of all summaries, right before pytest's own line."""
         yield
-        if not self.machine or not self.has_ended_there:
+        if not self.machine or self.code_there is None:
             return
         terminalreporter.section("in the virtual machine")
         terminalreporter.write(self.machine.said)
@@ -154,6 +160,9 @@ class _Session:
         terminalreporter.section("in both places")
         for test in self._run_nowhere():
             terminalreporter.write_line(f"neither here nor in the virtual machine: {test}: {self.here[test]}", red=True)
+        if self.code_there not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            last = "\n".join(self.machine.said.splitlines()[-3:])
+            terminalreporter.write_line(f"the virtual machine ended with {self.code_there} and said:\n{last}", red=True)
         terminalreporter.write_line(
             f"ran here (Linux {platform.release()}): {here:,}; "
             f"in the virtual machine (Linux {self.kernel_there}): {there:,}; skipped everywhere: {len(nowhere):,}"
