@@ -1,4 +1,4 @@
-"""Every design there is, on this kernel and in the virtual machine: what came of it, and README's table of it.
+"""Every design there is, on this kernel and in the virtual machine: what came of it, and the table of it in docs/designs.md.
 
     sudo .venv/bin/python -m tests.matrix            # runs it all, about half an hour
     .venv/bin/python -m tests.matrix --table         # writes the table again
@@ -20,7 +20,7 @@ from tests.machine import read_outcomes
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "tests/designs/matrix.json"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs/designs.md"
 TESTS = "tests/designs/test_matrix.py"
 BEGIN, END = "<!-- matrix: begin -->\n", "<!-- matrix: end -->"
 PAIR = re.compile(r"test_a_pair_does_what_it_claims\[(?P<pair>.+)-(?P<family>two-nodes|ipv6-only|dual-stack)\]")
@@ -43,9 +43,9 @@ def main() -> int:
                 check=False,
             )
             RESULTS.write_text(json.dumps(collected([read_outcomes(one) for one in outcomes]), indent=1) + "\n")
-    text = README.read_text()
+    text = PAGE.read_text()
     before, rest = text.split(BEGIN)
-    README.write_text(before + BEGIN + table(json.loads(RESULTS.read_text())) + END + rest.split(END)[1])
+    PAGE.write_text(before + BEGIN + table(json.loads(RESULTS.read_text())) + END + rest.split(END)[1])
     return 0
 
 

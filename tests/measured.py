@@ -1,6 +1,6 @@
-"""README's tables of measured figures, made from the results that the repository has: python -m tests.measured.
+"""The tables of measured figures in docs/, made from the results that the repository has: python -m tests.measured.
 
-A test holds README to them, so that no figure stands there that was not measured.
+A test holds the pages to them, so that no figure stands there that was not measured.
 """
 
 import csv
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from testbed.report.words import number
+from testbed.report.words import number, unit
 from testbed.spec.scenario import AA
 
 REPOSITORY = Path(__file__).parents[1]
-README, RESULTS = REPOSITORY / "README.md", REPOSITORY / "results"
+RESULTS = REPOSITORY / "results"
 ACROSS = "cross-node"
 
 Row = Mapping[str, str]
@@ -22,21 +22,20 @@ Row = Mapping[str, str]
 
 
 def main() -> int:
-    text = README.read_text()
-    for name in TABLES:
-        text = block(name).sub(lambda found, name=name: f"{found[1]}{table(name)}{found[3]}", text)
-    README.write_text(text)
+    for name, (page, _) in TABLES.items():
+        file = REPOSITORY / page
+        file.write_text(block(name).sub(lambda found, name=name: f"{found[1]}{table(name)}{found[3]}", file.read_text()))
     return 0
 
 
 def block(name: str) -> re.Pattern[str]:
-    """Where README has the table, as the second group."""
+    """Where its page has the table, as the second group."""
     return re.compile(rf"(<!-- {name}: begin -->\n)(.*?)(<!-- {name}: end -->\n)", re.DOTALL)
 
 
 def table(name: str) -> str:
     with (RESULTS / name / "summary.csv").open() as file:
-        return "".join(f"| {' | '.join(cells)} |\n" for cells in TABLES[name](list(csv.DictReader(file))))
+        return "".join(f"| {' | '.join(cells)} |\n" for cells in TABLES[name][1](list(csv.DictReader(file))))
 
 
 def _cnis(rows: Sequence[Row]) -> Iterator[Sequence[str]]:
@@ -86,7 +85,38 @@ def _with_ratio(row: Row) -> str:
     return number(float(row["median"])) + (f" ({float(row['ratio']):.2f}, {row['verdict']})" if resolved else "")
 
 
-TABLES: Mapping[str, Callable[[Sequence[Row]], Iterator[Sequence[str]]]] = {"cnis": _cnis, "ebpf-host-routing": _rules}
+def _example(rows: Sequence[Row]) -> Iterator[Sequence[str]]:
+    """A row for each design: what it has between nodes, and how that compares with the baseline."""
+    columns = {"rtt_p50": "RTT p50", "throughput": "throughput, one TCP stream"}
+    yield ["cross-node", *columns.values()]
+    yield ["---"] * (1 + len(columns))
+    found = {(row["design"], row["metric"]): row for row in rows if row["path"] == ACROSS}
+    for design in dict.fromkeys(row["design"] for row in rows):
+        yield [_ROLES.get(found[design, "rtt_p50"]["verdict"], _AGAIN if design == AA else "`{}`").format(design)] + [
+            _compared(found[design, metric]) for metric in columns
+        ]
+
+
+_ROLES = {"baseline": "`{}` (baseline)"}
+_AGAIN = "`{}` (the baseline again)"
+
+
+def _compared(row: Row) -> str:
+    """`21.0 µs, ratio 0.963 (0.960 to 0.965), not resolved (under 44 %)`."""
+    value = f"{number(float(row['median']))} {unit(row['unit'])}"
+    if row["verdict"] == "baseline":
+        return value
+    ratio, low, high = (f"{float(row[key]):.3f}" for key in ("ratio", "ratio_low", "ratio_high"))
+    seen = f" (under {float(row['smallest']):.0%})".replace("%", " %") if row["verdict"] == "not resolved" else ""
+    return f"{value}, ratio {ratio} ({low} to {high}), {row['verdict']}{seen}"
+
+
+TABLES: Mapping[str, tuple[str, Callable[[Sequence[Row]], Iterator[Sequence[str]]]]] = {
+    "example": ("docs/results.md", _example),
+    "cnis": ("docs/cnis.md", _cnis),
+    "ebpf-host-routing": ("docs/cnis.md", _rules),
+}
+"""By the folder of results: the page, and what makes the table."""
 
 if __name__ == "__main__":
     sys.exit(main())
