@@ -1,4 +1,4 @@
-"""Every design there is, on this kernel and in the virtual machine: what came of it, and the table of it in docs/designs.md.
+"""Every design there is, on this kernel and in the virtual machine: what came of it, and docs/designs.md's table of it.
 
     sudo .venv/bin/python -m tests.matrix            # runs it all, about half an hour
     .venv/bin/python -m tests.matrix --table         # writes the table again

@@ -24,7 +24,8 @@ Row = Mapping[str, str]
 def main() -> int:
     for name, (page, _) in TABLES.items():
         file = REPOSITORY / page
-        file.write_text(block(name).sub(lambda found, name=name: f"{found[1]}{table(name)}{found[3]}", file.read_text()))
+        text = block(name).sub(lambda found, name=name: f"{found[1]}{table(name)}{found[3]}", file.read_text())
+        file.write_text(text)
     return 0
 
 
@@ -92,13 +93,10 @@ def _example(rows: Sequence[Row]) -> Iterator[Sequence[str]]:
     yield ["---"] * (1 + len(columns))
     found = {(row["design"], row["metric"]): row for row in rows if row["path"] == ACROSS}
     for design in dict.fromkeys(row["design"] for row in rows):
-        yield [_ROLES.get(found[design, "rtt_p50"]["verdict"], _AGAIN if design == AA else "`{}`").format(design)] + [
-            _compared(found[design, metric]) for metric in columns
-        ]
-
-
-_ROLES = {"baseline": "`{}` (baseline)"}
-_AGAIN = "`{}` (the baseline again)"
+        cells = [found[design, metric] for metric in columns]
+        is_baseline = cells[0]["verdict"] == "baseline"
+        role = " (baseline)" if is_baseline else " (the baseline again)" if design == AA else ""
+        yield [f"`{design}`{role}", *map(_compared, cells)]
 
 
 def _compared(row: Row) -> str:

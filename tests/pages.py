@@ -9,7 +9,7 @@ A page is a list of blocks. They are carried out in order, as a reader would, in
 - `diff` is applied.
 - A block of any language is written to a file instead if the line before it ends with "as `FILE`:".
 
-    python -m tests.pages docs/learn.md         # types a page's commands and prints what each said, and how long it took
+    python -m tests.pages docs/learn.md         # prints what each command of a page says, and how long it takes
 """
 
 import os
@@ -24,7 +24,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from glob import glob
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -35,15 +34,12 @@ import yaml
 from testbed.cli import verbs
 from testbed.designs import CATALOGUE
 from testbed.lab.capsule import enclosed
-
 from testbed.spec.foreign import imported
 from testbed.spec.load import load_design, load_scenario, load_topology
 from testbed.spec.source import read_source
 
 ROOT = Path(__file__).parent.parent
-PAGES = tuple(
-    str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-)
+PAGES = tuple(str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))))
 SHIPPED = ("README.md", "docs", "examples", "results", "scenarios", "schemas", "setup.sh", "testbed", "topologies")
 """What a copy has of the repository."""
 SECONDS = 60
@@ -137,7 +133,7 @@ def _parsed(folder: Path, words: list[str]) -> None:
         assert found is not None, name
         group = found
         context = click.Context(group, parent=context, info_name=name)
-    found_files = [sorted(glob(word, root_dir=folder)) or [word] for word in words]
+    found_files = [sorted(map(str, folder.glob(word))) or [word] for word in words]
     with _within(folder):
         group.make_context(group.name, list(chain.from_iterable(found_files)))
 
@@ -331,7 +327,7 @@ def load(block: Block, folder: Path) -> None:
     told = yaml.safe_load(block.text)
     assert isinstance(told, dict), block.where
     file = folder / (block.file or f"shown-{block.line}.yaml")
-    if told.get("kind") == "Cluster" or "topology" in told and isinstance(told["topology"], dict):
+    if told.get("kind") == "Cluster":
         file.write_text(block.text)
         imported(read_source(file))
     elif {"attach", "cni"} & told.keys():
