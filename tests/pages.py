@@ -151,8 +151,9 @@ def _measured(folder: Path, words: list[str]) -> None:
     )
     assert said.returncode == 0, said.stderr
     scenario = load_scenario(folder / next(word for word in words if word.endswith(".yaml")), CATALOGUE).value
-    made = len(list((folder / "results").glob(f"{scenario.name}-*")))
-    shutil.copytree(folder / "results/example", folder / f"results/{scenario.name}-2026010{made + 1}-000000")
+    results = folder / (words[words.index("--results") + 1] if "--results" in words else "results")
+    made = len(list(results.glob(f"{scenario.name}-*")))
+    shutil.copytree(folder / "results/example", results / f"{scenario.name}-2026010{made + 1}-000000")
 
 
 def _there(folder: Path, words: list[str]) -> None:
