@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from testbed.cli.verbs import VERBS
-from testbed.designs import pairs
+from testbed.designs import DESIGNS, pairs
 from tests import matrix, measured
 from tests.pages import LEFT, PAGES, ROOT, anchors, blocks, commands, left, links, matches, reader, text_of
 from tests.reference import FOLDER, REFERENCE
@@ -19,8 +19,21 @@ FIRST_SCREEN, LONGEST = 40, 150
 INLINE = re.compile(r"`testbed ([a-z]+)[^`]*`")
 
 
+def _needs(page: str) -> set[str]:
+    """The kernel features that the designs in a page's examples need."""
+    words = {word for block in blocks(page) for word in re.findall(r"[a-z0-9+-]+", block.text)}
+    return {feature for word in words & DESIGNS.keys() for feature in DESIGNS[word].needs}
+
+
 @pytest.mark.sealed
-@pytest.mark.parametrize("page", [page for page in WRITTEN if any(block.language != "text" for block in blocks(page))])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.needs(*sorted(_needs(page))))
+        for page in WRITTEN
+        if any(block.language != "text" for block in blocks(page))
+    ],
+)
 def test_a_page_does_what_it_says(page: str) -> None:
     with reader() as one:
         one.read(page)
