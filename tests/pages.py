@@ -124,18 +124,19 @@ class Left:
     instead: Callable[[Path, list[str]], None]
 
 
-def _parsed(folder: Path, words: list[str]) -> None:
+def parsed(folder: Path, words: list[str]) -> None:
     """The program takes these words."""
-    group: click.Command = verbs.testbed
-    context = click.Context(group, info_name="testbed")
-    while isinstance(group, click.Group):
-        name, found, words = group.resolve_command(context, words)
+    command: click.Command = verbs.testbed
+    context = click.Context(command, info_name="testbed", **command.context_settings)
+    while isinstance(command, click.Group):
+        if not words:
+            return
+        name, found, words = command.resolve_command(context, words)
         assert found is not None, name
-        group = found
-        context = click.Context(group, parent=context, info_name=name)
-    found_files = [sorted(map(str, folder.glob(word))) or [word] for word in words]
+        command, context = found, click.Context(found, parent=context, info_name=name)
+    expanded = [sorted(map(str, folder.glob(word))) or [word] for word in words]
     with _within(folder):
-        group.make_context(group.name, list(chain.from_iterable(found_files)))
+        command.make_context(command.name, list(chain.from_iterable(expanded)), parent=context.parent)
 
 
 def _measured(folder: Path, words: list[str]) -> None:
@@ -165,8 +166,8 @@ def _there(folder: Path, words: list[str]) -> None:
 
 LEFT: Mapping[str, Left] = {
     "testbed run": Left("measures for half a minute or more", _measured),
-    "testbed report": Left("draws all plots", _parsed),
-    "testbed shell": Left("waits for what is typed", _parsed),
+    "testbed report": Left("draws all plots", parsed),
+    "testbed shell": Left("waits for what is typed", parsed),
     "./setup.sh": Left("installs packages", _there),
     ".venv/bin/python -m pytest": Left("runs many tests", _there),
     "tests/vm": Left("boots a virtual machine", _there),

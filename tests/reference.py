@@ -7,6 +7,7 @@ docstrings. A test holds the pages to it.
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ def verbs_page() -> str:
 
 def _verbs(group: click.Group, context: click.Context) -> Iterator[str]:
     for name in group.list_commands(context):
-        command = group.get_command(context, name)
+        command = copy(group.get_command(context, name))
         assert command is not None
+        command._help_option = None  # It is kept with the names (`-h`) of whoever asked first.
         own = command.context_class(
             command, parent=context, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH
         )

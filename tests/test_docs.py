@@ -1,22 +1,38 @@
 """README.md and docs/ are true: examples work, links lead somewhere, reference pages say what the code says."""
 
+import contextlib
 import json
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 
-from testbed.cli.verbs import VERBS
 from testbed.designs import DESIGNS, pairs
 from tests import matrix, measured
-from tests.pages import LEFT, PAGES, ROOT, anchors, blocks, commands, left, links, matches, reader, text_of
+from tests.pages import (
+    FENCE,
+    LEFT,
+    PAGES,
+    ROOT,
+    anchors,
+    blocks,
+    commands,
+    left,
+    links,
+    matches,
+    parsed,
+    reader,
+    text_of,
+)
 from tests.reference import FOLDER, REFERENCE
 
 WRITTEN = tuple(page for page in PAGES if not page.startswith("docs/reference/"))
 LANGUAGES = {"console", "sh", "python", "yaml", "diff", "text"}
 FIRST_SCREEN, LONGEST = 40, 150
 """Lines of README."""
-INLINE = re.compile(r"`testbed ([a-z]+)[^`]*`")
+INLINE = re.compile(r"`testbed ([a-z][^`]*)`")
 
 
 def _needs(page: str) -> set[str]:
@@ -68,8 +84,12 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", WRITTEN)
-def test_every_verb_that_is_named_exists(page: str) -> None:
-    assert set(INLINE.findall(text_of(page))) <= set(VERBS)
+def test_the_program_takes_what_is_named_in_a_sentence(page: str, repository: Path) -> None:
+    """Its verbs and options; a sentence may leave out arguments, and name files that are not there."""
+    for said in INLINE.findall(FENCE.sub("", text_of(page))):
+        words = shlex.split(re.split(r"[|>]", said.replace("\\|", "|"))[0])
+        with contextlib.suppress(click.MissingParameter, click.BadParameter):
+            parsed(repository, words)
 
 
 @pytest.mark.parametrize("name", REFERENCE)
