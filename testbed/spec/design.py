@@ -179,7 +179,7 @@ class ReadCni(CniSpec):
 
 
 DesignChoice = Annotated[
-    Annotated[str, Tag("name")] | Annotated[DesignSpec, Tag("spelt")] | Annotated[CniSpec, Tag("cni")],
+    Annotated[str, Tag("name")] | Annotated[DesignSpec, Tag("full")] | Annotated[CniSpec, Tag("cni")],
     Discriminator(lambda value: _form(value)),
 ]
 """A design's name, its file, or the design itself."""
@@ -189,7 +189,7 @@ Choice = str | DesignSpec | CniSpec
 def _form(value: object) -> str:
     if isinstance(value, CniSpec) or (isinstance(value, dict) and "cni" in value):
         return "cni"
-    return "spelt" if isinstance(value, dict | DesignSpec) else "name"
+    return "full" if isinstance(value, dict | DesignSpec) else "name"
 
 
 def name_of(choice: Choice) -> str:
@@ -244,10 +244,10 @@ class Catalogue:
         elif choice not in self.names:
             if choice in self.attachments or choice in self.transports:
                 yield Misfit((), self._half(choice))
-            elif (spelt := short_form(choice)) is None:
+            elif (spec := short_form(choice)) is None:
                 yield Misfit((), f"unknown design '{choice}'", valid=self.names)
             else:
-                for misfit in spelt.misfits(self):
+                for misfit in spec.misfits(self):
                     yield Misfit((), misfit.message, valid=misfit.valid)
 
 

@@ -92,10 +92,10 @@ def with_node(
     fabric = pinned.fabric
     places = [at] if isinstance(at, str) else at
     if isinstance(fabric, Named):
-        fabric, places = _plugged(pinned, fabric, name, places), None
-    elif places is None and fabric.seats():
-        taken = list(fabric.seated(pinned.members).values())
-        places = [min(fabric.seats(), key=taken.count)]
+        fabric, places = _with_links_of(pinned, fabric, name, places), None
+    elif places is None and fabric.default_places():
+        used = list(fabric.placement(pinned.members).values())
+        places = [min(fabric.default_places(), key=used.count)]
     if places and len(places) > 1:
         raise EditError(f"a node of this fabric must be at one place, not at {' and '.join(places)}")
     written: dict[str, Any] = {"at": places[0]} if places else {}
@@ -183,30 +183,30 @@ def _pinned(topology: Topology) -> Topology:
     fabric, members = topology.fabric, topology.members
     if isinstance(fabric, Named):
         return topology
-    seats, lengths = fabric.seated(members), fabric.prefixes(members)
+    placement, lengths = fabric.placement(members), fabric.prefixes(members)
     nodes = {
-        name: spec.model_copy(update={"at": seats[name]}) if name in seats else spec
+        name: spec.model_copy(update={"at": placement[name]}) if name in placement else spec
         for name, spec in topology.nodes.items()
     }
     pins = {"subnet_prefix": lengths} if lengths else {}
     return _with_nodes(topology, nodes).model_copy(update={"fabric": fabric.model_copy(update=pins)})
 
 
-def _plugged(topology: Topology, fabric: Named, name: str, places: Sequence[str] | None) -> Named:
+def _with_links_of(topology: Topology, fabric: Named, name: str, places: Sequence[str] | None) -> Named:
     """The fabric with links for a new node, copied from another node's link to the same place, or the first node's."""
     nodes = set(topology.nodes)
     first = next(iter(topology.nodes))
     of_first = [link for link in fabric.links if first in link.ends]
-    fresh = []
+    new = []
     for place in places or [end for link in of_first for end in link.ends if end != first]:
         if place not in fabric.places():
             raise EditError(f"unknown switch or router '{place}'", fabric.places(), place)
         there = [link for link in fabric.links if place in link.ends]
-        alike = next((link for link in there if nodes & set(link.ends)), of_first[0])
-        ends = tuple(name if end in nodes else place for end in alike.ends)
+        pattern = next((link for link in there if nodes & set(link.ends)), of_first[0])
+        ends = tuple(name if end in nodes else place for end in pattern.ends)
         # All links of an Ethernet have one MTU.
-        fresh.append(alike.model_copy(update={"ends": ends, "mtu": there[0].mtu if there else None}))
-    return fabric.model_copy(update={"links": (*fabric.links, *fresh)})
+        new.append(pattern.model_copy(update={"ends": ends, "mtu": there[0].mtu if there else None}))
+    return fabric.model_copy(update={"links": (*fabric.links, *new)})
 
 
 def _found(underlay: Underlay, text: str) -> tuple[int, str]:
@@ -218,8 +218,8 @@ def _found(underlay: Underlay, text: str) -> tuple[int, str]:
     one, other = match["one"], match["other"]
     found = [number for number, link in enumerate(underlay.links) if {one, other} == set(link.ends)]
     if not found:
-        said = f"{one},{other}" if nearest(f"{one},{other}", named) else f"{other},{one}"
-        raise EditError(f"no link between {one} and {other}", named, said)
+        written = f"{one},{other}" if nearest(f"{one},{other}", named) else f"{other},{one}"
+        raise EditError(f"no link between {one} and {other}", named, written)
     chosen = int(match["number"] or 1)
     if chosen > len(found) or not chosen or (len(found) > 1 and not match["number"]):
         valid = [f"{one}{match['way']}{other}#{number}" for number in range(1, len(found) + 1)]
@@ -282,15 +282,15 @@ def _edited(own: Link, plain: PlannedLink, source: str, values: Mapping[str, Any
             for key in [key for key, value in way.items() if value is None]:
                 del way[key]
     # A quality of `forth` also applies to `back`, unless `back` has its own value.
-    spelt_out = _spelt_out(plain.back if plain.ends == own.ends else plain.forth, back)
-    back |= {key: spelt_out[key] for key in forth if key not in back and key in spelt_out}
+    explicit = _explicit(plain.back if plain.ends == own.ends else plain.forth, back)
+    back |= {key: explicit[key] for key in forth if key not in back and key in explicit}
     differing = {key: value for key, value in back.items() if forth.get(key) != value}
     written = forth | {key: values[key] if key in values else getattr(own, key) for key in WHOLE}
     written["back"] = Qualities(**differing) if differing else None
     return Link(ends=own.ends, **{key: value for key, value in written.items() if value is not None})
 
 
-def _spelt_out(quality: Quality, own: Mapping[str, Any]) -> dict[str, Any]:
+def _explicit(quality: Quality, own: Mapping[str, Any]) -> dict[str, Any]:
     """All qualities of a link in one direction, as a user would write them."""
     rate = own.get("rate", quality.rate)
     queue = quality.queue or (usual_queue(rate) if rate else None)

@@ -100,11 +100,11 @@ class _Reader:
         data = {name: child.data for name, child in children.items()}
         return Node(start, self.at, data, children=children, keys=keys)
 
-    def _key(self, begun: int) -> Node:
+    def _key(self, opened: int) -> Node:
         if self._next() == '"':
             return self._string()
         if self.at == len(self.text):
-            self._refuse("this '{' is not closed; add '}'", begun)
+            self._refuse("this '{' is not closed; add '}'", opened)
         if word := _WORD.match(self.text, self.at):
             self._refuse(f'JSON keys require double quotes; write "{word[0]}"', word.start(), word.end())
         return self._refuse("expected a key in double quotes")
@@ -121,7 +121,7 @@ class _Reader:
         self.at += 1
         return Node(start, self.at, [child.data for child in children.values()], children=children)
 
-    def _separator(self, close: str, begun: int) -> None:
+    def _separator(self, close: str, opened: int) -> None:
         """After an item: a comma followed by another item, or the closing bracket, which the caller reads."""
         here = self._next()
         if here == ",":
@@ -132,10 +132,10 @@ class _Reader:
             return
         if here == close:
             return
-        opening = self.text[begun]
+        opening = self.text[opened]
         if here == "":
-            self._refuse(f"this '{opening}' is not closed; add '{close}'", begun)
-        line = self.text.count("\n", 0, begun) + 1
+            self._refuse(f"this '{opening}' is not closed; add '{close}'", opened)
+        line = self.text.count("\n", 0, opened) + 1
         self._refuse(f"expected ',' or the '{close}' of the '{opening}' in line {line}")
 
     def _string(self) -> Node:

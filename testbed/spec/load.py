@@ -130,7 +130,7 @@ def _topology_of(source: Source) -> Loaded[Topology]:
 
 def _scenario_of(source: Source, path: Path, catalogue: Catalogue) -> LoadedScenario:
     scenario, problems = _validated(source, Scenario)
-    topology, topology_problems = _topology_beside(source, path)
+    topology, topology_problems = _topology_named_in(source, path)
     sources: Mapping[str, Source] = {}
     if scenario is not None:
         sources, design_problems = _design_sources(source, scenario, path)
@@ -154,16 +154,16 @@ def scenario_of_texts(
     `scenario` and `topology` are pairs of text and file name. `designs` are the texts of design files, by their name in
     the scenario; `networks` the designs with CNI plugins, read before, by their index in the list.
     """
-    source, beside = parse(*scenario), _topology_of(parse(*topology))
+    source, loaded_topology = parse(*scenario), _topology_of(parse(*topology))
     sources = {file: parse(text, file) for file, text in (designs or {}).items()}
     value, problems = _validated(source, Scenario)
     if value is not None:
         read = {int(number): ReadCni.of_data(data) for number, data in (networks or {}).items()}
         value, more = _with_designs(source, value, sources, catalogue, read)
-        problems += more + _located(source, value.misfits(beside.value, catalogue))
+        problems += more + _located(source, value.misfits(loaded_topology.value, catalogue))
     if value is None or problems:
         raise SpecError(_in_order(problems))
-    return _with_cells(source, value, beside, catalogue, sources)
+    return _with_cells(source, value, loaded_topology, catalogue, sources)
 
 
 def _with_cells(
@@ -214,7 +214,7 @@ def _with_network(
     source: Source, loc: Loc, spec: CniSpec, catalogue: Catalogue, folder: Path
 ) -> tuple[ReadCni | None, tuple[Problem, ...]]:
     """A design with CNI plugins and its configuration, named at `loc` in a file of that folder."""
-    path = _tidied(folder / spec.cni)
+    path = _normalized(folder / spec.cni)
     try:
         network = catalogue.read_network(path)
     except SpecError as error:
@@ -224,7 +224,7 @@ def _with_network(
         )
     found = spec.model_dump(exclude={"name", "bin", "cni"})
     # Absolute, as plugins may be called with another working directory.
-    folders = tuple(str(_tidied(folder / each).absolute()) for each in spec.bin)
+    folders = tuple(str(_normalized(folder / each).absolute()) for each in spec.bin)
     fields = found | {"name": spec.name or network.name, "bin": folders, "cni": spec.cni, "texts": network.texts}
     return ReadCni.model_validate(fields), _located(source, _undeclared(spec, network, loc[:-1]))
 
@@ -246,7 +246,7 @@ def _design_sources(source: Source, scenario: Scenario, path: Path) -> tuple[Map
     problems: tuple[Problem, ...] = ()
     for index, choice in enumerate(scenario.designs):
         if isinstance(choice, str) and is_file(choice):
-            file = _tidied(path.parent / choice)
+            file = _normalized(path.parent / choice)
             try:
                 found[choice] = read_source(file)
             except SpecError as error:
@@ -262,37 +262,37 @@ def _with_designs(
     scenario: Scenario,
     sources: Mapping[str, Source],
     catalogue: Catalogue,
-    around: Path | Mapping[int, ReadCni],
+    folder_or_networks: Path | Mapping[int, ReadCni],
 ) -> tuple[Scenario, tuple[Problem, ...]]:
     """The scenario with file names replaced by the designs in the files.
 
-    `around` is the scenario's folder, or the CNI designs read before, by their index in the list.
+    `folder_or_networks` is the scenario's folder, or the CNI designs read before, by their index in the list.
     """
     problems: tuple[Problem, ...] = ()
     choices: list[Choice] = []
     for number, choice in enumerate(scenario.designs):
         spec: DesignSpec | ReadCni | None = None
         more: tuple[Problem, ...] = ()
-        if not isinstance(around, Path) and number in around:
-            spec = around[number]
+        if not isinstance(folder_or_networks, Path) and number in folder_or_networks:
+            spec = folder_or_networks[number]
         elif isinstance(choice, str) and choice in sources:
-            folder = _tidied(around / choice).parent if isinstance(around, Path) else None
+            folder = _normalized(folder_or_networks / choice).parent if isinstance(folder_or_networks, Path) else None
             spec, more = _design_in(sources[choice], catalogue, folder)
-        elif isinstance(around, Path) and isinstance(choice, CniSpec):
-            spec, more = _with_network(source, ("designs", number, "cni"), choice, catalogue, around)
-        elif isinstance(around, Path) and isinstance(choice, str) and is_network(choice):
-            spec, more = _with_network(source, ("designs", number), CniSpec(cni=choice), catalogue, around)
+        elif isinstance(folder_or_networks, Path) and isinstance(choice, CniSpec):
+            spec, more = _with_network(source, ("designs", number, "cni"), choice, catalogue, folder_or_networks)
+        elif isinstance(folder_or_networks, Path) and isinstance(choice, str) and is_network(choice):
+            spec, more = _with_network(source, ("designs", number), CniSpec(cni=choice), catalogue, folder_or_networks)
         problems += more
         choices.append(choice if spec is None or more else spec)
     return scenario.model_copy(update={"designs": tuple(choices)}), problems
 
 
-def _topology_beside(source: Source, path: Path) -> tuple[Loaded[Topology] | None, tuple[Problem, ...]]:
+def _topology_named_in(source: Source, path: Path) -> tuple[Loaded[Topology] | None, tuple[Problem, ...]]:
     """The topology of a scenario; it is checked even if the scenario itself has problems."""
     name = source.data.get("topology") if isinstance(source.data, dict) else None
     if not isinstance(name, str):
         return None, ()  # Reported by the check of the scenario itself.
-    file = _tidied(path.parent / name)
+    file = _normalized(path.parent / name)
     try:
         return load_topology(file), ()
     except SpecError as error:
@@ -309,7 +309,7 @@ def _at_file_name(source: Source, loc: Loc, name: str, file: Path, problem: Prob
     return located if near in ("", file.name) else replace(located, nearest=str(Path(name).parent / near))
 
 
-def _tidied(path: Path) -> Path:
+def _normalized(path: Path) -> Path:
     """`scenarios/../topologies/a.yaml` as `topologies/a.yaml`, unless these differ because of a symbolic link."""
     tidy = Path(os.path.normpath(path))
     try:

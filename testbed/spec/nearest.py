@@ -18,5 +18,5 @@ def nearest(found: str, valid: tuple[str, ...]) -> str:
 def unknown(what: str, found: str, valid: tuple[str, ...]) -> str:
     """Message for a word that is not valid."""
     near = nearest(found, valid)
-    meant = f"did you mean '{near}'? " if near else ""
-    return f"unknown {what} '{found}'; {meant}valid: {', '.join(valid)}"
+    hint = f"did you mean '{near}'? " if near else ""
+    return f"unknown {what} '{found}'; {hint}valid: {', '.join(valid)}"

@@ -62,10 +62,10 @@ def _excerpt(problem: Problem) -> list[str]:
     begin = max(0, at - MAX_LEAD) if len(line) > MAX_LINE else 0
     end = min(len(line), begin + MAX_LINE)
     before = ("..." if begin else "") + _shown(line[begin:at])
-    meant = _shown(line[at : min(at + problem.width, end)])
+    marked = _shown(line[at : min(at + problem.width, end)])
     after = _shown(line[at:end]) + ("..." if end < len(line) else "")
     margin = f"{problem.line:5} | "
-    marker = "^" + "~" * (len(meant) - 1)
+    marker = "^" + "~" * (len(marked) - 1)
     return [f"{margin}{before}{after}", f"{' ' * (len(margin) - 2)}| {' ' * len(before)}{marker}"]
 
 

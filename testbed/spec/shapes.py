@@ -84,11 +84,11 @@ class _Shape(Defaults, Sized, _Ranged):
             if override.mtu is not None:
                 yield ("fabric", "overrides", number, "mtu"), override.mtu
 
-    def seats(self) -> tuple[str, ...]:
+    def default_places(self) -> tuple[str, ...]:
         """Places that nodes without `at` are assigned to, round-robin; empty if all nodes are at one place."""
         return ()
 
-    def seated(self, nodes: Members) -> Mapping[str, str]:
+    def placement(self, nodes: Members) -> Mapping[str, str]:
         """The place of each node; empty if all are at one place."""
         return {}
 
@@ -183,19 +183,19 @@ class _Racks(_Shape):
         """Names of the racks or sites."""
         raise NotImplementedError
 
-    def seats(self) -> tuple[str, ...]:
+    def default_places(self) -> tuple[str, ...]:
         return tuple(self.racks())
 
-    def seated(self, nodes: Members) -> Mapping[str, str]:
-        racks, seats = set(self.racks()), self.seats()
+    def placement(self, nodes: Members) -> Mapping[str, str]:
+        racks, places = set(self.racks()), self.default_places()
         return {
-            node: at if at in racks else seats[number % len(seats)] for number, (node, at) in enumerate(nodes.items())
+            node: at if at in racks else places[number % len(places)] for number, (node, at) in enumerate(nodes.items())
         }
 
     def _parts(self, nodes: Members) -> dict[str, list[str]]:
         """Nodes of each rack."""
         parts: dict[str, list[str]] = {rack: [] for rack in self.racks()}
-        for node, at in self.seated(nodes).items():
+        for node, at in self.placement(nodes).items():
             parts[at].append(node)
         return parts
 
@@ -264,7 +264,7 @@ class _Racks(_Shape):
         }
 
     def _node_links(self, nodes: Members) -> Iterator[Link]:
-        at = self.seated(nodes)
+        at = self.placement(nodes)
         return (self._node_link(node, at[node]) for node in nodes)
 
 
@@ -327,7 +327,7 @@ class LeafSpine(_Routed):
     def racks(self) -> list[str]:
         return numbered("rack", self.leaves) if self.homes == 1 else self._leaves()
 
-    def seats(self) -> tuple[str, ...]:
+    def default_places(self) -> tuple[str, ...]:
         """With several homes, the first leaf of each group of leaves."""
         racks = self.racks()
         return tuple(dict.fromkeys(racks[number * self.homes % self.leaves] for number in range(self.leaves)))
@@ -382,7 +382,7 @@ class LeafSpine(_Routed):
     def _homes(self, nodes: Members) -> dict[str, list[str]]:
         """Leaves of each node: neighbouring leaves, such as leaf1 and leaf2, leaf3 and leaf4, ..."""
         leaves = self._leaves()
-        first = {node: leaves.index(at) for node, at in self.seated(nodes).items()}
+        first = {node: leaves.index(at) for node, at in self.placement(nodes).items()}
         return {
             node: [leaves[(start + home) % self.leaves] for home in range(self.homes)] for node, start in first.items()
         }

@@ -130,22 +130,22 @@ class _Maker:
 
     def cell(self, settings: Sequence[Setting]) -> Cell:
         """The cell of these settings. Raises _InvalidCell if it is invalid."""
-        own: Any = deepcopy(self.source.data)
-        its: Any = deepcopy(self.topology_source.data)
-        del own["sweep"]
-        own["designs"] = [deepcopy(self._design(choice)) for choice in own["designs"]]
+        scenario_data: Any = deepcopy(self.source.data)
+        topology_data: Any = deepcopy(self.topology_source.data)
+        del scenario_data["sweep"]
+        scenario_data["designs"] = [deepcopy(self._design(choice)) for choice in scenario_data["designs"]]
         for path, index in settings:
             value = self.scenario.sweep[path][index]
             if isinstance(value, Odd):
                 raise _InvalidCell([Misfit((), f"'{value.text}' is not a decimal number; write one, or use quotes")])
             below = path.removeprefix(f"{TOPOLOGY}.")
             if below == path:
-                _replace(own, path, value)
+                _replace(scenario_data, path, value)
             else:
-                _replace(its, below, value, TOPOLOGY)
-        topology = _valid(Topology, its, self.topology_source.file, TOPOLOGY)
+                _replace(topology_data, below, value, TOPOLOGY)
+        topology = _valid(Topology, topology_data, self.topology_source.file, TOPOLOGY)
         _raise_if(topology.misfits(), TOPOLOGY)
-        scenario = _valid(Scenario, own, self.source.file)
+        scenario = _valid(Scenario, scenario_data, self.source.file)
         read = zip(scenario.designs, self.scenario.designs, strict=True)
         scenario = scenario.model_copy(update={"designs": tuple(_as_read(*pair) for pair in read)})
         _raise_if(scenario.misfits(topology, self.catalogue))

@@ -40,18 +40,18 @@ _REPORTED_AT_START = (
 def reworded(error: yaml.MarkedYAMLError) -> tuple[str, int]:
     """The message, and the index in the text where a user would fix the error."""
     context, problem = error.context or "", error.problem or "unknown error"
-    begun = error.context_mark or error.problem_mark
-    noticed = error.problem_mark or begun
-    assert begun is not None and noticed is not None  # Scanner and parser mark all of their errors.
+    started = error.context_mark or error.problem_mark
+    noticed = error.problem_mark or started
+    assert started is not None and noticed is not None  # Scanner and parser mark all of their errors.
     if context in _BRACKETS:
         begin, end = _BRACKETS[context]
         if "<stream end>" in problem:
-            return f"this '{begin}' is not closed; add '{end}'", begun.index
+            return f"this '{begin}' is not closed; add '{end}'", started.index
         return (
-            f"expected ',' or the '{end}' of the '{begin}' in line {begun.line + 1}",
+            f"expected ',' or the '{end}' of the '{begin}' in line {started.line + 1}",
             noticed.index,
         )
-    at = begun.index if problem.startswith(_REPORTED_AT_START) else noticed.index
+    at = started.index if problem.startswith(_REPORTED_AT_START) else noticed.index
     if problem in _REWORDED:
         return _REWORDED[problem], at
     if context in _BLOCKS:

@@ -113,7 +113,7 @@ def _item_types(annotation: object) -> tuple[object, ...]:
     return tuple(kind for kind in get_args(annotation) if kind is not ...)
 
 
-def _not(node: Node) -> str:
+def _but_found(node: Node) -> str:
     """The end of a message: the value found instead."""
     if isinstance(node.data, list | dict):
         return f", not {'a list' if isinstance(node.data, list) else 'a mapping'}"
@@ -121,10 +121,10 @@ def _not(node: Node) -> str:
         return ", but the value is empty"
     if isinstance(node.data, str):
         return f", not the text '{_clipped(node.data)}'"
-    return f", but {_surprise(node)}" if _surprise(node) else f", not {_clipped(node.text)}"
+    return f", but {_reading(node)}" if _reading(node) else f", not {_clipped(node.text)}"
 
 
-def _surprise(node: Node) -> str:
+def _reading(node: Node) -> str:
     """How YAML reads a scalar, if that differs from how it looks."""
     plain_number = isinstance(node.data, int | float) and node.reading == "a number"
     if node.data is None or plain_number or node.reading in ("", node.text.lower()):
@@ -163,20 +163,20 @@ def _not_a_mapping(mistake: _Mistake) -> Misfit:
         kind = _bare(members[0])
         assert isinstance(kind, type) and issubclass(kind, BaseModel)
         needed = f"a mapping with the key {keys_of(kind)[0]} ({_either(_literals(mistake.annotation))})"
-        return Misfit(mistake.loc, f"must be {needed}{_not(mistake.node)}")
+        return Misfit(mistake.loc, f"must be {needed}{_but_found(mistake.node)}")
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         keys = keys_of(kind)
         needed = f"a mapping with the key {keys[0]}" if len(keys) == 1 else f"a mapping with keys {', '.join(keys)}"
         optional = not any(info.is_required() for info in kind.model_fields.values())
         remedy = "; write {} for the defaults" if optional and mistake.node.data is None else ""
-        return Misfit(mistake.loc, f"must be {needed}{_not(mistake.node)}{remedy}")
-    return Misfit(mistake.loc, f"must be a mapping of names{_not(mistake.node)}")
+        return Misfit(mistake.loc, f"must be {needed}{_but_found(mistake.node)}{remedy}")
+    return Misfit(mistake.loc, f"must be a mapping of names{_but_found(mistake.node)}")
 
 
 def _not_text(mistake: _Mistake) -> Misfit:
     node = mistake.node
     remedy = f"; write '{node.text}' with the quotes" if node.text and node.data is not None else ""
-    return Misfit(mistake.loc, f"must be text{_not(node)}{remedy}")
+    return Misfit(mistake.loc, f"must be text{_but_found(node)}{remedy}")
 
 
 def _not_whole(mistake: _Mistake) -> Misfit:
@@ -188,11 +188,11 @@ def _not_whole(mistake: _Mistake) -> Misfit:
         remedy = f"; write {int(data)}"
     elif isinstance(data, str) and _is_short_number(text):
         remedy = f"; write {int(text)}"
-    return Misfit(mistake.loc, f"must be a whole number{_not(mistake.node)}{remedy}")
+    return Misfit(mistake.loc, f"must be a whole number{_but_found(mistake.node)}{remedy}")
 
 
 def _not_a_switch(mistake: _Mistake) -> Misfit:
-    return Misfit(mistake.loc, f"must be on or off{_not(mistake.node)}")
+    return Misfit(mistake.loc, f"must be on or off{_but_found(mistake.node)}")
 
 
 def _is_short_number(text: str) -> bool:
@@ -202,7 +202,7 @@ def _is_short_number(text: str) -> bool:
 def _not_a_list(mistake: _Mistake) -> Misfit:
     node = mistake.node
     remedy = f"; write [{node.text}]" if isinstance(node.data, str) and node.text.isprintable() else ""
-    return Misfit(mistake.loc, f"must be a list{_not(node)}{remedy}")
+    return Misfit(mistake.loc, f"must be a list{_but_found(node)}{remedy}")
 
 
 def _too_short(mistake: _Mistake) -> Misfit:
@@ -221,7 +221,7 @@ def _bound(word: str, name: str) -> Callable[[_Mistake], Misfit]:
 
 def _not_listed(mistake: _Mistake) -> Misfit:
     valid = _literals(mistake.annotation)
-    return Misfit(mistake.loc, f"must be {_either(valid)}{_not(mistake.node)}", valid=valid)
+    return Misfit(mistake.loc, f"must be {_either(valid)}{_but_found(mistake.node)}", valid=valid)
 
 
 def _wrong_tag(mistake: _Mistake) -> Misfit:
@@ -231,13 +231,13 @@ def _wrong_tag(mistake: _Mistake) -> Misfit:
     if key not in mistake.node.children:
         return Misfit(mistake.loc, f"the key '{key}' is missing ({_either(valid)})", at_key=True)
     chosen = mistake.node.children[key]
-    return Misfit((*mistake.loc, key), f"must be {_either(valid)}{_not(chosen)}", valid=valid)
+    return Misfit((*mistake.loc, key), f"must be {_either(valid)}{_but_found(chosen)}", valid=valid)
 
 
-def _said_by_type(mistake: _Mistake) -> Misfit:
+def _message_of_type(mistake: _Mistake) -> Misfit:
     """The messages of the types in `testbed.spec.types`."""
     node = mistake.node
-    note = f"; {_surprise(node)}" if _surprise(node) else "; the value is empty" if node.data is None else ""
+    note = f"; {_reading(node)}" if _reading(node) else "; the value is empty" if node.data is None else ""
     return Misfit(mistake.loc, f"{mistake.ctx['error']}{note}")
 
 
@@ -261,5 +261,5 @@ _WORDING: dict[str, Callable[[_Mistake], Misfit]] = {
     "literal_error": _not_listed,
     "union_tag_invalid": _wrong_tag,
     "union_tag_not_found": _wrong_tag,
-    "value_error": _said_by_type,
+    "value_error": _message_of_type,
 }

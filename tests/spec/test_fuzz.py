@@ -53,8 +53,8 @@ def understood_or_refused(text: str, folder: Path, kind: str) -> None:
             load_scenario(file, CATALOGUE)
     except SpecError as error:
         assert error.problems
-        said = render_all(error.problems)
-        assert str(file) in said
+        text = render_all(error.problems)
+        assert str(file) in text
 
 
 def mutated(text: str, seed: int) -> str:
