@@ -93,5 +93,5 @@ def test_a_living_lab_is_changed(lab_up: Callable[..., Lab]) -> None:
     assert {place.name: place.addresses for place in lab if place.name in kept} == {
         name: addresses for name, addresses in kept.items() if name not in ("node2", "web-2")
     }
-    with pytest.raises(ChangeRefused, match="there is no pod 'late'"):
+    with pytest.raises(ChangeRefused, match="unknown pod 'late'"):
         lab.remove_pod("late")

@@ -130,7 +130,7 @@ def test_net_09_the_published_mistake_is_located() -> None:
         read_network(file)
     said = render_all(error.value.problems)
     assert said == (
-        f"{file}:6:40: JSON has no ',' behind the last item; remove this one before the '}}'\n"
+        f"{file}:6:40: trailing ',' before the '}}'; remove it\n"
         '    6 |     "disableContainerInterface": "true",\n'
         "      |                                        ^"
     )
@@ -139,19 +139,19 @@ def test_net_09_the_published_mistake_is_located() -> None:
 WRONG = [
     ("", 0, 0, "empty"),
     ("[]", 1, 1, "an object"),
-    ('{"name": "net"', 1, 1, "never closed"),
+    ('{"name": "net"', 1, 1, "not closed"),
     ("{'name': 1}", 1, 2, "a key in double quotes"),
     ("{name: 1}", 1, 2, '"name"'),
-    ('{"name" "net"}', 1, 2, "':' is missing"),
+    ('{"name" "net"}', 1, 2, "expected ':'"),
     ('{"name": True}', 1, 10, "write true"),
-    ('{"name": "a"\n "plugins": []}', 2, 2, "a ',' or the '}'"),
-    ('{"name": "a\nb"}', 1, 10, "never closed"),
-    ('{"name": "a", "name": "b", "type": "p"}', 1, 15, "written twice"),
+    ('{"name": "a"\n "plugins": []}', 2, 2, "expected ',' or the '}'"),
+    ('{"name": "a\nb"}', 1, 10, "not closed"),
+    ('{"name": "a", "name": "b", "type": "p"}', 1, 15, "appears twice"),
     ('{"name": "net", "plugins": {"type": "p"}}', 1, 28, "a list of plugins"),
     ('{"name": "net", "plugins": ["bridge"]}', 1, 29, "an object with its `type`"),
     ('{"name": "net", "type": "p", "capabilities": {"mac": 1}}', 1, 54, "true or false"),
     ('{"name": "net", "cniVersion": 1.0, "type": "p"}', 1, 31, "three numbers in quotes"),
-    ('{"name": "net", "type": "p"} x', 1, 30, "has ended before this"),
+    ('{"name": "net", "type": "p"} x', 1, 30, "text after the end"),
 ]
 
 
