@@ -108,7 +108,7 @@ def test_calls_are_printed_as_json_and_logged(repository: Path, tmp_path: Path) 
         assert step["calls"] == [json.loads(log.read_text().splitlines()[-1])]
         assert step["changes"]["node1"] == ["- link veth-web-1 type veth address 02:00:00:00:00:01 mtu 1500 down"]
         again = json.loads(cli("cni", "check", "web-1", "--json", cwd=repository).stdout)
-        assert again["error"].startswith("web-1 has no eth0")
+        assert again["error"].startswith("web-1: eth0 not attached")
         log.unlink()
         down = cli("down", "--log", str(log), cwd=repository)
         assert (down.returncode, down.stdout, down.stderr) == (0, "one is down\n", "")
