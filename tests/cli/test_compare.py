@@ -145,8 +145,8 @@ def test_relative_ignores_a_faster_machine_and_a_note_names_it(make: Make, tmp_p
     ]
     assert verdicts == [{"faster"}, {"not resolved"}]
     assert json.loads(relative.stdout)["relative_to"] == BASELINE
-    text = " ".join(cli("old", "new", cwd=tmp_path).stdout.split())
-    assert "These are different machines (cpu), and that is in every ratio; --relative compares" in text
+    told = " ".join(cli("old", "new", cwd=tmp_path).stdout.split())
+    assert "These are different machines (cpu), and that is in every ratio; --relative compares" in told
 
 
 def test_json_has_everything_that_the_table_has(make: Make, tmp_path: Path) -> None:
