@@ -94,7 +94,7 @@ def _parsed(words: Sequence[str], places: tuple[str, ...]) -> "tuple[list[Target
     except BadFilter as error:
         near = nearest(Target.of(rest[0]).place, places)
         hint = f"; did you mean the place '{near}'?" if near else ""
-        raise WrongInput(f"'{expression}' is not a filter: {error} (man pcap-filter){hint}") from None
+        raise WrongInput(f"'{expression}' is not a valid filter: {error} (man pcap-filter){hint}") from None
     return targets, expression
 
 

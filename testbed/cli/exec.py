@@ -17,8 +17,8 @@ _REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 def exec_(name: str | None, target: str, command: tuple[str, ...]) -> None:
     """Run a command in a pod, on a node, on the gateway or on the fabric's switch.
 
-    It uses this terminal, this folder and this user's files; signals and its exit code are passed on. The names of pods
-    and nodes resolve.
+    It uses this terminal, this folder and this user's files; signals and its exit code are passed on. Names of pods and
+    nodes resolve.
     """
     become(name, target, command)
 

@@ -21,7 +21,7 @@ FORMATS = ("svg", "png", "pdf", "dot")
 @lab_option
 @click.argument("topology", type=click.Path(path_type=Path), required=False)
 @click.option("--design", metavar="DESIGN", help=f"Design of TOPOLOGY. {HELP}")
-@click.option("-o", "file", type=click.Path(path_type=Path), help=f"Output file: a file.{', file.'.join(FORMATS)}.")
+@click.option("-o", "file", type=click.Path(path_type=Path), help=f"Output file: file.{', file.'.join(FORMATS)}.")
 def graph(name: str | None, topology: Path | None, design: str | None, file: Path | None) -> None:
     """Draw a lab, or a topology under a design: nodes, pods, devices, addresses, routes, tunnels.
 

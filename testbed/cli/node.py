@@ -21,7 +21,7 @@ def node() -> None:
 @click.option("--pods", type=click.IntRange(min=0), help="Number of pods, called NODE-pod-1, ...")
 @click.option("--pod", "named", multiple=True, help="Name of a pod of the node; may be repeated.")
 @click.option(
-    "--at", multiple=True, help="Where to connect it: a rack, leaf or site; in a fabric of named links, a switch."
+    "--at", multiple=True, help="Where to connect it: a rack, leaf or site; in a fabric of links, the name of a switch."
 )
 @LOG
 @JSON
@@ -37,7 +37,7 @@ def add(
     """Add NODE to the fabric, with its pods.
 
     Without --at, it is placed where the fewest nodes are, or linked like the first node. Without --pods or --pod, it
-    gets `pods_per_node` pods, as the topology says.
+    gets as many pods as the topology's `pods_per_node`.
     """
     if pods and named:
         raise click.UsageError("--pods and --pod exclude each other: give a number, or names")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("results"),
     show_default=True,
-    help="Parent of the folder of this run.",
+    help="Where to create the folder of this run.",
 )
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), help="Seed of the order of designs in each round.")
 @click.option("--dry-run", is_flag=True, help="Print what would be measured and how long that takes; needs no root.")

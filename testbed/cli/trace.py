@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "--size",
     type=click.IntRange(0, 65535),
     default=0,
-    help="Size of the whole packet in bytes, with DF set.",
+    help="Size of the whole packet in bytes; never fragmented.",
 )
 @click.option("-4", "family", flag_value=4, type=int, help="Use IPv4, the default if both have it.")
 @click.option("-6", "family", flag_value=6, type=int, help="Use IPv6.")

@@ -179,7 +179,7 @@ class _Reader:
         if name is None:
             self.wrong((), "the key 'name' is missing (the network's name)", at_key=True)
         elif not isinstance(name, str) or not NAME.fullmatch(name):
-            self.wrong(("name",), "must begin with a letter or digit; '_', '.' and '-' may follow")
+            self.wrong(("name",), "must begin with a letter or digit; letters, digits, '_', '.' and '-' may follow")
         return str(name)
 
     def _versions(self, data: Mapping[str, Any]) -> tuple[str, ...]:

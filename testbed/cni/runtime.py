@@ -52,7 +52,7 @@ class Runtime:
     """Called after every call of a plugin."""
     run: Execute = execute
     known: dict[str, frozenset[str]] = field(default_factory=dict)
-    """The versions that plugins support, by name, as they said; runtimes of the same plugins may share it."""
+    """Supported versions that plugins reported, by name; runtimes of the same plugins may share it."""
 
     def version(self, network: Network) -> str:
         """The newest version of the network that all its plugins support. Raises CniError.
@@ -67,8 +67,7 @@ class Runtime:
                 return version
         plugins = "; ".join(f"{name}: {', '.join(sorted(known)) or 'none'}" for name, known in supported.items())
         raise CniError(
-            f"no common CNI version of the network {network.name} ({', '.join(network.versions)}) and its plugins "
-            f"({plugins})"
+            f"no common CNI version: network {network.name} ({', '.join(network.versions)}), plugins ({plugins})"
         )
 
     def _supported(self, network: Network, plugin: Plugin) -> frozenset[str]:
@@ -122,7 +121,7 @@ class Runtime:
     def check(self, network: Network, attachment: Attachment) -> None:
         """Has all plugins check the attachment. Raises PluginFailed, NotSupported, or Unchecked."""
         if network.disable_check:
-            raise Unchecked(f"the network {network.name} has disableCheck")
+            raise Unchecked(f"the network {network.name} disables CHECK (disableCheck)")
         with self.store.locked(attachment.container):
             version = self._since("0.4.0", "CHECK", network)
             kept = self.store.read(network.name, attachment)

@@ -84,7 +84,7 @@ def filled(text: str, file: str, values: Values) -> str:
 
 
 def _unknown_names(tree: "nodes.Template", text: str, file: str) -> tuple[Problem, ...]:
-    """Problems of all unknown variables, including attributes of `node` and `cluster`."""
+    """A problem for each unknown variable, including attributes of `node` and `cluster`."""
     from jinja2 import nodes
     from jinja2.meta import find_undeclared_variables
 
