@@ -37,7 +37,7 @@ def doctor(as_json: bool) -> None:
         machine = facts()
         click.echo(f"{machine['system']}, Linux {machine['kernel']}, {machine['cpus']} CPUs: {machine['cpu']}\n")
         for finding in findings:
-            missing = "none" if finding.optional else "MISSING"
+            missing = "absent" if finding.optional else "MISSING"
             mark = {True: "ok", False: missing, None: "?"}[finding.present]
             rest = finding.detail if finding.present else finding.remedy
             click.echo(f"{mark:8}{finding.kind:8} {finding.name:10} {rest}")
