@@ -122,7 +122,7 @@ class Lab:
             wanted = design_of(load_design(Path(design), CATALOGUE) if in_file else design)
         except KeyError:
             raise KeyError(
-                f"there is no design {design!r}; valid: {', '.join(DESIGNS)}, or ATTACH+TRANSPORT: {', '.join(pairs())}"
+                f"unknown design {design!r}; valid: {', '.join(DESIGNS)}, or ATTACH+TRANSPORT: {', '.join(pairs())}"
             ) from None
         check_design(wanted, loaded)
         need_for_lab(wanted, loaded.value)

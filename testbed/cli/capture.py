@@ -55,7 +55,7 @@ def capture(
         try:
             lab.inside(lambda namespaces: devices(namespaces, targets))
         except UnknownDevice as error:
-            raise WrongInput(unknown(f"device on {error.place}", error.device, error.devices)) from None
+            raise WrongInput(f"{error.place}: {unknown('device', error.device, error.devices)}") from None
         path = Path("-") if file is None else file
         with _opened(path) as opened:
             sink = _sink(opened, path, text or (file is None and opened.isatty()), lab)

@@ -56,7 +56,7 @@ def the_lab(name: str | None) -> LivingLab:
     found = sorted((lab for lab in labs if lab.name == name), key=lambda lab: lab.address.user != os.geteuid())
     if not found:
         names = tuple(lab.name for lab in labs)
-        raise WrongInput(unknown("lab", name, names) if names else f"there is no lab '{name}'; no lab is up")
+        raise WrongInput(unknown("lab", name, names) if names else f"unknown lab '{name}'; no lab is up")
     return found[0]
 
 
