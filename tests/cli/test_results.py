@@ -152,7 +152,7 @@ def test_what_failed_is_shown(example: Path, tmp_path: Path) -> None:
     (example / "samples.csv").write_text("".join(kept) + f"{where},,,,2026-11-21T08:31:00+00:00,sockperf hung\n")
     said = cli("show", "example", cwd=tmp_path).stdout
     assert "l2 failed its check: a to b" in said
-    assert "1 sample has no number (vxlan, cross-node, latency): sockperf hung." in said
+    assert "1 sample has no value (vxlan, cross-node, latency): sockperf hung." in said
     assert "The run was interrupted (asked to end)" in " ".join(said.split())
     data = json.loads(cli("show", "example", "--json", cwd=tmp_path).stdout)
     assert [(f["reason"], f["samples"]) for f in data["failures"]] == [("sockperf hung", 1)]
