@@ -194,12 +194,12 @@ def test_a_folder_that_is_none_or_damaged_is_exit_code_2(make: Make, tmp_path: P
     make("old", 1)
     said = cli("old", "nowhere", cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr == "testbed: nowhere is no results folder: it has no manifest.json\n"
+    assert said.stderr == "testbed: nowhere is not a results folder: manifest.json missing\n"
     damaged = make("damaged", 2)
     (damaged / "manifest.json").write_text("[]")
     said = cli("old", "damaged", cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr == "testbed: damaged cannot be read: manifest.json is no mapping\n"
+    assert said.stderr == "testbed: damaged cannot be read: manifest.json is not a mapping\n"
 
 
 def test_results_of_format_1_are_comparable(make: Make, tmp_path: Path) -> None:
