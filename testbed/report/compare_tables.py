@@ -173,7 +173,7 @@ def _outcome(outcome: Outcome) -> Iterator[str]:
     about = f"{outcome.compared} comparison{'s' if outcome.compared > 1 else ''}"
     result = {
         "kept": f"kept in all of {about}" if outcome.compared > 1 else "kept",
-        "not resolved": f"beyond in {len(outcome.not_resolved)} of {about}, not resolved",
+        "not resolved": f"beyond the threshold in {len(outcome.not_resolved)} of {about}, not resolved",
         "breached": f"breached in {len(outcome.breached)} of {about}",
     }
     yield f"{outcome.text}: {result[outcome.state]}"

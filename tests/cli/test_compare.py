@@ -124,7 +124,7 @@ def test_conditions_that_are_kept_or_not_resolved_are_told_and_no_failure(make: 
     said = cli("old", "new", *(word for text in conditions for word in ("--fail-if", text)), cwd=tmp_path)
     assert said.returncode == 0
     assert "l2 throughput < 0.9: kept" in said.stdout
-    assert "l2 throughput <= 200%: beyond in 1 of 1 comparison, not resolved" in said.stdout
+    assert "l2 throughput <= 200%: beyond the threshold in 1 of 1 comparison, not resolved" in said.stdout
 
 
 def test_one_breach_among_several_conditions_is_enough(make: Make, tmp_path: Path) -> None:
