@@ -16,7 +16,7 @@ from testbed.spec.design import ReadCni, name_of
 from testbed.spec.load import LoadedScenario, scenario_of_texts
 
 FORMAT = 2
-"""Of the results folder. Format 1 had no cells, no A/A arm and no limits."""
+"""Format of the results folder. Format 1 had no cells, no A/A arm and no limits."""
 
 
 class NotResumable(Exception):

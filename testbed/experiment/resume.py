@@ -58,8 +58,9 @@ def _is_whole(last: list[Sample], earlier: Iterable[list[Sample]]) -> bool:
     if any(sample.value is None for sample in last):
         return True
     metrics = {sample.metric for sample in last}
-    alike = (rows for rows in earlier if (rows[0].probe, rows[0].cell) == (last[0].probe, last[0].cell))
+    similar = (rows for rows in earlier if (rows[0].probe, rows[0].cell) == (last[0].probe, last[0].cell))
     # p99.9 depends on the number of values.
     return all(
-        metrics >= {s.metric for s in rows if s.value is not None and not s.metric.endswith("_p99.9")} for rows in alike
+        metrics >= {s.metric for s in rows if s.value is not None and not s.metric.endswith("_p99.9")}
+        for rows in similar
     )

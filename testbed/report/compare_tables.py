@@ -20,7 +20,7 @@ from testbed.spec.scenario import AA
 
 HEADINGS = ("design", "OLD", "NEW", "NEW/OLD", "interval", "verdict")
 WIDTHS = (18, 7, 7, 7, 12, 19)
-"""Of the columns in the terminal, in characters; 80 with the gaps. Longer text is folded."""
+"""Widths of the columns in the terminal, in characters; 80 with the gaps. Longer text is folded."""
 OUTCOME_STYLES = {"kept": "green", "not resolved": "yellow", "breached": "red"}
 
 

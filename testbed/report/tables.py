@@ -19,7 +19,7 @@ STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline":
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
 NO_VALUE = "no value"
 WIDTHS = (17, 6, 12, 5, 12, 18)
-"""Of the columns in the terminal, in characters; 79 with the gaps. Long names make the first column wider."""
+"""Widths of the columns in the terminal, in characters; 79 with the gaps. Long names make the first column wider."""
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def _against_itself(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
     """The result of the A/A arm."""
     for s in rows:
         if s.verdict in ("faster", "slower"):
-            text = f"A/A: {run.baseline} is {s.verdict} than itself ({_range(s)}): do not trust differences up to this."
+            text = f"A/A: {run.baseline} is {s.verdict} than itself ({_range(s)}): smaller differences are noise."
             yield Sentence(s.verdict, text)
         else:
             yield Sentence("not resolved", f"A/A: {run.baseline} against itself: {percent(s.ratio)} ({_range(s)}).")

@@ -9,7 +9,7 @@ from testbed.report.plots.lettering import HEADING, fitted
 from testbed.report.plots.sheet import WIDTH, Sheet
 
 HEIGHT = 2.1
-"""Of a panel, in inches."""
+"""Height of a panel, in inches."""
 BELOW = 0.82
 """Between two rows of panels: the upper one's axis and the lower one's title, in inches."""
 LEFT = 0.8

@@ -43,7 +43,7 @@ LINE = 0.175
 """Height of a line of small text, in inches."""
 LONGEST_NAME = 26
 DPI = 160
-"""Of a PNG."""
+"""Resolution of PNG files."""
 LEGEND_ROW = 0.19
 """Height of a legend's row, in inches."""
 WIDEST_RATIO = 20.0

@@ -33,7 +33,7 @@ from testbed.spec.scenario import AA
 MAX_ROWS = 6
 """Maximum rows of panels in a figure."""
 HEIGHT = 1.75
-"""Of a panel, in inches."""
+"""Height of a panel, in inches."""
 STEP = HEIGHT + 0.55
 """From one row of panels to the next, in inches."""
 LEFT = 0.75
