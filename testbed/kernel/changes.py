@@ -1,4 +1,4 @@
-"""Changes of a plan, sorted by what they are about and where."""
+"""The changes between two plans, sorted by kind of object and space."""
 
 import socket
 from collections.abc import Iterable
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 @dataclass
 class Work:
-    """What is to be done in one space beside its devices."""
+    """The changes in one space, without devices."""
 
     made: list[Any] = field(default_factory=list)
     removed: list[Any] = field(default_factory=list)
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
 
     def coming(self, kind: type[T]) -> tuple[T, ...]:
-        """The objects of that type that are made, or take another one's place."""
+        """The objects of that type that are made or replace another."""
         return (
             *(item for item in self.made if type(item) is kind),
             *(new for _, new in self.replaced if type(new) is kind),
@@ -31,7 +31,7 @@ class Work:
 
 
 class Changes:
-    """Changes sorted by what they are about."""
+    """Changes sorted by kind of object."""
 
     def __init__(self, changes: Iterable[Change]) -> None:
         self.fresh: list[Space] = []
@@ -41,9 +41,9 @@ class Changes:
         self.veths: list[Veth] = []
         self.children: list[Child] = []
         self.going: list[tuple[str, Any]] = []
-        """Devices."""
+        """Devices that are removed."""
         self.changing: list[tuple[str, Any, Any]] = []
-        """Devices that stay, as they were and as they are to be."""
+        """Devices that stay: old and new."""
         for change in changes:
             self._sort(change)
 
@@ -77,7 +77,7 @@ class Changes:
         return self.works[space]
 
     def devices(self) -> dict[str, dict[str, Device]]:
-        """Those that are made, by space and name."""
+        """The devices that are made, by space and name."""
         made: dict[str, dict[str, Device]] = {
             space: {link.name: link for link in links} for space, links in self.links.items()
         }
@@ -90,7 +90,7 @@ class Changes:
 
 
 def numbers(plan: Plan, space: str) -> IndexOf:
-    """The numbers of devices of the space that the calling thread is in."""
+    """The indices of devices by name, in the space whose namespace the calling thread is in."""
 
     def index_of(name: str) -> int:
         if name == LOOPBACK_NAME:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from testbed.kernel.refusal import Namespaces
-from testbed.kernel.rulesets import asked
+from testbed.kernel.rulesets import to_list
 from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, connected, state
 from testbed.observe.programmed import Finding, programmed
 from testbed.plan import shell
@@ -71,7 +71,7 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
 
 def state_for(space: Space) -> State:
     """The state of the calling thread's namespace, as far as the plan of this space covers it."""
-    return state(space.of(Sysctl), asked(space.of(Ruleset)), space.bpf)
+    return state(space.of(Sysctl), to_list(space.of(Ruleset)), space.bpf)
 
 
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:

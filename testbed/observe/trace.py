@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from testbed.kernel.bpf import hanging
+from testbed.kernel.bpf import attached
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.refusal import Namespaces
 from testbed.kernel.state import unanswered
@@ -204,7 +204,7 @@ def _programs(plan: Plan, namespaces: Namespaces) -> dict[tuple[str, str, str], 
         if space.bpf is None:
             continue
         with namespaces[space.name].entered():
-            hooks = hanging(space.bpf)
+            hooks = attached(space.bpf)
         for hook in hooks:
             if hook.where == "peer":
                 veth = next(veth for veth in plan.veths if (veth.a.space, veth.a.name) == (space.name, hook.dev))
