@@ -127,12 +127,12 @@ def set_link(
 
 
 def _set_link_command(index: int, mtu: int | None, mac: str, master: int | None) -> str:
-    said = (
+    words = (
         f" mtu {mtu}" if mtu else "",
         f" address {mac}" if mac else "",
         "" if master is None else f" master {master}",
     )
-    return f"ip link set {index}{''.join(said)}"
+    return f"ip link set {index}{''.join(words)}"
 
 
 def _link_up_command(index: int, master: int | None) -> str:

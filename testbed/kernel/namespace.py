@@ -25,7 +25,7 @@ class Namespace:
     @classmethod
     def create(cls) -> Self:
         """A new, empty namespace."""
-        with _back_where_we_were():
+        with _restored():
             unshare(CLONE_NEWNET)
             return cls(_open(_CURRENT))
 
@@ -35,7 +35,7 @@ class Namespace:
 
         Cheaper than to create each one and enter it for its first settings.
         """
-        with _back_where_we_were():
+        with _restored():
             for _ in range(number):
                 unshare(CLONE_NEWNET)
                 yield cls(_open(_CURRENT))
@@ -57,7 +57,7 @@ class Namespace:
         A process inherits the namespaces of the thread that forks it, so `subprocess` just works. /proc/sys/net shows
         the settings of the thread that opens the file.
         """
-        with _back_where_we_were():
+        with _restored():
             setns(self.fd, CLONE_NEWNET)
             yield
 
@@ -70,7 +70,7 @@ def _open(path: str | Path) -> int:
 
 
 @contextmanager
-def _back_where_we_were() -> Iterator[None]:
+def _restored() -> Iterator[None]:
     before = _open(_CURRENT)
     try:
         yield

@@ -41,7 +41,7 @@ class Program:
         if not self.version_option:
             return ""
         try:
-            said = subprocess.run(
+            output = subprocess.run(
                 [self.name, self.version_option],
                 capture_output=True,
                 text=True,
@@ -50,7 +50,7 @@ class Program:
             )
         except (OSError, subprocess.TimeoutExpired):
             return ""
-        found = re.search(r"\d+(\.\d+)+[-\w.+]*|\d{6,}", said.stdout + said.stderr)
+        found = re.search(r"\d+(\.\d+)+[-\w.+]*|\d{6,}", output.stdout + output.stderr)
         return found[0] if found else ""
 
 

@@ -34,7 +34,7 @@ def remove_all(changes: Changes, old: Plan, new: Plan, namespaces: Namespaces) -
     for name, batch in requests.items():
         with inside(name, namespaces):
             remove(batch)
-    _keep_sizes(changes, new, namespaces)
+    _keep_mtus(changes, new, namespaces)
 
 
 def _removals(items: Sequence[Any], index_of: IndexOf) -> Iterator[Request]:
@@ -54,7 +54,7 @@ def _end_to_remove(new: Plan, space: str, item: Link | Veth | Child) -> tuple[st
     return space, item
 
 
-def _keep_sizes(changes: Changes, new: Plan, namespaces: Namespaces) -> None:
+def _keep_mtus(changes: Changes, new: Plan, namespaces: Namespaces) -> None:
     """Fix the MTU of bridges that lose a port: a bridge whose MTU was never set adapts it to its ports."""
     bridges: dict[str, set[str]] = {}
     for _, item in changes.going:

@@ -79,9 +79,9 @@ def as_root(work: Callable[[], Any]) -> Any:
             os._exit(code)
     os.close(write)
     with os.fdopen(read, "rb") as answer:
-        said = answer.read()
+        output = answer.read()
     os.waitpid(child, 0)
-    return json.loads(said) if said else None
+    return json.loads(output) if output else None
 
 
 def _setting(key: str) -> str:

@@ -23,10 +23,10 @@ Wholes = dict[Backend, Whole]
 class RulesetRefused(ToolFailed):
     """A backend refused a transaction."""
 
-    def __init__(self, backend: Backend, said: str, line: str) -> None:
-        super().__init__(f"{backend}: {said}{f', in `{line}`' if line else ''}")
+    def __init__(self, backend: Backend, message: str, line: str) -> None:
+        super().__init__(f"{backend}: {message}{f', in `{line}`' if line else ''}")
         self.backend = backend
-        self.said = said
+        self.message = message
         """The tool's error message."""
         self.line = line
         """The refused line, or command of nftables; empty if unknown."""
@@ -46,7 +46,7 @@ def change(old: Iterable[Ruleset], new: Iterable[Ruleset]) -> None:
 
     Raises RulesetRefused, after which nothing has changed, and ValueError like `load`.
     """
-    before, after = _with_strangers(wholes(old), wholes(new))
+    before, after = _with_foreign_rules(wholes(old), wholes(new))
     done: list[Transaction] = []
     for step in changing(before, after):
         done.append(step)
@@ -76,8 +76,8 @@ def _listed(backend: Backend, tables: Iterable[str]) -> Whole:
     if backend != "nftables":
         return iptables.listed(backend, call((f"{backend}-save",), patience_s=_PATIENCE_S))
     # nft fails for a missing table.
-    said = [run(("nft", "-j", "list", "table", *table.split(" ")), "", _PATIENCE_S).stdout for table in tables]
-    there = [nftables.listed(text) for text in said]
+    outputs = [run(("nft", "-j", "list", "table", *table.split(" ")), "", _PATIENCE_S).stdout for table in tables]
+    there = [nftables.listed(text) for text in outputs]
     return Whole(
         backend,
         {key: chain for whole in there for key, chain in whole.chains.items()},
@@ -85,7 +85,7 @@ def _listed(backend: Backend, tables: Iterable[str]) -> Whole:
     )
 
 
-def _with_strangers(old: Wholes, new: Wholes) -> tuple[Wholes, Wholes]:
+def _with_foreign_rules(old: Wholes, new: Wholes) -> tuple[Wholes, Wholes]:
     """Both, with the rules of others added to changed built-in chains, since rules are changed by number."""
     for backend in iptables.FAMILIES:
         before, after = old.get(backend, Whole(backend)), new.get(backend, Whole(backend))
@@ -130,16 +130,16 @@ def _reached(old: Wholes, new: Wholes, done: list[Transaction]) -> Wholes:
 def _apply(step: Transaction) -> None:
     done = run(step.command, step.text, _PATIENCE_S)
     if done.returncode:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
-        raise RulesetRefused(step.backend, said.split("\nTry `")[0], _culprit(step, said))
+        message = done.stderr.strip() or f"exit code {done.returncode}"
+        raise RulesetRefused(step.backend, message.split("\nTry `")[0], _culprit(step, message))
 
 
-def _culprit(step: Transaction, said: str) -> str:
+def _culprit(step: Transaction, message: str) -> str:
     """The line that a tool refused; empty if unknown."""
     lines = step.text.splitlines()
     if step.backend == "nftables":
         return _first_refused([line.removesuffix(",") for line in lines[1:-1]])
-    found = _LINE.search(said)
+    found = _LINE.search(message)
     return lines[int(found[1]) - 1] if found and int(found[1]) <= len(lines) else ""
 
 

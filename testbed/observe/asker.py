@@ -28,7 +28,7 @@ _RESEND_S = 0.5
 _LOOK_S = 0.1
 _NUMBER = struct.Struct("!QQ")
 """Start of a datagram: a random number of this check, and the question's number."""
-_LINGER_NOT = struct.pack("ii", 1, 0)
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Answer(NamedTuple):
@@ -252,7 +252,7 @@ class Asker:
     def _close(self, sock: socket.socket) -> None:
         self._handlers.pop(sock.fileno(), None)
         # Reset, so that no TIME_WAIT stays: a check has more connections than there is room for.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         sock.close()
 
 

@@ -54,10 +54,10 @@ def counts_in(space: Space) -> Iterator[Count]:
     for counting in space.bpf.counts:
         numbers = {tuple(_number(part, key) for part in counting.key): key for key in found.get(counting.map, {})}
         for values, key in sorted(numbers.items()):
-            said = {part.about: _name(part, value) for part, value in zip(counting.key, values, strict=True)}
-            reason = said.get("reason", FORWARDED)
+            parts = {part.about: _name(part, value) for part, value in zip(counting.key, values, strict=True)}
+            reason = parts.get("reason", FORWARDED)
             total = _sum(found[counting.map][key])
-            yield Count(space.name, said.get("program", ""), said.get("pod", ""), said["direction"], reason, *total)
+            yield Count(space.name, parts.get("program", ""), parts.get("pod", ""), parts["direction"], reason, *total)
 
 
 def _number(part: KeyPart, key: bytes) -> int:

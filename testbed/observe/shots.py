@@ -65,7 +65,7 @@ class Shot:
         """Why the source could not send."""
         if error.errno == errno.EMSGSIZE:
             return f"packet of {self.size} bytes exceeds the MTU of the outgoing device"
-        return error.strerror or str(error)
+        return f"cannot send: {error.strerror or error}"
 
     def fire(self) -> str:
         """Send, and wait for an answer or the time limit. Return why the packet could not be sent; empty if it was."""

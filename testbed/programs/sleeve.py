@@ -342,16 +342,16 @@ class Tunnel:
     def _forward(self, peer: Peer, size: int, whole: bool, is_flooded: bool) -> None:
         """Append the frame in the buffer to the peer's datagram; send that first if it is full."""
         if not peer.is_ready:
-            tell(f"no key for {peer.address[0]}: its frames are dropped")
+            report(f"no key for {peer.address[0]}: its frames are dropped")
             return
         if not peer.has_room(size, whole) and peer.is_waiting(whole):
             self._flush(peer, whole)
         if FRAME_HEADER + size <= peer.room(whole):
             peer.append(self._view, size, whole)
         elif not whole:
-            tell(f"frame of {size} bytes is too large for a datagram")
+            report(f"frame of {size} bytes is too large for a datagram")
         elif is_flooded:
-            tell(f"flooded frame of {size} bytes is too large for the path to {peer.address[0]}")
+            report(f"flooded frame of {size} bytes is too large for the path to {peer.address[0]}")
         else:
             mtu = peer.room(True) - FRAME_HEADER - ETHERNET_HEADER
             self._inject(fragmentation_needed(bytes(self._view[:size]), mtu))
@@ -368,7 +368,7 @@ class Tunnel:
                 with contextlib.suppress(Failure):
                     peer.limit = path_mtu(self._local, peer.address[0]) - UDP_HEADERS
             else:
-                tell(f"sending to {peer.address[0]}: {problem.strerror}")
+                report(f"sending to {peer.address[0]}: {problem.strerror}")
 
     def _from_network(self, sock: socket) -> None:
         """Inject frames from other nodes into the bridge."""
@@ -379,16 +379,16 @@ class Tunnel:
             except BlockingIOError:
                 return
             except OSError as problem:
-                tell(f"receiving: {problem.strerror}")
+                report(f"receiving: {problem.strerror}")
                 return
             peer = peers.get(bytes(view[:NAME_SIZE]))
             if peer is None:
-                tell("dropped a datagram: its sender is not a peer")
+                report("dropped a datagram: its sender is not a peer")
             elif peer.box:
                 if frames := peer.box.opened(bytes(view[NAME_SIZE:size])):
                     self._frames(peer, memoryview(frames))
                 else:
-                    tell("dropped a datagram: wrong key, or a replay")
+                    report("dropped a datagram: wrong key, or a replay")
             elif peer.is_ready:
                 self._frames(peer, view[NAME_SIZE:size])
 
@@ -409,13 +409,13 @@ class Tunnel:
         try:
             self._device.send(frame)
         except OSError as problem:
-            tell(f"writing to {self._name}: {problem.strerror}")
+            report(f"writing to {self._name}: {problem.strerror}")
 
     def look(self) -> None:
         """Report frames that the capture socket dropped."""
         _, lost = struct.unpack("=II", self._device.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
         if lost:
-            tell("frames lost: they arrived faster than they could be sent")
+            report("frames lost: they arrived faster than they could be sent")
 
     def age(self) -> None:
         self._macs.age()
@@ -532,7 +532,7 @@ class Control:
 
         peer, outbound = self._tunnel.peers.get(name), one.peer is not None
         if peer is None or (peer is not one.peer if outbound else name > self._tunnel.own):
-            tell("closed a connection: its other end is not a peer")
+            report("closed a connection: its other end is not a peer")
             self._close(one)
             return
         for earlier in [other for other in self._open if other.peer is peer and other is not one]:
@@ -662,13 +662,13 @@ def say(line: str) -> None:
         os.write(1, f"{line}\n".encode())
 
 
-_told: set[str] = set()
+_reported: set[str] = set()
 
 
-def tell(problem: str) -> None:
+def report(problem: str) -> None:
     """Print a problem on stderr, each once: a full pipe that is not read would block the program."""
-    if problem not in _told:
-        _told.add(problem)
+    if problem not in _reported:
+        _reported.add(problem)
         with contextlib.suppress(OSError):  # The reader has gone.
             os.write(2, f"sleeve: {problem}\n".encode())
 
@@ -770,13 +770,13 @@ def main(arguments: list[str]) -> int:
     try:
         begun(arguments, os.fsencode(os.environ.get("WEAVE_PASSWORD", ""))).run()
     except BadArgument as problem:
-        tell(str(problem))
+        report(str(problem))
         return 2
     except (Failure, OSError) as problem:
-        tell(str(problem))
+        report(str(problem))
         return 1
     except ImportError:
-        tell("a password requires the package PyNaCl, and Python without -S")
+        report("a password requires the package PyNaCl, and Python without -S")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -253,7 +253,7 @@ class Complaints:
                 sender = (IPPROTO_IPV6, IPV6_PKTINFO, source + bytes(4))
             self._socket(version).sendmsg([icmp_error(packet, *error[version])], [sender], MSG_DONTWAIT, (to, 0))
         except OSError as problem:
-            tell(f"cannot send an ICMP error: {problem.strerror}")
+            report(f"cannot send an ICMP error: {problem.strerror}")
 
     def _socket(self, version: int) -> socket:
         """Made when first needed: there may be no IPv6. Its filter blocks all messages, since none is read."""
@@ -359,7 +359,7 @@ class Tunnel:
                 try:
                     peer.socket.sendto(view[:size], peer.address)
                 except OSError as problem:
-                    tell(f"sending to {peer.address[0]}: {problem.strerror}")
+                    report(f"sending to {peer.address[0]}: {problem.strerror}")
 
     def _from_network(self, sock: socket) -> None:
         """Write packets from other nodes to the device."""
@@ -370,7 +370,7 @@ class Tunnel:
             except BlockingIOError:
                 return
             except OSError as problem:
-                tell(f"receiving: {problem.strerror}")
+                report(f"receiving: {problem.strerror}")
                 return
             if size < SMALLEST:
                 continue
@@ -380,7 +380,7 @@ class Tunnel:
             try:
                 write(view[:size])
             except OSError as problem:  # EIO: the device is down. EINVAL: no IP packet.
-                tell(f"writing to the device: {problem.strerror}")
+                report(f"writing to the device: {problem.strerror}")
 
     def _complain(self, size: int, error: dict[int, tuple[int, int]]) -> None:
         if self._complaints is not None:
@@ -403,13 +403,13 @@ def hangups() -> int:
     return here
 
 
-_told: set[str] = set()
+_reported: set[str] = set()
 
 
-def tell(problem: str) -> None:
+def report(problem: str) -> None:
     """Print a problem on stderr, each once: a full pipe that is not read would block the program."""
-    if problem not in _told:
-        _told.add(problem)
+    if problem not in _reported:
+        _reported.add(problem)
         try:  # noqa: SIM105 - contextlib takes as long to load as all else
             os.write(2, f"udp_tunnel: {problem}\n".encode())
         except OSError:
@@ -563,10 +563,10 @@ def main(arguments: list[str]) -> int:
     try:
         tunnel_of(arguments).run()
     except BadArgument as problem:
-        tell(str(problem))
+        report(str(problem))
         code = 2
     except (Failure, OSError) as problem:
-        tell(str(problem))
+        report(str(problem))
     except KeyboardInterrupt:
         code = 130
     return code

@@ -215,7 +215,7 @@ def test_a_refused_change_changes_nothing_and_names_the_line(backend: Backend) -
         with pytest.raises(RulesetRefused) as raised:
             change(A, wrong)
         assert line in raised.value.line
-        assert (raised.value.backend, bool(raised.value.said)) == (backend, True)
+        assert (raised.value.backend, bool(raised.value.message)) == (backend, True)
         assert there() == before
         assert "wrong" not in run("ipset", "save") + run("nft", "list", "ruleset")
         change(A, B)
