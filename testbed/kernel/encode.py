@@ -202,7 +202,7 @@ def _ip_tunnel(link: IpTunnel) -> bytes:
     if link.local.version == 6:
         data += number(flags, _NO_ENCAP_LIMIT)
     if link.kind is TunnelKind.IP6TNL:
-        data += attribute(_IPTUN_PROTO, b"\0")  # Of either family.
+        data += attribute(_IPTUN_PROTO, b"\0")  # Either family.
     return data
 
 
