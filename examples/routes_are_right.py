@@ -1,4 +1,4 @@
-"""Which routes does a node have under each design, and does a ping get through?
+"""Prints a node's routes under each design, and whether a ping is answered.
 
 sudo .venv/bin/python examples/routes_are_right.py
 """

@@ -1,4 +1,4 @@
-"""A test with pytest: what happens to pods when a node forgets a route?
+"""A test with pytest: which pods are affected if a node loses a route?
 
 sudo .venv/bin/python -m pytest examples
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from testbed import Lab
 
 
-def test_a_lost_route_takes_away_what_it_led_to_and_nothing_else(lab_up: Callable[..., Lab]) -> None:
+def test_a_lost_route_breaks_only_the_pods_behind_it(lab_up: Callable[..., Lab]) -> None:
     lab = lab_up("topologies/two-nodes.yaml", design="vxlan")
     assert lab.check().is_good
 

@@ -5,8 +5,8 @@
         assert lab.check().is_good
         print(lab.trace("client", "web-2").outcome)
 
-A lab made here ends with the `with` block, or with the process, however that ends. Needs root or the right to make user
-namespaces, as `testbed doctor` tells.
+A lab brought up here ends with the `with` block, or with the process, even if that is killed. Requires root, or the
+right to make user namespaces: see `testbed doctor`.
 """
 
 import os
@@ -67,14 +67,14 @@ class Place:
         self.name = space.name
         self.kind: Kind = space.kind
         self.node: str = space.home
-        """The node that a pod is on; of anything else its own name."""
+        """The node of a pod; for all other places, their own name."""
         self.addresses: tuple[IPAddress, ...] = space.reached_at
-        """Where the others reach it: one address of each family, none of the switch."""
+        """Where other places reach it: one address of each family; empty for the switch."""
 
     def run(self, command: Sequence[str], **options: Any) -> "subprocess.CompletedProcess[Any]":
-        """Runs a program there and waits for its end; `options` are those of `subprocess.run`.
+        """Runs a program in this place and waits for its end; `options` are those of `subprocess.run`.
 
-        Without `stdout` or `capture_output` it prints where this process does. Programs find pods and nodes by name.
+        Without `stdout` or `capture_output`, output goes where this process prints. Names of pods and nodes resolve.
         """
         timeout, check = options.pop("timeout", None), options.pop("check", False)
         given = options.pop("input", None)
@@ -94,7 +94,7 @@ class Place:
         return done
 
     def start(self, command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
-        """Starts a program there; `options` are those of `subprocess.Popen`. It ends with the lab, if not before."""
+        """Starts a program in this place, which ends with the lab. `options` are those of `subprocess.Popen`."""
         return self.lab._living.start(self.name, command, **options)
 
     def __repr__(self) -> str:
@@ -109,13 +109,12 @@ class Lab:
 
     @classmethod
     def up(cls, topology: str | Path, design: str, name: str | None = None, offload: bool = True) -> Self:
-        """Brings a lab up, which ends with this process if it is not ended before.
+        """Brings a lab up, which ends with this process at the latest.
 
-        `topology` is a YAML file; `design` a name, ATTACH+TRANSPORT, a YAML file that spells one out, or the file of a
-        network for CNI plugins; `name` one that no other lab has, by default one made of this process's number.
-        Raises SpecError for files that have mistakes, or a topology that does not carry the design, KeyError for a
-        design that there is not, MachineLacks for what this machine has not, the rights among it, PluginNowhere,
-        NameTaken and CannotBeBuilt.
+        `topology` is a YAML file; `design` a name, ATTACH+TRANSPORT, a design file, or a CNI network configuration;
+        `name` must be unique, and by default contains the PID of this process.
+        Raises SpecError for mistakes in files, or a design that does not fit the topology, KeyError for an unknown
+        design, MachineLacks for missing features, programs or rights, PluginNowhere, NameTaken and CannotBeBuilt.
         """
         loaded = load_topology(Path(topology))
         try:
@@ -123,7 +122,7 @@ class Lab:
             wanted = design_of(load_design(Path(design), CATALOGUE) if in_file else design)
         except KeyError:
             raise KeyError(
-                f"there is no design {design!r}; valid: {', '.join(DESIGNS)}, or ATTACH+TRANSPORT: {', '.join(pairs())}"
+                f"unknown design {design!r}; valid: {', '.join(DESIGNS)}, or ATTACH+TRANSPORT: {', '.join(pairs())}"
             ) from None
         check_design(wanted, loaded)
         need_for_lab(wanted, loaded.value)
@@ -140,7 +139,7 @@ class Lab:
 
     @classmethod
     def find(cls, name: str) -> Self:
-        """The lab of this user's that was brought up under a name, by `testbed up` or another process."""
+        """This user's lab of that name, brought up by `testbed up` or another process."""
         found = cls(LivingLab(Address(os.geteuid(), name)))
         _ = found._living.facts
         return found
@@ -152,7 +151,7 @@ class Lab:
         self.down()
 
     def down(self) -> None:
-        """Ends it, and all that runs in it."""
+        """Ends the lab, and everything that runs in it."""
         self._living.down()
 
     @property
@@ -161,7 +160,7 @@ class Lab:
 
     @property
     def plan(self) -> Plan:
-        """What it is to hold: every kernel object of every namespace."""
+        """Every kernel object that each namespace must have."""
         return self._living.plan
 
     def __getitem__(self, place: str) -> Place:
@@ -178,20 +177,20 @@ class Lab:
     def add_pod(
         self, name: str, node: str, namespace: str = DEFAULT_NAMESPACE, labels: Mapping[str, str] | None = None
     ) -> Place:
-        """Adds a pod to a node, attached as the design has it; the pod.
+        """Adds a pod to a node, attached by the design; returns the pod.
 
-        It gets the next address of its node, and nobody else's changes. Raises ChangeRefused, with nothing changed,
-        and ChangeFailed, as all that follow.
+        It gets the next address of its node; other pods keep theirs. This method and the four below raise
+        ChangeRefused if nothing has changed, and ChangeFailed if the change failed halfway.
         """
         self._living.change("pod add", name=name, node=node, namespace=namespace, labels=dict(labels or {}))
         return self[Pod(name=name, namespace=namespace).id]
 
     def remove_pod(self, name: str) -> None:
-        """Removes a pod, called as everywhere: `web-1`, or `web-1.shop`."""
+        """Removes a pod by name: `web-1`, or `web-1.shop` in the Kubernetes namespace `shop`."""
         self._living.change("pod remove", name=name)
 
     def add_node(self, name: str, pods: int | Sequence[str] | None = None, at: str | None = None) -> Place:
-        """Adds a node with pods, by name or by number; the node. `at` is its rack, leaf, site or switch."""
+        """Adds a node with pods, by name or number; returns the node. `at` is its rack, leaf, site or switch."""
         self._living.change("node add", name=name, pods=pods if isinstance(pods, int | None) else list(pods), at=at)
         return self[name]
 
@@ -200,20 +199,20 @@ class Lab:
         self._living.change("node remove", name=name)
 
     def set_link(self, ends: str, **qualities: str | None) -> None:
-        """Gives a link other qualities: `set_link("node1,fabric", rate="100Mbit")`.
+        """Sets qualities of a link: `set_link("node1,fabric", rate="100Mbit")`.
 
-        `node1>fabric` is one direction alone. Values are written as in a topology file; None takes one away.
+        `node1>fabric` is one direction only. Values are as in a topology file; None removes the link's own value.
         """
         self._living.change("link set", ends=ends, **qualities)
 
     def check(self) -> Verdict:
-        """Whether every pair of pods and nodes reaches each other as the Kubernetes model has it, and if not, why."""
+        """Checks every pair of pods and nodes against the Kubernetes network model, and explains failures."""
         plan, topology, design = self.plan, self._living.topology, self._living.design
         ended = self._living.ended()
         return self._living.inside(lambda namespaces: check_lab(design, topology, plan, namespaces, ended))
 
     def inspect(self) -> tuple[Difference, ...]:
-        """What of the kernel's state differs from the plan, and which of its programs run no more."""
+        """Differences between the kernel's state and the plan, including processes that have ended."""
         plan, ended = self.plan, self._living.ended()
         return self._living.inside(lambda namespaces: inspect_lab(plan, namespaces, ended))
 
@@ -226,7 +225,7 @@ class Lab:
         size: int = 0,
         family: int | None = None,
     ) -> Walk:
-        """What happened to one packet from a pod or node to another, and to its answer; see `testbed.observe.trace`."""
+        """The path of one packet from a pod or node to another, and of its answer; see `testbed.observe.trace`."""
         plan = self.plan
         return self._living.inside(
             lambda namespaces: trace_packet(plan, namespaces, source, target, protocol, port, size, family)

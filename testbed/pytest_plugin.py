@@ -1,4 +1,4 @@
-"""For tests with pytest: the fixture `lab_up`, which comes with the package."""
+"""A pytest plugin with the fixture `lab_up`, installed with the package."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack

@@ -23,7 +23,7 @@ def labs_of(process: int) -> list[str]:
     return [address.name for address in door.addresses() if f"-{process}-" in address.name]
 
 
-def test_a_lab_is_used_from_python_and_goes_with_its_block() -> None:
+def test_a_lab_is_used_from_python_and_ends_with_its_block() -> None:
     with Lab.up(FILE, design="vxlan") as lab:
         done = lab["client"].run(["cat"], input=b"hello", capture_output=True)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"hello", b"")
@@ -44,7 +44,7 @@ def test_a_lab_is_used_from_python_and_goes_with_its_block() -> None:
     assert not labs_of(os.getpid())
 
 
-def test_labs_of_one_process_live_side_by_side(lab_up: Callable[..., Lab]) -> None:
+def test_labs_of_one_process_are_separate(lab_up: Callable[..., Lab]) -> None:
     one, other = lab_up(FILE, design="l2"), lab_up(FILE, design="l2")
     one["client"].run(["ip", "link", "set", "eth0", "down"], check=True)
     assert not one.check().is_good
@@ -78,7 +78,7 @@ def test_the_examples_run(command: list[str]) -> None:
         assert done.stdout.count("client to web-2: answered") == 4
 
 
-def test_a_living_lab_is_changed(lab_up: Callable[..., Lab]) -> None:
+def test_a_lab_that_is_up_is_changed(lab_up: Callable[..., Lab]) -> None:
     lab = lab_up(FILE, design="calico-vxlan")
     kept = {place.name: place.addresses for place in lab}
     late = lab.add_pod("late", "node2", labels={"app": "web"})
@@ -93,5 +93,5 @@ def test_a_living_lab_is_changed(lab_up: Callable[..., Lab]) -> None:
     assert {place.name: place.addresses for place in lab if place.name in kept} == {
         name: addresses for name, addresses in kept.items() if name not in ("node2", "web-2")
     }
-    with pytest.raises(ChangeRefused, match="there is no pod 'late'"):
+    with pytest.raises(ChangeRefused, match="unknown pod 'late'"):
         lab.remove_pod("late")

@@ -1,6 +1,6 @@
-"""The command line: one verb a file, each parses its arguments, calls one room, and prints.
+"""The command line, one file per verb: each parses its arguments, calls one package, and prints.
 
-Exit codes: 0 done, 1 a check says no, 2 the input is wrong, 3 this machine lacks something, 130 interrupted.
+Exit codes: 0 ok, 1 the checked thing failed, 2 wrong input, 3 the machine lacks something, 130 interrupted.
 """
 
 import atexit
@@ -8,13 +8,13 @@ import gc
 import sys
 
 COLLECT_AFTER = 100_000
-"""New objects before the first search for garbage: what a verb loads stays until it ends, so searching is wasted."""
+"""New objects before the first garbage collection, which finds little: a verb keeps what it loads until it ends."""
 
 
 def main() -> None:
     """The program `testbed`."""
     gc.set_threshold(COLLECT_AFTER)
-    atexit.register(gc.freeze)  # Or Python would search once more when it ends.
+    atexit.register(gc.freeze)  # Without this, Python collects once more at exit.
     if sys.argv[1:2] == ["exec"]:
         from testbed.cli.quick import try_exec
 

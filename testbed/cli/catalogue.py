@@ -1,4 +1,4 @@
-"""What the verb `designs` prints: lists of designs and of their parts, and a design's page."""
+"""Output of `testbed designs`: lists of designs, attachments and transports, and the page of a design."""
 
 import inspect
 import json
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDE = 120
-"""A terminal with fewer columns has no room for who does it so, and for what it needs."""
+"""Columns of a terminal that shows `as in` and `needs`."""
 Part = Design | Attachment | Transport
 
 
 def show(design: str, as_json: bool) -> None:
-    """Prints the page of a design that the user named."""
+    """Prints the page of a design."""
     wanted = chosen(design)
     click.echo(json.dumps(_facts(wanted), indent=2) if as_json else _page(wanted))
 
 
 def list_as_json() -> None:
-    """Prints all designs, attachments and transports as data."""
+    """Prints all designs, attachments and transports as JSON."""
     listed = {
         "designs": [_facts(one) for one in DESIGNS.values()],
         "attachments": [_part(one) for one in ATTACHMENTS.values()],
@@ -40,7 +40,7 @@ def list_as_json() -> None:
 
 
 def list_as_tables() -> None:
-    """Prints all designs, attachments and transports, a line each, as far as the terminal has room."""
+    """Prints all designs, attachments and transports, a row each; with fewer columns on a narrow terminal."""
     from rich.console import Console
 
     console = Console()
@@ -48,16 +48,16 @@ def list_as_tables() -> None:
     made_of = {one.name: f"{one.attachment.name}+{one.transport.name}" for one in PLAIN.values()} if is_wide else {}
     console.print(_table("design", PLAIN.values(), is_wide, made_of))
     console.print()
-    console.print(_table("as a CNI does it", [one for name, one in DESIGNS.items() if name not in PLAIN], is_wide))
+    console.print(_table("design of a CNI", [one for name, one in DESIGNS.items() if name not in PLAIN], is_wide))
     console.print()
     console.print(_table("attachment", ATTACHMENTS.values(), is_wide))
     console.print()
     console.print(_table("transport", TRANSPORTS.values(), is_wide))
-    console.print("\nBytes: what is added to IPv4 and to IPv6 packets of pods.")
+    console.print("\nBytes: overhead of each IPv4 and IPv6 packet of pods.")
     if not is_wide:
-        console.print(f"`testbed designs DESIGN` has a page of each; from {WIDE} columns on, more is listed here.")
+        console.print(f"`testbed designs DESIGN` prints a design's page; a terminal of {WIDE} columns shows more here.")
     if features.missing_here(("veth",)) is None:
-        console.print("Whether this kernel has what they need could not be tried; `testbed doctor` says why.")
+        console.print("The features of this kernel could not be probed; `testbed doctor` says why.")
 
 
 def _table(title: str, parts: Iterable[Part], is_wide: bool, made_of: Mapping[str, str] | None = None) -> "Table":
@@ -68,7 +68,7 @@ def _table(title: str, parts: Iterable[Part], is_wide: bool, made_of: Mapping[st
     columns = [title, *(["made of"] if made_of else []), *(["bytes"] if title != "attachment" else [])]
     for column in columns:
         table.add_column(column, no_wrap=True)
-    for column in ("what it does", "as in", "needs of the kernel") if is_wide else ("what it does", "here"):
+    for column in ("what it does", "as in", "needs") if is_wide else ("what it does", "available"):
         table.add_column(column)
     for part in parts:
         own = [made_of[part.name]] if made_of else []
@@ -116,11 +116,11 @@ def _transport(transport: Transport) -> dict[str, Any]:
 
 
 def _page(design: Design) -> str:
-    """All that there is to say of a design."""
+    """The page of a design, as text."""
     attachment, transport = design.attachment, design.transport
     asked = [f"mtu {design.mtu}"] if design.mtu else []
     options = ", ".join([*(f"{name} {getattr(design.options, name)}" for name in design.options.parameters), *asked])
-    # Designs of CNIs may have halves of their own, which go with nothing else.
+    # Designs of CNIs may have an attachment or a transport of their own, which combines with no other.
     attaches = [one for one in ATTACHMENTS if transport.name in TRANSPORTS and CATALOGUE.goes(one, transport.name)]
     kinds = [one for one in TRANSPORTS if attachment.name in ATTACHMENTS and CATALOGUE.goes(attachment.name, one)]
     facts = {
@@ -144,7 +144,7 @@ def _page(design: Design) -> str:
             *lines,
             *(["", inspect.cleandoc(design.page)] if design.page else []),
             "",
-            "--- How pods hang on their node",
+            "--- How pods attach to their node",
             inspect.cleandoc(attachment.page or attachment.summary),
             "",
             "--- How nodes reach each other's pods",
@@ -154,10 +154,10 @@ def _page(design: Design) -> str:
 
 
 def _needs(part: Part) -> str:
-    """The features and programs that something needs, and which of them are not here."""
+    """The required features and programs, and which of them are missing."""
     here = _availability(part)
     named = ", ".join((*part.needs, *_programs(part)))
-    return {"yes": named and f"{named}: here", "?": named}.get(here, f"not here: {here}")
+    return {"yes": named and f"{named}: available", "?": named}.get(here, f"not available: {here}")
 
 
 def _programs(part: Part) -> tuple[str, ...]:
@@ -172,6 +172,6 @@ def _availability(part: Part) -> str:
 
 
 def _here(part: Part) -> bool | None:
-    """Whether this machine has all of it; None where that cannot be tried."""
+    """Whether this machine has everything required; None if that cannot be probed."""
     lacking = features.absent_here(part.needs, _programs(part))
     return None if lacking is None else not lacking

@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING
 
 import click
 
-from testbed.cli.labs import of_lab, the_lab, understood
+from testbed.cli.labs import lab_errors, lab_option, the_lab
 
 if TYPE_CHECKING:
     from testbed.observe.check import Verdict
 
 MOST_PLACES = 20
-"""Of a matrix of pods and nodes; of more the matrix is one of nodes."""
+"""In a matrix of pods and nodes; larger labs get a matrix of nodes."""
 MOST_PAIRS = 6
 
 
 @click.command(epilog="Example: testbed check")
-@of_lab
+@lab_option
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def check(name: str | None, as_json: bool) -> None:
-    """Ask every pair of pods and nodes, as the Kubernetes network model has it; exit code 1 if any fails.
+    """Check every pair of pods and nodes against the Kubernetes network model; exit code 1 if any fails.
 
-    Over TCP, UDP and ICMP, in each family that both have: the right one must answer, and must have seen the asker's own
-    address. Between each two nodes the largest packet that pods may send must go through, and none that is larger.
-    Where pairs fail, a packet is followed to find out why.
+    Over TCP, UDP and ICMP, in each family that both have, the right target must answer, and must see the source's own
+    address. Between each two nodes, the largest packet that pods may send must pass, and no larger one. For failing
+    pairs, a packet is traced to find the cause.
     """
     lab = the_lab(name)
-    with understood():
-        from testbed.observe.check import check as ask
+    with lab_errors():
+        from testbed.observe.check import check as check_lab
 
         plan, topology, design, ended = lab.plan, lab.topology, lab.design, lab.ended()
-        verdict = lab.inside(lambda namespaces: ask(design, topology, plan, namespaces, ended))
+        verdict = lab.inside(lambda namespaces: check_lab(design, topology, plan, namespaces, ended))
     if as_json:
         click.echo(json.dumps(asdict(verdict), indent=2))
     else:
@@ -61,7 +61,7 @@ def _print(verdict: "Verdict", homes: dict[str, str]) -> None:
 
 
 def _matrix(verdict: "Verdict", homes: dict[str, str]) -> str:
-    """Rows ask, columns answer."""
+    """Rows are sources, columns are targets."""
     from testbed.observe.check import matrix
 
     cells = matrix(verdict)

@@ -1,4 +1,4 @@
-"""The option --design: which design a verb is about."""
+"""The option --design."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from testbed.designs import Design
 
 HELP = (
-    "Which design: a name from `testbed designs`, ATTACH+TRANSPORT like routed+vxlan, a file that spells one out, or a "
-    "CNI network's (.conflist)."
+    "A name from `testbed designs`, ATTACH+TRANSPORT such as routed+vxlan, a design file, or a CNI network "
+    "configuration (.conflist)."
 )
 
 
 def chosen(text: str) -> "Design":
-    """The design that a user named on the command line; UsageError or SpecError if there is none."""
+    """The design named on the command line. Raises UsageError or SpecError if there is none."""
     from testbed.designs import CATALOGUE, design_of
     from testbed.spec.design import JOINED, is_file, is_network
     from testbed.spec.load import load_design

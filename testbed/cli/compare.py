@@ -28,24 +28,24 @@ BREACHED = 1
     "conditions",
     multiple=True,
     metavar="CONDITION",
-    help="[DESIGN] PATH METRIC < RATIO, also <= > >=; repeatable. RATIO is NEW/OLD: 0.9 or 90%.",
+    help="[DESIGN] PATH METRIC < RATIO, also <= > >=; may be repeated. RATIO is NEW/OLD: 0.9 or 90%.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every comparison as JSON.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pull request.")
 def compare(
     old: Path, new: Path, relative: bool, conditions: tuple[str, ...], as_json: bool, as_markdown: bool
 ) -> None:
-    """Hold two results folders against each other: what is faster or slower in NEW, by how much, and how sure that is.
+    """Compare two results folders: what is faster or slower in NEW, by how much, and with what confidence.
 
-    Exit code 1 if a condition of --fail-if is breached for sure: the verdict is faster or slower, and the whole 95%
-    interval is beyond RATIO. A breach that is not resolved is told and is no failure.
+    Exit code 1 if a condition of --fail-if is breached for certain: the verdict is faster or slower, and the whole 95%
+    interval is beyond RATIO. A breach that is not resolved is printed, and does not fail.
     """
     from rich.console import Console
 
     from testbed.report.compare_tables import markdown, terminal
 
     if as_json and as_markdown:
-        raise click.UsageError("--json and --markdown are two formats; choose one")
+        raise click.UsageError("--json and --markdown exclude each other")
     compared = _compared(old, new, relative)
     outcomes = [_outcome(condition, compared) for condition in conditions]
     if as_json:

@@ -7,10 +7,10 @@ import click
 @click.argument("design", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def designs(design: str | None, as_json: bool) -> None:
-    """List the designs, attachments and transports: what each does, who does it so, what it costs and needs.
+    """List designs, attachments and transports: what each does, which CNIs do the same, its overhead and needs.
 
-    With a DESIGN (a name, ATTACH+TRANSPORT, or a file) its page. Any attachment goes with any transport that takes what
-    it hands on; the page of either says which.
+    With DESIGN (a name, ATTACH+TRANSPORT, or a file), print its page. An attachment goes with each transport that takes
+    the packets it passes on; the pages list which.
     """
     from testbed.cli import catalogue
 

@@ -12,22 +12,22 @@ from testbed.cli.errors import MACHINE_LACKS
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that the testbed wants of a machine."""
+    """One requirement of the testbed, and whether this machine meets it."""
 
     kind: str
     name: str
     present: bool | None
-    """None: could not be tried."""
+    """None: could not be probed."""
     detail: str
     remedy: str
     optional: bool = False
-    """Whether all else works without it."""
+    """Whether everything else works without it."""
 
 
 @click.command(epilog="Example: sudo testbed doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def doctor(as_json: bool) -> None:
-    """Say what this machine has, what it lacks, and how to get that. Exit code 3 if anything is missing."""
+    """List what this machine has, what it lacks, and how to install it. Exit code 3 if anything required is missing."""
     from testbed.kernel.machine import facts
 
     findings = [_root(), *_features(), *_programs()]
@@ -37,7 +37,7 @@ def doctor(as_json: bool) -> None:
         machine = facts()
         click.echo(f"{machine['system']}, Linux {machine['kernel']}, {machine['cpus']} CPUs: {machine['cpu']}\n")
         for finding in findings:
-            missing = "none" if finding.optional else "MISSING"
+            missing = "absent" if finding.optional else "MISSING"
             mark = {True: "ok", False: missing, None: "?"}[finding.present]
             rest = finding.detail if finding.present else finding.remedy
             click.echo(f"{mark:8}{finding.kind:8} {finding.name:10} {rest}")
@@ -63,7 +63,7 @@ def _features() -> list[Finding]:
             feature.name,
             None if lacking is None else feature not in lacking,
             feature.option,
-            feature.remedy if able else "can only be tried by who may build labs",
+            feature.remedy if able else "cannot be probed without the right to build labs",
             feature.name not in FOR_LABS,
         )
         for feature in FEATURES.values()

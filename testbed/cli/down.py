@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from testbed.cli.labs import the_lab, understood
+from testbed.cli.labs import lab_errors, the_lab
 from testbed.cli.log import LOG, need_log, write_log
 from testbed.lab.door import Unanswered
 from testbed.lab.living import LivingLab
@@ -16,15 +16,15 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 
 @click.command(epilog="Example: testbed down")
 @click.argument("name", required=False, shell_complete=_complete)
-@click.option("--all", "every", is_flag=True, help="End every lab of this user; as root, everybody's.")
+@click.option("--all", "every", is_flag=True, help="End all labs of this user; as root, of all users.")
 @LOG
 def down(name: str | None, every: bool, log: Path | None) -> None:
-    """End a lab, and all that runs in it. NAME may be left out if only one is up.
+    """End a lab, and everything that runs in it. NAME may be omitted if only one is up.
 
-    What a CNI plugin fails to take back is told, and goes with the lab even so.
+    Errors of CNI plugins that detach pods are printed; the lab ends anyway.
     """
     if every and name:
-        raise click.UsageError("name a lab, or say --all")
+        raise click.UsageError("NAME and --all exclude each other")
     need_log(log)
     calls = ""
     for lab in LivingLab.all() if every else [the_lab(name)]:
@@ -32,7 +32,7 @@ def down(name: str | None, every: bool, log: Path | None) -> None:
             ending = lab.down()
         except Unanswered:
             if not every:
-                with understood():
+                with lab_errors():
                     raise
         else:
             calls += ending.log

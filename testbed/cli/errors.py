@@ -1,4 +1,4 @@
-"""Errors as the user meets them: what is wrong and how to mend it, on standard error, with the right exit code."""
+"""Errors as the user sees them: what is wrong and how to fix it, on standard error, with an exit code."""
 
 import sys
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ INTERRUPTED = 130
 
 
 class WrongInput(Exception):
-    """Something that the user named cannot be used."""
+    """The user's input cannot be used."""
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """Turns the errors that users can mend into their text and exit code. Others are ours and keep their traceback."""
+def printed_errors() -> Iterator[None]:
+    """Prints errors that users can fix, and exits with their code. Others are bugs and keep their traceback."""
     try:
         yield
     except SpecError as error:
-        from testbed.spec.render import render_all  # What reads YAML takes longer to import than some verbs to run.
+        from testbed.spec.render import render_all  # Takes longer to import than some verbs to run.
 
         click.echo(render_all(error.problems), err=True)
         sys.exit(WRONG_INPUT)
@@ -40,6 +40,6 @@ def explained() -> Iterator[None]:
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has had enough of it (`testbed plan ... | head`); that is no failure.
+        # The reader of our output has closed it (`testbed plan ... | head`): not a failure.
         sys.stderr.close()
         sys.exit(0)

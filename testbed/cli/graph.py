@@ -8,7 +8,7 @@ import click
 
 from testbed.cli.choosing import HELP, chosen
 from testbed.cli.errors import WrongInput
-from testbed.cli.labs import of_lab, the_lab, understood
+from testbed.cli.labs import lab_errors, lab_option, the_lab
 from testbed.spec.nearest import unknown
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ FORMATS = ("svg", "png", "pdf", "dot")
 
 
 @click.command(epilog="Example: testbed graph -o lab.svg")
-@of_lab
+@lab_option
 @click.argument("topology", type=click.Path(path_type=Path), required=False)
-@click.option("--design", metavar="DESIGN", help=f"Of a topology that is not up. {HELP}")
-@click.option("-o", "file", type=click.Path(path_type=Path), help=f"What to write: a file.{', file.'.join(FORMATS)}.")
+@click.option("--design", metavar="DESIGN", help=f"Design of TOPOLOGY. {HELP}")
+@click.option("-o", "file", type=click.Path(path_type=Path), help=f"Output file: file.{', file.'.join(FORMATS)}.")
 def graph(name: str | None, topology: Path | None, design: str | None, file: Path | None) -> None:
-    """Draw a lab, or what a topology would be under a design: nodes, pods, devices, addresses, routes, tunnels.
+    """Draw a lab, or a topology under a design: nodes, pods, devices, addresses, routes, tunnels.
 
-    Without -o it is printed in the language of Graphviz.
+    Without -o, print the source for Graphviz.
     """
     from testbed.kernel import programs
     from testbed.plan.graph import dot
@@ -47,14 +47,14 @@ def graph(name: str | None, topology: Path | None, design: str | None, file: Pat
 
 
 def _plan(name: str | None, topology: Path | None, design: str | None) -> "Plan":
-    """Of the topology, if one is given, otherwise of the lab."""
+    """The plan of the topology if one is given, otherwise of the lab."""
     if topology is None:
         if design is not None:
-            raise click.UsageError("--design says how to draw a topology: name one, or leave it away to draw a lab")
-        with understood():
+            raise click.UsageError("--design requires TOPOLOGY; omit both to draw a lab")
+        with lab_errors():
             return the_lab(name).plan
     if design is None:
-        raise click.UsageError("a topology is drawn under a design: --design, such as vxlan")
+        raise click.UsageError("TOPOLOGY requires --design, such as --design vxlan")
     from testbed.designs.fitting import check_design
     from testbed.spec.load import load_topology
 

@@ -1,4 +1,4 @@
-"""The program itself, and verbs that have verbs of their own."""
+"""Commands that have verbs: the program itself, `cni`, `pod` and others."""
 
 import click
 
@@ -6,7 +6,7 @@ from testbed.spec.nearest import unknown
 
 
 class VerbGroup(click.Group):
-    """Says which verb was probably meant."""
+    """Names the nearest verb in place of an unknown one."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

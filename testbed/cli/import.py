@@ -9,12 +9,12 @@ from testbed.cli.errors import WrongInput
 
 @click.command("import", epilog="Example: testbed import kind-config.yaml -o topologies/mine.yaml")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to; printed if absent.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Output file.  [default: print]")
 def import_(file: Path, output: Path | None) -> None:
-    """Make a topology of a kind cluster configuration or a containerlab topology, and say what was left out.
+    """Convert a kind cluster configuration or a containerlab topology, and list what was left out.
 
-    kind's nodes are nodes of one subnet. Of containerlab's containers those of kind linux are nodes, bridges are
-    switches, and all others, which run a router's system, are routers with static routes.
+    kind's nodes become nodes of one subnet. containerlab's containers of kind linux become nodes, bridges become
+    switches, and all others, which run a router's system, become routers with static routes.
     """
     from testbed.spec.foreign import imported
     from testbed.spec.load import topology_of_text
@@ -30,7 +30,7 @@ def import_(file: Path, output: Path | None) -> None:
             with output.open("x") as opened:
                 opened.write(text)
         except FileExistsError:
-            raise WrongInput(f"{output} is there already, and is not overwritten") from None
+            raise WrongInput(f"{output} exists already, and is not overwritten") from None
         except OSError as error:
             raise WrongInput(f"{output} cannot be written: {error.strerror}") from None
     for line in found.left_out:

@@ -6,24 +6,24 @@ from dataclasses import asdict
 
 import click
 
-from testbed.cli.labs import of_lab, the_lab, understood
+from testbed.cli.labs import lab_errors, lab_option, the_lab
 from testbed.lab.living import LivingLab
 
 
 @click.command(epilog="Example: testbed inspect")
-@of_lab
+@lab_option
 @click.option("--counters", is_flag=True, help="Show instead what the design's eBPF programs forwarded and dropped.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def inspect(name: str | None, counters: bool, as_json: bool) -> None:
-    """Hold the kernel's state of every pod and node against the plan; exit code 1 if anything differs.
+    """Compare the kernel's state of every pod and node with the plan; exit code 1 if anything differs.
 
-    Each difference comes with the command that would mend it.
+    Each difference is printed with the command that fixes it.
     """
     lab = the_lab(name)
     if counters:
         _show_counters(lab, as_json)
         return
-    with understood():
+    with lab_errors():
         from testbed.observe.inspect import inspect as look
 
         plan, ended = lab.plan, lab.ended()
@@ -31,7 +31,7 @@ def inspect(name: str | None, counters: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([asdict(item) for item in found], indent=2))
     elif not found:
-        click.echo(f"{lab.name}: {len(plan.spaces)} namespaces are exactly as the design {plan.design} has them")
+        click.echo(f"{lab.name}: {len(plan.spaces)} namespaces match the plan of design {plan.design}")
     for item in () if as_json else found:
         click.echo(f"{item.place}: {item.what}")
         for command in item.mend:
@@ -40,7 +40,7 @@ def inspect(name: str | None, counters: bool, as_json: bool) -> None:
 
 
 def _show_counters(lab: LivingLab, as_json: bool) -> None:
-    with understood():
+    with lab_errors():
         from testbed.observe.program_counts import counts
 
         plan = lab.plan
@@ -49,7 +49,7 @@ def _show_counters(lab: LivingLab, as_json: bool) -> None:
         click.echo(json.dumps([asdict(item) for item in found], indent=2))
         return
     if not any(space.bpf for space in plan.spaces):
-        click.echo(f"The design {plan.design} has no eBPF programs, which would count.")
+        click.echo(f"The design {plan.design} has no eBPF programs and no counters.")
         return
     rows = [("node", "counted by", "direction", "", "packets", "bytes")]
     for item in found:
@@ -64,5 +64,5 @@ def _show_counters(lab: LivingLab, as_json: bool) -> None:
 
 
 def exec_words(lab: LivingLab) -> str:
-    """How `exec` is said of this lab: with its name if it is not the only one."""
+    """The `testbed exec` for this lab, with its name if several are up."""
     return "testbed exec" if len(LivingLab.all()) == 1 else f"testbed exec -n {lab.name}"

@@ -3,11 +3,11 @@
 import click
 
 from testbed.cli.exec import _REST, become
-from testbed.cli.labs import complete_place, of_lab
+from testbed.cli.labs import complete_place, lab_option
 
 
 @click.command(context_settings=_REST, epilog="Example: testbed ip web-1 -brief address")
-@of_lab
+@lab_option
 @click.argument("target", shell_complete=complete_place)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF IP] OBJECT COMMAND...")
 def ip(name: str | None, target: str, arguments: tuple[str, ...]) -> None:

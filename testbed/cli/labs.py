@@ -1,4 +1,4 @@
-"""What the verbs on living labs have in common: which lab is meant, and where in it."""
+"""Shared by the verbs on labs that are up: the option --name, completion of places, errors."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,20 +16,20 @@ VARIABLE = "TESTBED_LAB"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def of_lab(verb: F) -> F:
-    """The option by which a verb is told which lab is meant."""
+def lab_option(verb: F) -> F:
+    """Adds the option --name, which selects a lab."""
     return click.option(
         "-n",
         "--name",
         envvar=VARIABLE,
         metavar="LAB",
-        help=f"Which lab, if more than one is up; or set {VARIABLE}. `testbed list` names them.",
+        help=f"The lab, if more than one is up (see `testbed list`); or set {VARIABLE}.",
         shell_complete=_complete_lab,
     )(verb)
 
 
 def complete_place(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """The places of the lab that is meant, as the shell completes them."""
+    """The places of the selected lab, for completion by the shell."""
     try:
         places = the_lab(context.params.get("name")).facts["places"]
     except (WrongInput, Unanswered, KeyError):
@@ -42,24 +42,27 @@ def _complete_lab(context: click.Context, _: click.Parameter, incomplete: str) -
 
 
 def the_lab(name: str | None) -> LivingLab:
-    """The lab of that name, or the only one; of several users' labs of one name one's own."""
+    """The lab of that name, or the only one. This user's own if other users have labs of that name.
+
+    Raises WrongInput.
+    """
     labs = LivingLab.all()
     if name is None:
         if not labs:
             raise WrongInput("no lab is up; `testbed up TOPOLOGY --design D` brings one up")
         if len(labs) > 1:
-            raise WrongInput(f"{len(labs)} labs are up: {', '.join(lab.name for lab in labs)}; say which with --name")
+            raise WrongInput(f"{len(labs)} labs are up: {', '.join(lab.name for lab in labs)}; select one with --name")
         return labs[0]
     found = sorted((lab for lab in labs if lab.name == name), key=lambda lab: lab.address.user != os.geteuid())
     if not found:
         names = tuple(lab.name for lab in labs)
-        raise WrongInput(unknown("lab", name, names) if names else f"there is no lab '{name}'; no lab is up")
+        raise WrongInput(unknown("lab", name, names) if names else f"unknown lab '{name}'; no lab is up")
     return found[0]
 
 
 @contextmanager
-def understood() -> Iterator[None]:
-    """Turns what a lab does not know, or does not say, into errors that a user can mend."""
+def lab_errors() -> Iterator[None]:
+    """Turns UnknownPlace and Unanswered into WrongInput."""
     try:
         yield
     except UnknownPlace as error:

@@ -17,7 +17,7 @@ _HEADINGS = ("lab", "design", "topology", "nodes", "pods", "up since (UTC)", "us
 @click.command("list", epilog="Example: testbed list")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(as_json: bool) -> None:
-    """List the labs that are up: one's own, and for root everybody's."""
+    """List the labs that are up: those of this user; as root, of all users."""
     found = [facts for lab in LivingLab.all() if (facts := _facts(lab))]
     if as_json:
         click.echo(json.dumps(found, indent=2))
@@ -38,14 +38,14 @@ def list_(as_json: bool) -> None:
 
 
 def _facts(lab: LivingLab) -> dict[str, Any] | None:
-    """None of one that is going down, or that is no lab of ours, whatever its user has put behind the name."""
+    """Facts of a lab; None if it is going down, or if another program answers under its name."""
     try:
-        return _told(lab, lab.facts)
+        return _row(lab, lab.facts)
     except (Unanswered, KeyError, TypeError, ValueError):
         return None
 
 
-def _told(lab: LivingLab, facts: dict[str, Any]) -> dict[str, Any]:
+def _row(lab: LivingLab, facts: dict[str, Any]) -> dict[str, Any]:
     started = facts.get("started")
     return {
         "lab": lab.name,

@@ -1,4 +1,4 @@
-"""The log of calls of CNI plugins, which several verbs write."""
+"""The option --log of several verbs: a log of the calls of CNI plugins."""
 
 from pathlib import Path
 
@@ -10,17 +10,17 @@ LOG = click.option(
     "--log",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Add each call of a CNI plugin to it, as JSON.",
+    help="Append each call of a CNI plugin to FILE, as JSON.",
 )
 
 
 def need_log(file: Path | None) -> None:
-    """Raises WrongInput, before anything is begun, if the file cannot be written."""
+    """Raises WrongInput if the file cannot be written; called before any work begins."""
     write_log(file, "")
 
 
 def write_log(file: Path | None, text: str) -> None:
-    """Adds calls, a line of JSON each, to a file, if one is named."""
+    """Appends calls, a line of JSON each, to the file, if there is one."""
     if file is None:
         return
     try:

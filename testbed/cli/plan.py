@@ -17,11 +17,11 @@ from testbed.cli.choosing import HELP, chosen
     type=click.Choice(["sh", "json"]),
     default="sh",
     show_default=True,
-    help="Commands to type, or data.",
+    help="Shell commands, or data.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def plan(topology: Path, design: str, form: str, as_json: bool) -> None:
-    """Print every kernel object that a design puts into each namespace. Needs no root, builds nothing."""
+    """Print every kernel object that a design puts into each namespace. Builds nothing, needs no root."""
     from testbed.designs.fitting import check_design
     from testbed.spec.load import load_topology
 

@@ -7,17 +7,17 @@ import click
 from testbed.cli.changing import JSON, change, say
 from testbed.cli.errors import WrongInput
 from testbed.cli.groups import VerbGroup
-from testbed.cli.labs import complete_place, of_lab
+from testbed.cli.labs import complete_place, lab_option
 from testbed.cli.log import LOG
 
 
 @click.group(cls=VerbGroup, epilog="Example: testbed pod add web-3 --node node2")
 def pod() -> None:
-    """Add a pod to a lab that is up, or remove one. Nobody else notices: numbers and addresses stay."""
+    """Add a pod to a lab that is up, or remove one. All others keep their numbers and addresses."""
 
 
 @pod.command(epilog="Example: testbed pod add web-3 --node node2 --label app=web")
-@of_lab
+@lab_option
 @click.argument("pod")
 @click.option("--node", required=True, shell_complete=complete_place, help="The node to run on.")
 @click.option("--namespace", default="default", show_default=True, help="The Kubernetes namespace.")
@@ -27,28 +27,28 @@ def pod() -> None:
 def add(
     name: str | None, pod: str, node: str, namespace: str, labels: tuple[str, ...], log: Path | None, as_json: bool
 ) -> None:
-    """Add POD to a node, attached as all others are: by the design, or by its CNI plugins.
+    """Add POD to a node, attached like all others: by the design, or by its CNI plugins.
 
-    The pod gets the next free address of its node. An address that was freed is not given out again in the same lab.
+    The pod gets the next free address of its node. Freed addresses are not allocated again in the same lab.
     """
     arguments = {"name": pod, "node": node, "namespace": namespace, "labels": dict(map(_label, labels))}
     lab, done = change(name, "pod add", arguments, log)
-    say(lab, f"{pod} is on {node}", done, as_json)
+    say(lab, f"{pod} added to {node}", done, as_json)
 
 
 def _label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise WrongInput(f"a label is KEY=VALUE, such as app=web, not '{text}'")
+        raise WrongInput(f"expected a label KEY=VALUE, such as app=web, found '{text}'")
     return key, value
 
 
 @pod.command(epilog="Example: testbed pod remove web-3")
-@of_lab
+@lab_option
 @click.argument("pod", shell_complete=complete_place)
 @LOG
 @JSON
 def remove(name: str | None, pod: str, log: Path | None, as_json: bool) -> None:
-    """Remove POD, its namespace, and all that nodes have for it."""
+    """Remove POD, its namespace, and the state that nodes have for it."""
     lab, done = change(name, "pod remove", {"name": pod}, log)
-    say(lab, f"{pod} is gone", done, as_json)
+    say(lab, f"{pod} removed", done, as_json)

@@ -11,14 +11,14 @@ from testbed.kernel.programs import PROGRAMS
 
 @dataclass(frozen=True)
 class Found:
-    """One program of a probe's, on this machine."""
+    """A program of a probe, on this machine."""
 
     name: str
     installed: bool
     version: str
-    """Empty if it is not installed, or does not say."""
+    """Empty if it is not installed, or reports none."""
     package: str
-    """The package that brings it."""
+    """The package that contains it."""
     optional: bool
 
     @property
@@ -66,7 +66,7 @@ def _found(name: str) -> Found:
 
 
 def _short(metrics: tuple[str, ...]) -> str:
-    """Metrics in a line; of one metric's percentiles only the first has its name: `rtt_p50, p90, p99`."""
+    """Metrics in a line, with the name of a metric only at its first percentile: `rtt_p50, p90, p99`."""
     words, before = list[str](), ""
     for metric in metrics:
         found = re.fullmatch(r"(.+)_(p\d.*)", metric)

@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a bar on a terminal, plain lines elsewhere. On standard error."""
+"""Progress of a run, on standard error: a bar on a terminal, plain lines elsewhere."""
 
 from typing import Self
 
@@ -12,7 +12,7 @@ from testbed.spec.scenario import LIMITS
 
 
 class Progress:
-    """A `testbed.experiment.watcher.Watcher` for people."""
+    """A `testbed.experiment.watcher.Watcher` that prints."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -25,7 +25,7 @@ class Progress:
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
-            refresh_per_second=1,  # Drawing takes CPU time beside what is being measured.
+            refresh_per_second=1,  # Drawing takes CPU time from measurements.
         )
         self._task: TaskID | None = None
         self._trials = 0
@@ -56,7 +56,7 @@ class Progress:
         if trials:
             self._say(f"{trials} measurements, about {minutes(seconds)}")
         else:
-            self._say(f"as many rounds as it takes, {minutes(seconds)} at most")
+            self._say(f"rounds until all verdicts are settled, at most {minutes(seconds)}")
         if self._task is not None:
             self._bar.reset(self._task, total=seconds)
 
@@ -78,7 +78,7 @@ class Progress:
             self._say(f"[{self._counted(self._done)}] {_round(trial)}: {trial.label}: {news}; {left} left")
 
     def trouble(self, reason: str, waiting: int) -> None:
-        kept = f"; {waiting} bytes of samples wait for room" if waiting else ""
+        kept = f"; {waiting} bytes of samples wait to be written" if waiting else ""
         self._say(f"NOT WRITTEN  {reason}{kept}")
 
     def _counted(self, number: int) -> str:
@@ -92,5 +92,5 @@ def _round(trial: Trial) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """A time to wait, as precise as anybody needs it."""
+    """A waiting time in minutes, or in seconds if it is short."""
     return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"

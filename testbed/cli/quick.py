@@ -1,6 +1,6 @@
-"""`testbed exec` without the time that it takes to load a command line, for the usual way of saying it.
+"""A fast path for the usual form of `testbed exec`, which does not load the command line.
 
-Whatever is not said in that way, or goes wrong, is left to `testbed.cli.exec`, which explains it.
+All other forms, and errors, are left to `testbed.cli.exec`.
 """
 
 import os
@@ -10,7 +10,7 @@ from testbed.lab.living import LivingLab, UnknownPlace
 
 
 def try_exec(arguments: list[str]) -> None:
-    """Becomes the command, if the arguments are `[-n LAB] TARGET [--] COMMAND...` and the lab is plain."""
+    """Becomes the command if the arguments are `[-n LAB] TARGET [--] COMMAND...` and exactly one lab matches."""
     name = os.environ.get("TESTBED_LAB")
     if arguments[:1] in (["-n"], ["--name"]) and len(arguments) > 1:
         name, arguments = arguments[1], arguments[2:]
@@ -27,5 +27,5 @@ def try_exec(arguments: list[str]) -> None:
 
 
 def environment_of(lab: LivingLab, place: str) -> dict[str, str]:
-    """What a program in a lab finds in its environment beside what the caller has there."""
+    """The environment of a program in a lab: the caller's, with the lab and the place added."""
     return {**os.environ, "TESTBED_LAB": lab.name, "TESTBED_PLACE": place}

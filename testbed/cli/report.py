@@ -11,9 +11,9 @@ from testbed.cli.errors import WrongInput
 
 @click.command(epilog="Example: testbed report results/compare-designs-20260101-120000")
 @click.argument("results", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print the summary's rows as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows of the summary as JSON.")
 def report(results: Path, as_json: bool) -> None:
-    """Make the tables, plots and report.html of a results folder again, from what is on disk. Needs no root."""
+    """Recreate the tables, plots and report.html of a results folder from its data. Needs no root."""
     from rich.console import Console
 
     from testbed.experiment.results import ResultsError

@@ -20,14 +20,14 @@ HEADINGS = ("folder", "started (UTC)", "state", "rounds", "scenario", "kernel", 
 
 @click.group(cls=VerbGroup, epilog="Example: testbed results list")
 def results() -> None:
-    """List results folders, or show what is in one. Nothing is written, and no root is needed."""
+    """List results folders, or show one. Writes nothing, needs no root."""
 
 
 @results.command("list", epilog="Example: testbed results list results")
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("results"))
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def list_(folder: Path, as_json: bool) -> None:
-    """List the results folders in FOLDER (results, if absent), a line each, oldest first; of damaged ones say why."""
+    """List the results folders in FOLDER (default: results), oldest first; damaged ones with the reason."""
     from testbed.experiment.listing import entries
     from testbed.experiment.results import ResultsError
 
@@ -39,7 +39,7 @@ def list_(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps([asdict(entry) for entry in found], indent=2))
         return
     if not found:
-        click.echo(f"There are no results folders in {folder}.")
+        click.echo(f"No results folders in {folder}")
         return
     for line in _aligned([HEADINGS, *map(_cells, found)]):
         click.echo(line)
@@ -49,7 +49,7 @@ def list_(folder: Path, as_json: bool) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def show(folder: Path, as_json: bool) -> None:
-    """Show the verdicts of a results folder as far as it got, the machine, and what failed."""
+    """Show a results folder: the verdicts so far, the machine, and what failed."""
     from rich.console import Console
 
     from testbed.experiment.listing import opened
@@ -82,7 +82,7 @@ def _cells(entry: "Entry") -> tuple[str, ...]:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    """Columns as wide as they must be; what stands last in its row may be longer. Nothing is cut off."""
+    """Rows as aligned columns. The last cell of a row may be longer than its column; nothing is truncated."""
     widths = [max((len(row[i]) for row in rows if i + 1 < len(row)), default=0) for i in range(len(HEADINGS))]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()

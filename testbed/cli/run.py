@@ -11,7 +11,7 @@ import click
 from testbed.cli.errors import INTERRUPTED, WrongInput
 from testbed.spec.limits import MAX_SEED
 
-WAITING = "Another run is measuring on this machine; waiting for it to end, since both would be wrong. Ctrl-C gives up."
+WAITING = "Another run is measuring on this machine and would disturb this one; waiting for its end. Ctrl-C gives up."
 
 if TYPE_CHECKING:
     from testbed.experiment.schedule import Schedule
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("results"),
     show_default=True,
-    help="Where the folder of this run is made.",
+    help="Where to create the folder of this run.",
 )
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="Seed of the orders of designs.")
-@click.option("--dry-run", is_flag=True, help="Say what would be measured and how long that takes; needs no root.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), help="Seed of the order of designs in each round.")
+@click.option("--dry-run", is_flag=True, help="Print what would be measured and how long that takes; needs no root.")
 @click.option(
     "--resume",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Go on with a run that was cut short, in its own folder; instead of SCENARIO.",
+    help="Continue a run that was interrupted, in its own folder; instead of SCENARIO.",
 )
 def run(scenario: Path | None, results: Path, seed: int | None, dry_run: bool, resume: Path | None) -> None:
     """Build every design of a scenario, check it, measure it round by round, and write the report."""
     if (scenario is None) == (resume is None):
-        raise click.UsageError("name a scenario to run, or a folder to --resume")
+        raise click.UsageError("give either SCENARIO or --resume FOLDER")
     if resume is not None:
         if seed is not None or dry_run:
-            raise click.UsageError("a run goes on with its own seed; leave out --seed and --dry-run")
-        sys.exit(_go_on(resume))
+            raise click.UsageError("a resumed run keeps its own seed; omit --seed and --dry-run")
+        sys.exit(_resume(resume))
     assert scenario is not None
     from testbed.designs import CATALOGUE
     from testbed.designs.fitting import check_designs
@@ -75,10 +75,10 @@ def _outline(loaded: "LoadedScenario", seed: int) -> int:
             click.echo(f"{name}{where}: {reason}")
     click.echo(f"a round: {outline.labs} labs, {outline.trials} measurements, about {minutes(outline.round_seconds)}")
     if outline.rounds is None:
-        click.echo(f"rounds: as many as it takes, for {minutes(loaded.value.budget.total_seconds())} at most")
+        click.echo(f"rounds: until all verdicts are settled, at most {minutes(loaded.value.budget.total_seconds())}")
     else:
         total = (outline.rounds + 1) * outline.round_seconds
-        click.echo(f"in all: {outline.rounds} rounds and a warm-up, about {minutes(total)}")
+        click.echo(f"total: {outline.rounds} rounds and a warm-up, about {minutes(total)}")
     return 0
 
 
@@ -91,12 +91,12 @@ def _begin(loaded: "LoadedScenario", scenario: Path, seed: int, results: Path) -
 
     need_for_run(loaded)
     if results.resolve().is_relative_to(SCRATCH):
-        raise click.UsageError(f"results cannot be kept under {SCRATCH}, which a lab has for itself")
+        raise click.UsageError(f"results cannot be written under {SCRATCH}, which is private in a lab")
     fresh = not results.exists()
     try:
         folder = new_folder(results, loaded.value.name)
     except OSError as error:
-        raise click.UsageError(f"results cannot be kept in {results}: {error.strerror}") from None
+        raise click.UsageError(f"results cannot be written to {results}: {error.strerror}") from None
     schedule = Schedule.of(loaded, seed)
     return _carry_out(
         results if fresh else folder,
@@ -105,8 +105,8 @@ def _begin(loaded: "LoadedScenario", scenario: Path, seed: int, results: Path) -
     )
 
 
-def _go_on(folder: Path) -> int:
-    """Resumes a run; everything that it needs is in its folder."""
+def _resume(folder: Path) -> int:
+    """Resumes a run from its folder, which has everything it needs."""
     from testbed.experiment.manifest import NotResumable, check_resumable, scenario_in
     from testbed.experiment.needs import need_for_run
     from testbed.experiment.results import ResultsError, read_results
@@ -126,7 +126,7 @@ def _go_on(folder: Path) -> int:
 
 
 def _carry_out(made: Path, folder: Path, work: Callable[[], int]) -> int:
-    """Measures in a capsule, then reports; what was `made` on the way goes to the user behind sudo."""
+    """Measures in a capsule, then reports. Gives the folder `made` to the user behind sudo."""
     from testbed.experiment.alone import alone
     from testbed.experiment.owner import give_to_caller
     from testbed.experiment.results import ResultsError, held
@@ -146,14 +146,14 @@ def _carry_out(made: Path, folder: Path, work: Callable[[], int]) -> int:
 
 def _measure(loaded: "LoadedScenario", schedule: "Schedule", manifest: dict[str, Any], folder: Path) -> int:
     """The work inside the capsule."""
-    # Mininet and the probes' libraries: only whoever builds labs pays for their import.
+    # These import Mininet and the probes' libraries, which takes long.
     from testbed.cli.progress import Progress
     from testbed.experiment.results import ResultsWriter
     from testbed.experiment.resume import mend
     from testbed.experiment.run import Run
 
     def judge(look: int) -> bool:
-        from testbed.report import is_settled  # here, because scipy takes a second to import
+        from testbed.report import is_settled  # here, as scipy takes a second to import
 
         return is_settled(folder, look, loaded.value.settle)
 
@@ -171,10 +171,10 @@ def _report(folder: Path, code: int) -> int:
     try:
         made = write_report(folder)
     except OSError as error:
-        click.echo(f"testbed: the report cannot be written: {error}; `testbed report {folder}` tries again", err=True)
+        click.echo(f"testbed: the report cannot be written: {error}; to try again: testbed report {folder}", err=True)
         return code or 1
     if code == INTERRUPTED:
-        click.echo(f"Interrupted; this is what had been measured until then. `--resume {folder}` goes on.", err=True)
+        click.echo(f"Interrupted; the report covers what was measured so far. To continue: --resume {folder}", err=True)
     click.echo()
     Console().print(made.table)
     click.echo(f"\nReport: {made.html}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from testbed.cli.errors import WrongInput
-from testbed.cli.labs import complete_place, of_lab, the_lab, understood
+from testbed.cli.labs import complete_place, lab_errors, lab_option, the_lab
 from testbed.lab.living import UnknownPlace
 from testbed.observe.ports import TRACE_PORT
 
@@ -19,20 +19,23 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog="Example: testbed trace client web-2 --protocol tcp --port 80")
-@of_lab
+@lab_option
 @click.argument("source", metavar="A", shell_complete=complete_place)
 @click.argument("target", metavar="B", shell_complete=complete_place)
 @click.option("--protocol", type=click.Choice(["icmp", "udp", "tcp"]), default="icmp", show_default=True)
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=TRACE_PORT, show_default=True, help="Of B, for TCP and UDP."
+    "--port", type=click.IntRange(1, 65535), default=TRACE_PORT, show_default=True, help="Port of B, for TCP and UDP."
 )
 @click.option(
-    "--size", type=click.IntRange(0, 65535), default=0, help="Of the whole packet, which may not be fragmented."
+    "--size",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Size of the whole packet in bytes; never fragmented.",
 )
-@click.option("-4", "family", flag_value=4, type=int, help="IPv4, which is taken where there is.")
-@click.option("-6", "family", flag_value=6, type=int, help="IPv6.")
+@click.option("-4", "family", flag_value=4, type=int, help="Use IPv4, the default if both have it.")
+@click.option("-6", "family", flag_value=6, type=int, help="Use IPv6.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--svg", "picture", type=click.Path(path_type=Path), metavar="FILE", help="Draw it, too.")
+@click.option("--svg", "picture", type=click.Path(path_type=Path), metavar="FILE", help="Also draw the trace, as SVG.")
 def trace(
     name: str | None,
     source: str,
@@ -44,16 +47,16 @@ def trace(
     as_json: bool,
     picture: Path | None,
 ) -> None:
-    """Send one packet from A to B and show its walk and its answer's, hop by hop; exit code 1 if none came back.
+    """Send one packet from A to B and show its path and its answer's, hop by hop; exit code 1 without an answer.
 
-    Every device of the lab is watched: when the packet passed it, and what had become of it since the hop before. Where
-    nobody listens on B's port, `trace` itself does.
+    Every device of the lab is watched: when the packet passed it, and how it changed since the previous hop. If no
+    program listens on B's port, `trace` itself does.
     """
     from testbed.observe.trace import CannotTrace
     from testbed.observe.trace import trace as walk_of
 
     lab = the_lab(name)
-    with understood():
+    with lab_errors():
         plan, topology = lab.plan, lab.facts["places"]
         for place in (source, target):
             if place not in topology:
@@ -101,7 +104,7 @@ def _print(walk: "Walk", design: str) -> None:
 
 
 def _line(hop: "Hop", before: str, widths: list[int]) -> str:
-    """One hop; its place is named where it is another one than before."""
+    """A line for a hop; names its place if it differs from the previous one."""
     place = hop.place if hop.place != before else ""
     arrow = "→ " if hop.direction == "out" else "← "
     what = "; ".join((*hop.changes, *((hop.packet.error,) if hop.packet.error and not hop.changes else ())))

@@ -17,11 +17,11 @@ _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 @click.command(epilog="Example: testbed up topologies/two-nodes.yaml --design vxlan")
 @click.argument("topology", type=click.Path(path_type=Path))
 @click.option("--design", required=True, metavar="DESIGN", help=HELP)
-@click.option("-n", "--name", metavar="LAB", help="What to call the lab.  [default: TOPOLOGY-DESIGN, by their names]")
+@click.option("-n", "--name", metavar="LAB", help="Name of the lab.  [default: TOPOLOGY-DESIGN, by their names]")
 @click.option("--offload", type=click.Choice(["on", "off"]), default="on", show_default=True, help="TSO, GSO and GRO.")
 @LOG
 def up(topology: Path, design: str, name: str | None, offload: str, log: Path | None) -> None:
-    """Bring a lab up. It stays until `testbed down`, whatever becomes of this terminal."""
+    """Bring a lab up. It runs until `testbed down`, even after this terminal is closed."""
     from testbed.designs.fitting import check_design
     from testbed.experiment.needs import need_for_lab
     from testbed.spec.design import JOINED
@@ -32,7 +32,7 @@ def up(topology: Path, design: str, name: str | None, offload: str, log: Path | 
     check_design(wanted, loaded)
     name = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}"
     if not _NAME.fullmatch(name):
-        raise click.UsageError(f"'{name}' cannot be a lab's name: letters, digits, '-', '_' and '.', 63 at most")
+        raise click.UsageError(f"'{name}' is not a valid lab name: use letters, digits, '-', '_' and '.', at most 63")
     need_for_lab(wanted, loaded.value)
     if log and not wanted.plugins:
         raise click.UsageError(f"--log: the design {wanted.name} calls no CNI plugin")
@@ -42,8 +42,7 @@ def up(topology: Path, design: str, name: str | None, offload: str, log: Path | 
         lab = LivingLab.bring_up(plan, name, facts_of(loaded, wanted.spec))
     except NameTaken:
         raise WrongInput(
-            f"a lab '{name}' is up already; call this one something else with --name, or end that one with "
-            f"`testbed down {name}`"
+            f"lab '{name}' is up already; choose another --name, or end that lab with `testbed down {name}`"
         ) from None
     except CannotBeBuilt as error:
         click.echo(f"testbed: {name} could not be built: {error}", err=True)

@@ -15,7 +15,7 @@ from testbed.spec.problems import Problem, SpecError
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the mistakes as JSON.")
 def validate(files: tuple[Path, ...], as_json: bool) -> None:
-    """Read topologies, scenarios and designs and report every mistake in them; nothing is built."""
+    """Read topologies, scenarios and designs and report every mistake. Builds nothing."""
     from testbed.designs import CATALOGUE
     from testbed.designs.fitting import check_designs
     from testbed.spec.design import ReadCni

@@ -1,4 +1,4 @@
-"""The verbs: each is found by its name, in a file of that name."""
+"""The verbs, each in a file of its name."""
 
 import importlib
 import sys
@@ -6,7 +6,7 @@ import sys
 import click
 
 from testbed import __version__
-from testbed.cli.errors import explained
+from testbed.cli.errors import printed_errors
 from testbed.cli.groups import VerbGroup
 
 VERBS = (
@@ -17,7 +17,7 @@ VERBS = (
 
 
 class _Verbs(VerbGroup):
-    """Imports a verb's file only when it is asked for, so that no verb pays for the imports of another."""
+    """Imports the file of a verb only when it is used, which keeps other verbs fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -26,7 +26,7 @@ class _Verbs(VerbGroup):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"testbed.cli.{cmd_name}")
-        # Some verbs are words of Python's own, which their functions carry with an underscore.
+        # Functions of verbs that are names in Python, such as `exec`, end with an underscore.
         command = getattr(module, f"{cmd_name}_", None) or getattr(module, cmd_name)
         assert isinstance(command, click.Command)
         return command
@@ -35,7 +35,7 @@ class _Verbs(VerbGroup):
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="testbed")
 def testbed() -> None:
-    """Builds Kubernetes pod networks on this machine's own kernel, measures them, and says how they differ.
+    """Build Kubernetes pod networks on this machine's own kernel, measure them, and report how they differ.
 
     \b
     Begin with:
@@ -44,6 +44,6 @@ def testbed() -> None:
 
 
 def run_verb() -> None:
-    """Does what the program's arguments say, and ends it."""
-    with explained():
+    """Runs the verb on the command line, and exits."""
+    with printed_errors():
         sys.exit(testbed.main(prog_name="testbed", standalone_mode=False))

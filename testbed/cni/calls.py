@@ -1,4 +1,4 @@
-"""Calling one plugin: finding its program, running it, reading what it answers."""
+"""Calls of one plugin: finds its program, runs it, reads its answer."""
 
 import json
 import os
@@ -15,9 +15,9 @@ from typing import Any
 from testbed.cni.request import Command
 
 PATIENCE_S = 10.0
-"""How long a plugin may take, unless something else is said; the kubelet waits for minutes."""
+"""Default time limit of a call; the kubelet waits for minutes."""
 MOST_SHOWN = 2000
-"""Characters of what a plugin printed that an error repeats."""
+"""Characters of a plugin's output that an error quotes."""
 _CODES = {
     1: "incompatible CNI version",
     2: "unsupported field in the configuration",
@@ -29,7 +29,7 @@ _CODES = {
     8: "the container's namespace is the plugin's own",
     11: "try again later",
     50: "the plugin is not available",
-    51: "the plugin is not available, and existing containers may suffer",
+    51: "the plugin is not available, and existing containers may lose connectivity",
     100: "the plugin's own error",
     999: "internal error",
 }
@@ -37,26 +37,26 @@ _CODES = {
 
 @dataclass(frozen=True)
 class Call:
-    """One plugin called once: all that went in and came out."""
+    """One call of a plugin: its input and its output."""
 
     plugin: str
     command: Command
     path: str
     """The program."""
     environment: Mapping[str, str]
-    """What the runtime added to its own."""
+    """Variables that the runtime set, without those it inherited."""
     stdin: str
     stdout: str
     stderr: str
     code: int
-    """Its exit code; below 0 the signal that ended it."""
+    """Exit code; if negative, the signal that killed it."""
     seconds: float
     timed_out: bool = False
-    """Whether it was ended because it took too long."""
+    """Whether it was killed because it took too long."""
     container: str = ""
 
     def as_data(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """The call as data for JSON."""
         return asdict(self)
 
 
@@ -66,38 +66,38 @@ def log_lines(calls: Iterable[Call]) -> str:
 
 
 class CniError(Exception):
-    """An attachment could not be made, checked or taken back; says why."""
+    """An attachment could not be made, checked or removed; the text says why."""
 
 
 class PluginMissing(CniError):
-    """There is no program for a plugin."""
+    """The program of a plugin was not found."""
 
     def __init__(self, names: Sequence[str], folders: Sequence[str]) -> None:
         self.names, self.folders = tuple(names), tuple(folders)
         plugins = " and ".join(names)
         where = ", ".join(map(looked_in, folders))
-        super().__init__(f"there is no CNI plugin {plugins} in {where}{unusable(names, folders)}")
+        super().__init__(f"CNI plugin {plugins} not found in {where}{unusable(names, folders)}")
 
 
 def looked_in(folder: str) -> str:
-    """A folder of plugins in words; it may not be there."""
+    """The name of a folder of plugins, with a note if it does not exist."""
     return folder if Path(folder).is_dir() else f"{folder} (no such folder)"
 
 
 def unusable(names: Iterable[str], folders: Iterable[str]) -> str:
-    """Of files that are called like plugins and are none: that they are there."""
+    """A note on each file that has the name of a plugin but is not executable."""
     found = [path for name in names for path in (Path(folder, name) for folder in folders) if path.is_file()]
-    return "".join(f"; {path} is there, but may not be executed" for path in found if not os.access(path, os.X_OK))
+    return "".join(f"; {path} exists, but is not executable" for path in found if not os.access(path, os.X_OK))
 
 
 class PluginFailed(CniError):
-    """A plugin said that it failed, or answered what cannot be understood."""
+    """A plugin reported an error, or gave an invalid answer."""
 
     def __init__(self, call: Call, msg: str, code: int | None = None, details: str = "") -> None:
         self.call = call
         self.msg = msg
         self.code = code
-        """Of the specification, or the plugin's own from 100; None if it gave none."""
+        """Error code of the specification, from 100 the plugin's own; None if it gave none."""
         self.details = details
         what = "" if code is None else f"code {code}{f' ({_CODES[code]})' if code in _CODES else ''}: "
         container = f" for {call.container}" if call.container else ""
@@ -109,23 +109,23 @@ class PluginFailed(CniError):
 
 
 class PluginHung(PluginFailed):
-    """A plugin took too long, and was ended with all its processes."""
+    """A plugin took too long, and was killed with all its processes."""
 
 
 Execute = Callable[[str, bytes, Mapping[str, str], float], tuple[int, bytes, bytes, bool]]
-"""Program, standard input, environment, seconds; exit code, standard output and error, whether it took too long."""
+"""(program, stdin, environment, time limit in seconds) -> (exit code, stdout, stderr, whether it timed out)."""
 
 
 def execute(
     program: str, stdin: bytes, environment: Mapping[str, str], patience_s: float
 ) -> tuple[int, bytes, bytes, bool]:
-    """Runs a program where the calling thread is, in a process group of its own, which ends with it if it hangs."""
-    # Files rather than pipes: what a plugin left running in the background may hold these open for ever.
-    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        told.write(stdin)
-        told.seek(0)
+    """Runs a program where the calling thread is, in its own process group, which is killed if it takes too long."""
+    # Files rather than pipes: a background process of the plugin may keep these open forever.
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        given.write(stdin)
+        given.seek(0)
         process = subprocess.Popen(
-            [program], stdin=told, stdout=out, stderr=err, env=dict(environment), start_new_session=True
+            [program], stdin=given, stdout=out, stderr=err, env=dict(environment), start_new_session=True
         )
         timed_out = False
         try:
@@ -142,7 +142,7 @@ def execute(
 
 
 def find(name: str, folders: Sequence[str]) -> Path | None:
-    """The program of a plugin: the first in these folders that can be run."""
+    """The program of a plugin: the first executable one in these folders."""
     for folder in folders:
         path = Path(folder) / name
         if path.is_file() and os.access(path, os.X_OK):
@@ -154,22 +154,22 @@ def call(
     plugin: str,
     command: Command,
     folders: Sequence[str],
-    told: Mapping[str, Any],
+    config: Mapping[str, Any],
     environment: Mapping[str, str],
     patience_s: float = PATIENCE_S,
     run: Execute = execute,
 ) -> Call:
-    """Runs a plugin. Raises PluginMissing; whether it succeeded is for `answer` to say."""
+    """Runs a plugin. Raises PluginMissing; for other failures see `answer`."""
     path = find(plugin, folders)
     if path is None:
         raise PluginMissing([plugin], folders)
     begin = time.monotonic()
-    stdin = json.dumps(told)
+    stdin = json.dumps(config)
     try:
         code, out, err, timed_out = run(str(path), stdin.encode(), {**os.environ, **environment}, patience_s)
     except OSError as error:
-        # Of a program that is there it is what runs it, named after #!, that is not.
-        why = "what its first line says should run it is not there" if error.errno == ENOENT else error.strerror
+        # The program exists, so its interpreter, named after #!, does not.
+        why = "the interpreter in its first line was not found" if error.errno == ENOENT else error.strerror
         code, out, err, timed_out = 126, b"", f"{path} cannot be run: {why}".encode(), False
     return Call(
         plugin=plugin,
@@ -187,9 +187,9 @@ def call(
 
 
 def answer(made: Call, patience_s: float = PATIENCE_S) -> Any:
-    """What a plugin printed, as data; None if nothing. Raises PluginFailed."""
+    """The output of a plugin as data, None if empty. Raises PluginFailed."""
     if made.timed_out:
-        raise PluginHung(made, f"it had not ended after {patience_s:g} s, and was ended with all its processes")
+        raise PluginHung(made, f"timed out after {patience_s:g} s, killed with all its processes")
     text = made.stdout.strip()
     data, is_json = None, True
     try:
@@ -198,10 +198,9 @@ def answer(made: Call, patience_s: float = PATIENCE_S) -> Any:
         is_json = False
     if made.code == 0:
         if not is_json:
-            raise PluginFailed(made, f"it ended well, but printed what is not JSON: {text[:MOST_SHOWN]}")
+            raise PluginFailed(made, f"exit code 0, but its output is not JSON: {text[:MOST_SHOWN]}")
         return data
     if isinstance(data, dict) and isinstance(data.get("code"), int):
         raise PluginFailed(made, str(data.get("msg", "")), data["code"], str(data.get("details", "")))
-    ended = f"signal {-made.code} ended it" if made.code < 0 else f"it ended with exit code {made.code}"
-    said = f", and it printed: {text[:MOST_SHOWN]}" if text else ", and it printed nothing on its standard output"
-    raise PluginFailed(made, f"{ended}{said}")
+    ended = f"killed by signal {-made.code}" if made.code < 0 else f"exit code {made.code}"
+    raise PluginFailed(made, f"{ended}, output: {text[:MOST_SHOWN]}" if text else f"{ended}, without output")

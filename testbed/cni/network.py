@@ -1,7 +1,7 @@
-"""A network as its configuration has it: a name, versions, and plugins in order.
+"""A network as its configuration defines it: a name, versions, and plugins in order.
 
-What is read is a list of plugins (`.conflist`), or a single plugin (`.conf`), which becomes a list of one. Plugins may
-also be in files of their own, in a folder beside the list that is named after the network.
+A configuration is a list of plugins (`.conflist`), or a single plugin (`.conf`), which becomes a list of one. Plugins
+may also be in separate files, in a folder next to the list that is named after the network.
 """
 
 import re
@@ -19,7 +19,7 @@ from testbed.spec.problems import Loc, Misfit, Problem, SpecError
 from testbed.spec.source import Source
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-"""Of networks, and of containers' IDs."""
+"""Of networks, and of container IDs."""
 SUFFIXES = (".conflist", ".conf", ".json")
 _RESERVED = ("runtimeConfig", "args", "prevResult")
 _RESERVED_PREFIX = "cni.dev/"
@@ -32,13 +32,13 @@ class Plugin:
     type: str
     """The name of its program."""
     capabilities: frozenset[str]
-    """What it takes of the runtime's arguments."""
+    """Runtime arguments that it accepts."""
     keys: Mapping[str, Any]
-    """All that is written, capabilities too."""
+    """All keys as written, including `capabilities`."""
 
     @property
     def ipam(self) -> str:
-        """The program that it has hand out addresses; empty if none is named."""
+        """The plugin that allocates addresses for it; empty if none is named."""
         ipam = self.keys.get("ipam")
         found = ipam.get("type") if isinstance(ipam, dict) else None
         return found if isinstance(found, str) else ""
@@ -50,7 +50,7 @@ class Network:
 
     name: str
     versions: tuple[str, ...]
-    """Those that it is written for and we know, the newest first."""
+    """The supported ones among its versions, newest first."""
     plugins: tuple[Plugin, ...]
     disable_check: bool = False
     disable_gc: bool = False
@@ -59,15 +59,15 @@ class Network:
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """The names of all that is called, what hands out addresses too."""
+        """The names of all plugins that are called, including those that allocate addresses."""
         return tuple(dict.fromkeys(name for plugin in self.plugins for name in (plugin.type, plugin.ipam) if name))
 
 
 def read_network(path: Path) -> NetworkTexts:
-    """The network in a file: its name, the files that it is made of with their texts, as they are, and capabilities.
+    """The network in a file: its name, its files with their unfilled texts, and its capabilities.
 
-    Of a folder its first configuration by name is taken, as container runtimes do. A template is looked at with values
-    that a node could have. Raises SpecError with every problem.
+    In a folder, the first configuration by name is read, as container runtimes do. Templates are checked with example
+    values. Raises SpecError with every problem.
     """
     file = next(iter(conf_files(path)), path) if path.is_dir() else path
     first = _text_of(file)
@@ -91,50 +91,50 @@ def _filled_source(text: tuple[str, str]) -> Source:
 
 
 def filled_network(texts: Sequence[tuple[str, str]], values: Values) -> tuple[tuple[str, str], ...]:
-    """The files of a network with a node's values in place; raises SpecError if that is no network any more."""
-    told = tuple((file, filled(text, file, values)) for file, text in texts)
-    network_of_texts(told)
-    return told
+    """The files of a network, filled with a node's values. Raises SpecError if the result is invalid."""
+    done = tuple((file, filled(text, file, values)) for file, text in texts)
+    network_of_texts(done)
+    return done
 
 
 def network_of_texts(texts: Sequence[tuple[str, str]]) -> Network:
-    """The network of files with their texts, the first of which is the network's own. Raises SpecError."""
-    root, *beside = (parse_json(text, file) for file, text in texts)
-    return network_of(root, beside)
+    """The network in files and their texts; the first is the network's own, others are plugins. Raises SpecError."""
+    root, *plugins = (parse_json(text, file) for file, text in texts)
+    return network_of(root, plugins)
 
 
 def conf_files(folder: Path, suffixes: Iterable[str] = SUFFIXES) -> tuple[Path, ...]:
-    """The configurations in a folder, by name; folders in it are not looked into."""
+    """The configurations in a folder, by name, without those in its subfolders."""
     return tuple(sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in suffixes))
 
 
-def _plugin_files(found: object, beside: Path) -> tuple[Path, ...]:
-    """The files of single plugins that belong to a network, if it lets them be read: in a folder of its name.
+def _plugin_files(found: object, parent: Path) -> tuple[Path, ...]:
+    """The files of plugins in the folder named after a network; none if it loads only inlined plugins.
 
-    Whatever is wrong with the network itself is for `network_of` to say.
+    Errors in the network itself are left to `network_of`.
     """
     name = found.get("name") if isinstance(found, dict) else None
     if not isinstance(found, dict) or "type" in found or not isinstance(name, str) or not NAME.fullmatch(name):
         return ()
-    folder = beside / name
+    folder = parent / name
     if _SWITCH.get(str(found.get("loadOnlyInlinedPlugins")).lower()) or not folder.is_dir():
         return ()
     return conf_files(folder, (".conf",))
 
 
-def network_of(source: Source, beside: Iterable[Source] = ()) -> Network:
-    """The network that a file says, and files of single plugins beside it. Raises SpecError with every problem."""
+def network_of(source: Source, plugin_files: Iterable[Source] = ()) -> Network:
+    """The network in a file, with the plugins in further files. Raises SpecError with every problem."""
     reader = _Reader(source)
     network = reader.network()
     problems = [*source.problems, *map(source.problem, reader.misfits)]
-    for other in beside:
+    for other in plugin_files:
         part = _Reader(other)
         plugin = part.plugin((), other.data)
         problems += [*other.problems, *map(other.problem, part.misfits)]
         network = replace(network, plugins=(*network.plugins, plugin))
     if not problems and not network.plugins:
         has_list = isinstance(source.data, dict) and "plugins" in source.data
-        message = "has no plugin" if has_list else "there is no plugin in it; write `plugins`"
+        message = "must have at least one plugin" if has_list else "no plugin found; write `plugins`"
         problems = [source.problem(Misfit(("plugins",) if has_list else (), message, at_key=not has_list))]
     if problems:
         raise SpecError(tuple(problems))
@@ -145,7 +145,7 @@ _SWITCH = {"true": True, "false": False}
 
 
 class _Reader:
-    """Reads one file; what is wrong with it is gathered in `misfits`."""
+    """Reads one file, and collects its errors in `misfits`."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -157,7 +157,7 @@ class _Reader:
     def network(self) -> Network:
         data = self.source.data
         if not isinstance(data, dict):
-            self.wrong((), "a CNI configuration is an object in braces")
+            self.wrong((), "a CNI configuration must be an object in braces")
             return Network("", (), ())
         only_inlined = self._switch(data, "loadOnlyInlinedPlugins")
         if "type" in data and "plugins" not in data:
@@ -179,7 +179,7 @@ class _Reader:
         if name is None:
             self.wrong((), "the key 'name' is missing (the network's name)", at_key=True)
         elif not isinstance(name, str) or not NAME.fullmatch(name):
-            self.wrong(("name",), "a network's name begins with a letter or digit; '_', '.' and '-' may follow")
+            self.wrong(("name",), "must begin with a letter or digit; letters, digits, '_', '.' and '-' may follow")
         return str(name)
 
     def _versions(self, data: Mapping[str, Any]) -> tuple[str, ...]:
@@ -191,13 +191,13 @@ class _Reader:
         written += [(("cniVersions", number), version) for number, version in enumerate(more)]
         for loc, version in written:
             if not isinstance(version, str) or not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", version):
-                self.wrong(loc, 'a version is three numbers in quotes, such as "1.0.0"', SUPPORTED)
+                self.wrong(loc, 'must be three numbers in quotes, such as "1.0.0"', SUPPORTED)
                 return ()
-        # Without cniVersion it is the list alone that counts.
+        # Without cniVersion, only the list counts.
         named = [version for loc, version in written if loc != ("cniVersion",) or "cniVersion" in data or not more]
         found = newest_first(named)
         if not found:
-            self.wrong(written[0][0], f"none of its versions is known here: {', '.join(named)}", SUPPORTED)
+            self.wrong(written[0][0], f"none of its versions is supported: {', '.join(named)}", SUPPORTED)
         return found
 
     def _switch(self, data: Mapping[str, Any], key: str) -> bool:
@@ -206,7 +206,7 @@ class _Reader:
             return value
         if isinstance(value, str) and value.lower() in _SWITCH:
             return _SWITCH[value.lower()]
-        self.wrong((key,), 'must be true or false, or one of them in quotes: "true", "false"')
+        self.wrong((key,), 'must be true, false, "true" or "false"')
         return False
 
     def _plugins(self, data: Mapping[str, Any], only_inlined: bool) -> Iterator[Plugin]:
@@ -215,19 +215,19 @@ class _Reader:
             return
         if not isinstance(plugins, list):
             if plugins is None:
-                self.wrong((), "loadOnlyInlinedPlugins wants the key 'plugins', which is missing", at_key=True)
+                self.wrong((), "the key 'plugins' is missing, which loadOnlyInlinedPlugins requires", at_key=True)
             else:
                 self.wrong(("plugins",), "must be a list of plugins, each an object with its `type`")
             return
         if not plugins and only_inlined:
-            self.wrong(("plugins",), "has no plugin, and loadOnlyInlinedPlugins keeps others from being read")
+            self.wrong(("plugins",), "must have at least one plugin, as loadOnlyInlinedPlugins excludes others")
         for number, item in enumerate(plugins):
             yield self.plugin(("plugins", number), item)
 
     def plugin(self, loc: Loc, data: object) -> Plugin:
         """One plugin's object."""
         if not isinstance(data, dict):
-            self.wrong(loc, "a plugin is an object with its `type`")
+            self.wrong(loc, "must be an object with its `type`")
             return Plugin("", frozenset(), {})
         kind = data.get("type")
         if kind is None:
@@ -236,7 +236,7 @@ class _Reader:
             self.wrong((*loc, "type"), "must be the name of the plugin's program, without a folder")
         for key in data:
             if key in _RESERVED or key.startswith(_RESERVED_PREFIX):
-                self.wrong((*loc, key), f"'{key}' is for the runtime to write when it calls the plugin", at_key=True)
+                self.wrong((*loc, key), f"'{key}' is reserved: the runtime sets it in each call", at_key=True)
         return Plugin(str(kind), self._capabilities((*loc, "capabilities"), data.get("capabilities", {})), data)
 
     def _capabilities(self, loc: Loc, data: object) -> frozenset[str]:
@@ -250,6 +250,6 @@ class _Reader:
 
 
 def _own_keys(keys: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a single plugin's configuration: without what is the list's."""
+    """The keys of a single plugin's configuration without those that belong to a list."""
     of_list = ("disableCheck", "disableGC", "loadOnlyInlinedPlugins", "cniVersions")
     return {key: value for key, value in keys.items() if key not in of_list}

@@ -1,7 +1,7 @@
-"""What ADD answers, in every version of the specification, as one type.
+"""The result of ADD, in every version of the specification, as one type.
 
-0.1.0 and 0.2.0 have `ip4` and `ip6`, with routes in each; from 0.3.0 there are interfaces and a list of addresses, up
-to 0.4.0 each with the `version` of its family; 1.1.0 says more of interfaces and routes.
+0.1.0 and 0.2.0 have `ip4` and `ip6`, with routes in each. 0.3.0 and later have interfaces and a list of addresses, up
+to 0.4.0 each with the `version` of its family. 1.1.0 has more keys in interfaces and routes.
 """
 
 import ipaddress
@@ -18,19 +18,19 @@ _MORE_OF_ROUTES = ("mtu", "advmss", "priority", "table", "scope")
 
 
 class NoResult(ValueError):
-    """What a plugin printed is not what ADD has to answer; says why."""
+    """The output of a plugin is not a result of ADD; the text says why."""
 
 
 @dataclass(frozen=True)
 class MadeInterface:
-    """A device that a plugin made, on the node or in the container."""
+    """A device that a plugin created, on the node or in the container."""
 
     name: str
     mac: str = ""
     sandbox: str = ""
-    """The container's namespace; empty for a device of the node's."""
+    """The container's namespace; empty for a device on the node."""
     more: Mapping[str, Any] = field(default_factory=dict)
-    """What 1.1.0 says besides."""
+    """Further keys, since 1.1.0."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class GivenAddress:
     address: Interface
     gateway: Address | None = None
     interface: int | None = None
-    """Which of the result's interfaces has it."""
+    """Index of its interface in the result."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class GivenRoute:
     to: Network
     gateway: Address | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
-    """What 1.1.0 says besides."""
+    """Further keys, since 1.1.0."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of ADD."""
+    """The result of ADD."""
 
     interfaces: tuple[MadeInterface, ...] = ()
     addresses: tuple[GivenAddress, ...] = ()
@@ -63,7 +63,7 @@ class Result:
     dns: Mapping[str, Any] = field(default_factory=dict)
 
     def addresses_of(self, ifname: str) -> tuple[Address, ...]:
-        """The container's addresses on an interface; those of no interface in particular too."""
+        """The container's addresses on an interface, including those without an interface."""
         return tuple(
             item.address.ip
             for item in self.addresses
@@ -74,18 +74,18 @@ class Result:
 
 
 def parsed(data: object, version: str) -> Result:
-    """A result in that version, or in the one that it names itself. Raises NoResult."""
+    """A result in that version, or in the version that it names. Raises NoResult."""
     try:
         if not isinstance(data, dict):
-            raise NoResult("a result is a JSON object")
+            raise NoResult("expected a JSON object")
         own = data.get("cniVersion") or version
         if own not in SUPPORTED:
-            raise NoResult(f"it has the version {own}, which is none of {', '.join(SUPPORTED)}")
+            raise NoResult(f"version {own} is not supported; valid: {', '.join(SUPPORTED)}")
         found = _recent(data) if is_at_least(own, "0.3.0") else _early(data)
         for item in found.addresses:
             if item.interface is not None and not 0 <= item.interface < max(len(found.interfaces), 1):
                 raise NoResult(
-                    f"{item.address} is on interface {item.interface}, of which there are {len(found.interfaces)}"
+                    f"{item.address} is on interface {item.interface}, but there are only {len(found.interfaces)}"
                 )
     except NoResult:
         raise
@@ -136,33 +136,31 @@ def _address(text: str | None) -> Address | None:
 
 
 def written(result: Result, version: str) -> dict[str, Any]:
-    """The result as that version writes it; what it cannot say is left out."""
+    """The result in the format of that version, without what the format lacks."""
     if is_at_least(version, "0.3.0"):
         return _recently_written(result, version)
-    told: dict[str, Any] = {"cniVersion": version}
+    data: dict[str, Any] = {"cniVersion": version}
     for item in result.addresses:
         family = item.address.version
-        if f"ip{family}" not in told:
+        if f"ip{family}" not in data:
             routes = [_route(route, version) for route in result.routes if route.to.version == family]
-            told[f"ip{family}"] = _without_nothing(
+            data[f"ip{family}"] = _without_empty(
                 {"ip": str(item.address), "gateway": _text(item.gateway), "routes": routes}
             )
-    return told | ({"dns": dict(result.dns)} if result.dns else {})
+    return data | ({"dns": dict(result.dns)} if result.dns else {})
 
 
 def _recently_written(result: Result, version: str) -> dict[str, Any]:
-    says_more, says_family = is_at_least(version, "1.1.0"), not is_at_least(version, "1.0.0")
+    has_more, has_family = is_at_least(version, "1.1.0"), not is_at_least(version, "1.0.0")
     interfaces = [
-        _without_nothing(
-            {"name": item.name, "mac": item.mac, "sandbox": item.sandbox, **(item.more if says_more else {})}
-        )
+        _without_empty({"name": item.name, "mac": item.mac, "sandbox": item.sandbox, **(item.more if has_more else {})})
         for item in result.interfaces
     ]
     ips = []
     for item in result.addresses:
-        told: dict[str, Any] = {"version": str(item.address.version)} if says_family else {}
-        told |= {"address": str(item.address), "gateway": _text(item.gateway), "interface": item.interface}
-        ips.append({key: value for key, value in told.items() if value not in (None, "")})
+        ip: dict[str, Any] = {"version": str(item.address.version)} if has_family else {}
+        ip |= {"address": str(item.address), "gateway": _text(item.gateway), "interface": item.interface}
+        ips.append({key: value for key, value in ip.items() if value not in (None, "")})
     return {
         "cniVersion": version,
         **({"interfaces": interfaces} if interfaces else {}),
@@ -174,12 +172,12 @@ def _recently_written(result: Result, version: str) -> dict[str, Any]:
 
 def _route(route: GivenRoute, version: str) -> dict[str, Any]:
     more = route.more if is_at_least(version, "1.1.0") else {}
-    return _without_nothing({"dst": str(route.to), "gw": _text(route.gateway), **more})
+    return _without_empty({"dst": str(route.to), "gw": _text(route.gateway), **more})
 
 
 def _text(address: Address | None) -> str:
     return str(address) if address else ""
 
 
-def _without_nothing(told: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in told.items() if value not in ("", [])}
+def _without_empty(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if value not in ("", [])}

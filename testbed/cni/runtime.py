@@ -1,7 +1,7 @@
-"""The container runtime of one node: ADD, CHECK, DEL, GC and STATUS of a network, as the specification has them.
+"""The container runtime of one node: ADD, CHECK, DEL, GC and STATUS of a network, as in the specification.
 
-Plugins run where the calling thread is, which must be the node: its network, its files. What they answer to ADD is kept
-there (`store`), for CHECK and DEL to be told.
+Plugins run where the calling thread is, which must be the node: its network, its files. Results of ADD are stored there
+(`store`), as CHECK and DEL pass them to plugins.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,16 +27,16 @@ from testbed.cni.store import Store
 from testbed.cni.versions import is_at_least
 
 
-def _unheard(made: Call) -> None:
-    """Of a runtime that nobody listens to."""
+def _ignore(made: Call) -> None:
+    """The default of `Runtime.on_call`."""
 
 
 class NotSupported(CniError):
-    """The network's version does not know this command."""
+    """The network's version does not have this command."""
 
 
 class Unchecked(CniError):
-    """There is nothing that could be checked."""
+    """There is nothing to check."""
 
 
 @dataclass
@@ -44,20 +44,20 @@ class Runtime:
     """Calls the plugins of networks on one node."""
 
     folders: Sequence[str]
-    """Where plugins are looked for, in order (CNI_PATH)."""
+    """Where to look for plugins, in order (CNI_PATH)."""
     store: Store = field(default_factory=Store)
     patience_s: float = PATIENCE_S
-    """How long each plugin may take."""
-    heard: Callable[[Call], None] = _unheard
-    """Hears of every call when it is over."""
+    """Time limit of each call."""
+    on_call: Callable[[Call], None] = _ignore
+    """Called after every call of a plugin."""
     run: Execute = execute
     known: dict[str, frozenset[str]] = field(default_factory=dict)
-    """The versions that plugins have said that they support, by name; runtimes of the same plugins may share it."""
+    """Supported versions that plugins reported, by name; runtimes of the same plugins may share it."""
 
     def version(self, network: Network) -> str:
-        """The newest version that the network is written for and all its plugins know. Raises CniError.
+        """The newest version of the network that all its plugins support. Raises CniError.
 
-        Of a network with one version plugins are not asked: they refuse it themselves if they do not know it.
+        If the network has one version, plugins are not asked: they refuse it themselves if they do not support it.
         """
         if len(network.versions) == 1:
             return network.versions[0]
@@ -65,80 +65,82 @@ class Runtime:
         for version in network.versions:
             if all(version in known for known in supported.values()):
                 return version
-        told = "; ".join(f"{name}: {', '.join(sorted(known)) or 'none'}" for name, known in supported.items())
+        plugins = "; ".join(f"{name}: {', '.join(sorted(known)) or 'none'}" for name, known in supported.items())
         raise CniError(
-            f"no CNI version suits the network {network.name} ({', '.join(network.versions)}) and its plugins ({told})"
+            f"no common CNI version: network {network.name} ({', '.join(network.versions)}), plugins ({plugins})"
         )
 
     def _supported(self, network: Network, plugin: Plugin) -> frozenset[str]:
         if plugin.type not in self.known:
             _, found = self._call(plugin, "VERSION", {"cniVersion": network.versions[0]})
-            # A plugin of 0.1.0 knows no VERSION, and says no list.
+            # Plugins of 0.1.0 do not support VERSION, and return no list.
             known = found.get("supportedVersions", ["0.1.0"]) if isinstance(found, dict) else ["0.1.0"]
             self.known[plugin.type] = frozenset(map(str, known))
         return self.known[plugin.type]
 
     def _call(
-        self, plugin: Plugin, command: Command, told: dict[str, Any], attachment: Attachment | None = None
+        self, plugin: Plugin, command: Command, config: dict[str, Any], attachment: Attachment | None = None
     ) -> tuple[Call, Any]:
-        """The call, and what was answered. Raises PluginFailed, PluginMissing."""
-        around = environment(command, self.folders, attachment)
-        made = call(plugin.type, command, self.folders, told, around, self.patience_s, self.run)
-        self.heard(made)
+        """The call, and the answer as data. Raises PluginFailed, PluginMissing."""
+        variables = environment(command, self.folders, attachment)
+        made = call(plugin.type, command, self.folders, config, variables, self.patience_s, self.run)
+        self.on_call(made)
         return made, answer(made, self.patience_s)
 
     def need_plugins(self, network: Network) -> None:
-        """Raises PluginMissing if one of the network's programs is not there: nothing is to be left half done."""
+        """Raises PluginMissing if a program of the network is missing, so that nothing is left half done."""
         missing = [name for name in network.programs if find(name, self.folders) is None]
         if missing:
             raise PluginMissing(missing, self.folders)
 
     def add(self, network: Network, attachment: Attachment) -> Result:
-        """Attaches a container, whose namespace must be there. Raises CniError; what was made then is DEL's to undo."""
-        with self.store.alone(attachment.container):
+        """Attaches a container, whose namespace must exist. Raises CniError; DEL must then undo what was made."""
+        with self.store.locked(attachment.container):
             if self.store.read(network.name, attachment):
                 raise CniError(
-                    f"{attachment.container} has {attachment.ifname} on the network {network.name} already; "
+                    f"{attachment.container}: {attachment.ifname} is attached to the network {network.name} already; "
                     "DEL it first"
                 )
             self.need_plugins(network)
             version = self.version(network)
             previous: dict[str, Any] | None = None
             for plugin in network.plugins:
-                told = request(network, version, plugin, attachment.capabilities, previous)
-                previous = self._result(plugin, told, attachment, version)
-            assert previous is not None  # There is no network without a plugin.
+                config = request(network, version, plugin, attachment.capabilities, previous)
+                previous = self._result(plugin, config, attachment, version)
+            assert previous is not None  # Each network has a plugin.
             self.store.write(network, attachment, previous)
             return parsed(previous, version)
 
-    def _result(self, plugin: Plugin, told: dict[str, Any], attachment: Attachment, version: str) -> dict[str, Any]:
-        made, found = self._call(plugin, "ADD", told, attachment)
+    def _result(self, plugin: Plugin, config: dict[str, Any], attachment: Attachment, version: str) -> dict[str, Any]:
+        made, found = self._call(plugin, "ADD", config, attachment)
         try:
             return _in_version(found, version)
         except NoResult as error:
-            raise PluginFailed(made, f"it ended well, but what it printed is no result: {error}") from None
+            raise PluginFailed(made, f"exit code 0, but its output is not a result: {error}") from None
 
     def check(self, network: Network, attachment: Attachment) -> None:
-        """Has all plugins look at what they made. Raises PluginFailed, NotSupported, or Unchecked."""
+        """Has all plugins check the attachment. Raises PluginFailed, NotSupported, or Unchecked."""
         if network.disable_check:
-            raise Unchecked(f"the network {network.name} says disableCheck")
-        with self.store.alone(attachment.container):
+            raise Unchecked(f"the network {network.name} disables CHECK (disableCheck)")
+        with self.store.locked(attachment.container):
             version = self._since("0.4.0", "CHECK", network)
             kept = self.store.read(network.name, attachment)
             if kept is None:
-                raise Unchecked(f"{attachment.container} has no {attachment.ifname} on the network {network.name}")
+                raise Unchecked(
+                    f"{attachment.container}: {attachment.ifname} not attached to the network {network.name}"
+                )
             self.need_plugins(network)
             previous = _in_version(kept.result, version)
             for plugin in network.plugins:
-                told = request(network, version, plugin, attachment.capabilities, previous)
-                self._call(plugin, "CHECK", told, attachment)
+                config = request(network, version, plugin, attachment.capabilities, previous)
+                self._call(plugin, "CHECK", config, attachment)
 
     def delete(self, network: Network, attachment: Attachment) -> None:
-        """Takes an attachment back, whatever there is of it; may be repeated. Raises CniError at the first that fails.
+        """Removes an attachment, even an incomplete one; may be repeated. Raises CniError at the first failure.
 
         The container's namespace may be gone (`netns` empty).
         """
-        with self.store.alone(attachment.container):
+        with self.store.locked(attachment.container):
             self._delete(network, attachment)
 
     def _delete(self, network: Network, attachment: Attachment) -> None:
@@ -146,21 +148,21 @@ class Runtime:
         kept = self.store.read(network.name, attachment)
         previous = _in_version(kept.result, version) if kept and is_at_least(version, "0.4.0") else None
         for plugin in reversed(network.plugins):
-            told = request(network, version, plugin, attachment.capabilities, previous)
-            self._call(plugin, "DEL", told, attachment)
+            config = request(network, version, plugin, attachment.capabilities, previous)
+            self._call(plugin, "DEL", config, attachment)
         self.store.forget(network.name, attachment)
 
     def collect(self, network: Network, valid: Iterable[Attachment]) -> tuple[CniError, ...]:
-        """Has everything released that belongs to no valid attachment; what failed, as it goes on over failures.
+        """Releases everything that belongs to no valid attachment. Continues after failures, and returns them.
 
-        Stale attachments that are still remembered get their DEL first. Networks before 1.1.0 know no GC beyond that.
-        Nothing is attached from the first look to the last GC; `valid` must name what somebody is about to attach too.
+        Stale attachments that are still stored get their DEL first; networks before 1.1.0 have no GC beyond that. No
+        attachment can begin meanwhile; `valid` must include those that are about to begin.
         """
         if network.disable_gc:
             return ()
         errors: list[CniError] = []
         keep = {(item.container, item.ifname) for item in valid}
-        with self.store.all_alone():
+        with self.store.all_locked():
             for kept in self.store.all(network.name):
                 if (kept.attachment.container, kept.attachment.ifname) not in keep:
                     try:
@@ -176,7 +178,7 @@ class Runtime:
         return tuple(errors)
 
     def status(self, network: Network) -> None:
-        """Raises PluginFailed, with code 50 or 51 as a rule, if ADD cannot be served; NotSupported before 1.1.0."""
+        """Raises PluginFailed, usually with code 50 or 51, if ADD cannot be served; NotSupported before 1.1.0."""
         version = self._since("1.1.0", "STATUS", network)
         self.need_plugins(network)
         for plugin in network.plugins:
@@ -185,12 +187,12 @@ class Runtime:
     def _since(self, least: str, command: Command, network: Network) -> str:
         version = self.version(network)
         if not is_at_least(version, least):
-            raise NotSupported(f"{command} is known from CNI {least}; the network {network.name} is one of {version}")
+            raise NotSupported(f"{command} requires CNI {least}; the network {network.name} has {version}")
         return version
 
 
 def _in_version(data: object, version: str) -> dict[str, Any]:
-    """A result as the next plugin is to be told: as it came if it has the right version. Raises NoResult."""
+    """A result converted to a version; unchanged if it has that version. Raises NoResult."""
     found = parsed(data, version)
     assert isinstance(data, dict)
     own = data.get("cniVersion") or version

@@ -1,4 +1,4 @@
-"""What the runtime remembers of attachments, on the node: a file each, as libcni lays them out, and locks beside them.
+"""The runtime's records of attachments, on the node: one file each, in the format of libcni, and lock files.
 
 `/var/lib/cni/results/NETWORK-CONTAINER-INTERFACE` has the configuration and the result of the last ADD.
 """
@@ -25,18 +25,18 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Kept:
-    """What was kept of one attachment."""
+    """The record of one attachment."""
 
     attachment: Attachment
     network: str
     text: str
     """The configuration that it was made with."""
     result: dict[str, Any]
-    """As the last plugin gave it."""
+    """As returned by the last plugin."""
 
 
 class Store:
-    """The folder of one node."""
+    """The records of one node, in a folder."""
 
     def __init__(self, folder: Path = RESULTS) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class Store:
         return self.folder / f"{network}-{attachment.container}-{attachment.ifname}"
 
     def write(self, network: Network, attachment: Attachment, result: dict[str, Any]) -> None:
-        """Keeps a result; whoever reads meanwhile finds the old one or the new one, whole."""
+        """Stores a result; readers find the old one or the new one, complete."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self._path(network.name, attachment)
         part = path.with_name(f".{path.name}.part")
@@ -67,11 +67,11 @@ class Store:
         part.replace(path)
 
     def read(self, network: str, attachment: Attachment) -> Kept | None:
-        """What was kept of an attachment, if anything."""
+        """The record of an attachment, if there is one."""
         return _read(self._path(network, attachment))
 
     def all(self, network: str) -> tuple[Kept, ...]:
-        """What was kept of all attachments to a network."""
+        """The records of all attachments to a network."""
         paths = sorted(self.folder.glob(f"{network}-*")) if self.folder.is_dir() else []
         found = (_read(path) for path in paths)
         return tuple(kept for kept in found if kept and kept.network == network)
@@ -80,19 +80,19 @@ class Store:
         self._path(network, attachment).unlink(missing_ok=True)
 
     @contextmanager
-    def alone(self, container: str) -> Iterator[None]:
-        """Nothing else is done to this container meanwhile, and no garbage is collected."""
-        with self._locked(_LOCK, fcntl.LOCK_SH), self._locked(f"{_LOCK}-{container}", fcntl.LOCK_EX):
+    def locked(self, container: str) -> Iterator[None]:
+        """Excludes other operations on this container, and garbage collection."""
+        with self._lock(_LOCK, fcntl.LOCK_SH), self._lock(f"{_LOCK}-{container}", fcntl.LOCK_EX):
             yield
 
     @contextmanager
-    def all_alone(self) -> Iterator[None]:
-        """Nothing is done to any container meanwhile."""
-        with self._locked(_LOCK, fcntl.LOCK_EX):
+    def all_locked(self) -> Iterator[None]:
+        """Excludes operations on all containers."""
+        with self._lock(_LOCK, fcntl.LOCK_EX):
             yield
 
     @contextmanager
-    def _locked(self, name: str, how: int) -> Iterator[None]:
+    def _lock(self, name: str, how: int) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -114,4 +114,4 @@ def _read(path: Path) -> Kept | None:
         parsed(data["result"], SUPPORTED[-1])
         return Kept(attachment, data["networkName"], base64.b64decode(data["config"]).decode(), data["result"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # What is not whole, or no result, is as good as not there, as after an ADD that failed.
+        return None  # A damaged record counts as missing, as after a failed ADD.

@@ -1,4 +1,4 @@
-"""A configuration as a template (Jinja2): what differs from node to node is written as `{{ node.pod_cidr }}`."""
+"""Configurations as Jinja2 templates, with values that differ between nodes, such as `{{ node.pod_cidr }}`."""
 
 import re
 from collections.abc import Mapping
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NodeValues:
-    """What a template can say of the node that it is filled for."""
+    """Variables of the node that a template is filled for."""
 
     name: str
     index: int
-    """From 0, in the topology's order; that of a node which is added later is one that no other had before it."""
+    """From 0, in the topology's order. A node that is added later gets an index that no other node has used."""
     pod_cidr: str
-    """Its share of the first range of pods."""
+    """Its part of the first pod CIDR of the cluster."""
     pod_cidrs: tuple[str, ...]
     """One of each family."""
     address: str
-    """By which other nodes know it, in the first family."""
+    """The address at which other nodes reach it, in the first family."""
     addresses: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ClusterValues:
-    """What a template can say of the cluster."""
+    """Variables of the cluster."""
 
     pod_cidr: str
     pod_cidrs: tuple[str, ...]
@@ -38,12 +38,12 @@ class ClusterValues:
 
 @dataclass(frozen=True)
 class Values:
-    """All that a template can name."""
+    """All variables of a template."""
 
     node: NodeValues
     cluster: ClusterValues
     mtu: int
-    """The largest packet of a pod that comes through to other nodes, in bytes."""
+    """The largest packet that pods can send to other nodes, in bytes."""
 
 
 EXAMPLE = Values(
@@ -51,7 +51,7 @@ EXAMPLE = Values(
     ClusterValues("10.244.0.0/16", ("10.244.0.0/16",)),
     1500,
 )
-"""To look at a template before there is a topology."""
+"""For checking a template without a topology."""
 _NAMES: Mapping[str, tuple[str, ...]] = {
     name: tuple(value) if isinstance(value, dict) else () for name, value in asdict(EXAMPLE).items()
 }
@@ -59,12 +59,12 @@ _MARKS = ("{{", "{%", "{#")
 
 
 def is_template(text: str) -> bool:
-    """Whether there is anything in it to fill in."""
+    """Whether the text contains marks of a template."""
     return any(mark in text for mark in _MARKS)
 
 
 def filled(text: str, file: str, values: Values) -> str:
-    """The text with a node's values. Raises SpecError with the line of what cannot be understood."""
+    """The text filled with a node's values. Raises SpecError with the line of each error."""
     if not is_template(text):
         return text
     from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError
@@ -77,14 +77,14 @@ def filled(text: str, file: str, values: Values) -> str:
             raise SpecError(problems)
         return environment.from_string(text).render(asdict(values))
     except TemplateSyntaxError as error:
-        message = f"this is no template: {error.message}"
+        message = f"invalid template: {error.message}"
         raise SpecError((_problem(text, file, error.lineno, "", message),)) from None
     except TemplateError as error:
         raise SpecError((Problem(file, 0, 0, f"the template cannot be filled: {error.message}"),)) from None
 
 
 def _unknown_names(tree: "nodes.Template", text: str, file: str) -> tuple[Problem, ...]:
-    """Every name, and every `node.` or `cluster.` something, that there is not."""
+    """A problem for each unknown variable, including attributes of `node` and `cluster`."""
     from jinja2 import nodes
     from jinja2.meta import find_undeclared_variables
 
@@ -92,20 +92,20 @@ def _unknown_names(tree: "nodes.Template", text: str, file: str) -> tuple[Proble
     problems = []
     for name in tree.find_all(nodes.Name):
         if name.name in free and name.name not in _NAMES:
-            message = f"there is no '{name.name}' to fill in"
+            message = f"unknown template variable '{name.name}'"
             problems.append(_problem(text, file, name.lineno, name.name, message, tuple(_NAMES)))
     for part in tree.find_all(nodes.Getattr):
         whole = part.node
         if not isinstance(whole, nodes.Name) or whole.name not in free or whole.name not in _NAMES:
             continue
         if part.attr not in (valid := _NAMES[whole.name]):
-            message = f"there is no '{whole.name}.{part.attr}' to fill in"
+            message = f"unknown template variable '{whole.name}.{part.attr}'"
             problems.append(_problem(text, file, part.lineno, part.attr, message, valid))
     return tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
 
 
 def _problem(text: str, file: str, line: int, word: str, message: str, valid: tuple[str, ...] = ()) -> Problem:
-    """At a word in a line: the first of its kind between the marks of a template."""
+    """A problem at the first occurrence of a word in a line, after the mark of a template."""
     lines = text.splitlines() or [""]
     excerpt = lines[min(line, len(lines)) - 1]
     begin = max(min((at for mark in _MARKS if (at := excerpt.find(mark)) >= 0), default=0), 0)

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from testbed.kernel import encode
 from testbed.plan.change import Change, Make, Remove, Replace
 from testbed.plan.messages import IndexOf
-from testbed.plan.objects import LINKS, Child, Datapath, Device, IpTunnel, Link, Plan, Space, Veth
+from testbed.plan.objects import LINKS, Child, Device, Link, Plan, Space, Veth
+from testbed.plan.objects.links import LINK_KINDS
 
 LOOPBACK_NAME = "lo"
 T = TypeVar("T")
@@ -102,4 +103,6 @@ def numbers(plan: Plan, space: str) -> IndexOf:
 
 
 def is_kernels_own(device: Device) -> bool:
-    return isinstance(device, Datapath) or (isinstance(device, IpTunnel) and not device.local)
+    """Whether the kernel chooses its index."""
+    kind = LINK_KINDS.get(type(device))
+    return bool(kind and kind.is_kernels_own(device))

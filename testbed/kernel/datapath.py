@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from testbed.kernel.netlink import ask, connect
 from testbed.kernel.tools import call
 from testbed.plan.objects import Datapath, Flow
-from testbed.plan.shell import datapath_commands, flow_lines
+from testbed.plan.objects.datapath import datapath_commands, flow_lines
 
 _PORT = re.compile(r"^  port (\d+): (\S+)", re.MULTILINE)
 _FLOW = re.compile(r"^(?P<match>.*), packets:\d+, bytes:\d+, used:[^,]+(, flags:\S+)?, actions:(?P<actions>.*)$")

@@ -41,12 +41,15 @@ from testbed.plan.objects import (
     VethEnd,
 )
 from testbed.plan.objects.kinds import KINDS
+from testbed.plan.objects.links import LINK_KINDS
 from testbed.plan.objects.rules import no_rule
-from testbed.plan.shell import needs_cables, object_of
+from testbed.plan.shell import object_of
 
 Roots = Mapping[str, Path]
 """The root folder by space, of those with private folders."""
 MOST_THREADS = 4
+_WITHOUT_NETLINK: Mapping[type, Callable[[Any], None]] = {Tun: make_tun, Datapath: make_datapath}
+"""Functions that make devices without netlink, by type."""
 T = TypeVar("T")
 
 
@@ -95,7 +98,7 @@ class Making:
     def _links(self) -> None:
         """Make the devices that depend on no other."""
         for name, links in self._changes.links.items():
-            if early := [link for link in links if not needs_cables(link)]:
+            if early := [link for link in links if not _needs_cables(link)]:
                 with inside(name, self._namespaces):
                     _make_links(early, numbers(self._new, name))
 
@@ -119,7 +122,7 @@ class Making:
         work, made = self._changes.works.get(name) or Work(), self._devices.get(name, {})
         index_of = numbers(self._new, name)
         batch = [*([encode.link_up(encode.LOOPBACK)] if name in self._fresh else []), *self._far.get(name, ())]
-        late = [link for link in self._changes.links.get(name, ()) if needs_cables(link)]
+        late = [link for link in self._changes.links.get(name, ()) if _needs_cables(link)]
         special = [item for item in work.coming(Sysctl) if item.dev]
         if late or special:
             send(batch)
@@ -198,12 +201,14 @@ def _program(work: Work, made: Mapping[str, Device], index_of: IndexOf, root: Pa
 
 def _make_links(links: Sequence[Link], index_of: IndexOf) -> None:
     """Make these devices in the calling thread's namespace."""
-    send(encode.new_link(link, index_of) for link in links if not isinstance(link, Tun | Datapath))
+    send(encode.new_link(link, index_of) for link in links if LINK_KINDS[type(link)].data)
     for link in links:
-        if isinstance(link, Tun):
-            make_tun(link)
-        elif isinstance(link, Datapath):
-            make_datapath(link)
+        if make := _WITHOUT_NETLINK.get(type(link)):
+            make(link)
+
+
+def _needs_cables(link: Link) -> bool:
+    return LINK_KINDS[type(link)].needs_cables(link)
 
 
 def _near_and_far(veth: Veth) -> tuple[VethEnd, VethEnd]:

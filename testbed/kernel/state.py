@@ -8,18 +8,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-
 from testbed.kernel.bpf import BpfState, state_of
 from testbed.kernel.datapath import DatapathState, datapath_state
-from testbed.kernel.encode import IPVLAN_MODES
-from testbed.kernel.netlink import HEADER, connect, dump
+from testbed.kernel.netlink import connect, dump
 from testbed.kernel.rulesets import listed
 from testbed.kernel.sysctls import Sysctls
-from testbed.plan.messages import address_in, attributes, text_in
+from testbed.plan.messages import address_in, attributes, mac_in, number_in, text_in
 from testbed.plan.objects import Bpf, DeviceAddress, Route, Sysctl
+from testbed.plan.objects.child import mode_in
+from testbed.plan.objects.datapath import DATAPATHS
 from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
+from testbed.plan.objects.link_kind import Attributes, Names
+from testbed.plan.objects.links import LINK_KINDS
 from testbed.plan.objects.neighbours import NDA_DST, NEIGHBOUR_HEADER, NEIGHBOURS
 from testbed.plan.objects.queues import QUEUE_DUMPS, options_of
 from testbed.plan.objects.routes import ROUTES, refusal_in
@@ -29,14 +30,20 @@ from testbed.plan.uapi import IFF_NOARP, IFF_PROMISC, IFF_UP, NUD_FAILED, NUD_IN
 from testbed.spec.types import Address
 
 T = TypeVar("T")
-_IPVLAN_MODES = {number: name for name, number in IPVLAN_MODES.items()}
+_LINK = struct.Struct("=BxHiII")
+"""struct ifinfomsg: family, type, index, flags, mask of flags."""
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_LINK_NETNSID = (
+    *(1, 3, 4, 5, 10),
+    *(18, 37),
+)
+_INFO_KIND, _INFO_DATA = 1, 2
+_READERS = {name: kind.read for kind in LINK_KINDS.values() for name in kind.names}
+"""Readers of a device's parameters, by the kernel's name of its kind."""
 BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
 """Devices that the kernel makes in each namespace."""
 _NETLINK_XFRM, _XFRM_MSG_GETSA = 6, 18
 _XFRM_TARGET_AT, _XFRM_SOURCE_AT, _XFRM_FAMILY_AT = 56, 80, 212
 """Offsets in struct xfrm_usersa_info."""
-OPEN_VSWITCH = "openvswitch"
-"""The kind of a datapath's own device."""
 _NETLINK_NETFILTER = 12
 _NFT_GETTABLE = (10 << 8) | 1
 _NFT_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
@@ -68,6 +75,19 @@ class DeviceState:
     """The ID of the namespace of `link` in its own namespace (nsid); None if they are the same."""
     mode: str = ""
     """The mode of a device that shares a parent."""
+
+
+@dataclass(frozen=True)
+class _Link:
+    """A device in a dump of the kernel."""
+
+    index: int
+    name: str
+    flags: int
+    kind: str
+    attributes: Attributes
+    data: Attributes
+    """The attributes of its kind."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +128,14 @@ def state(
         values = settings.values(sysctls)
     with connect() as sock:
         links = list(_links(sock))
-        names = {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in links}
+        names = {link.index: link.name for link in links}
         answers: dict[tuple[int, bytes], list[memoryview]] = {}
         for question in (question for kind in KINDS.values() for question in kind.dumps):
             if question not in answers:
                 answers[question] = list(dump(sock, *question))
     routes_there = [payload for question in ROUTES.dumps for payload in answers[question]]
     return State(
-        devices={names[link["index"]]: _device(link, names) for link in links},
+        devices={link.name: _device(link, names) for link in links},
         objects={
             kind.type: frozenset(
                 _read(kind, (payload for question in kind.dumps for payload in answers[question]), names)
@@ -129,9 +149,7 @@ def state(
             names[found[0]] for payload in answers[QUEUE_DUMPS[0]] if (found := options_of(payload, "clsact"))
         ),
         sysctls=values,
-        datapaths={
-            names[link["index"]]: datapath_state(names[link["index"]]) for link in links if _kind(link) == OPEN_VSWITCH
-        },
+        datapaths={link.name: datapath_state(link.name) for link in links if link.kind in DATAPATHS.names},
         rulesets=listed(rulesets or {}),
         bpf=state_of(bpf, {name: index for index, name in names.items()}) if bpf else None,
     )
@@ -152,7 +170,7 @@ def routes() -> frozenset[Route]:
 
 
 def _names(sock: socket.socket) -> dict[int, str]:
-    return {link["index"]: str(link.get_attr("IFLA_IFNAME")) for link in _links(sock)}
+    return {link.index: link.name for link in _links(sock)}
 
 
 def connected(addresses: Iterable[DeviceAddress]) -> Iterator[Route]:
@@ -178,55 +196,34 @@ def _unanswered(payloads: Iterable[memoryview], names: Mapping[int, str]) -> Ite
             yield address_in(attributes(payload, NEIGHBOUR_HEADER.size)[NDA_DST]), names[index]
 
 
-def _links(sock: socket.socket) -> Iterator[Any]:
-    """All devices, decoded."""
-    size = struct.calcsize("=" + "".join(form for _, form in ifinfmsg.fields))
-    for payload in dump(sock, RTM_GETLINK, bytes(size)):
-        found = ifinfmsg(HEADER.pack(HEADER.size + len(payload), RTM_GETLINK, 0, 0, 0) + payload)
-        found.decode()
-        yield found
+def _links(sock: socket.socket) -> Iterator[_Link]:
+    """All devices."""
+    for payload in dump(sock, RTM_GETLINK, _LINK.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+        _, _, index, flags, _ = _LINK.unpack_from(payload)
+        found = attributes(payload, _LINK.size)
+        info = attributes(found[_IFLA_LINKINFO]) if _IFLA_LINKINFO in found else {}
+        kind = text_in(info[_INFO_KIND]) if _INFO_KIND in info else ""
+        data = attributes(info[_INFO_DATA]) if _INFO_DATA in info else {}
+        yield _Link(index, text_in(found[_IFLA_IFNAME]), flags, kind, found, data)
 
 
-def _kind(link: Any) -> str:
-    info = link.get_attr("IFLA_LINKINFO")
-    return str(info.get_attr("IFLA_INFO_KIND") or "") if info else ""
-
-
-def _device(link: Any, names: dict[int, str]) -> DeviceState:
-    info, kind = link.get_attr("IFLA_LINKINFO"), _kind(link)
+def _device(link: _Link, names: Names) -> DeviceState:
+    found = link.attributes
     return DeviceState(
-        name=names[link["index"]],
-        index=link["index"],
-        kind=kind,
-        mac=str(link.get_attr("IFLA_ADDRESS") or ""),
-        mtu=link.get_attr("IFLA_MTU"),
-        up=bool(link["flags"] & IFF_UP),
-        master=names.get(link.get_attr("IFLA_MASTER"), ""),
-        arp=not link["flags"] & IFF_NOARP,
-        promiscuous=bool(link["flags"] & IFF_PROMISC),
-        details=_details(kind, info.get_attr("IFLA_INFO_DATA") if info else None, names),
-        link=link.get_attr("IFLA_LINK") or 0,
-        link_space=link.get_attr("IFLA_LINK_NETNSID"),
-        mode=_mode(kind, info.get_attr("IFLA_INFO_DATA") if info else None),
+        name=link.name,
+        index=link.index,
+        kind=link.kind,
+        mac=mac_in(found[_IFLA_ADDRESS]) if _IFLA_ADDRESS in found else "",
+        mtu=number_in(found[_IFLA_MTU]),
+        up=bool(link.flags & IFF_UP),
+        master=names.get(number_in(found[_IFLA_MASTER]), "") if _IFLA_MASTER in found else "",
+        arp=not link.flags & IFF_NOARP,
+        promiscuous=bool(link.flags & IFF_PROMISC),
+        details=_READERS[link.kind](link.kind, link.data, names) if link.data and link.kind in _READERS else "",
+        link=number_in(found[_IFLA_LINK]) if _IFLA_LINK in found else 0,
+        link_space=number_in(found[_IFLA_LINK_NETNSID]) if _IFLA_LINK_NETNSID in found else None,
+        mode=mode_in(link.kind, link.data),
     )
-
-
-def _mode(kind: str, data: Any) -> str:
-    found = data.get_attr(f"IFLA_{kind.upper()}_MODE") if kind in ("macvlan", "ipvlan") and data else ""
-    return _IPVLAN_MODES[found] if isinstance(found, int) else str(found or "")
-
-
-def _details(kind: str, data: Any, names: dict[int, str]) -> str:
-    if kind == "vxlan" and data:
-        if data.get_attr("IFLA_VXLAN_COLLECT_METADATA"):
-            return f"external VXLAN port {data.get_attr('IFLA_VXLAN_PORT')}"
-        local = data.get_attr("IFLA_VXLAN_LOCAL") or data.get_attr("IFLA_VXLAN_LOCAL6") or ""
-        learning = " learning" if data.get_attr("IFLA_VXLAN_LEARNING") else ""
-        below = data.get_attr("IFLA_VXLAN_LINK")
-        by = f" by {names.get(below, below)}" if below else ""
-        number, port = data.get_attr("IFLA_VXLAN_ID"), data.get_attr("IFLA_VXLAN_PORT")
-        return f"VXLAN {number} at {local}{by} port {port}{learning}"
-    return ""
 
 
 def _associations() -> Iterator[str]:

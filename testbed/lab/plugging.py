@@ -148,7 +148,7 @@ class Plugging:
         Somebody who listens may have changed the plugins since they were asked for their versions.
         """
         known = {} if heard else self._known
-        runtime = Runtime(item.folders, patience_s=item.patience_s, heard=heard or self._hear, known=known)
+        runtime = Runtime(item.folders, patience_s=item.patience_s, on_call=heard or self._hear, known=known)
 
         def there() -> T:
             with self._namespaces[item.node].entered():

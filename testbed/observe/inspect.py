@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from testbed.kernel.refusal import Namespaces
 from testbed.kernel.rulesets import to_list
-from testbed.kernel.state import BUILT_IN, OPEN_VSWITCH, DeviceState, State, connected, state
+from testbed.kernel.state import BUILT_IN, DeviceState, State, connected, state
 from testbed.observe.programmed import Finding, programmed
 from testbed.plan import shell
 from testbed.plan.objects import (
@@ -24,7 +24,6 @@ from testbed.plan.objects import (
     DeviceAddress,
     DownDevice,
     Esp,
-    IpTunnel,
     Object,
     OtherLink,
     Plan,
@@ -34,13 +33,14 @@ from testbed.plan.objects import (
     Space,
     Sysctl,
     VethEnd,
-    Vxlan,
 )
 from testbed.plan.objects.addresses import ADDRESSES
 from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
+from testbed.plan.objects.links import LINK_KINDS
 from testbed.plan.objects.routes import ROUTES, destination_words, ordered, way_words
 from testbed.plan.objects.rules import RULES
+from testbed.plan.objects.veth import pair_name
 from testbed.plan.rulesets import Ruleset
 
 T = TypeVar("T", bound=Object)
@@ -126,7 +126,7 @@ def _making(plan: Plan, device: Device) -> str:
             (*shell.datapath_commands(device), *(shell.flow_command(device.name, flow) for flow in device.flows))
         )
     if not isinstance(device, VethEnd):
-        return f"ip {shell.link_words(device)}\nip link set {device.name} up"
+        return f"ip {LINK_KINDS[type(device)].words(device)}\nip link set {device.name} up"
     veth = next(veth for veth in plan.veths if device in (veth.a, veth.b))
     return "\n".join(shell.veth_commands(veth)) if device is veth.a else ""
 
@@ -135,22 +135,16 @@ def _kind(plan: Plan, device: Device) -> str:
     """The kernel's name for this kind of device."""
     match device:
         case VethEnd():
-            return "netkit" if any(veth.is_netkit for veth in plan.veths if device in (veth.a, veth.b)) else "veth"
-        case Child() | IpTunnel() | OtherLink():
-            return str(device.kind)
-        case Datapath():
-            return OPEN_VSWITCH
-    return type(device).__name__.lower()
+            return pair_name(any(veth.is_netkit for veth in plan.veths if device in (veth.a, veth.b)))
+        case Child():
+            return device.kind
+    return LINK_KINDS[type(device)].kernel_name(device)
 
 
 def _details(device: Device) -> str:
     """In the format of `testbed.kernel.state`."""
-    if not isinstance(device, Vxlan):
-        return ""
-    if device.external:
-        return f"external VXLAN port {device.port}"
-    by = f" by {device.dev}" if device.dev else ""
-    return f"VXLAN {device.vni} at {device.local}{by} port {device.port}{' learning' if device.learning else ''}"
+    kind = LINK_KINDS.get(type(device))
+    return kind.planned(device) if kind else ""
 
 
 def _master(space: Space, device: Device) -> str:

@@ -28,6 +28,8 @@ from testbed.spec.types import Address
 _PATIENCE_S = 2.0
 _LARGE = 500
 """Bytes of the datagram, which is recognized by its size; it fits every MTU."""
+_SHOTS = 20
+"""Most datagrams to send until all sightings of one have the kernel's time stamps."""
 _AT_ONCE = 50
 """Packets after which learned neighbours are flushed: each may need eight of 1,024 entries."""
 
@@ -108,7 +110,19 @@ class Watch:
         self._stack.close()
 
     def sightings(self, source: Space, target: Space, address: Address) -> Way:
-        """Send one marked datagram and return where it was seen, in order."""
+        """Send a marked datagram and return where it was seen, in order.
+
+        Repeat while frames were stamped only when read, so that their order is unknown: on a busy machine the kernel
+        starts stamping late.
+        """
+        for _ in range(_SHOTS):
+            found, is_in_order = self._shot(source, target, address)
+            if is_in_order:
+                break
+            time.sleep(STAMPS_S)
+        return found
+
+    def _shot(self, source: Space, target: Space, address: Address) -> tuple[Way, bool]:
         for own in self._taps.values():
             for _ in frames(own):
                 pass  # Discard earlier frames.
@@ -125,13 +139,14 @@ class Watch:
                 sender.sendto(mark, (str(address), WIRE_PORT))
                 _wait_for(receiver)
             # The packet has arrived, so all its frames on the fabric are already in the taps.
+            reading = time.time_ns()
             seen = [(frame.time, place, frame) for place, own in self._taps.items() for frame in frames(own)]
-        found = (
-            sighting(place, frame, mark, self._ports)
-            for _, place, frame in sorted(seen, key=lambda one: one[0])
-            if (place, frame.device) not in self._bridges
-        )
-        return tuple(one for one in found if one)
+        found = [
+            (stamp, one)
+            for stamp, place, frame in sorted(seen, key=lambda one: one[0])
+            if (place, frame.device) not in self._bridges and (one := sighting(place, frame, mark, self._ports))
+        ]
+        return tuple(one for _, one in found), all(stamp < reading for stamp, _ in found)
 
 
 def _wait_for(receiver: socket.socket) -> None:

@@ -1,7 +1,7 @@
 """Numbers of the kernel's netlink interface, as linux/netlink.h, linux/rtnetlink.h and their like name them.
 
-pyroute2 has them too, but takes 14 MiB and a tenth of a second to load, which every lab would pay for. It is loaded
-where the kernel's answers are decoded (`testbed.kernel.state`). The tests hold these numbers against its own.
+pyroute2 has them too, but takes 14 MiB and a tenth of a second to load, which every lab would pay for. The tests hold
+these numbers against its own.
 """
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3

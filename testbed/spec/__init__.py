@@ -1,1 +1,1 @@
-"""What the user writes: topologies and scenarios, validated, every mistake with its place and its mend."""
+"""User files: topologies, scenarios and designs, validated; every error has its location and a remedy."""

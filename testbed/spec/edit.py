@@ -1,8 +1,8 @@
-"""Changes of a topology while a lab lives: pods, nodes and the qualities of links, one at a time.
+"""Changes to the topology of a running lab: pods, nodes and the qualities of links, one at a time.
 
-Each function takes a valid topology and gives another valid one, or raises EditError, which says what is wrong. What
-follows from how many nodes there are, and in which order, is written out first: the rack of each, how large the racks'
-subnets are. So nobody else moves.
+Each function takes a valid topology and returns a new valid one, or raises EditError. Values that depend on the number
+and order of nodes (the rack of each node, the size of the racks' subnets) are first made explicit, so that a change
+does not affect the other nodes.
 """
 
 import re
@@ -25,7 +25,7 @@ from testbed.spec.underlay import Quality, Underlay
 
 MAX_LISTED = 12
 WHOLE = ("mtu", "offload")
-"""Qualities of a link that are the same in both directions."""
+"""Link qualities that apply to both directions."""
 _SWITCH = {"on": True, "off": False}
 _ENDS = re.compile(r"(?P<one>[^,>#\s]+) ?(?P<way>[,>]) ?(?P<other>[^,>#\s]+)(?:#(?P<number>[0-9]{1,4}))?")
 
@@ -33,7 +33,7 @@ SpecT = TypeVar("SpecT", bound=Spec)
 
 
 class EditError(Exception):
-    """A change that a topology cannot have, in words for the one who asked for it."""
+    """An invalid change, described for the user."""
 
     def __init__(self, message: str, valid: Iterable[str] = (), found: str = "") -> None:
         self.message = message
@@ -56,7 +56,7 @@ def with_pod(
     namespace: str = DEFAULT_NAMESPACE,
     labels: Mapping[str, str] | None = None,
 ) -> Topology:
-    """The topology with one more pod, the last one of that node."""
+    """The topology with a new pod, appended to the node's pods."""
     spec = _node(topology, node)
     pod = _valid(Pod, {"name": name, "namespace": namespace, "labels": dict(labels or {})}, "the pod")
     _refuse_taken(topology, pod.id)
@@ -66,13 +66,13 @@ def with_pod(
 
 
 def without_pod(topology: Topology, name: str) -> Topology:
-    """The topology without that pod, which is called as everywhere: `web-1`, or `web-1.shop`."""
+    """The topology without the pod; `name` is its id, `web-1` or `web-1.shop`."""
     for node, spec in topology.nodes.items():
         pods = topology.pods_of(node)
         left = tuple(pod for pod in pods if pod.id != name)
         if len(left) < len(pods):
             return _with_nodes(topology, topology.nodes | {node: spec.model_copy(update={"pods": left})})
-    raise EditError(f"there is no pod '{name}'", topology.pod_ids, name)
+    raise EditError(f"unknown pod '{name}'", topology.pod_ids, name)
 
 
 def with_node(
@@ -81,37 +81,37 @@ def with_node(
     pods: int | Sequence[str | Pod | Mapping[str, Any]] | None = None,
     at: str | Sequence[str] | None = None,
 ) -> Topology:
-    """The topology with one more node, the last one.
+    """The topology with a new node, appended to the nodes.
 
-    `pods` are their names, or how many there are; if None, as many as each node has that says nothing of its own. `at`
-    is the rack, leaf or site that the node is at, and in a fabric of links by name the switches and routers that it is
-    linked with. If None, it is at the rack that has the fewest nodes, or linked as the first node is.
+    `pods` are pod names or a count; `pods_per_node` if None. `at` is the node's rack, leaf or site, or in a fabric with
+    named links the switches and routers to link it to. If None, the node is put at the rack with the fewest nodes, or
+    linked like the first node.
     """
     _refuse_taken(topology, name)
     pinned = _pinned(topology)
     fabric = pinned.fabric
     places = [at] if isinstance(at, str) else at
     if isinstance(fabric, Named):
-        fabric, places = _plugged(pinned, fabric, name, places), None
-    elif places is None and fabric.seats():
-        taken = list(fabric.seated(pinned.members).values())
-        places = [min(fabric.seats(), key=taken.count)]
+        fabric, places = _with_links_of(pinned, fabric, name, places), None
+    elif places is None and fabric.default_places():
+        used = list(fabric.placement(pinned.members).values())
+        places = [min(fabric.default_places(), key=used.count)]
     if places and len(places) > 1:
-        raise EditError(f"a node of this fabric is at one place, not at {' and '.join(places)}")
+        raise EditError(f"a node of this fabric must be at one place, not at {' and '.join(places)}")
     written: dict[str, Any] = {"at": places[0]} if places else {}
     if pods is not None:
         written["pods"] = pods if isinstance(pods, int) else list(pods)
-    _valid(Pod, {"name": name}, "the node")  # Names of nodes and pods are made alike.
+    _valid(Pod, {"name": name}, "the node")  # Names of nodes and pods have the same rules.
     node = _valid(Node, written, "the node")
     made = _with_nodes(pinned, pinned.nodes | {name: node}).model_copy(update={"fabric": fabric})
     return _checked(made, made.misfits(), found=node.at or "")
 
 
 def without_node(topology: Topology, name: str) -> Topology:
-    """The topology without that node, its pods and its links."""
+    """The topology without the node, its pods and its links."""
     _node(topology, name)
     if len(topology.nodes) == 1:
-        raise EditError(f"{name} is the only node, and a topology has at least one")
+        raise EditError(f"{name} is the only node; a topology requires at least one")
     pinned = _pinned(topology)
     fabric = pinned.fabric
     links = fabric.links if isinstance(fabric, Named) else fabric.overrides
@@ -123,12 +123,11 @@ def without_node(topology: Topology, name: str) -> Topology:
 
 
 def with_link(topology: Topology, ends: str | tuple[str, str], **qualities: Any) -> Topology:
-    """The topology with another rate, queue, delay, jitter, loss, duplicate, reorder, mtu or offload of one link.
+    """The topology with a changed rate, queue, delay, jitter, loss, duplicate, reorder, mtu or offload of one link.
 
-    `ends` are the two places that it links, as `("node1", "rack1")` or `node1,rack1`; `node1>rack1` is the direction
-    from node1 to rack1 alone. Of several links between the same two `node1,rack1#2` is the second. Values are written
-    as in a file, such as `10ms` or `100Mbit`; None takes away what the link has of its own, so that it has what the
-    fabric says.
+    `ends` are the two ends of the link, as `("node1", "rack1")` or `node1,rack1`; `node1>rack1` changes only the
+    direction from node1 to rack1. `node1,rack1#2` is the second of several links between the two. Values are written
+    as in a file, such as `10ms` or `100Mbit`; None restores the fabric's value.
     """
     fabric = topology.fabric
     number, source = _found(topology.underlay, ends if isinstance(ends, str) else ",".join(ends))
@@ -151,13 +150,13 @@ def with_link(topology: Topology, ends: str | tuple[str, str], **qualities: Any)
 
 def _node(topology: Topology, name: str) -> Node:
     if name not in topology.nodes:
-        raise EditError(f"there is no node '{name}'", topology.nodes, name)
+        raise EditError(f"unknown node '{name}'", topology.nodes, name)
     return topology.nodes[name]
 
 
 def _refuse_taken(topology: Topology, name: str) -> None:
     if by := topology.names().get(name):
-        raise EditError(f"the name '{name}' is taken by {by}; nodes and pods need names of their own")
+        raise EditError(f"the name '{name}' is already used by {by}; choose another")
 
 
 def _with_nodes(topology: Topology, nodes: Mapping[str, Node]) -> Topology:
@@ -180,66 +179,66 @@ def _valid(model: type[SpecT], data: Mapping[str, Any], what: str) -> SpecT:
 
 
 def _pinned(topology: Topology) -> Topology:
-    """The topology with all written out that follows from how many nodes there are, and in which order."""
+    """The topology with every value explicit that depends on the number and order of nodes."""
     fabric, members = topology.fabric, topology.members
     if isinstance(fabric, Named):
         return topology
-    seats, lengths = fabric.seated(members), fabric.prefixes(members)
+    placement, lengths = fabric.placement(members), fabric.prefixes(members)
     nodes = {
-        name: spec.model_copy(update={"at": seats[name]}) if name in seats else spec
+        name: spec.model_copy(update={"at": placement[name]}) if name in placement else spec
         for name, spec in topology.nodes.items()
     }
     pins = {"subnet_prefix": lengths} if lengths else {}
     return _with_nodes(topology, nodes).model_copy(update={"fabric": fabric.model_copy(update=pins)})
 
 
-def _plugged(topology: Topology, fabric: Named, name: str, places: Sequence[str] | None) -> Named:
-    """The fabric with links of a new node, each as an older node has one with that place, or else as the first has."""
+def _with_links_of(topology: Topology, fabric: Named, name: str, places: Sequence[str] | None) -> Named:
+    """The fabric with links for a new node, copied from another node's link to the same place, or the first node's."""
     nodes = set(topology.nodes)
     first = next(iter(topology.nodes))
     of_first = [link for link in fabric.links if first in link.ends]
-    fresh = []
+    new = []
     for place in places or [end for link in of_first for end in link.ends if end != first]:
         if place not in fabric.places():
-            raise EditError(f"there is no switch or router '{place}'", fabric.places(), place)
+            raise EditError(f"unknown switch or router '{place}'", fabric.places(), place)
         there = [link for link in fabric.links if place in link.ends]
-        alike = next((link for link in there if nodes & set(link.ends)), of_first[0])
-        ends = tuple(name if end in nodes else place for end in alike.ends)
+        pattern = next((link for link in there if nodes & set(link.ends)), of_first[0])
+        ends = tuple(name if end in nodes else place for end in pattern.ends)
         # All links of an Ethernet have one MTU.
-        fresh.append(alike.model_copy(update={"ends": ends, "mtu": there[0].mtu if there else None}))
-    return fabric.model_copy(update={"links": (*fabric.links, *fresh)})
+        new.append(pattern.model_copy(update={"ends": ends, "mtu": there[0].mtu if there else None}))
+    return fabric.model_copy(update={"links": (*fabric.links, *new)})
 
 
 def _found(underlay: Underlay, text: str) -> tuple[int, str]:
-    """Which link is meant, and the end that its direction starts at if one direction alone is."""
+    """The link's index, and for a single direction the end that it starts from."""
     named = tuple(",".join(link.ends) for link in underlay.links)
     if not (match := _ENDS.fullmatch(text)):
         one_way = named[-1].replace(",", ">")
-        raise EditError(f"'{text}' is no link; write its two ends as {named[-1]}, or {one_way} for one direction")
+        raise EditError(f"'{text}' is not a link; write its two ends as {named[-1]}, or {one_way} for one direction")
     one, other = match["one"], match["other"]
     found = [number for number, link in enumerate(underlay.links) if {one, other} == set(link.ends)]
     if not found:
-        said = f"{one},{other}" if nearest(f"{one},{other}", named) else f"{other},{one}"
-        raise EditError(f"there is no link between {one} and {other}", named, said)
+        written = f"{one},{other}" if nearest(f"{one},{other}", named) else f"{other},{one}"
+        raise EditError(f"no link between {one} and {other}", named, written)
     chosen = int(match["number"] or 1)
     if chosen > len(found) or not chosen or (len(found) > 1 and not match["number"]):
         valid = [f"{one}{match['way']}{other}#{number}" for number in range(1, len(found) + 1)]
-        raise EditError(f"there are {len(found)} links between {one} and {other}; say which", valid)
+        raise EditError(f"{len(found)} links between {one} and {other}; choose one", valid)
     return found[chosen - 1], one if match["way"] == ">" else ""
 
 
 def _values(qualities: Mapping[str, Any], is_one_way: bool) -> dict[str, Any]:
-    """Each as the model has it; None for those that are to be taken away."""
+    """The values in the model's types; None for those to remove."""
     valid = (*Qualities.model_fields, *WHOLE)
     if not qualities:
-        raise EditError("say what is to change, such as delay=10ms", valid)
+        raise EditError("no quality to change; write one, such as delay=10ms", valid)
     for key, value in qualities.items():
         if key not in valid:
-            raise EditError(f"a link has no quality '{key}'", valid, key)
+            raise EditError(f"unknown link quality '{key}'", valid, key)
         if key in WHOLE and is_one_way:
             raise EditError(f"{key} is the same in both directions of a link; name its ends with ',' instead of '>'")
         if key == "offload" and isinstance(value, str) and value not in _SWITCH:
-            raise EditError(f"offload of the link: on or off, not '{value}'", _SWITCH, value)
+            raise EditError(f"offload of the link: must be on or off, not '{value}'", _SWITCH, value)
     written = {key: _READ.get((key, type(value)), _as_it_is)(value) for key, value in qualities.items()}
     model = _valid(LinkQualities, {key: value for key, value in written.items() if value is not None}, "the link")
     return {key: getattr(model, key) for key in written}
@@ -253,7 +252,7 @@ _READ: Mapping[tuple[str, type], Callable[[Any], object]] = {
     ("offload", str): _SWITCH.get,
     ("mtu", str): lambda text: int(text) if text.isdigit() else text,
 }
-"""What YAML makes of texts that are no texts there."""
+"""Conversions that YAML would do for values given as text."""
 
 
 ItemT = TypeVar("ItemT")
@@ -264,7 +263,7 @@ def _put(items: tuple[ItemT, ...], place: int, new: ItemT) -> tuple[ItemT, ...]:
 
 
 def _bare(link: Link) -> Link:
-    """The link with nothing of its own."""
+    """The link without its own qualities."""
     return Link(ends=link.ends)
 
 
@@ -273,7 +272,7 @@ def _link(topology: Topology, fabric: Fabric, number: int) -> PlannedLink:
 
 
 def _edited(own: Link, plain: PlannedLink, source: str, values: Mapping[str, Any]) -> Link:
-    """A link with other qualities, from one end alone if that is given; `plain` is what it has without its own."""
+    """A link with changed qualities, only from `source` if given; `plain` is the link without its own qualities."""
     forth = own_qualities(own)
     back = forth | (own_qualities(own.back) if own.back else {})
     of_way = {key: value for key, value in values.items() if key not in WHOLE}
@@ -282,17 +281,17 @@ def _edited(own: Link, plain: PlannedLink, source: str, values: Mapping[str, Any
             way.update(of_way)
             for key in [key for key, value in way.items() if value is None]:
                 del way[key]
-    # The way back has what is said of the way forth, unless another value is written.
-    spelt_out = _spelt_out(plain.back if plain.ends == own.ends else plain.forth, back)
-    back |= {key: spelt_out[key] for key in forth if key not in back and key in spelt_out}
+    # A quality of `forth` also applies to `back`, unless `back` has its own value.
+    explicit = _explicit(plain.back if plain.ends == own.ends else plain.forth, back)
+    back |= {key: explicit[key] for key in forth if key not in back and key in explicit}
     differing = {key: value for key, value in back.items() if forth.get(key) != value}
     written = forth | {key: values[key] if key in values else getattr(own, key) for key in WHOLE}
     written["back"] = Qualities(**differing) if differing else None
     return Link(ends=own.ends, **{key: value for key, value in written.items() if value is not None})
 
 
-def _spelt_out(quality: Quality, own: Mapping[str, Any]) -> dict[str, Any]:
-    """All that a link does in one direction by the fabric, as a user would write it."""
+def _explicit(quality: Quality, own: Mapping[str, Any]) -> dict[str, Any]:
+    """All qualities of a link in one direction, as a user would write them."""
     rate = own.get("rate", quality.rate)
     queue = quality.queue or (usual_queue(rate) if rate else None)
     return {

@@ -1,4 +1,4 @@
-"""The network between the nodes: one subnet, a shape of several, or switches, routers and links by name.
+"""The network between the nodes: one subnet, a shape with several subnets, or switches, routers and links by name.
 
 fabric: {subnet: 192.168.56.0/24, mtu: 1500}                                # one switch, one router
 fabric: {shape: subnets, subnets: 2, subnet: 192.168.0.0/16}                # racks, joined by one router
@@ -13,7 +13,7 @@ fabric:
     - {ends: [core, rack1]}
     - {ends: [core, rack2]}
 
-Whichever is written, `underlay` says what it comes to: the one form that plans are made from.
+`underlay` converts each of them to the one form that plans are made from.
 """
 
 from collections.abc import Callable
@@ -26,18 +26,18 @@ from testbed.spec.shapes import LeafSpine, OneSubnet, Subnets, Wan
 
 
 def shape(value: object) -> str:
-    """Which of the models a fabric is written for: it says so, or its keys tell."""
+    """The fabric's shape: its `shape` key, or else implied by its other keys."""
     get: Callable[[str], Any] = value.get if isinstance(value, dict) else lambda key: getattr(value, key, None)
-    if said := get("shape"):
-        return str(said)
-    for key, meant in _TELLING.items():
+    if given := get("shape"):
+        return str(given)
+    for key, implied in _IMPLIED_SHAPES.items():
         if get(key) is not None:
-            return meant
-    # A text there is `subnet`, misspelt.
+            return implied
+    # If `subnets` is text, it is a misspelt `subnet`.
     return "subnets" if isinstance(get("subnets"), int) else "one-subnet"
 
 
-_TELLING = {
+_IMPLIED_SHAPES = {
     "switches": "named",
     "routers": "named",
     "links": "named",
@@ -46,7 +46,7 @@ _TELLING = {
     "sites": "wan",
     "wan": "wan",
 }
-"""Keys that tell the shape of a fabric that does not say it."""
+"""Keys that imply the shape of a fabric without a `shape` key."""
 
 Fabric = Annotated[
     Annotated[OneSubnet, Tag("one-subnet")]

@@ -1,4 +1,4 @@
-"""Reading a file that a user names: bounded, never blocking, and saying plainly why it cannot be read."""
+"""Reading a user's file: bounded, never blocking, with a clear error if it cannot be read."""
 
 import difflib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 MAX_BYTES = 1024 * 1024
 MAX_LISTED = 10_000
-"""How many names of a folder are looked through for one that may be meant."""
+"""Number of names in a folder to search for a similar one."""
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -20,7 +20,7 @@ _KINDS = {
 
 
 class Unreadable(Exception):
-    """The file cannot be read as text; says why. Line and column are 0 where the file as a whole is meant."""
+    """Why the file cannot be read as text. Line and column are 0 for the file as a whole."""
 
     def __init__(self, message: str, line: int = 0, column: int = 0) -> None:
         super().__init__(message)
@@ -30,25 +30,25 @@ class Unreadable(Exception):
 
 
 def read_text(path: Path) -> str:
-    """The text of a regular file of at most `MAX_BYTES` in UTF-8; a byte order mark is left out."""
+    """The text of a UTF-8 file of at most `MAX_BYTES`, without a byte order mark. Raises Unreadable."""
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise Unreadable(f"this is {_KINDS.get(stat.S_IFMT(mode), 'no file')}; name a YAML file")
+            raise Unreadable(f"is {_KINDS.get(stat.S_IFMT(mode), 'not a regular file')}; expected a YAML file")
         data = _read_bounded(path)
     except FileNotFoundError:
-        raise Unreadable("there is no such file") from None
+        raise Unreadable("file not found") from None
     except PermissionError:
-        raise Unreadable("no permission to read this file") from None
+        raise Unreadable("permission denied") from None
     except OSError as error:
-        raise Unreadable(f"the file cannot be read: {error.strerror or error}") from None
+        raise Unreadable(f"cannot read the file: {error.strerror or error}") from None
     except ValueError:
-        raise Unreadable("a file's name cannot hold such characters") from None
+        raise Unreadable("the file name has invalid characters") from None
     return _decode(data)
 
 
 def nearest_file(path: Path) -> str:
-    """The name in the same folder that is most like the one of `path`; empty if none is."""
+    """The most similar file name in the same folder; empty if none is similar."""
     try:
         with os.scandir(path.parent) as entries:
             names = [entry.name for entry in islice(entries, MAX_LISTED) if entry.is_file()]
@@ -58,11 +58,11 @@ def nearest_file(path: Path) -> str:
 
 
 def _read_bounded(path: Path) -> bytes:
-    # O_NONBLOCK: the name may have become a pipe since stat looked, and files of /proc may block too.
+    # O_NONBLOCK: the file may have been replaced by a pipe since stat, and files in /proc may block too.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
-        raise Unreadable("the file is larger than 1 MiB, which no topology or scenario needs")
+        raise Unreadable("the file is larger than 1 MiB, the limit")
     return data
 
 
@@ -70,14 +70,14 @@ def _decode(data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise Unreadable("the file is in UTF-16; save it as UTF-8")
     if b"\0" in data:
-        raise Unreadable("this is a binary file; name a YAML file")
+        raise Unreadable("is a binary file; expected a YAML file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # The offset is one into what follows the byte order mark, if there is one.
+        # The offset does not count a byte order mark.
         before = data.removeprefix(b"\xef\xbb\xbf")[: error.start].decode("utf-8")
         lines = before.replace("\r\n", "\n").replace("\r", "\n").split("\n")
         byte = error.object[error.start]
         raise Unreadable(
-            f"the byte 0x{byte:02x} is not UTF-8; save the file as UTF-8", len(lines), len(lines[-1]) + 1
+            f"byte 0x{byte:02x} is not valid UTF-8; save the file as UTF-8", len(lines), len(lines[-1]) + 1
         ) from None

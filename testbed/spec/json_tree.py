@@ -1,6 +1,6 @@
-"""JSON text as the same tree of nodes that YAML becomes, so that mistakes in it find their line and column as well.
+"""JSON text as a tree of nodes, like YAML text, so that errors in it have a line and column.
 
-YAML's reader would not do, although most JSON is YAML too: it takes a comma behind the last item, and refuses tabs.
+The YAML reader cannot read JSON, although most JSON is YAML: it accepts trailing commas and rejects tabs.
 """
 
 import json
@@ -17,11 +17,11 @@ _WORD = re.compile(r"[A-Za-z_][-\w]*")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
 _LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _LONGEST_NUMBER = 400
-"""Digits; Python refuses to read thousands of them."""
+"""Digits; Python refuses to convert thousands of them."""
 
 
 def parse_json(text: str, file: str) -> Source:
-    """The JSON document in a text; SpecError if there is none."""
+    """The JSON document in a text. Raises SpecError if it cannot be read."""
     try:
         root, flaws = _Reader(text).document()
     except Broken as broken:
@@ -38,14 +38,14 @@ class _Reader:
         self.nodes = 0
 
     def document(self) -> tuple[Node, tuple[Flaw, ...]]:
-        """The tree, and the mistakes that did not prevent it."""
+        """The tree, and non-fatal mistakes."""
         self._skip()
         if self.at == len(self.text):
             raise Broken((Flaw(WHOLE, WHOLE, "the file is empty"),))
         root = self._value()
         self._skip()
         if self.at < len(self.text):
-            self._refuse("the document has ended before this; remove what follows, or a bracket above it")
+            self._refuse("text after the end of the document; remove it, or a bracket above it")
         return root, tuple(self.flaws)
 
     def _skip(self) -> None:
@@ -54,7 +54,7 @@ class _Reader:
         self.at = blank.end()
 
     def _next(self) -> str:
-        """The character that comes next behind blanks; empty at the end."""
+        """The next character after white space; empty at the end."""
         self._skip()
         return self.text[self.at : self.at + 1]
 
@@ -66,9 +66,9 @@ class _Reader:
     def _value(self) -> Node:
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            self._refuse(f"there are more than {MAX_NODES} values")
+            self._refuse(f"more than {MAX_NODES} values")
         if len(self.loc) > MAX_DEPTH:
-            self._refuse(f"this is nested more than {MAX_DEPTH} levels deep")
+            self._refuse(f"nested more than {MAX_DEPTH} levels deep")
         match self._next():
             case "{":
                 return self._object()
@@ -86,12 +86,12 @@ class _Reader:
             self.loc.append(key.text)
             self._skip()
             if self._next() != ":":
-                self._refuse(f"a ':' is missing behind the key \"{key.text}\"", key.start, key.end)
+                self._refuse(f"expected ':' after the key \"{key.text}\"", key.start, key.end)
             self.at += 1
             value = self._value()
             self.loc.pop()
             if key.text in children:
-                message = f"the key '{key.text}' is written twice, first in line"
+                message = f"the key '{key.text}' appears twice, first in line"
                 self.flaws.append(Flaw(key.start, key.end, message, tuple(self.loc), keys[key.text].start))
             else:
                 keys[key.text], children[key.text] = key, value
@@ -100,14 +100,14 @@ class _Reader:
         data = {name: child.data for name, child in children.items()}
         return Node(start, self.at, data, children=children, keys=keys)
 
-    def _key(self, begun: int) -> Node:
+    def _key(self, opened: int) -> Node:
         if self._next() == '"':
             return self._string()
         if self.at == len(self.text):
-            self._refuse("this '{' is never closed; end it with '}'", begun)
+            self._refuse("this '{' is not closed; add '}'", opened)
         if word := _WORD.match(self.text, self.at):
-            self._refuse(f'JSON wants its keys in double quotes; write "{word[0]}"', word.start(), word.end())
-        return self._refuse("a key in double quotes is missing here")
+            self._refuse(f'JSON keys require double quotes; write "{word[0]}"', word.start(), word.end())
+        return self._refuse("expected a key in double quotes")
 
     def _list(self) -> Node:
         start, children = self.at, dict[str | int, Node]()
@@ -121,22 +121,22 @@ class _Reader:
         self.at += 1
         return Node(start, self.at, [child.data for child in children.values()], children=children)
 
-    def _separator(self, close: str, begun: int) -> None:
-        """Behind an item: a comma with another item behind it, or the closing bracket, which is left to the caller."""
+    def _separator(self, close: str, opened: int) -> None:
+        """After an item: a comma followed by another item, or the closing bracket, which the caller reads."""
         here = self._next()
         if here == ",":
             comma = self.at
             self.at += 1
             if self._next() == close:
-                self._refuse(f"JSON has no ',' behind the last item; remove this one before the '{close}'", comma)
+                self._refuse(f"trailing ',' before the '{close}'; remove it", comma)
             return
         if here == close:
             return
-        opening = self.text[begun]
+        opening = self.text[opened]
         if here == "":
-            self._refuse(f"this '{opening}' is never closed; end it with '{close}'", begun)
-        line = self.text.count("\n", 0, begun) + 1
-        self._refuse(f"a ',' or the '{close}' of the '{opening}' in line {line} is missing before this")
+            self._refuse(f"this '{opening}' is not closed; add '{close}'", opened)
+        line = self.text.count("\n", 0, opened) + 1
+        self._refuse(f"expected ',' or the '{close}' of the '{opening}' in line {line}")
 
     def _string(self) -> Node:
         match = _STRING.match(self.text, self.at)
@@ -144,8 +144,8 @@ class _Reader:
             end = self.text.find("\n", self.at)
             end = len(self.text) if end < 0 else end
             if self.text.find('"', self.at + 1, end) < 0:
-                self._refuse("this quote is never closed in its line", self.at, self.at + 1)
-            self._refuse("in this text a '\\' begins what is no escape, or a control character stands bare")
+                self._refuse("this quote is not closed on its line", self.at, self.at + 1)
+            self._refuse("this text has an invalid '\\' escape or an unescaped control character")
         start, self.at = self.at, match.end()
         data = json.loads(match[0])
         return Node(start, self.at, data, data)
@@ -156,12 +156,12 @@ class _Reader:
             self.at = word.end()
             if word[0] not in _LITERALS:
                 near = next((name for name in _LITERALS if name == word[0].lower()), "")
-                mend = f"write {near}" if near else f'write "{word[0]}", or true, false or null'
-                self._refuse(f"{word[0]} is no value of JSON; {mend}", start, self.at)
+                remedy = f"write {near}" if near else f'write "{word[0]}", or true, false or null'
+                self._refuse(f"{word[0]} is not a JSON value; {remedy}", start, self.at)
             return Node(start, self.at, _LITERALS[word[0]], word[0], word[0])
         number = _NUMBER.match(self.text, start)
         if number is None or number.end() - start > _LONGEST_NUMBER:
             found = self.text[start : start + 1]
-            self._refuse(f"a value is missing here{f', before this {found!r}' if found else ''}")
+            self._refuse(f"expected a value{f', found {found!r}' if found else ''}")
         self.at = number.end()
         return Node(start, self.at, json.loads(number[0]), number[0], "a number")

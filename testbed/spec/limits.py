@@ -1,4 +1,4 @@
-"""Limits of what a user may write, shared by the file formats and the command line."""
+"""Limits shared by the file formats and the command line."""
 
 MAX_SEED = 2**32 - 1
-"""Of the seed of a run; numpy takes no more."""
+"""Largest seed of a run; numpy's limit."""

@@ -1,7 +1,7 @@
-"""From a file to a topology or a scenario, or to every problem that it has.
+"""Loading topologies, scenarios and designs from files, or reporting every problem in them.
 
-Three sieves, one after the other: the YAML itself, each value by itself (pydantic), and what is wrong
-although each value is well-formed (`misfits()`, only asked once every value is).
+There are three checks, in this order: the YAML syntax, each value (pydantic), and values that do not fit together
+(`misfits()`, only if every value is valid).
 """
 
 import os
@@ -35,14 +35,14 @@ from testbed.spec.types import Spec
 from testbed.spec.wording import keys_of, misfits_of
 
 MAX_PROBLEMS = 100
-"""Of one file: whoever has more mends these first."""
+"""Problems reported per file."""
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
 @dataclass(frozen=True)
 class Loaded(Generic[SpecT]):
-    """What a file says, with the file, so that later checks can point into it."""
+    """A file's value with the file, so that later checks can point into it."""
 
     value: SpecT
     source: Source
@@ -50,44 +50,44 @@ class Loaded(Generic[SpecT]):
 
 @dataclass(frozen=True)
 class LoadedScenario(Loaded[Scenario]):
-    """A scenario, the topology that it names, and the cells of its sweep."""
+    """A scenario, its topology, and the cells of its sweep."""
 
     topology: Loaded[Topology]
     cells: tuple[Cell, ...]
     design_sources: Mapping[str, Source]
-    """The files that designs are spelt out in, by what the scenario calls them."""
+    """Files of designs, by their name in the scenario."""
 
 
 def load_topology(path: Path) -> Loaded[Topology]:
-    """The topology in a file; SpecError with every problem if it has any."""
+    """The topology in a file. Raises SpecError with every problem."""
     source = read_source(path)
     if _kind(source) is Scenario:
-        raise SpecError((Problem(source.file, 0, 0, "this is a scenario, but a topology is needed"),))
+        raise SpecError((Problem(source.file, 0, 0, "expected a topology, found a scenario"),))
     return _topology_of(source)
 
 
 def topology_of_text(text: str, file: str) -> Loaded[Topology]:
-    """The topology in a text that was read from a file of that name: as a lab that is up keeps it."""
+    """The topology in a text, such as the one that a running lab keeps; `file` is the name of its file."""
     return _topology_of(parse(text, file))
 
 
 def load_scenario(path: Path, catalogue: Catalogue) -> LoadedScenario:
-    """The scenario in a file, and its topology; SpecError with every problem of both if there are any."""
+    """The scenario in a file, and its topology. Raises SpecError with every problem of both."""
     source = read_source(path)
     if _kind(source) is Topology:
-        raise SpecError((Problem(source.file, 0, 0, "this is a topology, but a scenario is needed"),))
+        raise SpecError((Problem(source.file, 0, 0, "expected a scenario, found a topology"),))
     return _scenario_of(source, path, catalogue)
 
 
 def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | Loaded[DesignSpec | ReadCni] | LoadedScenario:
-    """Whichever a file holds, told by its keys."""
+    """The topology, scenario or design in a file, detected by its keys. Raises SpecError with every problem."""
     if is_network(str(path)):
         alone: DesignSpec | ReadCni = _network_alone(path, catalogue)
         return Loaded(alone, Source(str(path), "", Node(0, 0, {})))
     source = read_source(path)
     kind = _kind(source)
     if kind is None:
-        raise SpecError((*source.problems, source.problem(_neither())))
+        raise SpecError((*source.problems, source.problem(_unknown_kind())))
     if kind in (DesignSpec, CniSpec):
         spec, problems = _design_in(source, catalogue, path.parent)
         if spec is None or problems:
@@ -97,7 +97,7 @@ def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | Loaded[Desi
 
 
 def _kind(source: Source) -> type[Spec] | None:
-    """What a file is to be: the one that more of its keys belong to than to any other."""
+    """The model that most of the file's keys belong to; None if several match equally."""
     keys = source.data if isinstance(source.data, dict) else {}
     models: tuple[type[Spec], ...] = (Topology, Scenario, CniSpec if "cni" in keys else DesignSpec)
     counts = {model: sum(key in keys for key in _own_keys(model)) for model in models}
@@ -110,12 +110,12 @@ def _own_keys(model: type[Spec]) -> tuple[str, ...]:
     return tuple(key for key in keys_of(model) if key != "name")
 
 
-def _neither() -> Misfit:
+def _unknown_kind() -> Misfit:
     return Misfit(
         (),
-        f"this is neither a topology (keys {', '.join(_own_keys(Topology))}) "
-        f"nor a scenario (keys {', '.join(_own_keys(Scenario))}) "
-        f"nor a design (keys {', '.join(_own_keys(DesignSpec))})",
+        f"expected a topology (keys {', '.join(_own_keys(Topology))}), "
+        f"a scenario (keys {', '.join(_own_keys(Scenario))}) "
+        f"or a design (keys {', '.join(_own_keys(DesignSpec))})",
     )
 
 
@@ -130,7 +130,7 @@ def _topology_of(source: Source) -> Loaded[Topology]:
 
 def _scenario_of(source: Source, path: Path, catalogue: Catalogue) -> LoadedScenario:
     scenario, problems = _validated(source, Scenario)
-    topology, topology_problems = _topology_beside(source, path)
+    topology, topology_problems = _topology_named_in(source, path)
     sources: Mapping[str, Source] = {}
     if scenario is not None:
         sources, design_problems = _design_sources(source, scenario, path)
@@ -149,21 +149,21 @@ def scenario_of_texts(
     designs: Mapping[str, str] | None = None,
     networks: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> LoadedScenario:
-    """A scenario from the texts of its file and of its topology's, each with the file's name: as a run keeps them.
+    """A scenario from the texts of its file and its topology's file, as a run keeps them.
 
-    `designs` are the texts of designs that are in files, by what the scenario calls these; `networks` what was read of
-    those with CNI plugins, by their number in the list.
+    `scenario` and `topology` are pairs of text and file name. `designs` are the texts of design files, by their name in
+    the scenario; `networks` the designs with CNI plugins, read before, by their index in the list.
     """
-    source, beside = parse(*scenario), _topology_of(parse(*topology))
+    source, loaded_topology = parse(*scenario), _topology_of(parse(*topology))
     sources = {file: parse(text, file) for file, text in (designs or {}).items()}
     value, problems = _validated(source, Scenario)
     if value is not None:
         read = {int(number): ReadCni.of_data(data) for number, data in (networks or {}).items()}
         value, more = _with_designs(source, value, sources, catalogue, read)
-        problems += more + _located(source, value.misfits(beside.value, catalogue))
+        problems += more + _located(source, value.misfits(loaded_topology.value, catalogue))
     if value is None or problems:
         raise SpecError(_in_order(problems))
-    return _with_cells(source, value, beside, catalogue, sources)
+    return _with_cells(source, value, loaded_topology, catalogue, sources)
 
 
 def _with_cells(
@@ -180,7 +180,7 @@ def _with_cells(
 
 
 def load_design(path: Path, catalogue: Catalogue) -> DesignSpec | ReadCni:
-    """The design that a file spells out, or has the network of; SpecError with every problem if it has any."""
+    """The design in a file, or of a CNI network configuration. Raises SpecError with every problem."""
     if is_network(str(path)):
         return _network_alone(path, catalogue)
     spec, problems = _design_in(read_source(path), catalogue, path.parent)
@@ -190,7 +190,7 @@ def load_design(path: Path, catalogue: Catalogue) -> DesignSpec | ReadCni:
 
 
 def _network_alone(path: Path, catalogue: Catalogue) -> ReadCni:
-    """A CNI network's configuration as a design of its own."""
+    """A CNI network configuration as a design."""
     network = catalogue.read_network(path)
     return ReadCni(name=network.name, cni=str(path), bin=(PLUGINS,), texts=network.texts)
 
@@ -198,7 +198,7 @@ def _network_alone(path: Path, catalogue: Catalogue) -> ReadCni:
 def _design_in(
     source: Source, catalogue: Catalogue, folder: Path | None
 ) -> tuple[DesignSpec | ReadCni | None, tuple[Problem, ...]]:
-    """The design that a file spells out; what is relative in it is so to `folder`, without which it is not read."""
+    """The design in a file; its paths are relative to `folder`. A CNI design is not read without `folder`."""
     if not isinstance(source.data, dict) or "cni" not in source.data:
         spec, problems = _validated(source, DesignSpec)
         return spec, problems + (_located(source, spec.misfits(catalogue)) if spec else ())
@@ -213,8 +213,8 @@ def _design_in(
 def _with_network(
     source: Source, loc: Loc, spec: CniSpec, catalogue: Catalogue, folder: Path
 ) -> tuple[ReadCni | None, tuple[Problem, ...]]:
-    """A design with CNI plugins with its configuration, which stands at `loc` in a file of that folder."""
-    path = _tidied(folder / spec.cni)
+    """A design with CNI plugins and its configuration, named at `loc` in a file of that folder."""
+    path = _normalized(folder / spec.cni)
     try:
         network = catalogue.read_network(path)
     except SpecError as error:
@@ -223,30 +223,30 @@ def _with_network(
             for problem in error.problems
         )
     found = spec.model_dump(exclude={"name", "bin", "cni"})
-    # Absolute, since the plugins are called where the working directory may be another one.
-    folders = tuple(str(_tidied(folder / each).absolute()) for each in spec.bin)
-    told = found | {"name": spec.name or network.name, "bin": folders, "cni": spec.cni, "texts": network.texts}
-    return ReadCni.model_validate(told), _located(source, _untaken(spec, network, loc[:-1]))
+    # Absolute, as plugins may be called with another working directory.
+    folders = tuple(str(_normalized(folder / each).absolute()) for each in spec.bin)
+    fields = found | {"name": spec.name or network.name, "bin": folders, "cni": spec.cni, "texts": network.texts}
+    return ReadCni.model_validate(fields), _located(source, _undeclared(spec, network, loc[:-1]))
 
 
-def _untaken(spec: CniSpec, network: NetworkTexts, loc: Loc) -> Iterator[Misfit]:
-    """What plugins are to be told and none of them takes, in a design that stands at `loc`."""
-    told: list[tuple[Loc, Mapping[str, Any]]] = [(("capabilities",), spec.capabilities)]
-    told += [(("pods", pod), own) for pod, own in spec.pods.items()]
-    for where, capabilities in told:
+def _undeclared(spec: CniSpec, network: NetworkTexts, loc: Loc) -> Iterator[Misfit]:
+    """Capabilities that no plugin of the network declares; `loc` is the location of the design."""
+    given: list[tuple[Loc, Mapping[str, Any]]] = [(("capabilities",), spec.capabilities)]
+    given += [(("pods", pod), own) for pod, own in spec.pods.items()]
+    for where, capabilities in given:
         for name in capabilities:
             if name not in network.capabilities:
-                message = f"no plugin of the network {network.name} has the capability '{name}'"
+                message = f"no plugin of network {network.name} declares the capability '{name}'"
                 yield Misfit((*loc, *where, name), message, valid=network.capabilities, at_key=True)
 
 
 def _design_sources(source: Source, scenario: Scenario, path: Path) -> tuple[Mapping[str, Source], tuple[Problem, ...]]:
-    """The files that hold designs of a scenario, as far as they can be read."""
+    """Readable design files of a scenario, and the problems of the others."""
     found: dict[str, Source] = {}
     problems: tuple[Problem, ...] = ()
     for index, choice in enumerate(scenario.designs):
         if isinstance(choice, str) and is_file(choice):
-            file = _tidied(path.parent / choice)
+            file = _normalized(path.parent / choice)
             try:
                 found[choice] = read_source(file)
             except SpecError as error:
@@ -262,37 +262,37 @@ def _with_designs(
     scenario: Scenario,
     sources: Mapping[str, Source],
     catalogue: Catalogue,
-    around: Path | Mapping[int, ReadCni],
+    folder_or_networks: Path | Mapping[int, ReadCni],
 ) -> tuple[Scenario, tuple[Problem, ...]]:
-    """The scenario with what files say in place of their names.
+    """The scenario with file names replaced by the designs in the files.
 
-    `around` is the scenario's folder, or else what had been read of networks, by the number of their design.
+    `folder_or_networks` is the scenario's folder, or the CNI designs read before, by their index in the list.
     """
     problems: tuple[Problem, ...] = ()
     choices: list[Choice] = []
     for number, choice in enumerate(scenario.designs):
         spec: DesignSpec | ReadCni | None = None
         more: tuple[Problem, ...] = ()
-        if not isinstance(around, Path) and number in around:
-            spec = around[number]
+        if not isinstance(folder_or_networks, Path) and number in folder_or_networks:
+            spec = folder_or_networks[number]
         elif isinstance(choice, str) and choice in sources:
-            folder = _tidied(around / choice).parent if isinstance(around, Path) else None
+            folder = _normalized(folder_or_networks / choice).parent if isinstance(folder_or_networks, Path) else None
             spec, more = _design_in(sources[choice], catalogue, folder)
-        elif isinstance(around, Path) and isinstance(choice, CniSpec):
-            spec, more = _with_network(source, ("designs", number, "cni"), choice, catalogue, around)
-        elif isinstance(around, Path) and isinstance(choice, str) and is_network(choice):
-            spec, more = _with_network(source, ("designs", number), CniSpec(cni=choice), catalogue, around)
+        elif isinstance(folder_or_networks, Path) and isinstance(choice, CniSpec):
+            spec, more = _with_network(source, ("designs", number, "cni"), choice, catalogue, folder_or_networks)
+        elif isinstance(folder_or_networks, Path) and isinstance(choice, str) and is_network(choice):
+            spec, more = _with_network(source, ("designs", number), CniSpec(cni=choice), catalogue, folder_or_networks)
         problems += more
         choices.append(choice if spec is None or more else spec)
     return scenario.model_copy(update={"designs": tuple(choices)}), problems
 
 
-def _topology_beside(source: Source, path: Path) -> tuple[Loaded[Topology] | None, tuple[Problem, ...]]:
-    """The topology that a scenario names, which is looked at even if the scenario has problems of its own."""
+def _topology_named_in(source: Source, path: Path) -> tuple[Loaded[Topology] | None, tuple[Problem, ...]]:
+    """The topology of a scenario; it is checked even if the scenario itself has problems."""
     name = source.data.get("topology") if isinstance(source.data, dict) else None
     if not isinstance(name, str):
-        return None, ()  # The scenario's own problems say so.
-    file = _tidied(path.parent / name)
+        return None, ()  # Reported by the check of the scenario itself.
+    file = _normalized(path.parent / name)
     try:
         return load_topology(file), ()
     except SpecError as error:
@@ -303,14 +303,14 @@ def _topology_beside(source: Source, path: Path) -> tuple[Loaded[Topology] | Non
 
 
 def _at_file_name(source: Source, loc: Loc, name: str, file: Path, problem: Problem) -> Problem:
-    """A problem of a file as a whole is one of the name by which the scenario calls it."""
+    """A problem of a whole file, reported at the file's name in the scenario."""
     near = nearest_file(file)
     located = source.problem(Misfit(loc, f"{file}: {problem.message}"))
     return located if near in ("", file.name) else replace(located, nearest=str(Path(name).parent / near))
 
 
-def _tidied(path: Path) -> Path:
-    """`scenarios/../topologies/a.yaml` as `topologies/a.yaml`, unless a symbolic link makes these differ."""
+def _normalized(path: Path) -> Path:
+    """`scenarios/../topologies/a.yaml` as `topologies/a.yaml`, unless these differ because of a symbolic link."""
     tidy = Path(os.path.normpath(path))
     try:
         same = tidy.samefile(path)
@@ -321,7 +321,7 @@ def _tidied(path: Path) -> Path:
 
 def _validated(source: Source, model: type[SpecT]) -> tuple[SpecT | None, tuple[Problem, ...]]:
     try:
-        # By alias only: the field `source` is written `from`, and `source` itself is an unknown key.
+        # By alias only: the key of the field `source` is `from`, and `source` is an unknown key.
         return model.model_validate(source.data, by_alias=True, by_name=False), source.problems
     except ValidationError as error:
         return None, source.problems + _located(source, misfits_of(error, model, source))
@@ -331,11 +331,11 @@ def _located(source: Source, misfits: Iterable[Misfit]) -> tuple[Problem, ...]:
     remaining = iter(misfits)
     problems = tuple(source.problem(misfit) for misfit in islice(remaining, MAX_PROBLEMS))
     more = next(remaining, None) is not None
-    return (*problems, Problem(source.file, 0, 0, "there are more problems than these")) if more else problems
+    return (*problems, Problem(source.file, 0, 0, "more problems follow; fix these first")) if more else problems
 
 
 def _in_order(problems: tuple[Problem, ...], first: str = "") -> tuple[Problem, ...]:
-    """By place in the files, the file `first` before others; what is said of a file as a whole comes last."""
+    """Sorted by location, file `first` before others; problems of a whole file are last."""
     return tuple(
         sorted(
             dict.fromkeys(problems),

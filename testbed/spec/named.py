@@ -1,4 +1,4 @@
-"""A fabric whose switches, routers and links are written one by one, and all that can be wrong with it."""
+"""A fabric with switches, routers and links by name, and its checks."""
 
 import ipaddress
 from collections.abc import Iterator
@@ -32,58 +32,56 @@ DEFAULT_LOOPBACKS: dict[int, Network] = {
 
 
 class Switch(Spec):
-    """A switch."""
+    """A switch of a fabric with named parts."""
 
     subnet: Ranges = Field(
         default=(),
-        description="the subnet of its Ethernet, or a list with one IPv4 and one IPv6 subnet; of switches that are "
-        "linked with each other one says it for all",
+        description="the subnet of its Ethernet, or a list with one IPv4 and one IPv6 subnet; given once for switches "
+        "that are linked with each other",
     )
 
 
 class Named(Defaults, Sized):
-    """Switches, routers and links by name. Whatever else a link ends at is a node."""
+    """Switches, routers and links by name. All other link ends are nodes."""
 
-    shape: Literal["named"] = Field(default="named", description="named: switches, routers and links one by one")
-    switches: dict[Name, Switch] = Field(default_factory=dict, description="the switches, by name")
-    routers: Annotated[tuple[Name, ...], BeforeValidator(listed)] = Field(
-        default=(), description="the names of the routers"
-    )
+    shape: Literal["named"] = Field(default="named", description="named: switches, routers and links by name")
+    switches: dict[Name, Switch] = Field(default_factory=dict, description="switches, by name")
+    routers: Annotated[tuple[Name, ...], BeforeValidator(listed)] = Field(default=(), description="names of routers")
     links: Annotated[tuple[Link, ...], BeforeValidator(listed)] = Field(
-        default=(), description="what is linked with what, and how"
+        default=(), description="links, each with its ends and qualities"
     )
     transit: Ranges = Field(
         default=(),
-        description="the range of the links between routers, and between routers and nodes, or a list with one range "
-        "for each family; 172.31.0.0/16 and fd00:172:31::/64 if absent",
+        description="range for the links between routers, and between routers and nodes, or a list with one range per "
+        "family; 172.31.0.0/16 and fd00:172:31::/64 if absent",
     )
     loopbacks: Ranges = Field(
         default=(),
-        description="the range of the addresses of nodes with several links, or a list with one range for each "
-        "family; 172.30.0.0/16 and fd00:172:30::/64 if absent",
+        description="range for the addresses of nodes with several links, or a list with one range per family; "
+        "172.30.0.0/16 and fd00:172:30::/64 if absent",
     )
 
     def ranges(self) -> Iterator[tuple[Loc, Network]]:
-        """Every range that is written, with its place."""
+        """Ranges in the file, with their locations."""
         for name, switch in self.switches.items():
             yield from written(("fabric", "switches", name, "subnet"), switch.subnet)
         yield from written(("fabric", "transit"), self.transit)
         yield from written(("fabric", "loopbacks"), self.loopbacks)
 
     def mtus(self) -> Iterator[tuple[Loc, int]]:
-        """Every largest packet that is written, with its place."""
+        """MTUs in the file, with their locations."""
         yield from super().mtus()
         for number, link in enumerate(self.links):
             if link.mtu is not None:
                 yield ("fabric", "links", number, "mtu"), link.mtu
 
     def places(self) -> dict[str, str]:
-        """Names that are taken, and what by."""
+        """Names in use, and what uses them."""
         switches = dict.fromkeys(self.switches, "a switch of the fabric")
         return switches | dict.fromkeys(self.routers, "a router of the fabric")
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
-        """What it comes to."""
+        """The fabric's switches, routers and links, with all defaults filled in."""
         links = tuple(
             planned((link.ends[0], link.ends[1]), link, self.mtu, self if set(link.ends) & set(nodes) else Defaults())
             for link in self.links
@@ -103,11 +101,11 @@ class Named(Defaults, Sized):
         )
 
     def misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
-        """What is wrong although each value by itself is well-formed. Each check counts on those before it."""
+        """Values that do not fit together. Each check relies on the ones before it."""
         for node, at in nodes.items():
             if at is not None:
                 yield Misfit(
-                    ("nodes", node, "at"), "the fabric's links say where nodes are; take this out", at_key=True
+                    ("nodes", node, "at"), "the fabric's links define where nodes are; remove this key", at_key=True
                 )
         names = [*self._name_misfits(nodes), *self._end_misfits(nodes)]
         yield from names
@@ -130,7 +128,7 @@ class Named(Defaults, Sized):
             if name in self.switches or name in self.routers[:number]:
                 kind = "switch" if name in self.switches else "router"
                 yield Misfit(
-                    ("fabric", "routers", number), f"the name '{name}' is taken by a {kind}; each needs one of its own"
+                    ("fabric", "routers", number), f"the name '{name}' is already used by a {kind}; choose another"
                 )
 
     def _end_misfits(self, nodes: Members) -> Iterator[Misfit]:
@@ -140,15 +138,15 @@ class Named(Defaults, Sized):
             one, other = link.ends
             for index, end in enumerate(link.ends):
                 if end not in known:
-                    yield Misfit((*at, index), f"there is no node, switch or router '{end}'", valid=known)
+                    yield Misfit((*at, index), f"unknown node, switch or router '{end}'", valid=known)
             if one == other:
-                yield Misfit(at, f"both ends of this link are '{one}'; name two places")
+                yield Misfit(at, f"both ends are '{one}'; write two different places")
             elif one in nodes and other in nodes:
-                yield Misfit(at, f"{one} and {other} are both nodes; link each of them with a switch or a router")
+                yield Misfit(at, f"{one} and {other} are both nodes; link each to a switch or router")
         linked = {end for link in self.links for end in link.ends}
         for node in nodes:
             if node not in linked:
-                yield Misfit(("nodes", node), f"no link of the fabric ends at {node}; add one", at_key=True)
+                yield Misfit(("nodes", node), f"{node} has no link in the fabric; add one", at_key=True)
 
     def _loop_misfits(self) -> Iterator[Misfit]:
         """Links that close a loop of switches."""
@@ -159,14 +157,14 @@ class Named(Defaults, Sized):
                 if other in joined[one]:
                     yield Misfit(
                         ("fabric", "links", number, "ends"),
-                        f"{one} and {other} are joined by other links already; with this one frames would go round in "
-                        "circles, as no spanning tree runs. Take one of the links out, or put a router between",
+                        f"{one} and {other} are already connected; this link closes a loop, and no spanning tree runs; "
+                        "remove a link, or put a router between them",
                     )
                 both = joined[one] | joined[other]
                 joined.update(dict.fromkeys(both, both))
 
     def _port_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
-        """Second links of a place to an Ethernet, and links with another MTU than others of theirs."""
+        """Second links of a place to an Ethernet, and links with a different MTU than their Ethernet."""
         ethernet = {name: members for members in underlay.ethernets() for name in members}
         on_it: set[tuple[str, tuple[str, ...]]] = set()
         sizes: dict[tuple[str, ...], tuple[int, tuple[str, str]]] = {}
@@ -180,8 +178,8 @@ class Named(Defaults, Sized):
                 if (end, members) in on_it:
                     yield Misfit(
                         (*at, "ends"),
-                        f"{end} has another link to the Ethernet of {' and '.join(members)}; two of them would need "
-                        "bonding, which there is not. For two ways link it with two routers",
+                        f"{end} already has a link to the Ethernet of {' and '.join(members)}, and bonding is not "
+                        "supported; remove one, or link it to two routers",
                     )
                 on_it.add((end, members))
             size, first = sizes.setdefault(members, (link.mtu, link.ends))
@@ -189,7 +187,7 @@ class Named(Defaults, Sized):
                 yield size_misfit((*at, "mtu"), link.mtu, size, first)
 
     def _subnet_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
-        """Ethernets without a subnet, or with two of a family."""
+        """Ethernets without a subnet, or with two of the same family."""
         for members in underlay.ethernets():
             first: dict[int, str] = {}
             for name in members:
@@ -198,18 +196,18 @@ class Named(Defaults, Sized):
                     if (earlier := first.setdefault(cidr.version, name)) != name:
                         yield Misfit(
                             item(("fabric", "switches", name, "subnet"), index, own),
-                            f"{name} is linked with {earlier} to one Ethernet, which has an IPv{cidr.version} subnet "
-                            "already; take this one out, or put a router between them",
+                            f"{name} and {earlier} form one Ethernet, which already has an IPv{cidr.version} subnet; "
+                            "remove this one, or put a router between them",
                         )
             if not first:
                 yield Misfit(
                     ("fabric", "switches", members[0]),
-                    f"the Ethernet of {' and '.join(members)} has no subnet; write `subnet:` with its range",
+                    f"the Ethernet of {' and '.join(members)} has no subnet; add `subnet:` with its range",
                     at_key=True,
                 )
 
     def _unreachable(self, nodes: Members) -> Iterator[Misfit]:
-        """Only routers and switches lead on: a node forwards nothing for others."""
+        """Places without a path to the others; nodes do not forward."""
         near: dict[str, list[str]] = {name: [] for name in (*nodes, *self.switches, *self.routers)}
         for link in self.links:
             for one, other in (link.ends, link.ends[::-1]):
@@ -223,8 +221,8 @@ class Named(Defaults, Sized):
         if lost := [name for name in near if name not in reached]:
             yield Misfit(
                 ("fabric",),
-                f"no way leads from {start} to {' and '.join(lost)}; add links, by switches and routers (nodes forward "
-                "nothing for others)",
+                f"no path from {start} to {' and '.join(lost)}; add links between switches and routers (nodes do not "
+                "forward)",
                 at_key=True,
             )
 
@@ -235,14 +233,13 @@ class Named(Defaults, Sized):
                 if family not in own:
                     yield Misfit(
                         ("fabric", "switches", members[0]),
-                        f"the Ethernet of {' and '.join(members)} has no IPv{family} subnet, as others have; write one "
-                        "too",
+                        f"the Ethernet of {' and '.join(members)} has no IPv{family} subnet, but others do; add one",
                         at_key=True,
                     )
         for key, own_ranges in (("transit", self.transit), ("loopbacks", self.loopbacks)):
             for family in underlay.families:
                 if own_ranges and family not in families_of(own_ranges):
-                    yield Misfit(("fabric", key), f"there is no IPv{family} range here, but the fabric has IPv{family}")
+                    yield Misfit(("fabric", key), f"IPv{family} range missing, as the fabric uses IPv{family}; add one")
 
     def _room_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
         for members in underlay.ethernets():

@@ -1,12 +1,12 @@
-"""The word that was probably meant where another one was written."""
+"""Suggestions for misspelt words."""
 
 LONGEST_NEAREST = 100
-"""Longer words are not compared with the valid ones: no typing error is so long, and comparing takes time."""
+"""Longer words are not compared, as that takes time and they are not typing errors."""
 
 
 def nearest(found: str, valid: tuple[str, ...]) -> str:
-    """The valid word that was probably meant, or nothing."""
-    import difflib  # Which takes longer to load than some verbs to run.
+    """The valid word most similar to `found`; empty if none is similar."""
+    import difflib  # Loading it takes longer than some verbs run.
 
     if len(found) > LONGEST_NEAREST:
         return ""
@@ -16,7 +16,7 @@ def nearest(found: str, valid: tuple[str, ...]) -> str:
 
 
 def unknown(what: str, found: str, valid: tuple[str, ...]) -> str:
-    """The line for a word that is none of the valid ones."""
+    """Message for a word that is not valid."""
     near = nearest(found, valid)
-    meant = f"did you mean '{near}'? " if near else ""
-    return f"there is no {what} '{found}'; {meant}valid: {', '.join(valid)}"
+    hint = f"did you mean '{near}'? " if near else ""
+    return f"unknown {what} '{found}'; {hint}valid: {', '.join(valid)}"

@@ -1,6 +1,6 @@
-"""What a scenario says of its probes: which program measures what, with which load, for how long.
+"""The probes of a scenario: the measuring program, its parameters and its duration.
 
-Each class is one program; what all of them have is a duration, which bounds them in time.
+Each class is one program. All have a duration, which bounds their run time.
 """
 
 from collections.abc import Iterator
@@ -22,13 +22,10 @@ MAX_INTERVAL = timedelta(seconds=1)
 def _probe_duration(duration: timedelta) -> timedelta:
     if not MIN_DURATION <= duration <= MAX_DURATION:
         raise ValueError(
-            f"a probe measures for {duration_text(MIN_DURATION)} to {duration_text(MAX_DURATION)}, "
-            f"not {duration_text(duration)}"
+            f"must be {duration_text(MIN_DURATION)} to {duration_text(MAX_DURATION)}, not {duration_text(duration)}"
         )
     if duration % timedelta(seconds=1):
-        raise ValueError(
-            f"a probe measures for whole seconds, since its program counts so, not {duration_text(duration)}"
-        )
+        raise ValueError(f"must be whole seconds, as the measuring program requires, not {duration_text(duration)}")
     return duration
 
 
@@ -44,14 +41,14 @@ def _interval(interval: timedelta) -> timedelta:
 ProbeDuration = Annotated[
     Duration,
     AfterValidator(_probe_duration),
-    Field(description="how long it measures, such as 2s", json_schema_extra={"default": "2s"}),
+    Field(description="how long to measure, such as 2s", json_schema_extra={"default": "2s"}),
 ]
 Interval = Annotated[Duration, AfterValidator(_interval)]
 
 
 class _Probe(Spec):
     def misfits(self) -> Iterator[Misfit]:
-        """What is wrong although each value by itself is well-formed; places are relative to the probe."""
+        """Values that do not fit together; locations are relative to the probe."""
         return iter(())
 
 
@@ -67,43 +64,48 @@ class SockperfProbe(_Probe):
 
 
 class Iperf3Probe(_Probe):
-    """Bulk throughput of TCP streams, or UDP at offered rates; each stream is an iperf3 process of its own."""
+    """Bulk throughput of TCP streams, or of UDP at offered rates; each stream is a separate iperf3 process."""
 
     tool: Literal["iperf3"]
     protocol: Literal["tcp", "udp"] = "tcp"
-    streams: int = Field(default=1, ge=1, le=64, description="how many streams run at the same time")
+    streams: int = Field(default=1, ge=1, le=64, description="number of parallel streams")
     direction: Literal["forward", "reverse", "both"] = Field(
-        default="forward", description="of TCP: from source to target, from target to source, or both at once"
+        default="forward",
+        description="TCP only: forward (source to target), reverse, or both at once",
     )
     message: Annotated[Size, Field(ge=16, le=65000)] | None = Field(
         default=None,
         description="size of each write (TCP) or of a datagram's payload (UDP), such as 64B; "
-        "if absent 128KiB (TCP) or what fits the pods' MTU (UDP)",
+        "if absent 128KiB (TCP) or the largest that fits the pods' MTU (UDP)",
     )
     rates: Annotated[tuple[Rate, ...], *one_or_many({"type": "string"})] = Field(
         default=(),
-        description="of UDP: the rates offered one after the other, such as [100Mbit, 1Gbit]; "
-        "if absent as fast as it goes",
+        description="UDP only: offered rates, measured one after the other, such as [100Mbit, 1Gbit]; "
+        "as fast as possible if absent",
     )
     duration: ProbeDuration = PROBE_DURATION
 
     def misfits(self) -> Iterator[Misfit]:
-        """Keys that have no meaning for the protocol."""
+        """Keys that the protocol does not use."""
         if self.protocol == "tcp" and self.rates:
-            yield Misfit(("rates",), "only UDP is offered at given rates; TCP finds its own", at_key=True)
+            yield Misfit(
+                ("rates",),
+                "rates apply to UDP only; remove them, or write protocol: udp",
+                at_key=True,
+            )
         if self.protocol == "udp" and self.direction != "forward":
-            yield Misfit(("direction",), "UDP is sent from source to target only; write forward or leave it out")
+            yield Misfit(("direction",), "UDP is sent from source to target only; write forward, or remove this key")
         if self.protocol == "udp" and self.streams != 1:
-            yield Misfit(("streams",), "UDP is offered by one stream, so that its rate is the one asked for; write 1")
+            yield Misfit(("streams",), "UDP uses one stream, which sends at the offered rate; write 1")
 
 
 class IrttProbe(_Probe):
-    """Open-loop latency: packets at a fixed rate, each timed from when it was due, whether answers come or not."""
+    """Open-loop latency: packets at a fixed rate, timed from their due time, independent of replies."""
 
     tool: Literal["irtt"]
     interval: Interval = Field(
         default=timedelta(milliseconds=2),
-        description="time from one packet to the next, such as 2ms",
+        description="time between packets, such as 2ms",
         json_schema_extra={"default": "2ms"},
     )
     message: Annotated[Size, Field(ge=64, le=65000)] = Field(
@@ -113,16 +115,16 @@ class IrttProbe(_Probe):
         default=0,
         ge=0,
         le=64,
-        description="how many TCP streams of iperf3 fill the path meanwhile, which shows what waits in its queues",
+        description="number of iperf3 TCP streams that fill the path meanwhile, to measure latency under load",
     )
     duration: ProbeDuration = PROBE_DURATION
 
 
 class WrkProbe(_Probe):
-    """New TCP connections to a web server: how many a second, and how long each takes."""
+    """New TCP connections to a web server: connections per second, and time per connection."""
 
     tool: Literal["wrk"]
-    connections: int = Field(default=8, ge=1, le=512, description="how many are opened at the same time")
+    connections: int = Field(default=8, ge=1, le=512, description="number of parallel connections")
     duration: ProbeDuration = PROBE_DURATION
 
 
@@ -132,7 +134,7 @@ class FpingProbe(_Probe):
     tool: Literal["fping"]
     interval: Interval = Field(
         default=timedelta(milliseconds=2),
-        description="time from one echo request to the next, such as 2ms",
+        description="time between echo requests, such as 2ms",
         json_schema_extra={"default": "2ms"},
     )
     message: Annotated[Size, Field(ge=12, le=65000)] = Field(
@@ -142,14 +144,16 @@ class FpingProbe(_Probe):
 
 
 class NetperfProbe(_Probe):
-    """A test of netperf's, where that is installed; Debian has it in non-free."""
+    """A netperf test, if netperf is installed; in Debian it is in non-free."""
 
     tool: Literal["netperf"]
     test: Literal["tcp_rr", "udp_rr", "tcp_crr", "tcp_stream"] = Field(
-        default="tcp_rr", description="request-response, connect-request-response, or bulk"
+        default="tcp_rr",
+        description="request-response (rr), connect-request-response (crr), or bulk (stream)",
     )
     message: Annotated[Size, Field(ge=1, le=65000)] | None = Field(
-        default=None, description="size of a request and of its answer (1B), or of each write (128KiB)"
+        default=None,
+        description="size of a request and its response (default 1B), or of each write (default 128KiB)",
     )
     duration: ProbeDuration = PROBE_DURATION
 

@@ -1,4 +1,4 @@
-"""Mistakes in what a user wrote: where they stand, what was found, what is valid, what was probably meant."""
+"""Errors in a user's file: location, value found, valid values, nearest match."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ Loc = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Misfit:
-    """A mistake found by a model, which knows the place in the document but not the line in the file."""
+    """An error found by a model, located in the document but not yet in the file."""
 
     loc: Loc
     message: str
     valid: tuple[str, ...] = ()
     at_key: bool = False
-    """The mistake is the key itself, not its value."""
+    """The error is in the key, not in its value."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A mistake with its place in the file. Line and column count from 1; line 0: the file as a whole."""
+    """An error with its location in the file. Line and column count from 1; line 0 is the file as a whole."""
 
     file: str
     line: int
@@ -34,11 +34,11 @@ class Problem:
     excerpt: str = ""
     """The line of the file."""
     width: int = 1
-    """How many characters of the line are meant."""
+    """Number of characters to mark."""
 
 
 class SpecError(Exception):
-    """What the user wrote cannot be used; holds every problem that was found."""
+    """A user's file cannot be used; `problems` has every problem found."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(problem.message for problem in problems))
@@ -46,7 +46,7 @@ class SpecError(Exception):
 
 
 def item(path: tuple[str | int, ...], index: int, written: tuple[object, ...]) -> Loc:
-    """Where an item of a field stands that may be written as a list or as the bare item."""
+    """Location of an item of a field that may be a list or a single item."""
     return (*path, index) if len(written) > 1 else path
 
 

@@ -1,4 +1,4 @@
-"""What links do to what they carry, as a user writes it: rate, delay, losses and the like, in either direction."""
+"""Link qualities as a user writes them: rate, delay, loss and others, in each direction."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -13,16 +13,16 @@ from testbed.spec.underlay import Link as PlannedLink
 from testbed.spec.underlay import Quality
 
 MIN_MTU = {4: 576, 6: 1280}
-"""The smallest MTU that a link may have: RFC 791 wants every host to take 576 bytes, RFC 8200 sets 1280."""
+"""Smallest MTU of a link, by family: RFC 791 requires every host to accept 576 bytes, RFC 8200 requires 1280."""
 MAX_MTU = 65535
 MIN_RATE = 1_000_000
 MAX_RATE = 30_000_000_000
 MIN_QUEUE = 70_000
-"""In bytes: room for one segment of the largest size, without which a link would carry none."""
+"""Bytes. Holds one segment of the largest size; a link with a smaller queue would drop it."""
 QUEUE_MS = 50
-"""How long a full queue takes to empty, where the topology does not say how much waits for a link."""
+"""Time to drain a full queue whose size the topology does not set."""
 UNLIMITED = 0
-"""The rate of a link that is said to have none."""
+"""The rate of a link without a rate limit."""
 MAX_DELAY = timedelta(seconds=10)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -32,13 +32,13 @@ def _link_rate(value: object) -> int:
         return UNLIMITED
     rate = rate_of(value)
     if not MIN_RATE <= rate <= MAX_RATE:
-        raise ValueError(f"a link carries {rate_text(MIN_RATE)} to {rate_text(MAX_RATE)}, not {rate_text(rate)}")
+        raise ValueError(f"must be {rate_text(MIN_RATE)} to {rate_text(MAX_RATE)}, not {rate_text(rate)}")
     return rate
 
 
 def _link_delay(delay: timedelta) -> timedelta:
     if delay > MAX_DELAY:
-        raise ValueError(f"a link takes at most {duration_text(MAX_DELAY)}, not {duration_text(delay)}")
+        raise ValueError(f"must be at most {duration_text(MAX_DELAY)}, not {duration_text(delay)}")
     return delay
 
 
@@ -53,64 +53,62 @@ LinkRate = Annotated[
         }
     ),
 ]
-"""Bits per second; `UNLIMITED`."""
+"""Bits per second, or `UNLIMITED`."""
 
 
 class Qualities(Spec):
-    """What a link does to what it carries, in one direction or in both."""
+    """Qualities of a link, in one direction or in both."""
 
     rate: LinkRate | None = Field(
         default=None,
-        description="what a link carries in each direction, such as 1Gbit; unlimited if absent, or if written so",
+        description="rate in each direction, such as 1Gbit, or unlimited (default)",
     )
     queue: Annotated[Size, Field(ge=MIN_QUEUE, le=2**30)] | None = Field(
         default=None,
-        description="how many bytes wait for a link that has a rate before packets are dropped; if absent what the "
-        "link carries in 50 ms",
+        description="queue size in bytes, for a link with a rate; packets beyond it are dropped; 50 ms at the rate if "
+        "absent",
     )
     delay: Annotated[Delay, AfterValidator(_link_delay)] | None = Field(
-        default=None, description="how long a packet takes over a link, one way, such as 20ms or 100us"
+        default=None, description="one-way delay, such as 20ms or 100us"
     )
     jitter: Annotated[Delay, AfterValidator(_link_delay)] | None = Field(
-        default=None, description="by how much the delay varies, up and down; packets may overtake each other"
+        default=None, description="variation of the delay, up and down; packets may be reordered"
     )
-    loss: Share | None = Field(default=None, description="how many packets a link loses, such as 0.1%")
-    duplicate: Share | None = Field(default=None, description="how many packets come twice")
+    loss: Share | None = Field(default=None, description="share of packets lost, such as 0.1%")
+    duplicate: Share | None = Field(default=None, description="share of packets duplicated")
     reorder: Share | None = Field(
-        default=None, description="how many packets are not delayed, and so overtake those before them"
+        default=None, description="share of packets sent without the delay, ahead of earlier ones"
     )
 
 
 class Defaults(Qualities):
-    """Qualities in a fabric: those of each link that a node hangs on, unless the link has others."""
+    """Qualities of a fabric: the defaults for links to nodes."""
 
-    offload: bool | None = Field(
-        default=None, description="off: no segments larger than the MTU on the links that nodes hang on"
-    )
+    offload: bool | None = Field(default=None, description="off: no segments larger than the MTU on links to nodes")
 
 
 class LinkQualities(Qualities):
-    """Those of a link, which may be others in the direction back."""
+    """Qualities of a link, which may differ in the direction back."""
 
     mtu: int | None = Field(
         default=None,
         ge=MIN_MTU[4],
         le=MAX_MTU,
-        description="largest packet of the link, in bytes; the fabric's if absent",
+        description="MTU of the link, in bytes; the fabric's if absent",
     )
     offload: bool | None = Field(
         default=None,
-        description="off: no segments larger than the MTU on this link, as on links that lose, double or reorder",
+        description="off: no segments larger than the MTU on this link; always off with loss, duplicate or reorder",
     )
     back: Qualities | None = Field(
-        default=None, description="what is different in the direction from the second end to the first"
+        default=None, description="different qualities in the direction from the second end to the first"
     )
 
 
 def _two(value: object) -> tuple[str, ...]:
     ends = tuple(value) if isinstance(value, list | tuple) else ()
     if len(ends) != 2 or not all(isinstance(end, str) for end in ends):
-        raise ValueError("a link has two ends, each the name of a node, switch or router, such as [node1, rack1]")
+        raise ValueError("must be two names of nodes, switches or routers, such as [node1, rack1]")
     return ends
 
 
@@ -119,11 +117,11 @@ class _Ends(Spec):
         tuple[str, ...],
         BeforeValidator(_two),
         WithJsonSchema({"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}),
-    ] = Field(description="the two places that it links: nodes, switches, routers")
+    ] = Field(description="the two ends of the link: nodes, switches or routers")
 
 
 class Link(LinkQualities, _Ends):
-    """A link of a fabric whose parts are named."""
+    """A link by its ends, with its qualities."""
 
 
 def planned(
@@ -132,7 +130,7 @@ def planned(
     mtu: int,
     defaults: Defaults | None = None,
 ) -> PlannedLink:
-    """A link with all that it has of its own, and what it lacks from the fabric."""
+    """A link with its own qualities, and the fabric's for the others."""
     forth = (own_qualities(defaults) if defaults else {}) | own_qualities(link)
     back = forth | (own_qualities(link.back) if link.back else {})
     offload = defaults.offload if defaults and link.offload is None else link.offload
@@ -140,7 +138,7 @@ def planned(
 
 
 def changed(link: PlannedLink, override: Link) -> PlannedLink:
-    """The link with all that an override says of it, whose ends may be written the other way round."""
+    """The link with an override applied; the override's ends may be in either order."""
     there = own_qualities(override)
     ways = [there, there | (own_qualities(override.back) if override.back else {})]
     forth, back = ways if override.ends == link.ends else ways[::-1]
@@ -154,7 +152,7 @@ def changed(link: PlannedLink, override: Link) -> PlannedLink:
 
 
 def own_qualities(qualities: Qualities) -> dict[str, Any]:
-    """What is written of it, for one direction."""
+    """The qualities that are set, for one direction."""
     return {key: value for key in Qualities.model_fields if (value := getattr(qualities, key)) is not None}
 
 
@@ -180,24 +178,24 @@ _IN_UNITS: Mapping[str, Callable[[Any], tuple[str, Any]]] = {
 
 
 def link_misfits(at: Loc, link: LinkQualities, whole: PlannedLink) -> Iterator[Misfit]:
-    """What of a link's qualities makes no sense together; `whole` is the link with its defaults."""
+    """Qualities of a link that do not fit together; `whole` is the link with its defaults."""
     yield from quality_misfits(at, link, whole.forth)
     if link.back:
         yield from quality_misfits((*at, "back"), link.back, whole.back)
 
 
 def quality_misfits(at: Loc, written: Qualities, quality: Quality) -> Iterator[Misfit]:
-    """As `link_misfits`, for one direction."""
+    """`link_misfits` for one direction."""
     if quality.reorder and not quality.delay_us and (written.reorder or written.delay is not None):
         yield Misfit(
             (*at, "reorder" if written.reorder else "delay"),
-            "only packets that are delayed can be overtaken; give the link a delay, such as 1ms",
+            "reorder requires a delay; write one, such as 1ms",
         )
     if quality.jitter_us > quality.delay_us and not (written.jitter is None and written.delay is None):
         yield Misfit(
             (*at, "delay" if written.jitter is None else "jitter"),
-            f"a delay of {_text(quality.delay_us)} cannot vary by {_text(quality.jitter_us)}; give the link a delay "
-            "that is at least as long",
+            f"jitter of {_text(quality.jitter_us)} exceeds the delay of {_text(quality.delay_us)}; write a delay that "
+            "is at least as long",
         )
 
 
@@ -206,5 +204,5 @@ def _text(microseconds: int) -> str:
 
 
 def usual_queue(rate: int) -> int:
-    """How many bytes wait for a link of that rate where nobody says."""
+    """Default queue of a link with that rate, in bytes."""
     return max(rate // 8 * QUEUE_MS // 1000, MIN_QUEUE)

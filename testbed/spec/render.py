@@ -1,23 +1,23 @@
-"""Problems as text for a terminal, in the manner of a compiler.
+"""Problems as text for a terminal, like a compiler's messages.
 
-Everything is printed in ASCII: another character, whether it steers the terminal, turns the direction of
-writing round or only looks like a letter, is shown by its code, so that one sees what stands in the file.
+The text is ASCII. Other characters are shown by their codes, as they may control the terminal, change the text
+direction or look like a letter.
 """
 
 from testbed.spec.problems import Problem
 
 MAX_SHOWN = 20
 MAX_LINE = 100
-"""Characters of the file's line that are shown; a longer one is cut around the mistake."""
+"""Characters shown of the file's line; longer lines are cut around the error."""
 MAX_LEAD = 40
-"""Characters before the mistake that a cut line keeps."""
+"""Characters before the error in a cut line."""
 MAX_TEXT = 600
 MAX_WHERE = 100
 MAX_VALID = 12
 
 
 def render(problem: Problem) -> str:
-    """A problem as a few lines: place and message, the line of the file, what is valid, what was meant."""
+    """A problem as a few lines: location and message, the file's line, valid values, nearest match."""
     place = f"{escaped(problem.file)}:{problem.line}:{problem.column}" if problem.line else escaped(problem.file)
     where = f"{clipped(problem.where, MAX_WHERE)}: " if problem.where else ""
     lines = [f"{place}: {where}{clipped(problem.message)}"]
@@ -31,7 +31,7 @@ def render(problem: Problem) -> str:
 
 
 def render_all(problems: tuple[Problem, ...]) -> str:
-    """Every problem, or the first of very many; where there are several, a last line counts them."""
+    """The first `MAX_SHOWN` problems, and a last line with the number of problems if there are several."""
     blocks = [render(problem) for problem in problems[:MAX_SHOWN]]
     if len(problems) > 1:
         files = len({problem.file for problem in problems})
@@ -46,7 +46,7 @@ def escaped(text: str) -> str:
 
 
 def clipped(text: str, longest: int = MAX_TEXT) -> str:
-    """The text in printable ASCII, cut if it is very long."""
+    """The text in printable ASCII, cut to `longest` characters."""
     text = escaped(text)
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
@@ -56,21 +56,21 @@ def _code(char: str) -> str:
 
 
 def _excerpt(problem: Problem) -> list[str]:
-    """The file's line, and a marker below what is meant in it."""
+    """The file's line, and a line that marks the error."""
     at = problem.column - 1
     line = problem.excerpt
     begin = max(0, at - MAX_LEAD) if len(line) > MAX_LINE else 0
     end = min(len(line), begin + MAX_LINE)
     before = ("..." if begin else "") + _shown(line[begin:at])
-    meant = _shown(line[at : min(at + problem.width, end)])
+    marked = _shown(line[at : min(at + problem.width, end)])
     after = _shown(line[at:end]) + ("..." if end < len(line) else "")
     margin = f"{problem.line:5} | "
-    marker = "^" + "~" * (len(meant) - 1)
+    marker = "^" + "~" * (len(marked) - 1)
     return [f"{margin}{before}{after}", f"{' ' * (len(margin) - 2)}| {' ' * len(before)}{marker}"]
 
 
 def _shown(text: str) -> str:
-    """A tab as one blank, so that columns keep their place; all else by its code."""
+    """Printable ASCII, with a tab as one space to keep columns aligned."""
     return escaped(text.replace("\t", " "))
 
 

@@ -1,4 +1,4 @@
-"""A scenario: which topology, which designs, which paths, which probes, how many rounds.
+"""A scenario: topology, designs, paths, probes and rounds.
 
 name: compare-designs
 topology: ../topologies/two-nodes.yaml
@@ -11,7 +11,7 @@ probes:
   throughput: {tool: iperf3, protocol: tcp, streams: 1, duration: 2s}
 rounds: 5                         # or auto, with a budget
 
-A design may be spelt out, with parameters, in place of a name, or in a file of its own: see testbed.spec.design.
+A design is given by name, in full with its parameters, or as a file: see testbed.spec.design.
 
 Further keys: aa, budget, settle, rebuild_every, pin, offload, sweep, unfit.
 """
@@ -43,9 +43,9 @@ from testbed.spec.types import Duration, Name, Share, Spec, duration_text
 MAX_ROUNDS = 1000
 AUTO: Literal["auto"] = "auto"
 AA = "aa"
-"""What results call the baseline's second turn in each round."""
+"""Name in results of the baseline's second measurement in each round."""
 LIMITS = "limits"
-"""What results call the measurements of the probes' own limits, over loopback."""
+"""Name in results of the probes' own limits, measured over loopback."""
 MIN_BUDGET = timedelta(seconds=10)
 MAX_BUDGET = timedelta(hours=24)
 MAX_CELLS = 1000
@@ -53,10 +53,10 @@ MAX_CPU = 4095
 
 
 class Path(Spec):
-    """From which pod or node to which."""
+    """The two ends of a path."""
 
-    source: str = Field(alias="from", description="a pod or a node")
-    target: str = Field(alias="to", description="a pod or a node")
+    source: str = Field(alias="from", description="a pod or node")
+    target: str = Field(alias="to", description="a pod or node")
 
 
 def _rounds(value: object) -> int | Literal["auto"]:
@@ -64,7 +64,7 @@ def _rounds(value: object) -> int | Literal["auto"]:
         return AUTO
     if type(value) is int and 1 <= value <= MAX_ROUNDS:
         return value
-    raise ValueError(f"rounds are a whole number from 1 to {MAX_ROUNDS}, or auto")
+    raise ValueError(f"must be a whole number from 1 to {MAX_ROUNDS}, or auto")
 
 
 Rounds = Annotated[
@@ -77,22 +77,22 @@ Rounds = Annotated[
 def _budget(budget: timedelta) -> timedelta:
     if not MIN_BUDGET <= budget <= MAX_BUDGET:
         raise ValueError(
-            f"a budget is {duration_text(MIN_BUDGET)} to {duration_text(MAX_BUDGET)}, not {duration_text(budget)}"
+            f"must be {duration_text(MIN_BUDGET)} to {duration_text(MAX_BUDGET)}, not {duration_text(budget)}"
         )
     return budget
 
 
 def _cpus(value: object) -> str:
-    """CPU numbers and ranges as taskset takes them."""
+    """CPU numbers and ranges, in the format of taskset."""
     text = str(value) if type(value) is int else value
     parts = text.split(",") if isinstance(text, str) else [""]
     for part in parts:
         low, dash, high = part.partition("-")
         numbers = [low, high] if dash else [low]
         if not all(number.isascii() and number.isdigit() and int(number[:9]) <= MAX_CPU for number in numbers):
-            raise ValueError("CPUs are written as numbers and ranges, such as 0 or '0,2-3'")
+            raise ValueError("must be CPU numbers and ranges, such as 0 or '0,2-3'")
         if dash and int(low) > int(high):
-            raise ValueError(f"the range {part} ends before it begins")
+            raise ValueError(f"range {part} ends before it starts")
     return ",".join(parts)
 
 
@@ -102,19 +102,19 @@ Cpus = Annotated[
 
 
 class Pin(Spec):
-    """Which CPUs the two ends of a probe run on."""
+    """CPUs of the two ends of a probe."""
 
-    source: Cpus = Field(description="the CPUs of the programs at the source, such as 1 or '0,2-3'")
-    target: Cpus = Field(description="the CPUs of the programs at the target")
+    source: Cpus = Field(description="CPUs of the programs at the source, such as 1 or '0,2-3'")
+    target: Cpus = Field(description="CPUs of the programs at the target")
     steering: Cpus | None = Field(
         default=None,
-        description="the CPUs that work on packets which arrive at a device (receive packet steering); "
-        "if absent, the CPU that sent them does",
+        description="CPUs that process packets received by a device (receive packet steering); "
+        "the sending CPU if absent",
     )
 
 
 def _pin(value: object) -> object:
-    """YAML reads a bare `off` as false."""
+    """YAML reads an unquoted `off` as false."""
     return "off" if value is False else value
 
 
@@ -141,15 +141,15 @@ Sweep = Annotated[
 
 
 def _is_unread(choice: Choice) -> bool:
-    """Whether it names a file that could not be read, so that the design's name is not known."""
+    """Whether it is a file that could not be read, so that the design's name is unknown."""
     return is_file(choice) or is_network(choice) or (isinstance(choice, CniSpec) and not isinstance(choice, ReadCni))
 
 
 class Scenario(Spec):
-    """What a scenario file says. The topology is a path relative to the scenario's own file."""
+    """A scenario file. The topology is a path relative to the scenario file."""
 
-    name: Name = Field(description="what results and reports call this scenario")
-    topology: str = Field(description="the topology's file, relative to this one")
+    name: Name = Field(description="name of this scenario in results and reports")
+    topology: str = Field(description="file of the topology, relative to this one")
     designs: Annotated[
         tuple[DesignChoice, ...],
         BeforeValidator(
@@ -157,75 +157,72 @@ class Scenario(Spec):
         ),
     ] = Field(
         min_length=1,
-        description="the designs to compare: by name (`testbed designs` lists them), as ATTACH+TRANSPORT, spelt out, "
-        "as the file that one is spelt out in, or as a CNI network's configuration (.conflist)",
+        description="the designs to compare: names (`testbed designs` lists them), ATTACH+TRANSPORT, mappings (attach, "
+        "transport, ...), design files (.yaml), or CNI network configurations (.conflist)",
     )
-    baseline: str = Field(description="the design that the others are compared with")
+    baseline: str = Field(description="the design to compare the others with")
     paths: dict[Name, Path] = Field(min_length=1, description="the paths to measure, by name")
     probes: dict[Name, Probe] = Field(min_length=1, description="what to measure on each path, by name")
     aa: bool = Field(
         default=True,
-        description="whether the baseline is measured a second time in each round, which shows what this machine "
-        "takes for a difference where there is none",
+        description="whether to measure the baseline twice in each round (A/A), to show the machine's own noise",
     )
     rounds: Rounds = Field(
         default=5,
-        description="rounds that count, or auto: until every verdict is resolved or the budget is spent; "
-        "a warm-up round runs before them",
+        description="number of measured rounds, or auto (until every verdict is resolved or the budget is spent); "
+        "a warm-up round runs first",
     )
     budget: Annotated[Duration, AfterValidator(_budget)] = Field(
         default=timedelta(minutes=15),
-        description="with rounds: auto, after how long no further round is begun",
+        description="with rounds: auto, the time after which no new round starts",
         json_schema_extra={"default": "15min"},
     )
     settle: Share = Field(
         default=0.01,
-        description="with rounds: auto, a verdict that is not resolved counts as settled when an effect of this size "
-        "would have been seen",
+        description="with rounds: auto, a verdict that is not resolved counts as settled once an effect of this size "
+        "would be detected",
         json_schema_extra={"default": "1%"},
     )
     rebuild_every: int = Field(
         default=1,
         ge=1,
         le=MAX_ROUNDS,
-        description="after how many rounds the labs are built anew; 1 puts what one build differs from another into "
-        "the intervals",
+        description="number of rounds after which labs are rebuilt; with 1, the intervals include differences between "
+        "builds",
     )
     pin: PinChoice = Field(
         default="auto",
-        description="the CPUs of the probes' ends: auto (latency shares one, throughput has halves), off, or a mapping",
+        description="CPUs of the probes' ends: auto (latency: one shared CPU; throughput: half of the CPUs each), off, "
+        "or a mapping",
     )
     offload: bool = Field(
         default=True,
-        description="whether devices carry segments larger than their MTU (TSO, GSO, GRO), as they do if left alone",
+        description="whether devices carry segments larger than their MTU (TSO, GSO, GRO), the kernel's default",
     )
     sweep: dict[str, Sweep] = Field(
         default_factory=dict,
-        description="values to go through, by the dotted path of what they replace: `topology.fabric.mtu`, "
-        "`probes.latency.message`, `offload`; every combination is measured",
+        description="lists of values, by the dotted path of the key that they replace, such as `topology.fabric.mtu`, "
+        "`probes.latency.message` or `offload`; every combination is measured",
     )
     unfit: Literal["refuse", "leave-out"] = Field(
         default="refuse",
-        description="what is done with a design that some of a sweep's topologies cannot carry: refuse the scenario, "
-        "or leave the design out there, and say why",
+        description="action if a design does not fit one of a sweep's topologies: refuse the scenario, or leave the "
+        "design out there and report why",
     )
     seed: int | None = Field(
         default=None,
         ge=0,
         le=MAX_SEED,
-        description="seed of the order of designs; drawn and recorded if absent",
+        description="seed for the order of designs; chosen at random and recorded if absent",
     )
 
     @property
     def design_names(self) -> tuple[str, ...]:
-        """What results call the designs."""
+        """Names of the designs in results."""
         return tuple(map(name_of, self.designs))
 
     def misfits(self, topology: Topology | None, catalogue: Catalogue) -> Iterator[Misfit]:
-        """What is wrong although each value by itself is well-formed.
-
-        Endpoints are looked up in the topology, if that could be read.
-        """
+        """Values that do not fit together. Endpoints are looked up in the topology, if it could be read."""
         yield from self._design_misfits(catalogue)
         for name, probe in self.probes.items():
             for misfit in probe.misfits():
@@ -238,27 +235,27 @@ class Scenario(Spec):
         names = self.design_names
         for index, (choice, name) in enumerate(zip(self.designs, names, strict=True)):
             if isinstance(choice, str) and _is_unread(choice):
-                continue  # It could not be read, as has been said.
+                continue  # Reported when it was read.
             misfits = list(catalogue.misfits(choice))
             for misfit in misfits:
                 yield replace(misfit, loc=("designs", index, *misfit.loc))
             if not misfits and name in names[:index]:
-                yield Misfit(("designs", index), f"the design '{name}' is listed twice; list each once")
+                yield Misfit(("designs", index), f"the design '{name}' is listed twice; list it once")
             if name in (AA, LIMITS):
-                yield Misfit(("designs", index, "name"), f"the name '{name}' has a meaning of its own in results")
+                yield Misfit(("designs", index, "name"), f"the name '{name}' is reserved in results; choose another")
         if self.baseline not in names and not any(map(_is_unread, self.designs)):
-            yield Misfit(("baseline",), f"the baseline '{self.baseline}' is not among the designs", valid=names)
+            yield Misfit(("baseline",), f"the baseline '{self.baseline}' is not one of the designs", valid=names)
 
     def _family_misfits(self, topology: Topology) -> Iterator[Misfit]:
-        """sockperf 3.7 knows IPv4 alone."""
+        """sockperf 3.7 supports only IPv4."""
         families = {*topology.underlay.families, *(cidr.version for cidr in topology.cluster.pod_cidr)}
         if families == {6}:
             for name, probe in self.probes.items():
                 if isinstance(probe, SockperfProbe):
                     yield Misfit(
                         ("probes", name, "tool"),
-                        f"sockperf knows no IPv6, and the topology '{topology.name}' has nothing else; "
-                        "irtt, iperf3 and fping do",
+                        f"sockperf does not support IPv6, and topology '{topology.name}' has only IPv6; "
+                        "use irtt, iperf3 or fping",
                     )
 
     def _endpoint_misfits(self, topology: Topology) -> Iterator[Misfit]:
@@ -269,11 +266,11 @@ class Scenario(Spec):
                 if endpoint not in known:
                     yield Misfit(
                         ("paths", name, key),
-                        f"there is no pod or node '{endpoint}' in the topology '{topology.name}'",
+                        f"unknown pod or node '{endpoint}' in topology '{topology.name}'",
                         valid=endpoints,
                     )
             if path.source == path.target:
                 yield Misfit(
                     ("paths", name, "to"),
-                    f"the path begins and ends at '{path.source}'; name two pods or nodes",
+                    f"both ends are '{path.source}'; write two different pods or nodes",
                 )

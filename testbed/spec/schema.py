@@ -1,7 +1,7 @@
-"""The JSON Schemas of topologies, scenarios and designs, by which editors complete and check these files.
+"""The JSON Schemas of topologies, scenarios and designs, for completion and checks in editors.
 
-A schema knows what each value may be by itself; what must fit together (ranges, names, endpoints) only
-`testbed validate` knows.
+A schema checks each value by itself. `testbed validate` also checks values that must fit together (ranges, names,
+endpoints).
 """
 
 import json
@@ -24,18 +24,18 @@ _MODELS: dict[Kind, TypeAdapter[Spec]] = {
 
 
 def schema(kind: Kind) -> dict[str, Any]:
-    """The JSON Schema of such a file."""
+    """The JSON Schema of a kind of file."""
     tidied = _tidied(_MODELS[kind].json_schema(by_alias=True))
     return {"$schema": DIALECT, **tidied, "title": f"testbed {kind}"}
 
 
 def schema_text(kind: Kind) -> str:
-    """The schema as it is printed, and shipped in `schemas/`."""
+    """The schema as printed by `testbed schema` and shipped in `schemas/`."""
     return json.dumps(schema(kind), indent=2) + "\n"
 
 
 def _tidied(part: Any) -> Any:
-    """Without titles that repeat keys and defaults that no one would write; names as strict as they are."""
+    """The schema without titles that repeat keys, without empty defaults, and with strict patterns for names."""
     if isinstance(part, list):
         return [_tidied(item) for item in part]
     if not isinstance(part, dict):

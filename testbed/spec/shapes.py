@@ -1,6 +1,6 @@
-"""Fabrics that are given as a shape: one subnet, several of them, leaves and spines, sites.
+"""Fabrics given as a shape: one subnet, racks, leaves and spines, or sites.
 
-Each says what it comes to (`underlay`), which names and ranges it takes, and what is wrong with it (`misfits`).
+Each has its `underlay`, the names (`places`) and `ranges` that it uses, and its checks (`misfits`).
 """
 
 import ipaddress
@@ -28,36 +28,36 @@ from testbed.spec.underlay import Link, Underlay
 
 SWITCH = "fabric"
 ROUTER = "gateway"
-"""The switch and the router of a fabric of one subnet; several subnets have that router too."""
+"""The switch and router of a fabric with one subnet; racks joined by a router also use `ROUTER`."""
 MAX_RACKS = 250
 MAX_SPINES = 64
 MAX_HOMES = 8
 MAX_SITES = 40
-"""Each is linked with each other one."""
+"""Sites form a full mesh."""
 USUAL_SUBNET = {4: 24, 6: 64}
-"""Prefix lengths of the subnets of racks and sites, where they fit."""
+"""Default prefix lengths of the subnets of racks and sites."""
 DEFAULT_TRANSIT: dict[int, Network] = {
     4: ipaddress.ip_network("172.31.0.0/16"),
     6: ipaddress.ip_network("fd00:172:31::/64"),
 }
 
 Members = Mapping[str, str | None]
-"""The nodes, by name, each with the place that it says it is at, if any."""
+"""Nodes by name, each with its `at`."""
 Families = tuple[int, ...]
-"""Address families, 4 and 6, in the order in which they are written."""
+"""Address families, 4 and 6, in the order of the file."""
 Ranges = Annotated[tuple[NetworkRange, ...], *one_or_many({"type": "string"})]
 _PLAIN = LinkQualities.model_construct()
-"""Not validated: building the validator here would slow every import."""
+"""Not validated, as building the validator here would slow every import."""
 
 
 class Sized(Spec):
-    """What every fabric says."""
+    """Fields of every fabric."""
 
     shape: str
-    mtu: int = Field(default=1500, ge=MIN_MTU[4], le=MAX_MTU, description="largest packet of the fabric, in bytes")
+    mtu: int = Field(default=1500, ge=MIN_MTU[4], le=MAX_MTU, description="MTU of the fabric, in bytes")
 
     def mtus(self) -> Iterator[tuple[Loc, int]]:
-        """Every largest packet that is written, with its place."""
+        """MTUs in the file, with their locations."""
         yield ("fabric", "mtu"), self.mtu
 
 
@@ -65,39 +65,39 @@ class _Ranged(Spec):
     shape: str
     subnet: Ranges = Field(
         min_length=1,
-        description="the range of the nodes' own addresses; or a list with one IPv4 and one IPv6 range",
+        description="range of the nodes' addresses, or a list with one IPv4 and one IPv6 range",
     )
 
 
 class _Shape(Defaults, Sized, _Ranged):
-    """What shapes share."""
+    """Fields and checks of all shapes."""
 
     overrides: Annotated[tuple[LinkOf, ...], BeforeValidator(listed)] = Field(
         default=(),
-        description="what single links have instead, by their ends, such as {ends: [node1, fabric], delay: 5ms}",
+        description="different qualities of single links, such as {ends: [node1, fabric], delay: 5ms}",
     )
 
     def mtus(self) -> Iterator[tuple[Loc, int]]:
-        """Every largest packet that is written, with its place."""
+        """MTUs in the file, with their locations."""
         yield from super().mtus()
         for number, override in enumerate(self.overrides):
             if override.mtu is not None:
                 yield ("fabric", "overrides", number, "mtu"), override.mtu
 
-    def seats(self) -> tuple[str, ...]:
-        """Where nodes that do not say where they are are put, one after the other; none if there is no choice."""
+    def default_places(self) -> tuple[str, ...]:
+        """Places that nodes without `at` are assigned to, round-robin; empty if all nodes are at one place."""
         return ()
 
-    def seated(self, nodes: Members) -> Mapping[str, str]:
-        """Where each node is, if there is a choice."""
+    def placement(self, nodes: Members) -> Mapping[str, str]:
+        """The place of each node; empty if all are at one place."""
         return {}
 
     def prefixes(self, nodes: Members) -> tuple[int, ...]:
-        """The prefix length of each part's share of each range; none if there are no shares."""
+        """Prefix length of a rack's or site's subnet, for each range; empty if ranges are not split."""
         return ()
 
     def _changed(self, links: Iterable[Link]) -> tuple[Link, ...]:
-        """The links with all overrides."""
+        """The links with overrides applied."""
         own = {frozenset(override.ends): override for override in self.overrides}
         return tuple(changed(link, override) if (override := own.get(frozenset(link.ends))) else link for link in links)
 
@@ -109,14 +109,14 @@ class _Shape(Defaults, Sized, _Ranged):
             at: Loc = ("fabric", "overrides", number)
             ends = frozenset(override.ends)
             if unknown := [index for index, end in enumerate(override.ends) if end not in known]:
-                message = f"no link of this fabric ends at '{override.ends[unknown[0]]}'"
+                message = f"unknown node, switch or router '{override.ends[unknown[0]]}'"
                 yield Misfit((*at, "ends", unknown[0]), message, valid=known)
             elif ends not in links:
                 one, other = override.ends
                 far = [end for pair in links if one in pair for end in pair if end != one]
-                yield Misfit((*at, "ends"), f"{one} is not linked with {other}, but with {', '.join(far)}")
+                yield Misfit((*at, "ends"), f"no link between {one} and {other}; {one} is linked to {', '.join(far)}")
             elif ends in seen:
-                yield Misfit((*at, "ends"), "there is another override of this link; write all of it in one")
+                yield Misfit((*at, "ends"), "this link already has an override; combine them")
             else:
                 yield from link_misfits(at, override, links[ends])
                 if override.mtu is not None:
@@ -124,7 +124,7 @@ class _Shape(Defaults, Sized, _Ranged):
             seen.add(ends)
 
     def ranges(self) -> Iterator[tuple[Loc, Network]]:
-        """Every range that is written, with its place."""
+        """Ranges in the file, with their locations."""
         return written(("fabric", "subnet"), self.subnet)
 
     @property
@@ -137,70 +137,70 @@ class _Shape(Defaults, Sized, _Ranged):
     def _link(self, one: str, other: str, qualities: LinkQualities = _PLAIN) -> Link:
         return planned((one, other), qualities, self.mtu)
 
-    def _range_misfits(self, room: Mapping[Network, int], needed: int, beside: str = "") -> Iterator[Misfit]:
+    def _range_misfits(self, room: Mapping[Network, int], nodes: int, more: str = "") -> Iterator[Misfit]:
         for index, cidr in enumerate(self.subnet):
-            if room[cidr] < needed:
+            if room[cidr] < nodes:
                 yield Misfit(
                     item(("fabric", "subnet"), index, self.subnet),
-                    f"{cidr} has addresses for {counted(room[cidr], 'node')}{beside}, but there are {needed}; "
-                    "write a larger range",
+                    f"{cidr} has addresses for {counted(room[cidr], 'node')}{more}, but the fabric has "
+                    f"{counted(nodes, 'node')}; write a larger range",
                 )
 
 
 class OneSubnet(_Shape):
-    """One subnet that all nodes and the router are on."""
+    """One subnet with all nodes and a router."""
 
     shape: Literal["one-subnet"] = Field(default="one-subnet", description="one-subnet: a switch and a router")
 
     def places(self) -> dict[str, str]:
-        """Names that are taken, and what by."""
+        """Names in use, and what uses them."""
         return {SWITCH: "the fabric's switch", ROUTER: "the fabric's router"}
 
     def misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
-        """What is wrong although each value by itself is well-formed."""
+        """Values that do not fit together."""
         room = {cidr: max(cidr.num_addresses - (3 if cidr.version == 4 else 2), 0) for cidr in self.subnet}
-        yield from self._range_misfits(room, len(nodes), " beside the gateway")
+        yield from self._range_misfits(room, len(nodes), " and the gateway")
         yield from place_misfits(nodes, [SWITCH])
         yield from default_misfits(self)
         yield from self._override_misfits(self.underlay(nodes, pod_families))
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
-        """What it comes to."""
+        """The fabric's switches, routers and links, with all defaults filled in."""
         links = [self._link(ROUTER, SWITCH), *(self._node_link(node, SWITCH) for node in nodes)]
         return Underlay({SWITCH: self.subnet}, (ROUTER,), self._changed(links), families=self._families)
 
 
 class _Racks(_Shape):
-    """A shape of several parts, each of which has a subnet of its own, with a router on it."""
+    """A shape with several racks (or sites), each with its own subnet and a router in it."""
 
     subnet_prefix: Annotated[tuple[int, ...], *one_or_many({"type": "integer", "minimum": 0, "maximum": 126})] = Field(
         default=(),
-        description="prefix length of each part's share of subnet, or a list, one for each range; if absent 24 (IPv4) "
+        description="prefix length of each rack's or site's subnet, or a list with one per range; if absent 24 (IPv4) "
         "and 64 (IPv6), or what fits the nodes",
     )
 
     def racks(self) -> list[str]:
-        """The names of its parts."""
+        """Names of the racks or sites."""
         raise NotImplementedError
 
-    def seats(self) -> tuple[str, ...]:
+    def default_places(self) -> tuple[str, ...]:
         return tuple(self.racks())
 
-    def seated(self, nodes: Members) -> Mapping[str, str]:
-        racks, seats = set(self.racks()), self.seats()
+    def placement(self, nodes: Members) -> Mapping[str, str]:
+        racks, places = set(self.racks()), self.default_places()
         return {
-            node: at if at in racks else seats[number % len(seats)] for number, (node, at) in enumerate(nodes.items())
+            node: at if at in racks else places[number % len(places)] for number, (node, at) in enumerate(nodes.items())
         }
 
     def _parts(self, nodes: Members) -> dict[str, list[str]]:
-        """By rack: the nodes that are there."""
+        """Nodes of each rack."""
         parts: dict[str, list[str]] = {rack: [] for rack in self.racks()}
-        for node, at in self.seated(nodes).items():
+        for node, at in self.placement(nodes).items():
             parts[at].append(node)
         return parts
 
     def misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
-        """What is wrong although each value by itself is well-formed."""
+        """Values that do not fit together."""
         yield from place_misfits(nodes, self.racks())
         room = list(self._room_misfits(nodes))
         yield from room
@@ -214,7 +214,7 @@ class _Racks(_Shape):
         return iter(())
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
-        """What it comes to."""
+        """The fabric's switches, routers and links, with all defaults filled in."""
         raise NotImplementedError
 
     def _room_misfits(self, nodes: Members) -> Iterator[Misfit]:
@@ -227,7 +227,7 @@ class _Racks(_Shape):
             if _share_length(cidr, len(parts), len(parts[most]) + 1) is None:
                 yield Misfit(
                     item(("fabric", "subnet"), index, self.subnet),
-                    f"{cidr} cannot be shared out to {counted(len(parts), 'subnet')} with addresses for the "
+                    f"{cidr} cannot be split into {counted(len(parts), 'subnet')} with addresses for the "
                     f"{counted(len(parts[most]), 'node')} of {most} and a router; write a larger range",
                 )
 
@@ -235,18 +235,18 @@ class _Racks(_Shape):
         if len(self.subnet_prefix) != len(self.subnet):
             yield Misfit(
                 ("fabric", "subnet_prefix"),
-                f"there are {counted(len(self.subnet), 'range')} in subnet, but "
-                f"{counted(len(self.subnet_prefix), 'length')} here; write one for each range",
+                f"expected {counted(len(self.subnet), 'length')}, one for each range of subnet, found "
+                f"{len(self.subnet_prefix)}",
             )
             return
         for index, (cidr, length) in enumerate(zip(self.subnet, self.subnet_prefix, strict=True)):
             shortest, longest = _share_lengths(cidr, len(parts), len(parts[most]) + 1)
             if not shortest <= length <= longest:
-                mend = f"write one from {shortest} to {longest}" if shortest <= longest else "write a larger subnet"
+                remedy = f"write one from {shortest} to {longest}" if shortest <= longest else "write a larger subnet"
                 yield Misfit(
                     item(("fabric", "subnet_prefix"), index, self.subnet_prefix),
-                    f"{cidr} cannot be shared out to {counted(len(parts), 'subnet')} of /{length} with addresses for "
-                    f"the {counted(len(parts[most]), 'node')} of {most} and a router; {mend}",
+                    f"{cidr} cannot be split into {counted(len(parts), 'subnet')} of /{length} with addresses for "
+                    f"the {counted(len(parts[most]), 'node')} of {most} and a router; {remedy}",
                 )
 
     def prefixes(self, nodes: Members) -> tuple[int, ...]:
@@ -264,40 +264,40 @@ class _Racks(_Shape):
         }
 
     def _node_links(self, nodes: Members) -> Iterator[Link]:
-        at = self.seated(nodes)
+        at = self.placement(nodes)
         return (self._node_link(node, at[node]) for node in nodes)
 
 
 class Subnets(_Racks):
-    """Racks, each a switch with a subnet of its own, joined by one router."""
+    """Racks joined by one router; each rack is a switch with its own subnet."""
 
-    shape: Literal["subnets"] = Field(description="subnets: racks with a subnet each, joined by a router")
-    subnets: int = Field(default=2, ge=1, le=MAX_RACKS, description="how many racks there are: rack1, rack2, ...")
+    shape: Literal["subnets"] = Field(description="subnets: racks with a subnet each, joined by one router")
+    subnets: int = Field(default=2, ge=1, le=MAX_RACKS, description="number of racks: rack1, rack2, ...")
 
     def racks(self) -> list[str]:
         return numbered("rack", self.subnets)
 
     def places(self) -> dict[str, str]:
-        """Names that are taken, and what by."""
+        """Names in use, and what uses them."""
         return dict.fromkeys(self.racks(), "a switch of the fabric") | {ROUTER: "the fabric's router"}
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
-        """What it comes to."""
+        """The fabric's switches, routers and links, with all defaults filled in."""
         links = [*(self._link(ROUTER, rack) for rack in self.racks()), *self._node_links(nodes)]
         return Underlay(self._subnets(nodes), (ROUTER,), self._changed(links), families=self._families)
 
 
 class _Routed(_Racks):
-    """A shape whose routers are linked with each other."""
+    """A shape with links between routers."""
 
     transit: Ranges = Field(
         default=(),
-        description="the range of the links between routers, or a list with one range for each family; 172.31.0.0/16 "
-        "and fd00:172:31::/64 if absent",
+        description="range for the links between routers, or a list with one range per family; 172.31.0.0/16 and "
+        "fd00:172:31::/64 if absent",
     )
 
     def ranges(self) -> Iterator[tuple[Loc, Network]]:
-        """Every range that is written, with its place."""
+        """Ranges in the file, with their locations."""
         yield from super().ranges()
         yield from written(("fabric", "transit"), self.transit)
 
@@ -306,17 +306,17 @@ class _Routed(_Racks):
 
 
 class LeafSpine(_Routed):
-    """A router for each rack, linked to each of the spines."""
+    """Racks with a leaf router each; every leaf is linked to every spine."""
 
-    shape: Literal["leaf-spine"] = Field(description="leaf-spine: racks with a router each, linked to each spine")
-    leaves: int = Field(default=2, ge=1, le=MAX_RACKS, description="how many racks and leaf routers there are")
-    spines: int = Field(default=2, ge=1, le=MAX_SPINES, description="how many spine routers there are")
+    shape: Literal["leaf-spine"] = Field(description="leaf-spine: racks with a leaf router each, linked to every spine")
+    leaves: int = Field(default=2, ge=1, le=MAX_RACKS, description="number of racks and leaf routers")
+    spines: int = Field(default=2, ge=1, le=MAX_SPINES, description="number of spine routers")
     homes: int = Field(
         default=1,
         ge=1,
         le=MAX_HOMES,
-        description="to how many leaves each node is linked; with more than one there are no switches, and a node's "
-        "address is none of its links'",
+        description="number of leaves that each node is linked to; with more than one, racks have no switches, and a "
+        "node's address is on its loopback device",
     )
     uplinks: LinkQualities = Field(
         default=_PLAIN,
@@ -327,8 +327,8 @@ class LeafSpine(_Routed):
     def racks(self) -> list[str]:
         return numbered("rack", self.leaves) if self.homes == 1 else self._leaves()
 
-    def seats(self) -> tuple[str, ...]:
-        """With several homes the first leaf of each."""
+    def default_places(self) -> tuple[str, ...]:
+        """With several homes, the first leaf of each group of leaves."""
         racks = self.racks()
         return tuple(dict.fromkeys(racks[number * self.homes % self.leaves] for number in range(self.leaves)))
 
@@ -342,13 +342,13 @@ class LeafSpine(_Routed):
         return numbered("spine", self.spines)
 
     def mtus(self) -> Iterator[tuple[Loc, int]]:
-        """Every largest packet that is written, with its place."""
+        """MTUs in the file, with their locations."""
         yield from super().mtus()
         if self.uplinks.mtu is not None:
             yield ("fabric", "uplinks", "mtu"), self.uplinks.mtu
 
     def places(self) -> dict[str, str]:
-        """Names that are taken, and what by."""
+        """Names in use, and what uses them."""
         racks = dict.fromkeys(self.racks(), "a switch of the fabric")
         return racks | dict.fromkeys([*self._leaves(), *self._spines()], "a router of the fabric")
 
@@ -359,8 +359,7 @@ class LeafSpine(_Routed):
         if self.homes > self.leaves:
             yield Misfit(
                 ("fabric", "homes"),
-                f"a node cannot be linked to {self.homes} leaves, as there {_are(self.leaves)}; write at most that, or "
-                "more leaves",
+                f"{self.homes} homes require {self.homes} leaves, found {self.leaves}; lower homes, or add leaves",
             )
         yield from self._range_misfits({cidr: cidr.num_addresses - 1 for cidr in self.subnet}, len(nodes))
 
@@ -369,7 +368,7 @@ class LeafSpine(_Routed):
         yield from line_misfits(underlay)
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
-        """What it comes to."""
+        """The fabric's switches, routers and links, with all defaults filled in."""
         leaves, spines = self._leaves(), self._spines()
         routers, transit = (*leaves, *spines), self._transit()
         links = [self._link(leaf, spine, self.uplinks) for leaf in leaves for spine in spines]
@@ -381,19 +380,19 @@ class LeafSpine(_Routed):
         return Underlay(self._subnets(nodes), routers, self._changed(links), transit, families=self._families)
 
     def _homes(self, nodes: Members) -> dict[str, list[str]]:
-        """The leaves of each node: pairs of neighbours, leaf1 and leaf2, leaf3 and leaf4, ..."""
+        """Leaves of each node: neighbouring leaves, such as leaf1 and leaf2, leaf3 and leaf4, ..."""
         leaves = self._leaves()
-        first = {node: leaves.index(at) for node, at in self.seated(nodes).items()}
+        first = {node: leaves.index(at) for node, at in self.placement(nodes).items()}
         return {
             node: [leaves[(start + home) % self.leaves] for home in range(self.homes)] for node, start in first.items()
         }
 
 
 class Wan(_Routed):
-    """Sites, each a switch and a router; the routers are linked with each other by long lines."""
+    """Sites with a switch and a router each; the routers form a full mesh of WAN links."""
 
-    shape: Literal["wan"] = Field(description="wan: sites with a router each, linked to those of all others")
-    sites: int = Field(default=2, ge=1, le=MAX_SITES, description="how many sites there are: site1, site2, ...")
+    shape: Literal["wan"] = Field(description="wan: sites with a router each, linked in a full mesh")
+    sites: int = Field(default=2, ge=1, le=MAX_SITES, description="number of sites: site1, site2, ...")
     wan: LinkQualities = Field(
         default=_PLAIN,
         description="qualities of the links between sites; `back` is from the higher number to the lower",
@@ -404,13 +403,13 @@ class Wan(_Routed):
         return numbered("site", self.sites)
 
     def mtus(self) -> Iterator[tuple[Loc, int]]:
-        """Every largest packet that is written, with its place."""
+        """MTUs in the file, with their locations."""
         yield from super().mtus()
         if self.wan.mtu is not None:
             yield ("fabric", "wan", "mtu"), self.wan.mtu
 
     def places(self) -> dict[str, str]:
-        """Names that are taken, and what by."""
+        """Names in use, and what uses them."""
         switches = dict.fromkeys(self.racks(), "a switch of the fabric")
         return switches | dict.fromkeys(numbered("edge", self.sites), "a router of the fabric")
 
@@ -419,7 +418,7 @@ class Wan(_Routed):
         yield from line_misfits(underlay)
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
-        """What it comes to."""
+        """The fabric's switches, routers and links, with all defaults filled in."""
         edges = numbered("edge", self.sites)
         links = [self._link(*ends, self.wan) for ends in combinations(edges, 2)]
         transit = self._transit() if links else ()
@@ -434,7 +433,7 @@ def numbered(name: str, number: int) -> list[str]:
 
 
 def written(path: tuple[str, ...], ranges: tuple[Network, ...]) -> Iterator[tuple[Loc, Network]]:
-    """Each range of a field, with its place."""
+    """The ranges of a field, with their locations."""
     for index, cidr in enumerate(ranges):
         yield item(path, index, ranges), cidr
 
@@ -444,23 +443,23 @@ def families_of(ranges: Iterable[Network]) -> Families:
 
 
 def of_families(families: Families, own: tuple[Network, ...], default: Mapping[int, Network]) -> tuple[Network, ...]:
-    """The ranges of these families that are written, or else those by default."""
+    """The given ranges of these families, or else the default ranges."""
     return tuple(cidr for cidr in own if cidr.version in families) or tuple(default[family] for family in families)
 
 
 def room_in(cidr: Network) -> int:
-    """How many may have an address in a subnet: the network's own is none, nor (IPv4) that for broadcast."""
+    """Number of usable addresses in a subnet: all except the network address and (IPv4) the broadcast address."""
     return max(cidr.num_addresses - (2 if cidr.version == 4 else 1), 0)
 
 
 def _share_lengths(cidr: Network, shares: int, hosts: int) -> tuple[int, int]:
-    """The shortest and the longest prefix of so many shares of a range, each with room for so many."""
+    """Shortest and longest prefix length to split a range into `shares` subnets with room for `hosts` each."""
     shortest = cidr.prefixlen + (shares - 1).bit_length()
     return shortest, cidr.max_prefixlen - (hosts + (1 if cidr.version == 4 else 0)).bit_length()
 
 
 def _share_length(cidr: Network, shares: int, hosts: int) -> int | None:
-    """The prefix length of so many shares of a range, each with room for so many: the usual one if that fits."""
+    """Prefix length to split a range: the default if it fits; None if the range is too small."""
     shortest, longest = _share_lengths(cidr, shares, hosts)
     return min(max(USUAL_SUBNET[cidr.version], shortest), longest) if shortest <= longest else None
 
@@ -470,28 +469,28 @@ def _share(cidr: Network, length: int, number: int) -> Network:
 
 
 def place_misfits(nodes: Members, racks: list[str]) -> Iterator[Misfit]:
-    """Nodes that say they are where no node can be."""
-    shown = ", ".join(racks) if len(racks) < 5 else f"{racks[0]} to {racks[-1]}"
+    """Nodes with an unknown `at`."""
+    shown = " or ".join(racks) if len(racks) < 5 else f"{racks[0]} to {racks[-1]}"
     for node, at in nodes.items():
         if at is not None and at not in racks:
             yield Misfit(
                 ("nodes", node, "at"),
-                f"nodes of this fabric are at {shown}, not at '{at}'",
+                f"a node must be at {shown}, not at '{at}'",
                 valid=tuple(racks),
             )
 
 
 def default_misfits(fabric: "Defaults") -> Iterator[Misfit]:
-    """What of the qualities that stand in the fabric itself makes no sense together."""
+    """Default qualities of the fabric that do not fit together."""
     return quality_misfits(("fabric",), fabric, planned(("", ""), _PLAIN, MIN_MTU[4], fabric).forth)
 
 
 def size_misfit(at: Loc, size: int, other: int, ends: Iterable[str]) -> Misfit:
-    """A link whose largest packet is another one than that of a link of the same Ethernet, with these ends."""
+    """A link with a different MTU than another link of the same Ethernet, whose ends are `ends`."""
     return Misfit(
         at,
-        f"packets of {size} bytes fit here, but {other} bytes between {' and '.join(ends)} on the same Ethernet; write "
-        "the same MTU, as switches cannot tell a sender that a packet is too large",
+        f"MTU {size} differs from {other} between {' and '.join(ends)} on the same Ethernet; write the same MTU, as "
+        "switches do not report packets that are too large",
     )
 
 
@@ -503,7 +502,7 @@ def _size_misfits(at: Loc, link: Link, underlay: Underlay) -> Iterator[Misfit]:
 
 
 def line_misfits(underlay: Underlay) -> Iterator[Misfit]:
-    """Ranges that are too small for the links without a switch, and for nodes with several links."""
+    """Ranges too small for links without a switch, or for nodes with several links."""
     lines = sum(not set(link.ends) & set(underlay.switches) for link in underlay.links)
     known = {*underlay.switches, *underlay.routers}
     links = Counter(end for link in underlay.links for end in link.ends if end not in known)
@@ -519,10 +518,6 @@ def line_misfits(underlay: Underlay) -> Iterator[Misfit]:
         if cidr.num_addresses - 1 < several:
             yield Misfit(
                 ("fabric", "loopbacks"),
-                f"{cidr} has addresses for {counted(cidr.num_addresses - 1, 'node')}, but {several} have several "
-                "links; write a larger range",
+                f"{cidr} has addresses for {counted(cidr.num_addresses - 1, 'node')}, but "
+                f"{counted(several, 'node')} with several links need one; write a larger range",
             )
-
-
-def _are(number: int) -> str:
-    return "is one" if number == 1 else f"are {number}"

@@ -1,4 +1,4 @@
-"""A user's file as text and tree, in which every mistake finds its line and column."""
+"""A user's file as text and tree, to locate errors by line and column."""
 
 import re
 from bisect import bisect_right
@@ -16,7 +16,7 @@ _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
 @dataclass(frozen=True)
 class Place:
-    """The end of a walk into the document, as far as the path leads."""
+    """The node that a path leads to, or the last one found on it."""
 
     loc: Loc
     key: Node | None
@@ -32,18 +32,17 @@ class Source:
     text: str
     root: Node
     problems: tuple[Problem, ...] = ()
-    """Mistakes in the YAML itself that left a tree to go on with."""
+    """Non-fatal errors in the YAML syntax."""
 
     @property
     def data(self) -> object:
-        """Mappings, lists, text, numbers, as YAML has them."""
+        """The document as mappings, lists, text and numbers."""
         return self.root.data
 
     def place(self, loc: Loc) -> Place:
-        """Where a path leads.
+        """The node at a path.
 
-        A bare item may stand for a list of one, or for a mapping of one key: what is said of the inside is
-        then meant of the item.
+        A single item may replace a list of one item or a mapping with one key; a path into it leads to the item.
         """
         key, value = None, self.root
         for depth, step in enumerate(loc):
@@ -54,10 +53,10 @@ class Source:
         return Place(loc, key, value, reached=True)
 
     def problem(self, misfit: Misfit) -> Problem:
-        """The misfit with line and column; at the nearest key above, if its own place is not written."""
+        """The misfit with line and column; at the nearest key above if its location is not in the file."""
         place = self.place(misfit.loc)
         spot = place.key if place.key and (misfit.at_key or not place.reached) else place.value
-        # A list or mapping is meant by its first character: it may go on for many lines.
+        # Mark only the first character of a list or mapping, as it may have many lines.
         end = spot.start + 1 if isinstance(spot.data, list | dict) else spot.end
         problem = self._lines.problem(self.file, spot.start, end, misfit.message, place.loc)
         return replace(problem, found=spot.text, valid=misfit.valid, nearest=nearest(spot.text, misfit.valid))
@@ -68,7 +67,7 @@ class Source:
 
 
 class _Lines:
-    """Where lines begin, counted as editors do: PyYAML takes some more characters for line breaks."""
+    """Line starts, counted as editors do; PyYAML treats more characters as line breaks."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -77,7 +76,7 @@ class _Lines:
         self.ends = [*(match.start() for match in breaks), len(text)]
 
     def number(self, index: int) -> int:
-        """The line in which an index stands, counted from 0."""
+        """The line of an index, counted from 0."""
         return bisect_right(self.starts, min(index, len(self.text))) - 1
 
     def problem(self, file: str, start: int, end: int, message: str, loc: Loc) -> Problem:
@@ -95,7 +94,7 @@ class _Lines:
 
 
 def read_source(path: Path) -> Source:
-    """The YAML document in a file; SpecError if there is none."""
+    """The YAML document in a file. Raises SpecError if it cannot be read."""
     try:
         return parse(read_text(path), str(path))
     except Unreadable as error:
@@ -103,7 +102,7 @@ def read_source(path: Path) -> Source:
 
 
 def parse(text: str, file: str) -> Source:
-    """The YAML document in a text; SpecError if there is none."""
+    """The YAML document in a text. Raises SpecError if it cannot be read."""
     try:
         root, flaws = compose(text)
     except Broken as broken:
@@ -112,7 +111,7 @@ def parse(text: str, file: str) -> Source:
 
 
 def problems_of(text: str, file: str, flaws: tuple[Flaw, ...]) -> tuple[Problem, ...]:
-    """What is wrong in the text itself, with line and column."""
+    """Syntax errors with line and column."""
     lines = _Lines(text)
     return tuple(
         Problem(file, 0, 0, flaw.message)
@@ -127,7 +126,7 @@ def _message(flaw: Flaw, lines: _Lines) -> str:
 
 
 def dotted(loc: Loc) -> str:
-    """`nodes.node1.pods[0]`; a key that could be mistaken for more than one is quoted."""
+    """`nodes.node1.pods[0]`; keys with other characters are quoted."""
     steps = (
         f"[{step}]" if isinstance(step, int) else f".{step}" if re.fullmatch(r"[-\w]+", step) else f".'{step}'"
         for step in loc

@@ -1,7 +1,7 @@
-"""A sweep's cells: every combination of its values, each worked into the scenario and the topology and validated.
+"""A sweep's cells: every combination of its values, applied to the scenario and the topology and validated.
 
-A dotted path says what is replaced. `topology.fabric.mtu` is the key `mtu` of `fabric` in the topology's file;
-`offload`, `pin`, `probes.NAME.KEY` and `designs.NAME.KEY`, of a design that is spelt out, are of the scenario itself.
+A dotted path names the key to replace. `topology.fabric.mtu` is the key `mtu` of `fabric` in the topology's file;
+`offload`, `pin`, `probes.NAME.KEY` and `designs.NAME.KEY` (of a design given in full) are keys of the scenario.
 """
 
 import json
@@ -27,21 +27,21 @@ from testbed.spec.wording import misfits_of
 SpecT = TypeVar("SpecT", bound=Spec)
 
 ROOTS = ("topology", "designs", "probes", "offload", "pin")
-"""What a path may begin with."""
+"""First keys of valid paths."""
 TOPOLOGY = "topology"
 
 Setting = tuple[str, int]
-"""A factor's path, and the index of one of its values."""
+"""Path of a factor, and index of one of its values."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of a sweep's values; the only one, without a name, where nothing is swept."""
+    """One combination of a sweep's values. Without a sweep there is one cell with an empty name."""
 
     name: str
     """Such as `mtu=1500 offload=on`."""
     factors: Mapping[str, str]
-    """By dotted path: the value as the user wrote it."""
+    """Values as the user wrote them, by dotted path."""
     scenario: Scenario
     topology: Topology
 
@@ -49,8 +49,8 @@ class Cell:
         return self.name or "the only cell"
 
 
-class _Unfit(Exception):
-    """A combination that is not valid; places in the topology begin with `topology`."""
+class _InvalidCell(Exception):
+    """An invalid combination; locations in the topology start with `topology`."""
 
     def __init__(self, misfits: Iterable[Misfit], *root: str) -> None:
         super().__init__()
@@ -65,16 +65,16 @@ def cells(
     catalogue: Catalogue,
     design_sources: Mapping[str, Source],
 ) -> tuple[tuple[Cell, ...], list[Misfit]]:
-    """All cells of a valid scenario and its topology, and what is wrong with its sweep, located in the scenario.
+    """All cells of a valid scenario and its topology, and the problems of its sweep, located in the scenario.
 
-    Each value is tried by itself first, so that a mistake in it is told once and at its place.
+    Each value is first tried by itself, to report an error in it once and at its location.
     """
     if not scenario.sweep:
         return (Cell("", {}, scenario, topology),), []
     misfits = list(_path_misfits(scenario))
     count = prod(len(values) for values in scenario.sweep.values())
     if count > MAX_CELLS:
-        misfits.append(Misfit(("sweep",), f"these are {count} combinations, but at most {MAX_CELLS} can be run"))
+        misfits.append(Misfit(("sweep",), f"the sweep has {count} combinations, but at most {MAX_CELLS} can be run"))
     if misfits:
         return (), misfits
     maker = _Maker(source, topology_source, scenario, catalogue, design_sources)
@@ -82,16 +82,16 @@ def cells(
     for setting in singly:
         try:
             maker.cell([setting])
-        except _Unfit as unfit:
-            misfits += (_at(setting, misfit) for misfit in unfit.misfits)
+        except _InvalidCell as invalid:
+            misfits += (_at(setting, misfit) for misfit in invalid.misfits)
     if misfits:
         return (), misfits
     made = []
     for settings in product(*([(path, i) for i in range(len(values))] for path, values in scenario.sweep.items())):
         try:
             made.append(maker.cell(settings))
-        except _Unfit as unfit:
-            misfits += (Misfit(("sweep",), f"{maker.name(settings)}: {m.message}") for m in unfit.misfits)
+        except _InvalidCell as invalid:
+            misfits += (Misfit(("sweep",), f"{maker.name(settings)}: {m.message}") for m in invalid.misfits)
     return tuple(made), misfits
 
 
@@ -101,21 +101,20 @@ def _path_misfits(scenario: Scenario) -> Iterator[Misfit]:
         if root not in ROOTS:
             yield Misfit(
                 ("sweep", path),
-                f"a sweep goes through values of {', '.join(ROOTS[:-1])} or {ROOTS[-1]}, written as a dotted path such "
-                "as topology.fabric.mtu",
+                f"must be a dotted path into {', '.join(ROOTS[:-1])} or {ROOTS[-1]}, such as topology.fabric.mtu",
                 valid=ROOTS,
                 at_key=True,
             )
         for index, value in enumerate(values):
             if value in values[:index]:
-                yield Misfit(("sweep", path, index), "this value is listed twice; list each once")
+                yield Misfit(("sweep", path, index), "this value is listed twice; list it once")
 
 
 def _at(setting: Setting, misfit: Misfit) -> Misfit:
     path, index = setting
     where = dotted(misfit.loc)
-    told = misfit.message if where in ("", path) else f"{where}: {misfit.message}"
-    return Misfit(("sweep", path, index), told, valid=misfit.valid)
+    message = misfit.message if where in ("", path) else f"{where}: {misfit.message}"
+    return Misfit(("sweep", path, index), message, valid=misfit.valid)
 
 
 @dataclass(frozen=True)
@@ -127,33 +126,33 @@ class _Maker:
     scenario: Scenario
     catalogue: Catalogue
     design_sources: Mapping[str, Source]
-    """Of the designs that are in files of their own, by file."""
+    """Design files, by name."""
 
     def cell(self, settings: Sequence[Setting]) -> Cell:
-        """The cell of these settings; raises _Unfit if it cannot be."""
-        own: Any = deepcopy(self.source.data)
-        its: Any = deepcopy(self.topology_source.data)
-        del own["sweep"]
-        own["designs"] = [deepcopy(self._design(choice)) for choice in own["designs"]]
+        """The cell of these settings. Raises _InvalidCell if it is invalid."""
+        scenario_data: Any = deepcopy(self.source.data)
+        topology_data: Any = deepcopy(self.topology_source.data)
+        del scenario_data["sweep"]
+        scenario_data["designs"] = [deepcopy(self._design(choice)) for choice in scenario_data["designs"]]
         for path, index in settings:
             value = self.scenario.sweep[path][index]
             if isinstance(value, Odd):
-                raise _Unfit([Misfit((), f"'{value.text}' is not a number here; write it in quotes, or as decimals")])
+                raise _InvalidCell([Misfit((), f"'{value.text}' is not a decimal number; write one, or use quotes")])
             below = path.removeprefix(f"{TOPOLOGY}.")
             if below == path:
-                _replace(own, path, value)
+                _replace(scenario_data, path, value)
             else:
-                _replace(its, below, value, TOPOLOGY)
-        topology = _valid(Topology, its, self.topology_source.file, TOPOLOGY)
+                _replace(topology_data, below, value, TOPOLOGY)
+        topology = _valid(Topology, topology_data, self.topology_source.file, TOPOLOGY)
         _raise_if(topology.misfits(), TOPOLOGY)
-        scenario = _valid(Scenario, own, self.source.file)
+        scenario = _valid(Scenario, scenario_data, self.source.file)
         read = zip(scenario.designs, self.scenario.designs, strict=True)
         scenario = scenario.model_copy(update={"designs": tuple(_as_read(*pair) for pair in read)})
         _raise_if(scenario.misfits(topology, self.catalogue))
         return Cell(self.name(settings), {path: self.text(path, i) for path, i in settings}, scenario, topology)
 
     def _design(self, choice: Any) -> Any:
-        """What a file says, in place of its name."""
+        """The data of a design file, or the choice itself."""
         return self.design_sources[choice].data if is_file(choice) else choice
 
     def name(self, settings: Sequence[Setting]) -> str:
@@ -165,19 +164,19 @@ class _Maker:
         return " ".join(parts)
 
     def text(self, path: str, index: int) -> str:
-        """A value as the user wrote it, if it is a scalar."""
+        """A scalar as the user wrote it; lists and mappings as JSON."""
         node = self.source.place(("sweep", path, index)).value
         return json.dumps(node.data) if isinstance(node.data, list | dict) else node.text
 
 
 def _as_read(choice: Choice, read: Choice) -> Choice:
-    """A design with CNI plugins with what was read for the scenario's own; whatever else is swept, that is the same."""
+    """A design with CNI plugins, with the network configuration read before; that cannot be swept."""
     if not isinstance(read, ReadCni):
         return choice
     if not isinstance(choice, CniSpec):
         return read
     if choice.cni != read.cni:
-        raise _Unfit([Misfit((), "the configuration of CNI plugins cannot be swept; list several designs")])
+        raise _InvalidCell([Misfit((), "the configuration of CNI plugins cannot be swept; list several designs")])
     swept = {name: getattr(choice, name) for name in ("transport", "capabilities", "pods", "timeout")}
     return read.model_copy(update=swept)
 
@@ -187,24 +186,24 @@ def _valid(model: type[SpecT], data: object, file: str, *root: str) -> SpecT:
         return model.model_validate(data, by_alias=True, by_name=False)
     except ValidationError as error:
         changed = parse(yaml.safe_dump(data, sort_keys=False), file)
-        raise _Unfit(misfits_of(error, model, changed), *root) from None
+        raise _InvalidCell(misfits_of(error, model, changed), *root) from None
 
 
 def _replace(data: Any, path: str, value: object, *root: str) -> None:
-    """Sets the value at a dotted path; all but the last key must be there."""
+    """Set the value at a dotted path; all keys except the last must exist."""
     *above, last = path.split(".")
     for depth, step in enumerate(above):
         if isinstance(data, list):  # of designs
             data = {item["name"]: item for item in data if isinstance(item, dict) and "name" in item}
         if not isinstance(data, dict) or step not in data:
             valid = tuple(data) if isinstance(data, dict) else ()
-            raise _Unfit([Misfit((*above[:depth],), f"there is no '{step}' here", valid=valid)], *root)
+            raise _InvalidCell([Misfit((*above[:depth],), f"unknown key '{step}'", valid=valid)], *root)
         data = data[step]
     if not isinstance(data, dict):
-        raise _Unfit([Misfit(tuple(above), f"this has no keys, so no '{last}' either")], *root)
+        raise _InvalidCell([Misfit(tuple(above), f"not a mapping, so it cannot have the key '{last}'")], *root)
     data[last] = deepcopy(value)
 
 
 def _raise_if(misfits: Iterator[Misfit], *root: str) -> None:
     if found := list(misfits):
-        raise _Unfit(found, *root)
+        raise _InvalidCell(found, *root)

@@ -1,10 +1,10 @@
-"""A topology: the nodes, their pods, the fabric between the nodes, the address ranges.
+"""A topology: nodes, their pods, the fabric between the nodes, and address ranges.
 
 name: two-nodes
 cluster:
   pod_cidr: 10.244.0.0/16        # or a list: one IPv4 range, one IPv6 range
   node_prefix: 24                # or a list, one for each range
-  node_rules: 1000               # rules of iptables on each node that forwarded packets are held against
+  node_rules: 1000               # non-matching iptables rules that forwarded packets traverse on each node
 fabric:
   subnet: 192.168.56.0/24
   mtu: 1500
@@ -12,7 +12,7 @@ nodes:
   node1: {pods: [client, web-1]}
   node2: {pods: 8}               # eight pods, node2-pod-1 to node2-pod-8
 
-`nodes: 4` stands for node1 to node4, each with `pods_per_node` pods.
+`nodes: 4` is short for node1 to node4, each with `pods_per_node` pods.
 """
 
 import re
@@ -32,31 +32,31 @@ from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, o
 from testbed.spec.underlay import Underlay
 
 DEFAULT_NODE_PREFIX = {4: 24, 6: 64}
-"""What kube-controller-manager hands to a node of either family."""
+"""Default of kube-controller-manager, by family."""
 
 DEFAULT_NAMESPACE = "default"
 MAX_PODS = 10_000
-"""Of a topology: each is a network namespace, and a machine holds no more."""
+"""Largest number of pods of a topology; each is a network namespace."""
 MAX_NODES = 1000
 MAX_NODE_RULES = 100_000
 
 
 class Cluster(Spec):
-    """The ranges that pods get their addresses from: at most one of each family."""
+    """Address ranges of pods, at most one per family."""
 
     pod_cidr: Annotated[tuple[NetworkRange, ...], *one_or_many({"type": "string"})] = Field(
-        min_length=1, description="the range of all pods; or a list with one IPv4 and one IPv6 range"
+        min_length=1, description="range of all pods' addresses, or a list with one IPv4 and one IPv6 range"
     )
     node_prefix: Annotated[tuple[int, ...], *one_or_many({"type": "integer", "minimum": 0, "maximum": 126})] = Field(
         default=(),
-        description="prefix length of each node's share of pod_cidr, or a list, one for each range; "
+        description="prefix length of each node's share of pod_cidr, or a list with one per range; "
         "24 (IPv4) and 64 (IPv6) if absent",
     )
     node_rules: int = Field(
         default=0,
         ge=0,
         le=MAX_NODE_RULES,
-        description="how many rules of iptables each packet is held against that a node's stack forwards; none matches",
+        description="number of non-matching iptables rules that each packet forwarded by a node's stack traverses",
     )
 
     @property
@@ -67,7 +67,7 @@ class Cluster(Spec):
 
 
 class Pod(Spec):
-    """A pod as Kubernetes knows it: a name in a namespace, with labels."""
+    """A pod: a name in a Kubernetes namespace, with labels."""
 
     name: Name
     namespace: Name = DEFAULT_NAMESPACE
@@ -75,29 +75,29 @@ class Pod(Spec):
 
     @property
     def id(self) -> str:
-        """What the pod is called everywhere: `web-1`, or `web-1.shop` outside the namespace `default`."""
+        """Unique name of the pod: `web-1`, or `web-1.shop` outside the namespace `default`."""
         return self.name if self.namespace == DEFAULT_NAMESPACE else f"{self.name}.{self.namespace}"
 
 
 def _pod(value: object) -> object:
-    """`web-1` stands for `{name: web-1}`."""
+    """`web-1` is short for `{name: web-1}`."""
     if isinstance(value, str):
         return {"name": value}
     if isinstance(value, dict | Pod):
         return value
-    raise ValueError("a pod is a name, such as web-1, or a mapping with keys name, namespace, labels")
+    raise ValueError("must be a name, such as web-1, or a mapping with keys name, namespace, labels")
 
 
 def _pods(value: object) -> object:
-    """A count stays a number until the node's name is known."""
+    """A count stays a number, as the node's name is not known here."""
     if isinstance(value, list | tuple):
         return tuple(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    mend = ""
+    remedy = ""
     if isinstance(value, str) and re.fullmatch(r"[-a-z0-9]{1,63}", value):
-        mend = f"; write {value} without quotes" if value.isdigit() else f"; write [{value}]"
-    raise ValueError(f"pods are a list of names, such as [client, web-1], or how many, such as 8{mend}")
+        remedy = f"; write {value} without quotes" if value.isdigit() else f"; write [{value}]"
+    raise ValueError(f"must be a list of names, such as [client, web-1], or a count, such as 8{remedy}")
 
 
 def _count_or_names(value: object) -> str:
@@ -112,27 +112,27 @@ class Node(Spec):
         | Annotated[tuple[Annotated[Pod, BeforeValidator(_pod)], ...], Tag("names")],
         Discriminator(_count_or_names),
         BeforeValidator(_pods, json_schema_input_type=Annotated[int, Field(ge=0, le=MAX_PODS)] | list[Name | Pod]),
-    ] = Field(default=(), description="names of the node's pods, or how many it has; pods_per_node if absent")
+    ] = Field(default=(), description="names of the node's pods, or their number; pods_per_node if absent")
     at: Name | None = Field(
         default=None,
-        description="the rack, leaf or site that it is at, in a fabric of such; one after the other if absent",
+        description="the node's rack, leaf or site, in a fabric with these; assigned round-robin if absent",
     )
 
 
 def _nodes(value: object) -> object:
-    """`4` stands for node1 to node4."""
+    """`4` is short for node1 to node4."""
     if type(value) is not int:
         return value
     if not 1 <= value <= MAX_NODES:
-        raise ValueError(f"nodes are a mapping of names, or how many, 1 to {MAX_NODES}")
+        raise ValueError(f"must be a mapping of names, or a number from 1 to {MAX_NODES}")
     return {f"node{number}": {} for number in range(1, value + 1)}
 
 
 class Topology(Spec):
-    """What a topology file says."""
+    """A topology file."""
 
-    name: Name = Field(description="what results and reports call this topology")
-    cluster: Cluster = Field(description="the address ranges of the pods")
+    name: Name = Field(description="name of this topology in results and reports")
+    cluster: Cluster = Field(description="address ranges of the pods")
     fabric: Fabric = Field(description="the network between the nodes")
     nodes: Annotated[
         dict[Name, Node],
@@ -142,14 +142,12 @@ class Topology(Spec):
             | Annotated[dict[Name, Node], Field(min_length=1)],
         ),
     ] = Field(
-        min_length=1, description="the nodes, by name, each with its pods; or how many there are, node1, node2, ..."
+        min_length=1, description="nodes by name, each with its pods; or the number of nodes, named node1, node2, ..."
     )
-    pods_per_node: int = Field(
-        default=0, ge=0, le=MAX_PODS, description="how many pods each node has that says nothing of its own pods"
-    )
+    pods_per_node: int = Field(default=0, ge=0, le=MAX_PODS, description="number of pods of each node without `pods`")
 
     def pods_of(self, node: str) -> tuple[Pod, ...]:
-        """The node's pods; a number N stands for NODE-pod-1 to NODE-pod-N."""
+        """The node's pods; a number N is short for NODE-pod-1 to NODE-pod-N."""
         pods = self._pods(node)
         if isinstance(pods, int):
             return tuple(Pod(name=f"{node}-pod-{index}") for index in range(1, pods + 1))
@@ -165,24 +163,21 @@ class Topology(Spec):
 
     @property
     def members(self) -> Members:
-        """The nodes, each with the place in the fabric that it says it is at, if any."""
+        """Nodes by name, each with its `at`."""
         return {name: node.at for name, node in self.nodes.items()}
 
     @property
     def underlay(self) -> Underlay:
-        """What the fabric comes to."""
+        """The fabric's switches, routers and links, with all defaults filled in."""
         return self.fabric.underlay(self.members, self.pod_families)
 
     @property
     def pod_families(self) -> Families:
-        """Those of pods' addresses, in the order in which they are written."""
+        """Address families of pods, in the order of the file."""
         return tuple(dict.fromkeys(cidr.version for cidr in self.cluster.pod_cidr))
 
     def misfits(self) -> Iterator[Misfit]:
-        """What is wrong although each value by itself is well-formed.
-
-        Each check counts on those before it, so a check that cannot say anything sensible is left out.
-        """
+        """Values that do not fit together. A check is skipped if one that it relies on has failed."""
         families = [
             *_one_of_each_family(self.cluster.pod_cidr, ("cluster", "pod_cidr")),
             *self._fabric_families(),
@@ -201,22 +196,22 @@ class Topology(Spec):
             yield from self._name_misfits()
 
     def pod_misfits(self) -> Iterator[Misfit]:
-        """What is wrong with how many pods there are."""
+        """Problems of the number of pods."""
         yield from self._count_misfits()
         yield from self._prefix_misfits()
 
     def names(self) -> dict[str, str]:
-        """Names that are taken, and what by."""
+        """Names in use, and what uses them."""
         taken = self.fabric.places() | dict.fromkeys(self.nodes, "a node")
         return taken | {pod.id: f"a pod of {node}" for node in self.nodes for pod in self.pods_of(node)}
 
     def _count_misfits(self) -> Iterator[Misfit]:
-        """Counts of pods that are not to be written out one by one."""
+        """Problems of pod counts, found before the pods are created."""
         total = sum(map(self._pod_count, self.nodes))
         if total > MAX_PODS:
             yield Misfit(
                 ("nodes",),
-                f"the nodes have {total} pods in all, but at most {MAX_PODS} fit a machine",
+                f"the nodes have {total} pods in total, but at most {MAX_PODS} are supported",
                 at_key=True,
             )
         for node in self.nodes:
@@ -225,8 +220,8 @@ class Topology(Spec):
             if isinstance(pods, int) and pods and len(last) > NAME_LENGTH:
                 yield Misfit(
                     ("nodes", node),
-                    f"its pods would have names of {len(last)} characters, like '{last}', but a name has at "
-                    f"most {NAME_LENGTH}; shorten the node's name or list its pods by name",
+                    f"pod names such as '{last}' would have {len(last)} characters, but a name can have at most "
+                    f"{NAME_LENGTH}; shorten the node's name or list its pods by name",
                     at_key=True,
                 )
 
@@ -239,8 +234,8 @@ class Topology(Spec):
         if cluster.node_prefix and len(cluster.node_prefix) != len(cluster.pod_cidr):
             yield Misfit(
                 ("cluster", "node_prefix"),
-                f"there are {counted(len(cluster.pod_cidr), 'range')} in pod_cidr, but "
-                f"{counted(len(cluster.node_prefix), 'length')} here; write one for each range",
+                f"expected {counted(len(cluster.pod_cidr), 'length')}, one for each range of pod_cidr, found "
+                f"{len(cluster.node_prefix)}",
             )
             return
         for index, (cidr, prefix) in enumerate(cluster.ranges):
@@ -249,26 +244,26 @@ class Topology(Spec):
             yield from self._share_misfits(cidr, prefix, written, at_prefix if cluster.node_prefix else written)
 
     def _share_misfits(self, cidr: Network, prefix: int, at_cidr: Loc, at_prefix: Loc) -> Iterator[Misfit]:
-        """Whether `cidr` has a share of length `prefix` for each node, and a share addresses for its pods."""
+        """Check that `cidr` has a share of length `prefix` for each node, with addresses for its pods."""
         longest = cidr.max_prefixlen - 2
         share = f"/{prefix}" if self.cluster.node_prefix else f"/{prefix} (the default of node_prefix)"
         if not cidr.prefixlen <= prefix <= longest:
-            mend = (
+            remedy = (
                 f"write a node_prefix from {cidr.prefixlen} to {longest}"
                 if cidr.prefixlen <= longest
                 else "write a larger range"
             )
-            yield Misfit(at_prefix, f"{cidr} cannot be shared out to nodes as ranges of {share}; {mend}")
+            yield Misfit(at_prefix, f"{cidr} cannot be split into node ranges of {share}; {remedy}")
             return
         shares = 1 << (prefix - cidr.prefixlen)
         if shares < len(self.nodes):
             yield Misfit(
                 at_cidr,
-                f"{cidr} holds {counted(shares, 'range')} of {share}, but there are {len(self.nodes)} nodes; "
+                f"{cidr} has {counted(shares, 'range')} of {share}, but there are {len(self.nodes)} nodes; "
                 "write a larger range or a longer node_prefix",
             )
         node = max(self.nodes, key=self._pod_count)
-        # The network address, the bridge's address and (IPv4) the broadcast address are not for pods.
+        # Pods cannot have the network address, the bridge's address and (IPv4) the broadcast address.
         room = (1 << (cidr.max_prefixlen - prefix)) - (3 if cidr.version == 4 else 2)
         if room < self._pod_count(node):
             yield Misfit(
@@ -278,7 +273,7 @@ class Topology(Spec):
             )
 
     def _fabric_families(self) -> Iterator[Misfit]:
-        """At most one range of each family in each field."""
+        """Second ranges of a family in a field."""
         seen: dict[tuple[Loc, int], int] = {}
         for loc, cidr in self.fabric.ranges():
             field = tuple(step for step in loc if not isinstance(step, int))
@@ -294,16 +289,16 @@ class Topology(Spec):
         six = [cidr for _, cidr in self._written_ranges() if cidr.version == 6]
         for loc, mtu in self.fabric.mtus() if six else ():
             if mtu < MIN_MTU[6]:
-                yield Misfit(loc, f"IPv6 ({six[0]}) needs an MTU of at least {MIN_MTU[6]}, not {mtu}")
+                yield Misfit(loc, f"IPv6 ({six[0]}) requires an MTU of at least {MIN_MTU[6]}, not {mtu}")
 
     def _overlaps(self) -> Iterator[Misfit]:
         for (first_loc, first), (loc, net) in combinations(self._written_ranges(), 2):
             if first.version == net.version and first.overlaps(net):
                 name = ".".join(step for step in first_loc if isinstance(step, str))
-                yield Misfit(loc, f"{net} overlaps {name} {first}; nodes and pods need ranges of their own")
+                yield Misfit(loc, f"{net} overlaps {name} {first}; write ranges that do not overlap")
 
     def _default_overlaps(self) -> Iterator[Misfit]:
-        """Written ranges that overlap one that the fabric takes because nobody wrote another."""
+        """Ranges in the file that overlap a default range of the fabric."""
         written = [*self._written_ranges()]
         own = {cidr for _, cidr in self.fabric.ranges()}
         underlay = self.underlay
@@ -313,8 +308,8 @@ class Topology(Spec):
                     if default not in own and default.version == cidr.version and default.overlaps(cidr):
                         yield Misfit(
                             loc,
-                            f"{cidr} overlaps {default}, from which the fabric's links get their addresses; write "
-                            f"another range here, or one as fabric.{key}",
+                            f"{cidr} overlaps {default}, the default of fabric.{key}; change this range, or write "
+                            f"fabric.{key}",
                         )
 
     def _name_misfits(self) -> Iterator[Misfit]:
@@ -332,7 +327,7 @@ class Topology(Spec):
 
 
 def _taken(name: str, taken: dict[str, str]) -> str:
-    return f"the name '{name}' is taken by {taken[name]}; nodes and pods need names of their own"
+    return f"the name '{name}' is already used by {taken[name]}; choose another"
 
 
 def _one_of_each_family(nets: tuple[Network, ...], path: tuple[str, ...]) -> Iterator[Misfit]:
@@ -344,4 +339,4 @@ def _one_of_each_family(nets: tuple[Network, ...], path: tuple[str, ...]) -> Ite
 
 
 def _second(loc: Loc, net: Network) -> Misfit:
-    return Misfit(loc, f"a second IPv{net.version} range; give at most one of each family")
+    return Misfit(loc, f"second IPv{net.version} range; write at most one per family")

@@ -1,10 +1,10 @@
-"""YAML text as a tree of nodes that know their place in the text.
+"""YAML text as a tree of nodes with their positions in the text.
 
-The tree is built from PyYAML's events, with a stack of open collections in place of PyYAML's recursive
-composer. So depth and number of nodes are bounded while reading: a deeply nested file cannot exhaust the
-interpreter's stack, and an alias costs what it stands for. Values are read as YAML 1.1, which PyYAML knows,
-with one difference: what only YAML 1.1 takes for a number or a date (`1:30`, `0x10`, `2024-01-01`) becomes an
-`Odd`, which no field accepts, so that nobody gets 90 who wrote 1:30.
+The tree is built from PyYAML's events, with a stack of open collections instead of PyYAML's recursive composer. This
+bounds depth and number of nodes while reading: a deeply nested file cannot exhaust the interpreter's stack, and an
+alias counts as much as the value that it refers to. Values are read as YAML 1.1, as PyYAML does, with one exception:
+numbers and dates that exist only in YAML 1.1 (`1:30`, `0x10`, `2024-01-01`) become an `Odd`, which no field accepts.
+Otherwise `1:30` would be read as 90.
 """
 
 import re
@@ -21,7 +21,7 @@ MAX_DEPTH = 50
 
 _CORE = "tag:yaml.org,2002:"
 _ODD_NUMBERS = (
-    (re.compile(r".*:"), "a number to the base 60"),
+    (re.compile(r".*:"), "a base-60 number"),
     (re.compile(r"[-+]?0x"), "a hexadecimal number"),
     (re.compile(r"[-+]?0b"), "a binary number"),
     (re.compile(r"[-+]?0[0-7]"), "an octal number"),
@@ -33,12 +33,12 @@ _UNPRINTABLE = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff0
 
 
 WHOLE = -1
-"""In place of an index: the file as a whole."""
+"""Index of the file as a whole."""
 
 
 @dataclass(frozen=True)
 class Odd:
-    """A scalar in a notation of YAML 1.1 that nothing here is written in."""
+    """A scalar in a YAML 1.1 notation that no field accepts."""
 
     text: str
 
@@ -53,29 +53,29 @@ class Node:
     text: str = ""
     """A scalar as the user wrote it, without quotes."""
     reading: str = ""
-    """What YAML makes of a scalar, where it may surprise."""
+    """How YAML reads a scalar, such as `true`; empty for text."""
     children: Mapping[str | int, "Node"] = field(default_factory=dict)
     keys: Mapping[str | int, "Node"] = field(default_factory=dict)
     size: int = 1
-    """Number of nodes, aliases written out."""
+    """Number of nodes, with aliases expanded."""
     height: int = 0
     """Levels below this one."""
 
 
 @dataclass(frozen=True)
 class Flaw:
-    """A mistake in the YAML itself, at an index of the text."""
+    """A syntax error, at an index of the text."""
 
     start: int
     end: int
     message: str
     loc: Loc = ()
     earlier: int | None = None
-    """Index of an earlier place, whose line is to end the message."""
+    """Index of an earlier position; its line number is appended to the message."""
 
 
 class Broken(Exception):
-    """There is no tree to be had from the text."""
+    """The text cannot be read as a tree."""
 
     def __init__(self, flaws: tuple[Flaw, ...]) -> None:
         super().__init__(flaws[-1].message)
@@ -83,13 +83,13 @@ class Broken(Exception):
 
 
 def compose(text: str) -> tuple[Node, tuple[Flaw, ...]]:
-    """The tree, and the mistakes that did not prevent it."""
+    """The tree, and non-fatal errors. Raises Broken."""
     return _Composer(text).compose()
 
 
 @dataclass
 class _Open:
-    """A list or mapping whose end has not been read."""
+    """A list or mapping that has not ended yet."""
 
     start: int
     anchor: str | None
@@ -119,21 +119,21 @@ class _Composer:
             message, index = reworded(error)
             raise self._broken(index, message) from None
         except (ValueError, OverflowError):
-            # An escape such as "\UFFFFFFFF", or a %YAML version of thousands of digits.
-            raise self._broken(self.loader.get_mark().index, "there is no such character or number") from None
+            # An escape such as "\UFFFFFFFF", or a %YAML version with thousands of digits.
+            raise self._broken(self.loader.get_mark().index, "invalid character or number") from None
         if self.root is None:
-            raise self._broken(WHOLE, "the file is empty" if not self.text.strip() else "the file holds only comments")
+            raise self._broken(WHOLE, "the file is empty" if not self.text.strip() else "the file has only comments")
         return self.root, tuple(self.flaws)
 
     def _refuse_unprintable(self) -> None:
-        """PyYAML refuses most of them too; the others are line breaks or blanks that no editor shows."""
+        """Refuse invisible characters; PyYAML accepts some, which it reads as line breaks or blanks."""
         if match := _UNPRINTABLE.search(self.text):
             raise self._broken(
                 match.start(),
-                f"the invisible character U+{ord(match[0]):04X} cannot stand here; remove it",
+                f"invisible character U+{ord(match[0]):04X}; remove it",
             )
 
-    # PyYAML's stubs leave these two methods of its loader without types.
+    # PyYAML's stubs have no types for two methods of its loader.
     def _events(self) -> Iterator[yaml.Event]:
         while not isinstance(event := self.loader.get_event(), yaml.StreamEndEvent):  # type: ignore[no-untyped-call]
             yield event
@@ -144,7 +144,7 @@ class _Composer:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._flaw(*_span(event), "a second document begins here; a file holds one")
+                    self._flaw(*_span(event), "a second document starts here; a file can have only one")
                     return
             elif isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
                 self._read_node(event)
@@ -167,7 +167,7 @@ class _Composer:
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         start, _ = _span(event)
         if len(self.open) >= MAX_DEPTH:
-            raise self._broken(start, f"this is nested more than {MAX_DEPTH} levels deep")
+            raise self._broken(start, f"nested more than {MAX_DEPTH} levels deep")
         is_list = isinstance(event, yaml.SequenceStartEvent)
         self._refuse_tag(event, _CORE + ("seq" if is_list else "map"))
         if event.anchor is not None:
@@ -191,10 +191,10 @@ class _Composer:
     def _alias(self, event: yaml.AliasEvent) -> Node:
         start, end = _span(event)
         if event.anchor not in self.anchors:
-            raise self._broken(start, f"there is no anchor '&{event.anchor}' above this alias", end)
+            raise self._broken(start, f"unknown anchor '&{event.anchor}'; define it above this alias", end)
         node = self.anchors[event.anchor]
         if node is None:
-            raise self._broken(start, f"'*{event.anchor}' stands inside of what it stands for; write it out", end)
+            raise self._broken(start, f"the alias '*{event.anchor}' is inside its own value; write out the value", end)
         return replace(node, start=start, end=end)
 
     def _scalar(self, event: yaml.ScalarEvent) -> Node:
@@ -208,10 +208,10 @@ class _Composer:
     def _refuse_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent, usual: str) -> None:
         if event.tag not in (None, "!", usual):
             tag, (start, _) = event.tag.replace(_CORE, "!!"), _span(event)
-            self._flaw(start, start, f"the tag '{tag}' has no use here; remove it")
+            self._flaw(start, start, f"the tag '{tag}' is not supported; remove it")
 
     def _put(self, node: Node) -> None:
-        """The node into the collection that is open."""
+        """Add the node to the innermost open collection."""
         self.nodes += 1
         if not self.open:
             self.root = node
@@ -220,9 +220,9 @@ class _Composer:
         parent.size += node.size
         parent.height = max(parent.height, node.height + 1)
         if parent.size > MAX_NODES or self.nodes > MAX_NODES:
-            raise self._broken(node.start, f"there are more than {MAX_NODES} values, each alias counted in full")
+            raise self._broken(node.start, f"more than {MAX_NODES} values, with aliases expanded")
         if len(self.open) + node.height > MAX_DEPTH:
-            raise self._broken(node.start, f"this is nested more than {MAX_DEPTH} levels deep")
+            raise self._broken(node.start, f"nested more than {MAX_DEPTH} levels deep")
         if parent.is_list:
             parent.children[len(parent.children)] = node
         elif parent.key is None:
@@ -234,17 +234,17 @@ class _Composer:
     def _put_entry(self, parent: _Open, key: Node, value: Node) -> None:
         if isinstance(key.data, list | dict):
             kind = "a list" if isinstance(key.data, list) else "a mapping"
-            self._flaw(key.start, key.start, f"a key is text, not {kind}; put text that holds brackets in quotes")
+            self._flaw(key.start, key.start, f"a key must be text, not {kind}; quote text that contains brackets")
             return
         if key.reading == "a merge":
-            self._flaw(key.start, key.end, "'<<' does not merge mappings here; write out the keys")
+            self._flaw(key.start, key.end, "merging mappings with '<<' is not supported; write out the keys")
             return
         if not isinstance(key.data, str):
             what = f"YAML reads this key as {key.reading}" if key.text else "a key is missing before the ':'"
             self._flaw(key.start, key.end, f"{what}; write '{key.text}' with the quotes" if key.text else what)
         if key.text in parent.children:
             first = parent.keys[key.text].start
-            self._flaw(key.start, key.end, f"the key '{key.text}' is written twice, first in line", earlier=first)
+            self._flaw(key.start, key.end, f"the key '{key.text}' appears twice, first in line", earlier=first)
             return
         parent.keys[key.text] = key
         parent.children[key.text] = value
@@ -256,7 +256,7 @@ class _Composer:
         return Broken((*self.flaws, Flaw(start, end or start, message, self._loc())))
 
     def _loc(self) -> Loc:
-        """Where reading has come to."""
+        """Location of the node being read."""
         steps: list[str | int] = []
         for level in self.open:
             if level.is_list:
@@ -267,7 +267,7 @@ class _Composer:
 
 
 def _span(event: yaml.Event) -> tuple[int, int]:
-    """Where it begins and ends in the text; the scanner gives every event of a text its marks."""
+    """Start and end of an event in the text; all events of a text have marks."""
     assert event.start_mark is not None and event.end_mark is not None
     return event.start_mark.index, event.end_mark.index
 

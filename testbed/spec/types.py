@@ -1,7 +1,7 @@
-"""The scalar types of the files a user writes: names, networks, durations, sizes.
+"""Scalar types of users' files: names, networks, durations, sizes.
 
-Each takes the text of the YAML scalar, says in one line what is wrong with it, and shows an example that
-would do. Pydantic makes its own errors of the ValueErrors, `testbed.spec.wording` makes misfits of those.
+Each parses the text of a YAML scalar; its ValueError is one line with an example. Pydantic turns it into a
+ValidationError, and `testbed.spec.wording` turns that into misfits.
 """
 
 import ipaddress
@@ -43,30 +43,30 @@ UNUSABLE_RANGES = {
         "ff00::/8": "multicast addresses",
     }.items()
 }
-"""Ranges that no node or pod can have its address from, and what they are for."""
+"""Ranges that cannot be used for addresses of nodes and pods, and their purpose."""
 
 
 _STORED = {"stored": True}
-"""The context in which models read what they themselves have written: seconds and bytes are numbers then."""
+"""Validation context for data written by the models, in which seconds and bytes are numbers."""
 
 
 class Spec(BaseModel):
-    """What every part of a user's file shares: no unknown keys, no guessing of types, no change later."""
+    """Base of all models of users' files: no unknown keys, no type coercion, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, defer_build=True)
 
     def as_data(self) -> dict[str, Any]:
-        """What was written of it, ready for JSON."""
+        """The fields that were set, as JSON data."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     @classmethod
     def of_data(cls, data: object) -> Self:
-        """What `as_data` made, read back; equal to that one. Raises ValueError."""
+        """The model from the data of `as_data`. Raises ValueError."""
         return cls.model_validate(data, strict=False, context=_STORED, by_alias=True)
 
 
 def unusual_character(text: str) -> str:
-    """The first character beyond printable ASCII, by number and name: it may look like another one."""
+    """Code and name of the first character that is not printable ASCII; empty if there is none."""
     for char in text:
         if not " " <= char <= "~":
             return f"U+{ord(char):04X} {unicodedata.name(char, '')}".rstrip()
@@ -75,17 +75,17 @@ def unusual_character(text: str) -> str:
 
 def _name(text: str) -> str:
     if unusual := unusual_character(text):
-        raise ValueError(f"a name is made of a-z, 0-9 and '-', but this one has the character {unusual}")
+        raise ValueError(f"a name must consist of a-z, 0-9 and '-'; found {unusual}")
     if not text:
-        raise ValueError("a name has at least one character")
+        raise ValueError("a name cannot be empty")
     if len(text) > NAME_LENGTH:
-        raise ValueError(f"a name has at most {NAME_LENGTH} characters, this one has {len(text)}")
+        raise ValueError(f"a name can have at most {NAME_LENGTH} characters, found {len(text)}")
     if re.fullmatch(NAME_PATTERN, text):
         return text
-    mend = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    fixed = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
     raise ValueError(
-        "a name is made of lower-case letters, digits and '-', and starts and ends with a letter or digit, "
-        f"such as '{mend or 'web-1'}'"
+        "a name must consist of lower-case letters, digits and '-', and start and end with a letter or digit, "
+        f"such as '{fixed or 'web-1'}'"
     )
 
 
@@ -94,39 +94,39 @@ Name = Annotated[
     AfterValidator(_name),
     WithJsonSchema({"type": "string", "pattern": f"^{NAME_PATTERN}$", "maxLength": NAME_LENGTH}),
 ]
-"""A DNS-1123 label, as Kubernetes wants the names of namespaces and nodes."""
+"""A DNS-1123 label, as Kubernetes requires for names of namespaces and nodes."""
 
 
 def _network(value: object) -> Network:
     if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
         return value
     if not isinstance(value, str):
-        raise ValueError("an address range is written like 10.244.0.0/16 or fd00:10:244::/56")
+        raise ValueError("must be an address range, such as 10.244.0.0/16 or fd00:10:244::/56")
     address, slash, length = value.partition("/")
     network = ipaddress.ip_interface((_address(address), _prefix_length(address, slash, length))).network
     if str(network.network_address) != str(ipaddress.ip_address(address)):
-        raise ValueError(f"the address has bits set behind the prefix; the range around it is {network}")
+        raise ValueError(f"host bits are set; the range is {network}")
     for unusable, use in UNUSABLE_RANGES.items():
         if network.version == unusable.version and network.overlaps(unusable):
-            raise ValueError(f"{network} holds {use}; private ranges are 10.0.0.0/8, 192.168.0.0/16 and fd00::/8")
+            raise ValueError(f"{network} contains {use}; private ranges are 10.0.0.0/8, 192.168.0.0/16 and fd00::/8")
     return network
 
 
 def _address(text: str) -> Address:
     if "%" in text:
-        raise ValueError("an address range has no zone; leave out what follows the '%'")
+        raise ValueError("an address range cannot have a zone; remove '%' and the text after it")
     try:
         return ipaddress.IPv6Address(text) if ":" in text else ipaddress.IPv4Address(text)
     except ValueError as error:
-        raise ValueError(f"{error}; an address range is written like 10.244.0.0/16 or fd00:10:244::/56") from None
+        raise ValueError(f"{error}; write an address range, such as 10.244.0.0/16 or fd00:10:244::/56") from None
 
 
 def _prefix_length(address: str, slash: str, length: str) -> int:
     version, longest, example = (6, 128, 56) if ":" in address else (4, 32, 16)
     if not slash:
-        raise ValueError(f"an address range ends with its prefix length, such as {address}/{example}")
+        raise ValueError(f"the prefix length is missing; write one, such as {address}/{example}")
     if not re.fullmatch(r"[0-9]{1,3}", length) or int(length) > longest:
-        raise ValueError(f"the prefix length of an IPv{version} range is a number from 0 to {longest}, not '{length}'")
+        raise ValueError(f"the prefix length of an IPv{version} range must be 0 to {longest}, not '{length}'")
     return int(length)
 
 
@@ -148,19 +148,19 @@ def listed(value: object) -> object:
 
 
 def one_or_many(item_schema: dict[str, Any]) -> tuple[BeforeValidator, WithJsonSchema]:
-    """For a tuple field that may be written as a bare item: `pod_cidr: 10.244.0.0/16`."""
+    """For a tuple field that may be written as a single item: `pod_cidr: 10.244.0.0/16`."""
     many = {"type": "array", "items": item_schema, "minItems": 1}
     return BeforeValidator(_as_tuple), WithJsonSchema({"anyOf": [item_schema, many]})
 
 
 def _quantity(what: str, units: dict[str, float], example: str) -> Callable[[object], float]:
-    # At most nine digits, so that no product of them and a unit is beyond what a timedelta can hold.
+    # At most nine digits, so that the value in any unit fits into a timedelta.
     pattern = re.compile(rf"([0-9]{{1,9}}(?:\.[0-9]{{1,9}})?) ?({'|'.join(sorted(units, key=len, reverse=True))})")
 
     def parse(value: object) -> float:
         match = pattern.fullmatch(value) if isinstance(value, str) else None
         if match is None:
-            raise ValueError(f"{what} is a number with its unit ({', '.join(units)}), such as {example}")
+            raise ValueError(f"must be {what} with its unit ({', '.join(units)}), such as {example}")
         return float(match[1]) * units[match[2]]
 
     return parse
@@ -193,12 +193,12 @@ def _size(value: object, info: ValidationInfo) -> int:
         return value
     size = _bytes(value)
     if size != int(size):
-        raise ValueError("a size is a whole number of bytes, such as 64B")
+        raise ValueError("must be a whole number of bytes, such as 64B")
     return int(size)
 
 
 def rate_of(value: object) -> int:
-    """Bits per second of a rate as a user writes it; ValueError if it is none."""
+    """Bits per second of a rate as a user writes it. Raises ValueError."""
     return value if type(value) is int else round(_bits_per_second(value))
 
 
@@ -207,7 +207,7 @@ def _share(value: object) -> float:
         return value
     match = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,4})?) ?%", value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("a share is a number of percent below 100, such as 1% or 0.5%")
+        raise ValueError("must be a percentage below 100%, such as 1% or 0.5%")
     return float(match[1]) / 100
 
 
@@ -235,7 +235,7 @@ Delay = Annotated[
         }
     ),
 ]
-"""How long a link takes, to the microsecond."""
+"""Delay of a link, with microsecond resolution."""
 Size = Annotated[
     int,
     PlainValidator(_size),
@@ -266,7 +266,7 @@ Share = Annotated[
     PlainValidator(_share),
     WithJsonSchema({"type": "string", "pattern": r"^[0-9]{1,2}(\.[0-9]{1,4})? ?%$", "examples": ["1%"]}),
 ]
-"""A part of one, written in percent."""
+"""A fraction of 1, written in percent."""
 
 
 def rate_text(bits_per_second: int) -> str:

@@ -1,4 +1,4 @@
-"""What a fabric comes to, however it was written: its switches, its routers, and every link with its qualities."""
+"""The one form of all fabrics: switches, routers, and every link with its qualities."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from testbed.spec.types import Network
 
 @dataclass(frozen=True)
 class Quality:
-    """What a link does to what it carries in one direction. Shares are parts of one."""
+    """Qualities of a link in one direction. Shares are fractions of 1."""
 
     rate: int | None = None
     """Bits per second; unlimited if None."""
     queue: int | None = None
-    """Bytes that wait for the rate before packets are dropped; if None what the rate carries in a while."""
+    """Queue size in bytes, for a link with a rate; the default of `usual_queue` if None."""
     delay_us: int = 0
     jitter_us: int = 0
     loss: float = 0.0
@@ -26,12 +26,12 @@ class Quality:
 
     @property
     def is_disturbed(self) -> bool:
-        """Whether packets come later than they were sent, or not as they were."""
+        """Whether packets are delayed, lost, duplicated or reordered."""
         return self.is_delayed or self.is_uneven
 
     @property
     def is_uneven(self) -> bool:
-        """Whether single packets fare otherwise than those around them, so that it matters how large they are."""
+        """Whether single packets are lost, duplicated or reordered, so that packet sizes matter."""
         return bool(self.loss or self.duplicate or self.reorder)
 
 
@@ -49,27 +49,27 @@ class Link:
 
     @property
     def is_shaped(self) -> bool:
-        """Whether it is more than a plain cable."""
+        """Whether it has a rate limit, delay, loss or other disturbance."""
         return any(way.rate or way.is_disturbed for way in (self.forth, self.back))
 
 
 @dataclass(frozen=True)
 class Underlay:
-    """A fabric with every name in it. Whoever is an end of a link and neither switch nor router is a node."""
+    """A fabric with all its names. Link ends that are not switches or routers are nodes."""
 
     switches: Mapping[str, tuple[Network, ...]]
-    """By name: the subnets of its Ethernet that are written with it."""
+    """By name, with the subnets given at the switch."""
     routers: tuple[str, ...]
     links: tuple[Link, ...]
     transit: tuple[Network, ...] = ()
-    """Where links that have no switch at either end take their addresses from, a range a family."""
+    """Address ranges of links without a switch, one per family."""
     loopbacks: tuple[Network, ...] = ()
-    """Where nodes with several links take their one address from, a range a family."""
+    """Address ranges of nodes with several links, one per family."""
     families: tuple[int, ...] = field(default=(4,))
-    """Address families in use, in the order in which they are written."""
+    """Address families in use, in the order of the file."""
 
     def ethernets(self) -> tuple[tuple[str, ...], ...]:
-        """The switches, those that are linked with each other together; each in the order in which they are written."""
+        """Groups of switches that are linked with each other, in the order of the file."""
         group = {name: name for name in self.switches}
 
         def leader(name: str) -> str:

@@ -1,8 +1,8 @@
-"""Pydantic's errors in words for the one who wrote the file.
+"""Pydantic's errors as messages for the author of the file.
 
-A validation error names its place by a path that runs through the models: with the tags of unions, and
-`[key]` for a key. That path is followed once more here, which gives the place in the document and the model
-that it leads to. What is wrong is then told by the error's type, from the table at the end.
+A validation error has a path through the models, with tags of unions and `[key]` for a key. Following it gives the
+location in the document and the model at its end. The table at the end of this file has the message for each type of
+error.
 """
 
 import types
@@ -23,27 +23,27 @@ KEY = "[key]"
 
 @dataclass(frozen=True)
 class _Mistake:
-    """One of pydantic's errors with its place in the document."""
+    """A pydantic error with its location in the document."""
 
     loc: Loc
     holder: type[BaseModel] | None
-    """The model whose field is wrong, missing or unknown."""
+    """The model with the wrong, missing or unknown field."""
     annotation: object
-    """The type that the value should have."""
+    """The expected type of the value."""
     node: Node
     ctx: Mapping[str, Any]
     message: str
 
 
 def misfits_of(error: ValidationError, model: type[BaseModel], source: Source) -> Iterator[Misfit]:
-    """Each error as a misfit."""
+    """The errors as misfits."""
     for details in error.errors(include_url=False):
         steps = details["loc"]
         at_key = steps[-1:] == (KEY,) and details["type"] != "extra_forbidden"
         loc, holder, annotation = _follow(model, steps[:-1] if at_key else steps)
         node = source.place(loc).value
         if details["type"] == "too_short" and (source.problems or node.data not in ([], {})):
-            continue  # It was counted without its wrong items, each of which has its own error.
+            continue  # Counted without invalid items, which are reported separately.
         mistake = _Mistake(loc, holder, annotation, node, details.get("ctx", {}), details["msg"])
         if at_key:
             yield Misfit(loc, str(mistake.ctx.get("error", mistake.message)), at_key=True)
@@ -52,12 +52,12 @@ def misfits_of(error: ValidationError, model: type[BaseModel], source: Source) -
 
 
 def keys_of(model: type[BaseModel]) -> tuple[str, ...]:
-    """The keys of a mapping that the model reads, as the user writes them."""
+    """Keys of the model, as the user writes them."""
     return tuple(info.alias or name for name, info in model.model_fields.items())
 
 
 def _follow(model: type[BaseModel], steps: Loc) -> tuple[Loc, type[BaseModel] | None, object]:
-    """The path in the document, the model that its last key belongs to, and the type it leads to."""
+    """The path in the document, the model of its last key, and the type at its end."""
     loc: list[str | int] = []
     holder: type[BaseModel] | None = None
     annotation: object = model
@@ -78,7 +78,7 @@ def _bare(annotation: object) -> object:
 
 
 def _members(annotation: object) -> tuple[object, ...]:
-    """The types of a union without None, or the one type."""
+    """The types of a union, without None; or the single type."""
     bare = _bare(annotation)
     if get_origin(bare) in (Union, types.UnionType):
         return tuple(member for member in get_args(bare) if member is not types.NoneType)
@@ -92,7 +92,7 @@ def _has_tag(member: object, tag: object) -> bool:
 
 
 def _literals(annotation: object) -> tuple[str, ...]:
-    """The values of a literal; of a model, those of its first field, which tells it apart in a union."""
+    """Values of a literal, or of a model's first field, which is the discriminator of a union."""
     bare = _bare(annotation)
     if get_origin(bare) is Literal:
         return get_args(bare)
@@ -109,23 +109,23 @@ def _field_type(model: type[BaseModel], key: object) -> object:
 
 
 def _item_types(annotation: object) -> tuple[object, ...]:
-    """Of `dict[K, V]` the last is V; of `tuple[V, ...]` it is V too."""
+    """Type arguments; the last is the item type V, for `dict[K, V]` and `tuple[V, ...]`."""
     return tuple(kind for kind in get_args(annotation) if kind is not ...)
 
 
-def _not(node: Node) -> str:
-    """The end of a sentence on what is needed: what there is instead."""
+def _but_found(node: Node) -> str:
+    """The end of a message: the value found instead."""
     if isinstance(node.data, list | dict):
         return f", not {'a list' if isinstance(node.data, list) else 'a mapping'}"
     if node.data is None:
-        return ", but there is nothing here"
+        return ", but the value is empty"
     if isinstance(node.data, str):
         return f", not the text '{_clipped(node.data)}'"
-    return f", but {_surprise(node)}" if _surprise(node) else f", not {_clipped(node.text)}"
+    return f", but {_reading(node)}" if _reading(node) else f", not {_clipped(node.text)}"
 
 
-def _surprise(node: Node) -> str:
-    """How YAML reads a scalar, if it is not what it looks like."""
+def _reading(node: Node) -> str:
+    """How YAML reads a scalar, if that differs from how it looks."""
     plain_number = isinstance(node.data, int | float) and node.reading == "a number"
     if node.data is None or plain_number or node.reading in ("", node.text.lower()):
         return ""
@@ -151,7 +151,7 @@ def _missing(mistake: _Mistake) -> Misfit:
 def _unknown_key(mistake: _Mistake) -> Misfit:
     key = str(mistake.loc[-1])
     unusual = unusual_character(key)
-    note = f", which has the character {unusual}" if unusual else ""
+    note = f" with the character {unusual}" if unusual else ""
     valid = keys_of(mistake.holder) if mistake.holder else ()
     return Misfit(mistake.loc, f"unknown key '{_clipped(key)}'{note}", valid=valid, at_key=True)
 
@@ -163,36 +163,36 @@ def _not_a_mapping(mistake: _Mistake) -> Misfit:
         kind = _bare(members[0])
         assert isinstance(kind, type) and issubclass(kind, BaseModel)
         needed = f"a mapping with the key {keys_of(kind)[0]} ({_either(_literals(mistake.annotation))})"
-        return Misfit(mistake.loc, f"must be {needed}{_not(mistake.node)}")
+        return Misfit(mistake.loc, f"must be {needed}{_but_found(mistake.node)}")
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         keys = keys_of(kind)
         needed = f"a mapping with the key {keys[0]}" if len(keys) == 1 else f"a mapping with keys {', '.join(keys)}"
         optional = not any(info.is_required() for info in kind.model_fields.values())
-        mend = "; write {} to leave all to the defaults" if optional and mistake.node.data is None else ""
-        return Misfit(mistake.loc, f"must be {needed}{_not(mistake.node)}{mend}")
-    return Misfit(mistake.loc, f"must be a mapping of names{_not(mistake.node)}")
+        remedy = "; write {} for the defaults" if optional and mistake.node.data is None else ""
+        return Misfit(mistake.loc, f"must be {needed}{_but_found(mistake.node)}{remedy}")
+    return Misfit(mistake.loc, f"must be a mapping of names{_but_found(mistake.node)}")
 
 
 def _not_text(mistake: _Mistake) -> Misfit:
     node = mistake.node
-    mend = f"; write '{node.text}' with the quotes" if node.text and node.data is not None else ""
-    return Misfit(mistake.loc, f"must be text{_not(node)}{mend}")
+    remedy = f"; write '{node.text}' with the quotes" if node.text and node.data is not None else ""
+    return Misfit(mistake.loc, f"must be text{_but_found(node)}{remedy}")
 
 
 def _not_whole(mistake: _Mistake) -> Misfit:
     data, text = mistake.node.data, mistake.node.text
-    mend = ""
+    remedy = ""
     if isinstance(data, Odd):
-        mend = "; write a decimal number"
+        remedy = "; write a decimal number"
     elif isinstance(data, float) and data.is_integer():
-        mend = f"; write {int(data)}"
+        remedy = f"; write {int(data)}"
     elif isinstance(data, str) and _is_short_number(text):
-        mend = f"; write {int(text)}"
-    return Misfit(mistake.loc, f"must be a whole number{_not(mistake.node)}{mend}")
+        remedy = f"; write {int(text)}"
+    return Misfit(mistake.loc, f"must be a whole number{_but_found(mistake.node)}{remedy}")
 
 
 def _not_a_switch(mistake: _Mistake) -> Misfit:
-    return Misfit(mistake.loc, f"must be on or off{_not(mistake.node)}")
+    return Misfit(mistake.loc, f"must be on or off{_but_found(mistake.node)}")
 
 
 def _is_short_number(text: str) -> bool:
@@ -201,8 +201,8 @@ def _is_short_number(text: str) -> bool:
 
 def _not_a_list(mistake: _Mistake) -> Misfit:
     node = mistake.node
-    mend = f"; write [{node.text}]" if isinstance(node.data, str) and node.text.isprintable() else ""
-    return Misfit(mistake.loc, f"must be a list{_not(node)}{mend}")
+    remedy = f"; write [{node.text}]" if isinstance(node.data, str) and node.text.isprintable() else ""
+    return Misfit(mistake.loc, f"must be a list{_but_found(node)}{remedy}")
 
 
 def _too_short(mistake: _Mistake) -> Misfit:
@@ -213,7 +213,7 @@ def _bound(word: str, name: str) -> Callable[[_Mistake], Misfit]:
     def misfit(mistake: _Mistake) -> Misfit:
         bound, text = mistake.ctx[name], mistake.node.text
         if isinstance(mistake.node.data, str):
-            bound = f"{bound}B"  # A number that is written as text is a size.
+            bound = f"{bound}B"  # A number given as text is a size.
         return Misfit(mistake.loc, f"must be {word} {bound}, not {_clipped(text)}")
 
     return misfit
@@ -221,23 +221,23 @@ def _bound(word: str, name: str) -> Callable[[_Mistake], Misfit]:
 
 def _not_listed(mistake: _Mistake) -> Misfit:
     valid = _literals(mistake.annotation)
-    return Misfit(mistake.loc, f"must be {_either(valid)}{_not(mistake.node)}", valid=valid)
+    return Misfit(mistake.loc, f"must be {_either(valid)}{_but_found(mistake.node)}", valid=valid)
 
 
 def _wrong_tag(mistake: _Mistake) -> Misfit:
-    """The key that tells the members of a union apart is missing or has an unknown value."""
-    key = str(mistake.ctx["discriminator"]).strip("'()")  # A function that tells is named for the key that it reads.
+    """The discriminator key of a union is missing or has an unknown value."""
+    key = str(mistake.ctx["discriminator"]).strip("'()")  # A discriminator function is named after its key.
     valid = _literals(mistake.annotation)
     if key not in mistake.node.children:
         return Misfit(mistake.loc, f"the key '{key}' is missing ({_either(valid)})", at_key=True)
     chosen = mistake.node.children[key]
-    return Misfit((*mistake.loc, key), f"must be {_either(valid)}{_not(chosen)}", valid=valid)
+    return Misfit((*mistake.loc, key), f"must be {_either(valid)}{_but_found(chosen)}", valid=valid)
 
 
-def _said_by_type(mistake: _Mistake) -> Misfit:
-    """What the types of `testbed.spec.types` say themselves."""
+def _message_of_type(mistake: _Mistake) -> Misfit:
+    """The messages of the types in `testbed.spec.types`."""
     node = mistake.node
-    note = f"; {_surprise(node)}" if _surprise(node) else "; there is nothing here" if node.data is None else ""
+    note = f"; {_reading(node)}" if _reading(node) else "; the value is empty" if node.data is None else ""
     return Misfit(mistake.loc, f"{mistake.ctx['error']}{note}")
 
 
@@ -261,5 +261,5 @@ _WORDING: dict[str, Callable[[_Mistake], Misfit]] = {
     "literal_error": _not_listed,
     "union_tag_invalid": _wrong_tag,
     "union_tag_not_found": _wrong_tag,
-    "value_error": _said_by_type,
+    "value_error": _message_of_type,
 }

@@ -1,4 +1,4 @@
-"""The verbs that change a living lab, as a user meets them."""
+"""The verbs that change a lab that is up: output and errors."""
 
 import json
 from pathlib import Path
@@ -17,27 +17,27 @@ def done(repository: Path, *words: str) -> str:
     return said.stdout
 
 
-def test_a_pod_a_node_and_a_link_are_changed_and_the_check_passes(repository: Path) -> None:
+def test_the_check_passes_after_changes_of_pods_nodes_and_links(repository: Path) -> None:
     with up(repository, "one"):
-        assert done(repository, "pod", "add", "late", "--node", "node2").startswith("late is on node2 (")
+        assert done(repository, "pod", "add", "late", "--node", "node2").startswith("late added to node2 (")
         assert "10.244.1.3/24" in done(repository, "exec", "late", "--", "ip", "-br", "address", "show", "eth0")
-        told = json.loads(done(repository, "node", "add", "node3", "--pod", "one", "--pod", "two", "--json"))
-        assert told["lab"] == "one"
-        assert told["changes"] > told["spaces"] > 3
+        added = json.loads(done(repository, "node", "add", "node3", "--pod", "one", "--pod", "two", "--json"))
+        assert added["lab"] == "one"
+        assert added["changes"] > added["spaces"] > 3
         done(repository, "link", "set", "node1,fabric", "rate=100Mbit")
         assert "late" in done(repository, "exec", "two", "--", "ping", "-c", "1", "-W", "5", "late")
         assert done(repository, "check").endswith("checks passed\n")
-        assert done(repository, "pod", "remove", "late").startswith("late is gone (")
-        assert done(repository, "node", "remove", "node1").startswith("node1 is gone (")
+        assert done(repository, "pod", "remove", "late").startswith("late removed (")
+        assert done(repository, "node", "remove", "node1").startswith("node1 removed (")
         assert "late" not in done(repository, "exec", "two", "--", "cat", "/etc/hosts")
         assert done(repository, "exec", "node2", "--", "ip", "netns", "list").split()[0] != "node1"
         assert done(repository, "check").endswith("checks passed\n")
-        assert "exactly as the design" in done(repository, "inspect")
+        assert "match the plan of design" in done(repository, "inspect")
         (listed,) = json.loads(done(repository, "list", "--json"))
         assert (listed["nodes"], listed["pods"]) == (2, 3)
 
 
-def test_an_address_is_not_given_out_again(repository: Path) -> None:
+def test_a_freed_address_is_not_allocated_again(repository: Path) -> None:
     with up(repository, "one"):
         for name, address in (("a", "10.244.1.3"), ("b", "10.244.1.4")):
             done(repository, "pod", "add", name, "--node", "node2")
@@ -64,10 +64,10 @@ def test_an_address_is_not_given_out_again(repository: Path) -> None:
         "link set node1,fabric rate",
     ],
 )
-def test_what_cannot_be_is_refused_with_nothing_changed(words: str, repository: Path) -> None:
+def test_an_impossible_change_is_refused_and_changes_nothing(words: str, repository: Path) -> None:
     with up(repository, "one"):
         before = done(repository, "list", "--json")
         said = refused(repository, *words.split())
         golden(f"change-{words.replace(' ', '-').replace(',', '-').replace('=', '-')}", said)
         assert done(repository, "list", "--json") == before
-        assert "exactly as the design" in done(repository, "inspect")
+        assert "match the plan of design" in done(repository, "inspect")

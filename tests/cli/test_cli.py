@@ -1,4 +1,4 @@
-"""The command line as a user meets it: what it prints, and its exit codes."""
+"""The command line: what it prints, and its exit codes."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_every_verb_has_help_with_an_example(verb: str, repository: Path) -> Non
     assert "Example: " in said.stdout
 
 
-def test_good_files_are_said_to_be_good(repository: Path) -> None:
+def test_valid_files_are_reported_as_valid(repository: Path) -> None:
     files = [str(path.relative_to(repository)) for path in sorted(repository.glob("[st][co]*/*.yaml"))]
     said = cli("validate", *files, cwd=repository)
     assert (said.returncode, said.stderr) == (0, "")
@@ -62,7 +62,7 @@ def test_good_files_are_said_to_be_good(repository: Path) -> None:
     assert "scenarios/compare-designs.yaml: scenario compare-designs, no mistake found" in said.stdout
 
 
-def test_mistakes_are_located_and_exit_code_2(tmp_path: Path) -> None:
+def test_mistakes_are_located_with_exit_code_2(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(
         "name: bad\ncluster: {pod_cidr: 10.244.0.0/16}\nfabrik: {subnet: 10.244.1.0/24}\nnodes: {node1: {pods: [A]}}\n"
     )
@@ -71,7 +71,7 @@ def test_mistakes_are_located_and_exit_code_2(tmp_path: Path) -> None:
     golden("validate-bad", said.stderr)
 
 
-def test_mistakes_are_printed_as_data_too(tmp_path: Path) -> None:
+def test_mistakes_are_printed_as_json(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text(
         "name: bad\ncluster: {pod_cidr: 10.244.0.0/16}\nfabrik: {}\nnodes: {node1: {}}\n"
     )
@@ -81,7 +81,7 @@ def test_mistakes_are_printed_as_data_too(tmp_path: Path) -> None:
     assert (problems[1]["line"], problems[1]["column"], problems[1]["nearest"]) == (3, 1, "fabric")
 
 
-def test_a_design_without_room_in_the_mtu_is_located_in_the_topology(tmp_path: Path) -> None:
+def test_an_mtu_too_small_for_a_design_is_located_in_the_topology(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(
         "name: small\ncluster: {pod_cidr: 10.244.0.0/16}\nfabric:\n  subnet: 192.168.56.0/24\n  mtu: 600\n"
         "nodes: {node1: {pods: 1}, node2: {pods: 1}}\n"
@@ -98,7 +98,7 @@ def test_an_unknown_design_is_exit_code_2(repository: Path) -> None:
     golden("plan-unknown-design", said.stderr)
 
 
-def test_a_plan_is_printed_as_commands_and_as_data(repository: Path) -> None:
+def test_a_plan_is_printed_as_commands_and_as_json(repository: Path) -> None:
     commands = cli("plan", "topologies/two-nodes.yaml", "--design", "vxlan", cwd=repository)
     assert commands.stdout == (repository / "tests/designs/golden/two-nodes-vxlan.sh").read_text()
     data = json.loads(cli("plan", "topologies/two-nodes.yaml", "--design", "vxlan", "--json", cwd=repository).stdout)
@@ -129,7 +129,7 @@ def test_designs_attachments_and_transports_are_listed(repository: Path) -> None
     assert all(name in text for item in names.values() for name in item)
 
 
-def test_a_design_has_a_page(repository: Path, tmp_path: Path) -> None:
+def test_a_pair_and_a_design_file_have_pages(repository: Path, tmp_path: Path) -> None:
     text = cli("designs", "routed+vxlan", cwd=repository).stdout
     assert "169.254.1.1" in text
     assert "For each remote node there are three entries" in text
@@ -139,7 +139,7 @@ def test_a_design_has_a_page(repository: Path, tmp_path: Path) -> None:
     assert (facts["mtu"], facts["overhead"]) == (1400, {"ipv4": 50, "ipv6": 70})
 
 
-def test_what_is_wrong_with_a_design_is_told(repository: Path, tmp_path: Path) -> None:
+def test_a_wrong_design_is_explained(repository: Path, tmp_path: Path) -> None:
     topology = repository / "topologies/two-nodes.yaml"
     (tmp_path / "wrong.yaml").write_text("name: wrong\nattach: router\ntransport: {kind: ipip, port: 4789, mtu: 9}\n")
     (tmp_path / "senseless.yaml").write_text("name: senseless\nattach: macvlan\ntransport: wireguard\n")
@@ -149,8 +149,8 @@ def test_what_is_wrong_with_a_design_is_told(repository: Path, tmp_path: Path) -
     golden("plan-wrong-designs", "\n".join(one.stderr for one in said))
 
 
-def test_a_scenario_may_spell_designs_out(repository: Path, tmp_path: Path) -> None:
-    """In it, in files of their own, and in the short form; what is wrong is told at its place."""
+def test_a_scenario_may_define_designs(repository: Path, tmp_path: Path) -> None:
+    """Inline, in design files, and as ATTACH+TRANSPORT; mistakes are located."""
     (tmp_path / "overlay.yaml").write_text("name: overlay\nattach: routed\ntransport: {kind: vxlan, vni: 4096}\n")
     text = (repository / "scenarios/quick.yaml").read_text().replace("../topologies", f"{repository}/topologies")
     head, _, tail = text.partition("designs:")
@@ -177,7 +177,7 @@ def test_a_scenario_may_spell_designs_out(repository: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.root
-def test_the_doctor_finds_this_machine_fit(repository: Path) -> None:
+def test_the_doctor_finds_nothing_missing_here(repository: Path) -> None:
     said = cli("doctor", "--json", cwd=repository)
     assert said.returncode == 0
     findings = json.loads(said.stdout)["findings"]
@@ -189,7 +189,7 @@ def without_programs(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"PATH": str(tmp_path)}
 
 
-def test_the_doctor_says_what_is_missing_and_what_brings_it(repository: Path, tmp_path: Path) -> None:
+def test_the_doctor_names_missing_programs_and_their_packages(repository: Path, tmp_path: Path) -> None:
     said = cli("doctor", cwd=repository, env=without_programs(tmp_path))
     assert said.returncode == 3
     lines = [line for line in said.stdout.splitlines() if "program" in line]
@@ -207,10 +207,10 @@ def test_a_run_without_the_programs_is_refused_before_it_begins(repository: Path
 
 @pytest.mark.root
 @pytest.mark.parametrize("verb", ["run", "up"])
-def test_a_user_who_may_make_no_namespaces_is_refused_before_anything_begins(
+def test_a_user_who_may_not_make_namespaces_is_refused_before_anything_begins(
     verb: str, repository: Path, tmp_path: Path
 ) -> None:
-    """In a user namespace in which there may be one more, which is the user's own."""
+    """In a user namespace that allows only one more, the user's own."""
     words = {
         "run": ["scenarios/quick.yaml", "--results", str(tmp_path / "results")],
         "up": ["topologies/two-nodes.yaml", "--design", "vxlan"],
@@ -229,22 +229,22 @@ def test_a_user_who_may_make_no_namespaces_is_refused_before_anything_begins(
     assert not (tmp_path / "results").exists()
 
 
-def test_results_are_not_kept_where_the_lab_would_hide_them(repository: Path) -> None:
+def test_a_results_folder_that_the_lab_would_hide_is_refused(repository: Path) -> None:
     said = cli("run", "scenarios/quick.yaml", "--results", "/run/results", cwd=repository)
     assert said.returncode in (2, 3)
     assert not Path("/run/results").exists()
 
 
 @pytest.mark.root
-def test_results_that_cannot_be_kept_are_said_before_anything_is_built(repository: Path, tmp_path: Path) -> None:
+def test_an_unwritable_results_folder_is_reported_before_anything_is_built(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     said = cli("run", str(repository / "scenarios/quick.yaml"), "--results", "file/results", cwd=tmp_path)
     assert said.returncode == 2
-    assert "results cannot be kept in file/results: Not a directory" in said.stderr
+    assert "results cannot be written to file/results: Not a directory" in said.stderr
 
 
 @pytest.mark.root
-def test_a_container_without_the_right_to_make_namespaces_is_told(repository: Path) -> None:
+def test_the_doctor_reports_a_container_without_the_right_to_make_namespaces(repository: Path) -> None:
     drop = ["setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"]
     program = [sys.executable, "-m", "testbed", "doctor"]
     said = subprocess.run([*drop, *program], capture_output=True, text=True, cwd=repository, check=False)
@@ -264,7 +264,7 @@ def test_a_report_that_cannot_be_written_is_exit_code_2(repository: Path, tmp_pa
     assert "Traceback" not in said.stderr
 
 
-def test_a_folder_that_is_no_result_is_exit_code_2(tmp_path: Path) -> None:
+def test_a_folder_without_results_is_exit_code_2(tmp_path: Path) -> None:
     said = cli("report", "nowhere", cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
     golden("report-nowhere", said.stderr)
@@ -282,7 +282,7 @@ def test_a_misspelt_verb_is_exit_code_2(repository: Path) -> None:
     golden("misspelt-verb", said.stderr)
 
 
-def test_a_reader_that_has_had_enough_is_no_error(repository: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(repository: Path) -> None:
     pipeline = f"{sys.executable} -m testbed plan topologies/sixteen-nodes.yaml --design vxlan | head -n 1"
     said = subprocess.run(["sh", "-c", pipeline], capture_output=True, text=True, cwd=repository, check=True)
     assert (said.stdout, said.stderr) == ("#!/bin/sh -e\n", "")

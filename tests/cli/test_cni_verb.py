@@ -1,4 +1,4 @@
-"""testbed cni, and labs whose pods CNI plugins attach, as a user meets them. In a capsule of their own."""
+"""`testbed cni`, and labs whose pods are attached by CNI plugins. Each test has its own capsule."""
 
 import json
 import re
@@ -58,11 +58,11 @@ def up(repository: Path, folder: Path, *words: str) -> Iterator[None]:
 
 
 def plain(text: str, folder: Path) -> str:
-    """Without what differs from one time to the next."""
+    """The text without durations and temporary folders."""
     return re.sub(r"\d+ ms", "N ms", text.replace(str(folder), "FOLDER"))
 
 
-def test_steps_by_hand_show_what_plugins_were_told_and_what_changed(repository: Path, tmp_path: Path) -> None:
+def test_steps_by_hand_show_the_calls_and_the_changes(repository: Path, tmp_path: Path) -> None:
     with up(repository, tmp_path):
         steps = [["del", "client"], ["add", "client"], ["check", "client"]]
         said = [cli("cni", *words, cwd=repository) for words in steps]
@@ -77,7 +77,7 @@ def test_steps_by_hand_show_what_plugins_were_told_and_what_changed(repository: 
         assert cli("inspect", cwd=repository).returncode == 0
 
 
-def test_what_cannot_be_done_is_told(repository: Path, tmp_path: Path) -> None:
+def test_impossible_steps_are_explained(repository: Path, tmp_path: Path) -> None:
     with up(repository, tmp_path):
         texts = []
         for code, words in (
@@ -97,7 +97,7 @@ def test_what_cannot_be_done_is_told(repository: Path, tmp_path: Path) -> None:
     golden("cni-wrong", "\n".join(texts))
 
 
-def test_calls_are_data_and_are_logged(repository: Path, tmp_path: Path) -> None:
+def test_calls_are_printed_as_json_and_logged(repository: Path, tmp_path: Path) -> None:
     log = tmp_path / "calls.jsonl"
     with up(repository, tmp_path, "--log", str(log)):
         (call, *_) = [json.loads(line) for line in log.read_text().splitlines()]
@@ -108,7 +108,7 @@ def test_calls_are_data_and_are_logged(repository: Path, tmp_path: Path) -> None
         assert step["calls"] == [json.loads(log.read_text().splitlines()[-1])]
         assert step["changes"]["node1"] == ["- link veth-web-1 type veth address 02:00:00:00:00:01 mtu 1500 down"]
         again = json.loads(cli("cni", "check", "web-1", "--json", cwd=repository).stdout)
-        assert again["error"].startswith("web-1 has no eth0")
+        assert again["error"].startswith("web-1: eth0 not attached")
         log.unlink()
         down = cli("down", "--log", str(log), cwd=repository)
         assert (down.returncode, down.stdout, down.stderr) == (0, "one is down\n", "")
@@ -120,7 +120,7 @@ def test_calls_are_data_and_are_logged(repository: Path, tmp_path: Path) -> None
         ]
 
 
-def test_a_log_that_cannot_be_written_is_told_before_anything_is_built(repository: Path, tmp_path: Path) -> None:
+def test_an_unwritable_log_is_reported_before_anything_is_built(repository: Path, tmp_path: Path) -> None:
     (tmp_path / "10-mynet.conf").write_text('{"name": "mynet", "type": "bridge"}')
     words = ["up", "topologies/two-nodes.yaml", "--name", "one", "--log", str(tmp_path / "absent" / "log"), "--design"]
     said = cli(*words, str(tmp_path / "10-mynet.conf"), cwd=repository)
@@ -132,7 +132,7 @@ def test_a_log_that_cannot_be_written_is_told_before_anything_is_built(repositor
     assert cli("list", "--json", cwd=repository).stdout.strip() == "[]"
 
 
-def test_a_failed_add_by_hand_is_taken_back(repository: Path, tmp_path: Path) -> None:
+def test_a_failed_add_by_hand_is_undone(repository: Path, tmp_path: Path) -> None:
     with up(repository, tmp_path):
         assert cli("cni", "del", "client", cwd=repository).returncode == 0
         (tmp_path / "mine").write_text(PLUGIN.replace(ANSWER, ERROR))
@@ -147,7 +147,7 @@ def test_a_failed_add_by_hand_is_taken_back(repository: Path, tmp_path: Path) ->
         assert cli("cni", "add", "client", cwd=repository).returncode == 0
 
 
-def test_a_lab_goes_down_and_what_was_not_taken_back_is_told(repository: Path, tmp_path: Path) -> None:
+def test_a_lab_goes_down_even_if_plugins_fail_and_prints_their_errors(repository: Path, tmp_path: Path) -> None:
     with up(repository, tmp_path):
         (tmp_path / "mine").write_text(PLUGIN.replace("|| true", f"; {ERROR}"))
         down = cli("down", cwd=repository)
@@ -157,14 +157,14 @@ def test_a_lab_goes_down_and_what_was_not_taken_back_is_told(repository: Path, t
         assert len(down.stderr.splitlines()) == 6
 
 
-def test_a_malformed_case_is_told_with_its_place(repository: Path) -> None:
+def test_a_malformed_configuration_is_located(repository: Path) -> None:
     case = "tests/cni/cases/05-bridge-disabled-interface.MALFORMED.conf"
     said = cli("up", "topologies/two-nodes.yaml", "--design", case, cwd=repository)
     assert (said.returncode, said.stdout) == (2, "")
     golden("cni-malformed", said.stderr)
 
 
-def test_a_plugin_that_is_nowhere_is_told_before_anything_is_built(repository: Path, tmp_path: Path) -> None:
+def test_a_missing_plugin_is_reported_before_anything_is_built(repository: Path, tmp_path: Path) -> None:
     def up_with(plugin: str, folder: str) -> tuple[int, str]:
         (tmp_path / "net.conf").write_text(f'{{"name": "net", "type": "{plugin}"}}')
         (tmp_path / "net.yaml").write_text(f"cni: net.conf\nbin: {folder}\n")
@@ -182,7 +182,7 @@ def test_a_plugin_that_is_nowhere_is_told_before_anything_is_built(repository: P
         assert code == 2
         texts.append(text)
     golden("cni-no-plugin", "\n".join(texts))
-    # Debian's folder, but none of Debian's that is there: only its package would bring it.
+    # A plugin of Debian's that is not installed: the message names its package.
     assert up_with("dummy", "/usr/lib/cni") == (
         3,
         "testbed: this cannot be done here:\n"
@@ -190,7 +190,7 @@ def test_a_plugin_that_is_nowhere_is_told_before_anything_is_built(repository: P
     )
 
 
-def test_a_plugin_that_fails_is_shown_and_logged(repository: Path, tmp_path: Path) -> None:
+def test_a_failing_plugin_is_reported_and_logged(repository: Path, tmp_path: Path) -> None:
     with up(repository, tmp_path):
         pass
     (tmp_path / "mine").write_text(

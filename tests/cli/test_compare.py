@@ -1,4 +1,4 @@
-"""`testbed compare` as a user meets it, on folders that a run's own writer wrote."""
+"""`testbed compare` on results folders that a `ResultsWriter` wrote."""
 
 import json
 import os
@@ -23,7 +23,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Writes a run of four arms on one path, in which vxlan has `vxlan` of its usual throughput."""
+    """Writes a run of four arms on one path; `vxlan` scales the throughput of vxlan, `speed` that of all."""
 
     def made(name: str, seed: int, vxlan: float = 1.0, speed: float = 1.0, **manifest: Any) -> Path:
         folder = tmp_path / name
@@ -96,7 +96,7 @@ def golden(name: str, text: str) -> None:
     assert text == file.read_text()
 
 
-def test_two_runs_are_compared_and_that_is_no_failure(make: Make, tmp_path: Path) -> None:
+def test_a_difference_without_conditions_is_exit_code_0(make: Make, tmp_path: Path) -> None:
     make("old", 1)
     make("new", 2, vxlan=0.7)
     said = cli("old", "new", cwd=tmp_path)
@@ -117,7 +117,7 @@ def test_a_resolved_breach_is_exit_code_1(make: Make, tmp_path: Path) -> None:
     assert "breached: vxlan cross-node throughput 0.7" in said.stdout
 
 
-def test_conditions_that_are_kept_or_not_resolved_are_told_and_no_failure(make: Make, tmp_path: Path) -> None:
+def test_conditions_that_are_kept_or_not_resolved_are_printed_and_do_not_fail(make: Make, tmp_path: Path) -> None:
     make("old", 1)
     make("new", 2, vxlan=0.7)
     conditions = ("l2 throughput < 0.9", "l2 throughput <= 200%")
@@ -134,7 +134,7 @@ def test_one_breach_among_several_conditions_is_enough(make: Make, tmp_path: Pat
     assert said.returncode == 1
 
 
-def test_relative_ignores_a_faster_machine_and_the_note_names_it(make: Make, tmp_path: Path) -> None:
+def test_relative_ignores_a_faster_machine_and_a_note_names_it(make: Make, tmp_path: Path) -> None:
     make("old", 1)
     make("new", 2, speed=1.5, machine={"kernel": "6.1.0", "cpu": "another", "cpus": 2})
     direct = cli("old", "new", "--json", cwd=tmp_path)
@@ -149,7 +149,7 @@ def test_relative_ignores_a_faster_machine_and_the_note_names_it(make: Make, tmp
     assert "These are different machines (cpu), and that is in every ratio; --relative compares" in told
 
 
-def test_data_has_all_that_the_table_has(make: Make, tmp_path: Path) -> None:
+def test_json_has_everything_that_the_table_has(make: Make, tmp_path: Path) -> None:
     make("old", 1)
     make("new", 2, vxlan=0.7, testbed="0.2.0")
     said = cli("old", "new", "--json", "--fail-if", "throughput<0.9", cwd=tmp_path)
@@ -162,7 +162,7 @@ def test_data_has_all_that_the_table_has(make: Make, tmp_path: Path) -> None:
     assert [c["design"] for c in condition["breached"]] == ["vxlan"]
 
 
-def test_markdown_is_for_a_pull_request(make: Make, tmp_path: Path) -> None:
+def test_markdown_is_printed_for_a_pull_request(make: Make, tmp_path: Path) -> None:
     make("old", 1)
     make("new", 2, vxlan=0.7)
     said = cli("old", "new", "--markdown", cwd=tmp_path)
@@ -182,7 +182,7 @@ def test_markdown_is_for_a_pull_request(make: Make, tmp_path: Path) -> None:
         ("compare-two-designs", "l2 vxlan throughput < 0.9"),
     ],
 )
-def test_a_condition_that_cannot_be_read_is_exit_code_2(name: str, condition: str, make: Make, tmp_path: Path) -> None:
+def test_a_malformed_condition_is_exit_code_2(name: str, condition: str, make: Make, tmp_path: Path) -> None:
     make("old", 1)
     make("new", 2)
     said = cli("old", "new", "--fail-if", condition, cwd=tmp_path)
@@ -190,7 +190,7 @@ def test_a_condition_that_cannot_be_read_is_exit_code_2(name: str, condition: st
     golden(name, said.stderr)
 
 
-def test_a_folder_that_is_none_or_damaged_is_exit_code_2(make: Make, tmp_path: Path) -> None:
+def test_a_missing_or_damaged_folder_is_exit_code_2(make: Make, tmp_path: Path) -> None:
     make("old", 1)
     said = cli("old", "nowhere", cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")

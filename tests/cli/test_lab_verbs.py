@@ -1,6 +1,6 @@
-"""The verbs on labs as a user meets them: what they say when something is wrong, and how a capture ends.
+"""The verbs on labs: their errors, and how a capture ends.
 
-In a capsule of their own, where nobody else's labs can be seen.
+Each test has its own capsule, which hides the labs of others.
 """
 
 import json
@@ -40,7 +40,7 @@ def refused(repository: Path, *words: str) -> str:
 
 
 @pytest.mark.needs("bpf")
-def test_what_programs_counted_is_shown(repository: Path) -> None:
+def test_counters_of_ebpf_programs_are_printed(repository: Path) -> None:
     made = cli("up", "topologies/two-nodes.yaml", "--design", "cilium-native", "--name", "ebpf", cwd=repository)
     assert made.returncode == 0, made.stderr
     try:
@@ -59,13 +59,13 @@ def test_what_programs_counted_is_shown(repository: Path) -> None:
         cli("down", "--all", cwd=repository)
 
 
-def test_a_design_without_programs_has_counted_nothing(repository: Path) -> None:
+def test_a_design_without_ebpf_programs_has_no_counters(repository: Path) -> None:
     with up(repository, "one"):
         said = cli("inspect", "--counters", cwd=repository)
-        assert (said.returncode, said.stdout) == (0, "The design vxlan has no eBPF programs, which would count.\n")
+        assert (said.returncode, said.stdout) == (0, "The design vxlan has no eBPF programs and no counters.\n")
 
 
-def test_without_a_lab_it_is_said_how_to_bring_one_up(repository: Path) -> None:
+def test_without_a_lab_the_error_says_how_to_bring_one_up(repository: Path) -> None:
     verbs = (["check"], ["exec", "client", "--", "true"], ["trace", "a", "b"], ["shell"], ["capture", "a"], ["graph"])
     texts = {refused(repository, *words) for words in verbs}
     assert len(texts) == 1
@@ -73,7 +73,7 @@ def test_without_a_lab_it_is_said_how_to_bring_one_up(repository: Path) -> None:
     golden("lab-none-to-end", refused(repository, "down"))
 
 
-def test_what_a_lab_does_not_have_is_named(repository: Path) -> None:
+def test_wrong_names_and_options_are_explained(repository: Path) -> None:
     with up(repository, "one"):
         texts = [
             refused(repository, *words)
@@ -100,7 +100,7 @@ def test_what_a_lab_does_not_have_is_named(repository: Path) -> None:
     golden("lab-unknown", "\n".join(texts))
 
 
-def test_of_several_labs_one_must_be_meant(repository: Path) -> None:
+def test_one_of_several_labs_must_be_selected(repository: Path) -> None:
     with up(repository, "one", "two"):
         golden("lab-which", refused(repository, "check"))
         env = {**os.environ, "TESTBED_LAB": "two"}
@@ -125,7 +125,7 @@ def ping(repository: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["by another process", "by the terminal"])
-def test_a_signal_ends_a_capture_and_the_file_is_whole(
+def test_a_signal_ends_a_capture_and_the_file_is_complete(
     number: signal.Signals, whom: object, repository: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "one.pcapng"
@@ -138,7 +138,7 @@ def test_a_signal_ends_a_capture_and_the_file_is_whole(
     assert shown.count("ICMP echo re") == 4
 
 
-def test_nothing_of_a_killed_capture_goes_on(repository: Path, tmp_path: Path) -> None:
+def test_a_killed_capture_leaves_no_process(repository: Path, tmp_path: Path) -> None:
     mark = str(tmp_path / "killed.pcapng")
     with up(repository, "one"):
         with recording(repository, "client", "-w", mark) as process:
@@ -149,7 +149,7 @@ def test_nothing_of_a_killed_capture_goes_on(repository: Path, tmp_path: Path) -
             time.sleep(0.05)
 
 
-def test_packets_go_through_a_pipe_and_end_with_its_reader(repository: Path) -> None:
+def test_a_capture_into_a_pipe_ends_with_its_reader(repository: Path) -> None:
     with up(repository, "one"), recording(repository, "client", "icmp") as process:
         reader = subprocess.Popen(
             ["tcpdump", "-n", "-c", "2", "-r", "-"], stdin=process.stdout, stdout=subprocess.PIPE, text=True
@@ -162,7 +162,7 @@ def test_packets_go_through_a_pipe_and_end_with_its_reader(repository: Path) -> 
     assert shown.count("ICMP echo re") == 2
 
 
-def test_in_a_terminal_packets_are_lines(repository: Path) -> None:
+def test_a_capture_in_a_terminal_prints_lines(repository: Path) -> None:
     terminal, end = pty.openpty()
     with up(repository, "one"):
         command = [sys.executable, "-m", "testbed", "capture", "client", "icmp", "--count", "2"]
@@ -177,11 +177,11 @@ def test_in_a_terminal_packets_are_lines(repository: Path) -> None:
     assert [line.split(" ")[:2] for line in text.splitlines()] == [["client:eth0", "→"], ["client:eth0", "←"]]
 
 
-def test_eight_labs_of_one_file_do_not_meet(repository: Path) -> None:
+def test_eight_labs_of_one_file_are_separate(repository: Path) -> None:
     names = [f"lab-{number}" for number in range(8)]
     with up(repository, *names):
         for name in names:
-            # Something that would be everybody's trouble if they met.
+            # Would conflict or show up in other labs if they were connected.
             address = ["ip", "address", "add", f"10.99.0.{names.index(name)}/32", "dev", "eth0"]
             assert cli("exec", "-n", name, "client", "--", *address, cwd=repository).returncode == 0
         command = [sys.executable, "-m", "testbed", "check", "--name"]
@@ -196,7 +196,7 @@ def test_eight_labs_of_one_file_do_not_meet(repository: Path) -> None:
             assert [word for word in shown.split() if word.startswith("10.99.")] == [own]
 
 
-def test_a_picture_is_drawn_of_a_lab_and_of_a_topology(repository: Path, tmp_path: Path) -> None:
+def test_a_lab_and_a_topology_are_drawn(repository: Path, tmp_path: Path) -> None:
     with up(repository, "one"):
         for suffix, begin in (("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("dot", b"graph")):
             file = tmp_path / f"lab.{suffix}"

@@ -1,4 +1,4 @@
-"""The verb `probes`: what can be measured, with what, and whether that is installed."""
+"""`testbed probes`: the probes, their metrics and programs."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def test_every_probe_that_a_scenario_can_name_is_listed() -> None:
 
 
 @pytest.mark.parametrize("tool", PROBES)
-def test_every_listed_probe_can_be_had_and_starts_only_the_listed_programs(tool: str) -> None:
+def test_every_listed_probe_starts_only_the_listed_programs(tool: str) -> None:
     probe = probe_of(PROBES[tool].spec.model_validate({"tool": tool}))
     assert set(probe.tools) <= set(PROBES[tool].programs)
 
@@ -46,7 +46,7 @@ def test_every_listed_metric_is_known_to_the_report(tool: str) -> None:
     assert set(PROBES[tool].metrics) <= set(METRICS)
 
 
-def test_as_data_each_program_is_told_with_its_version_or_the_package_that_brings_it() -> None:
+def test_json_has_the_version_and_the_package_of_each_program() -> None:
     listed = {probe["tool"]: probe for probe in json.loads(cli("--json"))}
     assert list(listed) == list(PROBES)
     for probe in listed.values():
@@ -59,7 +59,7 @@ def test_as_data_each_program_is_told_with_its_version_or_the_package_that_bring
     assert all(program["optional"] for program in listed["netperf"]["programs"])
 
 
-def test_for_people_too(tmp_path: Path) -> None:
+def test_the_table_has_metrics_and_missing_programs(tmp_path: Path) -> None:
     wide = {**os.environ, "COLUMNS": "250"}
     said = cli(env=wide)
     assert "open_rtt_p50, p90, p99, p99.9, loaded_rtt_p50, p90" in said

@@ -1,4 +1,4 @@
-"""`testbed results` as a user meets it."""
+"""`testbed results`: output and exit codes."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def golden(name: str, text: str) -> None:
 
 
 def put(results: Path, name: str, **changes: Any) -> Path:
-    """A folder with nothing but a manifest, as a run writes it."""
+    """A results folder that contains only a manifest."""
     manifest = {
         "format": 2,
         "scenario": {"name": "quick", "designs": ["l2", "vxlan"], "baseline": "l2", "rounds": 5},
@@ -90,28 +90,28 @@ def test_damaged_folders_are_listed_last_with_the_reason(tmp_path: Path) -> None
     golden("results-damaged", said.stdout)
 
 
-def test_values_of_odd_types_are_no_trouble(tmp_path: Path) -> None:
+def test_values_of_wrong_types_are_tolerated(tmp_path: Path) -> None:
     put(tmp_path, "odd", started=5, state=None, rounds_done="many", scenario={"name": [], "designs": 3, "rounds": {}})
     assert states(".", cwd=tmp_path) == {"odd": ("", "")}
     assert cli("list", ".", cwd=tmp_path).returncode == 0
 
 
-def test_a_run_at_work_is_told_from_one_that_died(tmp_path: Path) -> None:
+def test_a_running_run_differs_from_one_that_was_killed(tmp_path: Path) -> None:
     alive, _ = (put(tmp_path, name, state="running", rounds_done=1) for name in ("alive", "dead"))
     with held(alive):
         assert states(".", cwd=tmp_path) == {"alive": ("running", ""), "dead": ("cut short", "")}
 
 
 def test_only_manifests_are_read(tmp_path: Path) -> None:
-    """Samples that nobody could read, of any size, do not keep a folder out of the list."""
+    """A folder is listed even if its samples are large or unreadable."""
     folder = put(tmp_path, "run")
-    os.mkfifo(folder / "samples.csv")  # whoever opened it would wait for ever
+    os.mkfifo(folder / "samples.csv")  # opening it would block forever
     assert states(".", cwd=tmp_path) == {"run": ("done", "")}
 
 
-def test_no_folders_are_no_error_and_no_place_is(tmp_path: Path) -> None:
+def test_an_empty_parent_is_fine_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
     said = cli("list", ".", cwd=tmp_path)
-    assert (said.returncode, said.stdout) == (0, "There are no results folders in ..\n")
+    assert (said.returncode, said.stdout) == (0, "No results folders in .\n")
     said = cli("list", cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
     golden("results-nowhere", said.stderr)
@@ -140,7 +140,7 @@ def test_a_folder_is_shown_and_nothing_written(example: Path, tmp_path: Path) ->
     assert before == {file: (file.stat().st_mtime_ns, file.stat().st_size) for file in example.rglob("*")}
 
 
-def test_what_failed_is_shown(example: Path, tmp_path: Path) -> None:
+def test_failures_are_shown(example: Path, tmp_path: Path) -> None:
     manifest = json.loads((example / "manifest.json").read_text())
     failure = {"state": "failed", "reason": "2 of 42 pairs do not reach each other", "check": {"failures": ["a to b"]}}
     manifest["designs"]["l2"] |= failure
@@ -159,7 +159,7 @@ def test_what_failed_is_shown(example: Path, tmp_path: Path) -> None:
     assert {"median", "ratio", "verdict"} <= set(data["summaries"][0])
 
 
-def test_a_folder_that_is_none_or_damaged_is_exit_code_2(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_folder_is_exit_code_2(tmp_path: Path) -> None:
     put(tmp_path, "without-samples")
     for name in ("nowhere", "without-samples"):
         said = cli("show", name, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Which modules a verb loads: what it does not need would cost its user time."""
+"""The modules that a verb loads: only those that it needs, as loading takes time."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ HEAVY = ("pydantic", "yaml", "rich", "jinja2", "numpy", "scipy", "matplotlib", "
 NEVER = ("setuptools", "distutils")
 NAME = f"test-startup-{os.getpid()}"
 READING = {"pydantic", "yaml"}
-"""What reads files that users write."""
+"""For files that users write."""
 
 
 def loaded(*words: str, cwd: Path) -> tuple[set[str], set[str]]:
@@ -28,11 +28,11 @@ def loaded(*words: str, cwd: Path) -> tuple[set[str], set[str]]:
 
 
 @pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
-def test_help_loads_no_library_but_that_of_the_command_line(words: list[str], repository: Path) -> None:
+def test_help_loads_only_the_command_line_library(words: list[str], repository: Path) -> None:
     libraries, own = loaded(*words, cwd=repository)
     assert libraries == set()
-    rooms = {module.split(".")[1] for module in own}
-    assert rooms <= {"__main__", "cli", "kernel", "lab", "observe", "plan", "spec"}
+    packages = {module.split(".")[1] for module in own}
+    assert packages <= {"__main__", "cli", "kernel", "lab", "observe", "plan", "spec"}
     assert not own & {"testbed.spec.types", "testbed.plan.objects", "testbed.lab.lab", "testbed.kernel.netlink"}
 
 
@@ -59,7 +59,7 @@ def test_a_verb_loads_what_it_needs(words: str, needed: set[str], repository: Pa
 
 
 @pytest.mark.root
-def test_a_lab_is_brought_up_and_entered_without_what_only_others_need(repository: Path) -> None:
+def test_up_and_exec_load_only_what_they_need(repository: Path) -> None:
     up = ["up", "topologies/two-nodes.yaml", "--design", "vxlan", "--name", NAME]
     try:
         libraries, own = loaded(*up, cwd=repository)
@@ -72,8 +72,8 @@ def test_a_lab_is_brought_up_and_entered_without_what_only_others_need(repositor
         loaded("down", NAME, cwd=repository)
 
 
-def test_all_presets_are_what_their_table_says() -> None:
-    """Each is loaded when it is asked for, so nothing else reads the whole table."""
+def test_presets_have_the_names_in_their_table() -> None:
+    """Presets are loaded on demand, so no other test reads the whole table."""
     from testbed.designs import DESIGNS
 
     assert [design.name for design in DESIGNS.values()] == list(DESIGNS)

@@ -1,4 +1,4 @@
-"""Plugins that tests write in shell, and a node for real ones."""
+"""Plugins in shell, and a node for real plugins."""
 
 import json
 import os
@@ -27,7 +27,7 @@ BLUE = Attachment("blue", "/run/netns/blue", "eth0")
 
 @dataclass
 class Plugins:
-    """A folder of plugins, which note down each call, and a runtime that calls them."""
+    """A folder of plugins that record each call, and a runtime that calls them."""
 
     folder: Path
     patience_s: float = 10.0
@@ -37,7 +37,7 @@ class Plugins:
         self.runtime = Runtime([str(self.folder)], Store(self.folder / "results"), self.patience_s)
 
     def write(self, name: str, **bodies: str) -> None:
-        """A plugin that does this for these commands, in shell, and nothing else for all others."""
+        """Writes a plugin that runs these shell bodies for these commands, and does nothing for others."""
         cases = "\n".join(f"{command})\n{body}\n;;" for command, body in bodies.items())
         path = self.folder / name
         path.write_text(
@@ -50,11 +50,11 @@ class Plugins:
         (self.folder / "calls").mkdir(exist_ok=True)
 
     def answering(self, name: str, result: Mapping[str, Any], **bodies: str) -> None:
-        """A plugin whose ADD has that result."""
+        """Writes a plugin whose ADD returns that result."""
         self.write(name, ADD=f"cat <<'END'\n{json.dumps(result)}\nEND", **bodies)
 
     def forget(self) -> None:
-        """What has been called until now does not count."""
+        """Deletes the records of calls until now."""
         for call in self._calls():
             for part in call.iterdir():
                 part.unlink()
@@ -66,17 +66,17 @@ class Plugins:
 
     @property
     def called(self) -> list[str]:
-        """Which plugin for what, in order: `bridge ADD`."""
+        """The plugin and the command of each call, in order: `bridge ADD`."""
         return [(call / "who").read_text().strip() for call in self._calls()]
 
     @property
-    def told(self) -> list[dict[str, Any]]:
-        """What each was given to read."""
+    def inputs(self) -> list[dict[str, Any]]:
+        """The standard input of each call, as data."""
         return [json.loads((call / "stdin").read_text()) for call in self._calls()]
 
     @property
     def environments(self) -> list[dict[str, str]]:
-        """What each found in its environment of CNI's."""
+        """The CNI variables of each call."""
         texts = [(call / "env").read_text().splitlines() for call in self._calls()]
         return [dict(line.split("=", 1) for line in lines) for lines in texts]
 
@@ -87,12 +87,12 @@ def plugins(tmp_path: Path) -> Plugins:
 
 
 def network(**keys: Any) -> Network:
-    """A network of these keys; its name is `net`, its version 1.0.0, if nothing else is said."""
+    """A network with these keys; by default its name is `net` and its version 1.0.0."""
     return network_of_texts([("net.conflist", json.dumps({"cniVersion": "1.0.0", "name": "net"} | keys))])
 
 
 def chain(*types: str, **keys: Any) -> Network:
-    """A network of plugins that are told nothing in particular."""
+    """A network of plugins without configuration."""
     return network(plugins=[{"type": name} for name in types], **keys)
 
 
@@ -104,7 +104,7 @@ class RealNode:
     runtime: Runtime = field(default_factory=lambda: Runtime([DEBIAN]))
 
     def pod(self, name: str, ifname: str = "eth0", **capabilities: Any) -> Attachment:
-        """A pod without a device."""
+        """An attachment of a pod, which is created without devices if it is new."""
         if name not in self.pods:
             self.pods[name] = Namespace.create()
             bind_namespace(self.pods[name], name)
@@ -115,7 +115,7 @@ class RealNode:
         return self.runtime.add(net, self.pod(name, **capabilities))
 
     def run(self, command: str, pod: str = "") -> str:
-        """What a command prints in a pod, or on the node; it must succeed."""
+        """The output of a command in a pod, or on the node; the command must succeed."""
         done = self.attempt(command, pod)
         assert done.returncode == 0, f"{command}: {done.stderr}"
         return done.stdout
@@ -127,11 +127,11 @@ class RealNode:
 
 @contextmanager
 def real_node() -> Iterator[RealNode]:
-    """To be used in a sealed test: the capsule's own network and folders are the node's."""
+    """For sealed tests: the capsule's network and folders are the node's."""
     mount("tmpfs", "/var/lib", "tmpfs", MS_NOSUID | MS_NODEV)
     Path("/run/netns").mkdir(exist_ok=True)
     node = RealNode()
-    # An IPv6 address is usable at once where nobody looks whether another has it.
+    # Without duplicate address detection, IPv6 addresses are usable at once.
     node.run("ip link set lo up; sysctl -w net.ipv6.conf.default.accept_dad=0")
     try:
         yield node
@@ -141,7 +141,7 @@ def real_node() -> Iterator[RealNode]:
 
 
 def shipped(name: str) -> Network:
-    """A case as it is shipped."""
+    """The network in a file of `cases`."""
     return network_of_texts([(name, (CASES / name).read_text())])
 
 

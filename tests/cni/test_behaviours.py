@@ -1,4 +1,4 @@
-"""Each behaviour that the specification wants of a runtime, by its number, has a test that is named for it."""
+"""Each behaviour that the specification requires of a runtime has a test named after its number."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What a network's configuration may say, and what is said of one that is wrong."""
+"""Configurations of networks: what is valid, and the errors of what is not."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def load(path: Path) -> Network:
     return network_of_texts(read_network(path)[1])
 
 
-def test_net_01_the_highest_version_that_all_know_is_taken(plugins: Plugins) -> None:
+def test_net_01_the_newest_common_version_is_used(plugins: Plugins) -> None:
     for name, versions in (("old", ["0.3.1", "0.4.0"]), ("new", ["0.3.1", "0.4.0", "1.0.0", "1.1.0"])):
         plugins.write(name, VERSION=f"echo '{json.dumps({'cniVersion': '0.4.0', 'supportedVersions': versions})}'")
     several = {"cniVersion": "0.3.1", "cniVersions": ["0.4.0", "1.0.0", "1.1.0", "9.9.9"]}
@@ -31,17 +31,17 @@ def test_net_01_the_highest_version_that_all_know_is_taken(plugins: Plugins) -> 
     assert plugins.runtime.version(chain("new", "old", **several)) == "0.4.0"
 
 
-def test_net_01_without_a_version_that_is_known_it_is_refused(plugins: Plugins) -> None:
+def test_net_01_a_network_without_a_supported_version_is_refused(plugins: Plugins) -> None:
     (problem,) = problems_of('{"cniVersion": "2.0.0", "cniVersions": ["3.0.0"], "name": "net", "plugins": []}')
     assert "2.0.0, 3.0.0" in problem.message
     assert "1.1.0" in problem.valid
     plugins.write("old", VERSION='echo \'{"cniVersion": "0.2.0", "supportedVersions": ["0.2.0"]}\'')
-    with pytest.raises(CniError, match=r"no CNI version suits.*old: 0\.2\.0"):
+    with pytest.raises(CniError, match=r"no common CNI version.*old: 0\.2\.0"):
         plugins.runtime.version(chain("old", cniVersions=["0.4.0", "1.0.0"]))
 
 
 @pytest.mark.parametrize("name", ["net", "0net", "Net_1.2-x"])
-def test_net_02_names_that_are_fine(name: str) -> None:
+def test_net_02_valid_names_are_accepted(name: str) -> None:
     assert chain("p", name=name).name == name
 
 
@@ -51,7 +51,7 @@ def test_net_02_other_names_are_refused(name: str) -> None:
     assert (problem.where, problem.column) == ("name", 33)
 
 
-def test_net_02_a_network_has_a_name() -> None:
+def test_net_02_a_missing_name_is_an_error() -> None:
     (problem,) = problems_of('{"plugins": [{"type": "p"}]}')
     assert "'name' is missing" in problem.message
 
@@ -60,17 +60,17 @@ def test_net_03_unknown_keys_are_passed_through(plugins: Plugins) -> None:
     own = {"type": "p", "keyA": ["some more", {"deep": None}], "dns": {"nameservers": ["10.1.0.1"]}, "x": 1.5}
     plugins.answering("p", {"cniVersion": "1.0.0"})
     plugins.runtime.add(network(plugins=[own], unknown="of the list"), BLUE)
-    assert plugins.told == [{**own, "cniVersion": "1.0.0", "name": "net"}]
+    assert plugins.inputs == [{**own, "cniVersion": "1.0.0", "name": "net"}]
 
 
 @pytest.mark.parametrize("key", ["runtimeConfig", "args", "prevResult", "cni.dev/valid-attachments", "cni.dev/mine"])
-def test_net_04_keys_of_the_runtimes_own_are_refused(key: str) -> None:
+def test_net_04_keys_reserved_for_the_runtime_are_refused(key: str) -> None:
     (problem,) = problems_of(f'{{"name": "net",\n "plugins": [{{"type": "p",\n  "{key}": {{}}}}]}}')
     assert (problem.line, problem.column) == (3, 3)
-    assert "for the runtime to write" in problem.message
+    assert "is reserved" in problem.message
 
 
-def test_net_05_without_a_plugins_program_nothing_is_begun(plugins: Plugins) -> None:
+def test_net_05_a_missing_program_is_reported_before_any_call(plugins: Plugins) -> None:
     plugins.answering("there", {"cniVersion": "1.0.0"})
     (plugins.folder / "no-program").write_text("not executable")
     with pytest.raises(PluginMissing) as error:
@@ -81,7 +81,7 @@ def test_net_05_without_a_plugins_program_nothing_is_begun(plugins: Plugins) -> 
     assert plugins.runtime.store.all("net") == ()
 
 
-def test_net_05_what_hands_out_addresses_is_one_of_the_programs(plugins: Plugins) -> None:
+def test_net_05_the_ipam_plugin_is_one_of_the_programs(plugins: Plugins) -> None:
     plugins.answering("p", {"cniVersion": "1.0.0"})
     net = network(plugins=[{"type": "p", "ipam": {"type": "nowhere"}}])
     with pytest.raises(PluginMissing) as error:
@@ -90,11 +90,11 @@ def test_net_05_what_hands_out_addresses_is_one_of_the_programs(plugins: Plugins
     assert plugins.called == []
     plugins.write("nowhere")
     plugins.runtime.add(net, BLUE)
-    assert plugins.called == ["p ADD"]  # Calling the other one is its own affair.
+    assert plugins.called == ["p ADD"]  # The plugin itself calls the IPAM plugin.
 
 
 @pytest.mark.parametrize("text", ['{"name": "net", "plugins": [{}]}', '{"name": "net", "plugins": [{"bridge": "b"}]}'])
-def test_net_06_a_plugin_has_a_type(text: str) -> None:
+def test_net_06_a_missing_type_is_an_error(text: str) -> None:
     (problem,) = problems_of(text)
     assert "'type' is missing" in problem.message
     assert problem.where == "plugins[0]"
@@ -106,12 +106,12 @@ def test_net_06_a_type_is_the_name_of_a_program(kind: str) -> None:
 
 
 @pytest.mark.parametrize("version", [None, ""])
-def test_net_07_no_version_means_the_first(version: str | None, plugins: Plugins) -> None:
+def test_net_07_no_version_means_0_1_0(version: str | None, plugins: Plugins) -> None:
     keys = {"name": "net", "plugins": [{"type": "p"}]} | ({} if version is None else {"cniVersion": version})
     found = network_of_texts([("net.conflist", json.dumps(keys))])
     plugins.answering("p", {"ip4": {"ip": "10.1.0.5/16", "gateway": "10.1.0.1", "routes": [{"dst": "0.0.0.0/0"}]}})
     result = plugins.runtime.add(found, BLUE)
-    assert plugins.told[0]["cniVersion"] == "0.1.0"
+    assert plugins.inputs[0]["cniVersion"] == "0.1.0"
     assert [str(address) for address in result.addresses_of("eth0")] == ["10.1.0.5"]
 
 
@@ -121,16 +121,16 @@ def test_net_08_a_single_plugin_is_a_list_of_one(plugins: Plugins) -> None:
     plugins.answering("bridge", {"cniVersion": "0.3.1"})
     plugins.write("host-local")
     plugins.runtime.add(found, BLUE)
-    assert plugins.told == [json.loads((CASES / "02-bridge-hairpin-ipmasq.conf").read_text())]
+    assert plugins.inputs == [json.loads((CASES / "02-bridge-hairpin-ipmasq.conf").read_text())]
 
 
-def test_net_09_the_published_mistake_is_located() -> None:
+def test_net_09_a_published_mistake_is_located() -> None:
     file = CASES / "05-bridge-disabled-interface.MALFORMED.conf"
     with pytest.raises(SpecError) as error:
         read_network(file)
     said = render_all(error.value.problems)
     assert said == (
-        f"{file}:6:40: JSON has no ',' behind the last item; remove this one before the '}}'\n"
+        f"{file}:6:40: trailing ',' before the '}}'; remove it\n"
         '    6 |     "disableContainerInterface": "true",\n'
         "      |                                        ^"
     )
@@ -139,19 +139,19 @@ def test_net_09_the_published_mistake_is_located() -> None:
 WRONG = [
     ("", 0, 0, "empty"),
     ("[]", 1, 1, "an object"),
-    ('{"name": "net"', 1, 1, "never closed"),
+    ('{"name": "net"', 1, 1, "not closed"),
     ("{'name': 1}", 1, 2, "a key in double quotes"),
     ("{name: 1}", 1, 2, '"name"'),
-    ('{"name" "net"}', 1, 2, "':' is missing"),
+    ('{"name" "net"}', 1, 2, "expected ':'"),
     ('{"name": True}', 1, 10, "write true"),
-    ('{"name": "a"\n "plugins": []}', 2, 2, "a ',' or the '}'"),
-    ('{"name": "a\nb"}', 1, 10, "never closed"),
-    ('{"name": "a", "name": "b", "type": "p"}', 1, 15, "written twice"),
+    ('{"name": "a"\n "plugins": []}', 2, 2, "expected ',' or the '}'"),
+    ('{"name": "a\nb"}', 1, 10, "not closed"),
+    ('{"name": "a", "name": "b", "type": "p"}', 1, 15, "appears twice"),
     ('{"name": "net", "plugins": {"type": "p"}}', 1, 28, "a list of plugins"),
     ('{"name": "net", "plugins": ["bridge"]}', 1, 29, "an object with its `type`"),
     ('{"name": "net", "type": "p", "capabilities": {"mac": 1}}', 1, 54, "true or false"),
     ('{"name": "net", "cniVersion": 1.0, "type": "p"}', 1, 31, "three numbers in quotes"),
-    ('{"name": "net", "type": "p"} x', 1, 30, "has ended before this"),
+    ('{"name": "net", "type": "p"} x', 1, 30, "text after the end"),
 ]
 
 
@@ -162,7 +162,7 @@ def test_net_09_a_malformed_file_says_where_and_what(text: str, line: int, colum
     assert what in problem.message
 
 
-def test_net_10_a_nested_folder_is_not_looked_into(tmp_path: Path) -> None:
+def test_net_10_subfolders_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "nested").mkdir()
     (tmp_path / "nested" / "10-net.conf").write_text('{"name": "net", "type": "p"}')
     with pytest.raises(SpecError):
@@ -174,7 +174,7 @@ def test_net_10_a_nested_folder_is_not_looked_into(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "meant"), [("true", True), ("false", False), ('"true"', True), ('"false"', False)])
-def test_net_11_disable_check_is_a_switch_or_its_word(value: str, meant: bool) -> None:
+def test_net_11_disable_check_is_a_boolean_or_its_word(value: str, meant: bool) -> None:
     text = f'{{"name": "net", "plugins": [{{"type": "p"}}], "disableCheck": {value}}}'
     assert network_of_texts([("net.conflist", text)]).disable_check is meant
 
@@ -185,12 +185,12 @@ def test_net_11_anything_else_is_an_error(value: str) -> None:
     assert problem.where == "disableCheck"
 
 
-def test_net_12_only_inlined_plugins_need_plugins(tmp_path: Path) -> None:
+def test_net_12_only_inlined_plugins_requires_plugins(tmp_path: Path) -> None:
     for text in ('{"name": "net"', '{"name": "net", "plugins": []'):
         assert problems_of(f'{text}, "loadOnlyInlinedPlugins": true}}')
 
 
-def test_net_12_plugins_of_the_networks_own_folder_follow(tmp_path: Path) -> None:
+def test_net_12_plugins_in_the_networks_folder_are_appended(tmp_path: Path) -> None:
     conflist = tmp_path / "10-net.conflist"
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "b.conf").write_text('{"type": "second", "capabilities": {"mac": true}}')
@@ -210,7 +210,7 @@ def test_net_12_plugins_of_the_networks_own_folder_follow(tmp_path: Path) -> Non
     assert [Path(problem.file).name for problem in error.value.problems] == ["b.conf"]
 
 
-def test_a_network_needs_a_plugin_from_somewhere() -> None:
+def test_a_network_without_plugins_is_an_error() -> None:
     assert "no plugin" in problems_of('{"name": "net"}')[0].message
 
 

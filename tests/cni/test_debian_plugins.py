@@ -1,4 +1,4 @@
-"""Debian's own plugins, called by our runtime on a node that is this capsule."""
+"""Debian's plugins, called by our runtime; the capsule is the node."""
 
 import ipaddress
 import json
@@ -18,7 +18,7 @@ OWN_PLUGINS = Path(__file__).parents[2] / "testbed/cni/plugins"
 LEASES = Path("/var/lib/cni/networks")
 WEB = "python3 -c \"import socket; s = socket.create_server(('', {port})); open('/run/ready', 'w'); c, a = s.accept(); \
 c.sendall(a[0].encode()); c.close()\" > /dev/null 2>&1 & while [ ! -e /run/ready ]; do sleep 0.02; done; rm /run/ready"
-"""Serves one connection, by saying whom it comes from; goes on in the background as soon as it can be reached."""
+"""Serves one connection in the background, with the client's address; returns as soon as it listens."""
 ASK = "python3 -c \"import socket; c = socket.create_connection(('{host}', {port}), 3); print(c.recv(99).decode())\""
 
 
@@ -32,7 +32,7 @@ def leases(net: Network) -> set[str]:
 
 
 def test_exec_01_plugins_fill_a_namespace_and_fail_without_one() -> None:
-    """That the lab makes it first is tested with labs."""
+    """That the lab creates it first is tested in tests/lab."""
     with real_node() as node:
         net = network(plugins=[bridge()])
         web = node.pod("web")
@@ -60,7 +60,7 @@ def test_exec_06_del_without_a_namespace_releases_the_address() -> None:
             assert leases(net) == set()
 
 
-def test_exec_08_an_interface_that_is_there_is_not_made_again() -> None:
+def test_exec_08_an_existing_interface_is_an_error() -> None:
     with real_node() as node:
         net = network(plugins=[bridge()])
         web = node.pod("web")
@@ -79,7 +79,7 @@ def test_exec_09_a_container_may_have_a_second_interface_on_a_network() -> None:
         assert "10.244.0.3/24" in node.run("ip -br address show net1", "web")
 
 
-def test_exec_16_the_result_tells_what_is_in_the_kernel() -> None:
+def test_exec_16_the_result_matches_the_kernel() -> None:
     with real_node() as node:
         result = node.add(network(plugins=[bridge()]), "web")
         cni0, host, eth0 = result.interfaces
@@ -97,7 +97,7 @@ def test_exec_16_the_result_tells_what_is_in_the_kernel() -> None:
         assert [(str(route.to), str(route.gateway)) for route in result.routes] == [("0.0.0.0/0", "10.244.0.1")]
 
 
-def test_exec_17_a_version_that_a_plugin_does_not_know_is_error_1() -> None:
+def test_exec_17_a_version_that_a_plugin_does_not_support_is_error_1() -> None:
     with real_node() as node, pytest.raises(PluginFailed) as error:
         node.add(network(cniVersion="1.1.0", plugins=[bridge()]), "web")
     assert error.value.code == 1
@@ -112,7 +112,7 @@ def test_exec_13_a_missing_variable_is_error_4() -> None:
     assert error.value.code == 4
 
 
-def test_ipam_01_address_plugins_answer_without_interfaces() -> None:
+def test_ipam_01_ipam_plugins_answer_without_interfaces() -> None:
     with real_node() as node:
         ipam = {"type": "host-local", "ipam": {"type": "host-local", "subnet": "10.9.0.0/24"}}
         result = node.add(network(plugins=[ipam]), "web")
@@ -120,10 +120,10 @@ def test_ipam_01_address_plugins_answer_without_interfaces() -> None:
         assert [str(address) for address in result.addresses_of("eth0")] == ["10.9.0.2"]
 
 
-def test_ipam_01_the_address_is_released_where_the_plugin_above_fails() -> None:
+def test_ipam_01_the_address_is_released_if_the_main_plugin_fails() -> None:
     with real_node() as node:
         net = network(plugins=[bridge()])
-        # An address that the bridge already has differently: the plugin learns of it when IPAM is through.
+        # The bridge has another address already, which the plugin notices after IPAM.
         node.run("ip link add cni0 type bridge; ip address add 10.244.0.99/24 dev cni0")
         with pytest.raises(PluginFailed, match="already has an IP address"):
             node.add(net, "web")
@@ -147,7 +147,7 @@ def test_bridge_01_a_container_reaches_its_own_published_port() -> None:
         for pod, host in (("web", "192.168.0.1"), ("other", "192.168.0.1"), ("", "192.168.0.1"), ("", "127.0.0.1")):
             node.run(WEB.format(port=80), "web")
             seen.append(node.run(ASK.format(host=host, port=8080), pod).strip())
-        # Hairpin traffic and that of 127.0.0.1 come from the gateway; the neighbour is in the pods' own subnet too.
+        # Hairpin traffic, that of 127.0.0.1 and that of neighbours in the pods' subnet come from the gateway.
         assert seen == ["10.244.0.1", "10.244.0.1", "192.168.0.1", "10.244.0.1"]
         node.runtime.delete(net, node.pod("web"))
         assert node.attempt(ASK.format(host="192.168.0.1", port=8080), "other").returncode != 0
@@ -167,7 +167,7 @@ def test_fw_01_the_firewall_accepts_what_comes_from_and_goes_to_a_container() ->
 
 
 def _two_bridges(node: RealNode, policy: str) -> dict[str, str]:
-    """Pods a and b on cni1, c on cni2; each with the address that it got."""
+    """The addresses of pods a and b on cni1, and c on cni2."""
     found = {}
     for name, number in (("a", 1), ("b", 1), ("c", 2)):
         firewall = {"type": "firewall", "backend": "iptables", "ingressPolicy": policy}
@@ -177,13 +177,13 @@ def _two_bridges(node: RealNode, policy: str) -> dict[str, str]:
     return found
 
 
-def _mentions(policy: str) -> bool:
-    """Whether the plugin firewall has ever heard of a policy."""
+def _supports(policy: str) -> bool:
+    """Whether the program of the plugin firewall contains the name of a policy."""
     program = Path(DEBIAN, "firewall")
     return program.exists() and policy.encode() in program.read_bytes()
 
 
-def test_fw_02_containers_of_one_bridge_alone_reach_each_other() -> None:
+def test_fw_02_only_containers_of_one_bridge_reach_each_other() -> None:
     with real_node() as node:
         at = _two_bridges(node, "same-bridge")
         assert node.attempt(f"ping -c 1 -W 1 {at['b']}", "a").returncode == 0
@@ -191,13 +191,13 @@ def test_fw_02_containers_of_one_bridge_alone_reach_each_other() -> None:
         assert node.attempt(f"ping -c 1 -W 1 {at['a']}", "c").returncode == 1
 
 
-def test_fw_02_a_policy_that_the_plugin_does_not_know_is_an_error() -> None:
+def test_fw_02_an_unknown_policy_is_an_error() -> None:
     with real_node() as node, pytest.raises(PluginFailed, match='unknown ingress policy: "hermits"'):
         _two_bridges(node, "hermits")
 
 
-@pytest.mark.skipif(not _mentions("isolated"), reason="this plugin firewall knows no policy isolated (Debian's 1.1.1)")
-def test_fw_02_isolated_containers_do_not_even_reach_their_neighbours() -> None:
+@pytest.mark.skipif(not _supports("isolated"), reason="this plugin firewall does not support isolated (Debian's 1.1.1)")
+def test_fw_02_isolated_containers_do_not_reach_their_neighbours() -> None:
     with real_node() as node:
         at = _two_bridges(node, "isolated")
         assert node.attempt(f"ping -c 1 -W 1 {at['b']}", "a").returncode == 1
@@ -211,10 +211,10 @@ def tuning(**keys: Any) -> dict[str, Any]:
 def test_tune_01_the_device_and_its_settings_are_tuned() -> None:
     with real_node() as node:
         settings = {"net.ipv4.conf.IFNAME.arp_filter": "1", "net.core.somaxconn": "500"}
-        told = {"mac": "00:11:22:33:44:66"}
+        arguments = {"mac": "00:11:22:33:44:66"}
         more = {"mtu": 1400, "promisc": True, "allmulti": True, "capabilities": {"mac": True}}
         net = network(plugins=[bridge(), tuning(sysctl=settings, **more)])
-        result = node.add(net, "web", **told)
+        result = node.add(net, "web", **arguments)
         link = node.run("ip link show eth0", "web")
         assert "mtu 1400" in link
         assert "PROMISC" in link
@@ -224,9 +224,9 @@ def test_tune_01_the_device_and_its_settings_are_tuned() -> None:
         assert node.run("sysctl -n net.ipv4.conf.eth0.arp_filter net.core.somaxconn", "web").split() == ["1", "500"]
 
 
-def test_tune_01_check_tells_a_setting_that_somebody_changed() -> None:
+def test_tune_01_check_reports_a_changed_setting() -> None:
     with real_node() as node:
-        # Debian's 1.1.1 does not put the device's name in place of IFNAME here.
+        # Debian's 1.1.1 does not replace IFNAME on CHECK.
         net = network(plugins=[bridge(), tuning(sysctl={"net.core.somaxconn": "500"})])
         node.add(net, "web")
         node.runtime.check(net, node.pod("web"))
@@ -235,7 +235,7 @@ def test_tune_01_check_tells_a_setting_that_somebody_changed() -> None:
             node.runtime.check(net, node.pod("web"))
 
 
-def test_tune_01_settings_that_are_not_of_the_network_are_refused() -> None:
+def test_tune_01_settings_outside_net_are_refused() -> None:
     with real_node() as node, pytest.raises(PluginFailed, match=r"vm\.swappiness"):
         node.add(network(plugins=[bridge(), tuning(sysctl={"vm.swappiness": "1"})]), "web")
 
@@ -258,28 +258,28 @@ def test_bw_01_each_direction_has_a_bucket() -> None:
         assert ifb not in node.run("ip -br link")
 
 
-def test_bw_01_it_must_be_chained() -> None:
+def test_bw_01_bandwidth_must_be_chained() -> None:
     with real_node() as node, pytest.raises(PluginFailed, match="must be called as chained plugin"):
         node.add(network(plugins=[{"type": "bandwidth", **RATES}]), "web")
 
 
-def test_case_01b_is_negotiated_down_to_what_the_plugins_know() -> None:
-    """The specification's own example: written for 1.1.0 and older ones, while Debian's plugins know 1.0.0 at most."""
+def test_case_01b_is_negotiated_down_to_the_plugins_version() -> None:
+    """The specification's example supports 1.1.0 and older versions; Debian's plugins support 1.0.0 at most."""
     with real_node() as node:
         net = shipped("01b-cni-spec-dbnet.conflist")
         assert node.runtime.version(net) == "1.0.0"
-        told = {"mac": "00:11:22:33:44:66", "portMappings": published()}
-        result = node.add(net, "web", **told)
+        arguments = {"mac": "00:11:22:33:44:66", "portMappings": published()}
+        result = node.add(net, "web", **arguments)
         assert str(result.addresses[0].address) == "10.1.0.2/16"
         assert result.dns == {"nameservers": ["10.1.0.1"]}
         assert "00:11:22:33:44:66" in node.run("ip link show eth0", "web")
         assert "--dport 8080" in node.run("iptables-save -t nat") or "--dports 8080" in node.run("iptables-save -t nat")
         try:
-            node.runtime.check(net, node.pod("web", **told))
+            node.runtime.check(net, node.pod("web", **arguments))
         except PluginFailed as error:
-            # Debian's 1.1.1 wants rules for IPv6 of a container that has none.
+            # Debian's 1.1.1 requires IPv6 rules of a container without IPv6.
             assert (error.call.plugin, "ipv6 dnat" in error.msg) == ("portmap", True)
-        node.runtime.delete(net, node.pod("web", **told))
+        node.runtime.delete(net, node.pod("web", **arguments))
         assert leases(net) == set()
 
 
@@ -296,8 +296,8 @@ def test_case_02_a_single_bridge_masquerades() -> None:
 def test_case_06b_ptp_and_portmap() -> None:
     with real_node() as node:
         net = shipped("06b-ptp-portmap.conflist")
-        told = {"portMappings": published()}
-        result = node.add(net, "web", **told)
+        arguments = {"portMappings": published()}
+        result = node.add(net, "web", **arguments)
         assert "172.16.30.2" in node.run("ip route")
         node.run("ip link add up0 type bridge; ip address add 192.168.0.1/24 dev up0; ip link set up0 up")
         node.run(WEB.format(port=80), "web")
@@ -315,7 +315,7 @@ def test_case_12_has_both_families() -> None:
 
 
 def test_case_14_needs_a_plugin_that_debian_does_not_have() -> None:
-    """With the testbed's own `flannel`, and what flanneld would write, it works."""
+    """It works with the testbed's own `flannel`, and a file as flanneld writes it."""
     with real_node() as node:
         net = shipped("14-flannel-portmap.conflist")
         with pytest.raises(PluginMissing, match="flannel"):

@@ -1,4 +1,4 @@
-"""The plugin `flannel`: what it makes of subnet.env, and what Debian's `bridge` then does with it."""
+"""The plugin `flannel`: what it derives from subnet.env, and what Debian's `bridge` does with that."""
 
 import json
 import os
@@ -32,7 +32,7 @@ REFUSED = 37
 
 
 class Node:
-    """A node's files in a folder, and one call of the plugin after another."""
+    """The files of a node in a folder, and calls of the plugin."""
 
     def __init__(self, folder: Path, env: str = ENV, delegate: dict[str, Any] | None = SHIPPED) -> None:
         self.folder, self.bin = folder, folder / "bin"
@@ -50,7 +50,7 @@ class Node:
             self.conf["delegate"] = delegate
 
     def call(self, command: str, conf: Any = None, **environment: str) -> tuple[int, Any, str]:
-        """Exit code, what it printed, as JSON, and what it wrote to stderr."""
+        """Exit code, standard output as data, standard error."""
         known = {
             "PATH": os.environ["PATH"],
             "CNI_COMMAND": command,
@@ -65,7 +65,7 @@ class Node:
         return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
     def plugin(self, name: str, script: str) -> None:
-        """A plugin in shell, found before Debian's."""
+        """Writes a plugin in shell, which is found before Debian's."""
         (self.bin / name).write_text(f"#!/bin/sh\n{script}\n")
         (self.bin / name).chmod(0o755)
 
@@ -88,7 +88,7 @@ def rules() -> str:
 
 
 def with_pod(body: Callable[[str, Namespace], None]) -> None:
-    """The capsule plays the node; the pod's namespace is given with a path to it."""
+    """Calls `body` with the path and the namespace of a pod; the capsule is the node."""
     pod = Namespace.create()
     try:
         with pod.entered():
@@ -99,12 +99,12 @@ def with_pod(body: Callable[[str, Namespace], None]) -> None:
 
 
 @pytest.mark.sealed
-def test_a_pod_is_attached_as_flanneld_says_and_taken_off_again(tmp_path: Path) -> None:
+def test_a_pod_is_attached_as_flanneld_says_and_detached(tmp_path: Path) -> None:
     node = Node(tmp_path)
 
     def body(path: str, pod: Namespace) -> None:
-        code, result, told = node.call("ADD", CNI_NETNS=path)
-        assert (code, result["ips"][0]["address"], told) == (0, "10.244.1.2/24", ""), result
+        code, result, errors = node.call("ADD", CNI_NETNS=path)
+        assert (code, result["ips"][0]["address"], errors) == (0, "10.244.1.2/24", ""), result
         assert json.loads(node.kept.read_text())["ipam"]["ranges"] == [[{"subnet": "10.244.1.0/24"}]]
         with pod.entered():
             (eth0,) = ip("address", "show", "eth0")
@@ -135,7 +135,7 @@ def test_a_pod_is_attached_as_flanneld_says_and_taken_off_again(tmp_path: Path) 
 
 
 @pytest.mark.sealed
-def test_both_families(tmp_path: Path) -> None:
+def test_a_pod_has_both_families(tmp_path: Path) -> None:
     node = Node(tmp_path, DUAL)
 
     def body(path: str, pod: Namespace) -> None:
@@ -165,16 +165,16 @@ def test_bridge_masquerades_where_flanneld_does_not(tmp_path: Path) -> None:
 
 
 def delegate(folder: Path, *arguments: Any) -> Any:
-    """What the plugin hands on."""
+    """The configuration that the plugin passes on."""
     node = Node(folder, *arguments)
     node.plugin("bridge", "cat")
-    code, said, told = node.call("ADD")
-    assert code == 0, (said, told)
+    code, said, errors = node.call("ADD")
+    assert code == 0, (said, errors)
     assert said == json.loads(node.kept.read_text())
     return said
 
 
-def test_the_delegate(tmp_path: Path) -> None:
+def test_the_delegate_is_configured_from_subnet_env(tmp_path: Path) -> None:
     assert delegate(tmp_path) == {
         "type": "bridge",
         "name": "cbr0",
@@ -198,7 +198,7 @@ def test_the_delegate_without_configuration_is_a_bridge(tmp_path: Path) -> None:
     assert (said["type"], said["isGateway"], "hairpinMode" in said) == ("bridge", True, False)
 
 
-def test_what_the_configuration_says_itself_stays(tmp_path: Path) -> None:
+def test_keys_of_the_delegate_are_kept(tmp_path: Path) -> None:
     mine = {"mtu": 1400, "ipMasq": True, "isGateway": False, "bridge": "br7"}
     assert delegate(tmp_path, ENV, mine).items() >= mine.items()
 
@@ -208,23 +208,23 @@ def test_several_networks_have_a_route_each(tmp_path: Path) -> None:
     assert said["ipam"]["routes"] == [{"dst": "10.244.0.0/16"}, {"dst": "10.245.0.0/16"}]
 
 
-def test_the_runtimes_values_are_passed_on(tmp_path: Path) -> None:
+def test_runtime_config_is_passed_on(tmp_path: Path) -> None:
     node = Node(tmp_path)
     node.plugin("bridge", "cat")
     _, said, _ = node.call("ADD", node.conf | {"runtimeConfig": {"mac": "02:00:00:00:00:07"}})
     assert said["runtimeConfig"] == {"mac": "02:00:00:00:00:07"}
 
 
-def test_the_delegates_error_is_passed_on_untouched(tmp_path: Path) -> None:
+def test_the_delegates_error_is_passed_on_unchanged(tmp_path: Path) -> None:
     node = Node(tmp_path)
     error = {"cniVersion": "0.4.0", "code": REFUSED, "msg": "not today", "details": "nor tomorrow"}
     node.plugin("bridge", f"echo '{json.dumps(error)}'; echo aside >&2; exit 3")
-    code, said, told = node.call("ADD")
+    code, said, errors = node.call("ADD")
     assert (code, said) == (3, error)
-    assert told == "aside\n"
+    assert errors == "aside\n"
 
 
-def test_what_could_not_be_deleted_can_be_tried_again(tmp_path: Path) -> None:
+def test_a_failed_del_can_be_repeated(tmp_path: Path) -> None:
     node = Node(tmp_path)
     node.plugin("bridge", 'test "$CNI_COMMAND" = ADD || exit 3')
     node.call("ADD")
@@ -234,7 +234,7 @@ def test_what_could_not_be_deleted_can_be_tried_again(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "seen").read_text())["ipam"]["ranges"] == [[{"subnet": "10.244.1.0/24"}]]
 
 
-def test_deleting_needs_subnet_env_no_more(tmp_path: Path) -> None:
+def test_del_does_not_need_subnet_env(tmp_path: Path) -> None:
     node = Node(tmp_path)
     node.plugin("bridge", "true")
     node.call("ADD")
@@ -242,7 +242,7 @@ def test_deleting_needs_subnet_env_no_more(tmp_path: Path) -> None:
     assert (node.call("DEL")[0], node.kept.exists()) == (0, False)
 
 
-def test_version(tmp_path: Path) -> None:
+def test_version_lists_supported_versions(tmp_path: Path) -> None:
     code, said, _ = Node(tmp_path).call("VERSION", {"cniVersion": "1.0.0"})
     assert (code, said["cniVersion"]) == (0, "1.0.0")
     assert {"0.3.1", "0.4.0", "1.0.0"} <= set(said["supportedVersions"])
@@ -259,13 +259,13 @@ def test_version(tmp_path: Path) -> None:
     ],
     ids=["no-subnet", "empty", "mtu", "address", "prefix"],
 )
-def test_a_bad_subnet_env(tmp_path: Path, env: str, message: str) -> None:
+def test_a_bad_subnet_env_is_explained(tmp_path: Path, env: str, message: str) -> None:
     code, said, _ = Node(tmp_path, env).call("ADD")
     assert (code, said["code"]) == (1, 7)
     assert message in said["msg"]
 
 
-def test_without_subnet_env_one_is_to_come_back_later(tmp_path: Path) -> None:
+def test_without_subnet_env_the_error_is_try_again_later(tmp_path: Path) -> None:
     node = Node(tmp_path)
     (tmp_path / "subnet.env").unlink()
     code, said, _ = node.call("ADD")
@@ -273,16 +273,16 @@ def test_without_subnet_env_one_is_to_come_back_later(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["name", "ipam"])
-def test_what_the_plugin_sets_itself_must_not_be_in_the_delegate(tmp_path: Path, key: str) -> None:
+def test_keys_that_the_plugin_sets_are_refused_in_the_delegate(tmp_path: Path, key: str) -> None:
     code, said, _ = Node(tmp_path, ENV, {key: {}}).call("ADD")
     assert (code, said["code"], key in said["msg"]) == (1, 7, True)
 
 
 @pytest.mark.parametrize("kind", ["absent", "../bridge"])
-def test_a_delegate_that_is_no_plugin(tmp_path: Path, kind: str) -> None:
+def test_an_unknown_delegate_is_an_error(tmp_path: Path, kind: str) -> None:
     code, said, _ = Node(tmp_path, ENV, {"type": kind}).call("ADD")
     assert (code, said["code"]) == (1, 7)
-    assert said["msg"] == f"there is no plugin {kind!r} in {tmp_path}/bin:{PLUGINS}"
+    assert said["msg"] == f"plugin {kind!r} not found in {tmp_path}/bin:{PLUGINS}"
 
 
 @pytest.mark.parametrize(
@@ -292,12 +292,12 @@ def test_a_delegate_that_is_no_plugin(tmp_path: Path, kind: str) -> None:
         ("ADD", "[]", {}, 6, "not a JSON object"),
         ("ADD", '{"cniVersion": "7.0.0"}', {}, 1, "cniVersion 7.0.0 is not supported"),
         ("ADD", None, {"CNI_NETNS": "", "CNI_IFNAME": ""}, 4, "ADD needs CNI_NETNS, CNI_IFNAME in the environment"),
-        ("DEL", None, {"CNI_CONTAINERID": "../../etc"}, 4, "'../../etc', which is not the name of a container"),
+        ("DEL", None, {"CNI_CONTAINERID": "../../etc"}, 4, "'../../etc', not a container ID"),
         ("LOOK", None, {}, 4, "'LOOK', not one of ADD, CHECK, DEL, VERSION"),
         ("CHECK", None, {}, 7, "this plugin has not added that container"),
     ],
 )
-def test_errors(
+def test_errors_have_the_codes_of_the_specification(
     tmp_path: Path, command: str, conf: str | None, environment: dict[str, str], code: int, message: str
 ) -> None:
     exit_code, said, _ = Node(tmp_path).call(command, conf, **environment)

@@ -1,4 +1,4 @@
-"""The order in which plugins are called, what they are told, and what becomes of what they answer."""
+"""Calls of plugins by the runtime: their order, their input, and what it does with their answers."""
 
 import json
 import os
@@ -32,18 +32,18 @@ def result(*interfaces: str, version: str = "1.0.0") -> dict[str, Any]:
     }
 
 
-def test_exec_02_each_plugin_goes_on_from_the_one_before(plugins: Plugins) -> None:
+def test_exec_02_each_plugin_gets_the_result_of_the_previous_one(plugins: Plugins) -> None:
     plugins.answering("first", result("eth0"))
     plugins.answering("second", result("eth0", "eth1"))
     plugins.answering("third", result("eth0", "eth2"))
     made = plugins.runtime.add(chain("first", "second", "third"), BLUE)
     assert plugins.called == ["first ADD", "second ADD", "third ADD"]
-    assert [told.get("prevResult") for told in plugins.told] == [None, result("eth0"), result("eth0", "eth1")]
-    assert "prevResult" not in plugins.told[0]
+    assert [config.get("prevResult") for config in plugins.inputs] == [None, result("eth0"), result("eth0", "eth1")]
+    assert "prevResult" not in plugins.inputs[0]
     assert [item.name for item in made.interfaces] == ["eth0", "eth2"]
 
 
-def test_exec_03_a_failure_halts_the_chain_and_nothing_is_kept(plugins: Plugins) -> None:
+def test_exec_03_a_failure_stops_the_chain_and_nothing_is_stored(plugins: Plugins) -> None:
     plugins.answering("first", result("eth0"))
     plugins.write("second", ADD=ERROR)
     plugins.answering("third", result("eth0"))
@@ -53,25 +53,25 @@ def test_exec_03_a_failure_halts_the_chain_and_nothing_is_kept(plugins: Plugins)
     assert [path.name for path in (plugins.folder / "results").iterdir() if not path.name.startswith(".lock")] == []
 
 
-def test_exec_04_del_goes_in_reverse_with_the_final_result(plugins: Plugins) -> None:
+def test_exec_04_del_runs_in_reverse_with_the_final_result(plugins: Plugins) -> None:
     plugins.answering("first", result("eth0"))
     plugins.answering("second", result("eth0", "eth9"))
     plugins.runtime.add(chain("first", "second"), BLUE)
     plugins.forget()
     plugins.runtime.delete(chain("first", "second"), BLUE)
     assert plugins.called == ["second DEL", "first DEL"]
-    assert [told["prevResult"] for told in plugins.told] == [result("eth0", "eth9")] * 2
+    assert [config["prevResult"] for config in plugins.inputs] == [result("eth0", "eth9")] * 2
 
 
-def test_exec_04_before_0_4_0_del_is_told_no_result(plugins: Plugins) -> None:
+def test_exec_04_before_0_4_0_del_gets_no_result(plugins: Plugins) -> None:
     plugins.answering("p", result("eth0", version="0.3.1"))
     old = chain("p", cniVersion="0.3.1")
     plugins.runtime.add(old, BLUE)
     plugins.runtime.delete(old, BLUE)
-    assert "prevResult" not in plugins.told[-1]
+    assert "prevResult" not in plugins.inputs[-1]
 
 
-def test_exec_05_del_comes_after_a_failed_add_and_may_be_repeated(plugins: Plugins) -> None:
+def test_exec_05_del_follows_a_failed_add_and_may_be_repeated(plugins: Plugins) -> None:
     plugins.answering("first", result("eth0"))
     plugins.write("second", ADD=ERROR)
     net = chain("first", "second")
@@ -81,21 +81,21 @@ def test_exec_05_del_comes_after_a_failed_add_and_may_be_repeated(plugins: Plugi
     for _ in range(2):
         plugins.runtime.delete(net, BLUE)
     assert plugins.called == ["second DEL", "first DEL"] * 2
-    assert all("prevResult" not in told for told in plugins.told)
+    assert all("prevResult" not in config for config in plugins.inputs)
 
 
-def test_exec_05_del_that_failed_is_still_to_be_done(plugins: Plugins) -> None:
+def test_exec_05_a_failed_del_can_be_repeated(plugins: Plugins) -> None:
     plugins.answering("p", result("eth0"), DEL=ERROR)
     plugins.runtime.add(chain("p"), BLUE)
     with pytest.raises(PluginFailed):
         plugins.runtime.delete(chain("p"), BLUE)
     plugins.answering("p", result("eth0"))
     plugins.runtime.delete(chain("p"), BLUE)
-    assert plugins.told[-1]["prevResult"] == result("eth0")
+    assert plugins.inputs[-1]["prevResult"] == result("eth0")
     assert plugins.runtime.store.all("net") == ()
 
 
-def test_exec_07_check_is_told_the_final_result_in_order(plugins: Plugins) -> None:
+def test_exec_07_check_runs_in_order_with_the_final_result(plugins: Plugins) -> None:
     plugins.answering("first", result("eth0"))
     plugins.answering("second", result("eth0", "eth9"))
     net = chain("first", "second")
@@ -105,7 +105,7 @@ def test_exec_07_check_is_told_the_final_result_in_order(plugins: Plugins) -> No
     plugins.forget()
     plugins.runtime.check(net, BLUE)
     assert plugins.called == ["first CHECK", "second CHECK"]
-    assert [told["prevResult"] for told in plugins.told] == [result("eth0", "eth9")] * 2
+    assert [config["prevResult"] for config in plugins.inputs] == [result("eth0", "eth9")] * 2
     plugins.runtime.delete(net, BLUE)
     plugins.forget()
     with pytest.raises(Unchecked):
@@ -113,7 +113,7 @@ def test_exec_07_check_is_told_the_final_result_in_order(plugins: Plugins) -> No
     assert plugins.called == []
 
 
-def test_exec_07_check_is_never_called_where_it_is_disabled_or_unknown(plugins: Plugins) -> None:
+def test_exec_07_check_is_not_called_if_disabled_or_unsupported(plugins: Plugins) -> None:
     plugins.answering("p", result("eth0", version="0.3.1"))
     old = chain("p", cniVersion="0.3.1")
     plugins.runtime.add(old, BLUE)
@@ -142,21 +142,21 @@ def test_exec_10_the_result_outlives_the_runtime(plugins: Plugins) -> None:
     plugins.runtime.add(chain("p"), BLUE)
     later = Plugins(plugins.folder)
     later.runtime.check(chain("p"), BLUE)
-    assert later.told[-1]["prevResult"] == result("eth0")
+    assert later.inputs[-1]["prevResult"] == result("eth0")
     kept = json.loads((plugins.folder / "results" / "net-blue-eth0").read_text())
     assert (kept["containerId"], kept["ifName"], kept["networkName"]) == ("blue", "eth0", "net")
     assert kept["result"] == result("eth0")
 
 
-def test_exec_10_a_damaged_file_is_as_good_as_none(plugins: Plugins) -> None:
+def test_exec_10_a_damaged_record_counts_as_missing(plugins: Plugins) -> None:
     plugins.answering("p", result("eth0"))
     plugins.runtime.add(chain("p"), BLUE)
     (plugins.folder / "results" / "net-blue-eth0").write_text('{"kind": "cniCacheV1", "containerId"')
     plugins.runtime.delete(chain("p"), BLUE)
-    assert "prevResult" not in plugins.told[-1]
+    assert "prevResult" not in plugins.inputs[-1]
 
 
-def test_exec_10_a_file_without_a_result_is_as_good_as_none(plugins: Plugins) -> None:
+def test_exec_10_a_record_without_a_result_counts_as_missing(plugins: Plugins) -> None:
     plugins.answering("p", result("eth0"))
     plugins.runtime.add(chain("p"), BLUE)
     file = plugins.folder / "results" / "net-blue-eth0"
@@ -164,7 +164,7 @@ def test_exec_10_a_file_without_a_result_is_as_good_as_none(plugins: Plugins) ->
     with pytest.raises(Unchecked):
         plugins.runtime.check(chain("p"), BLUE)
     plugins.runtime.delete(chain("p"), BLUE)
-    assert "prevResult" not in plugins.told[-1]
+    assert "prevResult" not in plugins.inputs[-1]
     assert not file.exists()
 
 
@@ -179,18 +179,18 @@ def test_exec_11_requests_are_derived(plugins: Plugins) -> None:
         ]
     )
     plugins.runtime.add(net, replace(BLUE, capabilities={"mac": "00:11:22:33:44:66", "portMappings": []}))
-    first, second, third = plugins.told
+    first, second, third = plugins.inputs
     assert first == {
         "type": "p",
         "name": "net",
         "cniVersion": "1.0.0",
         "runtimeConfig": {"mac": "00:11:22:33:44:66"},
     }
-    for told in (second, third):
-        assert {"capabilities", "runtimeConfig"}.isdisjoint(told)
+    for config in (second, third):
+        assert {"capabilities", "runtimeConfig"}.isdisjoint(config)
 
 
-def test_exec_12_one_container_is_worked_on_by_one_at_a_time(plugins: Plugins) -> None:
+def test_exec_12_operations_on_one_container_run_one_at_a_time(plugins: Plugins) -> None:
     note = plugins.folder / "note"
     body = f"echo begin >> {note}; sleep 0.2; echo end >> {note}; echo '{json.dumps(result('eth0'))}'"
     plugins.write("p", ADD=body, DEL=body)
@@ -206,7 +206,7 @@ def test_exec_12_one_container_is_worked_on_by_one_at_a_time(plugins: Plugins) -
         plugins.runtime.delete(chain("p"), BLUE)
 
 
-def test_exec_12_garbage_is_collected_while_nobody_attaches(plugins: Plugins) -> None:
+def test_exec_12_no_attachment_begins_during_gc(plugins: Plugins) -> None:
     note = plugins.folder / "note"
     slow = f"echo begin >> {note}; sleep 0.2; echo end >> {note}; echo '{json.dumps(result('eth0', version='1.1.0'))}'"
     plugins.write("p", ADD=slow, GC=slow)
@@ -218,7 +218,7 @@ def test_exec_12_garbage_is_collected_while_nobody_attaches(plugins: Plugins) ->
     assert note.read_text().split() == ["begin", "end", "begin", "end"]
 
 
-def test_exec_12_nobody_attaches_while_what_is_stale_is_taken_back(plugins: Plugins) -> None:
+def test_exec_12_no_attachment_begins_while_stale_ones_are_removed(plugins: Plugins) -> None:
     note = plugins.folder / "note"
     said = json.dumps(result("eth0", version="1.1.0"))
     bodies = {
@@ -254,7 +254,7 @@ def _at_once(*works: Any) -> list[BaseException]:
     return errors
 
 
-def test_exec_13_the_environment_says_what_is_wanted(plugins: Plugins) -> None:
+def test_exec_13_the_environment_describes_the_call(plugins: Plugins) -> None:
     plugins.answering("p", result("eth0"))
     plugins.runtime.folders = [str(plugins.folder), "/opt/cni/bin"]
     plugins.runtime.add(chain("p"), replace(BLUE, arguments=(("K8S_POD_NAME", "web-1"), ("IgnoreUnknown", "1"))))
@@ -272,23 +272,23 @@ def test_exec_13_the_environment_says_what_is_wanted(plugins: Plugins) -> None:
 
 @pytest.mark.parametrize("container", ["a", "A.b_c-d", "0" * 64])
 @pytest.mark.parametrize("ifname", ["eth0", "a", "x" * 15, "..."])
-def test_exec_13_good_names(container: str, ifname: str) -> None:
+def test_exec_13_valid_names_are_accepted(container: str, ifname: str) -> None:
     assert Attachment(container, "", ifname).ifname == ifname
 
 
 @pytest.mark.parametrize("container", ["", "-a", ".a", "a b", "a/b", "ä"])
-def test_exec_13_bad_container_ids(container: str) -> None:
+def test_exec_13_invalid_container_ids_are_refused(container: str) -> None:
     with pytest.raises(BadAttachment, match="container"):
         Attachment(container, "", "eth0")
 
 
 @pytest.mark.parametrize("ifname", ["", ".", "..", "a/b", "a:b", "a b", "a\tb", "x" * 16])
-def test_exec_13_bad_interface_names(ifname: str) -> None:
+def test_exec_13_invalid_interface_names_are_refused(ifname: str) -> None:
     with pytest.raises(BadAttachment, match="interface"):
         Attachment("a", "", ifname)
 
 
-def test_exec_14_garbage_collection_says_what_is_valid_and_goes_on(plugins: Plugins) -> None:
+def test_exec_14_gc_lists_valid_attachments_and_continues_after_errors(plugins: Plugins) -> None:
     plugins.answering("first", result("eth0", version="1.1.0"), GC=ERROR)
     plugins.answering("second", result("eth0", version="1.1.0"))
     net, green = chain("first", "second", cniVersion="1.1.0"), replace(BLUE, container="green")
@@ -297,16 +297,16 @@ def test_exec_14_garbage_collection_says_what_is_valid_and_goes_on(plugins: Plug
     plugins.forget()
     (error,) = plugins.runtime.collect(net, [green])
     assert "not yet" in str(error)
-    # What is still remembered of a container that is gone gets its DEL first, without its namespace.
+    # A stale attachment that is still stored gets its DEL first, without a namespace.
     assert plugins.called == ["second DEL", "first DEL", "first GC", "second GC"]
     assert plugins.environments[0]["CNI_NETNS"] == ""
     valid = [{"containerID": "green", "ifname": "eth0"}]
-    assert [told["cni.dev/valid-attachments"] for told in plugins.told[2:]] == [valid] * 2
-    assert {"prevResult", "runtimeConfig"}.isdisjoint(plugins.told[3])
+    assert [config["cni.dev/valid-attachments"] for config in plugins.inputs[2:]] == [valid] * 2
+    assert {"prevResult", "runtimeConfig"}.isdisjoint(plugins.inputs[3])
     assert "CNI_CONTAINERID" not in plugins.environments[3]
 
 
-def test_exec_14_no_garbage_is_collected_where_that_is_disabled_or_unknown(plugins: Plugins) -> None:
+def test_exec_14_gc_is_not_called_if_disabled_or_unsupported(plugins: Plugins) -> None:
     plugins.write("p")
     assert plugins.runtime.collect(chain("p", cniVersion="1.1.0", disableGC=True), []) == ()
     assert plugins.runtime.collect(chain("p", cniVersion="1.0.0"), []) == ()
@@ -314,7 +314,7 @@ def test_exec_14_no_garbage_is_collected_where_that_is_disabled_or_unknown(plugi
 
 
 @pytest.mark.parametrize("code", [50, 51])
-def test_exec_15_status_tells_whether_add_can_be_served(code: int, plugins: Plugins) -> None:
+def test_exec_15_status_reports_whether_add_can_be_served(code: int, plugins: Plugins) -> None:
     net = chain("p", "q", cniVersion="1.1.0")
     plugins.write("p")
     plugins.write("q")
@@ -361,7 +361,7 @@ def test_exec_16_addresses_belong_to_interfaces(plugins: Plugins) -> None:
         ({"cniVersion": "7.0.0"}, "7.0.0"),
     ],
 )
-def test_exec_16_what_is_no_result_is_refused(data: Any, why: str, plugins: Plugins) -> None:
+def test_exec_16_an_invalid_result_is_refused(data: Any, why: str, plugins: Plugins) -> None:
     with pytest.raises(NoResult, match=why):
         parsed(data, "1.0.0")
     plugins.write("p", ADD=f"echo '{json.dumps(data)}'")
@@ -378,7 +378,7 @@ EARLY = {
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"])
-def test_results_of_all_versions_say_the_same(version: str) -> None:
+def test_results_are_equal_in_all_versions(version: str) -> None:
     said = parsed(EARLY, "0.2.0")
     again = written(said, version)
     assert again["cniVersion"] == version
@@ -391,13 +391,13 @@ def test_a_result_of_another_version_is_converted_for_the_next_plugin(plugins: P
     plugins.answering("old", EARLY)
     plugins.answering("new", result("eth0"))
     plugins.runtime.add(chain("old", "new"), BLUE)
-    assert plugins.told[1]["prevResult"]["ips"] == [
+    assert plugins.inputs[1]["prevResult"]["ips"] == [
         {"address": "10.1.0.5/16", "gateway": "10.1.0.1"},
         {"address": "fd00::5/64"},
     ]
 
 
-def test_exec_17_an_error_is_passed_on_whole(plugins: Plugins) -> None:
+def test_exec_17_an_error_is_passed_on_complete(plugins: Plugins) -> None:
     plugins.write("p", ADD=ERROR)
     with pytest.raises(PluginFailed) as error:
         plugins.runtime.add(chain("p"), BLUE)
@@ -414,21 +414,21 @@ def test_exec_17_an_error_is_passed_on_whole(plugins: Plugins) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("exit 3", "exit code 3, and it printed nothing"),
-        ("echo no JSON; exit 1", "exit code 1, and it printed: no JSON"),
-        ("echo no JSON", "ended well, but printed what is not JSON: no JSON"),
-        ("exit 0", "no result: a result is a JSON object"),
-        ("kill -9 $$", "signal 9 ended it"),
+        ("exit 3", "exit code 3, without output"),
+        ("echo no JSON; exit 1", "exit code 1, output: no JSON"),
+        ("echo no JSON", "exit code 0, but its output is not JSON: no JSON"),
+        ("exit 0", "not a result: expected a JSON object"),
+        ("kill -9 $$", "killed by signal 9"),
     ],
 )
-def test_exec_17_what_is_no_error_of_the_specification_is_told_as_it_is(body: str, said: str, plugins: Plugins) -> None:
+def test_exec_17_other_failures_are_explained(body: str, said: str, plugins: Plugins) -> None:
     plugins.write("p", ADD=body)
     with pytest.raises(PluginFailed, match=said) as error:
         plugins.runtime.add(chain("p"), BLUE)
     assert error.value.code is None
 
 
-def test_a_plugin_that_cannot_be_run_is_a_failure_of_its(plugins: Plugins) -> None:
+def test_a_plugin_that_cannot_be_run_has_failed(plugins: Plugins) -> None:
     path = plugins.folder / "p"
     path.write_text("#!/no/such/interpreter\n")
     path.chmod(0o755)
@@ -436,16 +436,16 @@ def test_a_plugin_that_cannot_be_run_is_a_failure_of_its(plugins: Plugins) -> No
         plugins.runtime.add(chain("p"), BLUE)
 
 
-def test_a_plugin_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+def test_a_plugin_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     plugins = Plugins(tmp_path, patience_s=0.5)
     plugins.write("p", ADD=f"sleep 1000 & echo $! > {tmp_path}/child; echo waiting >&2; wait")
-    with pytest.raises(PluginHung, match=r"had not ended after 0\.5 s.*\n.*stderr: waiting"):
+    with pytest.raises(PluginHung, match=r"timed out after 0\.5 s.*\n.*stderr: waiting"):
         plugins.runtime.add(chain("p"), BLUE)
     child = int((tmp_path / "child").read_text())
     assert _is_gone(child)
 
 
-def test_what_a_plugin_leaves_in_the_background_holds_nobody_up(plugins: Plugins) -> None:
+def test_a_background_process_of_a_plugin_does_not_delay_its_call(plugins: Plugins) -> None:
     plugins.patience_s = 100.0
     plugins.write("p", ADD=f"sleep 1000 & echo $! > {plugins.folder}/child; echo '{json.dumps(result('eth0'))}'")
     try:
@@ -455,7 +455,7 @@ def test_what_a_plugin_leaves_in_the_background_holds_nobody_up(plugins: Plugins
 
 
 def _is_gone(pid: int) -> bool:
-    """Whether a process has ended, be it that nobody has asked for its end yet."""
+    """Whether a process has ended; it may be a zombie."""
     end = time.monotonic() + 10
     while time.monotonic() < end:
         try:
@@ -467,17 +467,17 @@ def _is_gone(pid: int) -> bool:
     return False
 
 
-def test_every_call_is_heard_of(plugins: Plugins) -> None:
-    heard: list[Any] = []
-    plugins.runtime.heard = heard.append
+def test_every_call_is_reported(plugins: Plugins) -> None:
+    calls: list[Any] = []
+    plugins.runtime.on_call = calls.append
     plugins.answering("p", result("eth0"))
     plugins.write("q", ADD=ERROR)
     with pytest.raises(PluginFailed):
         plugins.runtime.add(chain("p", "q"), BLUE)
-    assert [(call.plugin, call.command, call.code, call.container) for call in heard] == [
+    assert [(call.plugin, call.command, call.code, call.container) for call in calls] == [
         ("p", "ADD", 0, "blue"),
         ("q", "ADD", 1, "blue"),
     ]
-    data = heard[1].as_data()
+    data = calls[1].as_data()
     assert json.loads(data["stdin"])["prevResult"] == result("eth0")
     assert data["environment"]["CNI_IFNAME"] == "eth0"

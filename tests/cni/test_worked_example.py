@@ -1,12 +1,12 @@
-"""The worked example of the specification's appendix: what each plugin of `dbnet` is told at ADD, CHECK and DEL.
+"""The worked example in the specification's appendix: the input of each plugin of `dbnet` at ADD, CHECK and DEL.
 
-The plugins' answers are the appendix's. It is not of one mind with itself in three places:
+The plugins' answers are from the appendix, which contradicts itself in three places:
 
-- the network has `routes` in `ipam`, and the requests (01, 07, 12) have not; an object is to be passed on unchanged, so
-  that they are expected here;
-- the results (02, 03, 05) have no `cniVersion`, which results must have; one without it is taken to be of the version
-  that was asked for, and passed on as it came;
-- the namespace is written /var/run/netns/blue, which is where the result says it is, wherever it was bound.
+- the network has `routes` in `ipam`, but the requests (01, 07, 12) have not; objects are passed on unchanged, so the
+  test expects them;
+- the results (02, 03, 05) lack `cniVersion`, which results must have; one without it counts as one of the requested
+  version, and is passed on unchanged;
+- the namespace is /var/run/netns/blue, as in the result, wherever it was bound.
 """
 
 import json
@@ -55,13 +55,13 @@ def test_the_requests_are_those_of_the_appendix(dbnet: Plugins) -> None:
     dbnet.forget()
     result = dbnet.runtime.add(network, BLUE)
     assert dbnet.called == ["bridge ADD", "tuning ADD", "portmap ADD"]
-    assert dbnet.told == [appendix(1), appendix(4), appendix(6)]
+    assert dbnet.inputs == [appendix(1), appendix(4), appendix(6)]
     assert [str(address) for address in result.addresses_of("eth0")] == ["10.1.0.5"]
     dbnet.forget()
     dbnet.runtime.check(network, BLUE)
     assert dbnet.called == ["bridge CHECK", "tuning CHECK", "portmap CHECK"]
-    assert dbnet.told == [appendix(7), appendix(8), appendix(9)]
+    assert dbnet.inputs == [appendix(7), appendix(8), appendix(9)]
     dbnet.forget()
     dbnet.runtime.delete(network, BLUE)
     assert dbnet.called == ["portmap DEL", "tuning DEL", "bridge DEL"]
-    assert dbnet.told == [appendix(10), appendix(11), appendix(12)]
+    assert dbnet.inputs == [appendix(10), appendix(11), appendix(12)]

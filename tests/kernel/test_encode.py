@@ -27,6 +27,8 @@ from testbed.plan.objects import (
     Datapath,
     DeviceAddress,
     FdbEntry,
+    Geneve,
+    IpTunnel,
     Link,
     Neighbour,
     Netem,
@@ -36,9 +38,11 @@ from testbed.plan.objects import (
     TokenBucket,
     Tun,
     TunnelKey,
+    TunnelKind,
     VethEnd,
     Vxlan,
     addresses,
+    child,
     fdb,
     neighbours,
     netem,
@@ -46,6 +50,7 @@ from testbed.plan.objects import (
     routes,
     token_bucket,
 )
+from testbed.plan.objects.links import LINK_KINDS
 from testbed.plan.shell import FLOODED
 
 INDEX = st.integers(1, 2**31 - 1)
@@ -140,6 +145,36 @@ def test_a_device_that_netlink_does_not_make_is_refused_by_name(link: Link) -> N
     message = f"{link.name}: netlink does not make devices of the kind {type(link).__name__}"
     with pytest.raises(encode.NotByNetlink, match=message):
         encode.new_link(link)
+
+
+V4, V6 = st.ip_addresses(v=4), st.ip_addresses(v=6)
+PORT = st.integers(1, 65535)
+VXLAN = st.builds(
+    Vxlan,
+    *(NAME, INDEX, MAC, MTU, st.integers(1, 2**24 - 1), PORT, ADDRESS, st.booleans(), st.booleans()),
+    dev=st.sampled_from(("", "eth0")),
+)
+IP_TUNNEL = st.one_of(
+    st.builds(IpTunnel, NAME, INDEX, MTU, kind, local, st.none() | local)
+    for kind, local in (
+        (st.sampled_from((TunnelKind.IPIP, TunnelKind.GRE)), V4),
+        (st.sampled_from((TunnelKind.IP6TNL, TunnelKind.IP6GRE)), V6),
+    )
+)
+
+
+@given(VXLAN | st.builds(Geneve, NAME, INDEX, MAC, MTU, PORT) | IP_TUNNEL)
+def test_tunnel_parameters_are_read_back(link: Link) -> None:
+    kind = LINK_KINDS[type(link)]
+    assert kind.data
+    data = messages.attributes(memoryview(kind.data(link, {"eth0": 7}.__getitem__)))
+    assert kind.read(kind.kernel_name(link), data, {7: "eth0"}) == kind.planned(link)
+
+
+@given(st.sampled_from((("macvlan", "bridge"), ("macvlan", "vepa"), ("ipvlan", "l2"), ("ipvlan", "l3s"))))
+def test_the_mode_of_a_child_device_is_read_back(kind_and_mode: tuple[Any, Any]) -> None:
+    made = Child("pod", "eth0", 7, "", 1400, *kind_and_mode, "node", "eth0")
+    assert child.mode_in(made.kind, messages.attributes(memoryview(child.child_data(made)))) == made.mode
 
 
 @given(INDEX, st.none() | INDEX)

@@ -300,7 +300,7 @@ def test_exec_01_the_namespace_is_there_before_a_plugin_is_called(two_nodes: Top
 @pytest.mark.sealed
 def test_a_hanging_plugin_is_ended(two_nodes: Topology, tmp_path: Path) -> None:
     plugin(tmp_path, "own", f"echo $$ >> {tmp_path}/pids; sleep 1000")
-    with pytest.raises(PlanRefused, match=r"had not ended after 0\.3 s"):
+    with pytest.raises(PlanRefused, match=r"timed out after 0\.3 s"):
         Lab(designed(OWN, bin=(str(tmp_path),), timeout="300ms").plan(two_nodes))
     for pid in (tmp_path / "pids").read_text().split():
         assert not Path(f"/proc/{pid}").exists()
@@ -362,7 +362,7 @@ def test_a_living_lab_does_single_steps_and_its_plan_follows(name: str, reposito
     verdict = lab.inside(lambda namespaces: check(design, on, without, namespaces))
     assert verdict.is_good, verdict
     assert verdict.places == ("node1", "node2", "web-1", "web-2")
-    assert lab.plug("check", "client")["error"].startswith("client has no eth0")
+    assert lab.plug("check", "client")["error"].startswith("client: eth0 not attached")
     back = lab.plug("add", "client")
     assert back["error"] == ""
     assert "+ route default via 10.244.0.1 dev eth0" in changes(back, "client")
@@ -404,7 +404,7 @@ def test_a_lab_goes_down_although_a_plugin_hangs_at_del(name: str, repository: P
         "in node1, pod web-1",
         "in node2, pod web-2",
     ]
-    assert all("had not ended after 0.3 s" in error for error in ending.errors)
+    assert all("timed out after 0.3 s" in error for error in ending.errors)
     assert {json.loads(line)["command"] for line in ending.log.splitlines()} == {"DEL"}
     assert Address(os.geteuid(), name) not in [lab.address for lab in LivingLab.all()]
 

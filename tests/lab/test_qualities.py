@@ -18,7 +18,7 @@ from testbed.designs import DESIGNS
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
 from testbed.observe.reach import check_reach
-from testbed.plan.objects import Kind
+from testbed.plan.objects import Kind, Netem
 from testbed.spec.load import load_topology, topology_of_text
 from testbed.spec.topology import Topology
 from tests.lab.test_rate import assert_carried
@@ -205,7 +205,7 @@ def test_the_kernel_shows_what_was_planned() -> None:
         assert found["x1"]["loss-random"]["loss"] == pytest.approx(0.001)
         assert found["x1"]["duplicate"]["duplicate"] == pytest.approx(0.01)
         assert found["x1"]["reorder"]["reorder"] == pytest.approx(0.03)
-        assert [netem.limit for netem in cable.netems] == [found[dev]["limit"] for dev in ("x1", "x2")]
+        assert [netem.limit for netem in cable.of(Netem)] == [found[dev]["limit"] for dev in ("x1", "x2")]
         assert inspect(lab.plan, lab.namespaces) == ()
 
 

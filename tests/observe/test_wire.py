@@ -1,6 +1,8 @@
 """Packets on the fabric: each design's are seen where it claims, and any other path is noticed."""
 
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from testbed.designs import DESIGNS, PLAIN, design_of
 from testbed.lab.lab import Lab
+from testbed.observe import taps, wire
 from testbed.observe.frames import USUAL_PORTS, decoded, unwrapped
 from testbed.observe.reach import check_reach
 from testbed.observe.taps import Frame
@@ -34,6 +37,23 @@ def settled(design: str, topology: Topology) -> Iterator[Lab]:
 def test_every_design_takes_the_path_it_claims_in_both_families(design: str, dual_stack: Topology) -> None:
     with settled(design, dual_stack) as lab:
         assert check_crossings(DESIGNS[design], dual_stack, lab.plan, lab.namespaces) == (4, ())
+
+
+@pytest.mark.sealed
+def test_frames_without_kernel_time_stamps_are_sent_again(two_nodes: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stamped when read, frames of the switch would come before those of the router."""
+    late = 10
+
+    def unstamped(own: socket.socket) -> Iterator[Frame]:
+        nonlocal late
+        for frame in taps.frames(own):
+            yield frame._replace(time=time.time_ns()) if late > 0 else frame
+        late -= 1
+
+    with settled("l3-gateway", two_nodes) as lab:
+        monkeypatch.setattr(wire, "frames", unstamped)
+        assert check_crossings(DESIGNS["l3-gateway"], two_nodes, lab.plan, lab.namespaces) == (2, ())
+    assert late < 0
 
 
 @pytest.mark.sealed

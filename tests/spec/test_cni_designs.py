@@ -1,4 +1,4 @@
-"""Designs with CNI plugins, wherever they are written, and JSON as a tree."""
+"""Designs with CNI plugins, in all their forms, and JSON as a tree."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_a_network_is_a_design_by_itself(folder: Path) -> None:
     assert load_any(folder / "nets/10-net.conflist", CATALOGUE).value == alone
 
 
-def test_a_run_is_gone_on_with_what_had_been_read(folder: Path) -> None:
+def test_a_run_resumes_with_the_networks_read_at_its_start(folder: Path) -> None:
     loaded = load_scenario(folder / "s.yaml", CATALOGUE)
     manifest = json.loads(json.dumps(manifest_of(loaded, "s.yaml", Schedule.of(loaded, 1))))
     for file in (folder / "nets").iterdir():
@@ -76,7 +76,7 @@ def test_a_run_is_gone_on_with_what_had_been_read(folder: Path) -> None:
     assert scenario_in(manifest).value.designs == loaded.value.designs
 
 
-def test_a_sweep_goes_through_what_is_said_of_it(folder: Path) -> None:
+def test_a_sweep_changes_a_cni_design_but_not_its_network(folder: Path) -> None:
     (folder / "s.yaml").write_text(SCENARIO + "sweep: {offload: [on, off], designs.mine.transport: [vxlan, ipip]}\n")
     cells = load_scenario(folder / "s.yaml", CATALOGUE).cells
     found = [[choice for choice in cell.scenario.designs if isinstance(choice, ReadCni)] for cell in cells]
@@ -101,7 +101,7 @@ def test_each_node_has_its_own_values(folder: Path) -> None:
     ]
 
 
-def test_what_is_told_of_a_pod_that_is_not_there_is_a_mistake(folder: Path) -> None:
+def test_arguments_for_an_unknown_pod_are_refused(folder: Path) -> None:
     (folder / "nets/design.yaml").write_text("cni: 10-net.conflist\npods: {c: {mac: m}}\n")
     design = design_of(load_design(folder / "nets/design.yaml", CATALOGUE))
     (misfit,) = design.misfits(load_topology(folder / "two.yaml").value)
@@ -114,7 +114,7 @@ VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st
 
 
 @given(VALUES, st.booleans(), st.sampled_from([None, 1, "\t"]))
-def test_json_is_read_as_everybody_reads_it(value: Any, ascii_only: bool, indent: Any) -> None:
+def test_json_is_read_like_by_the_json_module(value: Any, ascii_only: bool, indent: Any) -> None:
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     source = parse_json(text, "f")
     assert source.data == json.loads(text)
@@ -122,7 +122,7 @@ def test_json_is_read_as_everybody_reads_it(value: Any, ascii_only: bool, indent
 
 
 @given(st.text(alphabet='{}[]",:01e-truefalsn\\u \n', max_size=40))
-def test_what_is_no_json_has_a_place_and_all_else_is_json(text: str) -> None:
+def test_invalid_json_has_a_location_and_valid_json_is_read(text: str) -> None:
     try:
         wanted: Any = json.loads(text)
         is_json = True

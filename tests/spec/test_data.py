@@ -1,4 +1,4 @@
-"""Topologies and designs as the data that a lab keeps of them."""
+"""Topologies and designs as the data that a lab stores."""
 
 import json
 import warnings
@@ -26,25 +26,25 @@ nodes: {node1: {pods: [client, {name: web, namespace: shop, labels: {app: web}}]
 """
 
 
-def again(topology: Topology) -> Topology:
+def restored(topology: Topology) -> Topology:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return Topology.of_data(json.loads(json.dumps(topology.as_data())))
 
 
 @pytest.mark.parametrize("file", TOPOLOGIES, ids=lambda file: file.stem)
-def test_a_topology_comes_back_as_it_was(file: Path) -> None:
+def test_a_stored_topology_is_read_back_equal(file: Path) -> None:
     topology = load_topology(file).value
-    assert again(topology) == topology
-    assert again(topology).underlay == topology.underlay
+    assert restored(topology) == topology
+    assert restored(topology).underlay == topology.underlay
 
 
-def test_so_does_one_with_all_that_there_is() -> None:
+def test_a_topology_with_every_quality_is_read_back_equal() -> None:
     topology = topology_of_text(EVERY_QUALITY, "t.yaml").value
-    assert again(topology) == topology
+    assert restored(topology) == topology
 
 
 @pytest.mark.parametrize("link", ["delay: 1", "delay: 0.5", "queue: 64000"])
-def test_a_user_still_says_the_unit(link: str) -> None:
+def test_a_user_must_write_the_unit(link: str) -> None:
     with pytest.raises(SpecError, match="with its unit"):
         topology_of_text(EVERY_QUALITY.replace("{ends: [core, rack1]}", f"{{ends: [core, rack1], {link}}}"), "t.yaml")

@@ -1,4 +1,4 @@
-"""Changes of a topology: what is changed is, everybody else stays where they are, and what cannot be says why."""
+"""Changes of a topology: other nodes stay in place, and invalid changes are refused with a reason."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ def between(topology: Topology, one: str, other: str) -> Link:
 
 
 def places(topology: Topology) -> dict[str, list[str]]:
-    """By node: what it is linked with."""
+    """The places that each node is linked to."""
     links = topology.underlay.links
     return {
         node: [end for link in links if node in link.ends for end in link.ends if end != node]
@@ -43,7 +43,7 @@ def places(topology: Topology) -> dict[str, list[str]]:
     }
 
 
-def test_a_pod_is_added_behind_the_others_of_its_node() -> None:
+def test_a_pod_is_added_after_the_others_of_its_node() -> None:
     topology = with_pod(made(), "c", "node2", namespace="shop", labels={"app": "web"})
     assert topology.pod_ids == ("a", "b", "node2-pod-1", "node2-pod-2", "c.shop")
     assert topology.pods_of("node2")[-1].labels == {"app": "web"}
@@ -59,11 +59,11 @@ def test_nodes_stay_at_their_racks(fabric: str) -> None:
     fewer = without_node(before, "node2")
     assert places(fewer) == {node: at for node, at in places(before).items() if node != "node2"}
     more = with_node(fewer, "node8")
-    assert places(more)["node8"] == places(before)["node2"]  # Where there are the fewest.
+    assert places(more)["node8"] == places(before)["node2"]  # The rack with the fewest nodes.
     assert places(with_node(fewer, "node8", at=places(before)["node1"][0]))["node8"] == places(before)["node1"]
 
 
-def test_new_nodes_of_a_shape_go_one_after_the_other() -> None:
+def test_new_nodes_of_a_shape_are_assigned_round_robin() -> None:
     topology = made(RACKS, "1")
     for number in range(2, 6):
         topology = with_node(topology, f"node{number}")
@@ -78,14 +78,14 @@ def test_subnets_of_racks_keep_their_size() -> None:
         with_node(usual, "node254")
 
 
-def test_a_new_node_has_the_pods_that_it_is_told_or_as_many_as_others() -> None:
+def test_a_new_node_has_the_given_pods_or_pods_per_node() -> None:
     topology = made().model_copy(update={"pods_per_node": 1})
     assert with_node(topology, "node3").pod_ids[-1] == "node3-pod-1"
     assert with_node(topology, "node3", pods=["x", {"name": "y", "namespace": "shop"}]).pod_ids[-2:] == ("x", "y.shop")
     assert with_node(topology, "node3", pods=0).pod_ids == topology.pod_ids
 
 
-def test_in_a_fabric_by_name_a_node_is_linked_like_the_first_or_like_those_at_its_place() -> None:
+def test_a_node_of_a_named_fabric_is_linked_like_the_first_node_or_those_at_its_place() -> None:
     like_first = between(with_node(made(NAMED), "node3"), "node3", "rack1")
     assert like_first.ends == ("node3", "rack1") and like_first.forth.delay_us == 1000
     elsewhere = between(with_node(made(NAMED), "node3", at="rack2"), "node3", "rack2")
@@ -94,14 +94,14 @@ def test_in_a_fabric_by_name_a_node_is_linked_like_the_first_or_like_those_at_it
     assert places(two)["node3"] == ["rack1", "rack2"]
 
 
-def test_a_node_goes_with_its_links() -> None:
+def test_removing_a_node_removes_its_links() -> None:
     assert "node2" not in {end for link in without_node(made(NAMED), "node2").underlay.links for end in link.ends}
     slow = with_link(made(), ("node2", "fabric"), delay="1ms")
     assert without_node(slow, "node2") == without_node(made(), "node2")
 
 
 @pytest.mark.parametrize("fabric", [ONE, NAMED.replace("rack1", "fabric").replace(", delay: 1ms", "")])
-def test_a_link_has_other_qualities_in_both_directions_or_one(fabric: str) -> None:
+def test_link_qualities_change_in_both_directions_or_one(fabric: str) -> None:
     topology = made(fabric)
     both = with_link(topology, ("node1", "fabric"), rate="100Mbit", delay="10ms", loss="1%")
     link = between(both, "node1", "fabric")
@@ -114,7 +114,7 @@ def test_a_link_has_other_qualities_in_both_directions_or_one(fabric: str) -> No
     assert with_link(both, "fabric,node1", rate=None, delay=None, loss=None) == topology
 
 
-def test_one_direction_alone_leaves_the_other_as_it_was() -> None:
+def test_changing_one_direction_leaves_the_other_unchanged() -> None:
     for fabric in (ONE, "{subnet: 192.168.56.0/24, rate: 1Gbit, delay: 1ms}", NAMED):
         topology = made(fabric)
         rack = "rack1" if fabric == NAMED else "fabric"
@@ -125,27 +125,27 @@ def test_one_direction_alone_leaves_the_other_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("fabric", [ONE, RACKS, HOMES, NAMED])
-def test_an_edited_topology_can_be_kept_as_data(fabric: str) -> None:
+def test_an_edited_topology_can_be_stored_as_data(fabric: str) -> None:
     topology = with_pod(with_node(made(fabric), "node3", pods=["x"]), "y", "node2", "shop", {"app": "web"})
     one, other = topology.underlay.links[-1].ends
     topology = with_link(topology, f"{other}>{one}", rate="unlimited", delay="3ms", jitter="1ms", loss="1%")
     assert Topology.of_data(json.loads(json.dumps(topology.as_data()))) == topology
 
 
-def test_a_link_may_be_said_to_have_no_rate_though_the_fabric_has() -> None:
+def test_a_link_can_be_unlimited_in_a_fabric_with_a_rate() -> None:
     topology = with_link(made("{subnet: 192.168.56.0/24, rate: 1Gbit}"), ("node1", "fabric"), rate="unlimited")
     assert between(topology, "node1", "fabric").forth.rate is None
     assert between(topology, "node2", "fabric").forth.rate == 10**9
 
 
-def test_links_between_routers_have_size_and_offload_as_texts_too() -> None:
+def test_mtu_and_offload_of_links_between_routers_can_be_text() -> None:
     topology = made("{shape: leaf-spine, subnet: 192.168.0.0/16, uplinks: {delay: 1ms}}")
     link = between(with_link(topology, "leaf1,spine2", mtu="1400", offload="off"), "leaf1", "spine2")
     assert (link.mtu, link.offload, link.forth.delay_us) == (1400, False, 1000)
     assert between(topology, "leaf1", "spine1").offload
 
 
-def test_overrides_can_be_written_either_way_round() -> None:
+def test_overrides_accept_either_order_of_ends() -> None:
     link = between(
         made("{subnet: 192.168.56.0/24, overrides: [{ends: [fabric, node1], delay: 2ms, back: {delay: 3ms}}]}"),
         "node1",
@@ -162,7 +162,7 @@ TWICE = """
 """
 
 
-def test_of_parallel_links_one_is_chosen_by_number() -> None:
+def test_parallel_links_are_selected_by_number() -> None:
     topology = with_link(made(TWICE), "r1>r2#2", delay="5ms")
     first, second = topology.underlay.links[-2:]
     assert not first.is_shaped
@@ -172,53 +172,53 @@ def test_of_parallel_links_one_is_chosen_by_number() -> None:
 WRONG: list[tuple[Any, str]] = [
     (
         lambda: with_pod(made(), "a", "node2"),
-        "the name 'a' is taken by a pod of node1; nodes and pods need names of their own",
+        "the name 'a' is already used by a pod of node1; choose another",
     ),
-    (lambda: with_pod(made(), "gateway", "node2"), "the name 'gateway' is taken by the fabric's router"),
-    (lambda: with_pod(made(), "c", "nod1"), "there is no node 'nod1'; did you mean 'node1'?; valid: node1, node2"),
-    (lambda: with_pod(made(), "C_1", "node1"), "name of the pod: a name is made of lower-case letters"),
-    (lambda: without_pod(made(), "node2-pod-3"), "there is no pod 'node2-pod-3'; did you mean 'node2-pod-2'?"),
-    (lambda: with_node(made(), "node1"), "the name 'node1' is taken by a node"),
-    (lambda: with_node(made(), "Node3"), "name of the node: a name is made of lower-case letters"),
-    (lambda: with_node(made(), "node3", pods=["a"]), "the name 'a' is taken by a pod of node1"),
+    (lambda: with_pod(made(), "gateway", "node2"), "the name 'gateway' is already used by the fabric's router"),
+    (lambda: with_pod(made(), "c", "nod1"), "unknown node 'nod1'; did you mean 'node1'?; valid: node1, node2"),
+    (lambda: with_pod(made(), "C_1", "node1"), "name of the pod: a name must consist of lower-case letters"),
+    (lambda: without_pod(made(), "node2-pod-3"), "unknown pod 'node2-pod-3'; did you mean 'node2-pod-2'?"),
+    (lambda: with_node(made(), "node1"), "the name 'node1' is already used by a node"),
+    (lambda: with_node(made(), "Node3"), "name of the node: a name must consist of lower-case letters"),
+    (lambda: with_node(made(), "node3", pods=["a"]), "the name 'a' is already used by a pod of node1"),
     (lambda: with_node(made(), "node3", pods=-1), "pods of the node: input should be greater than or equal to 0"),
     (
         lambda: with_node(made(RACKS), "node3", at="rak2"),
         "not at 'rak2'; did you mean 'rack2'?; valid: rack1, rack2, rack3",
     ),
     (lambda: with_node(made(RACKS), "node3", at=["rack1", "rack2"]), "at one place, not at rack1 and rack2"),
-    (lambda: with_node(made(NAMED), "node3", at="rack3"), "there is no switch or router 'rack3'; did you mean 'rack"),
+    (lambda: with_node(made(NAMED), "node3", at="rack3"), "unknown switch or router 'rack3'; did you mean 'rack"),
     (lambda: without_node(made(nodes="1"), "node1"), "node1 is the only node"),
-    (lambda: with_link(made(), "node1", delay="1ms"), "'node1' is no link; write its two ends as node2,fabric"),
+    (lambda: with_link(made(), "node1", delay="1ms"), "'node1' is not a link; write its two ends as node2,fabric"),
     (
         lambda: with_link(made(), "node1,fabrik", delay="1ms"),
-        "there is no link between node1 and fabrik; did you mean 'node1,fabric'?; valid: gateway,fabric, node1,fabric",
+        "no link between node1 and fabrik; did you mean 'node1,fabric'?; valid: gateway,fabric, node1,fabric",
     ),
     (
         lambda: with_link(made(TWICE), "r1,r2", delay="1ms"),
-        "there are 2 links between r1 and r2; say which; valid: r1,r2#1, r1,r2#2",
+        "2 links between r1 and r2; choose one; valid: r1,r2#1, r1,r2#2",
     ),
-    (lambda: with_link(made(), "node1,fabric", delai="1ms"), "a link has no quality 'delai'; did you mean 'delay'?"),
-    (lambda: with_link(made(), "node1,fabric", delay="1"), "delay of the link: a delay is a number with its unit"),
+    (lambda: with_link(made(), "node1,fabric", delai="1ms"), "unknown link quality 'delai'; did you mean 'delay'?"),
+    (lambda: with_link(made(), "node1,fabric", delay="1"), "delay of the link: must be a delay with its unit"),
     (
         lambda: with_link(made(), "node1,fabric", mtu="10"),
         "mtu of the link: input should be greater than or equal to 576",
     ),
-    (lambda: with_link(made(), "node1,fabric", offload="no"), "offload of the link: on or off, not 'no'"),
+    (lambda: with_link(made(), "node1,fabric", offload="no"), "offload of the link: must be on or off, not 'no'"),
     (lambda: with_link(made(), "node1>fabric", mtu=1400), "mtu is the same in both directions"),
-    (lambda: with_link(made(), "node1,fabric", mtu=1400), "packets of 1400 bytes fit here, but 1500 bytes between"),
-    (lambda: with_link(made(), "node1,fabric", jitter="1ms"), "a delay of 0ms cannot vary by 1ms"),
-    (lambda: with_link(made(), "node1,fabric"), "say what is to change, such as delay=10ms"),
+    (lambda: with_link(made(), "node1,fabric", mtu=1400), "MTU 1400 differs from 1500 between"),
+    (lambda: with_link(made(), "node1,fabric", jitter="1ms"), "jitter of 1ms exceeds the delay of 0ms"),
+    (lambda: with_link(made(), "node1,fabric"), "no quality to change; write one, such as delay=10ms"),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG, ids=[message for _, message in WRONG])
-def test_what_cannot_be_says_why(change: Any, message: str) -> None:
+def test_invalid_changes_are_refused_with_a_reason(change: Any, message: str) -> None:
     with pytest.raises(EditError) as error:
         change()
     assert message in str(error.value)
 
 
-def test_a_full_node_is_told_as_in_a_file() -> None:
+def test_a_full_node_has_the_same_message_as_in_a_file() -> None:
     with pytest.raises(EditError, match="has addresses for 253 pods, but node1 has 254"):
         with_pod(made(nodes="{node1: {pods: 253}}"), "one-more", "node1")

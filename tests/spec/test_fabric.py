@@ -1,4 +1,4 @@
-"""What fabrics come to, however they are written: switches, routers, links with their qualities, and address ranges."""
+"""Underlays of all kinds of fabrics: switches, routers, links with qualities, and address ranges."""
 
 from collections.abc import Mapping
 
@@ -22,14 +22,14 @@ def subnets(underlay: Underlay) -> Mapping[str, list[str]]:
     return {name: [str(cidr) for cidr in cidrs] for name, cidrs in underlay.switches.items()}
 
 
-def test_by_default_there_is_one_switch_and_one_router() -> None:
+def test_default_fabric_has_one_switch_and_one_router() -> None:
     underlay = made("{subnet: 192.168.56.0/24}", "2").underlay
     assert subnets(underlay) == {"fabric": ["192.168.56.0/24"]}
     assert ends(underlay) == ["gateway-fabric", "node1-fabric", "node2-fabric"]
     assert made("{shape: one-subnet, subnet: 192.168.56.0/24}", "2").underlay == underlay
 
 
-def test_nodes_are_dealt_out_to_racks_in_turn_unless_they_say_where_they_are() -> None:
+def test_nodes_without_at_are_assigned_to_racks_round_robin() -> None:
     nodes = "{a: {}, b: {at: rack3}, c: {}, d: {}, e: {}}"
     underlay = made("{shape: subnets, subnets: 3, subnet: 192.168.0.0/16}", nodes).underlay
     assert ends(underlay)[3:] == ["a-rack1", "b-rack3", "c-rack3", "d-rack1", "e-rack2"]
@@ -45,7 +45,7 @@ def test_nodes_are_dealt_out_to_racks_in_turn_unless_they_say_where_they_are() -
         ("fd00:1::/64", 4, ["fd00:1::/66", "fd00:1:0:0:4000::/66"]),
     ],
 )
-def test_racks_have_the_usual_subnets_or_what_fits(subnet: str, nodes: int, first: list[str]) -> None:
+def test_racks_have_default_subnets_or_what_fits(subnet: str, nodes: int, first: list[str]) -> None:
     pods = "'fd00:10::/48'" if ":" in subnet else "172.16.0.0/12"
     topology = made(f"{{shape: subnets, subnets: 3, subnet: '{subnet}'}}", str(nodes), pods)
     assert [cidrs[0] for cidrs in subnets(topology.underlay).values()][:2] == first
@@ -76,7 +76,7 @@ def test_sites_are_meshed() -> None:
     assert ends(made("{shape: wan, sites: 1, subnet: 192.168.0.0/16}", "1").underlay) == ["edge1-site1", "node1-site1"]
 
 
-def test_qualities_in_the_fabric_are_for_the_links_of_nodes_alone() -> None:
+def test_fabric_qualities_apply_only_to_links_of_nodes() -> None:
     fabric = "{shape: leaf-spine, subnet: 192.168.0.0/16, rate: 1Gbit, delay: 100us, offload: off, uplinks: {loss: 1%}}"
     links = {"-".join(link.ends): link for link in made(fabric, "2").underlay.links}
     assert links["node1-rack1"].forth == links["node1-rack1"].back == Quality(rate=10**9, delay_us=100)
@@ -85,7 +85,7 @@ def test_qualities_in_the_fabric_are_for_the_links_of_nodes_alone() -> None:
     assert links["leaf1-rack1"].forth == Quality() and not links["leaf1-rack1"].is_shaped
 
 
-def test_a_link_says_what_is_different_from_the_fabric_and_on_the_way_back() -> None:
+def test_link_qualities_override_the_fabric_and_back_overrides_both() -> None:
     fabric = """{mtu: 9000, delay: 1ms, switches: {s: {subnet: 10.1.0.0/24}}, routers: [r], links: [
         {ends: [r, s], rate: 2Gbit, back: {queue: 1MB}}, {ends: [node1, s], jitter: 500us, back: {delay: 2ms}}]}"""
     router, node = made(fabric, "1").underlay.links
@@ -96,7 +96,7 @@ def test_a_link_says_what_is_different_from_the_fabric_and_on_the_way_back() -> 
     assert (router.mtu, node.mtu) == (9000, 9000)
 
 
-def test_without_switches_the_families_are_those_of_the_links_range_or_of_pods() -> None:
+def test_without_switches_families_come_from_the_transit_range_or_the_pods() -> None:
     fabric = "{routers: [r], links: [{ends: [node1, r]}, {ends: [node2, r]}]%s}"
     assert made(fabric % "", "2").underlay.families == (4,)
     assert made(fabric % "", "2", "'fd00:10:244::/56'").underlay.families == (6,)
@@ -105,8 +105,8 @@ def test_without_switches_the_families_are_those_of_the_links_range_or_of_pods()
     assert [str(cidr) for cidr in both.transit] == ["fd00:1::/64", "172.20.0.0/24"]
 
 
-def test_ranges_that_nobody_needs_are_in_nobodys_way() -> None:
-    """The usual range of links between routers, where there are none."""
+def test_unused_default_ranges_do_not_conflict() -> None:
+    """Default ranges are unused without links between routers and nodes with several links."""
     assert made("{shape: subnets, subnet: 172.31.0.0/16}").underlay.transit == ()
     assert made("{subnet: 172.30.0.0/15}").underlay.loopbacks == ()
 

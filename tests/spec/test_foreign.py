@@ -1,4 +1,4 @@
-"""Files of other tools become topologies that can be brought up, and what is left out is said."""
+"""Files of other tools are imported as working topologies, with a list of left-out parts."""
 
 import os
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_the_topology_is_the_golden_one(file: Path) -> None:
     ],
     ids=["leaf-spine", "kind", "racks", "dual"],
 )
-def test_what_others_wrote_comes_up_and_everybody_reaches_everybody(text: str, designs: tuple[str, ...]) -> None:
+def test_imported_topologies_come_up_with_full_reachability(text: str, designs: tuple[str, ...]) -> None:
     topology = made(text)
     for name in designs:
         design = design_of(name)
@@ -81,7 +81,7 @@ WRONG = {
 }
 
 
-def test_what_is_wrong_is_told_at_its_place() -> None:
+def test_errors_have_locations() -> None:
     texts = []
     for name, text in WRONG.items():
         with pytest.raises(SpecError) as caught:
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_told_at_its_place() -> None:
 
 
 @given(st.lists(st.text(max_size=80), unique=True, max_size=20))
-def test_every_name_becomes_a_name_of_its_own(originals: list[str]) -> None:
+def test_every_name_becomes_a_unique_valid_name(originals: list[str]) -> None:
     names = names_for(originals)
     assert list(names) == originals
     assert len(set(names.values())) == len(originals)

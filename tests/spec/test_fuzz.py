@@ -1,4 +1,4 @@
-"""Whatever is in a file, it is either understood or refused with a place in it; nothing else is ever raised."""
+"""Any file is either understood or refused with a location; no other exception is raised."""
 
 import random
 import re
@@ -37,7 +37,7 @@ VALUES = st.recursive(
 
 
 def understood_or_refused(text: str, folder: Path, kind: str) -> None:
-    """Reads it as the program would, and plans it if it is a topology."""
+    """Read the file as the program does, and plan it if it is a topology."""
     file = folder / "fuzzed.yaml"
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
@@ -53,12 +53,12 @@ def understood_or_refused(text: str, folder: Path, kind: str) -> None:
             load_scenario(file, CATALOGUE)
     except SpecError as error:
         assert error.problems
-        said = render_all(error.problems)
-        assert str(file) in said
+        text = render_all(error.problems)
+        assert str(file) in text
 
 
 def mutated(text: str, seed: int) -> str:
-    """With some of its words and lines changed, moved, doubled or cut off."""
+    """The text with some words and lines changed, moved, duplicated or cut."""
     chance = random.Random(seed)
     for _ in range(chance.randrange(1, 5)):
         place = chance.randrange(len(text) + 1)
@@ -97,7 +97,7 @@ def test_any_yaml(kind: str, value: object, folder: Path) -> None:
 @pytest.mark.parametrize("kind", ["topology", "scenario"])
 @given(number=st.integers(0, 100), seed=st.integers(0, 2**32))
 @settings(max_examples=300, deadline=None)
-def test_good_files_spoilt(kind: str, number: int, seed: int, folder: Path) -> None:
+def test_mutated_valid_files(kind: str, number: int, seed: int, folder: Path) -> None:
     texts = TOPOLOGIES if kind == "topology" else SCENARIOS
     understood_or_refused(mutated(texts[number % len(texts)], seed), folder, kind)
 

@@ -1,7 +1,7 @@
-"""Loading files, and the exact text of every mistake.
+"""Loading files, and the exact text of every error.
 
-`errors/` holds broken files, each beside the text that it must produce. After a change of wording, write the
-texts anew with `UPDATE_GOLDEN=1 pytest tests/spec/test_load.py`, then read the difference as a user.
+`errors/` has broken files, each with the expected text. After a change of wording, regenerate the texts with
+`UPDATE_GOLDEN=1 pytest tests/spec/test_load.py`, then read the diff as a user.
 """
 
 import os
@@ -55,7 +55,7 @@ def test_every_broken_file_has_its_text() -> None:
     assert {path.stem for path in ERRORS.glob("*.txt")} == {path.stem for path in ERRORS.glob("*.yaml")}
 
 
-def test_scenario_brings_its_topology() -> None:
+def test_scenario_loads_its_topology() -> None:
     loaded = load_scenario(ROOT / "scenarios/quick.yaml", CATALOGUE)
     assert loaded.topology.value == load_topology(ROOT / "topologies/two-nodes.yaml").value
     assert Path(loaded.topology.source.file) == ROOT / "topologies/two-nodes.yaml"
@@ -69,8 +69,8 @@ def test_later_checks_point_into_the_file() -> None:
     assert problem.found == "1500"
 
 
-def test_topology_beside_a_scenario_behind_a_symbolic_link(tmp_path: Path) -> None:
-    """`link/../topologies` is beside what the link leads to, not beside the link."""
+def test_topology_path_of_a_scenario_behind_a_symbolic_link(tmp_path: Path) -> None:
+    """`link/../topologies` is relative to the link's target, not to the link."""
     (tmp_path / "link").symlink_to(ROOT / "scenarios")
     loaded = load_scenario(tmp_path / "link/quick.yaml", CATALOGUE)
     assert Path(loaded.topology.source.file).samefile(ROOT / "topologies/two-nodes.yaml")
@@ -79,16 +79,16 @@ def test_topology_beside_a_scenario_behind_a_symbolic_link(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("load", "path", "message"),
     [
-        (lambda path: load_topology(path), "scenarios/quick.yaml", "a topology is needed"),
-        (lambda path: load_scenario(path, CATALOGUE), "topologies/two-nodes.yaml", "a scenario is needed"),
+        (lambda path: load_topology(path), "scenarios/quick.yaml", "expected a topology"),
+        (lambda path: load_scenario(path, CATALOGUE), "topologies/two-nodes.yaml", "expected a scenario"),
     ],
 )
-def test_the_other_kind_of_file(load: Callable[[Path], object], path: str, message: str) -> None:
+def test_wrong_kind_of_file(load: Callable[[Path], object], path: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         load(ROOT / path)
 
 
-def test_very_many_problems_are_cut(tmp_path: Path) -> None:
+def test_reported_problems_are_limited(tmp_path: Path) -> None:
     file = tmp_path / "many.yaml"
     file.write_text("nodes:\n" + "".join(f"  N{index}: 1\n" for index in range(5000)))
     with pytest.raises(SpecError) as caught:

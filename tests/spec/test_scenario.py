@@ -1,4 +1,4 @@
-"""What a scenario means once it is read, and what its checks say of values that are well-formed."""
+"""Scenarios as models, and checks of values that must fit together."""
 
 from datetime import timedelta
 from typing import Any

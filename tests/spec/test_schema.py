@@ -1,6 +1,6 @@
-"""The JSON Schemas: up to date, valid themselves, and of one mind with the models.
+"""The JSON Schemas are up to date, valid, and consistent with the models.
 
-The shipped copies are written anew with `testbed schema topology > schemas/topology.json`, or with
+Regenerate the shipped copies with `testbed schema topology > schemas/topology.json`, or with
 `UPDATE_GOLDEN=1 pytest tests/spec/test_schema.py`.
 """
 

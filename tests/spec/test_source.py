@@ -1,4 +1,4 @@
-"""Reading files and YAML: whatever the bytes, there is a tree with places, or a SpecError."""
+"""Reading files and YAML: any bytes give a tree with locations, or a SpecError."""
 
 import os
 import socket
@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_missing_file(file: Path) -> None:
-    assert only_problem(file).message == "there is no such file"
+    assert only_problem(file).message == "file not found"
 
 
 def test_directory(tmp_path: Path) -> None:
@@ -52,21 +52,21 @@ def test_device_is_not_read() -> None:
 
 
 def test_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # The path of a socket is short.
+    monkeypatch.chdir(tmp_path)  # The path of a socket must be short.
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("a.yaml")
         assert "a socket" in only_problem(Path("a.yaml")).message
 
 
 def test_unreadable(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refused by hand, as root may read everything."""
+    """Simulated, as root can read every file."""
     file.write_text("a: 1")
 
     def refuse(*_: object) -> int:
         raise PermissionError
 
     monkeypatch.setattr(os, "open", refuse)
-    assert only_problem(file).message == "no permission to read this file"
+    assert only_problem(file).message == "permission denied"
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800", "n" * 5000, "loop/a"])
@@ -92,14 +92,14 @@ def test_utf_16(file: Path) -> None:
     assert "UTF-16" in only_problem(file).message
 
 
-def test_not_utf_8_says_where(file: Path) -> None:
+def test_invalid_utf_8_has_a_location(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: \xe4\n")
     problem = only_problem(file)
     assert (problem.line, problem.column) == (2, 4)
     assert "0xe4" in problem.message
 
 
-def test_byte_order_mark_is_left_out(file: Path) -> None:
+def test_byte_order_mark_is_ignored(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbfa: 1\n")
     source = read_source(file)
     assert source.data == {"a": 1}
@@ -125,7 +125,7 @@ def test_number_of_very_many_digits() -> None:
     assert parse("a: " + "9" * 5000, "").data == {"a": Odd("9" * 5000)}
 
 
-def test_alias_stands_where_it_is_written() -> None:
+def test_alias_has_the_location_where_it_is_written() -> None:
     source = parse("a: &x [1, 2]\nb: *x\n", "")
     assert source.data == {"a": [1, 2], "b": [1, 2]}
     assert source.problem(Misfit(("b",), "")).line == 2
@@ -151,7 +151,7 @@ def test_problem_at_nearest_key_above() -> None:
     assert (problem.line, problem.column, problem.width, problem.where) == (2, 3, 1, "a.b.d")
 
 
-def test_inside_of_a_bare_item_is_the_item() -> None:
+def test_path_into_a_single_item_leads_to_the_item() -> None:
     problem = parse("a: 10\n", "").problem(Misfit(("a", 0), ""))
     assert (problem.column, problem.width, problem.where) == (4, 2, "a")
 
@@ -211,7 +211,7 @@ DOCUMENTS = st.recursive(
 
 
 @given(st.dictionaries(WORDS, DOCUMENTS, min_size=1), st.booleans() | st.none())
-def test_places_point_at_their_tokens(document: dict[str, object], flow: bool | None) -> None:
+def test_locations_point_at_their_tokens(document: dict[str, object], flow: bool | None) -> None:
     source = parse(yaml.safe_dump(document, default_flow_style=flow), "a.yaml")
     assert source.data == document
 

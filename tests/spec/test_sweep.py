@@ -1,4 +1,4 @@
-"""What a sweep's values become: every combination, worked into the scenario and the topology."""
+"""Cells of a sweep: every combination of values, applied to the scenario and the topology."""
 
 from pathlib import Path
 
@@ -72,7 +72,7 @@ def test_qualities_of_links_may_be_swept(load) -> None:  # type: ignore[no-untyp
     assert [(way.delay_us, way.loss) for way in ways] == [(0, 0.01), (100, 0.01), (1000, 0.01)]
 
 
-def test_factors_of_one_name_are_told_apart_by_their_path(load) -> None:  # type: ignore[no-untyped-def]
+def test_factors_with_the_same_name_are_shown_by_path(load) -> None:  # type: ignore[no-untyped-def]
     cells = load("sweep: {probes.latency.message: [64B], probes.open.message: [100B, 200B]}").cells
     assert cells[1].name == "probes.latency.message=64B probes.open.message=200B"
     assert cells[1].scenario.probes == {
@@ -98,8 +98,8 @@ def test_nodes_and_pods_may_be_counted(load, tmp_path: Path, repository: Path) -
     assert cells[3].topology.pod_ids[-1] == "node3-pod-20"
 
 
-def test_a_combination_that_cannot_be_is_named(load) -> None:  # type: ignore[no-untyped-def]
-    """Each value is good by itself."""
+def test_an_invalid_combination_is_named(load) -> None:  # type: ignore[no-untyped-def]
+    """Each value is valid by itself."""
     with pytest.raises(SpecError) as caught:
         load(
             "sweep: {topology.fabric.mtu: [1000, 1500], "
@@ -112,7 +112,7 @@ def test_a_combination_that_cannot_be_is_named(load) -> None:  # type: ignore[no
 
 def test_too_many_combinations_are_refused(load) -> None:  # type: ignore[no-untyped-def]
     many = ", ".join(f"{size}B" for size in range(100, 200))
-    with pytest.raises(SpecError, match="these are 10000 combinations, but at most 1000"):
+    with pytest.raises(SpecError, match="the sweep has 10000 combinations, but at most 1000"):
         load(f"sweep: {{probes.latency.message: [{many}], probes.open.message: [{many}]}}")
 
 

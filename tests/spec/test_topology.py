@@ -1,4 +1,4 @@
-"""What a topology means once it is read, and what its checks say of values that are well-formed."""
+"""Topologies as models, and checks of values that must fit together."""
 
 import ipaddress
 from typing import Any
@@ -39,7 +39,7 @@ def test_one_range_or_a_list() -> None:
 
 @pytest.mark.parametrize("prefix", range(16, 31))
 def test_exactly_as_many_pods_as_a_share_has_room_for(prefix: int) -> None:
-    """The network address, the bridge and the broadcast address are not for pods."""
+    """Pods cannot have the network address, the bridge's address and the broadcast address."""
     room = min(2 ** (32 - prefix) - 3, MAX_PODS)
     assert locs(topology({"a": {"pods": room}}, node_prefix=prefix)) == []
     if room < MAX_PODS:

@@ -9,31 +9,18 @@ one without a peer and may tell its bridge only after a second that it is up (`l
 """
 
 from testbed.plan.objects.addresses import DeviceAddress
-from testbed.plan.objects.devices import (
-    LINKS,
-    TUNNELS,
-    Bridge,
-    Child,
-    Datapath,
-    Device,
-    Flow,
-    Geneve,
-    IpTunnel,
-    Link,
-    OtherLink,
-    Tun,
-    TunnelKind,
-    Veth,
-    VethEnd,
-    Vxlan,
-    Wireguard,
-    WireguardPeer,
-)
+from testbed.plan.objects.bridge import Bridge
+from testbed.plan.objects.child import Child
+from testbed.plan.objects.datapath import Datapath, Flow
 from testbed.plan.objects.encapsulation import Encapsulation, SegmentEnd, Segments, TunnelKey
 from testbed.plan.objects.entries import DownDevice, Esp, NftTable, SegmentSource, Sysctl
 from testbed.plan.objects.fdb import FdbEntry
+from testbed.plan.objects.geneve import Geneve
+from testbed.plan.objects.ip_tunnel import IpTunnel, TunnelKind
+from testbed.plan.objects.links import LINKS, TUNNELS, Device, Link
 from testbed.plan.objects.neighbours import Neighbour
 from testbed.plan.objects.netem import Netem
+from testbed.plan.objects.other_link import OtherLink
 from testbed.plan.objects.plan import Kind, Object, Plan, Space
 from testbed.plan.objects.programs import (
     BPF_FOLDER,
@@ -55,6 +42,10 @@ from testbed.plan.objects.programs import (
 from testbed.plan.objects.routes import BIRD, BOOT, LOCAL_TABLE, MAIN_TABLE, CutRoute, LearnedRoute, NextHop, Route
 from testbed.plan.objects.rules import RoutingRule
 from testbed.plan.objects.token_bucket import TokenBucket
+from testbed.plan.objects.tun import Tun
+from testbed.plan.objects.veth import Veth, VethEnd
+from testbed.plan.objects.vxlan import Vxlan
+from testbed.plan.objects.wireguard import Wireguard, WireguardPeer
 
 __all__ = [
     "BIRD",

@@ -8,15 +8,17 @@ from typing import TypeVar, cast
 
 from testbed.plan.allocation import Allocation
 from testbed.plan.objects.addresses import DeviceAddress
-from testbed.plan.objects.devices import LINKS, Child, Device, Link, Veth
+from testbed.plan.objects.child import Child
 from testbed.plan.objects.entries import DownDevice, Esp, NftTable, SegmentSource, Sysctl
 from testbed.plan.objects.fdb import FdbEntry
+from testbed.plan.objects.links import LINKS, Device, Link
 from testbed.plan.objects.neighbours import Neighbour
 from testbed.plan.objects.netem import Netem
 from testbed.plan.objects.programs import Bpf, File, Plugged, Program
 from testbed.plan.objects.routes import CutRoute, LearnedRoute, Route
 from testbed.plan.objects.rules import RoutingRule
 from testbed.plan.objects.token_bucket import TokenBucket
+from testbed.plan.objects.veth import Veth
 from testbed.plan.rulesets import Ruleset
 from testbed.spec.types import Address
 

@@ -5,6 +5,8 @@ The script is true: run with `sh -e` as root in an empty network and mount names
 """
 
 from testbed.plan.objects.addresses import address_words
+from testbed.plan.objects.child import child_commands
+from testbed.plan.objects.datapath import datapath_commands, flow_command, flow_lines
 from testbed.plan.objects.encapsulation import OUTER_TTL, encap_words
 from testbed.plan.objects.fdb import FLOODED, fdb_words
 from testbed.plan.objects.neighbours import neighbour_words
@@ -12,6 +14,7 @@ from testbed.plan.objects.netem import netem_words
 from testbed.plan.objects.routes import route_words
 from testbed.plan.objects.rules import rule_words
 from testbed.plan.objects.token_bucket import token_bucket_words
+from testbed.plan.objects.veth import veth_commands
 from testbed.plan.shell.programs import (
     MAP_PINS,
     OVERLAID,
@@ -26,19 +29,7 @@ from testbed.plan.shell.programs import (
     object_of,
 )
 from testbed.plan.shell.script import script
-from testbed.plan.shell.words import (
-    child_commands,
-    datapath_commands,
-    esp_key_bytes,
-    esp_words,
-    flow_command,
-    flow_lines,
-    link_words,
-    needs_cables,
-    no_esp_words,
-    segment_source_words,
-    veth_commands,
-)
+from testbed.plan.shell.words import esp_key_bytes, esp_words, no_esp_words, segment_source_words
 
 __all__ = [
     "FLOODED",
@@ -60,10 +51,8 @@ __all__ = [
     "flow_command",
     "flow_lines",
     "hook_words",
-    "link_words",
     "load_words",
     "log_of",
-    "needs_cables",
     "neighbour_words",
     "netem_words",
     "no_esp_words",

@@ -19,21 +19,15 @@ from testbed.plan.objects import (
     Tun,
     Wireguard,
 )
+from testbed.plan.objects.child import child_commands
+from testbed.plan.objects.datapath import datapath_commands, flow_lines
 from testbed.plan.objects.kinds import KINDS
+from testbed.plan.objects.links import LINK_KINDS
 from testbed.plan.objects.rules import rule_words
+from testbed.plan.objects.veth import veth_commands
 from testbed.plan.plugged import attaching
 from testbed.plan.shell.programs import ROOTS, bpf, files, heredoc, programs, rulesets
-from testbed.plan.shell.words import (
-    child_commands,
-    datapath_commands,
-    esp_key_bytes,
-    esp_words,
-    flow_lines,
-    link_words,
-    needs_cables,
-    segment_source_words,
-    veth_commands,
-)
+from testbed.plan.shell.words import esp_key_bytes, esp_words, segment_source_words
 
 _ROLE = {
     Kind.NODE: "a node",
@@ -143,7 +137,7 @@ def _settings_and_devices(space: Space) -> Iterator[str]:
     yield from _settings(space, [sysctl for sysctl in space.of(Sysctl) if not sysctl.dev])
     yield f"ip -n {space.name} link set lo up"
     for link in space.links:
-        if not needs_cables(link):
+        if not LINK_KINDS[type(link)].needs_cables(link):
             yield from _link_commands(space, link)
 
 
@@ -163,7 +157,7 @@ def _link_commands(space: Space, link: Link) -> Iterator[str]:
         yield from (f"{inside} {command}" for command in datapath_commands(link))
         yield from heredoc(f"{inside} ovs-dpctl add-flows {link.name} /dev/stdin", flow_lines(link.flows))
         return
-    yield f"ip -n {space.name} {link_words(link)}"
+    yield f"ip -n {space.name} {LINK_KINDS[type(link)].words(link)}"
     master = f" master {link.master}" if link.master else ""
     mtu = f" mtu {link.mtu}" if isinstance(link, Tun) else ""
     promiscuous = " promisc on" if isinstance(link, Bridge) and link.promiscuous else ""
@@ -173,7 +167,7 @@ def _link_commands(space: Space, link: Link) -> Iterator[str]:
 def _addresses_and_routes(space: Space) -> Iterator[str]:
     ip = f"ip -n {space.name}"
     for link in space.links:
-        if needs_cables(link):
+        if LINK_KINDS[type(link)].needs_cables(link):
             yield from _link_commands(space, link)
     yield from _settings(space, [sysctl for sysctl in space.of(Sysctl) if sysctl.dev])
     for kind in KINDS.values():

@@ -1,4 +1,4 @@
-"""Files of other tools, read as topologies: kind's cluster configurations and containerlab's topologies."""
+"""Import of other tools' files as topologies: kind cluster configurations and containerlab topologies."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,13 +15,13 @@ _READERS: Mapping[str, tuple[Callable[[Any], bool], Callable[[Source], Imported]
 
 
 def imported(source: Source) -> Imported:
-    """The topology that a file of another tool describes; SpecError with every problem if it is none."""
+    """The topology in a file of another tool. Raises SpecError with every problem."""
     if source.problems:
         raise SpecError(source.problems)
     for is_one, read in _READERS.values():
         if isinstance(source.data, dict) and is_one(source.data):
             return read(source)
-    raise SpecError((source.problem(Misfit((), f"this is neither {' nor '.join(_READERS)}")),))
+    raise SpecError((source.problem(Misfit((), f"expected {' or '.join(_READERS)}")),))
 
 
 __all__ = ["Imported", "imported"]

@@ -1,4 +1,4 @@
-"""containerlab's topology files (https://containerlab.dev/manual/topo-def-file/)."""
+"""Import of containerlab topology files (https://containerlab.dev/manual/topo-def-file/)."""
 
 import ipaddress
 import re
@@ -13,23 +13,23 @@ from testbed.spec.source import Source
 SWITCHES = ("bridge", "ovs-bridge")
 HOST = "linux"
 ROUTING_IMAGES = re.compile(r"frr|bird|vyos|gobgp|openbgpd|quagga|sonic|holo")
-"""Containers of kind linux that are routers."""
+"""Images of routers with kind linux."""
 NOT_NODES = ("host", "mgmt-net", "macvlan", "vxlan", "vxlan-stitch", "dummy")
-"""What a link may end at instead of a node."""
+"""Link ends that are not nodes."""
 SUBNETS = ipaddress.ip_network("192.168.0.0/16")
 _KEPT = {"kind", "image"}
 
 End = tuple[str, Loc]
-"""A node's name, and where it stands."""
+"""A node's name and its location."""
 
 
 def is_one(data: dict[str, Any]) -> bool:
-    """Whether a file's data looks like one."""
+    """Whether data is a containerlab topology."""
     return isinstance(data.get("topology"), dict) and isinstance(data["topology"].get("nodes"), dict)
 
 
 def read(source: Source) -> Imported:
-    """The nodes, switches, routers and links of such a file."""
+    """The topology with the file's nodes, switches, routers and links. Raises SpecError."""
     data: Any = source.data
     topology = data["topology"]
     nodes = {name: node or {} for name, node in topology["nodes"].items()}
@@ -41,19 +41,19 @@ def read(source: Source) -> Imported:
     plugged = Counter(end for ends, _, _ in links for end in ends if len(ends) == 2)
     for name in nodes:
         if not plugged[name]:
-            left_out.append(f"{name}: it has no link")
+            left_out.append(f"{name}: no link")
     kept = {name: role for name, role in roles.items() if plugged[name]}
     between = [
         ends
         for ends, _, _ in links
         if len(ends) == 2 and {roles[end] for end in ends} == {"node"} and ends[0] != ends[1]
     ]
-    # Nodes forward nothing here, so a link of their own would be an Ethernet that nobody else reaches.
+    # Nodes do not forward, so other nodes could not reach an Ethernet between these two.
     spare = [ends for ends in between if min(plugged[end] for end in ends) > 1]
-    left_out += (f"the link of {' and '.join(ends)}, both of which have others" for ends in spare)
+    left_out += (f"the link between {' and '.join(ends)}, which both have other links" for ends in spare)
     names = names_for([*kept, *(_switch_between(ends) for ends in between if ends not in spare)])
     remarks = [
-        f"{name}: {_kind(topology, nodes[name])}, here a router with static routes"
+        f"{name}: {_kind(topology, nodes[name])}, imported as a router with static routes"
         for name, role in kept.items()
         if role == "router"
     ]
@@ -66,10 +66,10 @@ def read(source: Source) -> Imported:
             continue
         more = {"mtu": mtu} if mtu else {}
         if ends in between:
-            # Here nodes are linked by switches, as they may be more than two.
+            # The testbed links nodes to switches, not to each other.
             switch = _switch_between(ends)
             switches.append(switch)
-            remarks.append(f"{' and '.join(ends)} are linked directly; here by the switch {names[switch]}")
+            remarks.append(f"{' and '.join(ends)} are linked directly; imported with the switch {names[switch]}")
             fabric_links += [{"ends": [names[end], names[switch]], **more} for end in ends]
         else:
             fabric_links.append({"ends": [names[end] for end in ends], **more})
@@ -80,7 +80,7 @@ def read(source: Source) -> Imported:
     if routers := [names[name] for name, role in kept.items() if role == "router"]:
         fabric["routers"] = routers
     if not switches:
-        # The range of the links, by which families are known where no switch says them.
+        # Without switches, the range of the links sets the address family.
         fabric["transit"] = "172.31.0.0/16"
     fabric["links"] = fabric_links
     made = {
@@ -91,7 +91,7 @@ def read(source: Source) -> Imported:
         "pods_per_node": 2,
     }
     remarks.append(
-        "Containers of kind linux are nodes, of which each has two pods here; addresses are this file's own."
+        "Containers of kind linux are imported as nodes with two pods each; addresses are chosen by the import."
     )
     return Imported(made, tuple(remarks), tuple(left_out))
 
@@ -101,7 +101,7 @@ def _kind(topology: dict[str, Any], node: dict[str, Any]) -> str:
 
 
 def _role(topology: dict[str, Any], node: dict[str, Any]) -> str:
-    """What a container plays here: `node`, `switch` or `router`."""
+    """Role of a container: `node`, `switch` or `router`."""
     kind = _kind(topology, node)
     if kind in SWITCHES:
         return "switch"
@@ -110,7 +110,7 @@ def _role(topology: dict[str, Any], node: dict[str, Any]) -> str:
 
 
 Read = tuple[list[str], int | None, list[str]]
-"""A link: the nodes that it links, its MTU, and what of it is left out."""
+"""A link: its ends, its MTU, and the parts that are left out."""
 
 
 def _links(written: Any, nodes: dict[str, Any]) -> tuple[list[Read], list[Misfit]]:
@@ -124,7 +124,7 @@ def _links(written: Any, nodes: dict[str, Any]) -> tuple[list[Read], list[Misfit
         if isinstance(link, dict) and "endpoint" in link:
             endpoints = [link["endpoint"]]
         if not isinstance(endpoints, list) or not endpoints:
-            misfits.append(Misfit(loc, "a link has the key endpoints, such as [leaf1:e1-1, spine:e1-1]"))
+            misfits.append(Misfit(loc, "a link requires the list endpoints, such as [leaf1:e1-1, spine:e1-1]"))
             continue
         ends, dropped = [], []
         for place, endpoint in enumerate(endpoints):
@@ -134,10 +134,10 @@ def _links(written: Any, nodes: dict[str, Any]) -> tuple[list[Read], list[Misfit
             elif name in NOT_NODES or (isinstance(link, dict) and link.get("type") in NOT_NODES):
                 dropped.append(f"a link to {name}")
             else:
-                misfits.append(Misfit((*loc, "endpoints", place), f"there is no node '{name}'", valid=tuple(nodes)))
+                misfits.append(Misfit((*loc, "endpoints", place), f"unknown node '{name}'", valid=tuple(nodes)))
         more = [key for key in link if key not in ("endpoints", "endpoint", "type", "mtu")]
         if more:
-            dropped.append(f"{', '.join(more)} of the link of {' and '.join(ends)}")
+            dropped.append(f"{', '.join(more)} of the link between {' and '.join(ends)}")
         mtu = link.get("mtu")
         found.append((ends, mtu if isinstance(mtu, int) else None, dropped))
     return found, misfits
@@ -157,4 +157,4 @@ def _left_out(data: dict[str, Any], nodes: dict[str, Any]) -> Iterator[str]:
     for name, node in nodes.items():
         if more := [key for key in node if key not in _KEPT]:
             yield f"{', '.join(more)} of {name}"
-    yield "images and start-up configurations: everything runs this machine's own kernel and programs"
+    yield "images and start-up configurations: all nodes run this machine's kernel and programs"

@@ -1,4 +1,4 @@
-"""What comes of a file of another tool."""
+"""Result of importing a file of another tool."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,16 +14,16 @@ _WIDTH = 110
 
 @dataclass(frozen=True)
 class Imported:
-    """A topology, as the data of its file, and what of the original is not in it."""
+    """A topology as the data of its file, with remarks and the parts that were left out."""
 
     topology: Mapping[str, Any]
     remarks: tuple[str, ...]
-    """What was made of what, where that is not plain."""
+    """Conversions that are not obvious."""
     left_out: tuple[str, ...]
-    """Each in a line."""
+    """Parts of the original that are not in the topology, one line each."""
 
     def text(self, file: str) -> str:
-        """The topology's file, which says where it comes from and what is missing."""
+        """The topology file, with its origin, remarks and left-out parts as comments."""
         head = ["yaml-language-server: $schema=../schemas/topology.json", f"Made by `testbed import {file}`."]
         head += self.remarks
         if self.left_out:
@@ -33,14 +33,14 @@ class Imported:
 
 
 def _plain(data: Any) -> Any:
-    """Mappings and lists as YAML writes them."""
+    """The data as plain dicts and lists, for PyYAML."""
     if isinstance(data, Mapping):
         return {key: _plain(value) for key, value in data.items()}
     return [_plain(item) for item in data] if isinstance(data, list | tuple) else data
 
 
 def names_for(originals: Iterable[str]) -> dict[str, str]:
-    """For each name one that nodes, switches and routers may have: lower-case letters, digits and dashes."""
+    """A valid, unique name of nodes, switches and routers for each original name."""
     found: dict[str, str] = {}
     for original in originals:
         name = re.sub(r"[^a-z0-9]+", "-", original.lower()).strip("-")[:NAME_LENGTH].strip("-") or "x"

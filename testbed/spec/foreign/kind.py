@@ -1,4 +1,4 @@
-"""kind's cluster configurations (https://kind.sigs.k8s.io/docs/user/configuration/)."""
+"""Import of kind cluster configurations (https://kind.sigs.k8s.io/docs/user/configuration/)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,19 +9,19 @@ from testbed.spec.source import Source
 
 POD_SUBNETS = {"ipv4": "10.244.0.0/16", "ipv6": "fd00:10:244::/56"}
 NODE_SUBNETS = {"ipv4": "172.18.0.0/16", "ipv6": "fc00:f853:ccd:e793::/64"}
-"""Of the container network that kind makes, as it is on most machines."""
+"""Usual subnets of kind's container network."""
 FAMILIES = {"ipv4": ["ipv4"], "ipv6": ["ipv6"], "dual": ["ipv4", "ipv6"]}
 ROLES = ("control-plane", "worker")
 _USED = {"ipFamily", "podSubnet"}
 
 
 def is_one(data: dict[str, Any]) -> bool:
-    """Whether a file's data looks like one."""
+    """Whether data is a kind cluster configuration."""
     return data.get("kind") == "Cluster" and str(data.get("apiVersion", "")).startswith("kind.")
 
 
 def read(source: Source) -> Imported:
-    """The nodes and ranges of such a file."""
+    """The topology with the file's nodes and ranges. Raises SpecError."""
     data: Any = source.data
     networking = data.get("networking") or {}
     family = networking.get("ipFamily", "ipv4")
@@ -41,9 +41,9 @@ def read(source: Source) -> Imported:
         "pods_per_node": 2,
     }
     remarks = (
-        "kind says nothing of pods: here each node has two. Its own network plugin, kindnet, is the design "
+        "kind does not define pods: each node has two. Its network plugin, kindnet, corresponds to the design "
         "ptp+host-routes.",
-        "The nodes' range is the one that kind's container network mostly has.",
+        "The nodes' range is the usual one of kind's container network.",
     )
     return Imported(topology, remarks, tuple(_left_out(data, networking, nodes, names)))
 
@@ -52,7 +52,7 @@ def _misfits(data: dict[str, Any], networking: Any, family: object) -> Iterator[
     if not isinstance(networking, dict):
         yield Misfit(("networking",), "must be a mapping")
     elif family not in FAMILIES:
-        yield Misfit(("networking", "ipFamily"), f"must be {', '.join(FAMILIES)}", valid=tuple(FAMILIES))
+        yield Misfit(("networking", "ipFamily"), f"must be {' or '.join(FAMILIES)}", valid=tuple(FAMILIES))
     nodes = data.get("nodes") or []
     if not isinstance(nodes, list):
         yield Misfit(("nodes",), "must be a list of nodes")
@@ -69,7 +69,7 @@ def _one(items: list[str]) -> str | list[str]:
 
 
 def _names(roles: list[str]) -> list[str]:
-    """As kind names its containers: control-plane, control-plane2, worker, worker2, ..."""
+    """Node names as kind creates them: control-plane, control-plane2, worker, worker2, ..."""
     seen: dict[str, int] = {}
     names = []
     for role in roles:

@@ -1,0 +1,25 @@
+"""Devices between the kernel and a program (tun)."""
+
+from dataclasses import dataclass
+
+from testbed.plan.objects.link_kind import LinkKind
+
+
+@dataclass(frozen=True)
+class Tun:
+    """A device whose packets go to a program and come from it."""
+
+    name: str
+    index: int
+    mtu: int
+
+    mac = ""
+    master = None
+
+
+TUNS = LinkKind(
+    type=Tun,
+    names=("tun",),
+    words=lambda link: f"tuntap add {link.name} mode tun",
+    is_tunnel=True,
+)

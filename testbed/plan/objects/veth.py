@@ -1,0 +1,66 @@
+"""Pairs of devices: veth and netkit."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from testbed.plan.messages import attribute, number
+
+_VETH_PEER, _NETKIT_PEER, _NETKIT_MODE, _L3 = 1, 1, 5, 1
+"""VETH_INFO_PEER, IFLA_NETKIT_PEER_INFO, IFLA_NETKIT_MODE, NETKIT_L3"""
+
+
+@dataclass(frozen=True)
+class VethEnd:
+    """One end of a veth pair: in which space, under which name, and the bridge that it is a port of, if any."""
+
+    space: str
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    master: str | None = None
+    offload: bool = True
+    """Whether it may carry segments larger than its MTU."""
+    checksums: bool = True
+    """Whether it may leave checksums to whoever takes its packets; if not, it carries no such segments either."""
+    arp: bool = True
+    """Whether it asks for MAC addresses; if not, its packets have its own as the target's."""
+
+
+@dataclass(frozen=True)
+class Veth:
+    """A pair of virtual Ethernet devices: what goes into one end comes out of the other."""
+
+    a: VethEnd
+    b: VethEnd
+    is_netkit: bool = False
+    """A pair of netkit devices in their layer 3 mode instead: without Ethernet addresses, so without ARP."""
+
+
+def pair_name(is_netkit: bool) -> str:
+    """What the kernel calls such devices."""
+    return "netkit" if is_netkit else "veth"
+
+
+def pair_data(is_netkit: bool, peer: bytes) -> bytes:
+    """The attributes of its kind in a request that makes a pair; `peer` is the other end's message."""
+    if is_netkit:
+        return number(_NETKIT_MODE, _L3) + attribute(_NETKIT_PEER, peer)
+    return attribute(_VETH_PEER, peer)
+
+
+def veth_commands(veth: Veth) -> Iterator[str]:
+    """The commands that make that pair and set it up; namespaces are named as `ip netns` knows them."""
+    if veth.is_netkit:
+        yield f"ip link add {_end(veth.a)} type netkit mode l3 peer {_end(veth.b)}"
+    else:
+        yield f"ip link add {_end(veth.a)} type veth peer name {_end(veth.b)}"
+    for end in (veth.a, veth.b):
+        master = f"master {end.master} " if end.master else ""
+        arp = "" if end.arp else "arp off "
+        yield f"ip -n {end.space} link set {end.name} {master}{arp}up"
+
+
+def _end(end: VethEnd) -> str:
+    address = f" address {end.mac}" if end.mac else ""
+    return f"{end.name} index {end.index} netns {end.space}{address} mtu {end.mtu}"
