@@ -111,11 +111,11 @@ def _link_up_command(index: int, master: int | None) -> str:
     return f"ip link set {index}{'' if master is None else f' master {master}'} up"
 
 
-def _nobody(name: str) -> int:
+def _no_devices(name: str) -> int:
     raise KeyError(name)
 
 
-def new_link(link: Link, index_of: IndexOf = _nobody) -> Request:
+def new_link(link: Link, index_of: IndexOf = _no_devices) -> Request:
     """Make a device and set it up. `index_of` returns the index of another device there, if one is needed.
 
     Raises NotByNetlink.
