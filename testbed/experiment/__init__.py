@@ -1,1 +1,1 @@
-"""Measuring: the schedule of rounds, running it, and the results on disk."""
+"""Experiments: the schedule of rounds, running it, and the results on disk."""

@@ -1,4 +1,4 @@
-"""One run at a time: two that measure on the same CPUs at once would both be wrong."""
+"""One run at a time: two runs that measure on the same CPUs at once would disturb each other."""
 
 import errno
 import socket
@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _NAME = "\0testbed run"
-"""An abstract socket of the host's: it needs no file, and goes with the last process of the run, however that ends."""
+"""Name of an abstract socket on the host: needs no file, and is freed when the last process of the run ends."""
 _PAUSE_S = 1.0
 
 
 @contextmanager
-def alone(told_to_wait: Callable[[], None]) -> Iterator[None]:
-    """Waits until no other run is measuring on this machine; calls `told_to_wait` once, if there is one."""
+def alone(on_wait: Callable[[], None]) -> Iterator[None]:
+    """Wait until no other run is measuring on this machine; call `on_wait` once before waiting."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as mark:
         waited = False
         while not _taken(mark):
             if not waited:
-                told_to_wait()
+                on_wait()
             waited = True
             time.sleep(_PAUSE_S)
         yield

@@ -1,4 +1,4 @@
-"""The labs of an experiment: each arm's, built when it is needed, checked before anything is measured in it."""
+"""The labs of an experiment: one per arm, built when needed, checked before measuring."""
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -21,14 +21,14 @@ from testbed.plan.objects import Plan
 
 @dataclass(frozen=True)
 class Prepared:
-    """A lab, if it is fit to be measured, and what the manifest says of it."""
+    """A lab, or None if it cannot be measured, and its facts for the manifest."""
 
     lab: Lab | None
     facts: dict[str, Any]
 
     @property
     def news(self) -> str:
-        """The facts in a line, and a line for each failure."""
+        """The facts in one line, and a line for each failure."""
         if "check" not in self.facts:
             return str(self.facts["reason"])
         check = self.facts["check"]
@@ -42,9 +42,9 @@ def plan_of(site: Site, design: str) -> Plan:
 
 
 def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
-    """Brings a design's lab up and checks it: who reaches whom, and by which way.
+    """Build a design's lab and check it: which pods and nodes reach each other, and by which path.
 
-    A lab that is fit stays up until `labs` closes; any other is taken down at once.
+    A lab that passes stays up until `labs` closes; others are taken down immediately.
     """
     design, topology = site.designs[design_name], site.topology
     if out := left_out(design, topology):
@@ -59,9 +59,9 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
         except PlanRefused as error:
             return Prepared(None, facts | {"state": "failed", "reason": str(error)})
         reach = check_reach(lab.plan, lab.namespaces)
-        # Only now: before, switches would flood frames whose way they have not learned yet.
+        # After check_reach: before, switches would flood frames to addresses that they have not learned yet.
         sent, astray = check_crossings(design, topology, lab.plan, lab.namespaces)
-        # All labs of the machine share the room for neighbours: what the checks found would be in the next one's way.
+        # All labs of the machine share one limit of neighbours: the entries of these checks could block the next lab.
         forget_learned_in(lab.namespaces.values())
         failures = [*reach.failures, *astray]
         facts |= {
@@ -80,7 +80,7 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
 
 
 def path_watch(site: Site, design: str, lab: Lab, source: str, target: str, family: int) -> Callable[[], Witness]:
-    """Watches the counters of the devices that a path's packets must and must not cross under the design."""
+    """Watch the counters of the devices that a path's packets must and must not cross under the design."""
     passage = counters.passage(site.designs[design], site.topology, lab.plan, source, target, family)
 
     def watch() -> Witness:
@@ -91,7 +91,7 @@ def path_watch(site: Site, design: str, lab: Lab, source: str, target: str, fami
 
 
 class Labs:
-    """The labs that are up, by site and arm; all go down when the block is left."""
+    """The labs that are up, by site and arm; all are taken down on exit."""
 
     def __init__(self) -> None:
         self._stacks: dict[int, ExitStack] = {}
@@ -110,21 +110,23 @@ class Labs:
             stack.close()
 
     def at(self, site: Site) -> Mapping[str, Lab] | None:
-        """The labs that are up at a site, by arm; None where none was built."""
+        """The labs that are up at a site, by arm; None if none were built."""
         return self._fit.get(id(site))
 
-    def build(self, site: Site, arms: Mapping[str, str], told: Callable[[str, Prepared], None]) -> Mapping[str, Lab]:
-        """Builds and checks a lab for each arm, in this order; `told` hears what came of each."""
-        await_freed()  # of the labs before, which would slow down the first of these
+    def build(
+        self, site: Site, arms: Mapping[str, str], on_prepared: Callable[[str, Prepared], None]
+    ) -> Mapping[str, Lab]:
+        """Build and check a lab for each arm, in this order; call `on_prepared` with each result."""
+        await_freed()  # the freeing of earlier labs would slow down the first of these
         stack = self._stacks[id(site)] = ExitStack()
         fit = self._fit[id(site)] = {}
         for arm, design in arms.items():
             prepared = prepare(site, design, stack)
-            told(arm, prepared)
+            on_prepared(arm, prepared)
             if prepared.lab is not None:
                 fit[arm] = prepared.lab
         return fit
 
     def take_down(self, site: Site) -> None:
-        """Takes the labs of a site down, if there are any."""
+        """Take down the labs of a site, if any."""
         self._close(id(site))

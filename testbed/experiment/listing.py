@@ -1,4 +1,4 @@
-"""Which results folders there are, from their manifests alone, so that many are listed at once."""
+"""List of results folders. Reads only their manifests, so that long lists are fast."""
 
 import json
 from collections.abc import Mapping
@@ -10,16 +10,17 @@ from testbed.experiment.results import Results, ResultsError, held, read_results
 
 RUNNING = "running"
 CUT_SHORT = "cut short"
-"""It says `running`, but nobody is at work in it: the program or the machine died. `run --resume` goes on."""
+"""The manifest says `running`, but no run has locked the folder: the program or the machine crashed. `run --resume`
+continues it."""
 DAMAGED = "damaged"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A results folder, in short."""
+    """Summary of a results folder."""
 
     folder: str
-    """As it can be named on the command line."""
+    """Path for the command line."""
     scenario: str
     started: str
     """UTC, ISO 8601."""
@@ -29,13 +30,13 @@ class Entry:
     """Why it is not done, or damaged."""
     rounds_done: int | None
     rounds_planned: int | None
-    """None: as many as it took."""
+    """None with `rounds: auto`."""
     kernel: str
     designs: tuple[str, ...]
 
 
 def entries(folder: Path) -> tuple[Entry, ...]:
-    """The results folders in a folder, oldest first, damaged ones last; raises ResultsError if it cannot be read."""
+    """The results folders in a folder, oldest first, damaged ones last. Raises ResultsError if it cannot be read."""
     try:
         inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
@@ -44,26 +45,26 @@ def entries(folder: Path) -> tuple[Entry, ...]:
 
 
 def entry(folder: Path) -> Entry:
-    """What the manifest says of a results folder."""
+    """The entry of a results folder, from its manifest."""
     try:
         return _entry(folder, json.loads((folder / "manifest.json").read_bytes()))
     except FileNotFoundError:
-        why = "it has no manifest.json"
+        why = "manifest.json missing"
     except OSError as error:
         why = f"manifest.json cannot be read: {error.strerror}"
     except (ValueError, RecursionError):
-        why = "manifest.json is no whole JSON"
+        why = "manifest.json is not valid JSON"
     except TypeError as odd:
         why = str(odd)
     return Entry(str(folder), "", "", DAMAGED, why, None, None, "", ())
 
 
 def opened(folder: Path) -> Results:
-    """All of a results folder; raises ResultsError for a damaged one."""
+    """The results in a folder. Raises ResultsError if it is damaged."""
     results = read_results(folder)
-    told = entry(folder)
-    if told.state == DAMAGED:
-        raise ResultsError(f"{folder} cannot be read: {told.reason}")
+    found = entry(folder)
+    if found.state == DAMAGED:
+        raise ResultsError(f"{folder} cannot be read: {found.reason}")
     return results
 
 
@@ -90,7 +91,7 @@ def _entry(folder: Path, manifest: object) -> Entry:
 
 def _mapping(value: object, what: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise TypeError(f"{what} is no mapping")
+        raise TypeError(f"{what} is not a mapping")
     return value
 
 
@@ -99,7 +100,7 @@ def _text(mapping: Mapping[str, Any], key: str) -> str:
 
 
 def _is_held(folder: Path) -> bool:
-    """Whether a run is at work in the folder, as far as one may ask."""
+    """Whether a run has locked the folder, or this process may not check."""
     try:
         with held(folder):
             return False

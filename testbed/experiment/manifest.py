@@ -1,4 +1,4 @@
-"""manifest.json: everything about a run that is not a number, from which it can be understood, resumed and repeated."""
+"""manifest.json: all facts about a run except its samples, to understand, resume and repeat it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,15 +16,15 @@ from testbed.spec.design import ReadCni, name_of
 from testbed.spec.load import LoadedScenario, scenario_of_texts
 
 FORMAT = 2
-"""Of the results folder. 1 knew no cells, no A/A arm and no limits."""
+"""Format of the results folder. Format 1 had no cells, no A/A arm and no limits."""
 
 
 class NotResumable(Exception):
-    """Why a run cannot be gone on with."""
+    """A run cannot be resumed. The message says why."""
 
 
 def now() -> str:
-    """UTC, ISO 8601."""
+    """The current time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -62,7 +62,7 @@ def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[s
         "placement": {name: asdict(chosen(scenario.pin, probe.together)) for name, probe in probes.items()},
         "tools": {tool: PROGRAMS[tool].version() for tool in tools},
         "devices": [],
-        # In the scenario's order, whatever order they are built in.
+        # In the scenario's order, which differs from the order of building.
         "designs": {
             name_of(choice): {"summary": design_of(choice).summary, "state": ""} for choice in scenario.designs
         },
@@ -70,9 +70,9 @@ def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[s
 
 
 def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
-    """The scenario of a run, from its own copy; raises NotResumable where that does not fit this version."""
+    """The scenario of a run, from its copy in the manifest. Raises NotResumable if the format differs."""
     if manifest.get("format") != FORMAT:
-        raise NotResumable("another version of testbed wrote it")
+        raise NotResumable("it was written by another version of testbed")
     return scenario_of_texts(
         (manifest["scenario_text"], manifest["scenario_file"]),
         (manifest["topology_text"], manifest["topology_file"]),
@@ -83,13 +83,13 @@ def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
 
 
 def check_resumable(manifest: Mapping[str, Any]) -> None:
-    """Raises NotResumable if the run is over, or was begun on another machine or kernel than this one."""
+    """Raise NotResumable if the run is finished, or began on another machine or kernel."""
     if manifest.get("state") == "done":
-        raise NotResumable("it was finished; there is nothing left to measure")
+        raise NotResumable("it is finished")
     then, here = manifest.get("machine", {}), machine.facts()
     for key in ("kernel", "cpu", "cpus"):
         if then.get(key) != here[key]:
             raise NotResumable(
-                f"it was begun with {key} {then.get(key)}, and this is {here[key]}: rounds of different machines "
-                "cannot be compared; begin a new run, and compare both with `testbed compare`"
+                f"{key}: it began on {then.get(key)}, this machine has {here[key]}; rounds of different machines "
+                "cannot be compared: start a new run, and compare both with `testbed compare`"
             )

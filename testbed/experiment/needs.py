@@ -1,4 +1,4 @@
-"""Whether this machine has what labs and runs take, asked before anything is begun."""
+"""Checks, before a lab or run begins, that this machine has all it requires."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -16,13 +16,13 @@ from testbed.spec.nearest import unknown
 from testbed.spec.topology import Topology
 
 UNAVAILABLE = "unavailable"
-"""The state of a design that this machine cannot have, which is nobody's failure."""
+"""State of a design for which this machine lacks something; not a failure."""
 UNFIT = "unfit"
-"""That of one which a topology cannot carry."""
+"""State of a design that does not fit a topology."""
 
 
 def need_for_lab(design: Design, topology: Topology) -> None:
-    """Raises MachineLacks, or PluginNowhere, for all that a lab of that design takes and that is not here."""
+    """Raise MachineLacks or PluginNowhere, naming everything that a lab of the design requires and that is missing."""
     lines = [*_absent_programs((*programs.FOR_LABS, *design.programs_on(topology)))]
     if reason := hindrance():
         lines.append(reason)
@@ -35,14 +35,14 @@ def need_for_lab(design: Design, topology: Topology) -> None:
 
 
 def need_for_run(loaded: LoadedScenario) -> None:
-    """As `need_for_lab`, for a scenario; a design that cannot be had is left out of it, but not the baseline."""
-    from testbed.probes import probe_of  # Which loads what computes percentiles, and labs do without.
+    """`need_for_lab` for a scenario. Unavailable designs are left out of a run, but the baseline must be available."""
+    from testbed.probes import probe_of  # here, because it loads numpy, which labs do not need
 
     probes = [probe_of(spec) for cell in loaded.cells for spec in cell.scenario.probes.values()]
     tools = dict.fromkeys(tool for probe in probes for tool in probe.tools)
     lines = [*_absent_programs((*programs.FOR_LABS, *programs.FOR_PROBES, *tools))]
     if lines:
-        lines.append("all of them come with ./setup.sh")
+        lines.append("./setup.sh installs all of them")
     lines += _absent_cpus(loaded)
     lines += _absent_baseline(loaded)
     if reason := hindrance():
@@ -50,7 +50,7 @@ def need_for_run(loaded: LoadedScenario) -> None:
     elif os.geteuid() != 0 and any(
         not isinstance(c.scenario.pin, str) and c.scenario.pin.steering for c in loaded.cells
     ):
-        lines.append("only root may steer packets to CPUs (pin.steering): run it with sudo, or leave steering out")
+        lines.append("only root may steer packets to CPUs (pin.steering): run it with sudo, or omit steering")
     if lines:
         raise MachineLacks(lines)
     for choice in loaded.value.designs:
@@ -59,14 +59,14 @@ def need_for_run(loaded: LoadedScenario) -> None:
 
 
 def need_plugins(spec: ReadCni) -> None:
-    """Raises MachineLacks for CNI plugins that a package would bring, PluginNowhere for others that are not here."""
+    """Raise MachineLacks for missing CNI plugins that a package provides, PluginNowhere for other missing ones."""
     from testbed.cni.calls import looked_in, unusable
 
-    there = installed_plugins(spec.bin)
-    missing = [name for name in plugins_of(spec) if name not in there]
+    installed = installed_plugins(spec.bin)
+    missing = [name for name in plugins_of(spec) if name not in installed]
     for name in missing:
         if name not in DEBIAN_PLUGINS or PLUGINS not in spec.bin:
-            found = unknown("CNI plugin", name, there) if there else f"there is no CNI plugin '{name}'"
+            found = unknown("CNI plugin", name, installed) if installed else f"there is no CNI plugin '{name}'"
             folders = ", ".join(map(looked_in, spec.bin))
             raise PluginNowhere(f"{spec.texts[0][0]}: {found} (looked in {folders}){unusable([name], spec.bin)}")
     if missing:
@@ -74,11 +74,11 @@ def need_plugins(spec: ReadCni) -> None:
 
 
 Absent = Callable[[Iterable[str], Iterable[str]], tuple[Feature | Program, ...] | None]
-"""Those of the named features and programs that are not here, if that can be told."""
+"""The missing ones of the named features and programs; None if unknown."""
 
 
 def left_out(design: Design, topology: Topology, absent: Absent = features.absent) -> tuple[str, str] | None:
-    """The state and the reason of a design that cannot be had on a topology; None of one that can."""
+    """The state and the reason of a design that is unavailable on a topology; None if it is available."""
     if misfit := next(design.misfits(topology), None):
         return UNFIT, misfit.message
     if lacking := absent(design.needs_on(topology), design.programs_on(topology)):
@@ -87,14 +87,14 @@ def left_out(design: Design, topology: Topology, absent: Absent = features.absen
 
 
 def all_left_out(loaded: LoadedScenario) -> dict[str, dict[str, str]]:
-    """The designs of a scenario that this machine or a topology cannot have: by design and cell the reason."""
+    """The reasons for the unavailable designs of a scenario, by design and cell."""
     found: dict[str, dict[str, str]] = {}
     for cell in loaded.cells:
         for choice in cell.scenario.designs:
             if out := left_out(design_of(choice), cell.topology, features.absent_here):
                 state, reason = out
-                told = f"left out: {reason}" if state == UNFIT else reason
-                found.setdefault(name_of(choice), {})[cell.name] = told
+                text = f"left out: {reason}" if state == UNFIT else reason
+                found.setdefault(name_of(choice), {})[cell.name] = text
     return found
 
 
@@ -104,14 +104,14 @@ def _absent_programs(names: Iterable[str]) -> Iterator[str]:
 
 
 def _absent_baseline(loaded: LoadedScenario) -> list[str]:
-    """Any other design may be left out, but not the one that all are compared with."""
+    """A line for each reason why the baseline is unavailable; unlike other designs, it cannot be left out."""
     baseline = loaded.value.baseline
     absent = all_left_out(loaded).get(baseline, {})
     return [f"the baseline {baseline} is {reason}" for reason in dict.fromkeys(absent.values())]
 
 
 def _absent_cpus(loaded: LoadedScenario) -> list[str]:
-    """What a scenario pins to CPUs that this machine does not have, or that this process may not use."""
+    """A line for each pinned CPU list that this machine lacks, or that this process may not use."""
     from testbed.kernel.cpu import numbers
 
     here = os.sched_getaffinity(0)

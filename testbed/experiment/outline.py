@@ -1,4 +1,4 @@
-"""What a run is going to do, known before anything is built: trials, samples, time."""
+"""The size of a run, before anything is built: cells, trials, labs, time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from testbed.probes import probe_of
 from testbed.probes.placement import chosen
 
 LAB_SECONDS = 0.5
-"""About how long a small lab takes to be built, checked and taken down."""
+"""Typical time to build, check and take down a small lab."""
 
 
-def _nothing_is(site: Site, design: str) -> bool:
-    """Where all designs can be had."""
+def _none_left_out(site: Site, design: str) -> bool:
+    """For scenarios in which all designs are available."""
     return False
 
 
@@ -25,16 +25,16 @@ class Outline:
     cells: tuple[str, ...]
     arms: tuple[str, ...]
     trials: int
-    """In each round, and as many in the warm-up."""
+    """Per round, including the warm-up."""
     rounds: int | None
-    """None: as many as it takes."""
+    """None with `rounds: auto`."""
     labs: int
-    """How many are built for a round."""
+    """Number of labs built for a round."""
     round_seconds: float
 
     @classmethod
-    def of(cls, schedule: Schedule, is_left_out: Callable[[Site, str], bool] = _nothing_is) -> "Outline":
-        """Without the designs that cannot be had at a site, of which each is asked for."""
+    def of(cls, schedule: Schedule, is_left_out: Callable[[Site, str], bool] = _none_left_out) -> "Outline":
+        """The outline of a schedule, without the designs for which `is_left_out` is true at a site."""
         here = [
             (site, [arm for arm, design in schedule.arms.items() if not is_left_out(site, design)])
             for site in schedule.sites

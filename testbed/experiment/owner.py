@@ -1,11 +1,11 @@
-"""With sudo, results belong to the user who called it, and not to root."""
+"""Ownership of results under sudo: they belong to the calling user, not to root."""
 
 import os
 from pathlib import Path
 
 
 def give_to_caller(folder: Path) -> None:
-    """Gives a folder and all in it to the user behind sudo; does nothing without sudo."""
+    """Change the owner of a folder and its contents to the user who called sudo; do nothing without sudo."""
     user, group = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
     if user is None or group is None or not folder.exists():
         return

@@ -1,14 +1,14 @@
-"""A results folder: what a run writes while it measures, and how it is read again.
+"""A results folder: writing it during a run, and reading it.
 
     NAME-TIME/
       manifest.json      scenario and topology as read, seed, machine, state
-      samples.csv        one row a sample, appended as it is taken
-      histograms.jsonl   one line a distribution: the values behind the percentiles, to three significant digits
-      plans/DESIGN.txt   the commands that would build each design by hand
-      raw/               each probe's own output, gzipped
+      samples.csv        one row per sample, appended during the run
+      histograms.jsonl   one line per distribution: the values of the percentiles, to three significant digits
+      plans/DESIGN.txt   the commands that build each design by hand
+      raw/               output of each probe, gzipped
 
-Statistics, plots and reports are made from these files alone (`testbed.report`), so the folder is complete in itself
-and may be moved to another machine.
+Statistics, plots and reports use only these files (`testbed.report`), so the folder is self-contained and can be moved
+to another machine.
 """
 
 import csv
@@ -31,44 +31,44 @@ import numpy as np
 import numpy.typing as npt
 
 LAB = "lab"
-"""The path, and the probe, of what building a lab took."""
+"""The path, and the probe, of measurements of building a lab."""
 LOOPBACK = "loopback"
-"""The path of the measurements of the probes' own limits."""
+"""The path of measurements of the probes' own limits."""
 WARM_UP_ROUND = 0
-"""The round that is recorded but never counted."""
+"""The round that is recorded but not counted."""
 
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One number out of one round, or the reason why there is none. The columns of samples.csv."""
+    """One value of one round, or the reason why there is none. The columns of samples.csv."""
 
     round: int
     """Counts from 1; 0 is the warm-up."""
     position: int
-    """When in its round the design's turn came, counted from 1."""
+    """Position of the design in its block, counted from 1."""
     cell: str
-    """Which combination of a sweep's values, such as `mtu=1500 offload=on`; empty without a sweep."""
+    """Combination of a sweep's values, such as `mtu=1500 offload=on`; empty without a sweep."""
     design: str
-    """The design; `aa` for the baseline's second turn; `limits` for a probe over loopback."""
+    """The design; `aa` for the second measurement of the baseline; `limits` for a probe over loopback."""
     path: str
-    """Of the scenario; `lab` for what building the lab took; `loopback` for a probe's own limits."""
+    """Of the scenario; `lab` for building the lab; `loopback` for a probe's own limits."""
     probe: str
     metric: str
     """Such as `throughput`, `rtt_p50`."""
     unit: str
     value: float | None
-    """None where the probe gave no number; `error` then says why."""
+    """None if the probe gave no value; `error` then says why."""
     started: str
-    """UTC time at which the probe was started, ISO 8601."""
+    """Start of the probe in UTC, ISO 8601."""
     error: str = ""
     idle: float | None = None
-    """Which part of all CPUs' time was idle while the probe ran, 0 to 1."""
+    """Fraction of all CPUs' time that was idle while the probe ran, 0 to 1."""
     steal: float | None = None
-    """Which part of it the hypervisor gave to others."""
+    """Fraction that the hypervisor gave to other virtual machines."""
     flags: str = ""
-    """What casts doubt on it, words separated by spaces; see `testbed.experiment.doubts`."""
+    """Reasons to doubt the value, words separated by spaces; see `testbed.experiment.doubts`."""
 
 
 COLUMNS = tuple(field.name for field in fields(Sample))
@@ -76,7 +76,7 @@ COLUMNS = tuple(field.name for field in fields(Sample))
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often each value came, to three significant digits; mergeable, unlike percentiles."""
+    """Counts of values with three significant digits; mergeable, unlike percentiles."""
 
     round: int
     cell: str
@@ -86,7 +86,7 @@ class Histogram:
     metric: str
     unit: str
     values: Values
-    """Ascending, each once."""
+    """Ascending, distinct."""
     counts: npt.NDArray[np.int64]
 
     @property
@@ -94,23 +94,23 @@ class Histogram:
         return int(self.counts.sum())
 
     def percentile(self, q: float) -> float:
-        """The smallest value that at least q percent of all are not above."""
-        # Less a hair: in binary, 99.9 percent of 10,000 may come out just above 9,990.
+        """The smallest value that at least q percent of all values do not exceed."""
+        # Minus an epsilon: in floating point, 99.9 percent of 10,000 can be slightly above 9,990.
         rank = np.ceil(q / 100 * self.total - 1e-9)
         return float(self.values[np.searchsorted(np.cumsum(self.counts), max(rank, 1))])
 
 
 def binned(values: Values) -> tuple[Values, npt.NDArray[np.int64]]:
-    """Positive values rounded to three significant digits, each once and ascending, and how often each came."""
+    """Distinct positive values, ascending and rounded to three significant digits, and their counts."""
     magnitude = 10.0 ** (np.floor(np.log10(values)) - 2)
-    # The second rounding takes off what binary floating point adds behind the third digit.
+    # The second rounding removes floating-point errors after the third digit.
     rounded = np.round(np.round(values / magnitude) * magnitude, 9)
     distinct, counts = np.unique(rounded, return_counts=True)
     return distinct, counts.astype(np.int64)
 
 
 def merged(histograms: Iterable[Histogram]) -> tuple[Values, npt.NDArray[np.int64]]:
-    """All the histograms' values together, ascending, with their counts."""
+    """The values of all histograms, distinct and ascending, with their counts."""
     parts = list(histograms)
     values, where = np.unique(np.concatenate([part.values for part in parts]), return_inverse=True)
     counts = np.bincount(where, weights=np.concatenate([part.counts for part in parts]))
@@ -120,12 +120,12 @@ def merged(histograms: Iterable[Histogram]) -> tuple[Values, npt.NDArray[np.int6
 class ResultsWriter:
     """Appends to a results folder; each trial is on disk before the next one begins.
 
-    A disk that is full, or gone, ends nothing: what could not be written waits and is tried again with what comes next,
-    and `trouble` says why.
+    A write error, such as a full disk, does not end the run: pending data is written with the next trial, and `trouble`
+    is the reason.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Takes a folder that `new_folder` made or a run left; `held` sees to it that nobody else writes there."""
+        """`folder` is from `new_folder` or an earlier run. Use `held` to lock it."""
         self.folder = folder
         self.trouble = ""
         (folder / "raw").mkdir(parents=True, exist_ok=True)
@@ -146,27 +146,27 @@ class ResultsWriter:
 
     @property
     def waiting(self) -> int:
-        """How many bytes could not be written yet."""
+        """Number of pending bytes."""
         return len(self._samples.pending) + len(self._histograms.pending)
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Replaces manifest.json as a whole, so that it is never half-written."""
+        """Replace manifest.json atomically."""
         text = json.dumps(manifest, indent=2) + "\n"
         self._tried(lambda: replace_file(self.folder / "manifest.json", text))
 
     def append(self, samples: Iterable[Sample], histograms: Iterable[Histogram] = ()) -> None:
-        """Writes a trial's rows: the histograms first, so that a trial which has samples is whole."""
+        """Write a trial's rows; histograms first, so that a trial with samples is complete."""
         self._histograms.pending += "".join(map(histogram_line, histograms)).encode()
         self._samples.pending += "".join(map(sample_line, samples)).encode()
         if self._tried(self._histograms.flush):
             self._tried(self._samples.flush)
 
     def write_plan(self, name: str, commands: str) -> None:
-        """Keeps the commands that would build a design by hand."""
+        """Write the commands that build a design by hand."""
         self._tried(lambda: replace_file(self.folder / "plans" / f"{name}.txt", commands))
 
     def write_raw(self, name: str, content: bytes | Path) -> bool:
-        """Keeps a probe's own output, or a file that it wrote, as raw/NAME.gz; says whether that could be done."""
+        """Save a probe's output, or a file that it wrote, as raw/NAME.gz; return whether it succeeded."""
         file = self.folder / "raw" / f"{name}.gz"
 
         def write() -> None:
@@ -193,7 +193,7 @@ class ResultsWriter:
 
 
 class _Log:
-    """A file that only grows, by whole pieces: what cannot be written as a whole is taken back and waits."""
+    """A file for atomic appends: a partial write is undone, and the data stays pending."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -208,7 +208,7 @@ class _Log:
         self.flush()
 
     def flush(self) -> None:
-        """Writes what is pending; raises OSError, and leaves the file as it was, if that cannot be done."""
+        """Write pending data. Raises OSError, with the file unchanged, if this fails."""
         size = self.size
         try:
             rest = memoryview(self.pending)
@@ -225,7 +225,7 @@ class _Log:
 
 
 def new_folder(results: Path, name: str) -> Path:
-    """Makes `RESULTS/NAME-TIME`, or with a number behind it where that is taken: nothing is ever written over."""
+    """Create `RESULTS/NAME-TIME`, with a number appended if it exists; never overwrites a folder."""
     stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     for number in count(1):
         folder = results / (stem if number == 1 else f"{stem}-{number}")
@@ -239,19 +239,19 @@ def new_folder(results: Path, name: str) -> Path:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keeps every other run out of the folder; ResultsError if one is at work there."""
+    """Lock the folder. Raises ResultsError if another run has locked it."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise ResultsError(f"{folder} is being written by another run") from None
+        raise ResultsError(f"{folder} is in use by another run") from None
     finally:
         os.close(fd)
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Replaces a file as a whole, by way of the disk."""
+    """Replace a file atomically; the new content is on disk before."""
     draft = path.with_name(f"{path.name}.new")
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -282,12 +282,12 @@ def _csv_line(cells: Iterable[object]) -> str:
 
 
 class ResultsError(Exception):
-    """A folder that is no results folder, or a damaged one."""
+    """A folder is not a results folder, or is damaged."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """A results folder, read."""
+    """The contents of a results folder."""
 
     folder: Path
     manifest: dict[str, Any]
@@ -296,14 +296,13 @@ class Results:
 
 
 def read_results(folder: Path) -> Results:
-    """Reads a folder that a run wrote, finished or not.
+    """Read the folder of a run, finished or not.
 
-    A last line cut short (the machine died while writing) is left out. Raises ResultsError where there is nothing to
-    read.
+    An incomplete last line (after a crash) is ignored. Raises ResultsError if a file is missing or damaged.
     """
     for name in ("manifest.json", "samples.csv", "histograms.jsonl"):
         if not (folder / name).is_file():
-            raise ResultsError(f"{folder} is no results folder: it has no {name}")
+            raise ResultsError(f"{folder} is not a results folder: {name} missing")
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         samples = tuple(_samples(folder / "samples.csv"))

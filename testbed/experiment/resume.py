@@ -1,4 +1,4 @@
-"""Going on with a run that was cut short: what of it is whole, and what is to be measured again."""
+"""Resuming an interrupted run: which trials are complete, and which must be measured again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from testbed.spec.scenario import LIMITS
 
 @dataclass(frozen=True)
 class Measured:
-    """Names a trial: what was measured where, when, under which arm."""
+    """Identifies a trial."""
 
     round: int
     cell: str
@@ -27,20 +27,20 @@ class Measured:
     path: str
     probe: str
     repetition: int = 0
-    """Tells the repetitions of a measurement of limits apart."""
+    """Number of the repetition for measurements of limits, else 0."""
 
 
 def measured(sample: Sample) -> Measured:
-    """The trial that a sample is of."""
+    """The trial of a sample."""
     repetition = sample.position if sample.design == LIMITS else 0
     return Measured(sample.round, sample.cell, sample.design, sample.path, sample.probe, repetition)
 
 
 def mend(folder: Path) -> Results:
-    """Cuts off what the end of a run left half-written, and returns the rest.
+    """Remove an incomplete last trial from a folder; return the rest.
 
-    Histograms are written before a trial's samples, and samples row by row, so all that may be broken is the last
-    trial: it is whole if it has all metrics that its probe gave another time, or the reason why it has none.
+    Histograms are written before a trial's samples, and samples row by row, so only the last trial can be incomplete.
+    It is complete if it has all metrics that its probe gave in other trials, or an error.
     """
     results = read_results(folder)
     samples = list(results.samples)
@@ -58,8 +58,9 @@ def _is_whole(last: list[Sample], earlier: Iterable[list[Sample]]) -> bool:
     if any(sample.value is None for sample in last):
         return True
     metrics = {sample.metric for sample in last}
-    alike = (rows for rows in earlier if (rows[0].probe, rows[0].cell) == (last[0].probe, last[0].cell))
-    # Whether there is a p99.9 depends on how many values there were.
+    similar = (rows for rows in earlier if (rows[0].probe, rows[0].cell) == (last[0].probe, last[0].cell))
+    # p99.9 depends on the number of values.
     return all(
-        metrics >= {s.metric for s in rows if s.value is not None and not s.metric.endswith("_p99.9")} for rows in alike
+        metrics >= {s.metric for s in rows if s.value is not None and not s.metric.endswith("_p99.9")}
+        for rows in similar
     )

@@ -1,4 +1,4 @@
-"""A run of a scenario: labs up and checked, rounds measured, every sample on disk as it comes."""
+"""A run of a scenario: builds and checks labs, measures rounds, writes each trial to disk."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,14 +26,14 @@ from testbed.spec.scenario import AA, LIMITS
 from testbed.spec.sweep import Cell
 
 LIMIT_REPEATS = 3
-"""How often each probe is run over loopback, to know what it could measure at best."""
+"""Number of runs of each probe over loopback, to find its own limits."""
 
 Judge = Callable[[int], bool]
-"""Looks at the results for the n-th time and says whether every verdict is settled."""
+"""Returns, at the n-th look at the results, whether all verdicts are settled."""
 
 
 class Run:
-    """One run of a scenario into one results folder. To be used inside a capsule."""
+    """One run of a scenario into one results folder. Use it inside a capsule."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Run:
         judge: Judge,
         earlier: Results | None = None,
     ) -> None:
-        """`earlier` is what a run that is resumed measured before; `judge` is asked where rounds are `auto`."""
+        """`earlier` are the results of a resumed run; `judge` is used with `rounds: auto`."""
         self._loaded = loaded
         self._schedule = schedule
         self._manifest = manifest
@@ -58,15 +58,15 @@ class Run:
         for sample in samples:
             self._count(sample)
         self._lost: set[tuple[int, str]] = set()
-        """Designs that are not built again, each with the site's place."""
+        """Arms that are not built again, each with the index of the site."""
         self._failed = False
         self._planned = False
         self._began = time.monotonic()
 
     def carry_out(self) -> bool:
-        """Measures every design that does what it claims; says whether all did, and gave numbers.
+        """Measure all designs that pass their checks; return whether all did, and gave values.
 
-        Ctrl-C and errors are recorded in the manifest, with everything measured until then, before they go on up.
+        Ctrl-C and errors are recorded in the manifest and raised again. Trials measured until then are on disk.
         """
         self._note(state="running", reason="", ended=None)
         for name in self._loaded.value.design_names:
@@ -81,7 +81,7 @@ class Run:
             state, reason = "interrupted", "interrupted by the user"
             raise
         except SystemExit:
-            state, reason = "interrupted", "asked to end"
+            state, reason = "interrupted", "terminated"
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
@@ -95,13 +95,13 @@ class Run:
         self._writer.write_manifest(self._manifest)
 
     def _count(self, sample: Sample) -> None:
-        """Remembers whether a design has a number for a path and probe in any round that counts."""
+        """Record whether a design has a value for a path and probe in any counted round."""
         if sample.round != WARM_UP_ROUND:
             key = Measured(0, sample.cell, sample.design, sample.path, sample.probe)
             self._numbers[key] = self._numbers.get(key, False) or sample.value is not None
 
     def _limits(self) -> None:
-        """What each probe measures over loopback: no design can be better, and one that comes close is not measured."""
+        """Measure the limits of each probe over loopback. Values close to them may be of the probe itself."""
         topology = self._loaded.topology.value
         families = tuple(sorted({cidr.version for cidr in topology.cluster.pod_cidr}))
         with Loopback(families, layout(topology).fabric_mtu) as lab:
@@ -120,10 +120,10 @@ class Run:
                     yield trial_of(self._schedule, block, LIMITS, number, SOURCE, TARGET)
 
     def _rounds(self) -> None:
-        """Measures all rounds.
+        """Measure all rounds.
 
-        Labs are built anew every so many rounds, in the order that belongs to the round: two builds of the same design
-        differ by a percent or so (where things happen to lie in memory), and that belongs into the interval.
+        Labs are rebuilt every `rebuild_every` rounds, in the order of the round: two builds of the same design differ
+        by about a percent (by memory layout), and the interval must include this difference.
         """
         for rounds in self._schedule.builds():
             with Labs() as labs:
@@ -136,7 +136,7 @@ class Run:
                         return
 
     def _is_over(self, number: int) -> bool:
-        """Whether nothing is left to measure after this round."""
+        """Whether the run ends after this round."""
         self._note(rounds_done=max(number, self._manifest["rounds_done"]))
         if self._schedule.rounds is not None or number == WARM_UP_ROUND:
             return False
@@ -168,7 +168,7 @@ class Run:
             self._measure([trial for trial in trials if trial.arm in fit], lambda trial: fit[trial.arm], watch)
 
     def _outlook(self) -> tuple[int, float]:
-        """How many trials are left, and how many seconds they take: with `rounds: auto` at most the whole budget."""
+        """The number of remaining trials, and their time in seconds; with `rounds: auto` 0, and at most the budget."""
         outline = Outline.of(self._schedule, lambda site, name: bool(left_out(site.designs[name], site.topology)))
         if outline.rounds is None:
             return 0, outline.round_seconds + self._loaded.value.budget.total_seconds()
@@ -176,25 +176,25 @@ class Run:
         return left, outline.round_seconds * left / outline.trials
 
     def _build(self, site: Site, number: int, labs: Labs) -> Mapping[str, Lab]:
-        """Builds the labs of a site for a round; a design that proved unfit there is not tried again."""
+        """Build the labs of a site for a round, except designs that failed or were unavailable there before."""
         where = self._schedule.sites.index(site)
         order = [arm for arm in self._schedule.arms_to_build(site, number) if (where, arm) not in self._lost]
         positions = {arm: position for position, arm in enumerate(order, start=1)}
         started = datetime.now(UTC).isoformat(timespec="milliseconds")
 
-        def told(arm: str, prepared: Prepared) -> None:
+        def on_prepared(arm: str, prepared: Prepared) -> None:
             self._record(site, number, arm, prepared)
-            # Cells that share their labs differ in nothing that building could show.
+            # With several cells per lab, the values could not be assigned to a cell.
             if prepared.lab is not None and len(site.cells) == 1:
                 self._write_lab(site.cells[0], number, positions[arm], arm, prepared.lab, started)
 
         self._watcher.preparing(", ".join(order))
-        fit = labs.build(site, {arm: self._schedule.arms[arm] for arm in order}, told)
+        fit = labs.build(site, {arm: self._schedule.arms[arm] for arm in order}, on_prepared)
         self._note()
         return fit
 
     def _record(self, site: Site, number: int, arm: str, prepared: Prepared) -> None:
-        """Tells what came of a lab: always if it is unfit, otherwise only the first time."""
+        """Record the result of building a lab: each time if it is unfit, otherwise only the first time."""
         facts, unfit = prepared.facts, prepared.lab is None
         where = site.cells[0].name if len(self._schedule.sites) > 1 else ""
         is_left_out = facts["state"] in (UNAVAILABLE, UNFIT)
@@ -205,12 +205,12 @@ class Run:
         if is_left_out and where:
             entry.setdefault("left_out", {})[where] = facts["reason"]
             unfit = len(entry["left_out"]) == len(self._schedule.sites)
-            # Some topology could carry it, or the scenario would have been refused.
+            # Not UNFIT: a design that fits none of the topologies is refused when the scenario is loaded.
             reasons = dict.fromkeys(entry["left_out"].values())
             facts = facts | {"state": UNAVAILABLE, "reason": "; ".join(reasons)}
         elif unfit:
             facts["reason"] += f" ({where})" if where else ""
-            facts["reason"] += f" before round {number}; samples until then are kept" if number != WARM_UP_ROUND else ""
+            facts["reason"] += f" before round {number}; earlier samples are kept" if number != WARM_UP_ROUND else ""
         if arm != AA and (unfit or not (is_left_out or entry.get("state"))):
             self._manifest["designs"][arm] = facts | {"left_out": entry.get("left_out", {})}
             if prepared.lab is not None:
@@ -219,7 +219,7 @@ class Run:
             self._watcher.prepared(" ".join(filter(None, (where, arm))), prepared.lab is not None, prepared.news)
 
     def _write_lab(self, cell: Cell, number: int, position: int, arm: str, lab: Lab, started: str) -> None:
-        """What building took, as samples of the path `lab`."""
+        """Write the measurements of building a lab, as samples of the path `lab`."""
         if Measured(number, cell.name, arm, LAB, LAB) in self._done:
             return
         took = [("build_time", "ms", lab.up_seconds * 1000)]
@@ -237,7 +237,7 @@ class Run:
     def _measure(
         self, block: list[Trial], lab_of: Callable[[Trial], Lab], watch: Callable[[Trial, Lab], Callable[[], Witness]]
     ) -> None:
-        """Carries out what is not done yet of a block's trials, one after the other."""
+        """Carry out the remaining trials of a block, one after the other."""
         trials = [trial for trial in block if trial.measured not in self._done]
         with ExitStack() as stack:
             stages = []
@@ -263,4 +263,4 @@ class Run:
 
 def _news(outcome: Outcome) -> str:
     first = outcome.samples[0]
-    return f"no number: {first.error}" if first.value is None else f"{first.metric} {first.value:.4g} {first.unit}"
+    return f"no value: {first.error}" if first.value is None else f"{first.metric} {first.value:.4g} {first.unit}"

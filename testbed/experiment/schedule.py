@@ -1,9 +1,9 @@
-"""The schedule of an experiment: what is measured in which round, in which order.
+"""The schedule of an experiment: the measurements of each round, and their order.
 
-Randomised complete blocks. A block is one probe on one path in one cell of the sweep in one round, and holds every arm
-once, one right after the other, in an order of its own: whatever drifts (temperature, neighbours on the machine) hits
-every arm alike, and none always follows the same other one. Orders follow from the seed and the block alone, so that a
-run which is resumed goes on as it would have gone.
+Randomised complete blocks. A block is one probe on one path in one cell of the sweep in one round. It contains each arm
+once, in direct succession and in its own random order: drift (temperature, other virtual machines) affects all arms
+equally, and no arm always follows the same other one. Orders depend only on the seed and the block, so a resumed run
+continues in the same order.
 """
 
 import random
@@ -24,13 +24,13 @@ from testbed.spec.topology import Topology
 T = TypeVar("T")
 
 FIRST_LOOK = 5
-"""With `rounds: auto`, after how many rounds the verdicts are looked at first."""
+"""With `rounds: auto`, the number of rounds before the first look at the verdicts."""
 
 
 def is_look(rounds: int) -> bool:
-    """Whether `rounds: auto` looks at the verdicts after so many: 5, 10, 20, 40, ...
+    """Whether `rounds: auto` looks at the verdicts after this number of rounds: 5, 10, 20, 40, ...
 
-    Each look is a chance to be wrong and costs the others some of their certainty, so there are few.
+    Each look is another chance of a false verdict and reduces the power of the others, so there are few.
     """
     looks, rest = divmod(rounds, FIRST_LOOK)
     return rest == 0 and looks.bit_count() == 1
@@ -38,7 +38,7 @@ def is_look(rounds: int) -> bool:
 
 @dataclass(frozen=True)
 class Block:
-    """One probe on one path in one cell in one round, to be measured under every arm."""
+    """One probe on one path in one cell in one round, measured under each arm."""
 
     round: int
     cell: Cell
@@ -48,14 +48,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Site:
-    """Cells that can be measured in the same labs, since they differ in nothing that labs are built of."""
+    """Cells that can be measured in the same labs, because they do not differ in anything that affects labs."""
 
     topology: Topology
     offload: bool
     steering: str
-    """CPUs that work on arriving packets; empty: the one that sent them."""
+    """CPUs that process received packets; empty: the sender's CPU."""
     choices: tuple[Choice, ...]
-    """The designs, as the scenario has them."""
+    """The designs, as in the scenario."""
     cells: tuple[Cell, ...]
 
     @cached_property
@@ -64,19 +64,19 @@ class Site:
         return {name_of(choice): design_of(choice) for choice in self.choices}
 
     def fits(self, design: str) -> bool:
-        """Whether its topology carries the design."""
+        """Whether the design fits the topology."""
         return next(self.designs[design].misfits(self.topology), None) is None
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Everything that a scenario wants measured."""
+    """All measurements of a scenario."""
 
     cells: tuple[Cell, ...]
     arms: Mapping[str, str]
-    """The design of each arm: each of the designs, and `aa`, which is the baseline again."""
+    """The design of each arm: all designs, and `aa` for a second measurement of the baseline."""
     rounds: int | None
-    """How many count; None: as many as it takes."""
+    """Number of counted rounds; None with `rounds: auto`."""
     rebuild_every: int
     seed: int
 
@@ -103,14 +103,14 @@ class Schedule:
         return tuple(found)
 
     def builds(self) -> Iterator[tuple[int, ...]]:
-        """The rounds that are measured in the same labs: the warm-up in its own, then so many together."""
+        """Groups of rounds that are measured in the same labs: the warm-up alone, then `rebuild_every` together."""
         yield (WARM_UP_ROUND,)
         for first in range(1, self.rounds + 1, self.rebuild_every) if self.rounds else count(1, self.rebuild_every):
             last = first + self.rebuild_every
             yield tuple(range(first, min(last, self.rounds + 1) if self.rounds else last))
 
     def sites_of(self, number: int) -> tuple[Site, ...]:
-        """The sites in the order in which a round visits them."""
+        """The sites in the order of a round."""
         return tuple(self._shuffled(self.sites, number, "sites"))
 
     def arms_to_build(self, site: Site, number: int) -> tuple[str, ...]:
@@ -128,6 +128,6 @@ class Schedule:
                     )
 
     def _shuffled(self, items: Sequence[T], *where: object) -> Iterable[T]:
-        # A text seeds the generator by way of SHA-512, so similar places have orders that have nothing in common.
+        # A text seeds the generator through SHA-512, so orders of similar blocks are independent.
         draw = random.Random(" ".join(map(str, (self.seed, *where))))
         return draw.sample(items, len(items))

@@ -1,4 +1,4 @@
-"""Trials: one probe on one path under one arm in one round, carried out one after the other."""
+"""Trials: one probe on one path under one arm in one round. Trials run one after the other."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,15 +18,15 @@ from testbed.probes.probe import Distribution, Ends, Measurement, Probe, ProbeEr
 from testbed.spec.scenario import LIMITS
 
 _AROUND_S = 0.3
-"""What starting programs, reading their output and writing it down takes beside measuring."""
+"""Time to start programs, parse their output and write results, in addition to measuring."""
 
 Witness = Callable[[], str]
-"""Called when a probe has ended: why its packets cannot have taken the design's path, or nothing."""
+"""Called after a probe: why its packets cannot have taken the design's path, or empty."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One probe to be run once."""
+    """One run of a probe."""
 
     round: int
     position: int
@@ -47,30 +47,30 @@ class Trial:
 
     @property
     def seconds(self) -> float:
-        """About how long it takes, without what it sleeps beside the others of its block."""
+        """Approximate duration, without `lead`."""
         return self.probe.seconds - self.lead + _AROUND_S
 
     @property
     def lead(self) -> float:
-        """How long its program sleeps before it begins, beside others."""
+        """Time that its program sleeps before it begins, at the same time as others of its block."""
         return self.probe.lead if isinstance(self.probe, StartsAhead) else 0
 
     @property
     def file_name(self) -> str:
-        """Of its raw output. A sweep's cells are numbered, as in the manifest, since their names may hold anything."""
+        """Name of its raw output. Cells are numbered as in the manifest, because their names may contain any text."""
         cell = f"c{self.cell_number:03d}-" if self.cell else ""
         return f"{self.round:03d}-{cell}{self.arm}-{self.path}-{self.probe_name}-{self.position}"
 
     @property
     def measured(self) -> Measured:
-        """Names it. Under an arm a block holds it once, whatever its position; limits are measured several times."""
+        """Its identity, without the position: a block has one trial per arm. Limits are measured several times."""
         repetition = self.position if self.arm == LIMITS else 0
         return Measured(self.round, self.cell, self.arm, self.path, self.probe_name, repetition)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a trial gave: samples (one with an error if it gave no number) and distributions."""
+    """The results of a trial: samples (one with an error if there is no value) and histograms."""
 
     samples: tuple[Sample, ...]
     histograms: tuple[Histogram, ...] = ()
@@ -78,7 +78,7 @@ class Outcome:
 
 @contextmanager
 def ends_of(trial: Trial, lab: Lab) -> Iterator[Ends]:
-    """The two ends of a trial in its lab, with a folder of their own; both go when the block is left."""
+    """The two ends of a trial in its lab, with a temporary folder; both are removed on exit."""
     with (
         tempfile.TemporaryDirectory(dir=SHARED) as scratch,
         Ends(lab, trial.source, trial.target, Path(scratch), trial.placement) as ends,
@@ -89,10 +89,10 @@ def ends_of(trial: Trial, lab: Lab) -> Iterator[Ends]:
 def carry_out(
     trial: Trial, ends: Ends, watch: Callable[[], Witness], keep: Callable[[str, bytes | Path], bool]
 ) -> Outcome:
-    """Runs a trial, alone on the machine; `keep` is given each program's own output under a name.
+    """Run a trial while no other one runs; `keep` saves each program's output under a name.
 
-    What was started ahead for other trials of the block is stopped. To start a program while another trial is measuring
-    was tried, and cost that trial's first second a tenth of its throughput.
+    Programs that were started ahead for other trials of the block are stopped. Starting a program during another trial
+    would reduce that trial's throughput by 10% in its first second.
     """
     started = datetime.now(UTC).isoformat(timespec="milliseconds")
     measurement, error = None, ""
@@ -102,7 +102,7 @@ def carry_out(
         error = witness()
     except ProbeError as reason:
         error = str(reason)
-    except OSError as reason:  # No more descriptors, processes or room: of the machine, not of the design.
+    except OSError as reason:  # Out of descriptors, processes or disk space: caused by the machine, not by the design.
         error = f"{trial.probe_name} could not be run: {reason.strerror or reason}"
     output: dict[str, bytes | Path] = {**ends.raw, **ends.files}
     kept = [keep(f"{trial.file_name}.{name}", content) for name, content in output.items()]
@@ -118,7 +118,7 @@ def carry_out(
 
 
 def _costs(measurement: Measurement, spent: CpuTimes | None) -> Iterator[Value]:
-    """The CPU time of the whole machine, kernel and both ends, for what was carried or answered."""
+    """CPU time of the whole machine, kernel and both ends, per Gbit or per request."""
     if spent and measurement.carried_gbit:
         yield Value("cpu_per_gbit", "s/Gbit", spent.busy / measurement.carried_gbit)
     if spent and measurement.requests:
@@ -127,7 +127,7 @@ def _costs(measurement: Measurement, spent: CpuTimes | None) -> Iterator[Value]:
 
 @dataclass(frozen=True)
 class _Stamp:
-    """What all samples of a trial have in common."""
+    """The common facts of all samples of a trial."""
 
     trial: Trial
     started: str

@@ -1,4 +1,4 @@
-"""Whoever wants to know how a run is getting on: the experiment tells, the command line shows."""
+"""Interface for reporting the progress of a run; the command line implements it."""
 
 from typing import Protocol
 
@@ -6,18 +6,18 @@ from testbed.experiment.trial import Trial
 
 
 class Watcher(Protocol):
-    """Told of each step of a run, in this order."""
+    """Methods that are called at each step of a run, in this order."""
 
     def preparing(self, design: str) -> None:
         """A lab is about to be built and checked."""
         ...
 
     def prepared(self, design: str, ready: bool, news: str) -> None:
-        """It was; `news` says in a line what came of it."""
+        """The lab was built and checked; `news` is the result, with a line for each failure."""
         ...
 
     def planned(self, trials: int, seconds: float) -> None:
-        """The rounds have so many trials (0: nobody knows yet), in about so many seconds."""
+        """The rounds have `trials` trials (0: unknown), which take about `seconds`."""
         ...
 
     def began(self, trial: Trial) -> None:
@@ -25,9 +25,9 @@ class Watcher(Protocol):
         ...
 
     def ended(self, trial: Trial, news: str, seconds: float) -> None:
-        """It gave numbers, or none; `news` says which. `seconds` is its part of the time that was planned."""
+        """The trial ended; `news` is its first value or its error. `seconds` is its share of the planned time."""
         ...
 
     def trouble(self, reason: str, waiting: int) -> None:
-        """Something could not be written to disk; so many bytes of samples wait for room."""
+        """Writing to disk failed; `waiting` bytes of samples are kept and will be written later."""
         ...

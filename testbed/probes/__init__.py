@@ -1,4 +1,4 @@
-"""Probes: one file for each measuring program, with its command lines and how its output becomes samples."""
+"""Probes: one file per measuring program, with its command lines and the parsing of its output."""
 
 import inspect
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from testbed.spec.probes import Probe as ProbeSpec
 
 @dataclass(frozen=True)
 class Kind:
-    """What there is to know of a probe before it is told what to measure."""
+    """Facts about a probe that do not depend on its options."""
 
     spec: type[ProbeSpec]
     programs: tuple[str, ...]
-    """All that it may start, as named in `testbed.kernel.programs`."""
+    """All programs that it may start, as named in `testbed.kernel.programs`."""
     metrics: tuple[str, ...]
-    """All that it may give, as named in samples.csv, without what a number was measured at."""
+    """All metrics that it may give, as named in samples.csv, without the `@` part."""
 
     @property
     def summary(self) -> str:
-        """What it measures, in a line."""
+        """What it measures, in one line."""
         return (inspect.getdoc(self.spec) or "").partition("\n")[0].removesuffix(".")
 
 
@@ -49,11 +49,11 @@ PROBES = {
     "wrk": Kind(WrkProbe, (wrk.NAME, wrk.SERVER, wrk.CLIENT), ("connections", *_percentiles("connect"))),
     "netperf": Kind(NetperfProbe, (netperf.NAME, netperf.SERVER), ("transactions", "throughput")),
 }
-"""By the name of the tool, as a scenario names it."""
+"""By the tool's name in a scenario."""
 
 
 def probe_of(spec: ProbeSpec) -> Probe:
-    """The probe that does what the scenario asks for."""
+    """The probe for a scenario's probe entry."""
     match spec:
         case SockperfProbe():
             return sockperf.Sockperf(spec)

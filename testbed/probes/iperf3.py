@@ -1,10 +1,10 @@
-"""iperf3: bulk throughput of TCP, and what arrives of UDP that is offered at given rates.
+"""iperf3: bulk throughput of TCP, and loss and throughput of UDP at given rates.
 
-Each stream is a client and a server process of its own on a port of its own: iperf3 up to 3.15 serves all streams of
-one process with one thread, so many streams in one process would measure that thread instead of the network.
+Each stream has its own client process, server process and port: iperf3 up to 3.15 serves all streams of a process with
+one thread, so several streams in one process would measure that thread instead of the network.
 
-Each number is taken from the report of the end that saw it: what arrived from the receiver's, what had to be sent again
-from the sender's.
+Each number is from the report of the end that observes it: received data from the receiver, retransmits from the
+sender.
 """
 
 import json
@@ -24,17 +24,17 @@ FIRST_PORT = 7500
 IP_HEADER = {4: 20, 6: 40}
 UDP_HEADER = 8
 TCP_HEADER = 20 + 12
-"""With the time stamps that Linux puts into every segment."""
+"""With the timestamps that Linux adds to every segment."""
 UDP_BUFFER = 2 * 1024**2
-"""Bytes asked for at either socket. The usual ones hold a millisecond of datagrams: whenever the receiver had to wait
-that long for its CPU, the loss would be called the network's."""
+"""Socket buffer at either end, in bytes. Default buffers hold a millisecond of datagrams: if the receiver waits longer
+for its CPU, they overflow, which would count as loss of the network."""
 ON_THE_WAY_S = 0.25
-"""No datagram is longer than this on its way from end to end."""
-AS_FAST_AS_IT_GOES = 0
-"""Bits per second, in the words of iperf3's --bitrate."""
+"""Maximum time that a datagram is in transit."""
+UNLIMITED = 0
+"""Value of iperf3's --bitrate for no limit."""
 
 Report = dict[str, Any]
-"""What one iperf3 process prints with --json."""
+"""Output of one iperf3 process with --json."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ class Iperf3:
         return self.spec.duration.total_seconds() * max(len(self.spec.rates), 1)
 
     def measure(self, ends: Ends) -> Measurement:
-        """TCP: Gbit/s of payload that arrived, segments sent again, and the MSS.
+        """TCP: received payload in Gbit/s, retransmitted segments, and the MSS.
 
-        UDP: for each rate in turn, the loss in percent and the Gbit/s of payload that arrived; and the most datagrams
-        that arrived in a second at any of the rates.
+        UDP: for each rate, the loss in percent and the received payload in Gbit/s; and the largest number of datagrams
+        received per second at any rate.
         """
         return self._bulk(ends) if self.spec.protocol == "tcp" else self._ladder(ends)
 
@@ -86,7 +86,7 @@ class Iperf3:
         )
 
     def _ladder(self, ends: Ends) -> Measurement:
-        rates = self.spec.rates or (AS_FAST_AS_IT_GOES,)
+        rates = self.spec.rates or (UNLIMITED,)
         steps = [self._step(ends, FIRST_PORT + number, rate) for number, rate in enumerate(rates)]
         values = [
             value
@@ -99,7 +99,7 @@ class Iperf3:
         )
 
     def _step(self, ends: Ends, port: int, rate: int) -> "Step":
-        """Offers one rate for the probe's duration."""
+        """Send at one rate for the probe's duration."""
         largest = ends.lab.plan.pod_mtu - IP_HEADER[ends.address.version] - UDP_HEADER
         size = str(self.spec.message or largest)
         server = _serve(ends, port)
@@ -118,15 +118,15 @@ class Iperf3:
 def congestion_control() -> str:
     """CUBIC, Linux's default (RFC 9438), or Reno, which every kernel has.
 
-    Not this machine's own choice: BBR and CUBIC differ by more than designs do, and BBR takes care to leave queues
-    empty. A namespace may not choose for itself (the kernel restricts it to what the host allows to all), a socket may.
+    The machine's setting is not used: BBR and CUBIC differ by more than designs do, and BBR keeps queues empty. It is
+    set per socket, because a namespace is restricted to the algorithms that the host allows to all.
     """
     available = Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text().split()
     return "cubic" if "cubic" in available else "reno"
 
 
 def _serve(ends: Ends, port: int) -> "Popen[bytes]":
-    # --interval 0: a report for every second would fill the pipe, which is read when all is over.
+    # --interval 0: reports for every second would fill the pipe, which is only read at the end.
     options = ["--one-off", "--json", "--interval", "0"]
     return ends.serve([NAME, "--server", *options, "--bind", str(ends.address), "--port", str(port)], port)
 
@@ -136,7 +136,7 @@ def _server_report(ends: Ends, port: int, server: "Popen[bytes]") -> Report:
 
 
 def report(output: bytes) -> Report:
-    """A process's report; ProbeError if it is none, or says that the test failed."""
+    """Parse a process's report. Raises ProbeError if it is not JSON or reports an error."""
     try:
         found: Report = json.loads(output)
     except ValueError as error:
@@ -148,49 +148,49 @@ def report(output: bytes) -> Report:
 
 @dataclass(frozen=True)
 class Flow:
-    """What one TCP stream carried."""
+    """The results of one TCP stream."""
 
     direction: str
     arrived: int
-    """Bytes of payload."""
+    """Received payload in bytes."""
     seconds: float
-    """How long the receiver received."""
+    """Duration at the receiver."""
     resent: int
-    """Segments."""
+    """Retransmitted segments."""
     mss: int
     """Bytes of payload in a full segment."""
 
 
 def read_flow(direction: str, client: Report, server: Report, version: int) -> Flow:
-    """Reads the reports of a TCP stream's two ends, over this version of IP."""
+    """Parse the reports of a TCP stream's two ends, over this version of IP."""
     sender, receiver = (client, server) if direction == "forward" else (server, client)
     mss = segment_size(client, sender, version)
     try:
         received, resent = receiver["end"]["sum_received"], sender["end"]["sum_sent"]["retransmits"]
         return Flow(direction, received["bytes"], received["seconds"], resent, mss)
     except KeyError as error:
-        raise ProbeError(f"iperf3's report has no {error}") from error
+        raise ProbeError(f"iperf3's report lacks {error}") from error
 
 
 def segment_size(client: Report, sender: Report, version: int) -> int:
-    """The MSS that a stream had in the end, in bytes.
+    """The MSS of a stream at its end, in bytes.
 
-    iperf3 asks the kernel for it when the client has connected (`tcp_mss_default`). Should the path's MTU turn out to
-    be smaller (ICMP's 'fragmentation needed'), the kernel makes segments smaller, which the sender's `pmtu` tells.
+    iperf3 reads it from the kernel when the client has connected (`tcp_mss_default`). If the path's MTU is smaller
+    (ICMP 'fragmentation needed'), the kernel reduces the size of segments, as the sender's `pmtu` shows.
     """
     try:
         asked = int(client["start"]["tcp_mss_default"])
         path_mtu = int(sender["intervals"][-1]["streams"][0]["pmtu"])
     except (KeyError, IndexError) as error:
-        raise ProbeError(f"iperf3's report does not tell the MSS: {error}") from error
+        raise ProbeError(f"iperf3's report lacks the MSS: {error}") from error
     return min(asked, path_mtu - IP_HEADER[version] - TCP_HEADER)
 
 
 def _throughputs(flows: list[Flow], span: float) -> Iterator[Value]:
-    """Gbit/s over the time in which any stream ran.
+    """Throughput in Gbit/s over the time in which any stream ran.
 
-    The streams' own rates are of times that begin and end apart: of 64 streams on two CPUs they add up to a fifth more
-    than the device carries.
+    The streams' own rates are not added, because the streams begin and end at different times: with 64 streams on two
+    CPUs, the sum is 20% more than the device carries.
     """
     yield Value("throughput", "Gbit/s", _gbit(flows) / span)
     if len({flow.direction for flow in flows}) > 1:
@@ -205,18 +205,18 @@ def _gbit(flows: Iterable[Flow]) -> float:
 
 @dataclass(frozen=True)
 class Step:
-    """What came of one offered rate."""
+    """The results at one offered rate."""
 
     size: int
     """Bytes of payload in a datagram."""
     sent: int
-    """Datagrams, as the sender counted."""
+    """Datagrams counted by the sender."""
     arrived: int
-    """Datagrams, as the receiver counted."""
+    """Datagrams counted by the receiver."""
     highest: int
-    """The number of the last datagram that the receiver saw, counted from 1; 0 if it saw none."""
+    """The number of the last received datagram, counted from 1; 0 if there was none."""
     seconds: float
-    """How long the receiver received."""
+    """Duration at the receiver."""
 
     @property
     def gbit(self) -> float:
@@ -224,40 +224,40 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """Percent: of those up to the last that arrived, since those behind it may still have been on their way.
+        """Loss in percent of the datagrams up to the last received one; later ones may still have been in transit.
 
-        Where more are missing at the end than can have been on their way, they are lost too.
+        If more are missing at the end than can have been in transit, they count as lost too.
         """
-        on_their_way = self.sent * ON_THE_WAY_S / self.seconds
-        of = self.highest if self.sent - self.highest <= on_their_way else self.sent
-        # A datagram that the network doubled makes up for none that it lost, nor for one that was never sent.
+        in_transit = self.sent * ON_THE_WAY_S / self.seconds
+        of = self.highest if self.sent - self.highest <= in_transit else self.sent
+        # Duplicated datagrams can make `arrived` larger than `of`.
         return 100 * max(of - self.arrived, 0) / of
 
     def values(self, at: str) -> Iterator[Value]:
-        """`at` is what the metrics' names end with."""
+        """The metrics of this rate; `at` is the suffix of their names."""
         yield Value(f"loss{at}", "%", self.loss)
         yield Value(f"received{at}", "Gbit/s", self.gbit / self.seconds)
 
 
 def read_step(client: Report, server: Report) -> Step:
-    """Reads the reports of the two ends of a stream of datagrams."""
+    """Parse the reports of a UDP stream's two ends."""
     try:
         size = int(client["start"]["test_start"]["blksize"])
         sent, received = client["end"]["sum_sent"]["packets"], server["end"]["sum_received"]
         found = Step(size, sent, received["bytes"] // size, received["packets"], received["seconds"])
     except KeyError as error:
-        raise ProbeError(f"iperf3's report has no {error}") from error
+        raise ProbeError(f"iperf3's report lacks {error}") from error
     if not found.sent:
         raise ProbeError("iperf3 sent no datagram")
     return found
 
 
 def _buffers(ends: Ends) -> list[str]:
-    """iperf3's option for larger socket buffers, as large as this kernel lets them be; it fails if asked for more."""
+    """iperf3's option for larger socket buffers, within this kernel's limits; iperf3 fails beyond them."""
     with ends.lab.namespaces[ends.target].entered():
         try:
             limits = [int(Path(f"/proc/sys/net/core/{name}").read_text()) for name in ("rmem_max", "wmem_max")]
-        except FileNotFoundError:  # Older kernels tell it only outside of every namespace.
+        except FileNotFoundError:  # Older kernels have these files only in the initial namespace.
             return []
-    # The kernel doubles what it is asked for, and iperf3 compares with the double.
+    # The kernel doubles the requested size, and iperf3 compares with the doubled size.
     return ["--window", str(min(UDP_BUFFER, 2 * min(limits)))]

@@ -1,28 +1,27 @@
-"""irtt: open-loop latency. Packets leave at a fixed rate, whether answers come or not.
+"""irtt: open-loop latency. Packets are sent at a fixed rate, with or without answers.
 
-A packet's time runs from when it was *due*, not from when the program got round to sending it. Otherwise whatever holds
-up the sender hides the very waits that it causes, which is known as coordinated omission (G. Tene, "How NOT to measure
-latency", 2013).
+A packet's time runs from when it was *due*, not from when it was sent. Otherwise a delay of the sender would hide the
+waits that it causes, which is known as coordinated omission (G. Tene, "How NOT to measure latency", 2013).
 
-The schedule is irtt's own: packet k is due k intervals after the start of the test, which irtt records. Its client
-never sends early. Held up, it sends one packet late, and for all that were due meanwhile; that packet's answer is the
-answer to each of them, so each has a time of its own: from when it was due until that answer. irtt also leaves out one
-packet after each that left more than half an interval late. At such a due time nothing was waiting, so it has no time.
+The schedule is irtt's: packet k is due k intervals after the start of the test, which irtt records. Its client never
+sends early. After a delay, it sends one packet for all that became due in the meantime; its answer counts for each of
+them, so each has its own time: from when it was due until that answer. irtt also skips one packet after each packet
+that was sent more than half an interval late. Nothing was waiting at such a due time, so it has no time.
 
-irtt's timers were tried on the machine that this was written on (Linux 6.18, 2 CPUs, both ends on one of them, packets
-every 2 ms; how late they left in us, median and 99th percentile):
+Comparison of irtt's timers (Linux 6.18, 2 CPUs, both ends on one of them, packets every 2 ms; delay of sending in us,
+median and 99th percentile):
 
-    comp (irtt's default)    some 540, and every fifth packet early
+    comp (irtt's default)    about 540, and every fifth packet early
     hybrid (95 % asleep)     199 and 464
     hybrid:0.5               0.4 and 4.3
     busy                     0.3 and 15.7
 
-Go's runtime sleeps in whole milliseconds, so the first two cannot keep the time. `hybrid` is told to wake early enough,
-and only then to wait busily; at intervals near a millisecond no sleep is short enough, and it is `busy` all the time.
-That takes a second thread to receive with, on one CPU too (GOMAXPROCS): without it an answer waits 10 ms in the median
-for Go's scheduler. The kernel lets the thread that wakes go first, so the busy one is not in the way: the median RTT
-was 43 to 60 us with any of them, and least with the busy ones. But most of the CPU time is irtt's own waiting and says
-nothing of the path, so no count of requests is given for it to be divided by.
+Go's runtime sleeps in whole milliseconds, so the first two are not accurate. Therefore `hybrid` is set to wake up early
+and then to wait busily; for intervals near a millisecond no sleep is short enough, and `busy` is used. Busy waiting
+requires a second thread for receiving, even on one CPU (GOMAXPROCS): without it an answer waits 10 ms in the median for
+Go's scheduler. The kernel runs a waking thread first, so busy waiting does not delay answers: the median RTT was 43 to
+60 us with all timers, and lowest with the busy ones. But most of the CPU time is irtt's waiting and does not depend on
+the path, so this probe gives no number of requests, and no CPU time per request.
 """
 
 import json
@@ -47,55 +46,55 @@ from testbed.spec.probes import IrttProbe
 NAME = "irtt"
 PORT = 2112
 LEAD_S = 1.0
-"""So long the load runs before the first packet, for its queues to fill."""
+"""The load starts this long before the first packet, to fill the queues."""
 TAIL_S = 2.0
-"""So long it goes on beyond the packets of a turn, which is longer than irtt waits for the last answers."""
+"""The load continues this long after the packets of a turn; longer than irtt waits for the last answers."""
 WAIT_S = 1.0
-"""An answer that comes so long after the last packet is still counted."""
+"""Time after the last packet in which answers still count."""
 TURN = 50_000
-"""irtt keeps 3 KB a packet in memory until it ends, so more packets than this are sent in turns, one run each."""
+"""Maximum number of packets per run of irtt, which uses 3 KB of memory per packet. More are sent in several turns."""
 SLEEPS = timedelta(milliseconds=1.5)
-"""At shorter intervals there is no time to sleep."""
+"""Minimum interval for a timer that sleeps."""
 EARLY = timedelta(milliseconds=2.5)
-"""So long before a packet is due the timer stops sleeping, unless that were more than half of the interval."""
+"""The timer stops sleeping this long before a packet is due, at most half of the interval."""
 SHORT_REPLY = -2055
-"""irtt's code for an answer that did not fit into its buffer, which is as large as its device's MTU."""
+"""irtt's code for an answer that did not fit into its buffer, which has the size of its device's MTU."""
 
 Times = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One run of irtt's client; times in nanoseconds since it was started."""
+    """One run of irtt's client; times are in nanoseconds since its start."""
 
     start: int
     """When the first packet was due."""
     interval: int
     due: int
-    """How many packets were due."""
+    """Number of packets due."""
     sent: Times
     received: Times
-    """When each packet sent was answered; NaN: never."""
+    """When each sent packet was answered; NaN without answer."""
 
     @property
     def answered(self) -> int:
         return int(np.count_nonzero(~np.isnan(self.received)))
 
     def since_due(self) -> Times:
-        """From when each packet was due until its answer, in microseconds, for all that got one."""
+        """Times from when each packet was due until its answer, in microseconds, of all answered ones."""
         lateness = self.sent - self.start
         last = (lateness // self.interval).astype(np.int64)
-        left_out = lateness % self.interval >= self.interval / 2
-        first = np.concatenate(([0], last[:-1] + 1 + left_out[:-1]))
+        skipped = lateness % self.interval >= self.interval / 2
+        first = np.concatenate(([0], last[:-1] + 1 + skipped[:-1]))
         first, last = np.minimum(first, last), np.minimum(last, self.due - 1)
-        carried = np.maximum(last - first + 1, 0)  # How many due packets each packet sent stands for.
+        carried = np.maximum(last - first + 1, 0)  # Number of due packets for each sent packet.
         nth = np.arange(carried.sum()) - np.repeat(np.cumsum(carried) - carried, carried)
         due_at = self.start + (np.repeat(first, carried) + nth) * self.interval
         waits = (np.repeat(self.received, carried) - due_at) / 1e3
         return np.asarray(waits[~np.isnan(waits)], dtype=np.float64)
 
     def variations(self) -> Times:
-        """Differences between consecutive round trips from the actual sending, in microseconds, without their sign."""
+        """Absolute differences between consecutive round trips, from the actual sending, in microseconds."""
         differences = np.abs(np.diff(self.received - self.sent)) / 1e3
         return np.asarray(differences[~np.isnan(differences)], dtype=np.float64)
 
@@ -106,11 +105,11 @@ class Irtt:
 
     @property
     def together(self) -> bool:
-        """With a load each end has its own half of the CPUs, as the streams must have: on one CPU they would wait for
-        each other and never fill the path's queues.
+        """False with a load: each end has half of the CPUs, because on one CPU the streams would wait for each other
+        and never fill the path's queues.
 
-        So the RTT under load is to be compared between designs, not with the one without load. Where the path is faster
-        than the streams' CPUs, it is these that packets wait for, a few milliseconds: the scheduler's slices.
+        Therefore compare the RTT under load between designs, not with the RTT without load. If the path is faster than
+        the streams' CPUs, packets wait for these CPUs, a few milliseconds: the scheduler's slices.
         """
         return self.spec.load == 0
 
@@ -125,7 +124,7 @@ class Irtt:
 
     @property
     def _turns(self) -> tuple[int, ...]:
-        """How many packets are due in each turn."""
+        """The number of packets due in each turn."""
         packets = math.ceil(self.spec.duration / self.spec.interval)
         turns = math.ceil(packets / TURN)
         return tuple(packets * (n + 1) // turns - packets * n // turns for n in range(turns))
@@ -133,8 +132,8 @@ class Irtt:
     def measure(self, ends: Ends) -> Measurement:
         """RTT percentiles from when packets were due and `jitter` in microseconds, `loss` in percent of those sent.
 
-        Jitter is the mean difference between consecutive round trips (RFC 3393), which are taken from the actual
-        sending here, so that it is none of irtt's own. With a load also what its streams received in all, in Gbit/s.
+        Jitter is the mean difference between consecutive round trips (RFC 3393), here from the actual sending, so that
+        it excludes irtt's delays. With a load, also the total throughput of its streams in Gbit/s.
         """
         address = f"[{ends.address}]:{PORT}" if ends.address.version == 6 else f"{ends.address}:{PORT}"
         ends.serve([NAME, "server", "-b", address, "-i", "0", "-l", "0"], PORT, "udp")
@@ -153,7 +152,7 @@ class Irtt:
         interval = self.spec.interval // timedelta(microseconds=1)
         options = ["-i", f"{interval}us", "-d", f"{interval * packets}us", "-l", str(self.spec.message)]
         bounds = ["--timeouts=1s,2s", f"--wait={WAIT_S:g}s"]
-        # Times at the server are not asked for: they would double the output.
+        # No timestamps of the server: they would double the output.
         output = ["--tstamp=none", "--stats=none", "-Q", "-o", "-"]
         command = ["env", "GOMAXPROCS=2", NAME, "client", timer(self.spec.interval), *options, *bounds, *output]
         client = ends.start(ends.source, [*command, address])
@@ -162,7 +161,7 @@ class Irtt:
 
 
 def timer(interval: timedelta) -> str:
-    """The option that makes the client keep this interval with as little busy waiting as that takes."""
+    """The timer option that keeps this interval with as little busy waiting as possible."""
     if interval < SLEEPS:
         return "--timer=busy"
     return f"--timer=hybrid:{max(0.5, 1 - EARLY / interval):.4f}"
@@ -181,20 +180,20 @@ def _measurement(metric: str, turns: Sequence[Turn], *more: Value) -> Measuremen
 
 
 def parse(output: bytes, interval: int, due: int) -> Turn:
-    """When packets were due, sent and answered, from the client's JSON; the interval in nanoseconds."""
+    """Parse the client's JSON; `interval` is in nanoseconds. Raises ProbeError if it is invalid or reports an error."""
     try:
         report = json.loads(output, object_hook=_compact)
     except ValueError as error:
         raise ProbeError(f"irtt printed no JSON: {error}") from error
     for trouble in ("send_err", "receive_err"):
         if trouble in report:
-            raise ProbeError(f"irtt broke off: {_reason(report[trouble])}")
+            raise ProbeError(f"irtt failed: {_reason(report[trouble])}")
     try:
         packets, began = report["round_trips"], _nanoseconds(report["stats"]["start_time"])
         wall, first = packets[0][0]
     except (KeyError, IndexError, ValueError) as error:
-        raise ProbeError(f"irtt's report cannot be understood: {error!r}") from error
-    # irtt tells its start by the wall clock, and when it sent by both clocks; all else is by the monotonic one.
+        raise ProbeError(f"irtt's report cannot be parsed: {error!r}") from error
+    # irtt reports its start by the wall clock, times of sending by both clocks, and all others by the monotonic clock.
     return Turn(
         start=first - (wall - began),
         interval=interval,
@@ -205,7 +204,7 @@ def parse(output: bytes, interval: int, due: int) -> Turn:
 
 
 def _compact(item: dict[str, Any]) -> object:
-    """Leaves of a packet's record, a kilobyte of text, when it was sent by both clocks and when answered by one."""
+    """Reduce a packet's record, a kilobyte of text, to the times of sending by both clocks and of the answer by one."""
     if "seqno" not in item:
         return item
     sent, received = item["timestamps"]["client"]["send"], item["timestamps"]["client"]["receive"]
@@ -213,18 +212,18 @@ def _compact(item: dict[str, Any]) -> object:
 
 
 def _nanoseconds(text: str) -> int:
-    """Since 1970, of a time as Go writes it: up to nine digits of a second, more than datetime can hold."""
+    """Nanoseconds since 1970 of a time in Go's format: with up to nine decimals, more than datetime supports."""
     parts = re.fullmatch(r"([^.]*?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", text)
     if not parts:
-        raise ValueError(f"{text} is no time")
+        raise ValueError(f"{text} is not a time")
     second, fraction, zone = parts.groups(default="")
     return int(datetime.fromisoformat(second + zone).timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
 
 
 def _reason(trouble: dict[str, Any]) -> str:
-    """What irtt's record of an error says."""
+    """The text of an error in irtt's report."""
     if trouble.get("Code") == SHORT_REPLY:
         (size,) = trouble["Detail"]
-        return f"it takes no answer larger than its device's MTU of {size} bytes; choose a smaller message"
+        return f"answers must not exceed the device's MTU of {size} bytes; choose a smaller message"
     number = trouble.get("Err", {}).get("Err")
     return os.strerror(number) if isinstance(number, int) else json.dumps(trouble)

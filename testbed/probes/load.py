@@ -1,6 +1,6 @@
-"""A load that fills a path while something else is measured on it: TCP streams of iperf3.
+"""A load of iperf3 TCP streams that fills a path while something else is measured on it.
 
-They are to fill the queues, as most of the world's TCP does; see `iperf3.congestion_control`.
+The streams must fill the queues, as most TCP traffic does; see `iperf3.congestion_control`.
 """
 
 import math
@@ -14,7 +14,7 @@ from testbed.probes.probe import Ends, ProbeError
 
 @dataclass(frozen=True)
 class Stream:
-    """A client and a server process, on a port of their own."""
+    """A client and a server process with their own port."""
 
     port: int
     server: "Popen[bytes]"
@@ -29,11 +29,11 @@ class Load:
 
     streams: tuple[Stream, ...]
     seconds: float
-    """How long each of them runs."""
+    """Duration of each stream."""
 
     @staticmethod
     def start(ends: Ends, streams: int, seconds: float) -> "Load":
-        """Starts so many streams, for so many seconds or up to one more."""
+        """Start the streams, for `seconds` rounded up to whole seconds."""
         counted = math.ceil(seconds)  # iperf3 counts whole seconds.
         ports = range(FIRST_PORT, FIRST_PORT + streams)
         servers = [_serve(ends, port) for port in ports]
@@ -49,24 +49,24 @@ class Load:
             raise ProbeError("the load ended before the measurement did")
 
     def finish(self, ends: Ends) -> float:
-        """Waits for its end. What all streams received from the first one's start to the last one's end, in Gbit/s."""
+        """Wait for the end; return the throughput of all streams, from first start to last end, in Gbit/s."""
         flows = [self._finished(ends, stream) for stream in self.streams]
         ended = max(stream.began + seconds for stream, (_, seconds) in zip(self.streams, flows, strict=True))
         return sum(arrived for arrived, _ in flows) * 8 / 1e9 / (ended - self.streams[0].began)
 
     def _finished(self, ends: Ends, stream: Stream) -> tuple[int, float]:
-        """How many bytes arrived, in how many seconds, as the receiver saw it."""
+        """The bytes that arrived and the duration in seconds, as reported by the receiver."""
         report(ends.finish(stream.client, f"{NAME}-{stream.port}.json", self.seconds))
         seen = report(ends.finish(stream.server, f"{NAME}-{stream.port}-server.json", 0))
         try:
             received = seen["end"]["sum_received"]
             return int(received["bytes"]), float(received["seconds"])
         except KeyError as error:
-            raise ProbeError(f"iperf3's report has no {error}") from error
+            raise ProbeError(f"iperf3's report lacks {error}") from error
 
 
 def _serve(ends: Ends, port: int) -> "Popen[bytes]":
-    # --interval 0: a report for every second would fill the pipe, which is read when all is over.
+    # --interval 0: reports for every second would fill the pipe, which is only read at the end.
     options = ["--one-off", "--json", "--interval", "0"]
     return ends.serve([NAME, "--server", *options, "--bind", str(ends.address), "--port", str(port)], port)
 

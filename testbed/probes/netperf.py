@@ -1,7 +1,7 @@
-"""netperf: request-response, connect-request-response, or bulk; a further driver where it is installed.
+"""netperf: request-response, connect-request-response, or bulk transfer, if it is installed.
 
-Its own percentiles of latency are of a histogram that it keeps to itself, whose values cannot be pooled with those of
-other rounds: they are kept with its output and are not reported.
+Its latency percentiles are of an internal histogram, whose values cannot be pooled with those of other rounds. They are
+kept in its raw output and not reported.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ NAME = "netperf"
 SERVER = "netserver"
 PORT = 7485
 CRR_LINGERS_S = 4.0
-"""In TCP_CRR netserver waits in accept() until its alarm, which it sets to so much more than the test's time."""
+"""In TCP_CRR, netserver waits in accept() until its alarm, this long after the end of the test."""
 BULK_MESSAGE = 128 * 1024
 SELECTED = (
     "THROUGHPUT,THROUGHPUT_UNITS,ELAPSED_TIME,PROTOCOL,DIRECTION,REQUEST_SIZE,RESPONSE_SIZE,LOCAL_SEND_SIZE,"
     "MIN_LATENCY,MEAN_LATENCY,P50_LATENCY,P90_LATENCY,P99_LATENCY,MAX_LATENCY,"
     "LOCAL_TRANSPORT_RETRANS,REMOTE_TRANSPORT_RETRANS,TRANSPORT_MSS"
 )
-"""What netperf is asked to print of its 'omni' results."""
+"""The 'omni' results that netperf prints."""
 STALLED = 0.9
-"""Transactions that fill less than this part of the time were stopped by something."""
+"""If transactions fill less than this fraction of the time, the test stalled."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Netperf:
         return self.spec.duration.total_seconds() + (CRR_LINGERS_S if self.spec.test == "tcp_crr" else 0.0)
 
     def measure(self, ends: Ends) -> Measurement:
-        """Transactions a second; or of tcp_stream Gbit/s of payload."""
+        """Transactions per second; for tcp_stream, Gbit/s of payload."""
         bulk = self.spec.test == "tcp_stream"
         address, family = str(ends.address), f"-{ends.address.version}"
         # -N: no file under /tmp.
@@ -55,33 +55,33 @@ class Netperf:
 
 
 def transactions(output: str) -> Measurement:
-    """Transactions a second, from what netperf prints of a request-response test.
+    """Transactions per second, from netperf's output of a request-response test.
 
-    netperf sends nothing again: after one datagram is lost, UDP_RR waits for its answer to the end. Its rate then is
-    none, which shows in latencies that do not add up to the time.
+    netperf does not retransmit: after the loss of one datagram, UDP_RR waits for its answer until the end, and the rate
+    is wrong. Then the latencies do not add up to the time, and ProbeError is raised.
     """
     rate, seconds, latency = _numbers(output, "Trans/s", "THROUGHPUT", "ELAPSED_TIME", "MEAN_LATENCY")
     if rate <= 0:
         raise ProbeError("netperf completed no transaction")
     if rate * latency / 1e6 < STALLED:
-        raise ProbeError("netperf waited in vain for an answer: it sends nothing again that is lost")
+        raise ProbeError("netperf stalled: a request or answer was lost, and netperf does not retransmit")
     return Measurement((Value("transactions", "1/s", rate),), requests=round(rate * seconds))
 
 
 def throughput(output: str) -> Measurement:
-    """Gbit/s of payload, from what netperf prints of a bulk test."""
+    """Gbit/s of payload, from netperf's output of a bulk test."""
     megabits, seconds = _numbers(output, "10^6bits/s", "THROUGHPUT", "ELAPSED_TIME")
     if megabits <= 0:
-        raise ProbeError("netperf carried nothing")
+        raise ProbeError("netperf transferred nothing")
     gbits = megabits / 1e3
     return Measurement((Value("throughput", "Gbit/s", gbits),), carried_gbit=gbits * seconds)
 
 
 def _numbers(output: str, unit: str, *names: str) -> list[float]:
-    """The named numbers of lines such as `THROUGHPUT=15975.90`, where the throughput has this unit."""
+    """The named numbers in lines such as `THROUGHPUT=15975.90`. Raises ProbeError if the unit differs."""
     found = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
     if found.get("THROUGHPUT_UNITS") != unit:
-        raise ProbeError(f"netperf's unit is {found.get('THROUGHPUT_UNITS', 'not told')} instead of {unit}")
+        raise ProbeError(f"netperf's unit: expected {unit}, found {found.get('THROUGHPUT_UNITS', 'none')}")
     try:
         return [float(found[name]) for name in names]
     except (KeyError, ValueError) as error:

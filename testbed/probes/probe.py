@@ -1,4 +1,4 @@
-"""What probes have in common: two ends in a lab, programs that are always ended, and what comes out."""
+"""Shared parts of probes: two ends in a lab, programs that are always ended, and results."""
 
 import os
 import re
@@ -21,17 +21,17 @@ from testbed.probes.placement import Placement
 from testbed.spec.types import Address
 
 START_PATIENCE_S = 3.0
-"""How long a server may take until it listens."""
+"""Maximum time until a server listens."""
 END_PATIENCE_S = 10.0
-"""How long a client may take beyond the time that it was asked to measure."""
+"""Maximum time of a client beyond its measuring time."""
 HOLD_AFTER_S = 0.5
-"""How long after its start a program is taken to be asleep that sleeps before it begins."""
+"""Time after which a program that sleeps before it begins is assumed to be asleep."""
 _LISTEN = "0A"
 _UDP_BOUND = "07"
 
 
 class ProbeError(Exception):
-    """A probe gave no number; says why."""
+    """A probe gave no value. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Every single value behind some percentiles."""
+    """The single values of a metric, from which percentiles are taken."""
 
     metric: str
     unit: str
@@ -54,31 +54,31 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one run of a probe gave."""
+    """The results of one run of a probe."""
 
     values: tuple[Value, ...]
     distributions: tuple[Distribution, ...] = ()
     carried_gbit: float | None = None
-    """How much payload crossed the path, where the probe is about that; what its CPU time is counted against."""
+    """Payload that crossed the path, for probes of throughput; CPU time is divided by it."""
     requests: int | None = None
-    """How many requests were answered, where the probe is about that."""
+    """Number of answered requests, for probes of requests; CPU time is divided by it."""
 
 
 @dataclass
 class Held:
-    """A program that sleeps before it begins, and when, on the monotonic clock, it was started."""
+    """A stopped program that sleeps before it begins. Times are by the monotonic clock."""
 
     process: subprocess.Popen[bytes]
     started: float
     wakes: float
-    """When it will have slept enough."""
+    """When its sleep is over."""
 
 
 @dataclass
 class Ends:
     """The two ends of a path in a lab, and the programs that a probe runs there.
 
-    As a context manager it ends every program that is still running when the block is left.
+    As a context manager it ends all programs that are still running on exit.
     """
 
     lab: Lab
@@ -92,13 +92,13 @@ class Ends:
     began: CpuTimes | None = None
     """The machine's CPU time when the first program was started."""
     ended: CpuTimes | None = None
-    """And when the last one that was waited for had ended; reading what they printed comes after."""
+    """The machine's CPU time when the last awaited program ended, before its output was parsed."""
     raw: dict[str, bytes] = field(default_factory=dict)
-    """What the programs printed, by name, kept also when the probe fails."""
+    """Output of the programs by name, also kept if the probe fails."""
     files: dict[str, Path] = field(default_factory=dict)
-    """What they wrote to files in `scratch` that may be too large to hold, by name; kept likewise."""
+    """Files in `scratch` that may be too large for memory, by name; also kept if the probe fails."""
     held: Held | None = None
-    """The program that was started ahead, see `StartsAhead`."""
+    """The program that was started ahead; see `StartsAhead`."""
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def __enter__(self) -> Self:
@@ -108,7 +108,7 @@ class Ends:
         self.end_all()
 
     def end_all(self) -> None:
-        """Ends every program that is still running."""
+        """Kill all programs that are still running."""
         while self._running:
             process = self._running.pop()
             with suppress(ProcessLookupError):
@@ -118,11 +118,11 @@ class Ends:
 
     @property
     def address(self) -> Address:
-        """Where the source reaches the target."""
+        """The address by which the source reaches the target."""
         return reached_by(self.lab.plan, self.source, self.target)
 
     def start(self, place: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """Starts a program at the source or the target, on that end's CPU."""
+        """Start a program at the source or the target, on that end's CPUs."""
         cpus = self.cpus.source if place == self.source else self.cpus.target
         bound = ["taskset", "--cpu-list", cpus] if cpus else []
         self.began = self.began or self.clock()
@@ -134,20 +134,20 @@ class Ends:
         return process
 
     def serve(self, command: Sequence[str], port: int, protocol: str = "tcp") -> subprocess.Popen[bytes]:
-        """Starts a server at the target and waits until it listens."""
+        """Start a server at the target and wait until it listens. Raises ProbeError if it ends or does not listen."""
         server = self.start(self.target, command)
         deadline = time.monotonic() + START_PATIENCE_S
         while not _listening(server.pid, port, protocol):
             if server.poll() is not None:
                 output, errors = server.communicate()
-                raise ProbeError(f"{command[0]} server ended at once: {_telling_line(errors or output)}")
+                raise ProbeError(f"{command[0]} server ended at once: {_error_line(errors or output)}")
             if time.monotonic() > deadline:
                 raise ProbeError(f"{command[0]} server did not listen within {START_PATIENCE_S:.0f} s")
             time.sleep(0.005)
         return server
 
-    def let_go(self) -> subprocess.Popen[bytes]:
-        """Lets the program go on that was held, once it has slept enough. What CPU time it takes counts from here."""
+    def resume(self) -> subprocess.Popen[bytes]:
+        """Resume the held program when its sleep is over. CPU time counts from here."""
         assert self.held
         time.sleep(max(0, self.held.wakes - time.monotonic()))
         self.began = self.clock()
@@ -155,7 +155,10 @@ class Ends:
         return self.held.process
 
     def finish(self, process: subprocess.Popen[bytes], name: str, seconds: float) -> bytes:
-        """Waits for a program that should take so many seconds, keeps and returns what it printed."""
+        """Wait for a program that should take `seconds`; keep its output and return its standard output.
+
+        Raises ProbeError if it times out or fails.
+        """
         try:
             output, errors = process.communicate(timeout=seconds + END_PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -163,12 +166,12 @@ class Ends:
         self.ended = self.clock()
         self.raw[name] = output + errors
         if process.returncode != 0:
-            raise ProbeError(f"{name} failed with exit code {process.returncode}: {_telling_line(errors or output)}")
+            raise ProbeError(f"{name} failed with exit code {process.returncode}: {_error_line(errors or output)}")
         return output
 
 
 def reached_by(plan: Plan, source: str, target: str) -> Address:
-    """Where the source reaches the target: by IPv4 if both have it, since not every tool knows IPv6."""
+    """The target's address for the source: IPv4 if both have it, because not all tools support IPv6."""
     families = {address.version for address in plan[source].reached_at}
     for address in sorted(plan[target].reached_at, key=lambda address: address.version):
         if address.version in families:
@@ -177,11 +180,11 @@ def reached_by(plan: Plan, source: str, target: str) -> Address:
 
 
 class Probe(Protocol):
-    """One measuring program, told what to measure."""
+    """One measuring program with its options."""
 
     @property
     def together(self) -> bool:
-        """Whether both ends are to share one CPU, see `testbed.probes.placement`."""
+        """Whether both ends share one CPU; see `testbed.probes.placement`."""
         ...
 
     @property
@@ -195,29 +198,29 @@ class Probe(Protocol):
         ...
 
     def measure(self, ends: Ends) -> Measurement:
-        """Measures once from source to target. Raises ProbeError where there is no number to be had."""
+        """Measure once from source to target. Raises ProbeError if there is no value."""
         ...
 
 
 @runtime_checkable
 class StartsAhead(Protocol):
-    """A probe whose program sleeps before it begins, which it may do while the ones of other trials do so as well."""
+    """A probe whose program sleeps before it begins. Programs of several trials can sleep at the same time."""
 
     @property
     def lead(self) -> float:
-        """The seconds that it sleeps, a part of the probe's; 0 if it should not be started ahead."""
+        """The seconds that it sleeps, included in `seconds`; 0 if it should not be started ahead."""
         ...
 
     def start_ahead(self, ends: Ends) -> None:
-        """Starts it, as `ends.held`. `measure` then lets it go on. Raises ProbeError where that cannot be done."""
+        """Start it as `ends.held`; `measure` then resumes it. Raises ProbeError if it cannot be started."""
         ...
 
 
 def start_ahead(staged: Sequence[tuple[Probe, Ends]]) -> None:
-    """Starts the programs of probes that sleep before they begin, and holds each until its probe measures.
+    """Start the programs of probes that sleep before they begin, and stop each until its probe measures.
 
-    A program that has not been started, or that could not be held while it slept for certain, is started when its probe
-    measures; whatever is wrong with it will be told then.
+    A program that could not be started, or not stopped while it surely slept, is started when its probe measures;
+    errors are then reported by that probe.
     """
     ahead = [(probe, ends) for probe, ends in staged if isinstance(probe, StartsAhead) and probe.lead]
     for probe, ends in ahead:
@@ -229,24 +232,24 @@ def start_ahead(staged: Sequence[tuple[Probe, Ends]]) -> None:
         if held := ends.held:
             time.sleep(max(0, held.started + HOLD_AFTER_S - time.monotonic()))
             held.process.send_signal(signal.SIGSTOP)
-            # Until it has stopped, or ended; WNOWAIT leaves its exit code to whoever asks for it later.
+            # Wait until it has stopped or ended; WNOWAIT keeps its exit code available.
             os.waitid(os.P_PID, held.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             if time.monotonic() > held.started + probe.lead - HOLD_AFTER_S:
                 ends.end_all()
 
 
-def _telling_line(text: bytes) -> str:
-    """The line of a program's output that says what went wrong, as far as one can tell: else its last.
+def _error_line(text: bytes) -> str:
+    """The first line of a program's output that looks like an error, else the last line.
 
-    A line that begins with a space goes on with the one before: sockperf puts errno there.
+    A line that begins with a space continues the previous one: sockperf prints errno there.
     """
     lines = re.sub(r"\n(?=[ \t])", "", text.decode(errors="replace").strip()).splitlines()
-    telling = [line for line in lines if any(word in line.lower() for word in ("error", "invalid", "fail", "unable"))]
-    return (telling or lines[-1:] or ["it said nothing"])[0].strip()
+    errors = [line for line in lines if any(word in line.lower() for word in ("error", "invalid", "fail", "unable"))]
+    return (errors or lines[-1:] or ["no output"])[0].strip()
 
 
 def _listening(pid: int, port: int, protocol: str) -> bool:
-    """Whether a socket of the process's namespace listens there; asking the kernel disturbs no server."""
+    """Whether a socket in the process's namespace listens on the port. Reads /proc, so servers are not disturbed."""
     state = _LISTEN if protocol == "tcp" else _UDP_BOUND
     for table in (protocol, f"{protocol}6"):
         try:

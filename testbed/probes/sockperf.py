@@ -1,9 +1,9 @@
-"""sockperf: request-response latency. One message at a time is answered before the next is sent.
+"""sockperf: request-response latency. Each message is answered before the next one is sent.
 
-Full round trips and a full log are asked for, so that percentiles come from every single value. sockperf itself leaves
-out the first 400 ms and the last 50 ms, and sleeps for two seconds before it begins. So that those need not be waited
-for in each trial it can be started ahead: it then sleeps beside others, all of them stopped (SIGSTOP) before any of
-them wakes, and goes on when it is its turn. A stopped client and its waiting server use no CPU time at all.
+Full round trips and a full log are requested, so that percentiles are of all single values. sockperf omits the first
+400 ms and the last 50 ms, and sleeps for two seconds before it begins. To avoid this wait in each trial, the clients of
+several trials are started ahead: they sleep at the same time, are stopped (SIGSTOP) before they wake up, and are
+resumed one after the other. A stopped client and its waiting server use no CPU time.
 """
 
 import subprocess
@@ -22,15 +22,15 @@ NAME = "sockperf"
 PORT = 7473
 LOG = "sockperf.csv"
 SLEEP_S = 2.0
-"""sockperf sleeps so long before it sends anything, whatever its options say."""
+"""sockperf sleeps this long before it sends anything; no option changes it."""
 LONGEST_AHEAD_S = 30
-"""Each client that is held has its memory already; longer ones, of which each has more, begin one at a time."""
+"""Maximum duration of clients that are started ahead: a stopped client keeps its memory, which grows with duration."""
 MOST_PER_S = 100_000
-"""sockperf sets 16 bytes aside for each message that it could send, and fills them before it begins. At its own limit
-of 600,000 a second those are 5.8 GB for ten minutes; no round trip over two namespaces takes less than 10 us."""
+"""sockperf allocates 16 bytes for each message that it could send, and fills them before it begins. With its default of
+600,000 per second these are 5.8 GB for ten minutes. A round trip between two namespaces takes at least 10 us."""
 HEADING = b"packet, txTime(sec), rxTime(sec), rtt(usec)\n"
 RULE = b"-" * 30 + b"\n"
-"""What the log ends with."""
+"""The last line of a complete log."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Sockperf:
         ends.held = Held(self._start(ends), started, started + SLEEP_S)
 
     def _start(self, ends: Ends) -> subprocess.Popen[bytes]:
-        """Starts server and client."""
+        """Start server and client."""
         protocol = self.spec.protocol
         common = ["-i", str(ends.address), "-p", str(PORT), *(["--tcp"] if protocol == "tcp" else [])]
         ends.serve([NAME, "server", *common], PORT, protocol)
@@ -72,9 +72,9 @@ class Sockperf:
         return ends.start(ends.source, [NAME, "ping-pong", *common, *options])
 
     def measure(self, ends: Ends) -> Measurement:
-        """RTT percentiles in microseconds, and how many round trips they are of."""
+        """RTT percentiles in microseconds, and the number of round trips."""
         log = ends.scratch / LOG
-        ends.finish(ends.let_go() if ends.held else self._start(ends), NAME, self.seconds)
+        ends.finish(ends.resume() if ends.held else self._start(ends), NAME, self.seconds)
         if not log.exists():
             raise ProbeError("sockperf wrote no log")
         ends.files[log.name] = log
@@ -87,20 +87,21 @@ class Sockperf:
 
 
 def round_trips(log: Path) -> npt.NDArray[np.float64]:
-    """The round-trip times of a full log, in microseconds, in the order of the requests.
+    """The round-trip times in a full log, in microseconds, in the order of the requests.
 
-    A log of ten minutes is a gigabyte: it is read line by line, and only that one column is kept.
+    A log of ten minutes has a gigabyte, so it is read line by line, and only this column is kept. Raises ProbeError if
+    it is incomplete or empty.
     """
     with log.open("rb") as file:
-        if HEADING not in file:  # Having found it, the file stands behind it.
-            raise ProbeError("sockperf counted no round trip")
+        if HEADING not in file:  # If found, the file position is after it.
+            raise ProbeError("sockperf logged no round trip")
         rows = file.tell()
         file.seek(max(rows, log.stat().st_size - len(RULE)))
         if file.read() != RULE:
-            raise ProbeError("sockperf's log was cut short")
+            raise ProbeError("sockperf's log is incomplete")
         file.seek(rows)
         if file.readline() == RULE:
-            raise ProbeError("sockperf counted no round trip")
+            raise ProbeError("sockperf logged no round trip")
         file.seek(rows)
         try:
             return np.loadtxt(file, dtype=np.float64, delimiter=",", usecols=3, comments="-", ndmin=1)

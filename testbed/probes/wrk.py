@@ -1,13 +1,13 @@
-"""wrk and curl: new TCP connections to a web server, nginx: how many a second, and how long connecting takes.
+"""wrk and curl: new TCP connections per second to nginx, and the time to connect.
 
-Every request asks for `Connection: close` and nginx has nothing else in mind: each is a connection of its own, closed
-by the server, at which TIME_WAIT stays, so that the source does not run out of ports.
+Each request has `Connection: close`, and nginx does not keep connections alive, so each request uses a new connection.
+The server closes it and keeps TIME_WAIT, so that the source does not run out of ports.
 
-wrk starts its clock when a connection is ready for the request (`socket_writeable` in its wrk.c), so its latencies
-leave connecting out. That is what curl is for, which afterwards opens one connection at a time.
+wrk starts its clock when a connection is ready for the request (`socket_writeable` in its wrk.c), so its latencies do
+not include connecting. Therefore curl then opens one connection at a time.
 
-Each end has CPUs of its own, since a rate is asked for. Connecting suffers nothing from that: the target's answer to a
-SYN is the kernel's, given on the CPU of the sender, and no process is woken for it.
+Each end has its own CPUs, because a rate is measured. This does not affect the time to connect: the target's kernel
+answers a SYN on the CPU of the sender, and no process wakes up for it.
 """
 
 import ipaddress
@@ -28,11 +28,11 @@ SERVER = "nginx"
 CLIENT = "curl"
 PORT = 7480
 MOST_CONNECTING_S = 20.0
-"""curl connects for as long as wrk, but no longer than this: by then there are tens of thousands of values."""
+"""curl connects for as long as wrk, but at most this long: this gives tens of thousands of values."""
 FIRST_CONNECTIONS = 10
-"""From so many curl's pace is learned."""
+"""Number of connections in the first run of curl, to estimate its rate."""
 PATIENCE_S = 10
-"""After which curl gives a connection up."""
+"""Time-out of a connection of curl."""
 CONFIGURATION = """\
 daemon off;
 worker_processes 1;
@@ -54,7 +54,7 @@ http {{
     }}
 }}
 """
-"""All paths are in a folder of ours: nothing of the host's own nginx is read or written."""
+"""All paths are in our own folder: no files of the host's nginx are read or written."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Wrk:
         return min(self.spec.duration.total_seconds(), MOST_CONNECTING_S)
 
     def measure(self, ends: Ends) -> Measurement:
-        """New connections a second, and percentiles of the microseconds that TCP's handshake takes.
+        """New connections per second, and percentiles of the time of TCP's handshake in microseconds.
 
-        ProbeError if any connection failed, whether of wrk's or of curl's.
+        Raises ProbeError if any connection of wrk or curl failed.
         """
         serve(ends)
         rate, count = self._rate(ends)
@@ -93,7 +93,7 @@ class Wrk:
         return connection_rate(ends.finish(ends.start(ends.source, command), NAME, seconds).decode())
 
     def _connecting(self, ends: Ends) -> npt.NDArray[np.float64]:
-        """Connects until the time is over, in a few runs of curl, as one run goes by number and not by time."""
+        """Connect until the time is over, in several runs of curl: a run has a fixed number of connections."""
         times: list[npt.NDArray[np.float64]] = []
         began = time.monotonic()
         done, count = 0, FIRST_CONNECTIONS
@@ -108,7 +108,7 @@ class Wrk:
 
 
 def serve(ends: Ends) -> None:
-    """Starts nginx at the target; what it complains of is kept with the probe's output."""
+    """Start nginx at the target; its error log is kept with the probe's output."""
     folder = ends.scratch / SERVER
     folder.mkdir()
     configuration, log = folder / "nginx.conf", folder / "nginx-error.log"
@@ -119,15 +119,15 @@ def serve(ends: Ends) -> None:
 
 
 def connection_rate(output: str) -> tuple[float, int]:
-    """Connections a second and how many there were, from what wrk prints; ProbeError if any failed.
+    """Connections per second and their number, from wrk's output. Raises ProbeError if any failed.
 
-    Its `timeout` counts answers that took longer than two seconds, but came.
+    wrk's `timeout` is not a failure: it counts answers that arrived after more than two seconds.
     """
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+)", output)
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     if errors and any(map(int, errors.groups())):
         failed = "connecting {}, reading {}, writing {}".format(*errors.groups())
-        raise ProbeError(f"connections of wrk's failed: {failed}")
+        raise ProbeError(f"wrk's connections failed: {failed}")
     if refused:
         raise ProbeError(f"nginx answered {refused[1]} of wrk's requests with an error")
     count = re.search(r"(\d+) requests in ", output)
@@ -140,12 +140,11 @@ def connection_rate(output: str) -> tuple[float, int]:
 
 
 def connecting_times(output: str, count: int) -> npt.NDArray[np.float64]:
-    """Microseconds from when curl knew the address until it was connected, of each connection but the first.
+    """Microseconds from name lookup to connection, of each connection except the first.
 
-    Of each, curl tells when it knew the address (`time_namelookup`) and when it found the handshake done
-    (`time_connect`), both from the transfer's start. In between are the calls of socket(), connect() and poll() and
-    what curl does beside them: some 40 us more than from SYN to SYN-ACK. The first connection of a run also pays for
-    what curl loads when first used, which takes milliseconds.
+    curl prints the end of name lookup (`time_namelookup`) and of the handshake (`time_connect`), both from the
+    transfer's start. Between them are the calls of socket(), connect() and poll() and curl's own work: about 40 us more
+    than from SYN to SYN-ACK. The first connection of a run includes curl's initialization, which takes milliseconds.
     """
     try:
         found = np.array([[float(number) for number in line.split()] for line in output.splitlines()])
@@ -153,19 +152,19 @@ def connecting_times(output: str, count: int) -> npt.NDArray[np.float64]:
     except ValueError as error:
         raise ProbeError(f"curl's times cannot be read: {error}") from error
     if len(found) != count or not (connected > known).all():
-        raise ProbeError(f"curl gave the times of {len(found)} connections instead of {count}")
-    # Rounded to what curl wrote: whole microseconds.
+        raise ProbeError(f"curl's times: expected {count} connections, found {len(found)}")
+    # Rounded to curl's resolution: whole microseconds.
     return np.asarray(np.rint((connected - known) * 1e6), dtype=np.float64)
 
 
 def _curl(address: Address, count: int) -> list[str]:
-    """Connects so often, one after the other, and prints the times of each; ends at the first that fails."""
+    """A curl command that connects `count` times in turn, prints the times, and ends at the first failure."""
     quiet = ["--disable", "--silent", "--show-error", "--output", "/dev/null"]
     strict = ["--fail", "--fail-early", "--max-time", str(PATIENCE_S), "--noproxy", "*"]
-    told = ["--write-out", r"%{time_namelookup} %{time_connect}\n"]
-    return [CLIENT, *quiet, *strict, *told, "--header", "Connection: close", f"http://{_at(address)}/[1-{count}]"]
+    times = ["--write-out", r"%{time_namelookup} %{time_connect}\n"]
+    return [CLIENT, *quiet, *strict, *times, "--header", "Connection: close", f"http://{_at(address)}/[1-{count}]"]
 
 
 def _at(address: Address) -> str:
-    """An address with the port, as URLs and nginx write it."""
+    """An address with the port, in the format of URLs and nginx."""
     return f"[{address}]:{PORT}" if isinstance(address, ipaddress.IPv6Address) else f"{address}:{PORT}"

@@ -1,4 +1,4 @@
-"""Report: statistics, plots, tables and HTML, made from a results folder alone, without root."""
+"""Report: statistics, plots, tables and HTML from a results folder. Needs no root and nothing else."""
 
 import base64
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ __all__ = ["Report", "is_settled", "summaries_of", "write_report"]
 
 @dataclass(frozen=True)
 class Report:
-    """What was written into a results folder, and what a terminal shows of it."""
+    """Files written to a results folder, and the table for the terminal."""
 
     run: Run
     summaries: tuple[Summary, ...]
@@ -32,13 +32,13 @@ class Report:
     html: Path
     markdown: Path
     plots: tuple[Path, ...]
-    """PNG and SVG files; none where nothing was measured."""
+    """PNG and SVG files; empty if nothing was measured."""
 
 
 def write_report(folder: Path) -> Report:
-    """Makes summary.csv, plots/, report.md and report.html anew from what the run wrote.
+    """Write summary.csv, plots/, report.md and report.html from the files of the run; replaces existing ones.
 
-    The same samples give the same bytes. Raises ResultsError where the folder is no results folder.
+    The same samples give the same bytes. Raises ResultsError if the folder is not a results folder.
     """
     from testbed.report.plots import draw_plots  # here, because matplotlib takes a second to import
 
@@ -66,7 +66,7 @@ def write_report(folder: Path) -> Report:
 
 
 def summaries_of(run: Run, series: Sequence[Series], results: Results) -> tuple[Summary, ...]:
-    """By path, metric, cell and design, each in the order of the scenario."""
+    """Summaries sorted by path, metric, cell and design, each in the order of the scenario."""
     paths, cells = [path.name for path in run.paths], [cell.name for cell in run.cells] or [""]
     summaries = statistics.summarise(series, run.baseline, results.histograms, look=run.look)
     return tuple(
@@ -83,7 +83,10 @@ def summaries_of(run: Run, series: Sequence[Series], results: Results) -> tuple[
 
 
 def is_settled(folder: Path, look: int, enough: float) -> bool:
-    """Whether a run with `rounds: auto` may end: its n-th look finds every verdict resolved, or no larger than that."""
+    """Whether a run with `rounds: auto` may end at its n-th look.
+
+    True if each verdict is resolved or its smallest detectable effect is at most `enough`, a fraction.
+    """
     results = read_results(folder)
     series = statistics.series(results.samples)
     baseline = str(results.manifest["scenario"]["baseline"])

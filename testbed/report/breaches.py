@@ -1,4 +1,4 @@
-"""Which comparisons are beyond a condition's threshold, and of which of those that is sure."""
+"""Comparisons beyond a condition's threshold, and whether each breach is certain."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ Held = Literal["kept", "not resolved", "breached"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a condition."""
+    """The result of a condition."""
 
     condition: Condition
     text: str
     """As the user wrote it."""
     compared: int
-    """How many comparisons it is about."""
+    """Number of comparisons that it applies to."""
     breached: tuple[Comparison, ...]
     """The verdict is faster or slower, and the whole interval is beyond the threshold."""
     not_resolved: tuple[Comparison, ...]
@@ -31,7 +31,7 @@ class Outcome:
 
 
 def words_of(comparisons: Sequence[Comparison]) -> Words:
-    """The names that conditions on these comparisons may be made of."""
+    """The names that are valid in conditions on these comparisons."""
     directed = [c for c in comparisons if _is_directed(c)]
     names = {c.metric: metric_names(c.metric, c.probe) for c in comparisons}
     judged = {c.metric for c in directed}
@@ -49,21 +49,21 @@ def words_of(comparisons: Sequence[Comparison]) -> Words:
 
 
 def judge(text: str, comparisons: Sequence[Comparison]) -> Outcome:
-    """Holds the comparisons against a condition; raises ConditionError if it is none, or about none of them."""
+    """Evaluate a condition. Raises ConditionError if it is invalid or applies to no comparison."""
     words = words_of(comparisons)
     condition = parse(text, words)
     about = [c for c in comparisons if _is_directed(c) and _selected(condition, c)]
     if not about:
         raise ConditionError(
-            "\n  ".join(("nothing that was compared is called all of that; what was:", *_there(comparisons)))
+            "\n  ".join(("no comparison matches all of these names; compared:", *_compared(comparisons)))
         )
     beyond = [c for c in about if c.ratio is not None and condition.covers(c.ratio)]
     sure = [c for c in beyond if _is_sure(condition, c)]
     return Outcome(condition, text, len(about), tuple(sure), tuple(c for c in beyond if c not in sure))
 
 
-def _there(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    """The metrics of each design, path and cell that conditions may be about."""
+def _compared(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """Metrics with a direction, by design, path and cell."""
     found: dict[str, list[str]] = {}
     for c in filter(_is_directed, comparisons):
         found.setdefault(" ".join(filter(None, (c.design, c.path, c.cell))), []).append(c.metric)

@@ -1,9 +1,9 @@
-"""Two runs against each other: other kernel, other machine, other version of a design.
+"""Comparison of two runs: another kernel, another machine, another version of a design.
 
-Rounds of two runs have nothing in common, so they cannot be paired: each run's rounds are resampled on their own, and
-the logs are compared by Welch's t test. Inside a run a round is a block, and `relative` makes use of that: each
-design becomes a ratio to its own run's baseline, round by round, and those ratios are compared. A machine that is
-faster at everything has the same ratios.
+Rounds of two runs have nothing in common, so they cannot be paired: each run's rounds are resampled separately, and the
+logs are compared by Welch's t test. Within a run a round is a block. `relative` uses this: each design's values become
+ratios to its own run's baseline, round by round, and these ratios are compared. On a machine that is faster at
+everything, the ratios stay the same.
 
 All functions are pure.
 """
@@ -31,20 +31,20 @@ Key = tuple[str, str, str, str, str]
 
 
 class NotComparable(Exception):
-    """Why two runs cannot be compared."""
+    """Two runs cannot be compared. The message says why."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One number of NEW against the same number of OLD."""
+    """One number of NEW compared with the same number of OLD."""
 
     cell: str
     design: str
     path: str
     metric: str
-    """`PROBE/METRIC` where several probes measure the same metric."""
+    """`PROBE/METRIC` if several probes measure the same metric."""
     unit: str
-    """Of `old` and `new`; empty where they are ratios to the baseline."""
+    """Of `old` and `new`; empty if they are ratios to the baseline."""
     probe: str
     rounds_old: int
     rounds_new: int
@@ -52,37 +52,37 @@ class Comparison:
     """The median over rounds, or the percentile of all rounds' values; if relative, of ratios to the baseline."""
     new: float
     ratio: float | None
-    """NEW over OLD; None where OLD is 0."""
+    """NEW over OLD; None if OLD is 0."""
     ratio_low: float | None
     ratio_high: float | None
-    """The 95% bootstrap interval, each run's rounds resampled on their own."""
+    """The 95% bootstrap interval; each run's rounds are resampled separately."""
     p_value: float | None
-    """Of Welch's t test on logs, adjusted by Holm; None where no verdict is sought."""
+    """Of Welch's t test on logs, with Holm's correction; None without a test."""
     smallest: float | None
-    """The smallest difference that would have been seen with 90% probability, as a fraction."""
+    """The smallest difference that is detected with 90% probability, as a fraction."""
     floor: float
-    """The larger of what the A/A arms of both runs showed, as a fraction."""
+    """The larger A/A difference of both runs, as a fraction."""
     verdict: Verdict
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Two runs, compared."""
+    """The result of comparing two runs."""
 
     old: Run
     new: Run
     relative: bool
-    """Whether ratios to each run's own baseline were compared."""
+    """Whether ratios to each run's baseline were compared."""
     comparisons: tuple[Comparison, ...]
     """By path, metric, cell and design, each in the order of OLD's scenario."""
     only_old: tuple[str, ...]
-    """What NEW has not, in words."""
+    """What is missing in NEW, as text."""
     only_new: tuple[str, ...]
     differences: tuple[Difference, ...]
 
 
 def compare(old: Results, new: Results, relative: bool = False) -> Compared:
-    """Compares all that both runs have; raises NotComparable if that is nothing, or the baselines differ."""
+    """Compare all common measurements. Raises NotComparable if there are none, or if baselines to relate to differ."""
     runs = read_run(old), read_run(new)
     gathered = statistics.series(old.samples), statistics.series(new.samples)
     names = _names(*gathered)
@@ -93,14 +93,14 @@ def compare(old: Results, new: Results, relative: bool = False) -> Compared:
     if relative and runs[0].baseline != runs[1].baseline:
         raise NotComparable(
             f"ratios to different baselines cannot be compared: {runs[0].baseline or 'none'} in {runs[0].folder}, "
-            f"{runs[1].baseline or 'none'} in {runs[1].folder}; leave out --relative"
+            f"{runs[1].baseline or 'none'} in {runs[1].folder}; omit --relative"
         )
     drafts = list(_drafts(sides[0], sides[1], relative))
     if not drafts:
         raise NotComparable(
             f"{runs[0].folder} and {runs[1].folder} have no measurement in common"
-            + (" besides the baseline's; leave out --relative" if relative and sides[0].common(sides[1]) else "")
-            + "".join(f"\n  only {name} has {part}" for name, part in _alone_in_both(*sides))
+            + (" except the baseline's; omit --relative" if relative and sides[0].common(sides[1]) else "")
+            + "".join(f"\n  only {name} has {part}" for name, part in _only_in_either(*sides))
         )
     return Compared(
         *runs,
@@ -112,7 +112,7 @@ def compare(old: Results, new: Results, relative: bool = False) -> Compared:
     )
 
 
-# From samples to what is compared
+# From samples to comparable numbers
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,13 @@ class _Side:
         return [key for key in self.series if key in other.series and key[1] != AA]
 
     def distribution(self, one: Series) -> Mapping[int, Histogram]:
-        """The histograms behind a percentile, by round; none for other metrics."""
+        """The histograms of a percentile's distribution, by round; empty for other metrics."""
         name, _, at = one.metric.partition("@")
         distribution = metrics.known(name).distribution + (f"@{at}" if at else "")
         return self.histograms.get((one.cell, one.design, one.path, one.probe, distribution), {})
 
     def evidence(self, key: Key) -> Evidence:
-        """Of a number; a percentile is that of all rounds' values together, where they were kept."""
+        """The evidence of a number; a percentile is taken over all rounds' values if these were kept."""
         one = self.series[key]
         drawn = draws(self.number, len(one.values))
         histograms = self.distribution(one)
@@ -146,7 +146,7 @@ class _Side:
         return Evidence(values, *pooled([histograms[r] for r in one.values], q, drawn))
 
     def against_baseline(self, key: Key) -> Evidence | None:
-        """Of a design's ratios to the baseline, round by round; None where no round has both."""
+        """The evidence of a design's ratios to the baseline, round by round; None if no round has both."""
         cell, _, path, metric, unit = key
         one, baseline = self.series.get(key), self.series.get((cell, self.run.baseline, path, metric, unit))
         found = ratios(one, baseline) if one and baseline else {}
@@ -154,7 +154,7 @@ class _Side:
 
 
 def _names(old: Sequence[Series], new: Sequence[Series]) -> Mapping[str, bool]:
-    """By metric: whether it must be told with its probe, because one of the runs measured it with several."""
+    """Whether a metric's name needs its probe, because one of the runs measured it with several; by metric."""
     probes: list[dict[str, set[str]]] = [{}, {}]
     for found, some in zip(probes, (old, new), strict=True):
         for one in some:
@@ -188,14 +188,14 @@ def _by_round(histograms: Sequence[Histogram]) -> dict[tuple[str, ...], dict[int
 
 @dataclass(frozen=True)
 class Draft:
-    """A comparison without what depends on how many others there are."""
+    """A comparison before correction for the number of comparisons."""
 
     key: Key
     probe: str
     old: Evidence
     new: Evidence
     floor: float
-    """The larger log ratio of both A/A arms, as a size."""
+    """The larger absolute log ratio of both A/A arms."""
 
 
 def _drafts(old: _Side, new: _Side, relative: bool) -> Iterator[Draft]:
@@ -214,13 +214,13 @@ def _drafts(old: _Side, new: _Side, relative: bool) -> Iterator[Draft]:
 
 
 def _aa(side: _Side, key: Key) -> float:
-    """By how much the run's baseline differed from itself, as a log; 0 where it had no second turn."""
+    """The absolute log ratio of the run's A/A arm; 0 without one."""
     itself = side.against_baseline(key)
     return abs(math.log(itself.point)) if itself and itself.point > 0 else 0.0
 
 
 def judged(drafts: Sequence[Draft]) -> list[Comparison]:
-    """The comparisons, each with a verdict that holds for all of them together."""
+    """The comparisons with their verdicts, corrected for the number of comparisons."""
     tests = {i: test for i, draft in enumerate(drafts) if (test := _test(draft)) is not None}
     adjusted = np.minimum(holm(np.array([test.p_value for test in tests.values()])), 1)
     seen = smallest(list(tests.values()), [drafts[i].floor for i in tests], ALPHA / max(len(tests), 1))
@@ -229,7 +229,7 @@ def judged(drafts: Sequence[Draft]) -> list[Comparison]:
 
 
 def _test(draft: Draft) -> Welch | None:
-    """The test of a comparison that may come to a verdict."""
+    """The test; None if the comparison cannot get a verdict."""
     enough = min(len(draft.old.values), len(draft.new.values)) >= MIN_ROUNDS_FOR_VERDICT
     directed = metrics.known(draft.key[3]).better is not None
     return welch(draft.old.values, draft.new.values) if enough and directed else None
@@ -261,7 +261,7 @@ def _judged(draft: Draft, test: Welch | None, p_value: float | None, seen: float
 
 
 def _verdict(draft: Draft, test: Welch | None, p_value: float | None, span: tuple[float, float] | None) -> Verdict:
-    """A verdict needs all three: the interval excludes 1, the test agrees, and A/A showed less."""
+    """The verdict. Resolved if the interval excludes 1, the test agrees, and the ratio exceeds the A/A difference."""
     better = metrics.known(draft.key[3]).better
     if better is None:
         return ""
@@ -274,7 +274,7 @@ def _verdict(draft: Draft, test: Welch | None, p_value: float | None, span: tupl
     return "faster" if grew == (better == "higher") else "slower"
 
 
-# What is to be said besides
+# Order, and what only one run has
 
 
 def _order(run: Run, c: Comparison) -> tuple[object, ...]:
@@ -286,13 +286,13 @@ def _order(run: Run, c: Comparison) -> tuple[object, ...]:
     return *where, place(c.design, run.arms), c.design
 
 
-def _alone_in_both(old: _Side, new: _Side) -> Iterator[tuple[str, str]]:
+def _only_in_either(old: _Side, new: _Side) -> Iterator[tuple[str, str]]:
     yield from ((old.run.folder, part) for part in _only(old, new))
     yield from ((new.run.folder, part) for part in _only(new, old))
 
 
 def _only(side: _Side, other: _Side) -> Iterator[str]:
-    """What a run has and the other has not: whole designs, paths and so on first, then single measurements."""
+    """What is only in one run: whole cells, designs, paths and metrics first, then single measurements."""
     keys, others = ([key for key in one.series if key[1] != AA] for one in (side, other))
     missing: list[set[str]] = []
     for index, (one, many) in enumerate(

@@ -1,4 +1,4 @@
-"""A comparison of two runs as a table: for the terminal with rich, and the same for Markdown."""
+"""A comparison of two runs as a table, for the terminal (rich) and for Markdown."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from testbed.spec.scenario import AA
 
 HEADINGS = ("design", "OLD", "NEW", "NEW/OLD", "interval", "verdict")
 WIDTHS = (18, 7, 7, 7, 12, 19)
-"""Of the columns in the terminal, in characters; with the gaps between them 80. What is longer is folded."""
+"""Widths of the columns in the terminal, in characters; 80 with the gaps. Longer text is folded."""
 OUTCOME_STYLES = {"kept": "green", "not resolved": "yellow", "breached": "red"}
 
 
@@ -36,7 +36,7 @@ class Section:
 
 
 def sections(compared: Compared) -> tuple[Section, ...]:
-    """In the order of the comparisons; only the metrics that belong at the head of a report."""
+    """The sections in the order of the comparisons; only metrics with `in_table`."""
     shown = [c for c in compared.comparisons if metrics.known(c.metric).in_table]
     titles = {path.name: path.title for run in (compared.new, compared.old) for path in run.paths}
     return tuple(
@@ -52,18 +52,18 @@ def _title(compared: Compared, metric: str, unit: str) -> str:
 def _cells(c: Comparison, relative: bool) -> tuple[str, ...]:
     number = words.ratio if relative else words.number
     interval = words.ratio_span(c.ratio_low, c.ratio_high)
-    return c.design, number(c.old), number(c.new), words.ratio(c.ratio), interval, told(c)
+    return c.design, number(c.old), number(c.new), words.ratio(c.ratio), interval, verdict(c)
 
 
-def told(c: Comparison) -> str:
-    """The verdict; one that is not resolved with the smallest difference that would have been seen."""
+def verdict(c: Comparison) -> str:
+    """The verdict; `not resolved` is followed by the smallest detectable difference."""
     if c.verdict == "not resolved" and c.smallest is not None:
         return f"{c.verdict} <{words.size(c.smallest)}"
     return c.verdict
 
 
 def terminal(compared: Compared, outcomes: Sequence[Outcome] = ()) -> RenderableType:
-    """The two runs, a table a path, 80 columns wide at most; then what is to be known with it, and the conditions."""
+    """The two runs, one table per path of at most 80 columns, notes, and the results of the conditions."""
     parts: list[RenderableType] = [Text(line) for line in _heads(compared)]
     parts += [Text(line) for line in _differing(compared)]
     parts.append(Text())
@@ -85,8 +85,8 @@ def _table(section: Section, relative: bool) -> Table:
         if c.cell != cell:
             cell = c.cell
             table.add_row(Text(cell, style="italic"))
-        *cells, verdict = _cells(c, relative)
-        table.add_row(*map(Text, cells), Text(verdict, style=STYLES.get(c.verdict, "")))
+        *cells, text = _cells(c, relative)
+        table.add_row(*map(Text, cells), Text(text, style=STYLES.get(c.verdict, "")))
     return table
 
 
@@ -97,7 +97,7 @@ def _heads(compared: Compared) -> Iterator[str]:
 
 
 def _differing(compared: Compared) -> Iterator[str]:
-    """What else than the numbers differs between the runs."""
+    """Differences between the runs besides the numbers."""
     for difference in compared.differences:
         yield f"     {difference}"
     for name, only in (("OLD", compared.only_old), ("NEW", compared.only_new)):
@@ -106,17 +106,17 @@ def _differing(compared: Compared) -> Iterator[str]:
 
 
 def notes(compared: Compared) -> Iterator[str]:
-    """What a reader of the numbers must know."""
-    told: dict[str, list[str]] = {}
+    """Notes that are needed to read the numbers."""
+    runs: dict[str, list[str]] = {}
     for name, run in (("OLD", compared.old), ("NEW", compared.new)):
         for note in _of_run(run):
-            told.setdefault(note, []).append(name)
-    yield from (f"{' and '.join(names)}: {note}" for note, names in told.items())
+            runs.setdefault(note, []).append(name)
+    yield from (f"{' and '.join(names)}: {note}" for note, names in runs.items())
     few = min((min(c.rounds_old, c.rounds_new) for c in compared.comparisons), default=0)
     if few < MIN_ROUNDS_FOR_VERDICT:
         yield (
-            f"Some comparisons rest on {few} round{'s' if few > 1 else ''}: a verdict needs {MIN_ROUNDS_FOR_VERDICT} "
-            "of each run, and the intervals of fewer hold less than 95%."
+            f"Some comparisons have only {few} round{'s' if few > 1 else ''}: a verdict needs {MIN_ROUNDS_FOR_VERDICT} "
+            "per run, and intervals of fewer have a confidence below 95%."
         )
     yield _frame(compared)
     yield _method(compared)
@@ -130,61 +130,62 @@ def _of_run(run: Run) -> Iterator[str]:
     yield from words.failures(run)
     yield from words.doubts(run)
     if AA not in run.arms:
-        yield "no A/A arm, so nothing says what the machine takes for a difference where there is none."
+        yield "no A/A arm, so the machine's own noise is unknown."
 
 
 def _frame(compared: Compared) -> str:
-    """What the ratios are of, and what else than the designs may be in them."""
+    """What the ratios compare, and what may affect them besides the designs."""
     baseline = compared.old.baseline
     if compared.relative:
         return (
-            f"OLD and NEW are ratios to {baseline} in the same round of the same run, so what hits all designs alike "
-            "cancels."
+            f"OLD and NEW are ratios to {baseline} in the same round of the same run, so effects common to all designs "
+            "cancel out."
         )
     other = [d.what for d in compared.differences if d.what in MACHINE]
     moved = [c for c in compared.comparisons if c.design == baseline and c.verdict in ("faster", "slower")]
     if other:
         return (
-            f"These are different machines ({words.listed(other)}), and that is in every ratio; --relative compares "
-            f"each design's ratio to {baseline or 'the baseline'} instead."
+            f"The machines differ ({words.listed(other)}), which affects every ratio; use --relative to compare each "
+            f"design's ratio to {baseline or 'the baseline'}."
         )
     if moved:
         return (
             f"The baseline {baseline} itself differs in {len(moved)} comparison{'s' if len(moved) > 1 else ''}; "
-            "--relative takes out what hits all designs alike."
+            "use --relative to cancel effects common to all designs."
         )
     return (
-        "Two runs are two occasions: what else had changed on the machine between them is in the ratios too; "
-        "--relative takes out what hits all designs alike."
+        "Other changes on the machine between the two runs affect the ratios too; use --relative to cancel effects "
+        "common to all designs."
     )
 
 
 def _method(compared: Compared) -> str:
     made = sum(c.p_value is not None for c in compared.comparisons)
     return (
-        "Intervals are of 95%, by bootstrap over each run's own rounds. A verdict needs an interval without 1, Welch's "
-        "t test on logs, and more than the A/A arms showed; by Holm's correction the probability of even one false "
-        f"verdict among the {made} tested is at most 5%."
+        "95% bootstrap intervals over each run's own rounds. A verdict requires an interval that excludes 1, a "
+        "significant Welch's t test on logs, and a difference larger than the A/A arms show; with Holm's correction, "
+        f"the probability of one or more false verdicts in {made} comparisons is at most 5%."
     )
 
 
 def _outcome(outcome: Outcome) -> Iterator[str]:
-    """A condition and what became of it, a line each comparison beyond it."""
+    """A condition with its result, then one line for each comparison beyond its threshold."""
     about = f"{outcome.compared} comparison{'s' if outcome.compared > 1 else ''}"
-    said = {
+    result = {
         "kept": f"kept in all of {about}" if outcome.compared > 1 else "kept",
-        "not resolved": f"beyond it in {len(outcome.not_resolved)} of {about}, but not resolved",
+        "not resolved": f"beyond the threshold in {len(outcome.not_resolved)} of {about}, not resolved",
         "breached": f"breached in {len(outcome.breached)} of {about}",
     }
-    yield f"{outcome.text}: {said[outcome.state]}"
+    yield f"{outcome.text}: {result[outcome.state]}"
     for kind, some in (("breached", outcome.breached), ("not resolved", outcome.not_resolved)):
         for c in some:
             where = " ".join(filter(None, (c.cell, c.design, c.path, c.metric)))
-            yield f"  {kind}: {where} {words.ratio(c.ratio)} ({words.ratio_span(c.ratio_low, c.ratio_high)}), {told(c)}"
+            span = words.ratio_span(c.ratio_low, c.ratio_high)
+            yield f"  {kind}: {where} {words.ratio(c.ratio)} ({span}), {verdict(c)}"
 
 
 def markdown(compared: Compared, outcomes: Sequence[Outcome] = ()) -> str:
-    """For a pull request."""
+    """The comparison as Markdown, for a pull request."""
     return "\n".join(_markdown(compared, outcomes)) + "\n"
 
 
@@ -200,9 +201,9 @@ def _markdown(compared: Compared, outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "| --- | --- | --- | ---: | ---: | ---: | ---: | --- |"
     for section in sections(compared):
         for c in section.rows:
-            *cells, verdict = map(plain, _cells(c, compared.relative))
+            *cells, text = map(plain, _cells(c, compared.relative))
             title = " ".join(filter(None, (section.title, c.cell)))
-            strong = f"**{verdict}**" if c.verdict in ("faster", "slower") else verdict
+            strong = f"**{text}**" if c.verdict in ("faster", "slower") else text
             yield f"| {' | '.join((plain(c.path), plain(title), *cells, strong))} |"
     yield ""
     yield from (f"- {plain(line.strip())}" for line in (*_heads(compared), *_differing(compared)))

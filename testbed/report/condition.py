@@ -1,12 +1,11 @@
-"""Conditions on a comparison, such as `vxlan cross-node throughput < 0.9`: when a change of a ratio is a breach.
+"""Conditions on a comparison, such as `vxlan cross-node throughput < 0.9`. A ratio beyond the threshold is a breach.
 
     [CELL...] [DESIGN] [PATH] [METRIC] OPERATOR RATIO
 
-DESIGN, PATH and METRIC may stand in any order; `any` is every one, and so is what is left out. CELL is a setting of a
-sweep, such as `mtu=9000`. The operator is one of < <= > >=. The ratio is NEW over OLD, written 0.9 or 90%.
+DESIGN, PATH and METRIC may be in any order; `any` or an omitted word matches all. CELL is a setting of a sweep, such as
+`mtu=9000`. The operator is one of < <= > >=. The ratio is NEW over OLD, written 0.9 or 90%.
 
-Which words are names of designs, paths and metrics follows from what was compared, so a word that is none of them is
-known for a mistake. All functions are pure.
+Valid names of designs, paths and metrics are those of the comparison; other words are errors. All functions are pure.
 """
 
 import operator
@@ -33,12 +32,12 @@ _SLOTS = ("design", "path", "metric")
 
 
 class ConditionError(Exception):
-    """Why a text is no condition on this comparison: what was found, and what is valid."""
+    """A text is not a valid condition on this comparison. The message names the mistake and the valid words."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """The names that a condition may be made of."""
+    """The names that are valid in a condition."""
 
     cells: tuple[str, ...]
     """Settings of a sweep, such as `mtu=9000`."""
@@ -46,9 +45,9 @@ class Words:
     paths: tuple[str, ...]
     metrics: tuple[str, ...]
     aliases: tuple[str, ...] = ()
-    """What else these metrics may be called; see `metric_names`."""
+    """Other names of these metrics; see `metric_names`."""
     without_verdict: tuple[str, ...] = ()
-    """Metrics that were compared and have no direction, so that no verdict is given on them."""
+    """Compared metrics without a direction; they get no verdict."""
 
     def of(self, slot: str) -> tuple[str, ...]:
         return {"design": self.designs, "path": self.paths, "metric": self.metrics + self.aliases}[slot]
@@ -56,7 +55,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Condition:
-    """What must not be. Its text is `str(condition)`, which `parse` reads back."""
+    """A condition for a breach. `parse` reads back `str(condition)`."""
 
     cell: tuple[str, ...]
     """Settings of a sweep, sorted; all of them must hold."""
@@ -71,7 +70,7 @@ class Condition:
         return " ".join((*self.cell, self.design, self.path, self.metric, self.operator, f"{self.threshold:f}"))
 
     def selects(self, cell: str, design: str, path: str, metrics: Iterable[str]) -> bool:
-        """Whether it is about a comparison; `metrics` are all names that its metric goes by."""
+        """Whether it applies to a comparison; `metrics` are all names of the comparison's metric."""
         return (
             set(self.cell) <= set(cell.split())
             and self.design in (ANY, design)
@@ -85,45 +84,45 @@ class Condition:
 
 
 def metric_names(metric: str, probe: str) -> tuple[str, ...]:
-    """What a metric may be called: with and without its probe, and what it was measured at."""
+    """All names of a metric: with and without its probe and its `@` part."""
     name = metric.rpartition("/")[2]
     bare = name.partition("@")[0]
     return tuple(dict.fromkeys((metric, name, bare, f"{probe}/{name}", f"{probe}/{bare}")))
 
 
 def parse(text: str, words: Words) -> Condition:
-    """Reads a condition; raises ConditionError for every text that is none."""
+    """Parse a condition. Raises ConditionError if the text is not valid."""
     whole = _WHOLE.fullmatch(text)
     if whole is None:
-        raise ConditionError(f"there is none of {' '.join(OPERATORS)} in it; {_written()}")
+        raise ConditionError(f"operator missing, one of {' '.join(OPERATORS)}; {_example()}")
     threshold = _ratio(whole[3].strip())
     named = whole[1].split()
     cell = tuple(sorted({word for word in named if "=" in word}))
     for setting in cell:
         if setting not in words.cells:
-            raise ConditionError(_unknown("setting of a sweep", setting, words.cells))
+            raise ConditionError(_unknown("sweep setting", setting, words.cells))
     design, path, metric = _placed([word for word in named if "=" not in word], words)
     return Condition(cell, design, path, metric, whole[2], threshold)
 
 
-def _written() -> str:
-    return f"a condition is written like '{EXAMPLE}'"
+def _example() -> str:
+    return f"example: '{EXAMPLE}'"
 
 
 def _ratio(text: str) -> Decimal:
     number = _RATIO.fullmatch(text)
     if number is None:
-        found = f"'{text}' is no ratio" if text else "there is no ratio behind the operator"
+        found = f"'{text}' is not a ratio" if text else "ratio missing after the operator"
         raise ConditionError(f"{found}; write NEW over OLD as 0.9 or 90%")
     ratio = Decimal(number[1]) if number[1] else Decimal(number[2]) / 100
     if not ratio:
-        raise ConditionError("a ratio of 0 is no threshold; write NEW over OLD as 0.9 or 90%")
+        raise ConditionError("the ratio must not be 0; write NEW over OLD as 0.9 or 90%")
     return ratio
 
 
 def _placed(named: Sequence[str], words: Words) -> tuple[str, ...]:
-    """Design, path and metric of the words, whatever their order; DESIGN PATH METRIC is the order that decides."""
-    _refuse_strangers(named, words)
+    """Design, path and metric of the words, in any order; if ambiguous, the order DESIGN PATH METRIC decides."""
+    _refuse_unknown(named, words)
     in_order: set[tuple[str, ...]] = set()
     others: set[tuple[str, ...]] = set()
     for slots in permutations(_SLOTS, len(named)) if len(named) <= len(_SLOTS) else ():
@@ -136,18 +135,16 @@ def _placed(named: Sequence[str], words: Words) -> tuple[str, ...]:
         return candidates.pop()
     if candidates:
         meant = " or ".join(f"'{' '.join(found)}'" for found in sorted(candidates))
-        raise ConditionError(f"a name in it is both a design's and a path's or a metric's; write {meant}")
-    raise ConditionError(
-        f"it names more than one design, path or metric: {' '.join(named)}; write a condition for each"
-    )
+        raise ConditionError(f"ambiguous: a name is in use for more than one of design, path and metric; write {meant}")
+    raise ConditionError(f"more than one design, path or metric: {' '.join(named)}; write a condition for each")
 
 
-def _refuse_strangers(named: Sequence[str], words: Words) -> None:
+def _refuse_unknown(named: Sequence[str], words: Words) -> None:
     known = (*words.designs, *words.paths, *words.metrics, *words.aliases)
     for word in named:
         if word in words.without_verdict:
             raise ConditionError(
-                f"'{word}' is for information: it has no better or worse, so no verdict and no breach; "
+                f"'{word}' is informational: it has no direction, so no verdict and no breach; "
                 f"metrics: {', '.join(words.metrics)}"
             )
         if word != ANY and word not in known:
@@ -160,11 +157,11 @@ def _valid(words: Words) -> Iterator[str]:
     yield f"metrics: {', '.join(words.metrics)}"
     if words.cells:
         yield f"settings: {', '.join(words.cells)}"
-    yield _written()
+    yield _example()
 
 
-def _unknown(what: str, found: str, valid: tuple[str, ...], told: str | None = None) -> str:
+def _unknown(what: str, found: str, valid: tuple[str, ...], listing: str | None = None) -> str:
     near = nearest(found, valid)
     meant = f"; did you mean '{near}'?" if near else ""
-    listed = told if told is not None else f"; valid: {', '.join(valid) or 'none, as nothing was swept'}"
-    return f"there is no {what} '{found}'{meant}{listed}"
+    listed = listing if listing is not None else f"; valid: {', '.join(valid) or 'none, because nothing was swept'}"
+    return f"unknown {what} '{found}'{meant}{listed}"

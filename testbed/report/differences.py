@@ -1,4 +1,4 @@
-"""What differs between the manifests of two runs, so that a reader knows what a difference may come from."""
+"""Differences between the manifests of two runs, as possible causes of different results."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ from testbed.experiment.results import Results
 from testbed.report.run import Run
 
 MACHINE = ("cpu", "cpus", "memory", "hypervisor", "governor", "clock")
-"""Facts that, if they differ, make it another machine."""
+"""Facts that identify a machine."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One fact of which both runs say something else."""
+    """One fact that differs between two runs."""
 
     what: str
     old: str
     new: str
-    """Both empty where they are texts too long to be shown."""
+    """Both are empty for texts that are too long to show."""
 
     def __str__(self) -> str:
         return f"{self.what}: {self.old} → {self.new}" if self.old or self.new else self.what
 
 
 def differences(old: Results, new: Results, *runs: Run) -> tuple[Difference, ...]:
-    """Machine, kernel, programs, the scenario's values, devices, plans. What only one run recorded is no difference.
+    """Differences of machine, kernel, programs, scenario values, devices and plans.
 
-    `runs` are the same two, read.
+    A fact that only one run recorded is not a difference. `runs` are the same two as `Run`.
     """
     return tuple(_differences(old, new, runs))
 
@@ -61,7 +61,7 @@ def _text(value: object) -> str:
 
 
 def _texts(key: str, old_text: str, new_text: str, old: Results, new: Results) -> Iterator[Difference]:
-    """The values that differ; where only the texts do (comments, order), that they do."""
+    """The values that differ; if only the texts differ (comments, order), one entry for the text."""
     if not old_text or not new_text or old_text == new_text:
         return
     values = [_flat(results.manifest.get(key)) for results in (old, new)]
@@ -70,7 +70,7 @@ def _texts(key: str, old_text: str, new_text: str, old: Results, new: Results) -
 
 
 def _flat(value: object, prefix: str = "") -> dict[str, Any]:
-    """A tree as dotted paths and leaves."""
+    """A tree as a mapping of dotted paths to leaves."""
     if not isinstance(value, Mapping):
         return {prefix: value}
     return {
@@ -81,7 +81,7 @@ def _flat(value: object, prefix: str = "") -> dict[str, Any]:
 
 
 def _devices(results: Results, run: Run) -> dict[str, Any]:
-    """MTU, queueing discipline and offloads by device; folders of format 1 have offloads alone."""
+    """MTU, queueing discipline and offloads by device; folders of format 1 have only offloads."""
     facts = {
         f"{device.get('design', '')} {device.get('first')} {fact}".strip(): value
         for device in run.devices
@@ -98,5 +98,5 @@ def _devices(results: Results, run: Run) -> dict[str, Any]:
 
 
 def _commands(plan: str) -> list[str]:
-    """Without comments: how a plan is introduced is no part of it."""
+    """The commands of a plan, without comments."""
     return [line for line in plan.splitlines() if not line.startswith("#")]

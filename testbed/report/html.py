@@ -1,4 +1,4 @@
-"""report.html: one file that opens anywhere, without network and without scripts."""
+"""report.html: one self-contained file, without network access or scripts."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from testbed.report.tables import HEADINGS, Section, sections
 T = TypeVar("T", words.Answer, Section)
 
 MAX_SVG_BYTES = 600_000
-"""A larger plot is put in as PNG."""
+"""A larger plot is embedded as PNG."""
 
 PAGE_COLOURS = {
     "#1f2328": "var(--ink)",
@@ -25,11 +25,11 @@ PAGE_COLOURS = {
     "#d8dee4": "var(--line)",
     "#ffffff": "var(--paper)",
 }
-"""The plots' own ink, faint ink, grid and paper, and what they become in a page that knows light and dark."""
+"""The plots' colours for ink, faint ink, grid and paper, and the page's variables for light and dark."""
 
 
 def render(run: Run, summaries: Sequence[Summary], pooled: Sequence[Histogram], plots: Sequence[Markup]) -> str:
-    """The page; `plots` are pieces of HTML from `inlined` or `embedded`."""
+    """The page; `plots` are HTML from `inlined` or `embedded`."""
     page = _environment().get_template("report.html")
     return page.render(
         run=run,
@@ -54,7 +54,7 @@ def render(run: Run, summaries: Sequence[Summary], pooled: Sequence[Histogram], 
 
 
 def _limits(run: Run) -> list[tuple[str, str]]:
-    """What the tables show of each probe, over loopback."""
+    """Each probe's loopback results, of metrics with `in_table`."""
     known = ((probe, metrics.known(metric), value) for (probe, metric), value in run.limits.items())
     return [
         (f"{probe}: {metric.title}", f"{words.number(value)} {words.unit(metric.unit)}")
@@ -78,15 +78,15 @@ def _by_path(some: Sequence[T]) -> list[tuple[str, list[T]]]:
 
 
 def _values(pooled: Sequence[Histogram]) -> tuple[int, int] | None:
-    """The fewest and the most RTT values behind a pooled percentile."""
+    """The smallest and the largest number of values in the pooled histograms."""
     totals = [histogram.total for histogram in pooled]
     return (min(totals), max(totals)) if totals else None
 
 
 def inlined(svg: str, name: str, title: str) -> Markup:
-    """An SVG file as part of a page: ids of its own, the page's colours, and no more than the drawing.
+    """An SVG file as part of a page: with unique ids and the page's colours.
 
-    The prolog, metadata and namespaces go: HTML needs none of them, and they name addresses on the web.
+    Prolog, metadata and namespaces are removed: HTML does not need them, and they contain web addresses.
     """
     drawing = svg[svg.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)

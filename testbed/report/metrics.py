@@ -1,7 +1,7 @@
-"""What is known of each metric: its unit, its name for a reader, which way is better, where it is shown.
+"""Table of metrics: unit, title, which direction is better, where it is shown.
 
-A metric that is not in the table is summarised like any other and has no direction, so no verdict. A name may carry
-what it was measured at, as in `loss@100Mbit`, and the probe, as in `PROBE/rtt_p50`, where two probes measure the same.
+A metric that is not in the table is summarised too, without a direction, so without a verdict. A name may have a suffix
+for the setting, as in `loss@100Mbit`, and a prefix for the probe, as in `PROBE/rtt_p50`, if two probes measure it.
 """
 
 from dataclasses import dataclass, replace
@@ -17,18 +17,18 @@ class Metric:
     unit: str
     title: str
     better: Literal["lower", "higher"] | None = None
-    """None: a number for information, from which no verdict follows."""
+    """None: informational, without a verdict."""
     main: bool = False
-    """Answered in a sentence, and drawn round by round."""
+    """Described in a sentence, and drawn round by round."""
     in_table: bool = False
-    """Shown in the terminal and at the head of the reports; every metric is in summary.csv."""
+    """Shown in the terminal and in the first tables of the reports; every metric is in summary.csv."""
     distribution: str = ""
-    """Of a percentile: the metric in histograms.jsonl that it is taken from."""
+    """For a percentile: its metric in histograms.jsonl."""
     percentile: float = 0
 
 
 def _percentiles(distribution: str, title: str) -> tuple[Metric, ...]:
-    """p50 and p99 are answered; p90 is between them, and more questions would cost the others their answers."""
+    """The percentiles of a distribution. Only p50 and p99 get verdicts: each further comparison weakens the others."""
     return (
         Metric(f"{distribution}_p50", "us", f"{title} p50", "lower", True, True, distribution, 50),
         Metric(f"{distribution}_p90", "us", f"{title} p90", None, False, False, distribution, 90),
@@ -46,21 +46,21 @@ METRICS = {
         *_percentiles("rtt", "RTT"),
         *_percentiles("open_rtt", "Open-loop RTT"),
         *_percentiles("loaded_rtt", "RTT under load"),
-        Metric("loaded_throughput", "Gbit/s", "Throughput meanwhile", in_table=True),
+        Metric("loaded_throughput", "Gbit/s", "Throughput of the load", in_table=True),
         *_percentiles("icmp_rtt", "ICMP RTT"),
         Metric("connections", "1/s", "New connections", "higher", main=True, in_table=True),
-        *_percentiles("connect", "Connecting"),
+        *_percentiles("connect", "Connect time"),
         Metric("transactions", "1/s", "Transactions", "higher", main=True, in_table=True),
         Metric("packets_per_s", "1/s", "Packets", "higher", main=True, in_table=True),
-        Metric("received", "Gbit/s", "Received of the offered", "higher", in_table=True),
+        Metric("received", "Gbit/s", "Received throughput", "higher", in_table=True),
         Metric("loss", "%", "Loss", in_table=True),
         Metric("jitter", "us", "Jitter", in_table=True),
-        Metric("cpu_per_gbit", "s/Gbit", "CPU time a Gbit", "lower", in_table=True),
-        Metric("cpu_per_request", "us", "CPU time a request"),
-        Metric("build_time", "ms", "Building the lab", "lower", main=True, in_table=True),
-        Metric("attach_time", "ms", "Attaching a pod", "lower", in_table=True),
-        Metric("convergence", "ms", "Routes converge", "lower", main=True, in_table=True),
-        Metric("pod_memory", "KiB", "Kernel memory a pod"),
+        Metric("cpu_per_gbit", "s/Gbit", "CPU time per Gbit", "lower", in_table=True),
+        Metric("cpu_per_request", "us", "CPU time per request"),
+        Metric("build_time", "ms", "Lab build time", "lower", main=True, in_table=True),
+        Metric("attach_time", "ms", "Pod attach time", "lower", in_table=True),
+        Metric("convergence", "ms", "Route convergence", "lower", main=True, in_table=True),
+        Metric("pod_memory", "KiB", "Kernel memory per pod"),
         Metric("retransmits", "segments", "Retransmits"),
         Metric("messages", "count", "Messages"),
         Metric("mss", "bytes", "MSS"),
@@ -68,28 +68,28 @@ METRICS = {
 }
 
 MIN_VALUES = {99.9: 10_000}
-"""A percentile is given only where so many values stand behind it; otherwise it is absent, not guessed."""
+"""The number of values that a percentile requires; with fewer it is absent."""
 
 
 def bare(name: str) -> str:
-    """The metric's own name, without a probe before it and what it was measured at behind it."""
+    """The metric's name without probe and setting."""
     return name.rpartition("/")[2].partition("@")[0]
 
 
 def known(name: str, unit: str = "") -> Metric:
-    """The metric named as in a summary: `rtt_p50`, `PROBE/rtt_p50` where two probes measure it, `loss@1Gbit`."""
+    """The metric of a name as in a summary: `rtt_p50`, `PROBE/rtt_p50` if two probes measure it, `loss@1Gbit`."""
     metric = METRICS.get(bare(name)) or Metric(bare(name), unit, bare(name))
     at = name.partition("@")[2]
     return replace(metric, name=name.rpartition("/")[2], title=f"{metric.title} at {at}") if at else metric
 
 
 def title(name: str) -> str:
-    """The metric's name for a reader, with its probe where two probes measure it."""
+    """The metric's title, with its probe if two probes measure it."""
     probe = name.rpartition("/")[0]
     return f"{known(name).title} ({probe})" if probe else known(name).title
 
 
 def order(name: str) -> tuple[int, str]:
-    """Sorts metrics as the table above lists them, unknown ones last."""
+    """Sort key: metrics in the order of the table above, unknown ones last."""
     names = list(METRICS)
     return (names.index(bare(name)) if bare(name) in names else len(names), name)

@@ -1,8 +1,8 @@
-"""What the rounds of a run say of its comparisons, where each round has both sides: intervals, tests, smallest effects.
+"""Statistics of paired rounds, in which both sides were measured: intervals, tests, smallest detectable effects.
 
-Works on arrays of many comparisons, or of many runs, at once, so that what reports use is what the simulation in
-tests/report/test_power.py proves. All functions are pure: resampling begins from a fixed seed, so that the same samples
-give the same numbers. What compares rounds that have nothing in common is in `unpaired`.
+Works on arrays of many comparisons or many runs at once, so the simulation in tests/report/test_power.py tests the code
+that reports use. All functions are pure: resampling uses a fixed seed, so the same samples give the same numbers. For
+rounds that cannot be paired, see `unpaired`.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ Numbers = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 CONFIDENCE = 0.95
-"""How surely an interval is to hold the truth where the number of rounds allows it."""
+"""The confidence of an interval, if the number of rounds allows it."""
 ALPHA = 0.05
-"""The probability of even one false verdict in a run in which nothing differs."""
+"""The probability of one or more false verdicts in a run in which nothing differs."""
 POWER = 0.9
-"""The probability with which the smallest effect that a comparison claims to see is seen."""
+"""The probability of detecting the smallest effect that a comparison claims to detect."""
 SD_CERTAINTY = 0.95
-"""How surely that claim takes the noise for no smaller than it is."""
+"""The probability that this claim does not underestimate the noise."""
 MIN_ROUNDS_FOR_VERDICT = 5
 RESAMPLES = 2_000
 SEED = 20_261_121
@@ -33,7 +33,7 @@ SEED = 20_261_121
 
 @dataclass(frozen=True)
 class Interval:
-    """What the rounds say of the truth, in the unit of the values."""
+    """An estimate with its confidence interval, in the unit of the values."""
 
     median: float
     """The estimate: a median over rounds, or a percentile of all rounds' values."""
@@ -43,45 +43,45 @@ class Interval:
 
 @dataclass(frozen=True)
 class Decisions:
-    """What can be said of each comparison; arrays with one entry for each."""
+    """The results of all comparisons; arrays with one entry per comparison."""
 
     p_value: Numbers
-    """Adjusted for the number of comparisons and of looks; NaN where too few rounds allow no verdict."""
+    """Adjusted for the number of comparisons and of looks; NaN if there are too few rounds for a verdict."""
     smallest: Numbers
-    """The smallest log ratio that would have been seen with 90% probability; NaN likewise."""
+    """The smallest log ratio that is detected with 90% probability; NaN if there are too few rounds for a verdict."""
     side: npt.NDArray[np.int_]
     """1: the ratio is above 1; -1: it is below; 0: not resolved."""
 
 
 def coverage(n: int) -> float:
-    """How surely an interval of n rounds is to hold the truth, 0 to 1.
+    """The confidence of an interval of n rounds, 0 to 1.
 
-    All intervals are bootstrap intervals over rounds, of the kind that `widened` describes, and nominally of 95%. Up to
-    five rounds that of a median runs from the smallest to the largest, and holds the true median with a probability of
-    1 - 2^(1-n), whatever the distribution: 93.75% for 5. Of a tail's percentile it is less, as a tail is made by few
-    rounds: of p99 85 to 93%. tests/report/test_power.py measures both.
+    All intervals are bootstrap intervals over rounds as in `widened`, nominally of 95%. Up to five rounds the interval
+    of a median runs from the smallest to the largest value and contains the true median with a probability of
+    1 - 2^(1-n), for any distribution: 93.75% for 5. For tail percentiles it is less, because few rounds make the tail:
+    85 to 93% for p99. tests/report/test_power.py measures both.
     """
     return min(CONFIDENCE, 1 - 2.0 ** (1 - n)) if n else 0.0
 
 
 def widened(n: int) -> float:
-    """The nominal confidence at which a percentile bootstrap over n values must be taken to hold 95% in truth.
+    """The nominal confidence at which a percentile bootstrap over n values has a true confidence of 95%.
 
-    The bootstrap takes the spread of n values for that of what they were drawn from, and the normal distribution for
-    Student's; both make it too short where n is small. T. C. Hesterberg, What Teachers Should Know About the Bootstrap,
-    The American Statistician 69 (2015), 371-386 ('expanded percentile interval'), therefore sets the tails to
-    Phi(-sqrt(n/(n-1)) t). Over 7 rounds the plain percentile interval of the median and BCa both hold it in 86 to
-    88% of cases, the widened one in 98%; over 20 it is 93 to 95% and 95 to 96%.
+    The bootstrap uses the spread of n values instead of that of their distribution, and the normal distribution instead
+    of Student's; both make intervals too short if n is small. T. C. Hesterberg, What Teachers Should Know About the
+    Bootstrap, The American Statistician 69 (2015), 371-386 ('expanded percentile interval'), therefore sets the tails
+    to Phi(-sqrt(n/(n-1)) t). With 7 rounds, the plain percentile interval of the median and BCa both contain the true
+    median in 86 to 88% of cases, the widened one in 98%; with 20 it is 93 to 95% and 95 to 96%.
     """
     t = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)
     return float(1 - 2 * stats.norm.sf(np.sqrt(n / (n - 1)) * t))
 
 
 def intervals(rows: Sequence[Numbers]) -> Numbers:
-    """Of each row of values: the median, and the low and high end of its bootstrap interval.
+    """For each row of values: the median, and the low and high end of its bootstrap interval.
 
-    The ends are those of `scipy.stats.bootstrap` with the method `percentile` at the confidence `widened`, of as many
-    resamples and their mirror images.
+    The ends are those of `scipy.stats.bootstrap` with the method `percentile` at the confidence `widened`, from
+    RESAMPLES resamples and their mirror images.
     """
     found = np.empty((len(rows), 3))
     lengths = np.array([len(row) for row in rows], dtype=np.intp)
@@ -93,7 +93,7 @@ def intervals(rows: Sequence[Numbers]) -> Numbers:
 
 
 def _intervals(rows: Numbers) -> Numbers:
-    """As `intervals`, of rows that are equally long."""
+    """`intervals` for rows of equal length."""
     n = rows.shape[1]
     ascending, median = np.sort(rows, axis=1), np.median(rows, axis=1)
     if n == 1:
@@ -105,10 +105,10 @@ def _intervals(rows: Numbers) -> Numbers:
 
 @lru_cache(maxsize=64)
 def _middle_ranks(n: int) -> Indices:
-    """Of each resample of n values: the ranks of the two in its middle, which are one where n is odd.
+    """For each resample of n values: the ranks of the two middle values; they are equal if n is odd.
 
-    A median asks for nothing but ranks, so ranks are resampled, once for all rows that are equally long. Of each
-    resample the mirror image is taken too, since what is said of two designs must not depend on which is the baseline.
+    A median needs only ranks, so ranks are resampled, once for all rows of equal length. The mirror image of each
+    resample is added, because the result for two designs must not depend on which one is the baseline.
     """
 
     def middle(ranks: Numbers, axis: int) -> Numbers:
@@ -124,11 +124,11 @@ def _middle_ranks(n: int) -> Indices:
 def pooled_interval(rounds: Sequence[Histogram], q: float) -> Interval:
     """The q-th percentile of all rounds' values together, and its interval by resampling whole rounds.
 
-    Values of one round have much in common, so they are no independent evidence; rounds are.
+    Values within a round are not independent; rounds are.
     """
     n, values = len(rounds), np.unique(np.concatenate([part.values for part in rounds]))
     up_to = np.zeros((len(values), n))
-    """How many values of each round are no larger than each value."""
+    """The number of values in each round that are at most each value."""
     for i, part in enumerate(rounds):
         up_to[np.searchsorted(values, part.values), i] = part.counts
     up_to = np.cumsum(up_to, axis=0)
@@ -147,27 +147,28 @@ def pooled_interval(rounds: Sequence[Histogram], q: float) -> Interval:
 
 
 def alpha(look: int | None) -> float:
-    """What the n-th look at a run may spend of the 5%, counted from 1; None: the only look, which spends all.
+    """The share of ALPHA for the n-th look at a run, counted from 1; None: the only look, which gets all of it.
 
-    Looking again is one more chance to be wrong. Look n spends 5% / 2^n, and all of them together, however many, at
-    most 5% (Bonferroni's inequality).
+    Each look is one more chance of a false verdict. Look n gets ALPHA / 2^n, so any number of looks together have at
+    most ALPHA (Bonferroni's inequality).
     """
     return ALPHA if look is None else ALPHA / 2**look
 
 
 def decide(logs: Numbers, aa: Indices, look: int | None = None) -> Decisions:
-    """Judges all comparisons of a run together, or of many runs.
+    """Decide all comparisons of a run, or of many runs, together.
 
-    `logs` are log ratios, of shape (..., comparisons, rounds), NaN where a round has none. `aa` says for each
-    comparison which other one is the A/A arm of the same cell, path and metric; -1 where there is none.
+    `logs` are log ratios, of shape (..., comparisons, rounds), NaN where a round has none. `aa` is, for each
+    comparison, the index of the A/A comparison of the same cell, path and metric; -1 if there is none.
 
-    A ratio is resolved where there are `MIN_ROUNDS_FOR_VERDICT` rounds, a paired t test holds after correction, the
-    median exceeds what A/A showed, and the median's interval excludes 1. The t test: if a design does not differ from
-    the baseline, the two could change places in any round, so a log ratio is symmetric about 0, whatever the noise.
+    A ratio is resolved if there are `MIN_ROUNDS_FOR_VERDICT` rounds, a paired t test is significant after correction,
+    the median exceeds the A/A median, and the median's interval excludes 1. The t test: if a design does not differ
+    from the baseline, the two could be swapped in any round, so a log ratio is symmetric about 0 for any noise.
     Student's t is exact for normal noise and conservative for heavy symmetric tails (B. Efron, Student's t-test under
-    symmetry conditions, JASA 64, 1969). It is not for noise that has no tails at all: where the machine drifts within a
-    round, from turn to turn by as much as the noise, the 5% of a run become 5 to 8%. A rank test would not mind, but
-    over five rounds it cannot go below 1/16, and so could never hold after correction.
+    symmetry conditions, JASA 64, 1969). It is not conservative for noise without tails: if the machine drifts within a
+    round by as much as the noise from one measurement to the next, the 5% of a run become 5 to 8%. A rank test would
+    not be affected, but with five rounds its p value cannot go below 1/16, so it could never be significant after
+    correction.
     """
     present = ~np.isnan(logs)
     n = present.sum(axis=-1)
@@ -191,14 +192,14 @@ def decide(logs: Numbers, aa: Indices, look: int | None = None) -> Decisions:
 
 
 def t_test(mean: Numbers, sd: Numbers, n: Indices) -> Numbers:
-    """The two-sided p value of n numbers' being 0 in the mean; where all are the same, 0 or 1."""
+    """The two-sided p value for a mean of 0 of n numbers; 0 or 1 if all are equal."""
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(mean == 0, 0, np.abs(mean) / (sd / np.sqrt(n)))
     return np.asarray(2 * special.stdtr(np.maximum(n - 1, 1), -t))
 
 
 def _medians(logs: Numbers, n: Indices) -> Numbers:
-    """Along the last axis, of the n numbers that are not NaN; 0 of none."""
+    """Medians along the last axis of the n numbers that are not NaN; 0 if there are none."""
     ascending = np.sort(logs, axis=-1)  # NaN last
     halves = [
         np.take_along_axis(ascending, np.maximum(k, 0)[..., None], axis=-1)[..., 0] for k in ((n - 1) // 2, n // 2)
@@ -207,10 +208,11 @@ def _medians(logs: Numbers, n: Indices) -> Numbers:
 
 
 def holm(p_values: Numbers) -> Numbers:
-    """Adjusted for their number along the last axis: the probability of even one false one below a level is the level.
+    """P values adjusted for their number along the last axis.
 
-    Holds whatever they have in common. May exceed 1; NaN are no comparisons. S. Holm, A simple sequentially rejective
-    multiple test procedure, Scandinavian Journal of Statistics 6 (1979), 65-70.
+    The probability of one or more false positives below a level is at most the level, for dependent tests too. Results
+    may exceed 1; NaN are not counted. S. Holm, A simple sequentially rejective multiple test procedure, Scandinavian
+    Journal of Statistics 6 (1979), 65-70.
     """
     order = np.argsort(p_values, axis=-1)  # NaN last
     left = (~np.isnan(p_values)).sum(axis=-1, keepdims=True) - np.arange(p_values.shape[-1])
@@ -223,19 +225,19 @@ def holm(p_values: Numbers) -> Numbers:
 def smallest_effect(sd: Numbers, n: Indices, floor: Numbers, level: Numbers) -> Numbers:
     """The smallest true log ratio that a run like this one resolves with 90% probability.
 
-    `sd` is the standard deviation of `n` log ratios, `floor` what A/A showed, `level` what the p value must be
-    below: alpha over the number of comparisons, Holm's strictest step, which a lone difference has to pass.
+    `sd` is the standard deviation of `n` log ratios, `floor` the A/A median, `level` the limit of the p value: alpha
+    over the number of comparisons, Holm's strictest step, which a single difference must pass.
 
     If the true log ratio is d, sqrt(n) mean/sd has the noncentral t distribution with noncentrality sqrt(n) d/sigma; so
-    the t test needs d = delta sigma/sqrt(n), with the delta that puts 90% above the critical t. To be clear of the
-    floor, d must exceed it by the 90th percentile of a median's error, sqrt(pi/2) sigma/sqrt(n) times that of a normal
-    one. The interval asks for no more than these two. For sigma stands not the sd found, which may be too small by
-    luck, but its upper 95% limit sd sqrt((n-1)/chi2).
+    the t test requires d = delta sigma/sqrt(n), with the delta that puts 90% above the critical t. To exceed the floor,
+    d must be larger by the 90th percentile of a median's error, sqrt(pi/2) sigma/sqrt(n) times that of a normal one.
+    The interval requires no more than these two. For sigma, the upper 95% limit sd sqrt((n-1)/chi2) is used, because
+    the sd found may be too small by chance.
 
-    A run can know of no disturbance that none of its rounds had: where single measurements are hit rarely and hard, the
-    claim holds less often. tests/report/test_power.py says how often.
+    Disturbances that none of the rounds had are not included: if single measurements are disturbed rarely but strongly,
+    the probability is lower. tests/report/test_power.py measures it.
     """
-    cases, where = np.unique(n + 1j * level, return_inverse=True)  # so that each pair of the two is worked out once
+    cases, where = np.unique(n + 1j * level, return_inverse=True)  # so that each pair of the two is computed once
     multiples = np.array([_multiples(int(case.real), float(case.imag)) for case in cases]).reshape(-1, 2)
     by_test, by_floor = multiples[where].T
     return np.asarray(np.maximum(by_test * sd, floor + by_floor * sd))
@@ -243,7 +245,7 @@ def smallest_effect(sd: Numbers, n: Indices, floor: Numbers, level: Numbers) -> 
 
 @lru_cache(maxsize=4096)
 def _multiples(n: int, level: float) -> tuple[float, float]:
-    """How many times the sd found a log ratio must be to pass the test, and to be clear of a floor."""
+    """The multiples of the sd found that a log ratio needs to pass the test, and to exceed a floor."""
     critical = float(stats.t.isf(level / 2, n - 1))
     delta = optimize.brentq(lambda delta: stats.nct.sf(critical, n - 1, delta) - POWER, 0, 10 + 3 * critical)
     error = np.sqrt((n - 1) / stats.chi2.ppf(1 - SD_CERTAINTY, n - 1) / n)

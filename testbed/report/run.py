@@ -1,6 +1,6 @@
-"""What a report says of a run besides its numbers, read from the manifest.
+"""Facts about a run besides its numbers, read from the manifest.
 
-Keys may be missing: the folder may come from an older version, or from a run that was cut short.
+Keys may be missing: the folder may come from an older version or from an interrupted run.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ _DURATION = TypeAdapter(timedelta)
 
 @dataclass(frozen=True)
 class Path:
-    """Between which pods or nodes was measured."""
+    """The two pods or nodes that were measured."""
 
     name: str
     source: str
@@ -32,31 +32,32 @@ class Path:
     @property
     def title(self) -> str:
         if self.name == LAB:
-            return "building the lab"
+            return "lab build"
         return f"{self.name}: {self.source} → {self.target}" if self.source else self.name
 
 
 @dataclass(frozen=True)
 class Design:
-    """What became of one design."""
+    """State and facts of one design in a run."""
 
     name: str
     summary: str
     state: str
-    """`measured`, `failed` (its check said no), `unavailable` (the machine lacks it), or empty: unknown."""
+    """`measured`, `failed` (its check failed), `unavailable` (the machine lacks something), `unfit` (does not fit the
+    topology), or empty: unknown."""
     reason: str
     asked: int
-    """How many questions the check asked before anything was measured."""
+    """Number of pairs and protocols that the check tested before measuring."""
     passed: int
     failures: tuple[str, ...]
     evidence: tuple[str, ...]
-    """What showed that packets take the path that the design claims."""
+    """Observations which show that packets take the path that the design claims."""
     up_seconds: float | None
     pod_mtu: int | None
     commands: str
-    """The commands that would build it by hand; empty where the folder has none."""
+    """Commands that build it by hand; empty if the folder has none."""
     left_out: Mapping[str, str]
-    """The cells of a sweep that it was not measured in, as it cannot be had there: each with the reason."""
+    """The cells of a sweep in which it is unavailable, each with the reason."""
 
     @property
     def usable(self) -> bool:
@@ -69,7 +70,7 @@ class Cell:
 
     name: str
     factors: dict[str, str]
-    """By dotted path: the value as the user wrote it."""
+    """Values as the user wrote them, by dotted path."""
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,13 @@ class Doubt:
     meaning: str
     trials: int
     of: int
-    """Among so many measurements that count."""
+    """Number of counted measurements."""
     probes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Samples of counted rounds that have no number, for one reason."""
+    """Samples of counted rounds without a value, for one reason."""
 
     reason: str
     samples: int
@@ -97,27 +98,27 @@ class Failure:
 
 @dataclass(frozen=True)
 class Run:
-    """The run as the reports tell it. Designs and paths are in the order in which the scenario names them."""
+    """A run as reports show it. Designs and paths are in the order of the scenario."""
 
     name: str
     folder: str
     designs: tuple[Design, ...]
     arms: tuple[str, ...]
-    """The designs, and `aa` behind them where the baseline had a second turn in each round."""
+    """The designs, then `aa` if the baseline was measured twice in each round."""
     baseline: str
     cells: tuple[Cell, ...]
-    """Of a sweep; none where nothing was swept."""
+    """Of a sweep; empty without one."""
     paths: tuple[Path, ...]
-    """Those of the scenario, and `lab` where building was measured."""
+    """Those of the scenario, and `lab` if building was measured."""
     probes: dict[str, str]
-    """By name: what it did, such as `iperf3 tcp, 1 stream, 2 s`."""
+    """Short descriptions by name, such as `iperf3 tcp, 1 stream, 2 s`."""
     rounds: int
-    """Rounds that count and in which at least one probe gave a number."""
+    """Counted rounds in which at least one probe gave a value."""
     rounds_planned: int | None
-    """None: as many as it took."""
+    """None with `rounds: auto`."""
     rebuild_every: int
     looks: tuple[int, ...]
-    """With `rounds: auto`: after how many rounds the verdicts were looked at."""
+    """With `rounds: auto`: the numbers of rounds after which verdicts were computed."""
     state: str
     reason: str
     started: str
@@ -135,7 +136,7 @@ class Run:
     failures: tuple[Failure, ...]
     doubts: tuple[Doubt, ...]
     limits: dict[tuple[str, str], float]
-    """By probe and metric: what the probe reached over loopback, the best of its repetitions."""
+    """The probe's best result over loopback, by probe and metric."""
 
     @property
     def kernel(self) -> str:
@@ -145,21 +146,21 @@ class Run:
         return tuple(design.name for design in self.designs)
 
     def arm_title(self, name: str) -> str:
-        """The arm's name for a reader."""
+        """The arm's name in text."""
         return f"{self.baseline} again (A/A)" if name == AA else name
 
     @property
     def look(self) -> int | None:
-        """Which look at the verdicts the report is; None where there is only the one at the end.
+        """The number of this look at the verdicts, from 1; None if there is only one, at the end.
 
-        A run with `rounds: auto` that was cut short after its last look is looked at once more.
+        A run with `rounds: auto` that was interrupted after its last look gets one more.
         """
         if self.rounds_planned is not None:
             return None
         return len(self.looks) + (self.rounds > max(self.looks, default=0))
 
     def lost_designs(self) -> tuple[Design, ...]:
-        """Those that failed their check or cannot be built on the machine."""
+        """Designs that failed their check or are unavailable."""
         return tuple(design for design in self.designs if not design.usable)
 
     def is_whole(self) -> bool:
@@ -214,7 +215,7 @@ def _mapping(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _in_order(named: Iterable[str], seen: Iterable[str]) -> tuple[str, ...]:
-    """The named ones as they stand, then what else was seen in the samples."""
+    """The named ones in their order, then others from the samples."""
     return tuple(dict.fromkeys([*named, *sorted(seen)]))
 
 
@@ -259,25 +260,25 @@ def _probes(results: Results, scenario: Mapping[str, Any]) -> dict[str, str]:
     named = _in_order(recorded, {s.probe for s in results.samples} - {LAB})
     paths = [path.split(".") for path in _mapping(scenario, "sweep")]
     swept = {name: [path[-1] for path in paths if path[:2] == ["probes", name]] for name in named}
-    return {name: _did(_mapping(recorded, name), swept[name]) for name in named}
+    return {name: _description(_mapping(recorded, name), swept[name]) for name in named}
 
 
-def _did(probe: Mapping[str, Any], swept: Sequence[str]) -> str:
-    """What a probe did, in a few words; empty where nothing is known of it. `swept` are keys that had many values."""
+def _description(probe: Mapping[str, Any], swept: Sequence[str]) -> str:
+    """A short description of a probe; empty if nothing is known. `swept` are the keys that were swept."""
     words = [" ".join(str(probe[key]) for key in ("tool", "protocol", "test") if key in probe)]
-    told: dict[str, Callable[[Any], str]] = {
+    texts: dict[str, Callable[[Any], str]] = {
         "message": lambda size: f"{size} B messages" if size else "",
         "streams": lambda number: f"{number} stream" + ("s" if number != 1 else ""),
         "direction": lambda direction: "" if direction == "forward" else str(direction),
         "rates": lambda rates: "offered " + ", ".join(map(rate_text, rates)) if rates else "",
         "interval": lambda interval: f"every {_seconds(interval) * 1000:g} ms",
         "connections": lambda number: f"{number} at a time",
-        "load": lambda number: f"beside {number} TCP stream" + ("s" if number != 1 else "") if number else "",
+        "load": lambda number: f"with {number} TCP stream" + ("s" if number != 1 else "") if number else "",
         "duration": lambda duration: f"{_seconds(duration):g} s",
     }
-    for key, tell in told.items():
+    for key, text in texts.items():
         if key in probe:
-            words.append(f"{key} swept" if key in swept else tell(probe[key]))
+            words.append(f"{key} swept" if key in swept else text(probe[key]))
     return ", ".join(word for word in words if word)
 
 
@@ -286,14 +287,14 @@ def _seconds(duration: object) -> float:
 
 
 def _machine(recorded: Mapping[str, Any]) -> dict[str, str]:
-    """What is known of the machine, with the memory's size in words."""
+    """The facts of the machine, with the memory size in GiB."""
     known = {key: str(value) for key, value in recorded.items() if key != "memory_bytes"}
     memory = recorded.get("memory_bytes")
     return known | ({"memory": f"{memory / 2**30:.1f} GiB"} if isinstance(memory, int) else {})
 
 
 def _failures(results: Results) -> tuple[Failure, ...]:
-    """By reason, the most frequent first."""
+    """Failures by reason, the most frequent first."""
     without = [s for s in results.samples if (s.round != WARM_UP_ROUND or s.design == LIMITS) and s.value is None]
     found = []
     for reason in sorted({s.error for s in without}):
@@ -309,7 +310,7 @@ def _failures(results: Results) -> tuple[Failure, ...]:
 
 
 def _doubts(results: Results) -> Iterator[Doubt]:
-    """By flag, in the order in which the flags are explained."""
+    """Doubts by flag, in the order of `MEANING`."""
     trials: dict[tuple[int, str, str, str, str], set[str]] = {}
     for s in results.samples:
         if _counts(s) and s.value is not None and s.path != LAB:
@@ -325,11 +326,11 @@ def _limits(results: Results) -> dict[tuple[str, str], float]:
     for sample in results.samples:
         if sample.design == LIMITS and sample.value is not None:
             found.setdefault((sample.probe, sample.metric), {}).setdefault(sample.cell, []).append(sample.value)
-    # A probe that is swept has a limit in each cell, none of which is that of the others.
+    # A swept probe has a different limit in each cell.
     return {(probe, name): _best(name, *cells.values()) for (probe, name), cells in found.items() if len(cells) == 1}
 
 
 def _best(metric: str, values: list[float]) -> float:
-    """The best of some repetitions: what disturbs the machine makes none of them better."""
+    """The best of some repetitions: disturbances only make them worse."""
     better = metrics.known(metric).better
     return max(values) if better == "higher" else min(values) if better == "lower" else median(values)

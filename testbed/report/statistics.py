@@ -1,11 +1,11 @@
 """From samples to summaries: medians over rounds, ratios to the same round's baseline, intervals, verdicts.
 
-Every round measures every design once, so a round is a block: what disturbed the machine in it disturbed all designs.
-Therefore designs are compared inside a round (`ratio`), and rounds are what is counted (`n`) and resampled.
+Each round measures each design once, so a round is a block: disturbances of the machine affect all designs in it.
+Therefore designs are compared within a round (`ratio`), and rounds are counted (`n`) and resampled.
 
-A ratio's logarithm is what is computed with: there, twice and half are equally far from 1.
+Computations use the logarithm of a ratio, in which 2 and 1/2 are equally far from 1.
 
-All functions are pure. Round 0 is the warm-up and never counts. How it is judged is in `paired`.
+All functions are pure. Round 0 is the warm-up and never counts. For tests and intervals, see `paired`.
 """
 
 import csv
@@ -75,14 +75,14 @@ class Series:
 
     cell: str
     design: str
-    """`aa` for the baseline's second turn."""
+    """`aa` for the second measurement of the baseline."""
     path: str
     probe: str
     metric: str
-    """As in samples.csv; `PROBE/METRIC` where several probes measure the same metric."""
+    """As in samples.csv; `PROBE/METRIC` if several probes measure the same metric."""
     unit: str
     values: Mapping[int, float]
-    """By round; a round in which the probe gave no number is absent."""
+    """By round; rounds without a value are absent."""
 
 
 @dataclass(frozen=True)
@@ -94,33 +94,32 @@ class Summary:
     design: str
     path: str
     metric: str
-    """`PROBE/METRIC` where several probes measure the same metric."""
+    """`PROBE/METRIC` if several probes measure the same metric."""
     unit: str
     rounds: int
-    """How many counted rounds stand behind the value."""
+    """Number of counted rounds with a value."""
     median: float
-    """The median over rounds; of a percentile, that of all counted rounds' raw values together."""
+    """The median over rounds; for a percentile, the percentile of all counted rounds' raw values together."""
     ci_low: float
     ci_high: float
-    """The interval holds the truth with about the probability `coverage(rounds)`."""
+    """The interval contains the true value with a probability of about `coverage(rounds)`."""
     ratio: float | None
     """The median over rounds of this design's value over the same round's baseline value."""
     ratio_low: float | None
     ratio_high: float | None
     p_value: float | None
-    """Of the paired t test, adjusted for the number of comparisons and of looks: below 0.05 a verdict is allowed."""
+    """Of the paired t test, adjusted for the number of comparisons and of looks; a verdict requires less than 0.05."""
     smallest: float | None
-    """The smallest difference that this comparison would have seen with 90% probability: 0.03 is a ratio of 1.03 or
-    1/1.03."""
+    """The smallest difference that this comparison detects with 90% probability: 0.03 is a ratio of 1.03 or 1/1.03."""
     verdict: Verdict
     probe: str = ""
     """No column."""
     pairs: int = 0
-    """How many rounds the ratio rests on: those in which the baseline gave a value too. No column."""
+    """Number of rounds in which the baseline has a value too. No column."""
 
 
 def series(samples: Iterable[Sample]) -> tuple[Series, ...]:
-    """The samples that count, gathered; by cell, path and metric. What gave no value in any round is absent."""
+    """The counted samples as series, sorted by cell, path and metric. Series without any value are absent."""
     counted = [s for s in samples if s.round != WARM_UP_ROUND and s.design != LIMITS and s.value is not None]
     probes: dict[str, set[str]] = {}
     for sample in counted:
@@ -138,7 +137,7 @@ def series(samples: Iterable[Sample]) -> tuple[Series, ...]:
 
 
 def ratios(one: Series, baseline: Series) -> dict[int, float]:
-    """By round: the value over the baseline's of the same round. Rounds that lack either are left out."""
+    """Values over the baseline's values of the same round, by round. Rounds that lack either are omitted."""
     shared = sorted(one.values.keys() & baseline.values.keys())
     return {r: one.values[r] / baseline.values[r] for r in shared if baseline.values[r] > 0 and one.values[r] >= 0}
 
@@ -146,10 +145,10 @@ def ratios(one: Series, baseline: Series) -> dict[int, float]:
 def summarise(
     all_series: Sequence[Series], baseline: str, histograms: Iterable[Histogram] = (), look: int | None = None
 ) -> tuple[Summary, ...]:
-    """One summary a series, in the same order; then percentiles that only all rounds together have enough values for.
+    """One summary per series, in the same order; then percentiles that need the values of all rounds together.
 
-    `look` says which look at the run this is, as for `alpha`. A percentile is that of the raw values in `histograms`;
-    where those are missing or too few, it is absent.
+    `look` is the number of this look at the run, as for `alpha`. Percentiles are taken from the raw values in
+    `histograms`; they are absent if there are none or too few.
     """
     raw = _by_arm(histograms)
     shown = [s for s in (*all_series, *_tails(all_series, raw)) if not _percentile(s) or _behind(s, raw)]
@@ -203,7 +202,7 @@ def _summary(
 
 
 Arm = tuple[str, str, str, str, str]
-"""Cell, design, path, probe and distribution, with what it was measured at."""
+"""Cell, design, path, probe and distribution, with its setting."""
 
 
 def _by_arm(histograms: Iterable[Histogram]) -> dict[Arm, list[Histogram]]:
@@ -216,12 +215,12 @@ def _by_arm(histograms: Iterable[Histogram]) -> dict[Arm, list[Histogram]]:
 
 
 def _percentile(s: Series) -> float:
-    """Which percentile it is, 0 to 100; 0: it is none."""
+    """The percentile, 0 to 100; 0 for other metrics."""
     return metrics.known(s.metric).percentile
 
 
 def _behind(s: Series, raw: Mapping[Arm, list[Histogram]]) -> list[Histogram]:
-    """The raw values behind a percentile, a histogram a round; none where they are too few."""
+    """The raw values of a percentile, one histogram per round; empty if they are too few."""
     _, at, where = s.metric.partition("@")
     found = raw.get((s.cell, s.design, s.path, s.probe, metrics.known(s.metric).distribution + at + where), [])
     needed = metrics.MIN_VALUES.get(_percentile(s), 1)
@@ -229,7 +228,7 @@ def _behind(s: Series, raw: Mapping[Arm, list[Histogram]]) -> list[Histogram]:
 
 
 def _tails(all_series: Iterable[Series], raw: Mapping[Arm, list[Histogram]]) -> Iterator[Series]:
-    """Percentiles that no single round had enough values for."""
+    """Percentiles for which no single round has enough values."""
     known = {(s.cell, s.design, s.path, s.probe, s.metric.rpartition("/")[2]) for s in all_series}
     for (*where, distribution), parts in sorted(raw.items()):
         probes = {probe for *_, probe, other in raw if other == distribution}
@@ -243,13 +242,13 @@ def _tails(all_series: Iterable[Series], raw: Mapping[Arm, list[Histogram]]) -> 
 
 
 def _logs(one: Series, baseline: Series | None) -> dict[int, float]:
-    """By round: the logarithm of the ratio. A ratio of 0 counts as the smallest number there is."""
+    """Logarithms of the ratios, by round. A ratio of 0 counts as the smallest float."""
     found = ratios(one, baseline) if baseline else {}
     return {r: log(max(ratio, sys.float_info.min)) for r, ratio in found.items()}
 
 
 def _intervals_of(all_values: Sequence[Mapping[int, float]]) -> list[Interval | None]:
-    """The interval of each one's values; None of none."""
+    """The interval of each mapping's values; None if it is empty."""
     rows = [np.array(list(values.values())) for values in all_values]
     having = [i for i, row in enumerate(rows) if len(row)]
     found = dict(zip(having, intervals([rows[i] for i in having]).tolist(), strict=True))
@@ -262,7 +261,7 @@ class _Judged:
 
     p_value: float
     smallest: float | None
-    """As a fraction; None where it is beyond all numbers."""
+    """As a fraction; None if it exceeds the range of a float."""
     side: int
 
 
@@ -271,8 +270,8 @@ def _judged(
 ) -> dict[int, _Judged]:
     """The comparisons that could get a verdict, by the index of their series.
 
-    Those of metrics with a direction, against the baseline, with rounds enough. They are the family that is corrected
-    for.
+    These are comparisons with the baseline, with enough rounds, of metrics with a direction. The correction is for
+    their number.
     """
     family = [
         i
@@ -310,14 +309,14 @@ def _verdict(s: Series, judged: _Judged | None) -> Verdict:
 
 
 def comparisons(summaries: Iterable[Summary]) -> int:
-    """How many comparisons were tested, and corrected for: all that could get a verdict, the A/A arm's among them."""
+    """The number of tested comparisons: all that could get a verdict, including the A/A arm's."""
     return sum(s.p_value is not None for s in summaries)
 
 
 def settled(summaries: Iterable[Summary], enough: float) -> bool:
-    """Whether each comparison has its verdict, or would have seen an effect of that size, as a fraction.
+    """Whether each comparison is resolved, or could detect an effect of size `enough`, a fraction.
 
-    The A/A arm does not count: it is hoped to stay unresolved.
+    The A/A arm does not count: it should stay unresolved.
     """
     return all(
         s.smallest is not None and s.smallest <= enough
@@ -327,7 +326,7 @@ def settled(summaries: Iterable[Summary], enough: float) -> bool:
 
 
 def pooled(histograms: Iterable[Histogram]) -> tuple[Histogram, ...]:
-    """For each cell, path, probe, metric and design, the values of all counted rounds as one histogram."""
+    """The values of all counted rounds, one histogram for each cell, path, probe, metric and design."""
 
     def key(h: Histogram) -> tuple[str, str, str, str, str]:
         return h.cell, h.path, h.probe, h.metric, h.design
@@ -342,13 +341,13 @@ def pooled(histograms: Iterable[Histogram]) -> tuple[Histogram, ...]:
 
 
 def percentiles(histogram: Histogram) -> dict[float, float]:
-    """The percentiles that reports show, in the histogram's unit, where enough values stand behind them."""
+    """The percentiles that reports show, in the histogram's unit, if it has enough values for them."""
     wanted = [m.percentile for m in metrics.METRICS.values() if m.distribution == metrics.bare(histogram.metric)]
     return {q: histogram.percentile(q) for q in wanted if histogram.total >= metrics.MIN_VALUES.get(q, 1)}
 
 
 def to_csv(summaries: Iterable[Summary]) -> str:
-    """The text of summary.csv. An empty cell: the number does not exist."""
+    """The text of summary.csv. Missing numbers are empty cells."""
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""The verdict table: for the terminal with rich, and the same for Markdown."""
+"""The verdict table, for the terminal (rich) and for Markdown."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline":
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
 NO_VALUE = "no value"
 WIDTHS = (17, 6, 12, 5, 12, 18)
-"""Of the columns in the terminal, in characters; with the gaps between them 79. Names may make the first one wider."""
+"""Widths of the columns in the terminal, in characters; 79 with the gaps. Long names make the first column wider."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One design in a section, in words."""
+    """One design in a section, as text."""
 
     cell: str
     """Of a sweep; empty without one."""
@@ -33,31 +33,31 @@ class Row:
     spread: str
     ratio: str
     ratio_spread: str
-    told: str
-    """The verdict in words, or what became of a design that has no number."""
+    result: str
+    """The verdict as text, or the state of a design without a value."""
     verdict: str
-    """The bare verdict; empty without a number."""
+    """The bare verdict; empty without a value."""
 
     @property
     def cells(self) -> tuple[str, ...]:
-        return self.design, self.median, self.spread, self.ratio, self.ratio_spread, self.told
+        return self.design, self.median, self.spread, self.ratio, self.ratio_spread, self.result
 
 
 @dataclass(frozen=True)
 class Section:
-    """One metric on one path; a row for every design that could be had, those without a number too."""
+    """One metric on one path; a row for every available design, with or without a value."""
 
     path: Path
     metric: str
     title: str
     """With its unit."""
     better: str
-    """`higher`, `lower`, or empty where no direction is better."""
+    """`higher`, `lower`, or empty if no direction is better."""
     rows: tuple[Row, ...]
 
 
 def sections(run: Run, summaries: Sequence[Summary], every_metric: bool = False) -> tuple[Section, ...]:
-    """Sorted by path, then metric; only the metrics that belong at the head of a report, or all."""
+    """The sections sorted by path, then metric; only metrics with `in_table`, or all."""
     found = []
     names = sorted({s.metric for s in summaries}, key=metrics.order)
     for path in run.paths:
@@ -66,8 +66,8 @@ def sections(run: Run, summaries: Sequence[Summary], every_metric: bool = False)
             if here and (every_metric or metrics.known(metric).in_table):
                 title = f"{metrics.title(metric)}, {words.unit(next(iter(here.values())).unit)}"
                 better = metrics.known(metric).better or ""
-                # A lab that was built has all that there is to say of it: one without daemons, nothing that converges.
-                rows = (row for row in _rows(run, here) if row.told != NO_VALUE or path.name != LAB)
+                # A missing value of the lab is not a failure: a lab without daemons has no convergence time.
+                rows = (row for row in _rows(run, here) if row.result != NO_VALUE or path.name != LAB)
                 found.append(Section(path, metric, title, better, tuple(rows)))
     return tuple(found)
 
@@ -78,16 +78,16 @@ def _rows(run: Run, here: Mapping[tuple[str, str], Summary]) -> Iterator[Row]:
     for cell in [cell.name for cell in run.cells if cell.name in measured] or [""]:
         for arm in run.arms:
             design, summary = designs.get(arm), here.get((cell, arm))
-            # What cannot be had is told once, below all tables.
-            if summary or design is None or not (design.state in words.NOT_TO_BE_HAD or cell in design.left_out):
+            # Unavailable designs are listed once, below all tables.
+            if summary or design is None or not (design.state in words.LEFT_OUT_STATES or cell in design.left_out):
                 yield _row(run, cell, arm, design, summary)
 
 
 def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary | None) -> Row:
     none, name = words.NOTHING, "A/A" if arm == AA else arm
     if summary is None:
-        told = NO_VALUE if design is None or design.usable else design.state
-        return Row(cell, name, none, none, none, none, told, "")
+        result = NO_VALUE if design is None or design.usable else design.state
+        return Row(cell, name, none, none, none, none, result, "")
     is_baseline = summary.verdict == "baseline"
     return Row(
         cell,
@@ -102,22 +102,22 @@ def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary 
 
 
 def terminal(run: Run, summaries: Sequence[Summary]) -> RenderableType:
-    """A table a path, 80 columns wide unless designs have long names; then what is to be known with it."""
+    """One table per path, 80 columns wide unless designs have long names; then notes."""
     parts: list[RenderableType] = []
     shown = sections(run, summaries)
     name = max(map(len, run.arms), default=0)
     for path, some in groupby(shown, key=lambda section: section.path):
         parts += [Text(path.title, style="bold"), *(part for s in some for part in (_table(s, name), Text()))]
     if not shown:
-        parts.append(Text("No sample counts yet, so there is nothing to compare."))
+        parts.append(Text("No counted samples yet, so nothing to compare."))
     parts += [Text(note) for note in notes(run, summaries) if note]
     return Group(*parts)
 
 
 def _table(section: Section, longest: int) -> Table:
-    """The columns are as wide in every section, so that sections read as one table; the first has room for all names.
+    """A section as a table. Columns have the same widths in every section; the first fits all names.
 
-    Where the terminal has not, they are folded.
+    Names are folded if the terminal is too narrow.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
     name = section.title
@@ -130,13 +130,13 @@ def _table(section: Section, longest: int) -> Table:
         if row.cell != cell:
             cell = row.cell
             table.add_row(Text(cell, style="italic"))
-        style = STYLES.get(row.verdict, "" if row.told == "" else "yellow")
-        table.add_row(*(Text(cell) for cell in row.cells[:-1]), Text(row.told, style=style))
+        style = STYLES.get(row.verdict, "" if row.result == "" else "yellow")
+        table.add_row(*(Text(cell) for cell in row.cells[:-1]), Text(row.result, style=style))
     return table
 
 
 def notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
-    """What a reader of the table must know; nothing where all went well."""
+    """Problems of the run, then the method."""
     if state := words.state(run):
         yield state
     yield from words.lost(run)
@@ -150,7 +150,7 @@ def notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
 
 
 def markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str, str]]) -> str:
-    """report.md; `plots` are the question and the file of each."""
+    """The text of report.md; `plots` are the title and the file of each."""
     return "\n".join(_markdown(run, summaries, plots)) + "\n"
 
 
@@ -166,10 +166,10 @@ def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str,
         said = " ".join(sentence.text for sentence in answer.sentences)
         yield f"- **{plain(answer.title)}.** {plain(said)}"
     if not summaries:
-        yield "No sample counts yet, so there is nothing to compare."
+        yield "No counted samples yet, so nothing to compare."
     if measured := [design for design in run.designs if design.usable]:
         yield "\n## Designs\n"
-        yield "| design | what it is | pods' MTU |"
+        yield "| design | description | pod MTU |"
         yield "| --- | --- | ---: |"
         for design in measured:
             mtu = words.NOTHING if design.pod_mtu is None else str(design.pod_mtu)
@@ -195,6 +195,6 @@ def _markdown_table(shown: Sequence[Section]) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """The text with everything escaped that Markdown or HTML in Markdown would take for markup."""
+    """The text with Markdown and HTML markup escaped."""
     line = " ".join(text.split())
     return "".join(f"\\{c}" if c in "\\`*_[]<>|#!" else c for c in line)

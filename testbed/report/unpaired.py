@@ -1,6 +1,6 @@
-"""What two runs' rounds say of one number, where no round of one belongs to a round of the other.
+"""Statistics of one number in two runs, whose rounds cannot be paired.
 
-All functions are pure; resamples are drawn from fixed seeds, so that the same samples give the same report.
+All functions are pure; resamples use fixed seeds, so the same samples give the same report.
 """
 
 import math
@@ -16,37 +16,37 @@ from testbed.experiment.results import Histogram, Values
 from testbed.report.paired import CONFIDENCE, RESAMPLES, smallest_effect
 
 Draws = npt.NDArray[np.int64]
-"""A row a resample: which rounds are in it."""
+"""Indices of the resampled rounds, one row per resample."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the rounds of one run say of one number."""
+    """One number in the rounds of one run."""
 
     values: Values
-    """One a round."""
+    """One per round."""
     point: float
-    """Of all rounds."""
+    """The estimate from all rounds."""
     drawn: Values
-    """The same of each resample of the rounds."""
+    """The estimate from each resample of the rounds."""
 
 
 @lru_cache(maxsize=8)
 def draws(side: int, rounds: int) -> Draws:
-    """Resamples of so many rounds."""
+    """Resamples of this number of rounds."""
     return np.random.default_rng([side, rounds]).integers(0, rounds, (RESAMPLES, rounds))
 
 
 def plain(values: Values, draws: Draws) -> Evidence:
-    """Of one number a round: the median."""
+    """Evidence of the median of one number per round."""
     return Evidence(values, float(np.median(values)), np.median(values[draws], axis=1))
 
 
 def pooled(histograms: Sequence[Histogram], q: float, draws: Draws) -> tuple[float, Values]:
-    """The percentile of all rounds' values together, and that of each resample's.
+    """The percentile of all rounds' values together, and of each resample.
 
-    A percentile of a mixture lies between the smallest and the largest of its parts, so only the values between those
-    are looked at.
+    A percentile of a mixture lies between the smallest and the largest percentile of its parts, so only values in that
+    range are used.
     """
     own = [h.percentile(q) for h in histograms]
     values = np.unique(np.concatenate([h.values[(h.values >= min(own)) & (h.values <= max(own))] for h in histograms]))
@@ -61,10 +61,10 @@ def pooled(histograms: Sequence[Histogram], q: float, draws: Draws) -> tuple[flo
 
 
 def interval(old: Evidence, new: Evidence) -> tuple[float, float] | None:
-    """The 95% percentile bootstrap interval of NEW over OLD; None of a single round, or where OLD may be 0.
+    """The 95% percentile bootstrap interval of NEW over OLD; None for a single round, or if OLD may be 0.
 
-    A ratio of two medians needs no widening, unlike a median of few rounds (`paired.widened`): over 5 to 20 rounds of
-    either run it holds the truth in 94 to 97% of cases, and in 91% where one run is four times as noisy as the other.
+    A ratio of two medians needs no widening, unlike a median of few rounds (`paired.widened`): with 5 to 20 rounds per
+    run it contains the true ratio in 94 to 97% of cases, and in 91% if one run is four times as noisy as the other.
     """
     if min(len(old.values), len(new.values)) < 2 or not (old.drawn > 0).all():
         return None
@@ -77,10 +77,11 @@ class Welch:
     """Welch's t test of the logs of two runs. B. L. Welch, Biometrika 34 (1947), 28-35."""
 
     difference: float
-    """Of the means of the logs, NEW less OLD."""
+    """Difference of the means of the logs, NEW minus OLD."""
     error: float
     """Its standard error."""
     freedom: float
+    """Degrees of freedom."""
 
     @property
     def p_value(self) -> float:
@@ -90,7 +91,7 @@ class Welch:
 
 
 def welch(old: Values, new: Values) -> Welch | None:
-    """The test of positive values, at least two of each run; else None."""
+    """The test; None unless each run has at least two values and all are positive."""
     if min(len(old), len(new)) < 2 or min(old.min(), new.min()) <= 0:
         return None
     logs = np.log(old), np.log(new)
@@ -101,9 +102,9 @@ def welch(old: Values, new: Values) -> Welch | None:
 
 
 def smallest(tests: Sequence[Welch], floors: Sequence[float], level: float) -> Values:
-    """The smallest log ratio that each test would see at this level, and clear of its floor, with 90% probability.
+    """The smallest log ratio that each test detects at this level, above its floor, with 90% probability.
 
-    A test with as many degrees of freedom as one of k rounds sees what that one would, if the errors are the same.
+    A test is treated as a paired test with the same degrees of freedom and standard error.
     """
     rounds = np.array([int(test.freedom) + 1 for test in tests], dtype=np.intp)
     errors = np.array([test.error for test in tests])

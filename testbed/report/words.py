@@ -1,7 +1,6 @@
-"""Numbers and verdicts as words: what the terminal, Markdown and HTML say alike.
+"""Numbers and verdicts as text, shared by terminal, Markdown and HTML.
 
-`Not resolved` never becomes `equal`: the words say what the run could not tell, and how large a difference it would
-have seen.
+`Not resolved` is never written as `equal`: the text names the smallest difference that the run could detect.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +15,14 @@ from testbed.spec.scenario import AA
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 LARGEST_NAMED = 1.0
-"""A comparison that would only have seen a factor of two says nothing by naming it."""
+"""A smallest detectable effect from here on (a factor of two) is not printed."""
 MANY = 10_000
-NOT_TO_BE_HAD = ("unavailable", "unfit")
-"""States of designs that nothing is wrong with: the machine lacks what they need, or the topology cannot carry them."""
+LEFT_OUT_STATES = ("unavailable", "unfit")
+"""States without a failure: the machine lacks what the design needs, or the design does not fit the topology."""
 FEW_DESIGNS = 5
-"""A sweep over so many, or over no more than it has cells, is told design by design; of more, cell by cell."""
+"""A sweep with at most this many designs, or at most as many as cells, is described by design; otherwise by cell."""
 NEAR_LIMIT = 0.9
-"""A value beyond this part of what the probe reaches over loopback is said to be close to the probe's own limit."""
+"""A value beyond this fraction of the probe's loopback result is reported as close to the probe's own limit."""
 
 
 def _places(value: float) -> int:
@@ -32,12 +31,12 @@ def _places(value: float) -> int:
 
 
 def number(value: float | None) -> str:
-    """About three significant digits, as a reader takes them in; `35.0k` for 35,000, as columns are narrow."""
+    """About three significant digits; `35.0k` for 35,000, because columns are narrow."""
     return NOTHING if value is None else _number(value, _thousands(value))
 
 
 def _thousands(value: float) -> int:
-    """How many times a value is told in thousands of thousands: from 10,000 on."""
+    """The power of 1000 that a value is shown in: 0, 1 (`k`, from 10,000) or 2 (`M`)."""
     return 0 if abs(value) < MANY else 1 if abs(value) < 999_500 else 2
 
 
@@ -47,12 +46,12 @@ def _number(value: float, thousands: int, places: int | None = None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A thousandth matters near 1, and nothing so small does far from it."""
+    """A ratio: three decimals below 10, else as `number`."""
     return NOTHING if value is None else f"{value:.3f}" if value < 10 else number(value)
 
 
 def span(low: float | None, high: float | None) -> str:
-    """An interval; its ends with equally many places."""
+    """An interval; both ends have the same number of decimals."""
     if low is None or high is None:
         return NOTHING
     thousands = _thousands(high)
@@ -69,13 +68,13 @@ def unit(name: str) -> str:
 
 
 def value(s: Summary, *others: Summary) -> str:
-    """The value with its unit; of several, the first `against` the next, in the unit of the first."""
+    """The value with its unit; several values are joined by `against` and use the unit of the first."""
     name, per = ("ms", 1000) if s.unit == "us" and s.median >= MANY else (unit(s.unit), 1)
     return f"{' against '.join(number(one.median / per) for one in (s, *others))}\N{NO-BREAK SPACE}{name}"
 
 
 def percent(value: float | None) -> str:
-    """A ratio as a difference: 0.9 is `-10.0%`."""
+    """A ratio as a difference in percent: 0.9 is `-10.0%`."""
     if value is None:
         return NOTHING
     difference = round((value - 1) * 100, 1)
@@ -83,12 +82,12 @@ def percent(value: float | None) -> str:
 
 
 def size(effect: float) -> str:
-    """An effect's size, for `under N%`: a tenth matters where it is small."""
+    """The size of an effect in percent, for `under N%`; with one decimal below 10%."""
     return f"{effect * 100:.1f}%" if effect < 0.0995 else f"{effect * 100:.0f}%"
 
 
 def verdict(s: Summary) -> str:
-    """The verdict; one that is not resolved with the smallest effect that would have been seen."""
+    """The verdict; `not resolved` is followed by the smallest detectable effect."""
     if s.verdict == "not resolved" and s.ratio is None:
         return "no baseline"
     if s.verdict == "not resolved" and s.pairs < MIN_ROUNDS_FOR_VERDICT:
@@ -110,7 +109,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one metric on one path says of the designs."""
+    """The result of one metric on one path, in sentences."""
 
     path: Path
     title: str
@@ -118,15 +117,15 @@ class Answer:
 
 
 def answers(run: Run, summaries: Sequence[Summary]) -> tuple[Answer, ...]:
-    """For each path and main metric, in the order of the summaries."""
+    """An answer for each path and main metric, in the order of the summaries."""
     found = []
     few = len(run.arms) <= max(len(run.cells), FEW_DESIGNS)
     for path in run.paths:
         here = [s for s in summaries if s.path == path.name and metrics.known(s.metric).main]
         for metric in dict.fromkeys(s.metric for s in here):
             rows = [s for s in here if s.metric == metric]
-            told = _sentences(run, rows) if not run.cells else _by_design(run, rows) if few else _by_cell(run, rows)
-            found.append(Answer(path, metrics.title(metric), tuple(told)))
+            said = _sentences(run, rows) if not run.cells else _by_design(run, rows) if few else _by_cell(run, rows)
+            found.append(Answer(path, metrics.title(metric), tuple(said)))
     return tuple(found)
 
 
@@ -135,9 +134,9 @@ def _sentences(run: Run, rows: Sequence[Summary]) -> list[Sentence]:
     others = [s for s in rows if s is not baseline and s.design != AA]
     if baseline is None:
         return [_alone(run, rows)]
-    told = [Sentence("baseline", f"{baseline.design} alone has values: {value(baseline)}.")] if not others else []
+    only = [Sentence("baseline", f"Only {baseline.design} has values: {value(baseline)}.")] if not others else []
     return [
-        *told,
+        *only,
         *(_resolved(s, baseline) for s in others if s.verdict in ("faster", "slower")),
         *_unresolved([s for s in others if s.verdict == "not resolved"], baseline),
         *_against_itself(run, [s for s in rows if s.design == AA and s.ratio is not None]),
@@ -146,8 +145,8 @@ def _sentences(run: Run, rows: Sequence[Summary]) -> list[Sentence]:
 
 def _alone(run: Run, rows: Sequence[Summary]) -> Sentence:
     values = listed([f"{run.arm_title(s.design)} {value(s)}" for s in rows])
-    lost = f"the baseline {run.baseline} has no value" if run.baseline else "no baseline is known"
-    return Sentence("", f"Nothing to compare with, as {lost}: {values}.")
+    why = f"the baseline {run.baseline} has no value" if run.baseline else "the baseline is unknown"
+    return Sentence("", f"Not compared, because {why}: {values}.")
 
 
 def _resolved(s: Summary, baseline: Summary) -> Sentence:
@@ -156,32 +155,32 @@ def _resolved(s: Summary, baseline: Summary) -> Sentence:
 
 
 def _unresolved(rows: Sequence[Summary], baseline: Summary) -> Iterator[Sentence]:
-    """Says why, and which differences the run would have seen."""
+    """The reason, and the smallest detectable difference."""
     few = [f"{s.design} ({s.pairs} of {MIN_ROUNDS_FOR_VERDICT})" for s in rows if s.pairs < MIN_ROUNDS_FOR_VERDICT]
     if few:
         yield Sentence("not resolved", f"Too few rounds for a verdict: {listed(few)}.")
-    wide = [f"{s.design} ({_room(s)})" for s in rows if s.pairs >= MIN_ROUNDS_FOR_VERDICT]
+    wide = [f"{s.design} ({_detectable(s)})" for s in rows if s.pairs >= MIN_ROUNDS_FOR_VERDICT]
     if wide:
         yield Sentence("not resolved", f"Not resolved against {baseline.design}: {listed(wide)}.")
 
 
-def _room(s: Summary) -> str:
+def _detectable(s: Summary) -> str:
     under = f"under {size(s.smallest)}; " if s.smallest is not None and s.smallest < LARGEST_NAMED else ""
     return f"{under}{_range(s)}"
 
 
 def _against_itself(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
-    """What the A/A arm showed."""
+    """The result of the A/A arm."""
     for s in rows:
         if s.verdict in ("faster", "slower"):
-            text = f"A/A: {run.baseline} came out {s.verdict} than itself ({_range(s)}), so doubt what is no larger."
+            text = f"A/A: {run.baseline} is {s.verdict} than itself ({_range(s)}): smaller differences are noise."
             yield Sentence(s.verdict, text)
         else:
-            yield Sentence("not resolved", f"A/A: {run.baseline} against itself {percent(s.ratio)} ({_range(s)}).")
+            yield Sentence("not resolved", f"A/A: {run.baseline} against itself: {percent(s.ratio)} ({_range(s)}).")
 
 
 def _by_design(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
-    """One sentence a design: where it differs, and where that could not be told."""
+    """One sentence per design and verdict, with the cells that have it."""
     for arm in run.arms:
         own = [s for s in rows if s.design == arm and s.verdict != "baseline"]
         for kind, some in groupby(sorted(own, key=lambda s: s.verdict), key=lambda s: s.verdict):
@@ -195,14 +194,14 @@ def _by_design(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
 
 def _unresolved_at(run: Run, arm: str, rows: Sequence[Summary]) -> Iterator[Sentence]:
     title = run.arm_title(arm)
-    if compared := [f"{s.cell} ({_room(s)})" for s in rows if s.ratio is not None]:
+    if compared := [f"{s.cell} ({_detectable(s)})" for s in rows if s.ratio is not None]:
         yield Sentence("not resolved", f"{title} is not resolved at {listed(compared)}.")
     if alone := [f"{value(s)} at {s.cell}" for s in rows if s.ratio is None]:
-        yield Sentence("", f"{title} has {listed(alone)}, and nothing to compare with.")
+        yield Sentence("", f"{title} has {listed(alone)}, not compared.")
 
 
 def _by_cell(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
-    """Of each cell the designs that differ and those of which that could not be told, the best of each first."""
+    """For each cell, the faster, slower and not resolved designs, the best of each first."""
     for cell in run.cells:
         here = [s for s in rows if s.cell == cell.name]
         baseline = next((s for s in here if s.verdict == "baseline"), None)
@@ -210,16 +209,18 @@ def _by_cell(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
             yield from [Sentence("", f"With {cell.name}: {_alone(run, here).text}")] if here else []
             continue
         others = sorted((s for s in here if s is not baseline and s.ratio is not None), key=_best_first)
-        told: list[tuple[Verdict, list[str]]] = [
+        by_verdict: list[tuple[Verdict, list[str]]] = [
             (kind, [f"{run.arm_title(s.design)} {value(s)} ({percent(s.ratio)})" for s in others if s.verdict == kind])
             for kind in ("faster", "slower")
         ]
         unresolved = [s for s in others if s.verdict == "not resolved" and s.design != AA]
-        told.append(("not resolved", [f"{run.arm_title(s.design)} {value(s)} ({_room(s)})" for s in unresolved]))
-        if not any(designs for _, designs in told):
+        by_verdict.append(
+            ("not resolved", [f"{run.arm_title(s.design)} {value(s)} ({_detectable(s)})" for s in unresolved])
+        )
+        if not any(designs for _, designs in by_verdict):
             continue
-        yield Sentence("baseline", f"With {cell.name}, where {run.arm_title(baseline.design)} has {value(baseline)}:")
-        yield from (Sentence(kind, f"{kind}: {listed(designs)}.") for kind, designs in told if designs)
+        yield Sentence("baseline", f"With {cell.name} ({run.arm_title(baseline.design)}: {value(baseline)}):")
+        yield from (Sentence(kind, f"{kind}: {listed(designs)}.") for kind, designs in by_verdict if designs)
 
 
 def _best_first(s: Summary) -> float:
@@ -231,19 +232,19 @@ def _range(s: Summary) -> str:
 
 
 def lost(run: Run) -> Iterator[str]:
-    """Which designs failed, a line each, with the first of what failed."""
+    """One line for each design that failed, with its reason and first failure."""
     for design in run.lost_designs():
-        if design.state not in NOT_TO_BE_HAD:
+        if design.state not in LEFT_OUT_STATES:
             what = "failed" if design.state == "failed" else f"is {design.state}"
             why = "; ".join([part for part in (design.reason, *design.failures[:1]) if part])
             yield f"{design.name} {what}: {why}." if why else f"{design.name} {what}."
 
 
 def left_out(run: Run) -> Iterator[str]:
-    """Which designs could not be had, or not in some cells, a line for each reason."""
+    """One line for each reason why designs are unavailable, everywhere or in some cells."""
     gathered: dict[tuple[str, str], list[str]] = {}
     for design in run.designs:
-        if design.state in NOT_TO_BE_HAD:
+        if design.state in LEFT_OUT_STATES:
             gathered.setdefault(("", _impersonal(design, design.reason)), []).append(design.name)
         elif design.usable:
             for reason in dict.fromkeys(design.left_out.values()):
@@ -256,36 +257,36 @@ def left_out(run: Run) -> Iterator[str]:
 
 
 def _impersonal(design: Design, reason: str) -> str:
-    """A reason without the design's own name, so that designs can share it."""
+    """A reason without the design's name, so that designs with the same reason share a line."""
     return reason.replace(f"{design.name} needs", "needs")
 
 
 def failures(run: Run) -> Iterator[str]:
-    """What gave no number, a line each reason."""
+    """One line for each reason why samples have no value."""
     for failure in run.failures:
         which = ", ".join((*failure.designs, *failure.paths, *failure.probes))
         many = "samples have" if failure.samples > 1 else "sample has"
-        yield f"{failure.samples} {many} no number ({which}): {failure.reason}."
+        yield f"{failure.samples} {many} no value ({which}): {failure.reason}."
 
 
 def state(run: Run) -> str:
-    """How far the run got, where that is not as far as planned; else empty."""
+    """How far an incomplete run got; empty for a complete one."""
     if run.is_whole():
         return ""
-    how = {"interrupted": "was interrupted", "failed": "failed", "running": "had not ended"}.get(run.state, "ended")
+    how = {"interrupted": "was interrupted", "failed": "failed", "running": "has not ended"}.get(run.state, "ended")
     why = f" ({run.reason})" if run.reason else ""
     planned = f" of {run.rounds_planned}" if run.rounds_planned else ""
-    return f"The run {how}{why}: {run.rounds}{planned} rounds have samples that count."
+    return f"The run {how}{why}: {run.rounds}{planned} rounds have counted samples."
 
 
 def doubts(run: Run) -> Iterator[str]:
-    """What casts doubt on samples that have a value, a line each."""
+    """One line for each flag on samples that have a value."""
     for doubt in run.doubts:
         yield f"{doubt.trials} of {doubt.of} measurements are flagged '{doubt.flag}': {doubt.meaning}."
 
 
 def limits(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
-    """Which values are close to what their probe can do at best, a line each metric."""
+    """One line for each metric with values close to the probe's own limit."""
     for (probe, metric), limit in run.limits.items():
         better = metrics.known(metric).better
         near = [
@@ -301,42 +302,42 @@ def limits(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
         if near and better and metrics.known(metric).main:
             where = listed(list(dict.fromkeys(f"{s.design} {s.path}" for s in near)))
             yield (
-                f"{metrics.known(metric).title} of {where} is close to what {probe} itself reaches over loopback "
-                f"({number(limit)} {unit(near[0].unit)}): the probe, and not the design, may be what limits it."
+                f"{metrics.known(metric).title} of {where} is close to the loopback limit of probe '{probe}' "
+                f"({number(limit)} {unit(near[0].unit)}): the probe may be the bottleneck, not the design."
             )
 
 
 def kind(summaries: Sequence[Summary]) -> str:
-    """What the intervals of a run are."""
+    """The kind of a run's intervals."""
     few = all(statistics.coverage(s.rounds) < statistics.CONFIDENCE for s in summaries)
     return "smallest to largest round" if few else "95% interval"
 
 
 def intervals(summaries: Sequence[Summary]) -> str:
-    """What the intervals of a run are, and how sure."""
+    """The kind of a run's intervals, and their confidence."""
     rounds = sorted({s.rounds for s in summaries if s.rounds > 1})
     if not rounds:
         return "One round gives no interval." if summaries else ""
-    text = "Intervals are of 95%, by bootstrap over rounds, widened for few rounds (Hesterberg 2015)"
+    text = "95% bootstrap intervals over rounds, widened for few rounds (Hesterberg 2015)"
     few = [n for n in rounds if statistics.coverage(n) < statistics.CONFIDENCE]
     if not few:
         return f"{text}."
-    sure = listed([f"{100 * statistics.coverage(n):.4g}% for {n}" for n in few])
-    return f"{text}; with so few they run from the smallest to the largest, and hold the median with {sure}."
+    sure = listed([f"{100 * statistics.coverage(n):.4g}% for {n} rounds" for n in few])
+    return f"{text}; with few rounds, from the smallest to the largest value, with a confidence of {sure}."
 
 
 def method(run: Run, summaries: Sequence[Summary]) -> str:
-    """How many comparisons were made, and what was done against being fooled by their number."""
+    """The number of comparisons, and the correction for it."""
     made = statistics.comparisons(summaries)
     if not made:
         return ""
     looks = (
-        f" The verdicts were looked at {len(run.looks)} times (after {listed([str(n) for n in run.looks])} rounds), "
-        "and share the 5% between them."
+        f" Verdicts were computed {len(run.looks)} times (after {listed([str(n) for n in run.looks])} rounds); "
+        "the 5% covers all of them."
         if run.looks
         else ""
     )
     return (
-        f"{made} comparisons were made; by Holm's correction the probability of even one false verdict among all of "
-        f"them is at most 5%.{looks}"
+        f"{made} comparisons; with Holm's correction, the probability of one or more false verdicts is at most 5%."
+        f"{looks}"
     )

@@ -124,7 +124,7 @@ def test_conditions_that_are_kept_or_not_resolved_are_printed_and_do_not_fail(ma
     said = cli("old", "new", *(word for text in conditions for word in ("--fail-if", text)), cwd=tmp_path)
     assert said.returncode == 0
     assert "l2 throughput < 0.9: kept" in said.stdout
-    assert "l2 throughput <= 200%: beyond it in 1 of 1 comparison, but not resolved" in said.stdout
+    assert "l2 throughput <= 200%: beyond the threshold in 1 of 1 comparison, not resolved" in said.stdout
 
 
 def test_one_breach_among_several_conditions_is_enough(make: Make, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_relative_ignores_a_faster_machine_and_a_note_names_it(make: Make, tmp_p
     assert verdicts == [{"faster"}, {"not resolved"}]
     assert json.loads(relative.stdout)["relative_to"] == BASELINE
     told = " ".join(cli("old", "new", cwd=tmp_path).stdout.split())
-    assert "These are different machines (cpu), and that is in every ratio; --relative compares" in told
+    assert "The machines differ (cpu), which affects every ratio; use --relative to compare" in told
 
 
 def test_json_has_everything_that_the_table_has(make: Make, tmp_path: Path) -> None:
@@ -194,12 +194,12 @@ def test_a_missing_or_damaged_folder_is_exit_code_2(make: Make, tmp_path: Path) 
     make("old", 1)
     said = cli("old", "nowhere", cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr == "testbed: nowhere is no results folder: it has no manifest.json\n"
+    assert said.stderr == "testbed: nowhere is not a results folder: manifest.json missing\n"
     damaged = make("damaged", 2)
     (damaged / "manifest.json").write_text("[]")
     said = cli("old", "damaged", cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
-    assert said.stderr == "testbed: damaged cannot be read: manifest.json is no mapping\n"
+    assert said.stderr == "testbed: damaged cannot be read: manifest.json is not a mapping\n"
 
 
 def test_results_of_format_1_are_comparable(make: Make, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_failures_are_shown(example: Path, tmp_path: Path) -> None:
     manifest = json.loads((example / "manifest.json").read_text())
     failure = {"state": "failed", "reason": "2 of 42 pairs do not reach each other", "check": {"failures": ["a to b"]}}
     manifest["designs"]["l2"] |= failure
-    manifest |= {"state": "interrupted", "reason": "asked to end"}
+    manifest |= {"state": "interrupted", "reason": "terminated"}
     (example / "manifest.json").write_text(json.dumps(manifest))
     lines = (example / "samples.csv").read_text().splitlines(keepends=True)
     where = "1,1,vxlan,cross-node,latency"
@@ -152,8 +152,8 @@ def test_failures_are_shown(example: Path, tmp_path: Path) -> None:
     (example / "samples.csv").write_text("".join(kept) + f"{where},,,,2026-11-21T08:31:00+00:00,sockperf hung\n")
     said = cli("show", "example", cwd=tmp_path).stdout
     assert "l2 failed its check: a to b" in said
-    assert "1 sample has no number (vxlan, cross-node, latency): sockperf hung." in said
-    assert "The run was interrupted (asked to end)" in " ".join(said.split())
+    assert "1 sample has no value (vxlan, cross-node, latency): sockperf hung." in said
+    assert "The run was interrupted (terminated)" in " ".join(said.split())
     data = json.loads(cli("show", "example", "--json", cwd=tmp_path).stdout)
     assert [(f["reason"], f["samples"]) for f in data["failures"]] == [("sockperf hung", 1)]
     assert {"median", "ratio", "verdict"} <= set(data["summaries"][0])
@@ -164,4 +164,4 @@ def test_a_missing_or_damaged_folder_is_exit_code_2(tmp_path: Path) -> None:
     for name in ("nowhere", "without-samples"):
         said = cli("show", name, cwd=tmp_path)
         assert (said.returncode, said.stdout) == (2, "")
-        assert said.stderr.startswith(f"testbed: {name} is no results folder: it has no ")
+        assert said.stderr.startswith(f"testbed: {name} is not a results folder: ")

@@ -1,7 +1,7 @@
-"""A probe that takes a twentieth of a second, for tests of what surrounds probes: schedules, results, endings.
+"""A probe that takes 0.05 s, for tests of schedules, results and termination.
 
-Whatever program a scenario names, packets of `ping` really go from source to target. As a module it is the testbed's
-command line with this probe in place of all others: `python -m tests.experiment.quick run SCENARIO`.
+It replaces all programs of a scenario by `ping` from source to target. As a module it is the testbed's command line
+with this probe instead of all others: `python -m tests.experiment.quick run SCENARIO`.
 """
 
 import re
@@ -15,14 +15,14 @@ from testbed.probes.probe import Distribution, Ends, Measurement, Value
 from testbed.spec.probes import Probe as ProbeSpec
 
 PACKETS = 50
-"""More than what neighbour discovery and multicast put on a link meanwhile."""
+"""More than neighbour discovery and multicast send at the same time."""
 HEADERS = 20 + 8
-"""Of IPv4 and ICMP, in bytes: the packets are as large as pods may send."""
+"""IPv4 and ICMP headers in bytes: packets have the size of the pods' MTU."""
 
 
 @dataclass(frozen=True)
 class Quick:
-    """Of a probe the scenario's name and words, and nothing else."""
+    """Has the name and options of the scenario's probe, but runs ping."""
 
     spec: ProbeSpec
     together: bool = False
@@ -30,7 +30,7 @@ class Quick:
     tools: tuple[str, ...] = ()
 
     def measure(self, ends: Ends) -> Measurement:
-        """Round trip times as `rtt`; as `throughput` the pods' MTU in each of its streams, in Gbit/s."""
+        """Round-trip times as `rtt`; as `throughput`, the pods' MTU times the number of streams."""
         whole = str(ends.lab.plan.pod_mtu - HEADERS)
         flood = ["ping", "-c", str(PACKETS), "-i", "0.001", "-M", "do", "-s", whole, str(ends.address)]
         said = ends.finish(ends.start(ends.source, flood), "ping.txt", self.seconds).decode()
@@ -43,7 +43,7 @@ class Quick:
 
 
 def install(patch: pytest.MonkeyPatch) -> None:
-    """Puts this probe in place of all others."""
+    """Replace all probes by this one."""
     for user in ("testbed.probes", "testbed.experiment.outline", "testbed.experiment.manifest"):
         patch.setattr(f"{user}.probe_of", Quick)
 

@@ -1,4 +1,4 @@
-"""One run at a time on a machine."""
+"""Only one run measures on a machine at a time."""
 
 import subprocess
 import sys
@@ -22,21 +22,21 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_PAUSE_S", 0.01)
 
 
-def test_the_second_one_waits_for_the_first_to_end() -> None:
+def test_the_second_run_waits_for_the_first() -> None:
     first = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None
     assert first.stdout.readline() == "in\n"
-    told = []
+    states = []
 
-    def on_waiting() -> None:
-        told.append(first.poll())
+    def on_wait() -> None:
+        states.append(first.poll())
         first.kill()
 
-    with alone(on_waiting):
+    with alone(on_wait):
         assert first.wait(5) == -9
-    assert told == [None], "it was told once, while the first was there"
+    assert states == [None], "called once, while the first run was active"
 
 
-def test_nobody_waits_for_nobody() -> None:
-    with alone(lambda: pytest.fail("there is no other run")):
+def test_a_single_run_does_not_wait() -> None:
+    with alone(lambda: pytest.fail("no other run")):
         pass

@@ -1,4 +1,4 @@
-"""Labs of an experiment beside each other."""
+"""Several labs of an experiment at the same time."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,8 +12,8 @@ from testbed.spec.load import load_topology
 
 @pytest.mark.sealed
 @pytest.mark.exclusive
-def test_labs_of_many_nodes_leave_each_other_room_for_neighbours(repository: Path, tmp_path: Path) -> None:
-    """All namespaces of a machine share one limit of 1,024 learned neighbours, which the checks of one could fill."""
+def test_labs_of_many_nodes_do_not_exhaust_the_neighbour_limit(repository: Path, tmp_path: Path) -> None:
+    """All namespaces of a machine share one limit of 1,024 learned neighbours; the checks of one lab could fill it."""
     grid = (repository / "topologies/grid.yaml").read_text()
     file = tmp_path / "grid.yaml"
     file.write_text(grid.replace("nodes: 2", "nodes: 16"))

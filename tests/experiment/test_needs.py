@@ -1,4 +1,4 @@
-"""What a machine lacks is told before anything is begun, to the command line and to Python alike."""
+"""Missing requirements are reported before a lab or run begins, on the command line and in Python."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_every_program_that_a_lab_takes_is_named_with_what_brings_it(two_nodes: Topology) -> None:
+def test_all_missing_programs_are_named_with_their_packages(two_nodes: Topology) -> None:
     with pytest.raises(MachineLacks) as lacks:
         need_for_lab(DESIGNS["flannel-vxlan"], two_nodes)
     lines = lacks.value.lines
@@ -30,18 +30,18 @@ def test_every_program_that_a_lab_takes_is_named_with_what_brings_it(two_nodes: 
 
 
 @pytest.mark.usefixtures("bare")
-def test_python_is_told_before_a_lab_is_begun(repository: Path) -> None:
+def test_lab_up_names_missing_programs(repository: Path) -> None:
     with pytest.raises(MachineLacks, match="mnexec"):
         Lab.up(repository / "topologies/two-nodes.yaml", "vxlan")
 
 
 @pytest.mark.usefixtures("bare")
-def test_one_program_alone_is_told() -> None:
+def test_a_single_missing_program_is_named() -> None:
     with pytest.raises(MachineLacks, match="the program dot is missing: apt-get install graphviz"):
         need("dot")
 
 
-def test_a_design_is_left_out_for_the_topology_or_for_the_machine(two_nodes: Topology, repository: Path) -> None:
+def test_a_design_is_left_out_because_of_topology_or_machine(two_nodes: Topology, repository: Path) -> None:
     racks = load_topology(repository / "topologies/racks.yaml").value
     assert left_out(DESIGNS["l2"], two_nodes, lambda *_: ()) is None
     state, reason = left_out(DESIGNS["l3-host-routes"], racks, lambda *_: ()) or ("", "")

@@ -55,7 +55,7 @@ def written(folder: Path) -> Path:
     return folder
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_results_are_read_back(tmp_path: Path) -> None:
     results = read_results(written(tmp_path / "run"))
     assert results.samples == (SAMPLE, FAILED)
     assert results.manifest == {"state": "done"}
@@ -64,7 +64,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert histogram.counts.tolist() == [2, 1]
 
 
-def test_the_columns_are_those_documented(tmp_path: Path) -> None:
+def test_the_columns_match_the_documentation(tmp_path: Path) -> None:
     header = (written(tmp_path / "run") / "samples.csv").read_text().splitlines()[0]
     assert (
         header
@@ -73,28 +73,28 @@ def test_the_columns_are_those_documented(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_that_is_there_is_never_written_over(tmp_path: Path) -> None:
+def test_an_existing_folder_is_never_overwritten(tmp_path: Path) -> None:
     folders = {new_folder(tmp_path / "results", "run") for _ in range(5)}
     assert len(folders) == 5
     assert {folder.parent for folder in folders} == {tmp_path / "results"}
 
 
-def test_one_run_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:
+def test_only_one_run_can_lock_a_folder(tmp_path: Path) -> None:
     folder = written(tmp_path / "run")
-    with held(folder), pytest.raises(ResultsError, match="being written by another run"), held(folder):
+    with held(folder), pytest.raises(ResultsError, match="in use by another run"), held(folder):
         pass
     with held(folder):
         pass
 
 
-def test_what_is_appended_later_follows(tmp_path: Path) -> None:
+def test_later_samples_are_appended(tmp_path: Path) -> None:
     folder = written(tmp_path / "run")
     with ResultsWriter(folder) as writer:
         writer.append([FAILED])
     assert read_results(folder).samples == (SAMPLE, FAILED, FAILED)
 
 
-def test_a_full_disk_loses_nothing_that_was_there_and_what_waits_is_written_later(
+def test_after_a_full_disk_pending_samples_are_written_and_none_are_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = written(tmp_path / "run")
@@ -120,8 +120,8 @@ def test_a_full_disk_loses_nothing_that_was_there_and_what_waits_is_written_late
 
 
 @pytest.mark.sealed
-def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
-    """Of 256 KiB, in memory."""
+def test_a_full_disk_in_memory(tmp_path: Path) -> None:
+    """The disk has 256 KiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", disk], check=True)
@@ -147,7 +147,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_a_file_that_a_probe_wrote_is_kept_like_what_it_printed(tmp_path: Path) -> None:
+def test_a_file_of_a_probe_is_saved_like_its_output(tmp_path: Path) -> None:
     folder = written(tmp_path / "run")
     (tmp_path / "log").write_bytes(b"line\n" * 100_000)
     with ResultsWriter(folder) as writer:
@@ -156,7 +156,7 @@ def test_a_file_that_a_probe_wrote_is_kept_like_what_it_printed(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60])
-def test_a_line_cut_short_is_left_out(tmp_path: Path, cut: int) -> None:
+def test_an_incomplete_last_line_is_ignored(tmp_path: Path, cut: int) -> None:
     """As after a power failure."""
     folder = written(tmp_path / "run")
     for name in ("samples.csv", "histograms.jsonl"):
@@ -168,7 +168,7 @@ def test_a_line_cut_short_is_left_out(tmp_path: Path, cut: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "samples.csv", "histograms.jsonl"])
-def test_a_missing_file_is_said(tmp_path: Path, name: str) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     folder = written(tmp_path / "run")
     (folder / name).unlink()
     with pytest.raises(ResultsError, match=name):
@@ -176,7 +176,7 @@ def test_a_missing_file_is_said(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["[]", "{}", '{"round": 1, "values": [], "counts": [], "more": 2}', "nonsense"])
-def test_a_damaged_file_is_said(tmp_path: Path, line: str) -> None:
+def test_a_damaged_file_is_an_error(tmp_path: Path, line: str) -> None:
     folder = written(tmp_path / "run")
     (folder / "histograms.jsonl").write_text(line + "\n")
     with pytest.raises(ResultsError, match="cannot be read"):
@@ -192,7 +192,7 @@ def test_bins_keep_the_count_and_three_digits(values: np.ndarray) -> None:  # ty
 
 
 @given(positive, positive)
-def test_merging_is_pooling(one: np.ndarray, other: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_merging_histograms_equals_pooling_values(one: np.ndarray, other: np.ndarray) -> None:  # type: ignore[type-arg]
     histograms = [Histogram(1, "", "d", "p", "l", "rtt", "us", *binned(values)) for values in (one, other)]
     values, counts = merged(histograms)
     together, together_counts = binned(np.concatenate([one, other]))
@@ -201,6 +201,6 @@ def test_merging_is_pooling(one: np.ndarray, other: np.ndarray) -> None:  # type
 
 
 @given(positive, st.sampled_from([50.0, 90.0, 99.0, 99.9]))
-def test_percentiles_are_those_of_the_values(values: np.ndarray, q: float) -> None:  # type: ignore[type-arg]
+def test_percentiles_match_those_of_the_values(values: np.ndarray, q: float) -> None:  # type: ignore[type-arg]
     histogram = Histogram(1, "", "d", "p", "l", "rtt", "us", *binned(values))
     assert histogram.percentile(q) == pytest.approx(np.percentile(values, q, method="inverted_cdf"), rel=0.0051)

@@ -1,4 +1,4 @@
-"""Going on with a run: what was measured stays, what was half-written goes."""
+"""Resuming a run: complete trials are kept, an incomplete one is removed."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ ALL = ("rtt_p50", "rtt_p99", "messages", "cpu_per_request")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three trials, the last of which was cut short by whatever a test cuts off."""
+    """Three trials; tests cut off a part of the last one."""
     with ResultsWriter(tmp_path) as writer:
         writer.write_manifest({"state": "running"})
         for number, design in ((1, "l2"), (1, "vxlan"), (2, "l2")):
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_whole_trials_stay_as_they_are(folder: Path) -> None:
+def test_complete_trials_are_unchanged(folder: Path) -> None:
     before = {name: (folder / name).read_bytes() for name in ("samples.csv", "histograms.jsonl")}
     results = mend(folder)
     assert len(results.samples) == 12
@@ -39,7 +39,7 @@ def test_whole_trials_stay_as_they_are(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 30, 100, 200, 300])
-def test_a_trial_cut_short_goes_as_a_whole(folder: Path, cut: int) -> None:
+def test_an_incomplete_trial_is_removed_entirely(folder: Path, cut: int) -> None:
     file = folder / "samples.csv"
     file.write_bytes(file.read_bytes()[:-cut])
     results = mend(folder)
@@ -54,13 +54,13 @@ def test_a_trial_cut_short_goes_as_a_whole(folder: Path, cut: int) -> None:
     assert len(read_results(folder).samples) == 12
 
 
-def test_a_trial_that_had_only_its_histogram_written_goes(folder: Path) -> None:
+def test_a_histogram_without_samples_is_removed(folder: Path) -> None:
     file = folder / "samples.csv"
     file.write_text("".join(line for line in file.read_text().splitlines(True) if not line.startswith("2,")))
     assert [(h.round, h.design) for h in mend(folder).histograms] == [(1, "l2"), (1, "vxlan")]
 
 
-def test_a_trial_that_failed_is_whole(folder: Path) -> None:
+def test_a_failed_trial_is_complete(folder: Path) -> None:
     failed = Sample(2, 2, "", "vxlan", "cross-node", "latency", "", "", None, "2026-11-21T06:01:00+00:00", "no luck")
     with ResultsWriter(folder) as writer:
         writer.append([failed])

@@ -1,7 +1,7 @@
-"""Whole runs on the real kernel: what they leave on disk, what they refuse to measure, how they end.
+"""Whole runs on the real kernel: files on disk, refused designs, termination.
 
-One is measured with the real programs, and everything about numbers is asked of it. Where it is all the same what a
-probe measures, each takes a twentieth of a second (`tests.experiment.quick`).
+One run uses the real programs; tests of values use its results. Other tests use a probe that takes 0.05 s
+(`tests.experiment.quick`).
 """
 
 import contextlib
@@ -71,7 +71,7 @@ def scenario(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def fewer_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Limits are no concern of most tests."""
+    """Most tests do not need limits."""
     monkeypatch.setattr("testbed.experiment.run.LIMIT_REPEATS", LIMIT_REPEATS)
 
 
@@ -85,22 +85,22 @@ uses_quick_probes = pytest.mark.usefixtures("quick_probes")
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The folder of a run with the real programs, and what its watcher was told; `small.yaml` beside it."""
+    """The folder of a run with the real programs, and its watcher's log; `small.yaml` is next to it."""
     folder = tmp_path_factory.mktemp("measured")
 
     def measure() -> int:
-        all_well, told = carry_out(small(folder), folder / "run")
-        (folder / "told.json").write_text(json.dumps(told))
+        all_well, log = carry_out(small(folder), folder / "run")
+        (folder / "log.json").write_text(json.dumps(log))
         return 0 if all_well else 1
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("testbed.experiment.run.LIMIT_REPEATS", LIMIT_REPEATS)
         assert enclosed(measure) == 0
-    return folder / "run", json.loads((folder / "told.json").read_text())
+    return folder / "run", json.loads((folder / "log.json").read_text())
 
 
 def throughput_only(scenario: Path, *lines: str) -> Path:
-    """The scenario with its quicker probe alone, and more lines; the last one of a key counts."""
+    """The scenario with only its throughput probe, and more lines, which replace lines with the same key."""
     whole = [line for line in scenario.read_text().splitlines() if "sockperf" not in line]
     keys = [line.partition(":")[0] for line in lines]
     kept = [line for line in whole if line.partition(":")[0] not in keys]
@@ -108,34 +108,34 @@ def throughput_only(scenario: Path, *lines: str) -> Path:
     return scenario
 
 
-class Silent:
-    """A watcher that remembers what it was told."""
+class Recorder:
+    """A watcher that records its calls as text."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.log: list[str] = []
 
     def preparing(self, design: str) -> None: ...
 
     def prepared(self, design: str, ready: bool, news: str) -> None:
-        self.told.append(f"{design} {'ready' if ready else 'failed'}: {news}")
+        self.log.append(f"{design} {'ready' if ready else 'failed'}: {news}")
 
     def planned(self, trials: int, seconds: float) -> None:
-        self.told.append(f"{trials} trials")
+        self.log.append(f"{trials} trials")
 
     def began(self, trial: Trial) -> None: ...
 
     def ended(self, trial: Trial, news: str, seconds: float) -> None:
-        self.told.append(f"{trial.round} {trial.label}: {news}")
+        self.log.append(f"{trial.round} {trial.label}: {news}")
 
     def trouble(self, reason: str, waiting: int) -> None:
-        self.told.append(f"trouble: {reason}")
+        self.log.append(f"trouble: {reason}")
 
 
 def carry_out(
     scenario: Path, folder: Path, judge: Callable[[int], bool] = lambda look: True, budget: timedelta | None = None
 ) -> tuple[bool, list[str]]:
-    """Runs a scenario, or goes on with the run that is in the folder; in less time than a file may ask for."""
-    watcher = Silent()
+    """Run a scenario, or resume the run in the folder. `budget` may be less than a scenario file allows."""
+    watcher = Recorder()
     loaded = load_scenario(scenario, CATALOGUE)
     if budget:
         loaded = dataclasses.replace(loaded, value=loaded.value.model_copy(update={"budget": budget}))
@@ -144,11 +144,11 @@ def carry_out(
     manifest = earlier.manifest if earlier else manifest_of(loaded, str(scenario), schedule)
     folder.mkdir(exist_ok=True)
     with ResultsWriter(folder) as writer:
-        return Run(loaded, schedule, manifest, writer, watcher, judge, earlier).carry_out(), watcher.told
+        return Run(loaded, schedule, manifest, writer, watcher, judge, earlier).carry_out(), watcher.log
 
 
 def counted(samples: tuple[Sample, ...], metric: str) -> list[Sample]:
-    """Those of the metric, without the limits."""
+    """The samples of a metric, without the limits."""
     return [sample for sample in samples if sample.metric == metric and sample.design != LIMITS]
 
 
@@ -157,9 +157,9 @@ Measured = tuple[Path, list[str]]
 
 @pytest.mark.root
 @pytest.mark.exclusive
-def test_a_run_measures_every_design_on_every_path_in_every_round(measured: Measured) -> None:
-    run, told = measured
-    assert "12 trials" in told
+def test_each_round_measures_each_design_on_each_path(measured: Measured) -> None:
+    run, log = measured
+    assert "12 trials" in log
     results = read_results(run)
     assert results.manifest["state"] == "done"
     assert results.manifest["rounds_done"] == 1
@@ -191,21 +191,21 @@ def test_a_run_measures_every_design_on_every_path_in_every_round(measured: Meas
 
 @pytest.mark.root
 @pytest.mark.exclusive
-def test_beside_each_value_stands_what_it_cost_and_what_the_machine_did(measured: Measured) -> None:
+def test_samples_include_cpu_cost_idle_and_steal_time(measured: Measured) -> None:
     samples = read_results(measured[0]).samples
     for throughput, cost in zip(counted(samples, "throughput"), counted(samples, "cpu_per_gbit"), strict=True):
         assert throughput.value is not None
         assert cost.value is not None
         assert throughput.idle is not None
         assert throughput.steal is not None
-        # Two CPUs for a good second, less what was idle, for so many Gbit: counted another way.
+        # The CPU time per Gbit, computed from the idle time.
         cpus = os.sysconf("SC_NPROCESSORS_ONLN")
         assert cost.value == pytest.approx(cpus * (1 - throughput.idle - throughput.steal) / throughput.value, rel=0.25)
 
 
 @pytest.mark.root
 @pytest.mark.exclusive
-def test_labs_are_measured_too(measured: Measured) -> None:
+def test_building_labs_is_measured(measured: Measured) -> None:
     for metric, low, high in (("build_time", 5, 5000), ("attach_time", 0.1, 500)):
         found = counted(read_results(measured[0]).samples, metric)
         assert sorted((sample.round, sample.design) for sample in found) == [(n, arm) for n in (0, 1) for arm in ARMS]
@@ -225,7 +225,7 @@ def test_limits_are_measured_first_over_loopback(measured: Measured) -> None:
 
 @uses_quick_probes
 @pytest.mark.sealed
-def test_a_sweep_measures_every_cell(scenario: Path, tmp_path: Path) -> None:
+def test_a_sweep_measures_each_cell(scenario: Path, tmp_path: Path) -> None:
     sweep = "sweep: {topology.fabric.mtu: [1500, 9000], probes.throughput.streams: [1, 2]}"
     all_well, _ = carry_out(throughput_only(scenario, "rounds: 1", "offload: off", sweep), tmp_path / "run")
     assert all_well
@@ -236,7 +236,7 @@ def test_a_sweep_measures_every_cell(scenario: Path, tmp_path: Path) -> None:
     assert {cell["name"] for cell in results.manifest["cells"]} == cells
     assert len(found) == 2 * 3 * 4
 
-    # Each was measured in labs of its own MTU, with probes of its own streams; VXLAN takes 50 bytes.
+    # Each cell has its own MTU and number of streams; VXLAN takes 50 bytes.
     assert {(sample.cell, sample.design): sample.value for sample in found} == {
         (f"mtu={mtu} streams={streams}", arm): (mtu - 50 * (arm == "vxlan")) * streams
         for mtu in (1500, 9000)
@@ -247,7 +247,7 @@ def test_a_sweep_measures_every_cell(scenario: Path, tmp_path: Path) -> None:
 
 @uses_quick_probes
 @pytest.mark.sealed
-def test_a_design_is_left_out_where_the_topology_cannot_carry_it(tmp_path: Path, repository: Path) -> None:
+def test_a_design_is_left_out_of_cells_whose_topology_it_does_not_fit(tmp_path: Path, repository: Path) -> None:
     file = tmp_path / "unfit.yaml"
     text = SCENARIO.format(topology=repository / "topologies/two-subnets.yaml").replace("seed: 7", "unfit: leave-out")
     text = text.replace("baseline: l3-host-routes", "baseline: vxlan").replace("  throughput:", "  #")
@@ -268,14 +268,14 @@ def test_a_design_is_left_out_where_the_topology_cannot_carry_it(tmp_path: Path,
 
 @uses_quick_probes
 @pytest.mark.sealed
-def test_auto_goes_on_until_the_judge_is_content(scenario: Path, tmp_path: Path) -> None:
+def test_auto_continues_until_verdicts_are_settled(scenario: Path, tmp_path: Path) -> None:
     looks: list[int] = []
 
-    def content_at_the_second_look(look: int) -> bool:
+    def settled_at_the_second_look(look: int) -> bool:
         looks.append(look)
         return look == 2
 
-    carry_out(throughput_only(scenario, "rounds: auto", "aa: off"), tmp_path / "run", content_at_the_second_look)
+    carry_out(throughput_only(scenario, "rounds: auto", "aa: off"), tmp_path / "run", settled_at_the_second_look)
     manifest = read_results(tmp_path / "run").manifest
     assert looks == [1, 2]
     assert manifest["looks"] == [5, 10]
@@ -295,7 +295,7 @@ def test_auto_ends_with_its_budget(scenario: Path, tmp_path: Path) -> None:
 
 @uses_quick_probes
 @pytest.mark.sealed
-def test_a_run_that_was_cut_short_goes_on_where_it_was(scenario: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_with_the_missing_trials(scenario: Path, tmp_path: Path) -> None:
     throughput_only(scenario, "rounds: 2")
     carry_out(scenario, tmp_path / "whole")
     folder = tmp_path / "run"
@@ -304,24 +304,24 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(scenario: Path, tmp_path:
     first_of_round_2 = next(i for i, line in enumerate(lines) if line.startswith("2,") and ",throughput," in line)
     kept = "".join(lines[: first_of_round_2 + 2])
     (folder / "samples.csv").write_text(kept)
-    all_well, told = carry_out(scenario, folder)
+    all_well, log = carry_out(scenario, folder)
     assert all_well
     again = (folder / "samples.csv").read_text()
-    assert again.startswith("".join(lines[:first_of_round_2])), "nothing whole is lost or measured again"
+    assert again.startswith("".join(lines[:first_of_round_2])), "complete trials are neither lost nor measured again"
     whole, resumed = read_results(tmp_path / "whole").samples, read_results(folder).samples
     assert [(s.round, s.position, s.design, s.path, s.metric) for s in resumed if s.path != LAB] == [
         (s.round, s.position, s.design, s.path, s.metric) for s in whole if s.path != LAB
     ]
-    assert sum(line.startswith("2 ") for line in told) == 3
-    assert "3 trials" in told
+    assert sum(line.startswith("2 ") for line in log) == 3
+    assert "3 trials" in log
 
 
 @uses_quick_probes
 @pytest.mark.sealed
-def test_a_sample_whose_packets_took_another_way_is_an_error(
+def test_a_sample_whose_packets_took_another_path_is_an_error(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lab is rewired after it was checked."""
+    """The lab is rewired after its check."""
 
     def rewired(site: Site, design: str, labs: contextlib.ExitStack) -> Prepared:
         prepared = prepare(site, design, labs)
@@ -345,7 +345,7 @@ def test_a_sample_whose_packets_took_another_way_is_an_error(
 
 
 def careless(joining: Joining) -> None:
-    """Host routes as a careless author would write them: one node is forgotten."""
+    """Host routes with a mistake: the routes to one node are missing."""
     for node in joining.layout.nodes:
         for remote in others(joining.layout, node):
             for cidr in remote.pod_cidrs if str(remote.pod_cidrs[0]) != "10.244.1.0/24" else ():
@@ -353,19 +353,19 @@ def careless(joining: Joining) -> None:
 
 
 def with_transport(name: str, **changes: Any) -> Design:
-    """The design vxlan, with a transport that has another one's place."""
+    """The design vxlan, with another transport."""
     return dataclasses.replace(DESIGNS["vxlan"], transport=dataclasses.replace(TRANSPORTS[name], **changes))
 
 
 @uses_quick_probes
 @pytest.mark.sealed
-def test_a_design_that_fails_its_check_is_not_measured_and_the_others_are(
+def test_only_designs_that_pass_their_checks_are_measured(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.designs.DESIGNS", {**PLAIN, "vxlan": with_transport("host-routes", join=careless)})
-    all_fit, told = carry_out(throughput_only(scenario), tmp_path / "run")
+    all_fit, log = carry_out(throughput_only(scenario), tmp_path / "run")
     assert not all_fit
-    assert any(line.startswith("vxlan failed: ") and "client -> pod web-2" in line for line in told)
+    assert any(line.startswith("vxlan failed: ") and "client -> pod web-2" in line for line in log)
     results = read_results(tmp_path / "run")
     facts = results.manifest["designs"]["vxlan"]
     assert facts["state"] == "failed"
@@ -376,10 +376,10 @@ def test_a_design_that_fails_its_check_is_not_measured_and_the_others_are(
 
 @uses_quick_probes
 @pytest.mark.sealed
-def test_a_design_that_takes_another_way_than_claimed_is_not_measured(
+def test_a_design_that_takes_another_path_than_claimed_is_not_measured(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everything answers, only not through VXLAN."""
+    """All pods reach each other, but not through VXLAN."""
     monkeypatch.setattr("testbed.designs.DESIGNS", {**PLAIN, "vxlan": with_transport("host-routes", by_router=True)})
     all_fit, _ = carry_out(throughput_only(scenario), tmp_path / "run")
     assert not all_fit
@@ -390,19 +390,19 @@ def test_a_design_that_takes_another_way_than_claimed_is_not_measured(
 
 @uses_quick_probes
 @pytest.mark.sealed
-def test_a_design_that_fails_later_is_left_out_from_then_on(
+def test_a_design_that_fails_in_a_later_round_is_left_out_of_the_rest(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Labs are built and checked anew for each round."""
+    """Labs are rebuilt and checked for each round."""
     built: list[str] = []
 
-    def careless_the_second_time(site: Site, name: str, labs: contextlib.ExitStack) -> Prepared:
+    def failing_the_second_time(site: Site, name: str, labs: contextlib.ExitStack) -> Prepared:
         built.append(name)
         if built.count("vxlan") == 2 and name == "vxlan":
             return Prepared(None, {"summary": "", "state": "failed", "reason": "on purpose"})
         return prepare(site, name, labs)
 
-    monkeypatch.setattr("testbed.experiment.labs.prepare", careless_the_second_time)
+    monkeypatch.setattr("testbed.experiment.labs.prepare", failing_the_second_time)
     all_fit, _ = carry_out(throughput_only(scenario, "rounds: 2", "aa: off"), tmp_path / "run")
     assert not all_fit
     assert sorted(built) == ["l3-host-routes"] * 3 + ["vxlan", "vxlan"]
@@ -418,30 +418,30 @@ def test_a_design_that_fails_later_is_left_out_from_then_on(
 
 @uses_quick_probes
 @pytest.mark.sealed
-def test_a_probe_that_fails_costs_its_own_sample_only(
+def test_a_failed_probe_affects_only_its_own_sample(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = {"sockperf": sockperf.Sockperf}
     monkeypatch.setattr("testbed.experiment.outline.probe_of", lambda spec: real.get(spec.tool, quick.Quick)(spec))
     monkeypatch.setattr("testbed.probes.sockperf.NAME", "false")
     all_well, _ = carry_out(scenario, tmp_path / "run")
-    assert not all_well, "a design without a single number for a path and probe is no success"
+    assert not all_well, "a run in which a design has no value for a path and probe is not successful"
     samples = read_results(tmp_path / "run").samples
     failed = [sample for sample in samples if sample.value is None]
     assert len(failed) == 6 + LIMIT_REPEATS
-    assert {sample.error for sample in failed} == {"false server ended at once: it said nothing"}
+    assert {sample.error for sample in failed} == {"false server ended at once: no output"}
     assert len(counted(samples, "throughput")) == 6
 
 
 @pytest.fixture
 def own_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where only this test's programs leave any."""
+    """A folder for temporary files that only this test's programs use."""
     (tmp_path / "temporary").mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
 
 
 def left_over() -> tuple[object, ...]:
-    """Links, mounts and temporary files of the host, and processes of labs. The test's capsule is the host."""
+    """Links, mounts and temporary files of the host, and processes of labs. The host is the test's capsule."""
     links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
     marks = ("mininet:", "sockperf", "iperf3", "quick run", "testbed run")
@@ -449,14 +449,14 @@ def left_over() -> tuple[object, ...]:
         links,
         Path("/proc/self/mounts").read_text().splitlines(),
         sorted(line for line in processes if any(mark in line for mark in marks)),
-        # Which features were found is remembered until the machine is booted again.
+        # Found features are cached until the next boot.
         sorted(file for file in Path(os.environ["TMPDIR"]).iterdir() if not file.name.startswith("testbed-features-")),
         sorted(Path("/run").iterdir()),
     )
 
 
 def namespaces() -> int:
-    """How many network namespaces processes of this capsule are in."""
+    """The number of network namespaces that processes of this capsule use."""
     seen = set()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -481,7 +481,7 @@ ends_by_itself = pytest.mark.usefixtures("own_temporary_files")
 @ends_by_itself
 @pytest.mark.sealed
 @pytest.mark.parametrize("program", ["testbed", "tests.experiment.quick"])
-def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_else(scenario: Path, tmp_path: Path, program: str) -> None:
+def test_ctrl_c_keeps_samples_and_cleans_up(scenario: Path, tmp_path: Path, program: str) -> None:
     before = left_over()
     run = start(throughput_only(scenario), tmp_path / "results", program)
     assert run.stderr is not None
@@ -505,8 +505,8 @@ def test_ctrl_c_keeps_what_was_measured_and_leaves_nothing_else(scenario: Path, 
 @ends_by_itself
 @pytest.mark.sealed
 @pytest.mark.parametrize("attempt", range(6))
-def test_sigkill_at_any_moment_leaves_nothing(scenario: Path, tmp_path: Path, attempt: int) -> None:
-    """Two of six while the real programs measure; half of the others from the start, half when the first lab is up."""
+def test_sigkill_at_any_time_leaves_no_labs_or_processes(scenario: Path, tmp_path: Path, attempt: int) -> None:
+    """Two of six attempts use the real programs. Half of them kill from the start, half after the first lab is up."""
     before, before_namespaces = left_over(), namespaces()
     program, most_s = ("testbed", 6.0) if attempt < 2 else ("tests.experiment.quick", 2.0)
     run = start(scenario, tmp_path / "results", program)
@@ -523,7 +523,7 @@ def test_sigkill_at_any_moment_leaves_nothing(scenario: Path, tmp_path: Path, at
 
 @ends_by_itself
 @pytest.mark.sealed
-def test_what_was_measured_before_sigkill_is_on_disk_and_can_be_reported(scenario: Path, tmp_path: Path) -> None:
+def test_samples_before_sigkill_are_on_disk_and_can_be_reported(scenario: Path, tmp_path: Path) -> None:
     run = start(scenario, tmp_path / "results")
     assert run.stderr is not None
     while "round 1" not in run.stderr.readline():
@@ -545,7 +545,7 @@ def eventually_as(before: object) -> bool:
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
-    """The kernel may take a moment to kill and reap everything."""
+    """Whether the condition holds within 10 s: the kernel takes time to kill and reap processes."""
     deadline = time.monotonic() + 10
     while not condition():
         if time.monotonic() > deadline:

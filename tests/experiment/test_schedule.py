@@ -1,4 +1,4 @@
-"""The schedule: blocks that hold every arm once, in orders that follow from the seed and nothing else."""
+"""The schedule: each block contains each arm once, in an order that depends only on the seed."""
 
 from collections import Counter
 from itertools import islice
@@ -19,7 +19,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def schedule(seed: int = 1, **changes: str) -> Schedule:
-    """That of compare-designs, with lines added or changed."""
+    """The schedule of compare-designs, with keys added or changed."""
     text = COMPARE.source.text
     for key, value in changes.items():
         text = "\n".join(line for line in text.splitlines() if not line.startswith(f"{key}:")) + f"\n{key}: {value}\n"
@@ -28,7 +28,7 @@ def schedule(seed: int = 1, **changes: str) -> Schedule:
 
 
 @given(seeds, st.integers(0, 50))
-def test_every_block_holds_every_arm_once(seed: int, number: int) -> None:
+def test_each_block_contains_each_arm_once(seed: int, number: int) -> None:
     made = schedule(seed)
     (site,) = made.sites_of(number)
     blocks = list(made.blocks(site, number))
@@ -54,15 +54,15 @@ def test_more_rounds_keep_the_orders_of_the_first_ones() -> None:
     ]
 
 
-def test_every_arm_comes_at_every_position() -> None:
-    """A fixed order would hand each design the same predecessor every time."""
+def test_each_arm_comes_first_equally_often() -> None:
+    """With a fixed order, each design would always follow the same other one."""
     made = schedule()
     (site,) = made.sites
     first = Counter(arms[0] for number in range(100) for _, arms in made.blocks(site, number))
     assert all(80 < count < 160 for count in first.values()), first
 
 
-def test_the_baseline_has_a_second_turn_unless_that_is_switched_off() -> None:
+def test_the_baseline_is_measured_twice_unless_aa_is_off() -> None:
     assert schedule().arms[AA] == "l3-host-routes"
     assert AA not in schedule(aa="off").arms
 
@@ -81,11 +81,11 @@ def test_auto_has_no_last_round() -> None:
     assert list(islice(made.builds(), 3)) == [(0,), (1, 2, 3), (4, 5, 6)]
 
 
-def test_auto_looks_at_the_verdicts_seldom() -> None:
+def test_auto_looks_at_verdicts_at_doubling_intervals() -> None:
     assert [number for number in range(1, 200) if is_look(number)] == [5, 10, 20, 40, 80, 160]
 
 
-def test_cells_that_differ_in_their_probes_alone_share_their_labs() -> None:
+def test_cells_that_differ_only_in_probes_share_labs() -> None:
     made = schedule(
         sweep="{probes.latency.message: [64B, 1KiB], topology.fabric.mtu: [1500, 9000], offload: [on, off]}"
     )
@@ -97,7 +97,7 @@ def test_cells_that_differ_in_their_probes_alone_share_their_labs() -> None:
 
 
 def test_a_sweep_is_interleaved() -> None:
-    """Every round goes through all cells, in an order of its own."""
+    """Each round measures all cells, in its own order."""
     made = schedule(sweep="{topology.fabric.mtu: [1500, 4000, 9000]}")
     orders = {tuple(site.topology.fabric.mtu for site in made.sites_of(number)) for number in range(20)}
     assert len(orders) > 3

@@ -1,4 +1,4 @@
-"""A lab to measure in, how to measure once, and a second way of looking at what was measured."""
+"""A lab to measure in, a function to measure once, and tools to observe traffic independently."""
 
 import signal
 import tempfile
@@ -22,12 +22,12 @@ Measured = Callable[[Lab, Probe], tuple[Measurement, dict[str, bytes]]]
 
 @pytest.fixture
 def lab(two_nodes: Topology) -> "LazyLab":
-    """A lab that is built at its first use: inside the capsule, as fixtures are made outside."""
+    """A lab that is built at its first use, inside the capsule; fixtures are made outside."""
     return LazyLab(two_nodes)
 
 
 class LazyLab:
-    """Passes everything on to a lab built at the first touch; the capsule's end takes it down."""
+    """Forwards all attributes to a lab that is built at first access; the capsule's end takes it down."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
@@ -41,7 +41,7 @@ class LazyLab:
 
 @pytest.fixture
 def measured() -> Measured:
-    """Runs a probe from `client` to `web-2` and returns what it measured and what its programs printed."""
+    """Run a probe from `client` to `web-2`; return its measurement and the output of its programs."""
 
     def measure(lab: Lab, probe: Probe) -> tuple[Measurement, dict[str, bytes]]:
         with tempfile.TemporaryDirectory() as folder:
@@ -54,39 +54,39 @@ def measured() -> Measured:
 
 @dataclass
 class Seen:
-    """What passed at `client`'s eth0, known once the tap is closed."""
+    """Packets at `client`'s eth0, available after the tap is closed."""
 
     packets: list[tuple[float, bytes]] = field(default_factory=list)
-    """When, in seconds since 1970 by the kernel's own timestamp, and what was behind the IP header."""
+    """The kernel's timestamp in seconds since 1970, and the payload after the IP header."""
 
 
 class Hands:
-    """What a person would do to a lab by hand."""
+    """Manual changes to a lab."""
 
     @staticmethod
     def run(lab: Lab, place: str, *command: str) -> str:
-        """A command that must succeed, and what it printed."""
+        """Run a command that must succeed; return its output."""
         program = lab.start(place, command)
         output, errors = program.communicate(timeout=10)
         assert program.returncode == 0, errors
         return output.decode()
 
     def drop(self, lab: Lab, place: str, what: str) -> None:
-        """Makes the kernel drop and count what comes in there and matches."""
+        """Make the kernel drop and count incoming packets that match."""
         self.run(lab, place, "nft", "add table inet lossy")
         self.run(lab, place, "nft", "add chain inet lossy input { type filter hook input priority 0; }")
         self.run(lab, place, "nft", f"add rule inet lossy input {what} counter drop")
 
     def shape(self, lab: Lab, *how: str) -> None:
-        """Puts a token bucket before what the fabric's switch sends to node2."""
+        """Add a token bucket to the port of the fabric's switch to node2."""
         self.run(lab, "fabric", "tc", "qdisc", "add", "dev", "to-node2", "root", "tbf", *how)
 
     @staticmethod
     @contextmanager
     def tapped(lab: Lab, folder: Path, what: str) -> Iterator[Seen]:
-        """Records with tcpdump what passes at `client`'s eth0."""
+        """Capture matching packets at `client`'s eth0 with tcpdump."""
         seen, file = Seen(), folder / "seen.pcap"
-        # Without immediate mode the last packets would still be in its buffer when it is ended.
+        # Without immediate mode, the last packets are still in its buffer when it ends.
         options = ["-i", "eth0", "-Z", "root", "-s", "160", "-B", "65536", "--immediate-mode", "-U", "-w", str(file)]
         tcpdump = lab.start("client", ["tcpdump", *options, "--time-stamp-precision=nano", what])
         assert tcpdump.stderr

@@ -1,4 +1,4 @@
-"""fping's list and reports read, and the probe held against the kernel's timestamps, drops and queues."""
+"""Parsing of fping's list and reports, and the probe compared with the kernel's timestamps, drops and queues."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def values(measurement: Measurement) -> dict[str, float]:
     return {value.metric: value.value for value in measurement.values}
 
 
-def test_every_answer_is_listed_and_a_missing_one_is_told() -> None:
+def test_the_list_of_answers_is_read_with_missing_ones() -> None:
     assert np.array_equal(
         every_answer("10.244.1.2 : 0.073 - 12.4\n"), np.array([73.0, np.nan, 12400.0]), equal_nan=True
     )
@@ -65,12 +65,12 @@ def test_reports_are_read() -> None:
     assert list(reported(REPORTS)) == [(1, 73.46), (2, 13.517)]
 
 
-def test_a_report_of_one_answer_gives_its_time_to_the_nanosecond() -> None:
+def test_a_report_of_one_answer_refines_its_time_to_the_nanosecond() -> None:
     listed = np.array([73.0, 14.0, 15.0, 2340.0])
     assert refined(listed, [(1, 73.46), (2, 13.517), (1, 2338.1)]).tolist() == [73.46, 14.0, 15.0, 2338.1]
 
 
-def test_a_report_that_is_of_another_answer_changes_nothing() -> None:
+def test_a_report_of_another_answer_changes_nothing() -> None:
     listed = np.array([73.0, 14.0])
     assert refined(listed, [(1, 74.2), (1, 15.9), (1, 14.0)]).tolist() == [73.0, 14.0]
 
@@ -94,7 +94,7 @@ def test_times_agree_with_the_kernels_timestamps_of_the_same_packets(
     sent, received = ({body[6:8]: time for time, body in seen.packets if body[0] == kind} for kind in (echo, answer))
     on_the_wire = np.array([received[number] - sent[number] for number in sorted(sent)]) * 1e6
     assert len(on_the_wire) == len(distribution.values) == 500
-    # What fping adds is the way from its clock to the device and from the device to its socket.
+    # fping's times also include the path from its clock to the device and from the device to its socket.
     added = distribution.values - on_the_wire
     assert added.min() > -1
     assert np.median(added) < 0.5 * np.median(on_the_wire) + 5
@@ -113,7 +113,7 @@ def test_times_are_finer_than_fpings_list(lab: Lab, measured) -> None:  # type: 
 
 
 @pytest.mark.sealed
-def test_loss_is_what_the_kernel_dropped(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
+def test_loss_matches_the_kernels_drops(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     by_hand.drop(lab, "web-2", "icmp type echo-request numgen inc mod 10 0")
     measurement, _ = measured(lab, probe())
     assert values(measurement)["loss"] == 10.0
@@ -131,7 +131,7 @@ def test_no_answer_at_all_is_a_loss_of_100_percent(lab: Lab, measured, by_hand) 
 @pytest.mark.sealed
 @pytest.mark.exclusive
 def test_an_answer_that_takes_longer_than_the_interval_is_not_lost(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
-    # 98 bytes a request, 500 a second, are more than this lets through at once; the rest waits in its queue.
+    # 500 requests of 98 bytes per second exceed the rate; the rest waits in the queue.
     by_hand.shape(lab, "rate", "300kbit", "burst", "2000", "latency", "2s")
     measurement, raw = measured(lab, probe())
     assert values(measurement)["loss"] == 0
@@ -145,7 +145,7 @@ def test_the_probe_is_bounded() -> None:
 
 
 @pytest.mark.sealed
-def test_a_large_request_is_measured_too(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
+def test_a_large_request_is_measured(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, _ = measured(lab, probe(message="65000B", interval="20ms"))
     small, _ = measured(lab, probe(interval="20ms"))
     assert values(measurement)["loss"] == 0

@@ -1,4 +1,4 @@
-"""iperf3's reports read, and the probe held against the kernel's own counters."""
+"""Parsing of iperf3's reports, and the probe compared with the kernel's counters."""
 
 import json
 import os
@@ -19,8 +19,10 @@ from testbed.spec.probes import Iperf3Probe
 from testbed.spec.topology import Topology
 
 
-def told(arrived: int = 0, seconds: float = 1.0, resent: int = 0, path_mtu: int | None = None, mss: int = 0) -> dict:  # type: ignore[type-arg]
-    """What a process tells of a TCP stream."""
+def tcp_report(
+    arrived: int = 0, seconds: float = 1.0, resent: int = 0, path_mtu: int | None = None, mss: int = 0
+) -> dict:  # type: ignore[type-arg]
+    """A process's report of a TCP stream."""
     return {
         "start": {"tcp_mss_default": mss},
         "intervals": [{"streams": [{"pmtu": path_mtu} if path_mtu else {}]}],
@@ -28,23 +30,23 @@ def told(arrived: int = 0, seconds: float = 1.0, resent: int = 0, path_mtu: int 
     }
 
 
-def test_each_end_tells_of_what_it_saw() -> None:
-    client = told(arrived=1, resent=7, path_mtu=1500, mss=1448)
-    server = told(arrived=1000, seconds=2, resent=99)
+def test_each_number_is_from_the_end_that_observes_it() -> None:
+    client = tcp_report(arrived=1, resent=7, path_mtu=1500, mss=1448)
+    server = tcp_report(arrived=1000, seconds=2, resent=99)
     forward = read_flow("forward", client, server, 4)
     assert (forward.arrived, forward.seconds, forward.resent, forward.mss) == (1000, 2, 7, 1448)
-    client = told(arrived=1000, seconds=2, resent=7, mss=1448)
-    server = told(arrived=1, resent=99, path_mtu=1500)
+    client = tcp_report(arrived=1000, seconds=2, resent=7, mss=1448)
+    server = tcp_report(arrived=1, resent=99, path_mtu=1500)
     reverse = read_flow("reverse", client, server, 4)
     assert (reverse.arrived, reverse.seconds, reverse.resent, reverse.mss) == (1000, 2, 99, 1448)
 
 
-def test_a_path_mtu_found_later_makes_segments_smaller() -> None:
-    assert segment_size(told(mss=1448), told(path_mtu=1300), 4) == 1300 - 20 - 32
-    assert segment_size(told(mss=1428), told(path_mtu=1300), 6) == 1300 - 40 - 32
-    assert segment_size(told(mss=1398), told(path_mtu=1500), 4) == 1398
-    with pytest.raises(ProbeError, match="does not tell the MSS"):
-        segment_size(told(mss=1398), told(), 4)
+def test_a_smaller_path_mtu_reduces_the_mss() -> None:
+    assert segment_size(tcp_report(mss=1448), tcp_report(path_mtu=1300), 4) == 1300 - 20 - 32
+    assert segment_size(tcp_report(mss=1428), tcp_report(path_mtu=1300), 6) == 1300 - 40 - 32
+    assert segment_size(tcp_report(mss=1398), tcp_report(path_mtu=1500), 4) == 1398
+    with pytest.raises(ProbeError, match="lacks the MSS"):
+        segment_size(tcp_report(mss=1398), tcp_report(), 4)
 
 
 @pytest.mark.parametrize(
@@ -61,9 +63,9 @@ def test_a_failed_test_is_an_error(output: bytes, reason: str) -> None:
 
 
 def test_a_report_without_its_numbers_is_an_error() -> None:
-    with pytest.raises(ProbeError, match="has no 'sum_received'"):
-        read_flow("forward", told(path_mtu=1500), {"end": {}}, 4)
-    with pytest.raises(ProbeError, match="has no 'start'"):
+    with pytest.raises(ProbeError, match="lacks 'sum_received'"):
+        read_flow("forward", tcp_report(path_mtu=1500), {"end": {}}, 4)
+    with pytest.raises(ProbeError, match="lacks 'start'"):
         read_step({}, {})
     empty = {"start": {"test_start": {"blksize": 64}}, "end": {"sum_sent": {"packets": 0}}}
     with pytest.raises(ProbeError, match="sent no datagram"):
@@ -75,17 +77,17 @@ def test_a_report_without_its_numbers_is_an_error() -> None:
     [
         (1000, 1000, 1000, 0),
         (1000, 900, 1000, 10),
-        (1000, 855, 950, 10),  # The last fifty may have been on their way when the test ended.
-        (1000, 4, 4, 99.6),  # So many cannot have been: that the first four came says nothing of the rest.
+        (1000, 855, 950, 10),  # The last fifty may have been in transit when the test ended.
+        (1000, 4, 4, 99.6),  # 996 cannot have been in transit.
         (1000, 0, 0, 100),
-        (1000, 1010, 1000, 0),  # Some came twice.
+        (1000, 1010, 1000, 0),  # Some were duplicated.
     ],
 )
-def test_loss_is_of_those_that_can_have_arrived(sent: int, arrived: int, highest: int, loss: float) -> None:
+def test_loss_excludes_datagrams_in_transit(sent: int, arrived: int, highest: int, loss: float) -> None:
     assert Step(1472, sent, arrived, highest, 1.0).loss == pytest.approx(loss)
 
 
-def test_a_ladder_takes_its_time() -> None:
+def test_the_duration_is_per_rate() -> None:
     assert probe(duration="2s").seconds == 2
     assert probe(protocol="udp", rates=["1Mbit", "10Mbit", "1Gbit"], duration="2s").seconds == 6
 
@@ -106,7 +108,7 @@ def test_the_rate_agrees_with_the_bytes_that_the_kernel_counted(streams: int, la
     measurement, _ = measured(lab, probe(streams=streams))
     counted = (received_bytes(lab, "web-2") - before) * 8 / 1e9
     values = by_name(measurement)
-    # The device counts headers too, and the last packets may come a moment after the second is over.
+    # The device also counts headers, and the last packets may arrive after the end of the second.
     assert values["throughput"] == pytest.approx(counted, rel=0.10)
     assert measurement.carried_gbit == pytest.approx(counted, rel=0.06)
     assert values["retransmits"] == retransmitted(lab, "client")
@@ -116,7 +118,7 @@ def test_the_rate_agrees_with_the_bytes_that_the_kernel_counted(streams: int, la
 @pytest.mark.sealed
 @pytest.mark.exclusive
 def test_many_streams_do_not_add_up_to_more_than_the_device_carried(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
-    """Of so many, the last begins long after the first: their own rates are of different times and add up to more."""
+    """The last of many streams begins long after the first, so the sum of their own rates is too large."""
     before = received_bytes(lab, "web-2")
     growth = [(time.monotonic(), before)]
     over = threading.Event()
@@ -124,7 +126,7 @@ def test_many_streams_do_not_add_up_to_more_than_the_device_carried(lab: Lab, me
     def watch() -> None:
         while not over.wait(0.01):
             counted = received_bytes(lab, "web-2")
-            if counted > growth[-1][1] + 100_000:  # More than what opens and closes the streams.
+            if counted > growth[-1][1] + 100_000:  # More than the opening and closing of the streams.
                 growth.append((time.monotonic(), counted))
 
     watcher = threading.Thread(target=watch)
@@ -151,7 +153,7 @@ def test_reverse_is_from_target_to_source(lab: Lab, measured) -> None:  # type: 
 
 @pytest.mark.sealed
 @pytest.mark.exclusive
-def test_both_directions_are_told_apart_and_added_up(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
+def test_both_directions_are_reported_separately_and_in_sum(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     places = {"forward": "web-2", "reverse": "client"}
     before = {place: received_bytes(lab, place) for place in places.values()}
     measurement, _ = measured(lab, probe(direction="both", streams=2))
@@ -159,33 +161,31 @@ def test_both_directions_are_told_apart_and_added_up(lab: Lab, measured) -> None
     assert values["throughput"] == pytest.approx(values["throughput_forward"] + values["throughput_reverse"])
     for direction, place in places.items():
         counted = (received_bytes(lab, place) - before[place]) * 8 / 1e9
-        # The other direction's acknowledgements are counted too.
+        # Includes the other direction's acknowledgements.
         assert values[f"throughput_{direction}"] == pytest.approx(counted, rel=0.15)
 
 
 @pytest.mark.sealed
-def test_a_write_has_the_size_that_was_asked_for(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
+def test_a_write_has_the_requested_size(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     _, raw = measured(lab, probe(message="16KiB"))
     assert message_size(raw) == 16384
 
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("design", ["l3-host-routes", "vxlan"])
-def test_the_mss_is_what_the_ends_agreed_on(
-    design: str, two_nodes: Topology, tmp_path: Path, measured, by_hand
-) -> None:  # type: ignore[no-untyped-def]
+def test_the_mss_matches_the_tcp_handshake(design: str, two_nodes: Topology, tmp_path: Path, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     with Lab(DESIGNS[design].plan(two_nodes)) as lab:
         with by_hand.tapped(lab, tmp_path, "tcp[tcpflags] & tcp-syn != 0") as seen:
             measurement, _ = measured(lab, probe())
-        # The first option of a SYN of Linux's: kind 2, length 4, MSS. The time stamps' twelve bytes come out of it.
+        # The first option of a Linux SYN: kind 2, length 4, MSS. The MSS includes twelve bytes of timestamps.
         agreed = min(int.from_bytes(segment[22:24], "big") for _, segment in seen.packets if segment[20] == 2) - 12
         assert by_name(measurement)["mss"] == agreed == lab.plan.pod_mtu - 20 - 32
 
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
-def test_the_mss_is_of_the_path_that_was_found(direction: str, lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
-    """A node that forwards no more than 1,300 bytes tells the sender so, by ICMP, when a larger packet comes."""
+def test_the_mss_follows_path_mtu_discovery(direction: str, lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
+    """A node with a route MTU of 1,300 bytes sends ICMP to the sender of a larger packet."""
     here, pods, via = ("node1", "10.244.1.0/24", "192.168.56.2")
     if direction == "reverse":
         here, pods, via = ("node2", "10.244.0.0/24", "192.168.56.1")
@@ -196,14 +196,14 @@ def test_the_mss_is_of_the_path_that_was_found(direction: str, lab: Lab, measure
 
 @pytest.mark.sealed
 @pytest.mark.exclusive
-def test_all_datagrams_of_a_path_that_can_carry_them_arrive(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
+def test_no_datagram_is_lost_below_the_capacity(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, raw = measured(lab, probe(protocol="udp", rates=["5Mbit", "20Mbit"], message="1000B"))
     values = by_name(measurement)
     assert set(values) == {"loss@5Mbit", "received@5Mbit", "loss@20Mbit", "received@20Mbit", "packets_per_s"}
     assert values["loss@5Mbit"] == values["loss@20Mbit"] == 0
     assert values["received@5Mbit"] == pytest.approx(0.005, rel=0.02)
     assert values["packets_per_s"] == pytest.approx(20e6 / 8000, rel=0.02)
-    # A datagram opens each of the two steps.
+    # Each of the two steps begins with one datagram.
     assert (
         udp_counters(lab)["InDatagrams"] - 2 == sum(map(arrived, servers(raw))) == measurement.carried_gbit * 1e9 / 8e3
     )
@@ -218,8 +218,8 @@ def test_a_known_loss_is_found(lab: Lab, measured, by_hand) -> None:  # type: ig
 
 
 @pytest.mark.sealed
-def test_what_overflows_at_the_receiver_is_lost(lab: Lab, tmp_path: Path) -> None:
-    """Both ends on one CPU, where the sender often keeps the receiver waiting until its buffer is full."""
+def test_overflows_at_the_receiver_count_as_loss(lab: Lab, tmp_path: Path) -> None:
+    """With both ends on one CPU, the receiver often waits for the CPU until its buffer is full."""
     with Ends(lab, "client", "web-2", tmp_path, placement(together=True)) as ends:
         measurement = probe(protocol="udp", message="64B").measure(ends)
         raw = ends.raw
@@ -228,15 +228,15 @@ def test_what_overflows_at_the_receiver_is_lost(lab: Lab, tmp_path: Path) -> Non
     assert set(values) == {"loss", "received", "packets_per_s"}
     assert 0 <= values["loss"] <= 100
     overflown = 100 * counters["RcvbufErrors"] / (counters["InDatagrams"] + counters["RcvbufErrors"])
-    # What waits in the buffer when the test ends is neither: some thousands.
+    # Some thousand datagrams in the buffer at the end are neither received nor lost.
     assert values["loss"] == pytest.approx(overflown, abs=6)
     assert values["packets_per_s"] == pytest.approx(arrived(server) / server["seconds"])
     assert arrived(server) == pytest.approx(counters["InDatagrams"], rel=0.1)
 
 
 @pytest.mark.sealed
-def test_where_nothing_arrives_all_is_lost(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
-    """The short datagrams with which iperf3 opens a test pass."""
+def test_if_nothing_arrives_the_loss_is_100_percent(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
+    """The short datagrams at the beginning of an iperf3 test are not dropped."""
     by_hand.drop(lab, "web-2", "udp length > 100")
     measurement, _ = measured(lab, probe(protocol="udp", rates=["10Mbit"]))
     assert by_name(measurement) == {"loss@10Mbit": 100, "received@10Mbit": 0, "packets_per_s": 0}
@@ -245,7 +245,7 @@ def test_where_nothing_arrives_all_is_lost(lab: Lab, measured, by_hand) -> None:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize(("design", "size"), [("l3-host-routes", 1472), ("vxlan", 1422)])
-def test_a_datagram_just_fits_the_pods_mtu(design: str, size: int, two_nodes: Topology, measured) -> None:  # type: ignore[no-untyped-def]
+def test_a_datagram_fits_the_pod_mtu_exactly(design: str, size: int, two_nodes: Topology, measured) -> None:  # type: ignore[no-untyped-def]
     with Lab(DESIGNS[design].plan(two_nodes)) as lab:
         _, raw = measured(lab, probe(protocol="udp", rates=["10Mbit"]))
         assert message_size(raw) == size
@@ -255,7 +255,7 @@ def test_a_datagram_just_fits_the_pods_mtu(design: str, size: int, two_nodes: To
 
 
 @pytest.mark.sealed
-def test_ipv6_is_measured_too(ipv6_only: Topology, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
+def test_ipv6_is_measured(ipv6_only: Topology, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     with Lab(DESIGNS["vxlan"].plan(ipv6_only)) as lab:
         mtu = lab.plan.pod_mtu
         measurement, _ = measured(lab, probe(direction="both"))
@@ -267,7 +267,7 @@ def test_ipv6_is_measured_too(ipv6_only: Topology, measured, by_hand) -> None:  
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
-def test_a_refused_connection_is_said(protocol: str, lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
+def test_a_refused_connection_is_reported(protocol: str, lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     by_hand.run(lab, "web-2", "nft", "add table inet shut")
     by_hand.run(lab, "web-2", "nft", "add chain inet shut input { type filter hook input priority 0; }")
     by_hand.run(lab, "web-2", "nft", "add rule inet shut input tcp dport 7500 reject with tcp reset")
@@ -278,7 +278,7 @@ def test_a_refused_connection_is_said(protocol: str, lab: Lab, measured, by_hand
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
-def test_a_server_that_dies_is_said(protocol: str, lab: Lab, tmp_path: Path) -> None:
+def test_a_server_that_dies_is_reported(protocol: str, lab: Lab, tmp_path: Path) -> None:
     with (
         pytest.raises(ProbeError, match=r"iperf3.*(closed|reset|refused|terminated|Broken pipe)"),
         struck(lab, tmp_path, signal.SIGKILL) as ends,
@@ -289,7 +289,7 @@ def test_a_server_that_dies_is_said(protocol: str, lab: Lab, tmp_path: Path) -> 
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
-def test_a_server_that_hangs_is_said_in_bounded_time(
+def test_a_server_that_hangs_is_reported_in_bounded_time(
     protocol: str, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.probes.probe.END_PATIENCE_S", 0.5)
@@ -303,7 +303,7 @@ def test_a_server_that_hangs_is_said_in_bounded_time(
 
 @contextmanager
 def struck(lab: Lab, folder: Path, number: int):  # type: ignore[no-untyped-def]
-    """The two ends, with a signal for the first program, the server, when the test is under way."""
+    """The two ends; sends a signal to the first program, the server, during the test."""
     with Ends(lab, "client", "web-2", folder, placement(together=False)) as ends:
         timer = threading.Timer(0.7, lambda: os.killpg(ends._running[0].pid, number))
         timer.start()
@@ -319,12 +319,12 @@ def nothing_runs() -> bool:
 
 
 def servers(raw: dict[str, bytes]) -> list[dict[str, float]]:
-    """What the receivers of datagrams summed up."""
+    """The sums in the receivers' reports."""
     return [json.loads(text)["end"]["sum_received"] for name, text in raw.items() if name.endswith("-server.json")]
 
 
 def message_size(raw: dict[str, bytes]) -> int:
-    # A warning may stand behind the report: datagrams are larger than the MSS, as they have no time stamps.
+    # A warning may follow the report: datagrams are larger than the MSS, because they have no timestamps.
     client, _ = json.JSONDecoder().raw_decode(raw["iperf3-7500.json"].decode().strip())
     return int(client["start"]["test_start"]["blksize"])
 
@@ -334,7 +334,7 @@ def arrived(server: dict[str, float]) -> float:
 
 
 def counters(lab: Lab, place: str, protocol: str) -> dict[str, int]:
-    """What the kernel counted in a namespace since it was made."""
+    """The kernel's counters in a namespace since it was created."""
     with lab.namespaces[place].entered():
         text = Path("/proc/thread-self/net/snmp").read_text()
     names, values = (line.split()[1:] for line in text.splitlines() if line.startswith(f"{protocol}:"))

@@ -1,4 +1,4 @@
-"""irtt's report read, and the probe held against the kernel's timestamps, drops and queues, and against stalls."""
+"""Parsing of irtt's report, and the probe compared with the kernel's timestamps, drops and queues, and with stalls."""
 
 import json
 import os
@@ -34,34 +34,34 @@ def values(measurement: Measurement) -> dict[str, float]:
 
 
 def turn(*packets: tuple[float, float], due: int) -> Turn:
-    """Packets sent and answered so many ms after the start, 2 ms apart."""
+    """Packets by times of sending and answer, in ms after the start; the interval is 2 ms."""
     sent, received = np.array(packets).T * MS + START
     return Turn(START, 2 * MS, due, sent, received)
 
 
-def test_on_time_the_time_is_the_round_trip() -> None:
+def test_without_delay_the_time_is_the_round_trip() -> None:
     assert turn((0, 0.1), (2, 2.3), (4, 4.2), due=3).since_due() == pytest.approx([100, 300, 200])
 
 
-def test_all_packets_that_were_due_while_the_sender_was_held_up_carry_the_wait() -> None:
+def test_packets_due_during_a_delay_of_the_sender_include_the_wait() -> None:
     # Packets are due at 0, 2, 4, 6, 8 and 10 ms; the sender sleeps from 1 to 8.5 ms.
-    held_up = turn((0, 0.1), (8.5, 8.6), (10, 10.1), due=6)
-    assert held_up.since_due() == pytest.approx([100, 6600, 4600, 2600, 600, 100])
-    assert held_up.variations() == pytest.approx([0, 0], abs=1e-6)
+    delayed = turn((0, 0.1), (8.5, 8.6), (10, 10.1), due=6)
+    assert delayed.since_due() == pytest.approx([100, 6600, 4600, 2600, 600, 100])
+    assert delayed.variations() == pytest.approx([0, 0], abs=1e-6)
 
 
-def test_a_packet_left_out_after_a_late_one_has_no_time() -> None:
+def test_a_packet_skipped_after_a_late_one_has_no_time() -> None:
     # Sent 1.5 ms late, more than half of the interval: irtt sends none at 4 ms.
     assert turn((0, 0.1), (3.5, 3.6), (6, 6.1), due=4).since_due() == pytest.approx([100, 1600, 100])
 
 
-def test_what_was_due_while_nothing_is_answered_has_no_time() -> None:
+def test_packets_without_answer_have_no_time() -> None:
     lost = turn((0, 0.1), (6.5, float("nan")), (8, 8.2), due=5)
     assert lost.since_due() == pytest.approx([100, 200])
     assert (lost.answered, len(lost.sent)) == (2, 3)
 
 
-def test_nothing_is_due_after_the_end() -> None:
+def test_no_packet_is_due_after_the_end() -> None:
     assert turn((0, 0.1), (9.5, 9.6), due=3).since_due() == pytest.approx([100, 7600, 5600])
 
 
@@ -90,18 +90,18 @@ def test_a_report_is_read(began: str) -> None:
         (b"[OpenTimeout] no reply", "no JSON"),
         (b"{}", "round_trips"),
         (report(round_trips=[]), "IndexError"),
-        (report(stats={"start_time": "today"}), "today is no time"),
+        (report(stats={"start_time": "today"}), "today is not a time"),
         (report(send_err={"Op": "write", "Err": {"Syscall": "write", "Err": 111}}), "Connection refused"),
         (report(receive_err={"Code": -2055, "Detail": [1500]}), "choose a smaller message"),
-        (report(receive_err={}), "broke off"),
+        (report(receive_err={}), "irtt failed"),
     ],
 )
-def test_a_report_that_is_of_no_use_is_an_error(output: bytes, reason: str) -> None:
+def test_an_invalid_or_failed_report_is_an_error(output: bytes, reason: str) -> None:
     with pytest.raises(ProbeError, match=reason):
         parse(output, 2 * MS, 2)
 
 
-def test_the_timer_waits_busily_for_no_longer_than_it_must() -> None:
+def test_the_timer_waits_busily_as_little_as_possible() -> None:
     options = {ms: timer(timedelta(milliseconds=ms)) for ms in (1, 2, 10, 1000)}
     assert options == {
         1: "--timer=busy",
@@ -121,7 +121,7 @@ def test_a_real_run_agrees_with_the_programs_own_summary(interval: str, lab: Lab
     assert found["jitter"] == pytest.approx(own["stats"]["ipdv_round_trip"]["mean"] / 1e3, rel=1e-3)
     (distribution,) = measurement.distributions
     own_rtts = np.array([packet["delay"]["rtt"] for packet in own["round_trips"]]) / 1e3
-    # Every packet has its time from the last moment before it was sent at which one was due; none left early.
+    # Each packet's time runs from the last due time before it was sent; none was sent early.
     first = own["round_trips"][0]["timestamps"]["client"]["send"]
     _, fraction = own["stats"]["start_time"].rstrip("Z").split(".")
     early = (first["wall"] - int(fraction.ljust(9, "0"))) % 10**9
@@ -148,11 +148,11 @@ def test_times_enclose_the_kernels_timestamps_of_the_same_packets(
     lab = Lab(DESIGNS["l3-host-routes"].plan(two_nodes if family == 4 else ipv6_only))
     with by_hand.tapped(lab, tmp_path, "udp port 2112") as seen:
         measurement, raw = measured(lab, probe())
-    # Behind UDP's header: 4 bytes of magic and flags, 8 of the connection's token, 4 of the packet's number.
+    # After the UDP header: 4 bytes of magic and flags, 8 of the connection's token, 4 of the packet's number.
     out, back = dict[int, float](), dict[int, float]()
     for moment, body in seen.packets:
         if body[4:6] != (8 + 64).to_bytes(2, "big"):
-            continue  # Opening and closing are shorter.
+            continue  # Packets that open or close the connection are shorter.
         there = out if body[2:4] == (2112).to_bytes(2, "big") else back
         there[int.from_bytes(body[20:24], "little")] = moment
     packets = {packet["seqno"]: packet for packet in json.loads(raw["irtt.json"])["round_trips"]}
@@ -169,12 +169,12 @@ def test_times_enclose_the_kernels_timestamps_of_the_same_packets(
 CLIENT = "-o - 10.244.1.2:2112"
 SERVER = "-l 0"
 STREAM = "--port 7500"
-"""How the command lines of irtt's client, its server and the load's server end."""
+"""The ends of the command lines of irtt's client, its server and the load's server."""
 
 
 @contextmanager
 def meanwhile(act: Callable[[int], None], mark: str, after: float) -> Iterator[None]:
-    """Does something to the process whose command line ends so, so many seconds after it appeared."""
+    """Call `act` with the pid of the process whose command line ends with `mark`, `after` seconds after it appeared."""
 
     def wait_and_act() -> None:
         while not (found := [path for path in Path("/proc").glob("[0-9]*") if command(path).endswith(mark)]):
@@ -204,7 +204,7 @@ def killed(mark: str, after: float) -> AbstractContextManager[None]:
 
 
 def command(process: Path) -> str:
-    """The command line of a program, once taskset and env have become it."""
+    """The command line of a program, after taskset and env have executed it."""
     try:
         line = (process / "cmdline").read_bytes().decode().replace("\0", " ").strip()
     except OSError:
@@ -215,23 +215,23 @@ def command(process: Path) -> str:
 @pytest.mark.sealed
 @pytest.mark.parametrize("end", [CLIENT, SERVER])
 @pytest.mark.exclusive
-def test_every_packet_that_was_due_during_a_stall_carries_the_wait(end: str, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
+def test_packets_due_during_a_stall_include_the_wait(end: str, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     with stopped(end, after=0.5, seconds=0.2):
         measurement, raw = measured(lab, probe(duration="2s"))
     (distribution,) = measurement.distributions
-    # 100 of 1000 packets were due while the end slept, half of them in its first half; irtt may have left out a few.
+    # 100 of 1000 packets were due during the stop, half of them in its first half; irtt may have skipped a few.
     assert np.count_nonzero(distribution.values > 100_000) >= 40
     assert np.count_nonzero(distribution.values > 20_000) >= 75
     assert values(measurement)["open_rtt_p99"] > 150_000
     assert values(measurement)["open_rtt_p50"] < 20_000
     assert values(measurement)["loss"] == 0
-    if end == CLIENT:  # irtt's own times say nothing of it.
+    if end == CLIENT:  # irtt's own times do not include it.
         own = [packet["delay"]["rtt"] / 1e3 for packet in json.loads(raw["irtt.json"])["round_trips"]]
         assert np.percentile(own, 99) < 100_000
 
 
 @pytest.mark.sealed
-def test_loss_is_what_the_kernel_dropped(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
+def test_loss_matches_the_kernels_drops(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     by_hand.drop(lab, "web-2", "udp dport 2112 udp length 72 numgen inc mod 10 0")
     measurement, raw = measured(lab, probe())
     rules = by_hand.run(lab, "web-2", "nft", "list", "ruleset")
@@ -249,7 +249,7 @@ def test_a_target_that_never_answers_is_an_error(lab: Lab, measured, by_hand) ->
 
 
 @pytest.mark.sealed
-def test_if_all_packets_are_lost_only_the_loss_is_given(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
+def test_if_all_packets_are_lost_only_loss_is_reported(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     by_hand.drop(lab, "web-2", "udp dport 2112 udp length 72")
     measurement, _ = measured(lab, probe())
     assert values(measurement) == {"loss": 100.0}
@@ -269,7 +269,7 @@ def test_a_load_that_ends_early_is_an_error(lab: Lab, measured) -> None:  # type
 
 
 @pytest.mark.sealed
-def test_a_server_that_hangs_loses_the_rest(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
+def test_packets_to_a_hanging_server_are_lost(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     with stopped(SERVER, after=0.5, seconds=2.5):
         measurement, _ = measured(lab, probe())
     assert 30 < values(measurement)["loss"] < 70
@@ -301,11 +301,11 @@ def test_a_load_shows_the_queue_that_it_fills(lab: Lab, measured, by_hand) -> No
     assert 30_000 < values(loaded)["loaded_rtt_p50"] < 60_000
     assert loaded.distributions[0].metric == "loaded_rtt"
     assert set(values(loaded)) <= set(PROBES["irtt"].metrics)
-    # Of each 1514 bytes on the shaped device 1448 are payload; a busy machine sends less.
+    # 1448 of 1514 bytes on the shaped device are payload; a busy machine sends less.
     assert 0.5 < values(loaded)["loaded_throughput"] / (0.1 * 1448 / 1514) < 1.06
 
 
-def test_a_load_has_its_ends_apart_and_takes_longer() -> None:
+def test_with_a_load_the_ends_have_separate_cpus_and_it_takes_longer() -> None:
     alone, loaded = probe(duration="10min", interval="1ms"), probe(load=1)
     assert (alone.together, alone.tools, alone.seconds) == (True, ("irtt",), 600)
     assert (loaded.together, loaded.tools, loaded.seconds) == (False, ("irtt", "iperf3"), 4)

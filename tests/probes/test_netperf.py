@@ -1,4 +1,4 @@
-"""What netperf prints, and the probe held against sockperf and against the kernel's counters."""
+"""Parsing of netperf's output, and the probe compared with sockperf and with the kernel's counters."""
 
 import os
 import shutil
@@ -66,12 +66,12 @@ def test_throughput_is_read() -> None:
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
-        ("", "unit is not told"),
-        (TCP_STREAM, r"unit is 10\^6bits/s instead of Trans/s"),
+        ("", "expected Trans/s, found none"),
+        (TCP_STREAM, r"expected Trans/s, found 10\^6bits/s"),
         (TCP_RR.replace("MEAN_LATENCY", "X"), "lacks a number: 'MEAN_LATENCY'"),
         (TCP_RR.replace("13494.37", "none"), "lacks a number"),
         (TCP_RR.replace("13494.37", "0.00"), "no transaction"),
-        (TCP_RR.replace("13494.37", "700.00"), "waited in vain"),
+        (TCP_RR.replace("13494.37", "700.00"), "netperf stalled"),
     ],
 )
 def test_output_without_a_rate_is_an_error(output: str, reason: str) -> None:
@@ -96,12 +96,12 @@ def by_name(measurement: Measurement) -> dict[str, float]:
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 @pytest.mark.exclusive
 def test_transactions_agree_roughly_with_sockperfs_round_trips(protocol: str, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
-    """By way of the median: a rate is also of the moments in which somebody else had the CPU."""
+    """Compares medians: a rate also includes times in which other programs had the CPU."""
     measurement, raw = measured(lab, probe(test=f"{protocol}_rr", message="64B"))
-    told = dict(line.split("=") for line in raw["netperf"].decode().split())
-    assert by_name(measurement)["transactions"] == pytest.approx(1e6 / float(told["MEAN_LATENCY"]), rel=0.1)
+    printed = dict(line.split("=") for line in raw["netperf"].decode().split())
+    assert by_name(measurement)["transactions"] == pytest.approx(1e6 / float(printed["MEAN_LATENCY"]), rel=0.1)
     other, _ = measured(lab, Sockperf(SockperfProbe(tool="sockperf", protocol=protocol, duration="1s")))  # type: ignore[arg-type]
-    assert float(told["P50_LATENCY"]) == pytest.approx(float(np.median(other.distributions[0].values)), rel=0.5)
+    assert float(printed["P50_LATENCY"]) == pytest.approx(float(np.median(other.distributions[0].values)), rel=0.5)
 
 
 @installed
@@ -109,7 +109,7 @@ def test_transactions_agree_roughly_with_sockperfs_round_trips(protocol: str, la
 @pytest.mark.exclusive
 def test_each_udp_transaction_is_a_datagram_at_the_target(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, _ = measured(lab, probe(test="udp_rr"))
-    # netperf tells its rate and its time to a hundredth.
+    # netperf prints its rate and its time with two decimals.
     assert measurement.requests == pytest.approx(counters(lab, "Udp")["InDatagrams"], rel=0.01)
 
 
@@ -134,7 +134,7 @@ def test_a_stream_agrees_with_the_bytes_that_the_kernel_counted(lab: Lab, measur
 
 @installed
 @pytest.mark.sealed
-def test_ipv6_is_measured_too(ipv6_only: Topology, measured) -> None:  # type: ignore[no-untyped-def]
+def test_ipv6_is_measured(ipv6_only: Topology, measured) -> None:  # type: ignore[no-untyped-def]
     with Lab(DESIGNS["vxlan"].plan(ipv6_only)) as lab:
         measurement, _ = measured(lab, probe())
         assert by_name(measurement)["transactions"] > 0
@@ -142,9 +142,9 @@ def test_ipv6_is_measured_too(ipv6_only: Topology, measured) -> None:  # type: i
 
 @installed
 @pytest.mark.sealed
-def test_a_lost_datagram_does_not_pass_for_a_low_rate(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
+def test_a_lost_datagram_is_an_error_and_not_a_low_rate(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     by_hand.drop(lab, "web-2", "meta l4proto udp numgen inc mod 1000 == 500")
-    with pytest.raises(ProbeError, match="waited in vain"):
+    with pytest.raises(ProbeError, match="netperf stalled"):
         measured(lab, probe(test="udp_rr"))
 
 
@@ -153,7 +153,7 @@ def test_a_lost_datagram_does_not_pass_for_a_low_rate(lab: Lab, measured, by_han
 @pytest.mark.parametrize(
     ("number", "reason"), [(signal.SIGKILL, "netperf failed"), (signal.SIGSTOP, "netperf did not end within 2 s")]
 )
-def test_a_server_that_dies_or_hangs_is_said_and_nothing_is_left(
+def test_a_server_that_dies_or_hangs_is_reported_and_no_program_remains(
     number: int, reason: str, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.probes.probe.END_PATIENCE_S", 0.5)
@@ -167,7 +167,7 @@ def test_a_server_that_dies_or_hangs_is_said_and_nothing_is_left(
 
 @installed
 @pytest.mark.sealed
-def test_nothing_is_left_of_a_test_that_went_well(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
+def test_no_program_or_file_remains_after_a_test(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     before = set(Path("/tmp").glob("netserver*"))
     measured(lab, probe())
     assert nothing_runs()
@@ -175,7 +175,7 @@ def test_nothing_is_left_of_a_test_that_went_well(lab: Lab, measured) -> None:  
 
 
 def nothing_runs() -> bool:
-    """Whether none of the probe's programs is left in the capsule, or soon will be: a killed child dies in its time."""
+    """Whether none of the probe's programs remains in the capsule within 5 s: a killed child takes time to end."""
     for _ in range(100):
         names = {file.read_text().strip() for file in Path("/proc").glob("[0-9]*/comm") if file.exists()}
         if not names & {"netperf", "netserver"}:
@@ -185,7 +185,7 @@ def nothing_runs() -> bool:
 
 
 def counters(lab: Lab, protocol: str) -> dict[str, int]:
-    """What the kernel counted at the target since the namespace was made."""
+    """The kernel's counters at the target since the namespace was created."""
     with lab.namespaces["web-2"].entered():
         text = Path("/proc/thread-self/net/snmp").read_text()
     names, values = (line.split()[1:] for line in text.splitlines() if line.startswith(f"{protocol}:"))

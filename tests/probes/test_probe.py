@@ -1,4 +1,4 @@
-"""What all probes keep: programs end, errors say why, ends are where they are said to be."""
+"""Behaviour of all probes: programs end, errors are reported, ends run on the requested CPUs."""
 
 import os
 import subprocess
@@ -33,32 +33,32 @@ def test_programs_still_running_are_ended(lab: Lab, tmp_path: Path) -> None:
 
 
 @pytest.mark.sealed
-def test_a_program_that_is_not_installed_is_said(lab: Lab, tmp_path: Path) -> None:
+def test_a_missing_program_is_named(lab: Lab, tmp_path: Path) -> None:
     with ends(lab, tmp_path) as both, pytest.raises(ProbeError, match="no-such-program"):
         both.finish(both.start("client", ["no-such-program"]), "no-such-program", 1)
 
 
 @pytest.mark.sealed
-def test_a_server_that_ends_at_once_is_said_with_its_last_words(lab: Lab, tmp_path: Path) -> None:
+def test_a_server_that_ends_at_once_is_reported_with_its_last_line(lab: Lab, tmp_path: Path) -> None:
     with ends(lab, tmp_path) as both, pytest.raises(ProbeError, match="sh server ended at once: out of cheese"):
         both.serve(["sh", "-c", "echo out of cheese >&2; exit 1"], 7000)
 
 
 @pytest.mark.sealed
-def test_why_sockperf_cannot_bind_is_said_though_it_is_on_a_line_of_its_own(lab: Lab, tmp_path: Path) -> None:
+def test_an_error_on_a_continuation_line_of_sockperf_is_reported(lab: Lab, tmp_path: Path) -> None:
     with ends(lab, tmp_path) as both, pytest.raises(ProbeError, match=r"192\.0\.2\.1:7000 \(errno=99 Cannot assign"):
         both.serve(["sockperf", "server", "-i", "192.0.2.1", "-p", "7000"], 7000, "udp")
 
 
 @pytest.mark.sealed
-def test_a_server_that_never_listens_is_said(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_never_listens_is_reported(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("testbed.probes.probe.START_PATIENCE_S", 0.2)
     with ends(lab, tmp_path) as both, pytest.raises(ProbeError, match="did not listen"):
         both.serve(["sleep", "60"], 7000)
 
 
 @pytest.mark.sealed
-def test_a_program_that_hangs_is_ended_and_said(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_hangs_is_ended_and_reported(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("testbed.probes.probe.END_PATIENCE_S", 0.2)
     mark = f"1000.{time.time_ns()}"
     with ends(lab, tmp_path) as both, pytest.raises(ProbeError, match="sleep did not end"):
@@ -67,7 +67,7 @@ def test_a_program_that_hangs_is_ended_and_said(lab: Lab, tmp_path: Path, monkey
 
 
 @pytest.mark.sealed
-def test_a_program_that_fails_is_said_with_its_last_words_and_its_output_is_kept(lab: Lab, tmp_path: Path) -> None:
+def test_a_program_that_fails_is_reported_and_its_output_is_kept(lab: Lab, tmp_path: Path) -> None:
     with ends(lab, tmp_path) as both:
         program = both.start("client", ["sh", "-c", "echo some output; echo no luck >&2; exit 4"])
         with pytest.raises(ProbeError, match="tool failed with exit code 4: no luck"):
@@ -90,7 +90,7 @@ def test_latency_shares_a_cpu_and_throughput_gets_halves() -> None:
 
 
 @given(st.sets(st.integers(0, 255), min_size=2))
-def test_the_ends_never_share_a_cpu_where_there_are_several(cpus: set[int]) -> None:
+def test_the_ends_never_share_a_cpu_if_there_are_several(cpus: set[int]) -> None:
     place = placement(together=False, cpus=cpus)
     source, target = (set(map(int, part.split(","))) for part in (place.source, place.target))
     assert source

@@ -1,4 +1,4 @@
-"""sockperf's log read, and the probe held against a second way of measuring the same thing."""
+"""Parsing of sockperf's log, and the probe compared with sockperf's own summary."""
 
 import signal
 import time
@@ -35,7 +35,7 @@ def read(folder: Path, log: str) -> list[float]:
     return round_trips(file).tolist()
 
 
-def test_every_round_trip_of_the_log_is_read(tmp_path: Path) -> None:
+def test_all_round_trips_of_the_log_are_read(tmp_path: Path) -> None:
     assert read(tmp_path, LOG) == [55.532, 79.798]
 
 
@@ -50,9 +50,9 @@ def test_a_log_without_round_trips_is_an_error(log: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("end", range(FIRST_ROW, len(LOG), 7))
-def test_a_log_that_was_cut_short_is_an_error(end: int, tmp_path: Path) -> None:
-    """As when the disk is full: the last number may have lost its last digits."""
-    with pytest.raises(ProbeError, match="cut short"):
+def test_an_incomplete_log_is_an_error(end: int, tmp_path: Path) -> None:
+    """As on a full disk: the last number may lack its last digits."""
+    with pytest.raises(ProbeError, match="incomplete"):
         read(tmp_path, LOG[:end])
 
 
@@ -95,7 +95,7 @@ def test_a_real_run_agrees_with_the_programs_own_summary(protocol: str, lab: Lab
 
 
 @pytest.mark.sealed
-def test_no_percentile_without_the_values_behind_it(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
+def test_p999_requires_ten_thousand_values(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, _ = measured(lab, Sockperf(SockperfProbe(tool="sockperf", duration="1s")))  # type: ignore[arg-type]
     metrics = {value.metric for value in measurement.values}
     assert ("rtt_p99.9" in metrics) == (len(measurement.distributions[0].values) >= 10_000)
@@ -109,14 +109,14 @@ def test_the_log_is_kept_as_a_file(lab: Lab, tmp_path: Path) -> None:
 
 
 @pytest.mark.sealed
-def test_ten_minutes_take_no_gigabytes_to_prepare(lab: Lab, tmp_path: Path) -> None:
-    """sockperf sets memory aside for all that it could send before it sends anything."""
+def test_ten_minutes_do_not_allocate_gigabytes(lab: Lab, tmp_path: Path) -> None:
+    """sockperf allocates memory for all messages that it could send before it sends any."""
     probe = Sockperf(SockperfProbe(tool="sockperf", duration="10min"))  # type: ignore[arg-type]
     with Ends(lab, "client", "web-2", tmp_path, placement(together=True)) as ends:
-        asked = ends.finish
+        finish = ends.finish
 
-        def looked_at(process, name, seconds):  # type: ignore[no-untyped-def]
-            """What it has set aside when it begins to send; then it is told to end."""
+        def measured(process, name, seconds):  # type: ignore[no-untyped-def]
+            """Record its memory when it begins to send, then end it."""
             while sent_packets(lab) < 1000:
                 assert process.poll() is None
             sizes.extend(
@@ -125,10 +125,10 @@ def test_ten_minutes_take_no_gigabytes_to_prepare(lab: Lab, tmp_path: Path) -> N
                 if line.startswith("VmPeak")
             )
             process.terminate()
-            return asked(process, name, seconds)
+            return finish(process, name, seconds)
 
         sizes: list[int] = []
-        ends.finish = looked_at  # type: ignore[method-assign]
+        ends.finish = measured  # type: ignore[method-assign]
         with pytest.raises(ProbeError):
             probe.measure(ends)
     assert sizes[0] < 1.2 * 1024**2  # In KiB.
@@ -138,15 +138,13 @@ ONE_SECOND = Sockperf(SockperfProbe(tool="sockperf", duration="1s"))  # type: ig
 
 
 def state(pid: int) -> str:
-    """As proc(5) names it: T is stopped."""
+    """The state as in proc(5): T is stopped."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @pytest.mark.sealed
 @pytest.mark.exclusive
-def test_what_is_started_ahead_is_stopped_before_it_sends_anything_and_measures_when_told(
-    lab: Lab, tmp_path: Path
-) -> None:
+def test_a_client_started_ahead_is_stopped_before_it_sends_and_measures_when_resumed(lab: Lab, tmp_path: Path) -> None:
     readings = count()
     before = sent_packets(lab)
     with Ends(
@@ -162,11 +160,11 @@ def test_what_is_started_ahead_is_stopped_before_it_sends_anything_and_measures_
         measurement = ONE_SECOND.measure(ends)
         assert len(measurement.distributions[0].values) > 100
         assert ends.began
-        assert ends.began.busy > waited, "what it took to wait counts as a cost of measuring"
+        assert ends.began.busy > waited, "CPU time before resuming must not count"
 
 
 @pytest.mark.sealed
-def test_what_was_started_ahead_and_never_measured_is_ended(lab: Lab, tmp_path: Path) -> None:
+def test_a_client_started_ahead_is_ended_if_it_never_measures(lab: Lab, tmp_path: Path) -> None:
     with Ends(lab, "client", "web-2", tmp_path, placement(together=True)) as ends:
         start_ahead([(ONE_SECOND, ends)])
         assert ends.held
@@ -176,7 +174,7 @@ def test_what_was_started_ahead_and_never_measured_is_ended(lab: Lab, tmp_path: 
 
 @pytest.mark.sealed
 @pytest.mark.exclusive
-def test_a_client_that_may_have_begun_before_it_was_stopped_is_started_anew(
+def test_a_client_that_may_have_begun_before_it_was_stopped_is_started_again(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.probes.probe.HOLD_AFTER_S", SLEEP_S / 2 + 0.1)
@@ -187,7 +185,7 @@ def test_a_client_that_may_have_begun_before_it_was_stopped_is_started_anew(
 
 
 @pytest.mark.sealed
-def test_what_cannot_be_started_ahead_says_why_when_it_is_to_measure(
+def test_an_error_when_starting_ahead_is_reported_when_measuring(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("testbed.probes.sockperf.NAME", "no-such-program")
@@ -198,8 +196,8 @@ def test_what_cannot_be_started_ahead_says_why_when_it_is_to_measure(
             ONE_SECOND.measure(ends)
 
 
-def test_long_ones_are_not_started_ahead() -> None:
-    """Each would hold its memory while it waits."""
+def test_long_probes_are_not_started_ahead() -> None:
+    """Each would keep its memory while it waits."""
     assert Sockperf(SockperfProbe(tool="sockperf", duration="10min")).lead == 0  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""What wrk and curl print, and the probe held against the kernel's counters and against the packets."""
+"""Parsing of wrk's and curl's output, and the probe compared with the kernel's counters and with captured packets."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def test_the_rate_is_read() -> None:
     assert connection_rate(PRINTED) == (4741.37, 9520)
 
 
-def test_an_answer_that_came_late_is_an_answer() -> None:
+def test_a_late_answer_counts() -> None:
     assert connection_rate(PRINTED.replace("Requests/sec", SLOW)) == (4741.37, 9520)
 
 
@@ -50,27 +50,27 @@ def test_an_answer_that_came_late_is_an_answer() -> None:
         ("", "no rate"),
     ],
 )
-def test_a_rate_with_failed_connections_is_none(output: str, reason: str) -> None:
+def test_failed_connections_are_an_error(output: str, reason: str) -> None:
     with pytest.raises(ProbeError, match=reason):
         connection_rate(output)
 
 
-def test_connecting_is_what_comes_after_the_address_is_known() -> None:
+def test_connecting_begins_after_name_lookup() -> None:
     printed = "0.000017 0.005217\n0.000005 0.000059\n0.000004 0.000060\n"
-    # The first connection of a run pays for curl's own start.
+    # The first connection of a run includes curl's initialization.
     assert connecting_times(printed, 3).tolist() == [54, 56]
 
 
 @pytest.mark.parametrize(
     ("printed", "reason"),
     [
-        ("0.000017 0.005217\n0.000005 0.000059\n", "2 connections instead of 3"),
-        ("0.000017 0.005217\n0.000005 0.000059\n0.000005 0.000000\n", "3 connections instead of 3"),
+        ("0.000017 0.005217\n0.000005 0.000059\n", "expected 3 connections, found 2"),
+        ("0.000017 0.005217\n0.000005 0.000059\n0.000005 0.000000\n", "expected 3 connections, found 3"),
         ("0.000017 0.005217\n0.000005\n0.000004 0.000060\n", "cannot be read"),
         ("", "cannot be read"),
     ],
 )
-def test_times_that_are_not_of_all_connections_are_an_error(printed: str, reason: str) -> None:
+def test_missing_or_invalid_times_are_an_error(printed: str, reason: str) -> None:
     with pytest.raises(ProbeError, match=reason):
         connecting_times(printed, 3)
 
@@ -91,21 +91,21 @@ def by_name(measurement: Measurement) -> dict[str, float]:
 @pytest.mark.sealed
 @pytest.mark.parametrize("connections", [8, 512])
 @pytest.mark.exclusive
-def test_the_kernel_counted_as_many_connections(connections: int, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
+def test_the_kernel_counts_the_same_number_of_connections(connections: int, lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
     measurement, raw = measured(lab, probe(connections=connections))
     values = by_name(measurement)
-    # Beside those that are counted: wrk's first look, those it left unfinished, and the first of each run of curl's.
+    # Not counted: wrk's first connection, those it did not finish, and the first of each run of curl.
     opened = counters(lab, "web-2")["PassiveOpens"]
-    beside = 1 + connections + len([name for name in raw if name.startswith("curl-")])
-    assert opened - beside <= measurement.requests <= opened
+    uncounted = 1 + connections + len([name for name in raw if name.startswith("curl-")])
+    assert opened - uncounted <= measurement.requests <= opened
     assert counters(lab, "client")["ActiveOpens"] == opened
     count, seconds = int(raw["wrk"].split(b" requests in ")[0].split()[-1]), float(raw["wrk"].split(b" in ")[1][:4])
     assert values["connections"] == pytest.approx(count / seconds, rel=0.01)
 
 
 @pytest.mark.sealed
-def test_connecting_is_from_the_first_packet_to_its_answer(lab: Lab, tmp_path: Path, by_hand) -> None:  # type: ignore[no-untyped-def]
-    """On a link so slow that what curl itself takes, some 40 us, is little beside it."""
+def test_the_time_to_connect_matches_the_handshake_on_the_wire(lab: Lab, tmp_path: Path, by_hand) -> None:  # type: ignore[no-untyped-def]
+    """On a link so slow that curl's own time, about 40 us, is small in comparison."""
     by_hand.shape(lab, "rate", "1mbit", "burst", "1600", "limit", "20000")
     with (
         Ends(lab, "client", "web-2", tmp_path, placement(together=False)) as ends,
@@ -117,10 +117,12 @@ def test_connecting_is_from_the_first_packet_to_its_answer(lab: Lab, tmp_path: P
     of_runs = np.split(handshakes, np.cumsum([len(run.splitlines()) for run in runs])[:-1])
     on_wire = np.concatenate([times[1:] for times in of_runs])
     (connecting,) = measurement.distributions
-    # The same connections in the same order, each seen from a little further away.
+    # The same connections in the same order; curl's times are slightly longer.
     assert len(connecting.values) == len(on_wire)
     assert (connecting.values >= on_wire - 1).all()
-    assert np.min(connecting.values - on_wire) < 0.25 * np.median(on_wire), "at the least, as a busy machine adds to it"
+    assert np.min(connecting.values - on_wire) < 0.25 * np.median(on_wire), (
+        "the minimum, because a busy machine adds delay"
+    )
     assert by_name(measurement)["connect_p50"] == np.percentile(connecting.values, 50, method="inverted_cdf")
 
 
@@ -139,15 +141,15 @@ def handshakes_of(packets: list[tuple[float, bytes]]) -> np.ndarray:  # type: ig
 
 
 @pytest.mark.sealed
-def test_ipv6_is_measured_too(ipv6_only: Topology, measured) -> None:  # type: ignore[no-untyped-def]
+def test_ipv6_is_measured(ipv6_only: Topology, measured) -> None:  # type: ignore[no-untyped-def]
     with Lab(DESIGNS["vxlan"].plan(ipv6_only)) as lab:
         measurement, _ = measured(lab, probe())
         assert counters(lab, "web-2")["PassiveOpens"] >= measurement.requests > 0
 
 
 @pytest.mark.sealed
-def test_the_hosts_own_nginx_is_neither_needed_nor_touched(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
-    """Its folders, where there are any, are hidden from this capsule by ones in which nothing can be written."""
+def test_the_hosts_nginx_is_neither_required_nor_changed(lab: Lab, measured) -> None:  # type: ignore[no-untyped-def]
+    """Its folders, if any, are hidden in this capsule by read-only ones."""
     read_only = 1  # MS_RDONLY
     for folder in ("/etc/nginx", "/var/log", "/var/lib", "/usr/share/nginx"):
         if Path(folder).exists():
@@ -157,7 +159,7 @@ def test_the_hosts_own_nginx_is_neither_needed_nor_touched(lab: Lab, measured) -
 
 
 @pytest.mark.sealed
-def test_a_port_that_is_shut_is_said(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
+def test_a_closed_port_is_reported(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     by_hand.run(lab, "web-2", "nft", "add table inet shut")
     by_hand.run(lab, "web-2", "nft", "add chain inet shut input { type filter hook input priority 0; }")
     by_hand.run(lab, "web-2", "nft", "add rule inet shut input tcp dport 7480 reject with tcp reset")
@@ -167,18 +169,18 @@ def test_a_port_that_is_shut_is_said(lab: Lab, measured, by_hand) -> None:  # ty
 
 
 @pytest.mark.sealed
-def test_refused_connections_spoil_the_rate(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
+def test_refused_connections_are_an_error(lab: Lab, measured, by_hand) -> None:  # type: ignore[no-untyped-def]
     by_hand.run(lab, "web-2", "nft", "add table inet shut")
     by_hand.run(lab, "web-2", "nft", "add chain inet shut input { type filter hook input priority 0; }")
     some = "tcp dport 7480 tcp flags syn numgen inc mod 100 == 50"
     by_hand.run(lab, "web-2", "nft", f"add rule inet shut input {some} reject with tcp reset")
-    with pytest.raises(ProbeError, match="connections of wrk's failed"):
+    with pytest.raises(ProbeError, match="wrk's connections failed"):
         measured(lab, probe())
 
 
 @pytest.mark.sealed
-@pytest.mark.parametrize(("after", "reason"), [(0.6, "connections of wrk's failed"), (3.2, "curl")])
-def test_a_server_that_dies_is_said(after: float, reason: str, lab: Lab, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("after", "reason"), [(0.6, "wrk's connections failed"), (3.2, "curl")])
+def test_a_server_that_dies_is_reported(after: float, reason: str, lab: Lab, tmp_path: Path) -> None:
     with Ends(lab, "client", "web-2", tmp_path, placement(together=False)) as ends:
         timer = threading.Timer(after, lambda: os.killpg(ends._running[0].pid, signal.SIGKILL))
         timer.start()
@@ -189,7 +191,9 @@ def test_a_server_that_dies_is_said(after: float, reason: str, lab: Lab, tmp_pat
 
 
 @pytest.mark.sealed
-def test_a_server_that_hangs_is_said_in_bounded_time(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_hangs_is_reported_in_bounded_time(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("testbed.probes.probe.END_PATIENCE_S", 0.5)
     with Ends(lab, "client", "web-2", tmp_path, placement(together=False)) as ends:
         timer = threading.Timer(1.5, lambda: os.killpg(ends._running[0].pid, signal.SIGSTOP))
@@ -215,7 +219,7 @@ def test_a_missing_program_is_named(missing: str, lab: Lab, tmp_path: Path, monk
 
 
 def nothing_runs() -> bool:
-    """Whether none of the probe's programs is left in the capsule, or soon will be: a killed child dies in its time."""
+    """Whether none of the probe's programs remains in the capsule within 5 s: a killed child takes time to end."""
     for _ in range(100):
         names = {file.read_text().strip() for file in Path("/proc").glob("[0-9]*/comm") if file.exists()}
         if not names & {"nginx", "wrk", "curl"}:
@@ -225,7 +229,7 @@ def nothing_runs() -> bool:
 
 
 def counters(lab: Lab, place: str) -> dict[str, int]:
-    """What the kernel counted of TCP in a namespace since it was made."""
+    """The kernel's TCP counters in a namespace since it was created."""
     with lab.namespaces[place].entered():
         text = Path("/proc/thread-self/net/snmp").read_text()
     names, values = (line.split()[1:] for line in text.splitlines() if line.startswith("Tcp:"))

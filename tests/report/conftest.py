@@ -18,7 +18,7 @@ Rtt = Callable[[str, str, int], Values]
 
 @dataclass
 class Recipe:
-    """What a synthetic folder is made of. `value` gives one number, or None for a sample that failed."""
+    """The contents of a synthetic folder. `value` gives one number, or None for a failed sample."""
 
     designs: Sequence[str] = ("l2", "l3-gateway", "l3-host-routes", "vxlan")
     baseline: str = "l3-host-routes"
@@ -31,13 +31,13 @@ class Recipe:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     """Replaces keys of the manifest."""
     design_states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Replaces what the manifest says of a design."""
+    """Replaces keys of a design's entry in the manifest."""
     latency_probes: Sequence[str] = ("latency",)
     write_plans: bool = True
     aa: bool = False
-    """Whether the baseline has a second turn, as the arm `aa`."""
+    """Whether the baseline is measured twice, the second time as the arm `aa`."""
     cells: Sequence[str] = ()
-    """Of a sweep; `value` is then asked for the design `DESIGN CELL`."""
+    """Of a sweep; `value` is then called with the design `DESIGN CELL`."""
     limit: float | None = None
     """Gbit/s of throughput over loopback."""
     flags: str = ""
@@ -148,7 +148,7 @@ def _design(recipe: Recipe, design: str) -> dict[str, Any]:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a folder from a recipe's fields."""
+    """Make a folder from a recipe's fields."""
 
     def made(name: str = "results", **fields: Any) -> Path:
         return write_folder(tmp_path / name, Recipe(**fields))
@@ -158,7 +158,7 @@ def make(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def spread_rtt() -> Callable[..., Rtt]:
-    """Makes lognormal RTTs with a heavy tail; each design is 10% slower than the one before it."""
+    """Make lognormal RTTs with a heavy tail; each design is 10% slower than the previous one."""
 
     def made(designs: Sequence[str], count: int = 3_000) -> Rtt:
         def rtt(design: str, path: str, round_: int) -> Values:

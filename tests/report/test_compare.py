@@ -1,4 +1,4 @@
-"""Two runs against each other, with known truths: samples are made here, in memory."""
+"""Comparison of two runs with known differences, from samples in memory."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -30,11 +30,11 @@ DESIGNS = ("l2", BASELINE, "vxlan")
 FACTORS = {"l2": 1.05, BASELINE: 1.0, "vxlan": 0.8, AA: 1.0}
 
 Value = Callable[[str, str, int], float | None]
-"""Of a design, path and round."""
+"""A value by design, path and round."""
 
 
 def steady(seed: int, times: float = 1.0, noise: float = 0.01, changed: str = "", by: float = 1.0) -> Value:
-    """Gbit/s around 20 times a design's own factor; one of the designs may be changed."""
+    """Gbit/s around 20 times a design's factor; one of the designs may be changed."""
 
     def value(design: str, path: str, number: int) -> float:
         random = np.random.default_rng([seed, sum(map(ord, design + path)), number])
@@ -55,7 +55,7 @@ def run_of(
     rtt: Callable[[str, str, int], Values] | None = None,
     **manifest: Any,
 ) -> Results:
-    """A run as `read_results` gives it."""
+    """A run as `read_results` returns it."""
     samples, histograms = [], []
     for cell in cells:
         for number in range(rounds + 1):
@@ -81,7 +81,7 @@ def run_of(
         "probes": {},
         "rounds": rounds,
     }
-    told = {
+    keys = {
         "format": 2,
         "testbed": "0.1.0",
         "scenario": scenario,
@@ -94,7 +94,7 @@ def run_of(
         "tools": {"iperf3": "3.12"},
         "designs": {design: {"state": "measured"} for design in designs},
     }
-    return Results(Path(name), told | manifest, tuple(samples), tuple(histograms))
+    return Results(Path(name), keys | manifest, tuple(samples), tuple(histograms))
 
 
 def verdicts(compared: Compared, path: str = "cross-node") -> dict[str, str]:
@@ -108,10 +108,10 @@ def text_of(compared: Compared, *conditions: str) -> str:
     return capture.get()
 
 
-# What a user can rely on
+# Verdicts
 
 
-def test_a_design_that_lost_a_fifth_is_the_only_one_said_to_be_slower() -> None:
+def test_only_the_design_that_lost_20_percent_is_slower() -> None:
     compared = compare(run_of(steady(1)), run_of(steady(2, changed="vxlan", by=0.8)))
     assert verdicts(compared) == {"l2": "not resolved", BASELINE: "not resolved", "vxlan": "slower"}
     (vxlan,) = [c for c in compared.comparisons if (c.design, c.path) == ("vxlan", "cross-node")]
@@ -120,7 +120,7 @@ def test_a_design_that_lost_a_fifth_is_the_only_one_said_to_be_slower() -> None:
     assert vxlan.ratio_low < 0.8 < vxlan.ratio_high < 0.85
 
 
-def test_a_shorter_latency_is_faster() -> None:
+def test_a_lower_latency_is_faster() -> None:
     def made(seed: int, times: float) -> Results:
         return run_of(steady(seed, times), metric=("latency", "rtt_p50", "us"))
 
@@ -140,7 +140,7 @@ def test_four_rounds_of_either_run_give_no_verdict() -> None:
     assert set(verdicts(compare(run_of(steady(1), rounds=5), run_of(slow, rounds=5))).values()) == {"slower"}
 
 
-def test_no_verdict_is_given_on_what_is_no_larger_than_what_either_a_a_arm_showed() -> None:
+def test_differences_within_either_a_a_difference_get_no_verdict() -> None:
     def restless(design: str, path: str, number: int) -> float | None:
         value = steady(2, 1.1)(design, path, number)
         return value * 1.2 if design == AA and value else value
@@ -153,7 +153,7 @@ def test_no_verdict_is_given_on_what_is_no_larger_than_what_either_a_a_arm_showe
         assert all(c.smallest is not None and c.smallest > c.floor for c in compared.comparisons)
 
 
-def test_a_metric_without_a_direction_is_compared_and_not_judged() -> None:
+def test_a_metric_without_a_direction_is_compared_without_verdict() -> None:
     made = [
         run_of(steady(seed, times), metric=("throughput", "retransmits", "segments"))
         for seed, times in ((1, 1), (2, 3))
@@ -163,7 +163,7 @@ def test_a_metric_without_a_direction_is_compared_and_not_judged() -> None:
     assert all(c.ratio == pytest.approx(3, rel=0.05) for c in compared.comparisons)
 
 
-def test_numbers_of_zero_are_no_trouble() -> None:
+def test_values_of_zero_are_handled() -> None:
     nothing = run_of(lambda design, path, number: 0.0)
     for old, new in ((nothing, run_of(steady(1))), (run_of(steady(1)), nothing)):
         assert {c.verdict for c in compare(old, new).comparisons} == {"not resolved"}
@@ -183,7 +183,7 @@ def test_warm_up_and_limits_do_not_count() -> None:
 # Another machine
 
 
-def test_a_machine_that_is_faster_at_everything_shows_directly_and_not_relatively() -> None:
+def test_a_faster_machine_shows_directly_but_not_with_relative() -> None:
     old, new = run_of(steady(1)), run_of(steady(2, times=1.5, changed="vxlan", by=0.8))
     assert verdicts(compare(old, new)) == {"l2": "faster", BASELINE: "faster", "vxlan": "faster"}
     relative = compare(old, new, relative=True)
@@ -193,8 +193,8 @@ def test_a_machine_that_is_faster_at_everything_shows_directly_and_not_relativel
     assert vxlan.ratio == pytest.approx(0.8, rel=0.02)
 
 
-def test_relative_pairs_inside_a_run() -> None:
-    """A drift that all designs share hides a difference directly, and cancels relatively."""
+def test_relative_pairs_rounds_within_a_run() -> None:
+    """A drift common to all designs hides a difference directly, and cancels out with relative."""
 
     def drifting(seed: int, by: float) -> Value:
         own = steady(seed, noise=0.002, changed="vxlan", by=by)
@@ -205,7 +205,7 @@ def test_relative_pairs_inside_a_run() -> None:
     assert verdicts(compare(old, new, relative=True)) == {"l2": "not resolved", "vxlan": "slower"}
 
 
-def test_relative_ratios_are_those_of_the_runs_own_reports() -> None:
+def test_relative_ratios_equal_those_of_the_runs_reports() -> None:
     old, new = (run_of(steady(seed), rtt=rtts(seed)) for seed in (1, 2))
     reported = summaries_of(read_run(old), series(old.samples), old)
     own = {(s.design, s.path, s.metric): s.ratio for s in reported}
@@ -213,14 +213,14 @@ def test_relative_ratios_are_those_of_the_runs_own_reports() -> None:
         assert c.old == pytest.approx(own[(c.design, c.path, c.metric)])
 
 
-def test_relative_needs_the_same_baseline() -> None:
+def test_relative_requires_the_same_baseline() -> None:
     other = run_of(steady(2))
     other.manifest["scenario"]["baseline"] = "l2"
-    with pytest.raises(NotComparable, match=f"{BASELINE} in run, l2 in run; leave out --relative"):
+    with pytest.raises(NotComparable, match=f"{BASELINE} in run, l2 in run; omit --relative"):
         compare(run_of(steady(1)), other, relative=True)
 
 
-def test_what_differs_between_the_runs_is_told() -> None:
+def test_differences_between_the_runs_are_listed() -> None:
     new = run_of(
         steady(2),
         testbed="0.2.0",
@@ -239,21 +239,21 @@ def test_what_differs_between_the_runs_is_told() -> None:
         "scenario: rounds: 7 → 9",
         "the topology's text",
     ]
-    told = " ".join(text_of(compared).split())
-    assert "These are different machines (cpu), and that is in every ratio; --relative compares" in told
-    assert "kernel: 6.1.0 → 6.8.0" in told
+    text = " ".join(text_of(compared).split())
+    assert "The machines differ (cpu), which affects every ratio; use --relative to compare" in text
+    assert "kernel: 6.1.0 → 6.8.0" in text
 
 
-def test_devices_that_differ_are_told() -> None:
+def test_differing_devices_are_listed() -> None:
     def made(name: str, mtu: int) -> Results:
         device = {"first": "node1 eth0", "alike": 2, "kind": "veth", "mtu": mtu, "qdisc": "noqueue", "offloads": "tso"}
         return run_of(steady(1), name, devices=[device])
 
-    told = [str(difference) for difference in compare(made("old", 1500), made("new", 9000)).differences]
-    assert told == ["node1 eth0 mtu: 1500 → 9000"]
+    found = [str(difference) for difference in compare(made("old", 1500), made("new", 9000)).differences]
+    assert found == ["node1 eth0 mtu: 1500 → 9000"]
 
 
-def test_a_plan_differs_by_its_commands_and_not_by_its_comments(tmp_path: Path) -> None:
+def test_plans_are_compared_without_comments(tmp_path: Path) -> None:
     def made(name: str, **plans: str) -> Results:
         (tmp_path / name / "plans").mkdir(parents=True)
         for design, commands in plans.items():
@@ -261,14 +261,14 @@ def test_a_plan_differs_by_its_commands_and_not_by_its_comments(tmp_path: Path) 
         return replace(run_of(steady(1)), folder=tmp_path / name)
 
     old = made("old", vxlan="# as of old\nip link add a\n", l2="# as of old\nip link add b\n")
-    new = made("new", vxlan="# anew\nip link add a\n", l2="# anew\nip link add c\n")
+    new = made("new", vxlan="# as of new\nip link add a\n", l2="# as of new\nip link add c\n")
     assert [str(difference) for difference in compare(old, new).differences] == ["the plan of l2 (plans/l2.txt)"]
 
 
-# What only one of both has
+# Parts that only one run has
 
 
-def test_what_only_one_of_both_has_is_named() -> None:
+def test_parts_that_only_one_run_has_are_named() -> None:
     old = run_of(steady(1), paths=("same-node", "cross-node"))
     new = run_of(steady(2), designs=("l2", BASELINE), arms=("l2", BASELINE, AA), paths=("cross-node", "far"))
     compared = compare(old, new)
@@ -277,14 +277,14 @@ def test_what_only_one_of_both_has_is_named() -> None:
     assert "only NEW has the path far" in text_of(compared)
 
 
-def test_a_single_measurement_that_one_has_not_is_named() -> None:
+def test_a_single_missing_measurement_is_named() -> None:
     def failing(design: str, path: str, number: int) -> float | None:
         return None if (design, path) == ("vxlan", "cross-node") else steady(2)(design, path, number)
 
     assert compare(run_of(steady(1)), run_of(failing)).only_old == ("vxlan cross-node: throughput",)
 
 
-def test_another_unit_is_another_measurement() -> None:
+def test_a_different_unit_is_a_different_measurement() -> None:
     old = run_of(steady(1), metric=("throughput", "throughput", "Mbit/s"), paths=("cross-node",))
     new = run_of(steady(1), rtt=rtts(1), paths=("cross-node",))
     both = replace(old, samples=old.samples + tuple(s for s in new.samples if s.probe == "latency"))
@@ -301,13 +301,13 @@ def test_runs_with_nothing_in_common_cannot_be_compared() -> None:
     )
 
 
-def test_a_run_that_measured_nothing_cannot_be_compared() -> None:
+def test_a_run_without_values_cannot_be_compared() -> None:
     with pytest.raises(NotComparable) as error:
         compare(run_of(steady(1), "whole"), run_of(lambda design, path, number: None, "empty"))
     assert "whole and empty have no measurement in common\n  only whole has the designs" in str(error.value)
 
 
-def test_a_probe_that_had_no_rival_in_one_of_the_runs_is_still_the_same_probe() -> None:
+def test_a_metric_matches_even_if_only_one_run_has_a_second_probe_for_it() -> None:
     def probed(name: str) -> Results:
         return run_of(steady(1), metric=(name, "rtt_p50", "us"))
 
@@ -319,7 +319,7 @@ def test_a_probe_that_had_no_rival_in_one_of_the_runs_is_still_the_same_probe() 
     assert {c.metric for c in compare(alone, rival).comparisons} == {"rtt_p50"}
 
 
-def test_cells_of_a_sweep_are_compared_each_with_its_own() -> None:
+def test_cells_of_a_sweep_are_compared_by_name() -> None:
     old = run_of(steady(1), cells=("mtu=1500", "mtu=9000"))
     new = run_of(steady(2, 0.5), cells=("mtu=9000", "mtu=1400"))
     compared = compare(old, new)
@@ -331,7 +331,7 @@ def test_cells_of_a_sweep_are_compared_each_with_its_own() -> None:
 # Conditions
 
 
-def test_a_breach_counts_only_where_it_is_resolved_and_the_whole_interval_is_beyond() -> None:
+def test_a_breach_requires_a_verdict_and_the_whole_interval_beyond_the_threshold() -> None:
     compared = compare(run_of(steady(1)), run_of(steady(2, changed="vxlan", by=0.8)))
     assert judge("cross-node throughput < 0.9", compared.comparisons).state == "breached"
     assert judge("cross-node throughput < 0.79", compared.comparisons).state == "kept"
@@ -340,21 +340,21 @@ def test_a_breach_counts_only_where_it_is_resolved_and_the_whole_interval_is_bey
     assert vxlan.ratio is not None and vxlan.ratio_high is not None
     inside = f"vxlan cross-node throughput < {(vxlan.ratio + vxlan.ratio_high) / 2:.6f}"
     assert judge(inside, compared.comparisons).state == "not resolved"
-    # Beyond it by the whole interval, but by so little that it may as well be none: no verdict, no breach.
+    # The whole interval is beyond the threshold, but the difference is too small for a verdict: no breach.
     assert judge("l2 cross-node throughput < 1.5", compared.comparisons).state == "not resolved"
 
 
-def test_a_condition_about_nothing_says_what_there_is() -> None:
+def test_a_condition_without_match_lists_what_was_compared() -> None:
     def failing(design: str, path: str, number: int) -> float | None:
         return None if (design, path) == ("vxlan", "cross-node") else steady(2)(design, path, number)
 
     compared = compare(run_of(steady(1)), run_of(failing))
-    with pytest.raises(ConditionError, match="nothing that was compared is called all of that") as error:
+    with pytest.raises(ConditionError, match="no comparison matches all of these names; compared:") as error:
         judge("vxlan cross-node throughput < 0.9", compared.comparisons)
     assert "vxlan same-node: throughput" in str(error.value)
 
 
-def test_metrics_without_direction_have_no_conditions() -> None:
+def test_metrics_without_direction_are_not_valid_in_conditions() -> None:
     old, new = (run_of(steady(seed), rtt=rtts(seed)) for seed in (1, 2))
     words = words_of(compare(old, new).comparisons)
     assert words.metrics == ("throughput", "rtt_p50", "rtt_p99")
@@ -366,15 +366,15 @@ def test_metrics_without_direction_have_no_conditions() -> None:
 
 def test_the_table_has_every_comparison_in_80_columns() -> None:
     compared = compare(run_of(steady(1)), run_of(steady(2, changed="vxlan", by=0.8)))
-    told = text_of(compared, "cross-node throughput < 0.9")
-    assert max(map(len, told.splitlines())) <= 80
-    row = next(line for line in told[told.index("cross-node: ") :].splitlines() if line.startswith("vxlan"))
+    text = text_of(compared, "cross-node throughput < 0.9")
+    assert max(map(len, text.splitlines())) <= 80
+    row = next(line for line in text[text.index("cross-node: ") :].splitlines() if line.startswith("vxlan"))
     assert row.split()[0] == "vxlan" and row.split()[-1] == "slower"
-    assert "cross-node throughput < 0.9: breached in 1 of 3 comparisons" in told
-    assert "at most 5%" in " ".join(told.split())
+    assert "cross-node throughput < 0.9: breached in 1 of 3 comparisons" in text
+    assert "at most 5%" in " ".join(text.split())
 
 
-def test_markdown_has_the_same_rows_and_escapes_what_names_hold() -> None:
+def test_markdown_has_the_same_rows_and_escapes_names() -> None:
     old, new = run_of(steady(1), "be|fore"), run_of(steady(2, changed="vxlan", by=0.8), "<after>")
     compared = compare(old, new)
     text = markdown(compared, [judge("throughput < 0.9", compared.comparisons)])
@@ -385,11 +385,11 @@ def test_markdown_has_the_same_rows_and_escapes_what_names_hold() -> None:
     assert "- **throughput \\< 0.9: breached in 2 of 6 comparisons**" in text
 
 
-# The statistics, against independent sources
+# Statistics, compared with independent sources
 
 
 @given(st.integers(0, 2**32), st.integers(5, 20), st.integers(5, 20), st.floats(-1, 1))
-def test_the_test_is_scipys(seed: int, n: int, m: int, shift: float) -> None:
+def test_welch_matches_scipy(seed: int, n: int, m: int, shift: float) -> None:
     random = np.random.default_rng(seed)
     old, new = np.exp(random.normal(0, 0.3, n)), np.exp(random.normal(shift, 0.1, m))
     ours, theirs = welch(old, new), stats.ttest_ind(np.log(new), np.log(old), equal_var=False)
@@ -398,7 +398,7 @@ def test_the_test_is_scipys(seed: int, n: int, m: int, shift: float) -> None:
     assert ours.freedom == pytest.approx(theirs.df)
 
 
-def test_rounds_that_do_not_vary_are_judged_by_whether_they_are_the_same() -> None:
+def test_constant_rounds_are_tested_for_equality() -> None:
     same, other = np.full(5, 64.0), np.full(5, 65.0)
     assert [test.p_value for test in (welch(same, same), welch(same, other)) if test] == [1.0, 0.0]
 
@@ -429,7 +429,7 @@ def test_percentiles_are_pooled_over_rounds(q: int) -> None:
 
 @settings(max_examples=30)
 @given(st.integers(0, 2**32), st.integers(1, 8), st.sampled_from([50.0, 90.0, 99.0, 99.9]))
-def test_a_resample_of_rounds_has_the_percentile_of_its_merged_histograms(seed: int, rounds: int, q: float) -> None:
+def test_resampled_percentiles_match_merged_histograms(seed: int, rounds: int, q: float) -> None:
     random = np.random.default_rng(seed)
     parts = [
         Histogram(r, "", "l2", "p", "latency", "rtt", "us", *binned(random.lognormal(3, 1, random.integers(1, 300))))
@@ -439,7 +439,7 @@ def test_a_resample_of_rounds_has_the_percentile_of_its_merged_histograms(seed: 
     point, found = pooled(parts, q, drawn)
 
     def by_hand(some: list[Histogram]) -> float:
-        """The smallest value that q percent are no larger than; in whole numbers, as 99.9% of 1,000 are 999."""
+        """The smallest value that at least q percent do not exceed; in integers, because 99.9% of 1,000 are 999."""
         values = np.sort(np.repeat(*merged(some)))
         return float(values[-(-round(10 * q) * len(values) // 1000) - 1])
 
@@ -447,7 +447,7 @@ def test_a_resample_of_rounds_has_the_percentile_of_its_merged_histograms(seed: 
     assert point == by_hand(parts)
 
 
-def test_the_interval_is_scipys_percentile_bootstrap() -> None:
+def test_the_interval_matches_scipys_percentile_bootstrap() -> None:
     random = np.random.default_rng(1)
     old, new = np.exp(random.normal(0, 0.1, 15)), np.exp(random.normal(0.2, 0.1, 12))
     (ours,) = judged([draft(old, new)])
@@ -463,24 +463,24 @@ def test_the_interval_is_scipys_percentile_bootstrap() -> None:
     assert (ours.ratio_low, ours.ratio_high) == pytest.approx((theirs.low, theirs.high), rel=0.01)
 
 
-# Simulation: how often it is wrong, and how often it sees
+# Simulation of error rates and power
 
 
 @pytest.mark.parametrize("rounds", [5, 7, 10, 20])
 @pytest.mark.parametrize("heavy", [False, True])
-def test_intervals_hold_the_truth_in_95_of_100_cases(rounds: int, heavy: bool) -> None:
+def test_intervals_contain_the_true_ratio_in_95_percent_of_cases(rounds: int, heavy: bool) -> None:
     random = np.random.default_rng([rounds, heavy])
     noise = random.standard_t(4, (2, 600, rounds)) if heavy else random.normal(size=(2, 600, rounds))
     old, new = np.exp(0.05 * noise)
     spans = [interval(evidence(0, a), evidence(1, b)) for a, b in zip(old, new, strict=True)]
     held = np.mean([span is not None and span[0] <= 1 <= span[1] for span in spans])
-    print(f"{rounds} rounds{', heavy tails' * heavy}: {held:.1%} of intervals hold the truth")
+    print(f"{rounds} rounds{', heavy tails' * heavy}: {held:.1%} of intervals contain the true ratio")
     assert held >= 0.935
 
 
 DIRECTIONS = (("throughput", "Gbit/s"), ("rtt_p50", "us"))
 KINDS = 8
-"""Designs and paths; with two metrics 16 comparisons a pair of runs, as in a scenario of four designs and two paths."""
+"""Designs times paths; with two metrics, 16 comparisons per pair of runs, as for four designs and two paths."""
 
 
 def evidence(side: int, values: Values) -> Evidence:
@@ -492,21 +492,21 @@ def draft(old: Values, new: Values, name: str = "l2", metric: str = "throughput"
 
 
 def runs(random: np.random.Generator, pairs: int, rounds: int, noise: float = 0.05) -> Values:
-    """Per pair of runs, comparison and round: what disturbs a round disturbs all, and a few rounds are far off."""
+    """Values by pair of runs, comparison and round: with noise common to a round, and with outliers."""
     shared = noise * random.normal(size=(pairs, 1, rounds))
     own = noise * random.standard_t(4, size=(pairs, KINDS * len(DIRECTIONS), rounds))
     return np.asarray(np.exp(shared + own))
 
 
 def comparisons_of(old: Values, new: Values) -> list[Comparison]:
-    """The verdicts on one pair of runs. The A/A arms are taken to have shown nothing, so as not to help."""
+    """The verdicts on one pair of runs. The A/A difference is 0, so that it does not prevent any verdict."""
     return judged(
         [draft(a, b, f"design-{i}", DIRECTIONS[i % 2][0]) for i, (a, b) in enumerate(zip(old, new, strict=True))]
     )
 
 
 def suspicious(old: Values, new: Values) -> Iterator[int]:
-    """The pairs of runs in which a verdict is possible at all: the adjusted test, one of three conditions, agrees."""
+    """The pairs of runs in which a verdict is possible: the adjusted test, one of three conditions, is significant."""
     for pair in range(len(old)):
         tests = [welch(a, b) for a, b in zip(old[pair], new[pair], strict=True)]
         if holm(np.array([test.p_value for test in tests if test])).min() < 0.05:
@@ -524,16 +524,16 @@ def share_with_verdict(old: Values, new: Values) -> float:
 
 
 @pytest.mark.parametrize("rounds", [5, 7, 10])
-def test_of_runs_of_the_very_same_thing_at_most_one_in_twenty_has_any_verdict(rounds: int) -> None:
+def test_at_most_5_percent_of_pairs_of_equal_runs_have_a_verdict(rounds: int) -> None:
     random = np.random.default_rng(rounds)
     old, new = runs(random, 1200, rounds), runs(random, 1200, rounds)
     share = share_with_verdict(old, new)
-    print(f"{rounds} rounds: {share:.2%} of 1200 pairs of like runs have a verdict")
+    print(f"{rounds} rounds: {share:.2%} of 1200 pairs of equal runs have a verdict")
     assert share <= 0.05
 
 
 @pytest.mark.parametrize("rounds", [5, 7, 10])
-def test_relatively_that_holds_for_a_faster_and_drifting_machine_too(rounds: int) -> None:
+def test_relative_verdicts_hold_on_a_faster_and_drifting_machine(rounds: int) -> None:
     random = np.random.default_rng([rounds, 1])
     drift = np.exp(np.cumsum(random.normal(0, 0.1, (2, 600, 1, rounds)), axis=-1))
     old, new = (runs(random, 600, rounds) * drift[0], 1.5 * runs(random, 600, rounds) * drift[1])
@@ -543,7 +543,7 @@ def test_relatively_that_holds_for_a_faster_and_drifting_machine_too(rounds: int
 
 
 @pytest.mark.parametrize("rounds", [5, 7, 10])
-def test_the_smallest_difference_claimed_is_seen_in_nine_of_ten_runs_and_no_idle_claim(rounds: int) -> None:
+def test_the_claimed_smallest_difference_is_detected_in_90_percent_of_runs_and_not_too_large(rounds: int) -> None:
     random = np.random.default_rng([rounds, 2])
     old, new = np.exp(0.03 * random.normal(size=(2, 100, KINDS * len(DIRECTIONS), rounds)))
     claims = [c.smallest for a, b in zip(old[:10], new[:10], strict=True) for c in comparisons_of(a, b)]
@@ -553,13 +553,13 @@ def test_the_smallest_difference_claimed_is_seen_in_nine_of_ten_runs_and_no_idle
         differing = new.copy()
         differing[:, 0] *= 1 + size
         seen[size] = np.mean([comparisons_of(a, b)[0].verdict == "faster" for a, b in zip(old, differing, strict=True)])
-        print(f"{rounds} rounds: a difference of {size:.1%} is seen in {seen[size]:.0%}")
+        print(f"{rounds} rounds: a difference of {size:.1%} is detected in {seen[size]:.0%}")
     assert seen[smallest] >= 0.9
     assert min(seen.values()) >= 0.5
 
 
-def test_whole_runs_of_the_very_same_thing_agree() -> None:
-    """From samples to verdicts, A/A arms and all; the bound is what 5% would give by chance once in a thousand."""
+def test_whole_equal_runs_have_few_verdicts() -> None:
+    """From samples to verdicts, with A/A arms. At an error rate of 5%, chance exceeds the bound once in 1000 tests."""
     wrong = 0
     for pair in range(60):
         compared = compare(

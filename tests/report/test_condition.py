@@ -32,19 +32,19 @@ near_misses = st.lists(
 ).map(" ".join)
 
 
-def told(text: str, words: Words = WORDS) -> str:
+def error_of(text: str, words: Words = WORDS) -> str:
     with pytest.raises(ConditionError) as error:
         parse(text, words)
     return str(error.value)
 
 
 @given(conditions)
-def test_what_is_printed_is_read_back(condition: Condition) -> None:
+def test_a_printed_condition_parses_to_itself(condition: Condition) -> None:
     assert parse(str(condition), WORDS) == condition
 
 
 @given(st.text() | near_misses)
-def test_every_text_is_read_or_gets_a_message(text: str) -> None:
+def test_every_text_parses_or_gets_a_message(text: str) -> None:
     try:
         condition = parse(text, WORDS)
     except ConditionError as error:
@@ -54,14 +54,14 @@ def test_every_text_is_read_or_gets_a_message(text: str) -> None:
 
 
 @given(conditions, st.randoms())
-def test_words_may_stand_in_any_order_and_any_may_be_left_out(condition: Condition, random: Random) -> None:
+def test_words_may_be_in_any_order_and_any_may_be_omitted(condition: Condition, random: Random) -> None:
     named = [*condition.cell, condition.design, condition.path, condition.metric]
     named = [word for word in named if word != ANY]
     random.shuffle(named)
     assert parse(f"{' '.join(named)}{condition.operator}{condition.threshold:f}", WORDS) == condition
 
 
-def test_a_condition_as_one_would_write_it() -> None:
+def test_typical_conditions() -> None:
     assert parse("cross-node throughput < 0.9", WORDS) == Condition(
         (), ANY, "cross-node", "throughput", "<", Decimal("0.9")
     )
@@ -73,11 +73,11 @@ def test_a_condition_as_one_would_write_it() -> None:
 @pytest.mark.parametrize(
     ("text", "ratio", "beyond"), [("< 0.9", 0.9, False), ("<= 90%", 0.9, True), ("> 1", 1.1, True)]
 )
-def test_the_threshold_itself_is_beyond_only_with_an_equals_sign(text: str, ratio: float, beyond: bool) -> None:
+def test_the_threshold_itself_is_a_breach_only_with_an_equals_sign(text: str, ratio: float, beyond: bool) -> None:
     assert parse(text, WORDS).covers(ratio) is beyond
 
 
-def test_a_condition_selects_by_all_it_names() -> None:
+def test_a_condition_selects_by_all_its_words() -> None:
     condition = parse("mtu=9000 vxlan latency/rtt_p50 > 1.1", WORDS)
     names = metric_names("latency/rtt_p50", "latency")
     assert condition.selects("mtu=9000 offload=on", "vxlan", "cross-node", names)
@@ -86,7 +86,7 @@ def test_a_condition_selects_by_all_it_names() -> None:
     assert not condition.selects("mtu=9000", "vxlan", "cross-node", metric_names("web/rtt_p50", "web"))
 
 
-def test_a_metric_goes_by_its_short_names_too() -> None:
+def test_a_metric_has_short_names() -> None:
     assert set(metric_names("loss@1Gbit", "flood")) == {"loss@1Gbit", "loss", "flood/loss@1Gbit", "flood/loss"}
     assert "rtt_p50" in metric_names("latency/rtt_p50", "latency")
 
@@ -94,30 +94,30 @@ def test_a_metric_goes_by_its_short_names_too() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cross-node throughput", "there is none of < <= > >= in it"),
-        ("cross-node throughput < ", "there is no ratio behind the operator"),
-        ("cross-node throughput < fast", "'fast' is no ratio"),
-        ("cross-node throughput < -1", "'-1' is no ratio"),
-        ("cross-node throughput < 0%", "a ratio of 0 is no threshold"),
-        ("cross-node throughput < 1 < 2", "'1 < 2' is no ratio"),
-        ("cros-node throughput < 1", "no design, path or metric 'cros-node'; did you mean 'cross-node'?"),
-        ("mtu=900 throughput < 1", "no setting of a sweep 'mtu=900'; did you mean 'mtu=9000'?"),
-        ("rtt_p90 > 1.1", "'rtt_p90' is for information"),
+        ("cross-node throughput", "operator missing, one of < <= > >=; example: 'cross-node throughput < 0.9'"),
+        ("cross-node throughput < ", "ratio missing after the operator"),
+        ("cross-node throughput < fast", "'fast' is not a ratio"),
+        ("cross-node throughput < -1", "'-1' is not a ratio"),
+        ("cross-node throughput < 0%", "the ratio must not be 0"),
+        ("cross-node throughput < 1 < 2", "'1 < 2' is not a ratio"),
+        ("cros-node throughput < 1", "unknown design, path or metric 'cros-node'; did you mean 'cross-node'?"),
+        ("mtu=900 throughput < 1", "unknown sweep setting 'mtu=900'; did you mean 'mtu=9000'?"),
+        ("rtt_p90 > 1.1", "'rtt_p90' is informational"),
         ("l2 vxlan throughput < 1", "more than one design, path or metric: l2 vxlan throughput"),
         ("any any any any < 1", "more than one design, path or metric"),
     ],
 )
-def test_a_mistake_is_named(text: str, message: str) -> None:
-    assert message in told(text)
+def test_the_message_names_the_mistake(text: str, message: str) -> None:
+    assert message in error_of(text)
 
 
-def test_a_word_that_is_nothing_brings_all_that_is_valid() -> None:
-    said = told("fast < 1")
-    assert all(name in said for name in (*WORDS.designs, *WORDS.paths, *WORDS.metrics, *WORDS.cells))
+def test_an_unknown_word_lists_all_valid_words() -> None:
+    message = error_of("fast < 1")
+    assert all(name in message for name in (*WORDS.designs, *WORDS.paths, *WORDS.metrics, *WORDS.cells))
 
 
-def test_a_name_of_two_things_is_asked_about_and_its_place_decides() -> None:
-    assert "write 'any vxlan throughput' or 'vxlan any throughput'" in told("vxlan throughput < 1", TWO_MEANINGS)
+def test_an_ambiguous_name_is_refused_unless_its_position_decides() -> None:
+    assert "write 'any vxlan throughput' or 'vxlan any throughput'" in error_of("vxlan throughput < 1", TWO_MEANINGS)
     assert parse("any vxlan throughput < 1", TWO_MEANINGS).path == "vxlan"
     assert parse("vxlan any throughput < 1", TWO_MEANINGS).design == "vxlan"
     assert parse("far vxlan < 1", TWO_MEANINGS) == Condition((), "far", "vxlan", ANY, "<", Decimal(1))

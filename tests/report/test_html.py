@@ -14,7 +14,7 @@ VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 
 class Reader(HTMLParser):
-    """Collects ids, references, tags and the visible text, and holds tags against each other."""
+    """Collects ids, references, tags and the visible text, and checks that tags are closed in order."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ def full(make: Make, spread_rtt: Spread, **fields: object) -> Path:
     return make(designs=designs, throughput=gbit, rtt=spread_rtt(designs), **fields)
 
 
-def test_the_page_needs_nothing_but_itself(make: Make, spread_rtt: Spread) -> None:
+def test_the_page_is_self_contained(make: Make, spread_rtt: Spread) -> None:
     text, reader = page(full(make, spread_rtt))
     assert not re.search(r"https?:|//[a-z]|@import|url\((?!#)", text)
     assert all(reference.startswith(("#", "data:")) for reference in reader.references)
@@ -70,7 +70,7 @@ def test_the_page_needs_nothing_but_itself(make: Make, spread_rtt: Spread) -> No
     assert reader.open == []
 
 
-def test_the_drawings_ids_do_not_clash_and_references_find_theirs(make: Make, spread_rtt: Spread) -> None:
+def test_ids_of_drawings_are_unique_and_references_resolve(make: Make, spread_rtt: Spread) -> None:
     text, reader = page(full(make, spread_rtt))
     assert text.count("<svg") == 6
     assert len(reader.ids) == len(set(reader.ids))
@@ -86,10 +86,10 @@ def test_the_drawings_follow_light_and_dark(make: Make, spread_rtt: Spread) -> N
     assert "prefers-color-scheme: dark" in text and "@media print" in text
 
 
-def test_the_answer_comes_before_the_tables_and_the_plots(make: Make, spread_rtt: Spread) -> None:
+def test_answers_come_before_tables_and_plots(make: Make, spread_rtt: Spread) -> None:
     text, _ = page(full(make, spread_rtt))
     assert text.index("Not resolved against l3-host-routes") < text.index("<table") < text.index("<svg")
-    assert "Not resolved is not the same as equal" in text
+    assert "Not resolved does not mean equal" in text
 
 
 def test_hostile_names_and_reasons_are_escaped(make: Make) -> None:
@@ -113,7 +113,7 @@ def test_hostile_names_and_reasons_are_escaped(make: Make) -> None:
     assert HOSTILE in reader.text
 
 
-def test_what_failed_is_shown_and_counted(make: Make, spread_rtt: Spread) -> None:
+def test_failures_are_shown_and_counted(make: Make, spread_rtt: Spread) -> None:
     failures = ["pod client -> pod web-2 udp: no answer", "pod web-2 -> pod client udp: no answer"]
     check = {"asked": 60, "passed": 58, "failures": failures}
     states = {"l2": {"state": "failed", "reason": "2 questions unanswered", "check": check}}
@@ -124,7 +124,7 @@ def test_what_failed_is_shown_and_counted(make: Make, spread_rtt: Spread) -> Non
     assert "throughput; vxlan; cross-node" in reader.text
 
 
-def test_the_page_tells_how_it_came_about(make: Make, spread_rtt: Spread) -> None:
+def test_the_page_contains_the_facts_of_the_run(make: Make, spread_rtt: Spread) -> None:
     _, reader = page(full(make, spread_rtt))
     for fact in (
         *(
@@ -146,6 +146,6 @@ def test_the_page_tells_how_it_came_about(make: Make, spread_rtt: Spread) -> Non
         assert fact in reader.text, fact
 
 
-def test_a_huge_drawing_is_put_in_as_png() -> None:
+def test_a_huge_drawing_is_embedded_as_png() -> None:
     png = html.embedded("AAAA", 'a "title"')
     assert png == '<img alt="a &#34;title&#34;" src="data:image/png;base64,AAAA">'

@@ -47,9 +47,9 @@ FROM_TO = ("client", "web-2")
 
 @dataclass
 class Made:
-    """Synthetic results. Each design is `step` slower than the one before it, but on the path `same-node` none is.
+    """Synthetic results. Each design is `step` slower than the previous one, except on the path `same-node`.
 
-    The A/A arm is the baseline again.
+    The A/A arm equals the baseline.
     """
 
     designs: Sequence[str] = ("l2", "l3-host-routes", "vxlan")
@@ -62,7 +62,7 @@ class Made:
     building: bool = True
     step: float = 0.1
     noise: float = 0.004
-    """Between rounds, as the standard deviation of a logarithm; `spread` that of single values."""
+    """Standard deviation of the logarithm between rounds; `spread` is that of single values."""
     spread: float = 0.1
     ceiling: float | None = None
     """Gbit/s that iperf3 reaches over loopback."""
@@ -80,7 +80,7 @@ class Made:
             slower = (1 + self.step) ** self.designs.index(design) * (1 + index)
 
             def add(path: str, probe: str, metric: str, unit: str, value: float) -> None:
-                where = (round_, turn, cell, arm, path, probe)  # noqa: B023 (called in this turn alone)
+                where = (round_, turn, cell, arm, path, probe)  # noqa: B023 (called only in this iteration)
                 samples.append(Sample(*where, metric, unit, value * rng.lognormal(0, self.noise), "2026-11-21"))
 
             if self.building:
@@ -143,7 +143,7 @@ def drawn(folder: Path) -> dict[str, Figure]:
 
 
 def texts(figure: Figure) -> list[Text]:
-    """All that is written; a tick's label outside of its axis' range is not drawn."""
+    """All drawn texts; labels of ticks outside their axis' range are not drawn."""
     unseen = {
         label
         for axes in figure.axes
@@ -161,7 +161,7 @@ def written(figure: Figure) -> str:
 
 
 def assert_readable(name: str, figure: Figure) -> None:
-    """Nothing written covers another text or leaves the figure, at the resolution at which it is saved."""
+    """Assert that texts do not overlap or exceed the figure, at the resolution of the saved file."""
     figure.set_dpi(DPI)
     with mpl.rc_context(STYLE):
         renderer = FigureCanvasAgg(figure).get_renderer()
@@ -178,7 +178,7 @@ def gbit(design: str, path: str, round_: int) -> float:
     return 9 + len(design) % 7 + round_ / 10
 
 
-def test_each_plot_says_what_was_measured_how_often_and_where(make: Make, spread_rtt: Spread) -> None:
+def test_each_plot_names_probe_rounds_kernel_and_scenario(make: Make, spread_rtt: Spread) -> None:
     designs = ("l2", "l3-host-routes")
     plots = drawn(make(designs=designs, throughput=gbit, rtt=spread_rtt(designs)))
     assert list(plots) == [
@@ -201,7 +201,7 @@ def test_each_plot_says_what_was_measured_how_often_and_where(make: Make, spread
     [(MANY[1:3], 1), (MANY[1:3], 6), (MANY, 1), (MANY, 6)],
     ids=lambda value: str(len(value)) if isinstance(value, tuple) else str(value),
 )
-def test_no_text_covers_another_or_leaves_the_figure(designs: tuple[str, ...], paths: int) -> None:
+def test_texts_do_not_overlap_or_exceed_the_figure(designs: tuple[str, ...], paths: int) -> None:
     named = {f"path-{i}": ("client", f"web-{i}") for i in range(paths)}
     if paths > 3:
         named |= {"p" * 63: ("client", "web-1"), "path-3": ("c" * 63, "w" * 63)}
@@ -224,14 +224,14 @@ def test_no_text_covers_another_or_leaves_the_figure(designs: tuple[str, ...], p
     ],
     ids=lambda sweep: "+".join(sweep),
 )
-def test_no_text_of_a_sweep_covers_another_or_leaves_the_figure(sweep: dict[str, tuple[str, ...]]) -> None:
+def test_texts_of_a_sweep_do_not_overlap_or_exceed_the_figure(sweep: dict[str, tuple[str, ...]]) -> None:
     made = Made(designs=MANY, baseline="l2", paths={"same-node": FROM_TO, "p" * 63: FROM_TO}, sweep=sweep)
     for name, (_, figure) in plots_of(made.results()).items():
         assert_readable(name, figure)
 
 
 @pytest.mark.parametrize("noise", [0.5, 1.5])
-def test_no_text_covers_another_where_values_spread_over_decades_and_rounds_are_few(noise: float) -> None:
+def test_texts_do_not_overlap_with_values_over_decades_and_few_rounds(noise: float) -> None:
     paths = {"same-node": FROM_TO, "cross-node": FROM_TO}
     made = Made(paths=paths, probes=("latency", "throughput", "new"), rounds=2, noise=noise, spread=noise, ceiling=5.0)
     plots = plots_of(made.results())
@@ -240,41 +240,41 @@ def test_no_text_covers_another_where_values_spread_over_decades_and_rounds_are_
         assert_readable(name, figure)
 
 
-def test_a_metric_that_was_not_measured_has_no_plot(make: Make) -> None:
+def test_an_unmeasured_metric_has_no_plot(make: Make) -> None:
     assert set(drawn(make("a", throughput=gbit))) == {"forest", "throughput", "rounds-throughput"}
     assert drawn(make("b", rounds=0, throughput=gbit)) == {}
 
 
-def test_one_design_alone_has_nothing_to_be_compared_with(make: Make) -> None:
+def test_a_single_design_has_no_comparison_plots(make: Make) -> None:
     assert set(drawn(make(designs=["l2"], baseline="l2", throughput=gbit))) == {"throughput"}
 
 
-def test_one_design_against_itself_is_compared() -> None:
+def test_a_single_design_is_compared_with_its_a_a_arm() -> None:
     made = Made(designs=["l2"], baseline="l2", probes=["throughput"], building=False)
     plots = plots_of(made.results())
     assert {"forest", "rounds-throughput"} <= set(plots)
     assert "l2 again (A/A)" in written(plots["forest"][1])
 
 
-def test_two_probes_of_one_kind_have_a_plot_each(make: Make, spread_rtt: Spread) -> None:
+def test_each_of_two_probes_of_one_kind_has_a_plot(make: Make, spread_rtt: Spread) -> None:
     folder = make(rtt=spread_rtt(MANY), latency_probes=("tcp", "udp"))
     plots = plots_of(read_results(folder))
     assert {"latency-percentiles-tcp", "latency-distribution-udp", "rounds-rtt_p50-tcp"} <= set(plots)
     assert plots["latency-percentiles-tcp"][0] == "tcp: how long does a request wait for its answer?"
 
 
-def test_every_distribution_has_its_own_question() -> None:
+def test_each_distribution_has_its_own_title() -> None:
     plots = plots_of(Made(designs=MANY[1:3], probes=tuple(DISTRIBUTIONS), building=False, rounds=1).results())
     asked = {name: question for name, (question, _) in plots.items() if name.startswith("latency")}
     kinds = ("", "-open_rtt", "-loaded_rtt", "-icmp_rtt", "-connect")
     assert set(asked) == {f"latency-{what}{kind}" for what in ("percentiles", "distribution") for kind in kinds}
     assert len(set(asked.values())) == len(asked)
-    assert "beside bulk transfers" in asked["latency-percentiles-loaded_rtt"]
+    assert "during bulk transfers" in asked["latency-percentiles-loaded_rtt"]
     assert "RTT under load, µs" in written(plots["latency-percentiles-loaded_rtt"][1])
     assert "connections" in asked["latency-distribution-connect"]
 
 
-def test_a_plot_names_the_designs_that_could_not_be_measured(make: Make) -> None:
+def test_a_plot_names_the_designs_that_were_not_measured(make: Make) -> None:
     states = {"l2": {"state": "failed"}, "vxlan": {"state": "unavailable"}}
     plots = drawn(make(throughput=gbit, design_states=states))
     assert "Not measured: l2 (failed) and vxlan (unavailable)." in written(plots["throughput"])
@@ -289,7 +289,7 @@ def test_p999_is_absent_without_ten_thousand_values(make: Make, spread_rtt: Spre
     assert "p99.9" in {text.get_text() for text in texts(many["latency-percentiles"])}
 
 
-def test_the_forest_tells_each_verdict_or_what_would_have_been_seen() -> None:
+def test_the_forest_shows_verdicts_or_detectable_differences() -> None:
     paths = {"same-node": ("client", "web-1"), "cross-node": FROM_TO}
     run, _, summaries = judged(Made(paths=paths, building=False).results())
     verdicts = {(s.path, s.design): s.verdict for s in summaries if s.metric == "throughput"}
@@ -302,7 +302,7 @@ def test_the_forest_tells_each_verdict_or_what_would_have_been_seen() -> None:
 
 
 @pytest.mark.parametrize(("path", "is_filled"), [("cross-node", True), ("same-node", False)])
-def test_a_mark_is_filled_only_where_the_verdict_is_resolved(path: str, is_filled: bool) -> None:
+def test_a_mark_is_filled_only_if_the_verdict_is_resolved(path: str, is_filled: bool) -> None:
     made = Made(paths={path: FROM_TO}, probes=["throughput"], building=False, noise=0.002)
     run, _, summaries = judged(made.results())
     (page,) = forest.pages(summaries)
@@ -317,7 +317,7 @@ def test_a_mark_is_filled_only_where_the_verdict_is_resolved(path: str, is_fille
     assert faces == {*marks, (BASELINE_COLOUR, PAPER)}
 
 
-def test_the_forest_s_pages_hold_every_comparison_once_and_the_main_metrics_first() -> None:
+def test_the_pages_of_the_forest_have_each_comparison_once_main_metrics_first() -> None:
     paths = {f"path-{i}": FROM_TO for i in range(6)}
     _, _, summaries = judged(Made(designs=MANY, baseline="l2", paths=paths, rounds=1).results())
     pages = list(forest.pages(summaries))
@@ -338,7 +338,7 @@ def test_an_interval_without_bounds_leaves_the_others_readable() -> None:
     assert arrows == ["<", ">"]
 
 
-def test_cost_sets_what_one_probe_carried_against_what_that_one_took() -> None:
+def test_cost_pairs_gain_and_price_of_the_same_probe() -> None:
     results = Made(probes=["throughput", "new"], building=False).results()
     doubled = [replace(s, probe="second", value=2 * (s.value or 0)) for s in results.samples if s.probe == "throughput"]
     plots = plots_of(replace(results, samples=(*results.samples, *doubled)))
@@ -348,10 +348,10 @@ def test_cost_sets_what_one_probe_carried_against_what_that_one_took() -> None:
         for name in ("cost-throughput-throughput", "cost-throughput-second")
     }
     assert reached["cost-throughput-second"] > 1.5 * reached["cost-throughput-throughput"]
-    assert "CPU time a request, µs" in written(plots["cost-connections"][1])
+    assert "CPU time per request, µs" in written(plots["cost-connections"][1])
 
 
-def test_costs_far_apart_are_drawn_on_logarithmic_axes() -> None:
+def test_widely_spread_costs_get_logarithmic_axes() -> None:
     results = Made(probes=["throughput"], building=False).results()
     scales = {"throughput": 0.01, "cpu_per_gbit": 100.0}
     slowed = [
@@ -360,24 +360,24 @@ def test_costs_far_apart_are_drawn_on_logarithmic_axes() -> None:
     for samples, scale, said in ((results.samples, "linear", False), (slowed, "log", True)):
         _, figure = plots_of(replace(results, samples=tuple(samples)))["cost-throughput"]
         assert {(axes.get_xscale(), axes.get_yscale()) for axes in figure.axes if axes.lines} == {(scale, scale)}
-        assert ("Axes are logarithmic." in " ".join(written(figure).split())) is said
+        assert ("Both axes are logarithmic." in " ".join(written(figure).split())) is said
         assert_readable("cost-throughput", figure)
 
 
 @pytest.mark.parametrize(("ceiling", "said"), [(22.0, "loopback 22.0"), (400.0, "loopback 400 →"), (None, "")])
-def test_throughput_shows_what_the_probe_reaches_over_loopback(ceiling: float | None, said: str) -> None:
+def test_throughput_shows_the_probes_loopback_limit(ceiling: float | None, said: str) -> None:
     plots = plots_of(Made(probes=["throughput"], ceiling=ceiling).results())
     found = [text.get_text() for text in texts(plots["throughput"][1]) if text.get_text().startswith("loopback")]
     assert found == ([said] if said else [])
 
 
-def test_a_limit_of_a_swept_probe_is_that_of_no_cell() -> None:
+def test_a_swept_probe_has_no_loopback_limit() -> None:
     made = Made(probes=["throughput"], sweep={"probes.throughput.streams": ("1", "2")}, ceiling=22.0)
     assert "oopback" not in written(plots_of(made.results())["throughput-cell-1"][1])
 
 
 @pytest.mark.parametrize(("cells", "per_cell", "paired"), [(2, True, True), (3, False, True), (5, False, False)])
-def test_a_large_sweep_has_lines_instead_of_a_plot_for_each_cell(cells: int, per_cell: bool, paired: bool) -> None:
+def test_a_large_sweep_has_sweep_plots_instead_of_plots_per_cell(cells: int, per_cell: bool, paired: bool) -> None:
     made = Made(building=False, sweep={"topology.fabric.mtu": [str(1500 * (i + 1)) for i in range(cells)]})
     plots = plots_of(made.results())
     assert {"sweep-throughput", "sweep-rtt_p50"} <= set(plots)
@@ -399,7 +399,7 @@ def test_a_sweep_is_drawn_over_the_values_as_the_user_wrote_them() -> None:
     assert "probes.latency.message, logarithmic" in written(figure)
 
 
-def test_further_factors_have_panels_of_their_own_and_what_is_left_out_is_named() -> None:
+def test_further_factors_have_own_panels_and_omitted_panels_are_named() -> None:
     sweep = {
         "offload": ("on", "off"),
         "topology.fabric.mtu": ("1500", "9000"),
@@ -410,10 +410,10 @@ def test_further_factors_have_panels_of_their_own_and_what_is_left_out_is_named(
     said = written(plots_of(made.results())["sweep-throughput"][1])
     assert "how does it change with mtu?" in said
     assert "cross-node: client → web-2, nodes=2, offload=on, pin=auto" in said
-    assert "Left out: " in said.replace("\n", " ")
+    assert "Not shown: " in said.replace("\n", " ")
 
 
-def test_a_sweep_with_too_many_panels_for_a_figure_has_one_for_each_path() -> None:
+def test_a_sweep_with_too_many_panels_has_one_figure_per_path() -> None:
     sweep = {"topology.nodes": ("2", "4"), "offload": ("on", "off"), "pin": ("auto", "off")}
     paths = {"same-node": FROM_TO, "cross-node": FROM_TO}
     made = Made(probes=["throughput"], building=False, rounds=1, aa=False, paths=paths, sweep=sweep)
@@ -437,7 +437,7 @@ def test_a_sweep_with_too_many_panels_for_a_figure_has_one_for_each_path() -> No
         (("1000B", "1KB"), (0, 1), False),
     ],
 )
-def test_a_factor_is_numeric_where_all_its_values_measure_the_same(
+def test_a_factor_is_numeric_if_all_values_have_the_same_base_unit(
     values: tuple[str, ...], places: tuple[float, ...], is_numeric: bool
 ) -> None:
     made = Made(designs=["l2"], baseline="l2", probes=[], rounds=1, sweep={"topology.x": values})
@@ -445,18 +445,18 @@ def test_a_factor_is_numeric_where_all_its_values_measure_the_same(
     assert (factor.places, factor.is_numeric) == (places, is_numeric)
 
 
-def test_every_design_has_a_look_of_its_own() -> None:
+def test_each_design_has_its_own_look() -> None:
     look = looks(read_run(Made(designs=MANY, baseline="vxlan", probes=[], rounds=1).results()))
     assert len({(how.colour, how.hollow) for how in look.values()}) == len(MANY) + 1
     assert len({(how.marker, how.hollow) for how in look.values()}) == len(MANY) + 1
 
 
-def test_a_dollar_in_a_name_is_no_formula(make: Make) -> None:
+def test_a_dollar_in_a_name_is_not_a_formula(make: Make) -> None:
     plots = drawn(make(designs=["$x", "l2$"], baseline="$x", throughput=gbit))
     assert all(not text.get_parse_math() for figure in plots.values() for text in texts(figure))
 
 
-def test_the_same_results_give_the_same_bytes_and_only_colours_that_the_page_knows(tmp_path: Path) -> None:
+def test_the_same_results_give_the_same_bytes_with_known_colours(tmp_path: Path) -> None:
     results = Made(designs=MANY[1:3], building=False, sweep={"offload": ("on", "off")}, ceiling=22.0).results()
     run, series, summaries = judged(results)
     pooled = statistics.pooled(results.histograms)
@@ -469,7 +469,7 @@ def test_the_same_results_give_the_same_bytes_and_only_colours_that_the_page_kno
         assert colours <= {INK, FAINT, GRID, PAPER, BASELINE_COLOUR, *COLOURS}, one.name
 
 
-def test_a_text_is_made_to_fit() -> None:
+def test_texts_are_fitted_to_a_width() -> None:
     name = "a-rather-long-name" * 5
     assert text_width(fitted(name, 1.0)) <= 1.0 and fitted(name, 1.0)[0] == "a" and fitted(name, 1.0)[-1] == "e"
     assert fitted("short", 1.0) == "short"

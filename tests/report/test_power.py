@@ -1,7 +1,7 @@
-"""What the verdicts promise, held against simulated runs of known truth.
+"""Error rates of verdicts, tested with simulated runs of known truth.
 
-A run here is 4 designs and the A/A arm on 3 paths, each with 3 metrics: 36 comparisons. The bounds are those of an
-exact binomial confidence interval of 99%, so a pass is no luck, and seeds are fixed.
+A run here is a baseline, 3 designs and the A/A arm on 3 paths, each with 3 metrics: 36 comparisons. Bounds are those of
+an exact binomial confidence interval of 99%, so that a pass is not chance. Seeds are fixed.
 """
 
 import math
@@ -24,13 +24,13 @@ ARMS = ("baseline", "aa", "a", "b", "c")
 NOISE = np.array([0.01, 0.1, 0.06])
 """The standard deviation of each metric's logarithm from round to round, about that of real runs."""
 UNEQUAL = np.array([1, 1, 0.5, 1, 2])
-"""How noisy each arm is, compared with the baseline, which A/A is again."""
-LIKE = np.linalg.cholesky(np.array([[1, 0.7, -0.4], [0.7, 1, -0.3], [-0.4, -0.3, 1]]))
-"""A bad moment is bad for every metric: their correlation."""
+"""The noise of each arm, relative to the baseline; A/A equals the baseline."""
+CORRELATION = np.linalg.cholesky(np.array([[1, 0.7, -0.4], [0.7, 1, -0.3], [-0.4, -0.3, 1]]))
+"""A disturbance affects every metric: the Cholesky factor of their correlation."""
 
 COMPARISONS = PATHS * len(METRICS) * (len(ARMS) - 1)
 AA = np.array([-1 if c % 4 == 0 else c // 4 * 4 for c in range(COMPARISONS)])
-"""For each comparison, the A/A arm's of the same path and metric."""
+"""For each comparison, the index of the A/A comparison of the same path and metric."""
 DESIGNS = np.flatnonzero(AA >= 0)
 
 NOISES = ("log-normal", "heavy tails", "rounds are hit")
@@ -40,21 +40,21 @@ ROUNDS = (5, 7, 10, 20)
 def simulate(kind: str, runs: int, n: int, seed: int) -> Numbers:
     """Logarithms of values in which no arm differs, of shape (runs, paths, metrics, arms, n rounds).
 
-    Every round disturbs all arms in common; what else happens depends on `kind`.
+    Each round has a disturbance common to all arms; further disturbances depend on `kind`.
     """
     random = np.random.default_rng(seed)
     shape = (runs, PATHS, len(METRICS), len(ARMS), n)
-    noise = np.einsum("ij,rpjan->rpian", LIKE, random.standard_normal(shape))
-    if kind == "heavy tails":  # Student's t with 3 degrees of freedom, an outlier being one in all metrics
+    noise = np.einsum("ij,rpjan->rpian", CORRELATION, random.standard_normal(shape))
+    if kind == "heavy tails":  # Student's t with 3 degrees of freedom; an outlier affects all metrics
         noise /= np.sqrt(random.chisquare(3, (runs, PATHS, 1, len(ARMS), n)) / 3)
     noise *= NOISE[:, None, None] * UNEQUAL[:, None]
     noise += random.normal(0, 0.1, (runs, PATHS, len(METRICS), 1, n))
-    if kind == "rounds are hit":  # one in twenty loses 30%, of which each arm bears its own share
+    if kind == "rounds are hit":  # 5% of the rounds lose 30%, of which each arm has a random share
         hit = random.random((runs, PATHS, 1, 1, n)) < 0.05
         noise += hit * math.log(0.7) * random.uniform(0.8, 1, shape)
     if kind == "single measurements are hit":
         noise += (random.random((runs, PATHS, 1, len(ARMS), n)) < 0.05) * math.log(0.7)
-    if kind == "drift within a round":  # by as much as the noise, from each arm's turn to the next one's
+    if kind == "drift within a round":  # by as much as the noise, from one arm to the next
         turns = random.permuted(np.broadcast_to(np.arange(len(ARMS))[:, None], shape), axis=3)
         noise += turns * NOISE[:, None, None]
     return noise
@@ -66,40 +66,41 @@ def log_ratios(kind: str, runs: int, n: int, seed: int) -> Numbers:
 
 
 def at_most(times: int, of: int) -> float:
-    """The probability of what was seen so often is no larger than this, with 99% certainty."""
+    """The upper limit of the probability of an event seen so often, with 99% confidence."""
     return float(stats.binomtest(times, of, alternative="less").proportion_ci(0.99).high)
 
 
 def at_least(times: int, of: int) -> float:
+    """The lower limit of the probability of an event seen so often, with 99% confidence."""
     return float(stats.binomtest(times, of, alternative="greater").proportion_ci(0.99).low)
 
 
-def errs(decisions: Decisions) -> npt.NDArray[np.bool_]:
-    """Whether a run in which nothing differs has a verdict, on a design or on A/A."""
+def has_verdict(decisions: Decisions) -> npt.NDArray[np.bool_]:
+    """Whether a run has any verdict, on a design or on A/A."""
     return np.asarray((decisions.side != 0).any(axis=-1))
 
 
 @pytest.mark.parametrize("n", ROUNDS)
 @pytest.mark.parametrize("kind", NOISES)
-def test_at_most_one_run_in_twenty_has_any_false_verdict(kind: str, n: int) -> None:
-    batches = [errs(decide(log_ratios(kind, 4_000, n, seed), AA)) for seed in range(20, 23)]
+def test_at_most_5_percent_of_runs_have_a_false_verdict(kind: str, n: int) -> None:
+    batches = [has_verdict(decide(log_ratios(kind, 4_000, n, seed), AA)) for seed in range(20, 23)]
     false = np.concatenate(batches)
     assert at_most(false.sum(), len(false)) <= 0.05
 
 
 @pytest.mark.parametrize("kind", NOISES)
-def test_looking_again_and_again_buys_no_false_verdicts(kind: str) -> None:
+def test_repeated_looks_do_not_add_false_verdicts(kind: str) -> None:
     logs = log_ratios(kind, 4_000, 40, seed=2)
     looks = [n for n in range(1, 41) if is_look(n)]
     assert looks == [5, 10, 20, 40]
-    ever = np.any([errs(decide(logs[..., :n], AA, look)) for look, n in enumerate(looks, 1)], axis=0)
+    ever = np.any([has_verdict(decide(logs[..., :n], AA, look)) for look, n in enumerate(looks, 1)], axis=0)
     assert at_most(ever.sum(), len(ever)) <= 0.05
 
 
 def seen(kind: str, n: int, runs: int = 4_000) -> npt.NDArray[np.bool_]:
-    """Whether a fresh run resolves a design's difference, rightly, that is as large as an earlier run claims to see.
+    """Whether a new run correctly resolves a difference of the size that an earlier run claims to detect.
 
-    In each fresh run one comparison differs and all others do not, which is the hardest for Holm's correction.
+    In each new run only one comparison differs, which is the hardest case for Holm's correction.
     """
     claims = decide(log_ratios(kind, runs, n, seed=3), AA).smallest
     fresh = log_ratios(kind, runs, n, seed=4)
@@ -111,13 +112,13 @@ def seen(kind: str, n: int, runs: int = 4_000) -> npt.NDArray[np.bool_]:
 
 @pytest.mark.parametrize("n", ROUNDS)
 @pytest.mark.parametrize("kind", NOISES)
-def test_a_difference_of_the_claimed_size_is_seen_nine_times_in_ten(kind: str, n: int) -> None:
+def test_a_difference_of_the_claimed_size_is_detected_with_90_percent_probability(kind: str, n: int) -> None:
     found = seen(kind, n)
     assert at_least(found.sum(), len(found)) >= 0.9
 
 
 def needed(logs: Numbers) -> Numbers:
-    """Of each comparison: the difference that nine runs in ten do see by the t test."""
+    """For each comparison: the difference that 90% of runs detect by the t test."""
     n = logs.shape[-1]
     critical = stats.t.isf(paired.ALPHA / COMPARISONS / 2, n - 1)
     return np.quantile(critical * logs.std(axis=-1, ddof=1) / math.sqrt(n) - logs.mean(axis=-1), 0.9, axis=0)
@@ -125,30 +126,30 @@ def needed(logs: Numbers) -> Numbers:
 
 @pytest.mark.parametrize(("n", "times"), [(5, 2.5), (7, 2), (10, 1.75), (20, 1.5)])
 @pytest.mark.parametrize("kind", NOISES)
-def test_the_claim_is_not_much_larger_than_what_is_needed(kind: str, n: int, times: float) -> None:
+def test_the_claimed_size_is_not_much_larger_than_needed(kind: str, n: int, times: float) -> None:
     logs = log_ratios(kind, 2_000, n, seed=5)
     claimed = np.median(decide(logs, AA).smallest, axis=0)
     assert (claimed[DESIGNS] < times * needed(logs)[DESIGNS]).all()
 
 
 @pytest.mark.parametrize("n", ROUNDS)
-def test_what_no_round_showed_weakens_the_claim_and_not_the_verdicts(n: int) -> None:
-    """One measurement in twenty loses 30%, on noise of 1 to 10%: most short runs have comparisons without any."""
+def test_rare_disturbances_weaken_the_claim_but_not_the_verdicts(n: int) -> None:
+    """5% of the measurements lose 30%, with noise of 1 to 10%: most short runs have comparisons without any."""
     kind = "single measurements are hit"
-    false = errs(decide(log_ratios(kind, 2_000, n, seed=6), AA))
+    false = has_verdict(decide(log_ratios(kind, 2_000, n, seed=6), AA))
     assert at_most(false.sum(), len(false)) <= 0.05
     found = seen(kind, n)
     assert at_least(found.sum(), len(found)) >= 0.85
 
 
 @pytest.mark.parametrize("n", ROUNDS)
-def test_drift_within_rounds_costs_little(n: int) -> None:
-    """Differences of places in a row have no tails at all, and for those the t test is not conservative."""
-    false = errs(decide(log_ratios("drift within a round", 4_000, n, seed=7), AA))
+def test_drift_within_rounds_adds_few_false_verdicts(n: int) -> None:
+    """Differences of positions in a round have no tails; for these the t test is not conservative."""
+    false = has_verdict(decide(log_ratios("drift within a round", 4_000, n, seed=7), AA))
     assert at_most(false.sum(), len(false)) <= 0.09
 
 
-def test_reports_decide_as_the_simulation_does() -> None:
+def test_reports_decide_like_the_simulation() -> None:
     for run, values in enumerate(simulate("heavy tails", 10, 7, seed=8)):
         values[:, :, 3] += 0.3  # so that some are resolved
         logs = (values[..., 1:, :] - values[..., :1, :]).reshape(COMPARISONS, -1)
@@ -179,7 +180,7 @@ def as_histograms(values: Numbers) -> Iterator[Histogram]:
 
 @pytest.mark.parametrize("n", ROUNDS)
 @pytest.mark.parametrize("kind", ["normal", "heavy tails", "skewed"])
-def test_intervals_hold_the_true_median_as_often_as_claimed(kind: str, n: int) -> None:
+def test_intervals_contain_the_true_median_as_often_as_claimed(kind: str, n: int) -> None:
     random, runs = np.random.default_rng(9), 2_000
     rows = {
         "normal": random.standard_normal((runs, n)),
@@ -193,8 +194,8 @@ def test_intervals_hold_the_true_median_as_often_as_claimed(kind: str, n: int) -
 
 
 @pytest.mark.parametrize("n", ROUNDS)
-def test_intervals_of_pooled_percentiles_hold_the_true_one(n: int) -> None:
-    """A tail is made by few rounds, and few rounds cannot show it: that of p99 errs more often than that of p50."""
+def test_intervals_of_pooled_percentiles_contain_the_true_one(n: int) -> None:
+    """Few rounds make the tail, so the interval of p99 is wrong more often than that of p50."""
     runs, random = 150, np.random.default_rng(11)
     true = np.percentile(latencies(np.random.default_rng(10), 10_000), [50, 99])
     held = np.zeros(2)
@@ -209,7 +210,7 @@ def test_intervals_of_pooled_percentiles_hold_the_true_one(n: int) -> None:
 
 
 def latencies(random: np.random.Generator, n: int) -> Numbers:
-    """1,000 round-trip times in each of n rounds, which differ in their level and in how many of them are slow."""
+    """1,000 round-trip times in each of n rounds, which differ in level and in the share of slow ones."""
     level, slow = random.normal(0, 0.05, (n, 1)), 0.02 * np.exp(random.normal(0, 0.5, (n, 1)))
     waits = (random.random((n, 1_000)) < slow) * random.exponential(0.5, (n, 1_000))
     return np.asarray(20 * np.exp(level + random.normal(0, 0.05, (n, 1_000)) + waits))

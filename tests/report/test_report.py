@@ -26,12 +26,12 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_a_report_is_written_beside_the_samples(make: Make, spread_rtt: Spread) -> None:
+def test_a_report_is_written_next_to_the_samples(make: Make, spread_rtt: Spread) -> None:
     folder = make(designs=DESIGNS, throughput=gbit, rtt=spread_rtt(DESIGNS))
     before = files(folder)
     report = write_report(folder)
     after = files(folder)
-    assert {name: after[name] for name in before} == before, "what was measured is left alone"
+    assert {name: after[name] for name in before} == before, "files of the run are unchanged"
     assert {report.html.name, report.markdown.name, report.summary_csv.name} == {
         *("report.html", "report.md", "summary.csv")
     }
@@ -41,7 +41,7 @@ def test_a_report_is_written_beside_the_samples(make: Make, spread_rtt: Spread) 
     assert all(f"(plots/{plot.name})" in text for plot in report.plots if plot.suffix == ".png")
 
 
-def test_a_report_made_twice_is_the_same_to_the_byte(make: Make, spread_rtt: Spread) -> None:
+def test_a_report_made_twice_has_the_same_bytes(make: Make, spread_rtt: Spread) -> None:
     folder = make(designs=DESIGNS, throughput=gbit, rtt=spread_rtt(DESIGNS))
     write_report(folder)
     first = files(folder)
@@ -49,7 +49,7 @@ def test_a_report_made_twice_is_the_same_to_the_byte(make: Make, spread_rtt: Spr
     assert files(folder) == first
 
 
-def test_summary_csv_has_a_row_for_each_design_path_and_metric(make: Make, spread_rtt: Spread) -> None:
+def test_summary_csv_has_one_row_per_design_path_and_metric(make: Make, spread_rtt: Spread) -> None:
     paths = {"same-node": ("client", "web-1"), "cross-node": ("client", "web-2")}
     report = write_report(make(designs=DESIGNS, paths=paths, throughput=gbit, rtt=spread_rtt(DESIGNS)))
     with report.summary_csv.open(newline="") as file:
@@ -66,11 +66,11 @@ def test_summary_csv_has_a_row_for_each_design_path_and_metric(make: Make, sprea
     assert {row["rounds"] for row in rows} == {"5"}
 
 
-def test_an_interrupted_round_counts_only_where_it_is_paired(make: Make) -> None:
+def test_an_interrupted_round_counts_only_for_designs_measured_in_it(make: Make) -> None:
     folder = make(designs=DESIGNS, rounds=6, planned=9, throughput=gbit, manifest={"state": "interrupted"})
     samples = folder / "samples.csv"
     lines = samples.read_text().splitlines(keepends=True)
-    # The machine died in the sixth round: only l2 was measured in it, and the next line was cut short.
+    # The run ended in the sixth round: only l2 was measured in it, and the next line is incomplete.
     samples.write_text("".join(lines[:-4]) + lines[-4][:20])
     report = write_report(folder)
     throughput = {s.design: s for s in report.summaries if s.metric == "throughput"}
@@ -80,22 +80,22 @@ def test_an_interrupted_round_counts_only_where_it_is_paired(make: Make) -> None
 
 
 @pytest.mark.parametrize("rounds", [0, 1, 2])
-def test_hardly_any_samples_still_give_a_report(make: Make, spread_rtt: Spread, rounds: int) -> None:
+def test_very_few_samples_still_give_a_report(make: Make, spread_rtt: Spread, rounds: int) -> None:
     cut = {"state": "interrupted"}
     folder = make(designs=DESIGNS, rounds=rounds, planned=5, throughput=gbit, rtt=spread_rtt(DESIGNS), manifest=cut)
     report = write_report(folder)
     assert {s.verdict for s in report.summaries} <= {"baseline", "not resolved", ""}
-    assert ("No sample counts yet" in report.html.read_text("utf-8")) == (rounds == 0)
+    assert ("No counted samples yet" in report.html.read_text("utf-8")) == (rounds == 0)
     assert bool(report.plots) == (rounds > 0)
 
 
-def test_one_design_alone(make: Make) -> None:
+def test_a_single_design_is_reported_without_comparison(make: Make) -> None:
     report = write_report(make(designs=["l2"], baseline="l2", throughput=gbit))
     assert {s.verdict for s in report.summaries} == {"baseline"}
-    assert "l2 alone has values" in report.html.read_text("utf-8")
+    assert "Only l2 has values" in report.html.read_text("utf-8")
 
 
-def test_an_older_manifest_with_hardly_anything_in_it(make: Make) -> None:
+def test_a_manifest_with_few_or_no_keys_is_accepted(make: Make) -> None:
     folder = make(designs=DESIGNS, throughput=gbit)
     (folder / "manifest.json").write_text(json.dumps({"scenario": {"baseline": "l2"}}))
     report = write_report(folder)
@@ -109,6 +109,6 @@ def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-def test_importing_the_room_does_not_import_matplotlib() -> None:
+def test_importing_the_package_does_not_import_matplotlib() -> None:
     code = "import sys, testbed.report; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -34,7 +34,7 @@ def samples(
 
 
 def histograms(found: list[Sample]) -> list[Histogram]:
-    """Raw values behind each percentile: as if every value of a round had been the same."""
+    """Raw values for each percentile; all values of a round are equal."""
     return [
         Histogram(s.round, s.cell, s.design, s.path, s.probe, "rtt", s.unit, np.array([s.value]), np.array([10_000]))
         for s in found
@@ -45,7 +45,7 @@ def histograms(found: list[Sample]) -> list[Histogram]:
 def summarised(
     base: Rounds, other: Rounds, metric: str = "throughput", aa: Rounds | None = None, look: int | None = None
 ) -> dict[str, Summary]:
-    """By design: `base`, `other` and, if there is one, `aa`."""
+    """Summaries by design: `base`, `other` and, if given, `aa`."""
     found = samples("base", base, metric) + samples("other", other, metric) + samples("aa", aa or {}, metric)
     whole = statistics.summarise(statistics.series(found), "base", histograms(found), look)
     return {s.design: s for s in whole if s.metric == metric}
@@ -68,13 +68,13 @@ def test_medians_ratios_and_intervals_of_known_numbers() -> None:
     assert other.verdict == "slower"
 
 
-def test_the_p_value_is_that_of_a_paired_t_test_on_logarithms() -> None:
+def test_the_p_value_is_of_a_paired_t_test_on_logarithms() -> None:
     base, other = [10.0, 20, 10, 20, 10], [5.0, 12, 8, 18, 7]
     expected = stats.ttest_rel(np.log(other), np.log(base)).pvalue
     assert summarised(by_round(base), by_round(other))["other"].p_value == pytest.approx(expected)
 
 
-def test_the_ratio_is_of_the_same_round_and_not_of_medians() -> None:
+def test_the_ratio_is_per_round_and_not_of_medians() -> None:
     other = summarised(by_round([1, 2, 3, 4, 100]), by_round([2, 4, 6, 8, 200]))["other"]
     assert (other.ratio, other.ratio_low, other.ratio_high) == pytest.approx((2, 2, 2))
 
@@ -85,21 +85,21 @@ def test_the_warm_up_never_counts() -> None:
     assert (found["base"].rounds, found["base"].ci_high, found["other"].ratio_low) == (5, 1, 1)
 
 
-def test_a_round_that_lacks_either_value_is_left_out_of_the_ratio() -> None:
+def test_rounds_that_lack_either_value_are_omitted_from_the_ratio() -> None:
     found = summarised({1: 1.0, 2: None, 3: 1.0, 4: 1.0}, {1: 2.0, 2: 50.0, 3: 2.0, 5: 70.0})
     other = found["other"]
     assert (found["base"].rounds, other.rounds, other.pairs) == (3, 4, 2)
     assert (other.ratio_low, other.ratio_high) == pytest.approx((2, 2))
 
 
-def test_no_ratio_without_a_baseline_or_where_the_baseline_is_zero() -> None:
+def test_no_ratio_without_a_baseline_or_with_a_zero_baseline() -> None:
     (alone,) = statistics.summarise(statistics.series(samples("other", ONES)), "base")
     assert (alone.ratio, alone.p_value, alone.smallest, alone.verdict) == (None, None, None, "not resolved")
     other = summarised(by_round([0.0] * 5), by_round([3.0] * 5), "retransmits")["other"]
     assert (other.ratio, other.verdict) == (None, "")
 
 
-def test_a_design_that_carries_nothing_is_slower_and_one_that_sometimes_does_not_is_not_resolved() -> None:
+def test_zero_throughput_is_slower_if_constant_and_not_resolved_if_occasional() -> None:
     never = summarised(ONES, by_round([0.0] * 5))["other"]
     assert (never.ratio, never.verdict) == (pytest.approx(0), "slower")
     sometimes = summarised(ONES, by_round([0.5, 0.5, 0.5, 0.5, 0.0]))["other"]
@@ -124,7 +124,7 @@ def test_cells_are_kept_apart_each_with_its_own_baseline() -> None:
     assert ratios["mtu=9000", "other"] == pytest.approx(0.25)
 
 
-def test_probes_limits_are_no_design() -> None:
+def test_probe_limits_are_not_a_design() -> None:
     found = samples("base", ONES) + samples("limits", ONES, probe="other", path="loopback")
     assert [(s.design, s.metric) for s in statistics.series(found)] == [("base", "throughput")]
     raw = Histogram(1, "", "limits", "loopback", "p", "rtt", "us", np.array([1.0]), np.array([99_999]))
@@ -146,14 +146,14 @@ def test_probes_limits_are_no_design() -> None:
         ("throughput", [1.01, 1.02, 2.0, 1.01, 3.0], "not resolved"),
         ("messages", [2.0] * 5, ""),
         ("rtt_p99.9", [0.5] * 5, ""),
-        ("never-heard-of", [2.0] * 5, ""),
+        ("unknown", [2.0] * 5, ""),
     ],
 )
 def test_verdicts(metric: str, values: list[float], expected: str) -> None:
     assert summarised(by_round([1.0] * len(values)), by_round(values), metric)["other"].verdict == expected
 
 
-def test_a_verdict_must_exceed_what_a_a_showed() -> None:
+def test_a_verdict_must_exceed_the_a_a_difference() -> None:
     other = by_round([1.030, 1.031, 1.029, 1.030, 1.032])
     assert summarised(ONES, other)["other"].verdict == "faster"
     assert summarised(ONES, other, aa=by_round([1.02, 0.99, 1.02, 1.03, 0.97]))["other"].verdict == "faster"
@@ -163,13 +163,13 @@ def test_a_verdict_must_exceed_what_a_a_showed() -> None:
     assert found.smallest > 1 / 0.97 - 1
 
 
-def test_a_a_gets_a_verdict_by_itself() -> None:
+def test_the_a_a_arm_gets_a_verdict() -> None:
     aa = summarised(ONES, ONES, aa=by_round([1.100, 1.101, 1.099, 1.1, 1.1]))["aa"]
     assert aa.verdict == "faster"
 
 
 def comparing(number: int) -> dict[str, Summary]:
-    """A design's clear difference among so many comparisons."""
+    """A design with a clear difference among `number` comparisons."""
     values = by_round([1.02, 1.03, 1.05, 1.03, 1.04])
     found = samples("base", ONES) + samples("other", values)
     for i in range(number - 1):
@@ -180,7 +180,7 @@ def comparing(number: int) -> dict[str, Summary]:
     return {s.path: s for s in whole if s.design == "other"}
 
 
-def test_the_more_comparisons_the_more_a_verdict_needs() -> None:
+def test_more_comparisons_require_larger_differences() -> None:
     alone, among = comparing(1)["path"], comparing(200)["path"]
     assert (alone.verdict, among.verdict) == ("faster", "not resolved")
     assert alone.p_value is not None
@@ -190,7 +190,7 @@ def test_the_more_comparisons_the_more_a_verdict_needs() -> None:
     assert among.smallest > alone.smallest
 
 
-def test_each_look_costs_and_together_they_spend_no_more_than_one_does() -> None:
+def test_all_looks_together_spend_no_more_than_alpha() -> None:
     assert alpha(None) == 0.05
     assert [alpha(look) for look in (1, 2, 3)] == [0.025, 0.0125, 0.00625]
     assert sum(alpha(look) for look in range(1, 60)) <= 0.05
@@ -199,7 +199,7 @@ def test_each_look_costs_and_together_they_spend_no_more_than_one_does() -> None
     assert third.p_value == pytest.approx(8 * (once.p_value or 0))
 
 
-def test_holm_is_that_of_its_definition() -> None:
+def test_holm_matches_its_definition() -> None:
     assert holm(np.array([0.04, 0.01, np.nan, 0.03])).tolist() == pytest.approx(
         [0.06, 0.03, math.nan, 0.06], nan_ok=True
     )
@@ -208,7 +208,7 @@ def test_holm_is_that_of_its_definition() -> None:
 
 
 @pytest.mark.parametrize(("n", "level"), [(5, 0.05), (5, 0.001), (12, 0.002), (200, 0.05)])
-def test_the_smallest_effect_is_seen_nine_times_in_ten_if_the_noise_is_at_its_upper_limit(n: int, level: float) -> None:
+def test_the_smallest_effect_is_detected_with_90_percent_at_the_upper_limit_of_noise(n: int, level: float) -> None:
     effect = smallest_effect(np.ones(1), np.array([n]), np.zeros(1), np.array([level]))[0]
     worst = math.sqrt((n - 1) / stats.chi2.ppf(1 - paired.SD_CERTAINTY, n - 1))
     runs = np.random.default_rng(n).normal(effect, worst, (20_000, n))
@@ -216,7 +216,7 @@ def test_the_smallest_effect_is_seen_nine_times_in_ten_if_the_noise_is_at_its_up
     assert (p_values < level).mean() == pytest.approx(0.9, abs=0.01)
 
 
-def test_settled_means_resolved_or_known_to_be_small() -> None:
+def test_settled_means_resolved_or_small() -> None:
     quiet = by_round([1.0001, 0.9999, 1.0, 1.0002, 0.9998])
     noisy = by_round([1.1, 0.9, 1.05, 1.2, 0.8])
     large = by_round([2.0, 2.1, 2.0, 1.9, 2.0])
@@ -228,12 +228,12 @@ def test_settled_means_resolved_or_known_to_be_small() -> None:
     assert settled(other=large)
     assert not settled(other=noisy)
     assert settled(other=large, aa=quiet)
-    assert not settled(other=quiet, aa=noisy)  # A/A does not count, but what it shows, a design has to exceed.
+    assert not settled(other=quiet, aa=noisy)  # A/A does not count, but a design must exceed its difference.
     assert not settled(other={1: 1.0, 2: 1.0, 3: 1.0})
 
 
 @given(several, st.sampled_from([0.25, 2.0, 1024.0]))
-def test_another_unit_changes_no_ratio_and_no_verdict(pairs: list[tuple[float, float]], factor: float) -> None:
+def test_the_unit_does_not_affect_ratios_and_verdicts(pairs: list[tuple[float, float]], factor: float) -> None:
     base, other = ([pair[i] for pair in pairs] for i in (0, 1))
     plain = summarised(by_round(base), by_round(other))["other"]
     scaled = summarised(by_round([factor * v for v in base]), by_round([factor * v for v in other]))["other"]
@@ -244,7 +244,7 @@ def test_another_unit_changes_no_ratio_and_no_verdict(pairs: list[tuple[float, f
 
 
 @given(several)
-def test_what_is_faster_one_way_is_slower_the_other_way(pairs: list[tuple[float, float]]) -> None:
+def test_swapping_design_and_baseline_mirrors_the_verdict(pairs: list[tuple[float, float]]) -> None:
     assume(all(abs(one / other - 1) > 1e-9 for one, other in pairs))
     base, other = ([pair[i] for pair in pairs] for i in (0, 1))
     forth, back = summarised(by_round(base), by_round(other)), summarised(by_round(other), by_round(base))
@@ -255,7 +255,7 @@ def test_what_is_faster_one_way_is_slower_the_other_way(pairs: list[tuple[float,
 
 
 @given(st.lists(positive, min_size=1, max_size=60))
-def test_an_interval_holds_its_median_and_does_not_heed_order(values: list[float]) -> None:
+def test_an_interval_contains_its_median_and_does_not_depend_on_order(values: list[float]) -> None:
     ((median, low, high),) = intervals([np.array(values)])
     assert median == np.median(values)
     assert min(values) <= low <= median <= high <= max(values)
@@ -263,7 +263,7 @@ def test_an_interval_holds_its_median_and_does_not_heed_order(values: list[float
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 6, 7, 10, 20, 101])
-def test_the_interval_is_that_of_scipy(n: int) -> None:
+def test_intervals_match_scipy(n: int) -> None:
     rows = np.sort(np.random.default_rng(n).lognormal(size=(5, n)))  # scipy's resamples depend on the order
     forth, back = (
         stats.bootstrap(
@@ -281,14 +281,14 @@ def test_the_interval_is_that_of_scipy(n: int) -> None:
     assert intervals(list(rows))[:, 1:] == pytest.approx(expected.T)
 
 
-def test_rows_of_any_length_are_judged_as_they_would_be_alone() -> None:
+def test_rows_of_any_length_give_the_same_result_as_alone() -> None:
     rows = [np.random.default_rng(n).normal(size=n) for n in (5, 1, 7, 5, 2, 40, 7)]
     assert intervals(rows).tolist() == [intervals([row])[0].tolist() for row in rows]
     assert intervals([np.full(6, 3.0)]).tolist() == [[3, 3, 3]]
     assert intervals([]).shape == (0, 3)
 
 
-def test_with_few_values_the_interval_is_the_whole_range_and_says_how_sure_it_is() -> None:
+def test_with_few_values_the_interval_is_the_whole_range_with_known_coverage() -> None:
     for n in (2, 3, 4, 5):
         row = np.random.default_rng(n).normal(size=n)
         assert intervals([row])[0, 1:].tolist() == [row.min(), row.max()]
@@ -300,7 +300,7 @@ def histogram(values: list[float], round_: int) -> Histogram:
 
 
 @given(st.lists(st.lists(positive, min_size=1, max_size=50), min_size=1, max_size=5))
-def test_pooling_histograms_is_pooling_their_values(rounds: list[list[float]]) -> None:
+def test_pooling_histograms_equals_pooling_their_values(rounds: list[list[float]]) -> None:
     (pooled,) = statistics.pooled(histogram(values, i) for i, values in enumerate(rounds, 1))
     together = histogram([value for values in rounds for value in values], 1)
     assert pooled.total == together.total
@@ -312,7 +312,7 @@ def test_the_warm_up_is_not_pooled() -> None:
     assert pooled.total == 1
 
 
-def test_a_pooled_percentile_is_no_mean_of_percentiles() -> None:
+def test_a_pooled_percentile_is_not_a_mean_of_percentiles() -> None:
     rounds = [histogram([10.0] * 99, 1), histogram([1000.0], 2)]
     (pooled,) = statistics.pooled(rounds)
     assert statistics.percentiles(pooled)[99] == 10
@@ -321,15 +321,13 @@ def test_a_pooled_percentile_is_no_mean_of_percentiles() -> None:
     assert (p99.median, p99.rounds) == (10, 2)
 
 
-def test_other_distributions_have_percentiles_too_and_not_those_of_the_rtt() -> None:
-    parts = [replace(histogram([1.0, 2.0, 3.0], 1), metric=metric) for metric in ("connect", "never-heard-of")]
+def test_each_distribution_has_its_own_percentiles() -> None:
+    parts = [replace(histogram([1.0, 2.0, 3.0], 1), metric=metric) for metric in ("connect", "unknown")]
     assert [statistics.percentiles(pooled) for pooled in statistics.pooled(parts)] == [{50: 2, 90: 3, 99: 3}, {}]
 
 
 @given(st.lists(st.lists(positive, min_size=1, max_size=30), min_size=1, max_size=5), st.sampled_from([50, 90, 99]))
-def test_the_interval_of_a_pooled_percentile_is_that_of_whole_rounds_resampled(
-    rounds: list[list[float]], q: float
-) -> None:
+def test_the_interval_of_a_pooled_percentile_resamples_whole_rounds(rounds: list[list[float]], q: float) -> None:
     parts = [histogram(values, i) for i, values in enumerate(rounds, 1)]
     n = len(parts)
     found = pooled_interval(parts, q)
@@ -347,13 +345,13 @@ def test_the_interval_of_a_pooled_percentile_is_that_of_whole_rounds_resampled(
 
 
 @pytest.mark.parametrize(("count", "given"), [(9_999, False), (10_000, True)])
-def test_p999_needs_ten_thousand_values(count: int, given: bool) -> None:
+def test_p999_requires_ten_thousand_values(count: int, given: bool) -> None:
     rounds = [histogram([5.0] * (count - 2_000), 1), histogram([5.0] * 2_000, 2)]
     (pooled,) = statistics.pooled(rounds)
     assert (99.9 in statistics.percentiles(pooled)) == given
     found = {s.metric: s for s in statistics.summarise((), "d", rounds)}
     assert ("rtt_p99.9" in found) == given
-    if given:  # No round has enough of its own, so there is nothing to pair.
+    if given:  # No single round has enough values, so rounds cannot be paired.
         assert (found["rtt_p99.9"].median, found["rtt_p99.9"].rounds, found["rtt_p99.9"].ratio) == (5, 2, None)
 
 
@@ -372,7 +370,7 @@ def test_summary_csv_has_the_documented_columns_and_empty_cells() -> None:
     assert rows[0]["verdict"] == "baseline"
 
 
-def test_a_series_is_sorted_whatever_the_order_of_the_samples() -> None:
+def test_series_are_sorted_for_any_order_of_samples() -> None:
     mixed = samples("b", {2: 1.0, 1: 2.0}) + samples("a", {1: 3.0})
     assert statistics.series(mixed) == statistics.series(mixed[::-1])
     assert statistics.series(mixed)[0] == Series("", "a", "path", "probe", "throughput", "unit", {1: 3.0})

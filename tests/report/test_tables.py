@@ -42,7 +42,7 @@ def line_of(text: str, design: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(design))
 
 
-def test_a_row_holds_median_interval_ratio_and_verdict(make: Make) -> None:
+def test_a_row_has_median_interval_ratio_and_verdict(make: Make) -> None:
     text = printed(tables.terminal(*read(make, throughput=gbit)))
     assert line_of(text, "vxlan").split() == [
         "vxlan",
@@ -62,15 +62,15 @@ def test_the_table_fits_80_columns_in_plain_text(make: Make) -> None:
     text = printed(tables.terminal(*read(make, throughput=gbit)))
     assert max(len(line) for line in text.splitlines()) <= 80
     assert "\x1b" not in text
-    assert "l3-host-routes " in text, "no design's name is folded"
-    assert text.count("not resolved") == 1, "no verdict is folded"
+    assert "l3-host-routes " in text, "design names are not folded"
+    assert text.count("not resolved") == 1, "verdicts are not folded"
 
 
 def test_verdicts_are_coloured_on_a_terminal(make: Make) -> None:
     assert "\x1b[31mslower" in printed(tables.terminal(*read(make, throughput=gbit)), terminal=True)
 
 
-def test_a_design_that_failed_is_a_row_that_says_so_and_one_that_cannot_be_had_is_told_below(make: Make) -> None:
+def test_failed_designs_have_a_row_and_unavailable_designs_are_listed_below(make: Make) -> None:
     run, summaries = read(make, throughput=gbit, design_states=STATES)
     text = printed(tables.terminal(run, summaries), width=200)
     assert line_of(text, "l2").split()[-1] == "failed"
@@ -84,19 +84,19 @@ def test_a_design_that_failed_is_a_row_that_says_so_and_one_that_cannot_be_had_i
 def test_an_interrupted_run_says_how_far_it_got(make: Make) -> None:
     cut = {"state": "interrupted", "reason": "Ctrl-C"}
     text = printed(tables.terminal(*read(make, rounds=3, planned=5, throughput=gbit, manifest=cut)), width=200)
-    assert "The run was interrupted (Ctrl-C): 3 of 5 rounds have samples that count." in text
+    assert "The run was interrupted (Ctrl-C): 3 of 5 rounds have counted samples." in text
     assert "slower" not in text
     assert "too few rounds" in text
-    assert "75% for 3" in text
+    assert "75% for 3 rounds" in text
 
 
-def test_nothing_measured_is_said(make: Make) -> None:
+def test_a_run_without_counted_samples_says_so(make: Make) -> None:
     run, summaries = read(make, rounds=0, planned=5, throughput=gbit)
-    assert "No sample counts yet" in printed(tables.terminal(run, summaries))
-    assert "No sample counts yet" in tables.markdown(run, summaries, [])
+    assert "No counted samples yet" in printed(tables.terminal(run, summaries))
+    assert "No counted samples yet" in tables.markdown(run, summaries, [])
 
 
-def test_markup_in_names_and_reasons_stays_text(make: Make) -> None:
+def test_markup_in_names_and_reasons_is_escaped(make: Make) -> None:
     states = {"l2": {"state": "failed", "reason": "[red]a[/red] | <b>b</b> [/nope]"}}
     run, summaries = read(make, throughput=gbit, design_states=states)
     assert "[red]a[/red] | <b>b</b> [/nope]" in printed(tables.terminal(run, summaries), width=200)
@@ -107,7 +107,7 @@ def said(make: Make, **fields: object) -> str:
     return " ".join(s.text for answer in words.answers(*read(make, **fields)) for s in answer.sentences)
 
 
-def test_the_answer_in_sentences(make: Make) -> None:
+def test_answers_as_sentences(make: Make) -> None:
     text = said(make, throughput=gbit).replace("\N{NO-BREAK SPACE}", " ").replace(words.MINUS, "-")
     assert "vxlan is slower than l3-host-routes: -39.9% (-40.0% to -39.8%), 6.03 against 10.0 Gbit/s." in text
     assert "l2 is faster than l3-host-routes" in text
@@ -115,18 +115,18 @@ def test_the_answer_in_sentences(make: Make) -> None:
     assert "equal" not in text
 
 
-def test_too_few_rounds_give_no_verdict_but_say_how_many_there_are(make: Make) -> None:
+def test_too_few_rounds_give_no_verdict_but_the_number_of_rounds(make: Make) -> None:
     text = said(make, rounds=4, throughput=gbit)
     assert "Too few rounds for a verdict: l2 (4 of 5), l3-gateway (4 of 5) and vxlan (4 of 5)." in text
 
 
-def test_a_lost_baseline_is_said(make: Make) -> None:
+def test_a_failed_baseline_is_reported(make: Make) -> None:
     text = said(make, throughput=gbit, design_states={"l3-host-routes": {"state": "failed"}})
-    assert "Nothing to compare with, as the baseline l3-host-routes has no value" in text
+    assert "Not compared, because the baseline l3-host-routes has no value" in text
 
 
-def test_one_design_alone(make: Make) -> None:
-    assert said(make, designs=["l2"], baseline="l2", throughput=gbit).startswith("l2 alone has values: 11.0")
+def test_a_single_design_is_reported_without_comparison(make: Make) -> None:
+    assert said(make, designs=["l2"], baseline="l2", throughput=gbit).startswith("Only l2 has values: 11.0")
 
 
 @pytest.mark.parametrize(
@@ -153,5 +153,5 @@ def test_numbers_have_about_three_digits(value: float | None, text: str) -> None
     ("low", "high", "text"),
     [(1.5, 12.34, "1.5..12.3"), (9_000, 35_000, "9.0k..35.0k"), (118_000, 160_400, "118k..160k")],
 )
-def test_an_intervals_ends_are_told_alike_and_fit_their_column(low: float, high: float, text: str) -> None:
+def test_both_ends_of_an_interval_have_the_same_format_and_fit_the_column(low: float, high: float, text: str) -> None:
     assert words.span(low, high) == text

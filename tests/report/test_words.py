@@ -1,4 +1,4 @@
-"""What reports say in words: of A/A, of sweeps, of doubts, of limits, and of how many comparisons were made."""
+"""Texts of reports: A/A, sweeps, doubts, limits, and the number of comparisons."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ NOISE = (0.99, 1.0, 1.01, 1.004, 0.996, 1.002, 0.998)
 
 
 def gbit(design: str, path: str, round_: int) -> float:
-    """VXLAN is slower by a fifth; noise that differs from design to design."""
+    """VXLAN is 20% slower; noise differs between designs."""
     noise = NOISE[(round_ * (3 if design.startswith("vxlan") else 5 if design.startswith("aa") else 1)) % 7]
     return (8.0 if design.startswith("vxlan") else 10.0) * noise
 
@@ -31,10 +31,10 @@ def sentences(run: Run, summaries: tuple[Summary, ...]) -> str:
     return said.replace("\N{NO-BREAK SPACE}", " ").replace(words.MINUS, "-")
 
 
-def test_what_the_baseline_shows_against_itself_is_told(make: Any) -> None:
+def test_answers_contain_the_a_a_result(make: Any) -> None:
     said = sentences(*read(make, aa=True))
     assert "vxlan is slower than l3-host-routes: -20" in said
-    assert "A/A: l3-host-routes against itself " in said
+    assert "A/A: l3-host-routes against itself: " in said
 
 
 def test_a_baseline_that_differs_from_itself_is_a_warning(make: Any) -> None:
@@ -45,11 +45,11 @@ def test_a_baseline_that_differs_from_itself_is_a_warning(make: Any) -> None:
     run = read_run(results)
     summaries = summaries_of(run, statistics.series(results.samples), results)
     said = sentences(run, summaries)
-    assert "A/A: l3-host-routes came out faster than itself" in said
-    assert "vxlan is slower" not in said, "an effect no larger than A/A's is no verdict"
+    assert "A/A: l3-host-routes is faster than itself" in said
+    assert "vxlan is slower" not in said, "an effect within the A/A difference gets no verdict"
 
 
-def test_a_sweep_is_told_design_by_design(make: Any) -> None:
+def test_a_sweep_is_described_by_design(make: Any) -> None:
     run, summaries = read(make, aa=True, cells=("mtu=1500", "mtu=9000"))
     said = sentences(run, summaries)
     assert said.startswith("vxlan is slower at mtu=1500 (-")
@@ -61,7 +61,7 @@ def test_a_sweep_is_told_design_by_design(make: Any) -> None:
 MANY = ("l3-host-routes", "vxlan", "ipip", "gre", "geneve", "srv6")
 
 
-def test_a_sweep_over_many_designs_is_told_cell_by_cell_the_best_first(make: Any) -> None:
+def test_a_sweep_over_many_designs_is_described_by_cell_the_best_first(make: Any) -> None:
     def six(design: str, path: str, round_: int) -> float:
         slow = {"vxlan": 0.8, "gre": 0.7}.get(design.split()[0], 1.0)
         return 10 * slow * NOISE[(round_ * (1 + len(design))) % 7]
@@ -69,14 +69,13 @@ def test_a_sweep_over_many_designs_is_told_cell_by_cell_the_best_first(make: Any
     results = read_results(make(designs=MANY, rounds=7, throughput=six, cells=("at=rack1", "at=rack2")))
     run = read_run(results)
     said = sentences(run, summaries_of(run, statistics.series(results.samples), results))
-    assert said.startswith("With at=rack1, where l3-host-routes has 10.0 Gbit/s: slower: vxlan ")
-    first, second = said.split("With at=rack2, ")
-    for told in (first, second):
-        assert told.index("slower: vxlan") < told.index("gre ") < told.index("not resolved: ")
-        assert told.index("not resolved") < min(told.index(design) for design in ("ipip", "geneve", "srv6"))
+    assert said.startswith("With at=rack1 (l3-host-routes: 10.0 Gbit/s): slower: vxlan ")
+    for text in said.split("With at=rack2 "):
+        assert text.index("slower: vxlan") < text.index("gre ") < text.index("not resolved: ")
+        assert text.index("not resolved") < min(text.index(design) for design in ("ipip", "geneve", "srv6"))
 
 
-def test_what_the_baseline_does_not_have_is_told_without_a_verdict(make: Any) -> None:
+def test_values_without_a_baseline_value_have_no_verdict(make: Any) -> None:
     def of_vxlan(design: str, path: str, round_: int) -> float | None:
         return None if design.startswith("l3") else gbit(design, path, round_)
 
@@ -84,17 +83,17 @@ def test_what_the_baseline_does_not_have_is_told_without_a_verdict(make: Any) ->
     run = read_run(results)
     rows = summaries_of(run, statistics.series(results.samples), results)
     said = sentences(run, rows)
-    assert said == "vxlan has 8.00 Gbit/s at mtu=1500 and 8.00 Gbit/s at mtu=9000, and nothing to compare with."
+    assert said == "vxlan has 8.00 Gbit/s at mtu=1500 and 8.00 Gbit/s at mtu=9000, not compared."
     assert {words.verdict(row) for row in rows if row.metric == "throughput"} == {"no baseline"}
 
 
-def test_a_sample_without_a_number_is_told_with_its_reason(make: Any) -> None:
+def test_a_sample_without_a_value_is_listed_with_its_reason(make: Any) -> None:
     def failing(design: str, path: str, round_: int) -> float | None:
         return None if (design, round_) == ("vxlan", 3) else gbit(design, path, round_)
 
     run = read_run(read_results(make(designs=DESIGNS, rounds=7, throughput=failing)))
     (line,) = words.failures(run)
-    assert line.startswith("1 sample has no number (vxlan, ")
+    assert line.startswith("1 sample has no value (vxlan, ")
 
 
 def test_flagged_samples_are_counted(make: Any) -> None:
@@ -104,31 +103,31 @@ def test_flagged_samples_are_counted(make: Any) -> None:
     ]
 
 
-def test_without_flags_nothing_is_doubted(make: Any) -> None:
+def test_no_doubts_without_flags(make: Any) -> None:
     assert list(words.doubts(read(make)[0])) == []
 
 
-def test_a_value_close_to_what_the_probe_can_do_is_told(make: Any) -> None:
+def test_a_value_close_to_the_probes_limit_is_reported(make: Any) -> None:
     run, summaries = read(make, limit=10.5)
     (line,) = words.limits(run, summaries)
-    assert line.startswith("Throughput of l3-host-routes cross-node is close to what throughput itself reaches over")
+    assert line.startswith("Throughput of l3-host-routes cross-node is close to the loopback limit of probe 'thro")
     assert list(words.limits(*read(make, limit=20.0))) == []
 
 
-def test_limits_are_no_design(make: Any) -> None:
+def test_limits_are_not_a_design(make: Any) -> None:
     run, summaries = read(make, limit=10.5)
     assert run.limits == {("throughput", "throughput"): 10.5}
     assert {summary.design for summary in summaries} == set(DESIGNS)
 
 
-def test_the_correction_is_told_with_the_number_of_comparisons(make: Any) -> None:
-    assert words.method(*read(make, aa=True)).startswith("2 comparisons were made; by Holm's correction")
+def test_the_method_names_the_number_of_comparisons_and_looks(make: Any) -> None:
+    assert words.method(*read(make, aa=True)).startswith("2 comparisons; with Holm's correction")
     auto = {"scenario": {"designs": list(DESIGNS), "baseline": DESIGNS[0], "rounds": "auto"}, "looks": [5, 7]}
     run, summaries = read(make, aa=True, manifest=auto)
-    assert "looked at 2 times (after 5 and 7 rounds)" in words.method(run, summaries)
+    assert "computed 2 times (after 5 and 7 rounds)" in words.method(run, summaries)
     assert run.look == 2
     cut = read(make, manifest=auto | {"looks": [5]})[0]
-    assert cut.look == 2, "a run cut short after a look is looked at once more"
+    assert cut.look == 2, "a run that was interrupted after a look gets one more look"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +153,7 @@ def test_a_ratio_as_a_difference(ratio: float, text: str) -> None:
     assert words.percent(ratio) == text
 
 
-def test_the_folder_of_a_sweep_makes_a_whole_report(make: Any) -> None:
+def test_a_sweep_gives_a_complete_report(make: Any) -> None:
     from testbed.report import write_report
 
     folder: Path = make(designs=DESIGNS, rounds=7, throughput=gbit, aa=True, cells=("mtu=1500", "mtu=9000"), limit=20.0)

@@ -1,6 +1,6 @@
-"""The plots of a results folder, each as PNG and as SVG, each readable on its own.
+"""The plots of a results folder, each as PNG and as SVG.
 
-Importing this package imports matplotlib, so the rest of the room does it only when plots are drawn.
+Importing this package imports matplotlib, so import it only to draw plots.
 """
 
 import re
@@ -21,9 +21,9 @@ Drawing = tuple[str, str, Figure]
 """Name, question and figure of a plot."""
 
 CELLS_WITH_PLOTS = 2
-"""A sweep of more cells has no plots for each; its lines, and the tables, hold what those would show."""
+"""A sweep with more cells has no plots per cell; its sweep plots and the tables show the same values."""
 CELLS_IN_ROUNDS = 4
-"""A sweep of more cells has no plot of its rounds."""
+"""A sweep with more cells has no plots of rounds."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Plot:
     """A plot on disk."""
 
     name: str
-    """The file's name without its ending."""
+    """The file name without extension."""
     question: str
     png: Path
     svg: Path
@@ -44,7 +44,7 @@ def draw_plots(
     summaries: Sequence[Summary],
     pooled: Sequence[Histogram],
 ) -> tuple[Plot, ...]:
-    """Draws what was measured into the folder; a plot without any value is left out."""
+    """Draw all plots that have values into the folder."""
     folder.mkdir(exist_ok=True)
     return tuple(_saved(folder, *drawn) for drawn in figures(run, series, summaries, pooled))
 
@@ -52,10 +52,10 @@ def draw_plots(
 def figures(
     run: Run, series: Sequence[Series], summaries: Sequence[Summary], pooled: Sequence[Histogram]
 ) -> Iterator[Drawing]:
-    """Every plot of what was measured, the answer first.
+    """All plots that have values, the most important first.
 
-    A name holds the path where a metric has a plot for each, the probe where several probes measure the same, and the
-    cell's number where each cell has a plot.
+    A name contains the path if a metric has a plot for each, the probe if several probes measure the metric, and the
+    cell's number if each cell has a plot.
     """
     for page in sweep.pages(run, summaries):
         yield _name("sweep", page.metric, page.path), sweep.question(run, page), sweep.draw(run, page)
@@ -96,20 +96,20 @@ def _of_cell(
 
 
 def _latencies(run: Run, pooled: Sequence[Histogram]) -> Iterator[Drawing]:
-    """Two plots for each distribution that a probe measured; that of the request's RTT goes without its name."""
+    """Two plots for each distribution of a probe; the name of the plots of `rtt` omits the metric."""
     measured = sorted({(h.metric, h.probe) for h in pooled}, key=lambda key: (metrics.order(f"{key[0]}_p50"), key[1]))
     for metric, probe in measured:
         some = [h for h in pooled if (h.metric, h.probe) == (metric, probe)]
         several = sum(other == metric for other, _ in measured) > 1
         parts = [*([] if metric == "rtt" else [metric]), *([probe] if several else [])]
         name = _slug("latency-percentiles", *parts)
-        yield name, latency.waiting_question(some, several), latency.draw_percentiles(run, some, several)
+        yield name, latency.percentiles_question(some, several), latency.draw_percentiles(run, some, several)
         name = _slug("latency-distribution", *parts)
-        yield name, latency.tail_question(some, several), latency.draw_distribution(run, some, several)
+        yield name, latency.distribution_question(some, several), latency.draw_distribution(run, some, several)
 
 
 def _by_metric(series: Sequence[Series]) -> list[list[Series]]:
-    """The series of each metric, in the metrics' order."""
+    """The series of each metric, in the order of `metrics.order`."""
     found: dict[str, list[Series]] = {}
     for one in sorted(series, key=lambda one: metrics.order(one.metric)):
         found.setdefault(one.metric, []).append(one)
@@ -117,7 +117,7 @@ def _by_metric(series: Sequence[Series]) -> list[list[Series]]:
 
 
 def _name(what: str, metric: str, *more: str) -> str:
-    """The name of a plot's files, with the probe if the metric is written PROBE/METRIC."""
+    """The name of a plot's files, with the probe if the metric is PROBE/METRIC."""
     probe, _, name = metric.rpartition("/")
     return _slug(what, name, probe, *more)
 

@@ -1,4 +1,4 @@
-"""What does it cost in CPU time? Throughput, or a rate, against the CPU time that it takes."""
+"""Cost in CPU time: throughput, or a rate, over the CPU time that it takes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from testbed.report.statistics import Summary
 
 @dataclass(frozen=True)
 class Cost:
-    """What is bought, at which price; metrics as in samples.csv."""
+    """A gain and its price; metrics as in samples.csv."""
 
     gain: str
     price: str
@@ -32,12 +32,12 @@ COSTS = (
 )
 
 WIDE = 10.0
-"""What spans more than so many times its smallest value is drawn on a logarithmic axis."""
+"""Values that span more than this factor get a logarithmic axis."""
 LOGARITHMIC = {
     (False, False): "",
-    (True, False): " CPU time is on a logarithmic axis.",
-    (False, True): " What was carried is on a logarithmic axis.",
-    (True, True): " Axes are logarithmic.",
+    (True, False): " The CPU time axis is logarithmic.",
+    (False, True): " The vertical axis is logarithmic.",
+    (True, True): " Both axes are logarithmic.",
 }
 
 Bought = tuple[Summary, Summary]
@@ -57,7 +57,7 @@ def _gains(bought: Sequence[Bought]) -> list[Summary]:
 
 
 def pairs(summaries: Sequence[Summary]) -> Iterator[tuple[Bought, ...]]:
-    """For each probe that measured both, all its gains with their prices."""
+    """All gains with their prices, for each probe that measured both."""
     for cost in COSTS:
         of_gain = [s for s in summaries if s.metric.rpartition("/")[2] == cost.gain]
         prices = {_key(s): s for s in summaries if s.metric.rpartition("/")[2] == cost.price}
@@ -72,14 +72,14 @@ def _key(s: Summary) -> tuple[str, str, str, str]:
 
 
 def draw(run: Run, bought: Sequence[Bought]) -> Figure:
-    """One panel a path, one mark a design with the intervals of both; `bought` is one of the `pairs`."""
+    """One panel per path, one mark per design with both intervals; `bought` is one of the `pairs`."""
     with mpl.rc_context(STYLE):
         gains = _gains(bought)
         paths = [path for path in run.paths if any(s.path == path.name for s in gains)]
         arms = [name for name in run.arms if any(s.design == name for s in gains)]
         kind = words.kind([s for pair in bought for s in pair])
         wide = _is_wide(price.median for _, price in bought), _is_wide(gain.median for gain in gains)
-        note = f"Marks: medians. Lines: {kind} of each. Up and left is better: more, for less of all CPUs' time."
+        note = f"Marks: medians. Lines: {kind} of each. Up and left is better. CPU time is of all CPUs."
         sheet, panels = grid(
             question(bought),
             caption(run, gains, note + LOGARITHMIC[wide]),
@@ -105,7 +105,7 @@ def draw(run: Run, bought: Sequence[Bought]) -> Figure:
 
 
 def _is_wide(medians: Iterable[float]) -> bool:
-    """Whether differences among the small ones would not be seen beside the large ones."""
+    """Whether differences between small values would be invisible on a linear axis."""
     some = list(medians)
     return 0 < WIDE * min(some) < max(some)
 

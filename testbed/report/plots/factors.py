@@ -1,4 +1,4 @@
-"""A swept factor as an axis: numbers where its values are numbers of one kind, else categories."""
+"""A swept factor as an axis: numeric if its values are numbers of one kind, else categories."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from testbed.report.plots.sheet import WIDTH
 from testbed.report.run import Run
 
 WIDE_SPAN = 10
-"""Values that span more than so many times the smallest are drawn on a logarithmic axis."""
+"""Values that span more than this factor get a logarithmic axis."""
 
 UNITS = {
     "": ("", 1.0),
@@ -29,19 +29,19 @@ UNITS = {
     "s": ("s", 1.0),
     "min": ("s", 60.0),
 }
-"""What a unit of a scenario measures, and how much of it."""
+"""Units of a scenario: base unit and size in it."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One thing that a sweep goes through."""
+    """One swept setting."""
 
     path: str
     """Dotted, such as `topology.fabric.mtu`."""
     values: tuple[str, ...]
     """As the user wrote them; numbers ascending, else in the scenario's order."""
     places: tuple[float, ...]
-    """Where each value stands on the axis."""
+    """The position of each value on the axis."""
     is_numeric: bool
 
     @property
@@ -55,7 +55,7 @@ class Factor:
 
 
 def factors(run: Run) -> tuple[Factor, ...]:
-    """The factors that have more than one value: the one for the axis first, which is the first that is numeric."""
+    """The factors with more than one value, numeric ones first; the first is for the axis."""
     paths = dict.fromkeys(path for cell in run.cells for path in cell.factors)
     found = [_factor(path, tuple(dict.fromkeys(cell.factors[path] for cell in run.cells))) for path in paths]
     return tuple(sorted((f for f in found if len(f.values) > 1), key=lambda f: not f.is_numeric))
@@ -72,7 +72,7 @@ def _factor(path: str, values: tuple[str, ...]) -> Factor:
 
 
 def _number(text: str) -> tuple[str, float] | None:
-    """What a value measures, and how much of it; None if it is no number with a unit, or without."""
+    """A value's base unit and size in it; None if it is not a number with a known unit or without unit."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([A-Za-z%]*)", text.replace("_", ""))
     if match is None or match[2] not in UNITS:
         return None
@@ -81,13 +81,13 @@ def _number(text: str) -> tuple[str, float] | None:
 
 
 def lay_axis(axes: Axes, factor: Factor, labelled: bool) -> None:
-    """Gives the panel the factor's axis, with the values as ticks; values that would touch a label have none."""
+    """Set the panel's horizontal axis to the factor, with the values as ticks; overlapping labels are omitted."""
     low, high = min(factor.places), max(factor.places)
     if factor.is_wide:
         if low > 0:
             axes.set_xscale("log")
             axes.set_xlim(low * (low / high) ** 0.06, high * (high / low) ** 0.06)
-        else:  # a logarithmic axis that has a place for 0
+        else:  # a logarithmic axis that can show 0
             least = min(place for place in factor.places if place > 0)
             axes.set_xscale("symlog", linthresh=least, linscale=0.6)
             axes.set_xlim(-least / 4, high * 1.5)

@@ -1,7 +1,7 @@
-"""What differs from the baseline, and how sure is that?
+"""Forest plot: which differences from the baseline are resolved?
 
-A forest plot: one row a design, its ratio to the baseline as a mark and the ratio's interval as a line. Each metric has
-an axis of its own, which its paths share, so that they may be compared.
+One row per design: the ratio to the baseline as a mark, the ratio's interval as a line. Each metric has its own axis,
+which all its paths share.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,20 +51,20 @@ TALLEST = 9.0
 """A figure's body is no taller than this, in inches, unless one metric alone is."""
 NUMBERS, VERDICTS = 0.65, 0.97
 """Widths of the columns at the right, in inches."""
-TWICE = 0.99
-"""What would have been seen is told up to about this fraction; a larger one says nothing."""
+LARGEST_SHOWN = 0.99
+"""A smallest detectable effect from here on (about a factor of two) is not printed."""
 
 
 def question(run: Run, summaries: Sequence[Summary], part: str = "") -> str:
-    """`part` tells this figure from the others, such as `2 of 3`, where one cannot hold all."""
-    question = question_at(f"What differs from {short(run.baseline)}, and how sure is that?", summaries)
+    """The title; `part` is the number of the figure, such as `2 of 3`, if there are several."""
+    question = question_at(f"Which differences from {short(run.baseline)} are resolved?", summaries)
     return f"{question} ({part})" if part else question
 
 
 def pages(summaries: Sequence[Summary]) -> Iterator[tuple[Summary, ...]]:
-    """What one figure each can hold of the comparisons that a reader is shown; the main metrics first.
+    """The comparisons to show, split into pages that fit a figure; the main metrics first.
 
-    None of a metric on which nothing is compared.
+    Metrics without comparisons are omitted.
     """
     compared = [s for s in summaries if _is_compared(s)]
     page: list[Summary] = []
@@ -88,13 +88,13 @@ def _order(s: Summary) -> tuple[bool, int, str]:
 
 
 def _height(some: Sequence[Summary]) -> float:
-    """Of all the metrics' blocks, in inches."""
+    """The height of all the metrics' blocks, in inches."""
     rows, headings = len(some), len({(s.metric, s.path) for s in some})
     return ROW * (rows + HEADING * headings) + (HEAD + FOOT) * len({s.metric for s in some})
 
 
 def draw(run: Run, summaries: Sequence[Summary], part: str = "") -> Figure:
-    """One block a metric, in it one group of rows a path; `summaries` is one of the `pages`."""
+    """One block per metric, in it one group of rows per path; `summaries` is one of the `pages`."""
     with mpl.rc_context(STYLE):
         sheet = Sheet(
             question(run, summaries, part),
@@ -116,8 +116,8 @@ def draw(run: Run, summaries: Sequence[Summary], part: str = "") -> Figure:
 def _notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
     kind = words.kind(summaries)
     yield f"Mark: median ratio to {run.baseline} in the same round. Line: {kind}. Axes are logarithmic."
-    if any(s.verdict == "not resolved" and s.smallest is not None and s.smallest < TWICE for s in summaries):
-        yield "< N%: not resolved; a difference of N% would have been seen nine times in ten."
+    if any(s.verdict == "not resolved" and s.smallest is not None and s.smallest < LARGEST_SHOWN for s in summaries):
+        yield "< N%: not resolved; a difference of N% is detected with a probability of 90%."
 
 
 def _legend(run: Run, summaries: Sequence[Summary]) -> list[Line2D]:
@@ -129,13 +129,13 @@ def _legend(run: Run, summaries: Sequence[Summary]) -> list[Line2D]:
         if wanted
     ]
     if any(s.design == AA for s in summaries):
-        band = f"what {short(run.baseline)} shows against itself"
+        band = f"{short(run.baseline)} against itself"
         entries.append(Line2D([], [], color=BASELINE_COLOUR, alpha=0.35, lw=7, solid_capstyle="butt", label=band))
     return entries
 
 
 def _block(run: Run, axes: Axes, left: float, block: Sequence[Summary]) -> None:
-    """One metric: its title, and a group of rows for each path."""
+    """Draw one metric: its title, and a group of rows for each path."""
     width = WIDTH - left - NUMBERS - VERDICTS
     metric = metrics.known(block[0].metric)
     side = "right is better" if metric.better == "higher" else "left is better"
@@ -155,7 +155,7 @@ def _block(run: Run, axes: Axes, left: float, block: Sequence[Summary]) -> None:
             transform=axes.get_yaxis_transform(),
             va="center_baseline",
             color=FAINT,
-            bbox={"fc": PAPER, "ec": "none", "pad": 1},  # a long one reaches over the lines of the panel
+            bbox={"fc": PAPER, "ec": "none", "pad": 1},  # a long title covers the lines of the panel
         )
         y += HEADING
         _band(axes, rows, y)
@@ -165,7 +165,7 @@ def _block(run: Run, axes: Axes, left: float, block: Sequence[Summary]) -> None:
 
 
 def _band(axes: Axes, rows: Sequence[Summary], top: float) -> None:
-    """What the A/A arm showed, behind all rows of its path."""
+    """Draw the A/A arm's interval behind all rows of its path."""
     for s in rows:
         if s.design == AA and s.ratio_low and s.ratio_high:
             span = [top + 0.05, top + len(rows) - 0.05]
@@ -173,7 +173,7 @@ def _band(axes: Axes, rows: Sequence[Summary], top: float) -> None:
 
 
 def _row(run: Run, axes: Axes, s: Summary, y: float) -> None:
-    """One comparison: its interval, with an arrow where that leaves the axis, its mark, and at both sides its words."""
+    """Draw one comparison: interval (with an arrow where it exceeds the axis), mark, and text on both sides."""
     how, resolved = looks(run)[s.design], s.verdict in ("faster", "slower")
     low, high = axes.get_xlim()
     ratio, ends = s.ratio or 0, (s.ratio_low or 0, s.ratio_high or 0)
@@ -183,14 +183,14 @@ def _row(run: Run, axes: Axes, s: Summary, y: float) -> None:
             axes.plot(border, y, arrow, color=how.colour, ms=5, clip_on=False)
     if low <= ratio <= high:
         axes.plot(ratio, y, ms=6, **how.mark(hollow=not resolved))
-    told: str = s.verdict
-    if not resolved and s.smallest is not None and s.smallest < TWICE:
-        told = f"< {words.size(s.smallest)}"
+    verdict: str = s.verdict
+    if not resolved and s.smallest is not None and s.smallest < LARGEST_SHOWN:
+        verdict = f"< {words.size(s.smallest)}"
     width = axes.get_position().width * WIDTH
     for x, text, ha, ink in (
         (-0.1 / width, arm_label(run, s.design), "right", INK),
         (1 + NUMBERS / width, words.percent(s.ratio), "right", INK if resolved else FAINT),
-        (1 + (NUMBERS + 0.1) / width, told, "left", INK if resolved else FAINT),
+        (1 + (NUMBERS + 0.1) / width, verdict, "left", INK if resolved else FAINT),
     ):
         place = axes.get_yaxis_transform()
         axes.text(x, y, text, transform=place, ha=ha, va="center_baseline", color=ink, clip_on=False)

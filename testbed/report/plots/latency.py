@@ -1,4 +1,4 @@
-"""How long does a request wait for its answer: percentiles, and the whole distribution with its tail."""
+"""Response times: percentiles, and the whole distribution with its tail."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,17 +41,17 @@ SHAPES = {50: "o", 90: "s", 99: "^", 99.9: "D"}
 TAIL = 1e-4
 """The smallest fraction of requests that is drawn."""
 VALUES_BEHIND = 10
-"""A line ends where fewer values than this are slower: what lies beyond is chance."""
+"""A line ends where fewer values than this are slower: the rest is chance."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of waiting."""
+    """The texts for one kind of response time."""
 
-    waiting: str
-    """The question that the percentiles answer."""
+    question: str
+    """The title of the percentiles."""
     things: str
-    """What waits."""
+    """What is measured, in plural."""
     axis: str
 
 
@@ -63,8 +63,8 @@ KINDS = {
         "Open-loop RTT",
     ),
     "loaded_rtt": Kind(
-        "How long does a packet wait for its answer beside bulk transfers?",
-        "packets beside bulk transfers",
+        "How long does a packet wait for its answer during bulk transfers?",
+        "packets during bulk transfers",
         "RTT under load",
     ),
     "icmp_rtt": Kind("How long does a ping wait for its answer?", "pings", "ICMP RTT"),
@@ -72,13 +72,13 @@ KINDS = {
 }
 
 
-def waiting_question(pooled: Sequence[Histogram], several: bool = False) -> str:
-    """What the percentiles answer; with the probe's name where several probes measure it."""
-    return question_at(_of_probe(_kind(pooled[0]).waiting, pooled[0], several), pooled)
+def percentiles_question(pooled: Sequence[Histogram], several: bool = False) -> str:
+    """The title of the percentiles, with the probe's name if several probes measure them."""
+    return question_at(_of_probe(_kind(pooled[0]).question, pooled[0], several), pooled)
 
 
-def tail_question(pooled: Sequence[Histogram], several: bool = False) -> str:
-    """What the distribution answers; with the probe's name where several probes measure it."""
+def distribution_question(pooled: Sequence[Histogram], several: bool = False) -> str:
+    """The title of the distribution, with the probe's name if several probes measure it."""
     question = f"How many {_kind(pooled[0]).things} take longer than a given time?"
     return question_at(_of_probe(question, pooled[0], several), pooled)
 
@@ -103,18 +103,18 @@ def _axis(histogram: Histogram) -> str:
 
 
 def draw_percentiles(run: Run, pooled: Sequence[Histogram], several: bool = False) -> Figure:
-    """One panel a path, one row a design: its percentiles as marks on a logarithmic axis, and as numbers."""
+    """One panel per path, one row per design: its percentiles as marks on a logarithmic axis, and as numbers."""
     with mpl.rc_context(STYLE):
         paths, arms = _shown(run, pooled)
         shown = sorted({q for h in pooled for q in percentiles(h)})
         entries = [
             Line2D([], [], color=INK, marker=SHAPES.get(q, "o"), ls="none", ms=5, label=f"p{q:g}") for q in shown
         ]
-        note = f"{POOLED} p99.9 only where at least 10,000 values stand behind it."
+        note = f"{POOLED} p99.9 requires at least 10,000 values."
         height, left = ROW * len(arms), name_margin(arm_label(run, name) for name in arms)
         width = WIDTH - left - COLUMN * len(shown) - 0.2
         body = len(paths) * (height + 0.42) + 0.5
-        sheet = Sheet(waiting_question(pooled, several), caption(run, pooled, note), entries, body)
+        sheet = Sheet(percentiles_question(pooled, several), caption(run, pooled, note), entries, body)
         first: Axes | None = None
         for i, path in enumerate(paths):
             top = 0.3 + i * (height + 0.42)
@@ -142,7 +142,7 @@ def _rows(run: Run, axes: Axes, arms: list[str], here: dict[str, dict[float, flo
 
 
 def _numbers(axes: Axes, arms: list[str], here: dict[str, dict[float, float]], shown: list[float], step: float) -> None:
-    """The same percentiles as a table at the right of the panel; a column is `step` of the panel wide."""
+    """The percentiles as a table at the right of the panel; `step` is the width of a column, in widths of the panel."""
     for column, q in enumerate(shown):
         x = 1 + (column + 1) * step
         axes.text(x, 1.03, f"p{q:g}", transform=axes.transAxes, ha="right", va="bottom", color=FAINT)
@@ -158,14 +158,14 @@ def _numbers(axes: Axes, arms: list[str], here: dict[str, dict[float, float]], s
 
 
 def draw_distribution(run: Run, pooled: Sequence[Histogram], several: bool = False) -> Figure:
-    """One panel a path: the fraction of requests slower than a time, down to one in 10,000."""
+    """One panel per path: the fraction of requests slower than a time, down to one in 10,000."""
     with mpl.rc_context(STYLE):
         paths, arms = _shown(run, pooled)
         look = looks(run)
         ends = f"A line ends where fewer than {VALUES_BEHIND} values are slower."
-        note = f"Upright: the fraction that takes longer. {POOLED} {ends}"
+        note = f"Vertical: the fraction that takes longer. {POOLED} {ends}"
         sheet, panels = grid(
-            tail_question(pooled, several),
+            distribution_question(pooled, several),
             caption(run, pooled, note),
             handles(run, arms, marks=False),
             [(path.title,) for path in paths],
@@ -182,7 +182,7 @@ def draw_distribution(run: Run, pooled: Sequence[Histogram], several: bool = Fal
 
 
 def _tails(axes: Axes, ordered: Sequence[Histogram], look: dict[str, Look]) -> None:
-    """Each line is thinner than the one under it, so that lines which coincide can all be seen."""
+    """Draw the lines, each thinner than the one below it, so that coinciding lines stay visible."""
     for i, histogram in enumerate(ordered):
         how = look[histogram.design]
         width = 2.8 - 1.8 * i / max(len(ordered) - 1, 1)

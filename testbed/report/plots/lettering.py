@@ -1,4 +1,4 @@
-"""How wide a text is drawn, and texts made to fit."""
+"""Width of drawn text, and fitting text to a width."""
 
 from functools import lru_cache
 
@@ -11,14 +11,14 @@ TEXT, SMALL, HEADING, TITLE = 8.5, 8, 9, 11.5
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float = TEXT, bold: bool = False) -> float:
-    """How wide a text is drawn at most, in inches: fitting glyphs to pixels may add 4%."""
+    """The maximum width of a drawn text, in inches; includes the 4% that fitting glyphs to pixels may add."""
     font = FontProperties(size=size, weight="bold" if bold else "normal")
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return 1.04 * float(width) / 72
 
 
 def fitted(text: str, inches: float, size: float = TEXT, bold: bool = False) -> str:
-    """The text, cut in its middle where it is too wide for so many inches."""
+    """The text, shortened in its middle if it is too wide."""
     kept = len(text)
     shown = text
     while kept > 2 and text_width(shown, size, bold) > inches:
@@ -28,7 +28,7 @@ def fitted(text: str, inches: float, size: float = TEXT, bold: bool = False) -> 
 
 
 def wrapped(text: str, inches: float, size: float = TEXT, bold: bool = False) -> list[str]:
-    """The text in lines that are no wider; a word that alone is wider is cut."""
+    """The text in lines of at most this width; words that are wider are shortened."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else ""

@@ -1,4 +1,4 @@
-"""A grid of equal panels, one a path, and of a sweep one a path and cell."""
+"""A grid of equal panels, one per path, or in a sweep one per path and cell."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from testbed.report.plots.lettering import HEADING, fitted
 from testbed.report.plots.sheet import WIDTH, Sheet
 
 HEIGHT = 2.1
-"""Of a panel, in inches."""
+"""Height of a panel, in inches."""
 BELOW = 0.82
 """Between two rows of panels: the upper one's axis and the lower one's title, in inches."""
 LEFT = 0.8
@@ -21,10 +21,7 @@ BETWEEN = 0.3
 def grid(
     title: str, below: str, handles: Sequence[Line2D], titles: Sequence[tuple[str, ...]]
 ) -> tuple[Sheet, list[Axes]]:
-    """A sheet with a panel for each of the titles, which have a line or more; two panels in a row.
-
-    Their axes are alike, so that panels may be compared.
-    """
+    """A sheet with a panel for each title, two panels in a row. Titles are tuples of lines. All panels share axes."""
     columns = min(2, len(titles))
     rows = -(-len(titles) // columns)
     lines = max(len(title) for title in titles) - 1
@@ -44,5 +41,5 @@ def grid(
 
 
 def bottom_panels(panels: Sequence[Axes]) -> Sequence[Axes]:
-    """Those with no panel below them."""
+    """Panels without a panel below them."""
     return panels[-min(2, len(panels)) :]

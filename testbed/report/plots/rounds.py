@@ -15,7 +15,7 @@ from testbed.report.run import Run
 from testbed.report.statistics import Series, ratios
 
 MANY_ROUNDS = 20
-"""With more than so many, marks are small."""
+"""With more rounds, marks are small."""
 
 Place = tuple[str, str]
 """A path and a cell."""
@@ -26,7 +26,7 @@ def question(run: Run, metric: str) -> str:
 
 
 def draw(run: Run, series: Sequence[Series]) -> Figure:
-    """One panel a path and cell, one line a design: its value over the baseline's of the same round."""
+    """One panel per path and cell, one line per design: its value over the baseline's of the same round."""
     with mpl.rc_context(STYLE):
         metric, look = series[0].metric, looks(run)
         paired = _paired(run, series)
@@ -35,7 +35,7 @@ def draw(run: Run, series: Sequence[Series]) -> Figure:
         places = [(path, cell) for path in paths for cell in cells if (path, cell) in shown]
         arms = [name for name in run.arms if any(s.design == name for s, _ in paired)]
         better = "Above" if metrics.known(metric).better == "higher" else "Below"
-        note = f"Each round's value over the value of {run.baseline} in the same round. {better} 1 is better."
+        note = f"Each round's value divided by the value of {run.baseline} in the same round. {better} 1 is better."
         sheet, panels = grid(
             question(run, metric), caption(run, series, note), handles(run, arms), _titles(run, places)
         )
@@ -49,12 +49,12 @@ def draw(run: Run, series: Sequence[Series]) -> Figure:
 
 
 def is_drawable(run: Run, series: Sequence[Series]) -> bool:
-    """Whether there is anything to pair."""
+    """Whether any series can be paired with the baseline."""
     return bool(_paired(run, series))
 
 
 def _paired(run: Run, series: Sequence[Series]) -> list[tuple[Series, Mapping[int, float]]]:
-    """Each series with its ratios by round; a logarithmic axis has no place for 0."""
+    """Each series with its ratios by round, without zeros, which a logarithmic axis cannot show."""
     baselines = {(s.path, s.cell): s for s in series if s.design == run.baseline}
     others = [s for s in series if s.design != run.baseline and (s.path, s.cell) in baselines]
     found = [(s, {n: r for n, r in ratios(s, baselines[s.path, s.cell]).items() if r > 0}) for s in others]

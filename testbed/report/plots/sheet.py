@@ -1,7 +1,7 @@
-"""What all plots share: colours, the title and caption, the legend, the grid of panels, saving.
+"""Shared parts of all plots: colours, title and caption, legend, panels, saving.
 
-Everything is laid out in inches from the text that has to fit, so nothing overlaps with 2 designs or 8, one
-path or 6. matplotlib's object-oriented interface is used throughout; there is no pyplot state.
+The layout is in inches and follows from the width of the texts, so nothing overlaps with any number of designs and
+paths. Only matplotlib's object-oriented interface is used, no pyplot state.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,29 +27,29 @@ INK = "#1f2328"
 FAINT = "#6e7781"
 GRID = "#d8dee4"
 PAPER = "#ffffff"
-"""Four colours that the HTML page replaces by its own, so that an inlined plot follows light and dark."""
+"""The HTML page replaces these four colours by its own, so that inlined plots follow light and dark."""
 
 BASELINE_COLOUR = "#8a8f98"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#999933")
-"""The baseline is grey and the rest are of Okabe and Ito's palette, which colour-blind people can tell apart.
-Its black and yellow vanish on dark or light paper and are left out; an olive of Paul Tol's is added."""
+"""The baseline is grey; the others are Okabe and Ito's palette, which colour-blind people can distinguish. Its black
+and yellow are invisible on dark or light paper and are omitted; an olive of Paul Tol's is added."""
 MARKERS = ("o", "s", "D", "^", "v", "<", ">", "p")
 
 EDGE = 0.12
 """Around everything, in inches."""
 WIDTH = 7.2
-"""Inches. Narrow, so that the text stays readable where the plot is shrunk to fit a page or a phone."""
+"""Inches. Narrow, so that text stays readable if the plot is scaled down to a page or a phone."""
 LINE = 0.175
 """Height of a line of small text, in inches."""
 LONGEST_NAME = 26
 DPI = 160
-"""Of a PNG."""
+"""Resolution of PNG files."""
 LEGEND_ROW = 0.19
 """Height of a legend's row, in inches."""
 WIDEST_RATIO = 20.0
-"""An axis of ratios shows no more than this and its inverse; what lies beyond ends with an arrow."""
+"""An axis of ratios is limited to this and its inverse; intervals beyond end with an arrow."""
 
-STYLE: Any = {  # matplotlib types the keys of such a table as one enormous Literal
+STYLE: Any = {  # matplotlib types the keys as one enormous Literal
     "svg.fonttype": "none",  # text stays text: it can be selected and searched
     "svg.hashsalt": "testbed",  # the same plot gives the same file
     "text.parse_math": False,  # a dollar in a name is a dollar
@@ -76,7 +76,7 @@ STYLE: Any = {  # matplotlib types the keys of such a table as one enormous Lite
 }
 
 
-class Taken(Protocol):
+class Measured(Protocol):
     """A series, a summary or a histogram."""
 
     @property
@@ -95,14 +95,14 @@ class Look:
     hollow: bool = False
 
     def mark(self, hollow: bool = False) -> dict[str, Any]:
-        """Options of a mark on paper: with a rim in the paper's colour, or hollow."""
+        """matplotlib options of a mark: with a rim in the paper's colour, or hollow."""
         if hollow or self.hollow:
             return {"marker": self.marker, "color": self.colour, "mfc": PAPER, "mec": self.colour, "mew": 1.1}
         return {"marker": self.marker, "color": self.colour, "mfc": self.colour, "mec": PAPER, "mew": 0.6}
 
 
 def looks(run: Run) -> dict[str, Look]:
-    """By arm. The A/A arm looks like the baseline that it is, but hollow and dashed."""
+    """Looks by arm. The A/A arm looks like the baseline, but hollow and dashed."""
     others = [name for name in run.design_names() if name != run.baseline]
     look = {name: Look(COLOURS[i % len(COLOURS)], MARKERS[(i + 1) % len(MARKERS)]) for i, name in enumerate(others)}
     again = Look(BASELINE_COLOUR, MARKERS[0], "--", hollow=True)
@@ -110,18 +110,18 @@ def looks(run: Run) -> dict[str, Look]:
 
 
 def arm_label(run: Run, name: str) -> str:
-    """What a plot calls a design, or the A/A arm."""
+    """The label of a design, or of the A/A arm, in plots."""
     return short(run.arm_title(name))
 
 
 def short(name: str) -> str:
-    """The name, cut in its middle where it is too long for a plot."""
+    """The name, shortened in its middle if it is too long for a plot."""
     half = LONGEST_NAME // 2 - 1
     return name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
 
 
 def _legend_columns(labels: Sequence[str]) -> int:
-    """The most columns that fit; entries fill one column after the other, each as wide as its widest."""
+    """The largest number of columns that fit. Entries fill the columns in turn; a column is as wide as its widest."""
     for columns in range(len(labels), 1, -1):
         rows = -(-len(labels) // columns)
         widest = [max(map(text_width, labels[i : i + rows])) for i in range(0, len(labels), rows)]
@@ -130,19 +130,19 @@ def _legend_columns(labels: Sequence[str]) -> int:
     return 1
 
 
-def question_at(question: str, some: Iterable[Taken]) -> str:
-    """The question, with the cell of a sweep where all is of one."""
+def question_at(question: str, some: Iterable[Measured]) -> str:
+    """The question, with the cell of a sweep if all of `some` are of one cell."""
     cell = _only_cell(some)
     return f"{question} ({cell})" if cell else question
 
 
-def _only_cell(some: Iterable[Taken]) -> str:
+def _only_cell(some: Iterable[Measured]) -> str:
     cells = {one.cell for one in some}
     return cells.pop() if len(cells) == 1 else ""
 
 
-def caption(run: Run, some: Iterable[Taken], *notes: str) -> str:
-    """What was measured, how often, where; then the notes, and which designs are missing."""
+def caption(run: Run, some: Iterable[Measured], *notes: str) -> str:
+    """Probes, number of rounds, kernel and scenario; then the notes and the designs that were not measured."""
     probes = run.probes | {LAB: "the lab's own clock and memory"}
     facts = [
         *dict.fromkeys(probes.get(one.probe) or one.probe for one in some),
@@ -156,10 +156,10 @@ def caption(run: Run, some: Iterable[Taken], *notes: str) -> str:
 
 
 class Sheet:
-    """A figure of a known width with a title, a caption and a legend on top, and a body below them."""
+    """A figure of fixed width with title, caption and legend on top, and a body below them."""
 
     def __init__(self, title: str, below: str, handles: Sequence[Line2D], body: float) -> None:
-        """`body` is the height in inches that is left for the panels."""
+        """`body` is the height of the panels' area, in inches."""
         inside = WIDTH - 2 * EDGE
         self.title = wrapped(title, inside, TITLE, bold=True)
         self.caption = [line for text in below.splitlines() for line in wrapped(text, inside, SMALL)]
@@ -192,11 +192,11 @@ class Sheet:
             )
 
     def up(self, inches_from_top: float) -> float:
-        """The height in parts of the figure, as matplotlib counts it from below."""
+        """The height as a fraction of the figure from its bottom, as in matplotlib."""
         return 1 - inches_from_top / self.height
 
     def panel(self, left: float, top: float, width: float, height: float, **options: Any) -> Axes:
-        """Axes at a place in inches, counted from the body's upper left corner."""
+        """Axes at a position in inches from the body's upper left corner."""
         bottom = self.up(self.top + top + height)
         return self.figure.add_axes((left / WIDTH, bottom, width / WIDTH, height / self.height), **options)
 
@@ -213,29 +213,29 @@ def handles(run: Run, arms: Iterable[str], lines: bool = True, marks: bool = Tru
 
 
 def name_margin(labels: Iterable[str]) -> float:
-    """Inches that the widest of the labels takes at the left of a panel."""
+    """The width of the widest label at the left of a panel, in inches."""
     return 0.25 + max((text_width(label) for label in labels), default=0)
 
 
 def title_panel(axes: Axes, text: str, left: float, width: float, **options: Any) -> None:
-    """Titles a panel that begins `left` inches from the figure's edge; the title begins at the figure's margin."""
+    """Set the title of a panel that begins `left` inches from the figure's edge; the title begins at the margin."""
     axes.set_title(fitted(text, left + width - EDGE, HEADING, bold=True), x=edge_of(left, width), **options)
 
 
 def edge_of(left: float, width: float) -> float:
-    """The figure's left margin, as a panel counts from its own left side in parts of its width."""
+    """The figure's left margin in a panel's coordinates, in widths of the panel."""
     return (EDGE - left) / width
 
 
 def ratio_limits(ends: Iterable[float]) -> tuple[float, float]:
-    """Of an axis of ratios that holds 1 and, within reason, all of these, which are positive."""
+    """Limits of an axis of ratios that contains 1 and all of `ends`, up to WIDEST_RATIO. `ends` must be positive."""
     found = [min(max(end, 1 / WIDEST_RATIO), WIDEST_RATIO) for end in (0.99, 1.01, *ends)]
     margin = (max(found) / min(found)) ** 0.06
     return min(found) / margin, max(found) * margin
 
 
 def plain_log(axis: Axis) -> None:
-    """Labels a logarithmic axis, whose limits must be known, with plain numbers: 20, not 2 x 10^1."""
+    """Label a logarithmic axis with plain numbers: 20, not 2 x 10^1. Its limits must be set already."""
     low, high = axis.get_view_interval()
     room = _room(axis)
     if high < 10 * low:
@@ -243,14 +243,14 @@ def plain_log(axis: Axis) -> None:
     else:
         decades = np.log10(high / low)
         dense = [subs for subs in ((1.0, 2.0, 5.0), (1.0, 3.0)) if decades * len(subs) <= room]
-        # numticks: a locator skips decades where there are more than that
+        # numticks: with more decades, the locator skips some
         axis.set_major_locator(LogLocator(subs=(*dense, (1.0,))[0], numticks=max(int(room), 2)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
 
 
 def _room(axis: Axis) -> float:
-    """How many numbers fit beside each other on the axis, or above each other."""
+    """The number of tick labels that fit on the axis."""
     place = axis.axes.get_position()
     if isinstance(axis, YAxis):
         figure = axis.axes.get_figure(root=True)
@@ -264,7 +264,7 @@ def axis_label(metric: str, unit: str) -> str:
 
 
 def save(figure: Figure, png: Path, svg: Path) -> None:
-    """Writes both files; without dates and versions, so that the same numbers give the same bytes."""
+    """Write both files, without dates and versions, so that the same numbers give the same bytes."""
     with mpl.rc_context(STYLE):
         figure.savefig(png, dpi=DPI, metadata={"Software": None})
         figure.savefig(svg, metadata={"Date": None, "Creator": None})

@@ -1,4 +1,4 @@
-"""How does a metric change with what was swept, and does the difference to the baseline?"""
+"""How a metric, and its ratio to the baseline, change with a swept factor."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -31,22 +31,22 @@ from testbed.report.statistics import Summary
 from testbed.spec.scenario import AA
 
 MAX_ROWS = 6
-"""Of panels in a figure."""
+"""Maximum rows of panels in a figure."""
 HEIGHT = 1.75
-"""Of a panel, in inches."""
+"""Height of a panel, in inches."""
 STEP = HEIGHT + 0.55
 """From one row of panels to the next, in inches."""
 LEFT = 0.75
 """For the labels of a vertical axis, in inches."""
 DODGE = 0.3
-"""How far apart the designs of one category stand in all, in categories."""
+"""Total distance between the designs of one category, in categories."""
 SHADE = 0.13
-"""Of an interval's band."""
+"""Opacity of an interval's band."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """What one figure holds: one metric, on all paths or on one."""
+    """The content of one figure: one metric, on all paths or on one."""
 
     summaries: tuple[Summary, ...]
     path: str
@@ -59,12 +59,12 @@ class Page:
 
 @dataclass(frozen=True)
 class Row:
-    """What two panels show: one path, with the other factors at these values."""
+    """The content of two panels: one path, with the other factors at these values."""
 
     path: Path
     settings: tuple[tuple[str, str], ...]
     cells: dict[str, str]
-    """By the cell's name: its value of the factor on the axis."""
+    """The value of the axis' factor, by cell name."""
 
     @property
     def title(self) -> str:
@@ -81,7 +81,7 @@ def question(run: Run, page: Page) -> str:
 
 
 def pages(run: Run, summaries: Sequence[Summary]) -> Iterator[Page]:
-    """Of each main metric: all paths, or where these are too many rows for a figure, each by itself."""
+    """For each main metric, one page with all paths; one page per path if these are too many rows for a figure."""
     for metric in dict.fromkeys(s.metric for s in summaries if metrics.known(s.metric).main):
         some = tuple(s for s in summaries if s.metric == metric)
         if len({s.cell for s in some}) < 2 or not factors(run):
@@ -108,7 +108,7 @@ def _rows(run: Run, some: Sequence[Summary]) -> list[Row]:
 
 
 def draw(run: Run, page: Page) -> Figure:
-    """At the left the values, at the right their ratios to the baseline."""
+    """Values at the left, ratios to the baseline at the right."""
     with mpl.rc_context(STYLE):
         summaries, axis = page.summaries, factors(run)[0]
         rows = _rows(run, summaries)
@@ -116,7 +116,7 @@ def draw(run: Run, page: Page) -> Figure:
         compared = any(s.ratio is not None and s.verdict != "baseline" for s in summaries)
         arms = [name for name in run.arms if any(s.design == name for s in summaries)]
         note = _note(run, summaries, axis, compared)
-        lost = f"Left out: {words.listed([row.title for row in left_out])}." if left_out else ""
+        lost = f"Not shown: {words.listed([row.title for row in left_out])}." if left_out else ""
         sheet = Sheet(
             question(run, page),
             caption(run, summaries, note, lost),
@@ -151,7 +151,7 @@ def _note(run: Run, summaries: Sequence[Summary], axis: Factor, compared: bool) 
 def _legend(run: Run, arms: Sequence[str], compared: bool) -> list[Line2D]:
     entries = handles(run, [name for name in arms if name != AA])
     if AA in arms and compared:
-        label = f"what {short(run.baseline)} shows against itself (A/A)"
+        label = f"{short(run.baseline)} against itself (A/A)"
         entries.append(Line2D([], [], color=BASELINE_COLOUR, alpha=0.35, lw=7, solid_capstyle="butt", label=label))
     return entries
 
@@ -180,7 +180,7 @@ class Line:
 
 
 def _lines(run: Run, here: Sequence[Summary], row: Row, axis: Factor, arms: Sequence[str]) -> list[Line]:
-    """In the axis' order; the designs of a category stand side by side."""
+    """Lines with points in the axis' order; in a category, designs are side by side."""
     look, found = looks(run), []
     for i, name in enumerate(arms):
         own = {axis.place(row.cells[s.cell]): s for s in here if s.design == name}
@@ -223,7 +223,7 @@ def _ratios(axes: Axes, lines: Sequence[Line], axis: Factor, limits: tuple[float
 
 
 def _spread(axes: Axes, line: Line, spans: Iterable[tuple[float, float]], axis: Factor) -> None:
-    """The intervals: a band over numbers, upright lines over categories; of A/A, which has no other mark, darker."""
+    """Draw intervals: a band over numbers, vertical lines over categories; darker for A/A, which has no other mark."""
     low, high = zip(*spans, strict=True)
     if axis.is_numeric:
         shade = 2.2 * SHADE if line.design == AA else SHADE

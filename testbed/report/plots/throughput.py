@@ -1,4 +1,4 @@
-"""How much throughput does each design carry, on each path?"""
+"""Throughput of each design on each path."""
 
 from collections.abc import Sequence
 
@@ -30,7 +30,7 @@ QUESTION = "How much throughput does each design carry?"
 ROW = 0.27
 """Height of a design's row, in inches."""
 NEAR = 1.25
-"""The axis reaches for the probe's limit if that is no more than so many times the largest value."""
+"""The axis includes the probe's limit if it is at most this multiple of the largest value."""
 
 
 def question(some: Sequence[Series]) -> str:
@@ -38,20 +38,20 @@ def question(some: Sequence[Series]) -> str:
 
 
 def draw(run: Run, series: Sequence[Series], summaries: Sequence[Summary]) -> Figure:
-    """One panel a path, one row a design; the axis begins at zero, so that lengths may be compared."""
+    """One panel per path, one row per design; the axis begins at zero, so that lengths are comparable."""
     with mpl.rc_context(STYLE):
         paths = [path for path in run.paths if any(s.path == path.name for s in series)]
         arms = [name for name in run.arms if any(s.design == name for s in series)]
         largest = max(max(s.values.values()) for s in series)
         ceiling = _ceiling(run, series[0])
         inside = ceiling is not None and ceiling <= NEAR * largest
-        note = f"Large mark: median. Line: {words.kind(summaries)}. Dots: the single rounds. More is better."
-        told = "" if ceiling is None else "Loopback: what the probe itself reaches, without any network."
+        note = f"Large mark: median. Line: {words.kind(summaries)}. Dots: single rounds. More is better."
+        limit = "" if ceiling is None else "Loopback: the limit of the probe itself, without any network."
         height, head = ROW * len(arms), 0.3 + (0.17 if ceiling is not None else 0)
         left = name_margin(arm_label(run, name) for name in arms)
         width = WIDTH - left - 0.75
         body = head + len(paths) * (height + 0.42) + 0.2
-        sheet = Sheet(question(series), caption(run, series, note, told), (), body)
+        sheet = Sheet(question(series), caption(run, series, note, limit), (), body)
         for i, path in enumerate(paths):
             axes = sheet.panel(left, head + i * (height + 0.42), width, height)
             title_panel(axes, path.title, left, width, pad=5 if i or ceiling is None else 17)
@@ -65,13 +65,13 @@ def draw(run: Run, series: Sequence[Series], summaries: Sequence[Summary]) -> Fi
 
 
 def _ceiling(run: Run, one: Series) -> float | None:
-    """What the probe reaches over loopback; None where it did other things in other cells."""
+    """The probe's loopback result; None if the probe itself was swept."""
     swept = any(path.startswith(f"probes.{one.probe}.") for cell in run.cells for path in cell.factors)
     return None if swept else run.limits.get((one.probe, metrics.bare(one.metric)))
 
 
 def _limit(axes: Axes, ceiling: float, inside: bool, labelled: bool) -> None:
-    """A line at the probe's own limit, or beyond the axis its number at the border."""
+    """Draw a line at the probe's own limit; if it is beyond the axis, only its number at the border."""
     if inside:
         axes.axvline(ceiling, color=FAINT, lw=1, ls=":")
     if labelled:
