@@ -1,13 +1,13 @@
-/* The data plane of the Cilium presets: how packets go from pod to pod while the node's own stack sees nothing of them.
+/* The data plane of the Cilium presets: packets between pods bypass the node's stack.
  *
  *   pod --- lxc [cil_from_container] --- redirect_peer ---> pod of the same node
  *      native, by fib_lookup and redirect_neigh ---> eth0 ~~ eth0 [cil_from_netdev] --- redirect_peer ---> pod
  *      tunnel, by set_tunnel_key ---> cilium_vxlan ~~ cilium_vxlan [cil_from_overlay] --- redirect_peer ---> pod
- *      all else ---> the node's stack
+ *      other packets ---> the node's stack
  *   node's stack ---> cilium_host [cil_from_host] ---> pod, or tunnel
  *
- * With TUNNEL pods of other nodes are behind a tunnel; with LEGACY the node's stack forwards between nodes; with NETKIT
- * the first program runs where a netkit pair's pod sends.
+ * With TUNNEL, pods of other nodes are reached through a tunnel; with LEGACY, the node's stack forwards between nodes;
+ * with NETKIT, the first program runs at the pod's end of a netkit pair.
  */
 #include "neighbours.h"
 #include "packet.h"
@@ -31,8 +31,8 @@
 #define IS_NETKIT false
 #endif
 
-/* Into a pod of this node. A program on a device's way in may put the packet straight into the namespace of the pod, as
- * if it had come in there (redirect_peer). One on the way out may not: it sends to the pod's pair, as the stack would. */
+/* Send to a pod of this node. An ingress program may move the packet straight into the pod's namespace (redirect_peer).
+ * An egress program may not: it sends through the pod's pair, as the stack does. */
 static __always_inline int deliver(struct __sk_buff *ctx, const struct packet *packet, const struct endpoint *endpoint,
 				   enum program program)
 {
@@ -46,11 +46,11 @@ static __always_inline int deliver(struct __sk_buff *ctx, const struct packet *p
 	if (!is_way_in || IS_LEGACY)
 		return bpf_redirect(endpoint->ifindex, 0);
 	if (program == FROM_OVERLAY)
-		bpf_skb_change_type(ctx, 0); /* PACKET_HOST: the frame was for another MAC address when it came. */
+		bpf_skb_change_type(ctx, 0); /* PACKET_HOST: the frame arrived for another MAC address. */
 	return bpf_redirect_peer(endpoint->ifindex, 0);
 }
 
-/* To another node, in a tunnel that tells it who sent this. */
+/* Send to another node, in a tunnel that carries the sender's identity. */
 static __always_inline int encapsulate(struct __sk_buff *ctx, const struct remote *remote, __u32 identity,
 				       enum program program)
 {
@@ -72,7 +72,7 @@ static __always_inline int encapsulate(struct __sk_buff *ctx, const struct remot
 	return bpf_redirect(config->tunnel_ifindex, 0);
 }
 
-/* To another node as it is: the node's routes say by which device and next hop, its neighbours to which MAC address. */
+/* Send to another node without a tunnel: routes give device and next hop, the neighbour table the MAC address. */
 static __always_inline int forward(struct __sk_buff *ctx, const struct packet *packet)
 {
 	struct bpf_fib_lookup fib = {.ifindex = ctx->ifindex, .l4_protocol = packet->protocol};
@@ -97,13 +97,13 @@ static __always_inline int forward(struct __sk_buff *ctx, const struct packet *p
 	count(ctx, FROM_CONTAINER, EGRESS, FORWARDED);
 	hop.nh_family = fib.family;
 	if (packet->family == FAMILY_IPV4)
-		hop.ipv4_nh = fib.ipv4_dst; /* The next hop now. */
+		hop.ipv4_nh = fib.ipv4_dst; /* The lookup has replaced it by the next hop. */
 	else
 		__builtin_memcpy(hop.ipv6_nh, fib.ipv6_dst, sizeof(hop.ipv6_nh));
 	return bpf_redirect_neigh(fib.ifindex, &hop, sizeof(hop), 0);
 }
 
-/* To the node itself, or to where its own routes and its iptables rules lead. */
+/* Pass to the node's stack: to the node itself, or onward by its routes and iptables rules. */
 static __always_inline int to_stack(struct __sk_buff *ctx, const struct packet *packet)
 {
 	if (!decrement_ttl(ctx, packet))
@@ -138,7 +138,7 @@ static __always_inline int from_container(struct __sk_buff *ctx)
 	return remote && !IS_LEGACY ? forward(ctx, &packet) : to_stack(ctx, &packet);
 }
 
-/* What a pod sends. */
+/* Packets that a pod sends. */
 SEC("tc")
 int cil_from_container(struct __sk_buff *ctx)
 {
@@ -149,7 +149,7 @@ int cil_from_container(struct __sk_buff *ctx)
 	return drop(ctx, FROM_CONTAINER, EGRESS, UNSUPPORTED_L3);
 }
 
-/* What comes from the fabric: for a pod, or for the node. */
+/* Packets from the fabric, for a pod or the node. */
 SEC("tc")
 int cil_from_netdev(struct __sk_buff *ctx)
 {
@@ -164,7 +164,7 @@ int cil_from_netdev(struct __sk_buff *ctx)
 	return deliver(ctx, &packet, target, FROM_NETDEV);
 }
 
-/* What comes out of the tunnel: for a pod, or for an address of this node's that pods know. */
+/* Packets out of the tunnel, for a pod or for an address of this node that pods use. */
 SEC("tc")
 int cil_from_overlay(struct __sk_buff *ctx)
 {
@@ -180,7 +180,7 @@ int cil_from_overlay(struct __sk_buff *ctx)
 	if (bpf_skb_get_tunnel_key(ctx, &key, sizeof(key), 0) &&
 	    bpf_skb_get_tunnel_key(ctx, &key, sizeof(key), BPF_F_TUNINFO_IPV6))
 		return drop(ctx, FROM_OVERLAY, INGRESS, NO_TUNNEL_KEY);
-	/* Who sends is somebody (Cilium lets 0 pass); and a node says of itself that it is a remote one. */
+	/* The sender must have an identity (Cilium accepts 0); other nodes use IDENTITY_REMOTE_NODE. */
 	if (!key.tunnel_id || key.tunnel_id == IDENTITY_HOST)
 		return drop(ctx, FROM_OVERLAY, INGRESS, INVALID_IDENTITY);
 	target = endpoint_at(&packet.target, packet.family);
@@ -195,7 +195,7 @@ int cil_from_overlay(struct __sk_buff *ctx)
 	return bpf_redirect(config->host_ifindex, BPF_F_INGRESS);
 }
 
-/* What is about to get its outer header. */
+/* Packets that are about to be encapsulated. */
 SEC("tc")
 int cil_to_overlay(struct __sk_buff *ctx)
 {
@@ -203,7 +203,7 @@ int cil_to_overlay(struct __sk_buff *ctx)
 	return TC_ACT_OK;
 }
 
-/* What the node's stack sends to pods' addresses: its own packets, and those that it forwards. */
+/* Packets from the node's stack to pods: its own and forwarded ones. */
 SEC("tc")
 int cil_from_host(struct __sk_buff *ctx)
 {
@@ -226,7 +226,7 @@ int cil_from_host(struct __sk_buff *ctx)
 	return drop(ctx, FROM_HOST, INGRESS, UNROUTABLE);
 }
 
-/* What the node's stack receives by its end of the pair that stands for the cluster. */
+/* Packets to the node's stack through the cilium_host pair. */
 SEC("tc")
 int cil_to_host(struct __sk_buff *ctx)
 {

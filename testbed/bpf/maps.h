@@ -1,6 +1,6 @@
-/* What the programs know and what they count. The agent's side of these structures is in
- * testbed/designs/presets/cilium/maps.py; names and meanings are those of Cilium's maps. Numbers are in the host's order
- * of bytes, addresses in the network's. */
+/* The maps of the programs: endpoints, remote addresses, counters. The agent's side of these structures is in
+ * testbed/designs/presets/cilium/maps.py; names and meanings are those of Cilium's maps. Numbers are in host byte order,
+ * addresses in network byte order. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -11,7 +11,7 @@
 #define FAMILY_IPV6 2
 
 struct address {
-	__u32 words[4]; /* Of an IPv4 address the first one. */
+	__u32 words[4]; /* IPv4 uses only the first. */
 };
 
 struct endpoint_key {
@@ -23,15 +23,15 @@ struct endpoint_key {
 #define ENDPOINT_IS_HOST 1 /* One of the node's own addresses: the node's stack receives it. */
 
 struct endpoint {
-	__u32 ifindex; /* Of the node's end. */
+	__u32 ifindex; /* The node's end. */
 	__u16 lxc_id;
 	__u16 flags;
 	__u32 identity;
-	__u8 mac[6];	  /* Of the pod's end. */
-	__u8 node_mac[6]; /* Of the node's end. */
+	__u8 mac[6];	  /* The pod's end. */
+	__u8 node_mac[6]; /* The node's end. */
 };
 
-/* Who is on this node, by address. */
+/* Endpoints of this node, by address. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct endpoint_key);
@@ -41,7 +41,7 @@ struct {
 } cilium_lxc SEC(".maps");
 
 struct ipcache_key {
-	__u32 prefix_length; /* Of all that follows. */
+	__u32 prefix_length; /* In bits of all following fields. */
 	__u8 pad[3];
 	__u8 family;
 	struct address address;
@@ -51,12 +51,12 @@ struct ipcache_key {
 
 struct remote {
 	__u32 identity;
-	__u8 tunnel_family; /* 0: it is reached without a tunnel. */
+	__u8 tunnel_family; /* 0: no tunnel. */
 	__u8 pad[3];
 	struct address tunnel;
 };
 
-/* Who is behind an address anywhere in the cluster: its identity, and the node to tunnel to. */
+/* Identity and tunnel endpoint, by address, of the whole cluster. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__type(key, struct ipcache_key);
@@ -79,7 +79,7 @@ struct {
 	__uint(max_entries, 1);
 } cilium_config SEC(".maps");
 
-enum direction { INGRESS = 1, EGRESS = 2 }; /* As a pod sees it. */
+enum direction { INGRESS = 1, EGRESS = 2 }; /* From the pod's view. */
 
 enum program { FROM_CONTAINER = 1, FROM_NETDEV, FROM_OVERLAY, TO_OVERLAY, FROM_HOST, TO_HOST };
 
@@ -122,7 +122,7 @@ struct endpoint_metrics_key {
 	__u8 pad;
 };
 
-/* What came from each pod of this node, and what was handed to it. */
+/* Packets from and to each pod of this node. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__type(key, struct endpoint_metrics_key);
@@ -136,7 +136,7 @@ static __always_inline void add(void *map, const void *key, __u64 bytes)
 	struct count *count = bpf_map_lookup_elem(map, key);
 
 	if (count) {
-		count->packets++; /* Each CPU has its own. */
+		count->packets++; /* Not atomic: each CPU has its own. */
 		count->bytes += bytes;
 	} else {
 		struct count first = {1, bytes};

@@ -1,5 +1,5 @@
-/* A pod asks who has an address: the answer is always the node's end of its pair, but for its own address, which it
- * asks for to learn whether somebody else has it. */
+/* Answer ARP and NDP requests of pods, always with the MAC address of the node's end of the pair. Requests for the pod's
+ * own address (duplicate address detection) get no answer. */
 #pragma once
 
 #include <linux/icmpv6.h>
@@ -10,7 +10,7 @@
 #define ARP_REQUEST 1
 #define ARP_REPLY 2
 
-/* linux/if_arp.h brings half of the C library with it. */
+/* Not from linux/if_arp.h, which includes half of the C library. */
 struct arp_ipv4 {
 	__be16 hardware, protocol;
 	__u8 hardware_length, protocol_length;
@@ -28,7 +28,7 @@ static __always_inline int drop(struct __sk_buff *ctx, enum program program, enu
 	return TC_ACT_SHOT;
 }
 
-/* RFC 826. The question becomes the answer, and goes back where it came from. */
+/* RFC 826. Turn the request into the reply and send it back. */
 static __always_inline int answer_arp(struct __sk_buff *ctx)
 {
 	struct address sender = {};
@@ -75,7 +75,7 @@ struct pseudo_header {
 #define NEIGHBOUR_SOLICITATION 135
 #define NEIGHBOUR_ADVERTISEMENT 136
 #define TARGET_LINK_LAYER_ADDRESS 2
-#define HOP_LIMIT 255 /* RFC 4861: who is further away cannot forge it. */
+#define HOP_LIMIT 255 /* RFC 4861: routers decrement it, so remote senders cannot forge it. */
 
 static __always_inline bool is_solicitation(struct __sk_buff *ctx, const struct packet *packet)
 {
@@ -87,7 +87,7 @@ static __always_inline bool is_solicitation(struct __sk_buff *ctx, const struct 
 	return type == NEIGHBOUR_SOLICITATION;
 }
 
-/* RFC 4861. A question has room for its asker's MAC address, which is where the answer goes. */
+/* RFC 4861. The reply overwrites the request, which has the same length with its source link-layer address option. */
 static __always_inline int answer_ndp(struct __sk_buff *ctx, const struct packet *packet)
 {
 	const __u32 behind = ETH_LENGTH + sizeof(struct ipv6hdr);

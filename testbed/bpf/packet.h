@@ -1,4 +1,4 @@
-/* A packet as the programs see it, and the little that is changed in it. */
+/* Parse packets, and change their TTL and MAC addresses. */
 #pragma once
 
 #include <linux/bpf.h>
@@ -20,11 +20,11 @@ struct packet {
 	struct address target;
 	__u8 family;
 	__u8 ttl;
-	__u8 tos; /* Of IPv4; it may choose a route. */
+	__u8 tos; /* IPv4 only, for route lookup. */
 	__u8 protocol;
 };
 
-/* So many bytes are where programs can read them; only whoever compares with data_end afterwards may. */
+/* Make the first bytes readable. Callers must still compare with data_end. */
 static __always_inline void pull(struct __sk_buff *ctx, __u32 length)
 {
 	if ((void *)(long)ctx->data + length > (void *)(long)ctx->data_end)
@@ -36,7 +36,7 @@ static __always_inline bool is_ip(struct __sk_buff *ctx)
 	return ctx->protocol == bpf_htons(ETH_P_IP) || ctx->protocol == bpf_htons(ETH_P_IPV6);
 }
 
-/* False if its header is cut short or senseless. */
+/* False if the header is truncated or invalid. */
 static __always_inline bool parse(struct __sk_buff *ctx, struct packet *packet)
 {
 	void *data, *end;
@@ -81,7 +81,7 @@ static __always_inline bool is_multicast(const struct packet *packet)
 	return packet->family == FAMILY_IPV4 ? first >> 28 == 0xe : first >> 24 == 0xff;
 }
 
-/* One hop more; false if it was the last one. */
+/* Decrement the TTL or hop limit; false if it is exhausted. */
 static __always_inline bool decrement_ttl(struct __sk_buff *ctx, const struct packet *packet)
 {
 	__u8 ttl = packet->ttl - 1;
@@ -91,7 +91,7 @@ static __always_inline bool decrement_ttl(struct __sk_buff *ctx, const struct pa
 	if (packet->family == FAMILY_IPV6)
 		return !bpf_skb_store_bytes(ctx, ETH_LENGTH + offsetof(struct ipv6hdr, hop_limit), &ttl, sizeof(ttl),
 					    BPF_F_RECOMPUTE_CSUM);
-	/* The time to live is the upper half of a 16-bit word of the checksum. */
+	/* The TTL is the upper byte of a 16-bit word of the checksum. */
 	bpf_l3_csum_replace(ctx, ETH_LENGTH + offsetof(struct iphdr, check), bpf_htons(packet->ttl << 8),
 			    bpf_htons(ttl << 8), 2);
 	return !bpf_skb_store_bytes(ctx, ETH_LENGTH + offsetof(struct iphdr, ttl), &ttl, sizeof(ttl), 0);

@@ -1,1 +1,1 @@
-"""The only room that talks to the kernel: namespaces, batched netlink, sysctls, feature detection."""
+"""The only package that talks to the kernel: namespaces, batched netlink, sysctls, feature detection."""

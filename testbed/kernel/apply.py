@@ -1,4 +1,4 @@
-"""Applying a change of plans to the kernel: what is to go is removed, then what is to come is made."""
+"""Apply the change from one plan to another to the kernel: remove, then make."""
 
 from testbed.kernel.changes import Changes
 from testbed.kernel.making import Making, Roots
@@ -10,10 +10,10 @@ from testbed.plan.objects import Plan, Space
 
 
 class Applied:
-    """A change from one plan to another, applied in two steps: what is to go is removed, then what is to come is made.
+    """The change from one plan to another, applied in two steps: `remove`, then `make`.
 
-    In between the caller lets go of namespaces that go. Before the second step all that come must be there, but those
-    of pods, which are added here as they come. Both raise PlanRefused with the namespace and the command at fault.
+    In between, the caller closes the namespaces that are removed and creates the new ones, except those of pods, which
+    `make` creates. Both steps raise PlanRefused with the namespace and the failed command.
     """
 
     def __init__(self, old: Plan | None, new: Plan) -> None:
@@ -23,30 +23,30 @@ class Applied:
 
     @property
     def coming(self) -> tuple[Space, ...]:
-        """The spaces that come."""
+        """The spaces that are made."""
         return tuple(self._sorted.fresh)
 
     @property
     def going(self) -> tuple[str, ...]:
-        """The names of the spaces that go; one may come again."""
+        """The names of the spaces that are removed; some may be made again."""
         return tuple(self._sorted.gone)
 
     @property
     def spaces(self) -> tuple[str, ...]:
-        """The names of all spaces in which something comes or changes."""
+        """The names of all spaces in which something is made or changed."""
         touched = dict.fromkeys((*self._sorted.works, *self._sorted.devices()))
         return tuple(dict.fromkeys((*touched, *(space for space, _, _ in self._sorted.changing))))
 
     def remove(self, namespaces: Namespaces) -> None:
-        """Removes what is to go; what is gone already is no failure."""
+        """Remove what the new plan does not have. What is already missing is no error."""
         if self._old is not None:
             remove_all(self._sorted, self._old, self._new, namespaces)
 
     def make(self, namespaces: dict[str, Namespace], roots: Roots) -> None:
-        """Makes what is to come, and changes what is to become another."""
+        """Make and change what the new plan has."""
         Making(self._sorted, self._old, self._new, namespaces, roots).all()
 
 
 def bring_up(old: Plan | None, new: Plan, namespaces: dict[str, Namespace], roots: Roots) -> None:
-    """Makes all of a plan, or of the rest of it, where nothing goes. Raises PlanRefused."""
+    """Make all of a plan, or what `old` lacks of it; nothing is removed. Raises PlanRefused."""
     Applied(old, new).make(namespaces, roots)

@@ -1,7 +1,7 @@
-"""eBPF programs: compiled from C, loaded, pinned, hung on devices, and their maps filled and read.
+"""eBPF programs: compile them from C, load, pin and attach them, fill and read their maps.
 
-clang compiles them when a lab comes up, unless this user's cache has what it made of the same text before. bpftool
-loads and pins them, as it says best what is wrong with one that the kernel refuses. The rest is bpf(2) and netlink.
+clang compiles them when a lab comes up; the user's cache keeps the result. bpftool loads and pins them, since it prints
+the verifier's log when the kernel refuses one. The rest is bpf(2) and netlink.
 """
 
 import hashlib
@@ -27,18 +27,18 @@ from testbed.plan.uapi import RTM_GETTFILTER
 
 SOURCES = Path(__file__).parents[1] / "bpf"
 LINKS = "links"
-"""A folder beside the programs, of those that are linked to devices; by the names of these."""
+"""Folder next to the pinned programs, with links to devices, pinned by device name."""
 _TCMSG = struct.Struct("=BxxxiIII")
 _TCA_KIND, _TCA_OPTIONS, _BPF_ID = 1, 2, 11
 _PATIENCE_S = 60
 
 
 class BpfRefused(OSError):
-    """A program could not be compiled or loaded, or a map not filled; says all that compiler or kernel said."""
+    """A program could not be compiled or loaded, or a map not filled; with the output of compiler or kernel."""
 
 
 def compiled(bpf: Bpf, sources: Path = SOURCES) -> Path:
-    """The object file of these programs, made anew if the text, the options or the compiler have changed.
+    """The object file of these programs, compiled again if source, options or compiler have changed.
 
     Raises BpfRefused.
     """
@@ -59,20 +59,18 @@ def compiled(bpf: Bpf, sources: Path = SOURCES) -> Path:
                 timeout=_PATIENCE_S,
             )
             if done.returncode:
-                raise BpfRefused(
-                    f"clang, with the headers of libbpf-dev, does not compile {bpf.source}.c:\n{done.stderr}"
-                )
-            fresh.rename(file)  # At once, whoever else makes the same.
+                raise BpfRefused(f"clang cannot compile {bpf.source}.c (with libbpf-dev's headers):\n{done.stderr}")
+            fresh.rename(file)  # Atomic, if another process compiles the same.
     return file
 
 
 def _cache() -> Path:
-    """A folder of this user's."""
+    """This user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "testbed" / "bpf"
 
 
 def load(bpf: Bpf, file: Path, root: Path) -> None:
-    """Loads all programs of an object file, and pins them and their maps in the /sys/fs/bpf below a node's root folder.
+    """Load all programs of an object file; pin them and their maps in /sys/fs/bpf below a node's root folder.
 
     Raises BpfRefused.
     """
@@ -80,29 +78,29 @@ def load(bpf: Bpf, file: Path, root: Path) -> None:
     command = load_words(bpf, str(file), str(root))
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S)
     if done.returncode:
-        raise BpfRefused(f"the kernel does not take the programs of {file.name}:\n{done.stderr}")
+        raise BpfRefused(f"the kernel refuses the programs of {file.name}:\n{done.stderr}")
 
 
 def change(old: Bpf | None, new: Bpf, made: Container[str], index_of: Callable[[str], int], root: Path) -> None:
-    """Has programs and maps that are pinned there become from the one what the other says.
+    """Change the attached programs and map entries from `old` to `new`.
 
-    In the calling thread's namespace, in which some devices were just made. Raises BpfRefused.
+    In the calling thread's namespace; `made` are devices that were just made there. Raises BpfRefused.
     """
     if old is not None and (old.source, old.defines) != (new.source, new.defines):
-        raise BpfRefused(f"the eBPF programs of {new.source}.c cannot be exchanged for others while the lab is up")
+        raise BpfRefused(f"the eBPF programs of {new.source}.c cannot be replaced while the lab is up")
     entries, hooks = (old.entries, old.hooks) if old is not None else ((), ())
     planned = {(entry.map, entry.key) for entry in new.entries}
     there = {(entry.map, entry.key): entry.value for entry in entries}
-    _forget((entry for entry in entries if (entry.map, entry.key) not in planned), root)
-    # What comes with a device that was made anew is the same, unless the device has another number.
+    _delete((entry for entry in entries if (entry.map, entry.key) not in planned), root)
+    # The entries of a recreated device are unchanged, unless its index has changed.
     fill((entry for entry in new.entries if there.get((entry.map, entry.key)) != entry.value), root)
     pins = Path(f"{root}{new.pins}")
-    _unhang([hook for hook in hooks if hook not in new.hooks or hook.dev in made], made, index_of, pins)
-    had = {hook.dev for hook in hooks if hook.dev not in made}
-    hang([hook for hook in new.hooks if hook.dev in made or hook not in hooks], had, index_of, pins)
+    _detach([hook for hook in hooks if hook not in new.hooks or hook.dev in made], made, index_of, pins)
+    classifying = {hook.dev for hook in hooks if hook.dev not in made}
+    attach([hook for hook in new.hooks if hook.dev in made or hook not in hooks], classifying, index_of, pins)
 
 
-def _forget(entries: Iterable[BpfEntry], root: Path) -> None:
+def _delete(entries: Iterable[BpfEntry], root: Path) -> None:
     with ExitStack() as stack:
         maps: dict[str, int] = {}
         for entry in entries:
@@ -112,8 +110,8 @@ def _forget(entries: Iterable[BpfEntry], root: Path) -> None:
                 bpf_calls.delete(maps[entry.map], entry.key)
 
 
-def _unhang(hooks: Iterable[BpfHook], made: Container[str], index_of: Callable[[str], int], pins: Path) -> None:
-    """A program goes with its device, but for what is pinned of it."""
+def _detach(hooks: Iterable[BpfHook], made: Container[str], index_of: Callable[[str], int], pins: Path) -> None:
+    """Detach programs. Those of deleted devices are already detached, except for their pins."""
     here = {name for _, name in socket.if_nameindex()}
     for hook in hooks:
         if hook.where == "peer":
@@ -122,10 +120,10 @@ def _unhang(hooks: Iterable[BpfHook], made: Container[str], index_of: Callable[[
             remove([encode.no_filter(hook, index_of(hook.dev))])
 
 
-def hang(hooks: Sequence[BpfHook], classifying: Container[str], index_of: Callable[[str], int], pins: Path) -> None:
-    """Hangs programs that are pinned in a folder on devices of the calling thread's namespace.
+def attach(hooks: Sequence[BpfHook], classifying: Container[str], index_of: Callable[[str], int], pins: Path) -> None:
+    """Attach programs pinned in a folder to devices of the calling thread's namespace.
 
-    Some of these may have other programs already.
+    `classifying` are the devices that already have a clsact qdisc.
     """
     if not hooks:
         return
@@ -151,7 +149,7 @@ def hang(hooks: Sequence[BpfHook], classifying: Container[str], index_of: Callab
 
 
 def fill(entries: Iterable[BpfEntry], root: Path) -> None:
-    """Puts entries into maps that are pinned there; what is there under the same key is replaced. Raises BpfRefused."""
+    """Write entries to pinned maps, replacing those with the same key. Raises BpfRefused."""
     with ExitStack() as stack:
         maps: dict[str, int] = {}
         for entry in entries:
@@ -165,41 +163,41 @@ def fill(entries: Iterable[BpfEntry], root: Path) -> None:
 
 @dataclass(frozen=True)
 class BpfState:
-    """The programs that hang on devices of a namespace, and what their maps hold."""
+    """The programs attached to devices of a namespace, and the entries of their maps."""
 
     hooks: frozenset[BpfHook]
-    """A program's name is as long as the kernel keeps it."""
+    """Program names are cut as the kernel cuts them."""
     maps: dict[str, dict[bytes, bytes]]
     """By name."""
 
 
 def state_of(bpf: Bpf, indices: dict[str, int]) -> BpfState:
-    """What there is now of these programs on the devices of the calling thread's namespace, and in these maps.
+    """The state of these programs and their maps in the calling thread's namespace.
 
-    Read through the programs on the devices, whatever is pinned where. Maps of which the plan says nothing, as those
-    that count, are read as well.
+    Read through the programs attached to the devices, not through pins. Maps that the plan does not fill, such as
+    counters, are included.
     """
     hooks, maps = set[BpfHook](), dict[str, int]()
-    for hook, number in _hanging(bpf, indices):
+    for hook, number in _attached(bpf, indices):
         hooks.add(hook)
         with suppress(FileNotFoundError):
             maps.update(bpf_calls.maps_of(number))
     return BpfState(frozenset(hooks), {name: bpf_calls.entries(number) for name, number in maps.items()})
 
 
-def hanging(bpf: Bpf) -> frozenset[BpfHook]:
-    """The programs that hang now where these are to hang, in the calling thread's namespace, with their whole names."""
+def attached(bpf: Bpf) -> frozenset[BpfHook]:
+    """The programs attached now at the planned hooks in the calling thread's namespace, with their full names."""
     whole = {hook.program[: bpf_calls.NAME_LENGTH]: hook.program for hook in bpf.hooks}
-    found = (hook for hook, _ in _hanging(bpf, {link.name: link.index for link in links()}))
+    found = (hook for hook, _ in _attached(bpf, {link.name: link.index for link in links()}))
     return frozenset(replace(hook, program=whole.get(hook.program, hook.program)) for hook in found)
 
 
-def _hanging(bpf: Bpf, indices: dict[str, int]) -> Iterator[tuple[BpfHook, int]]:
-    """What hangs where these programs are to hang, and its number."""
+def _attached(bpf: Bpf, indices: dict[str, int]) -> Iterator[tuple[BpfHook, int]]:
+    """The programs attached at the planned hooks, with their IDs."""
     for dev, where in dict.fromkeys((hook.dev, hook.where) for hook in bpf.hooks):
         if dev not in indices:
             continue
-        # A program, or a device, may have gone meanwhile.
+        # A program or device may have been deleted meanwhile.
         with suppress(FileNotFoundError):
             index = indices[dev]
             numbers = bpf_calls.programs_of_peer(index) if where == "peer" else _filters(index, CLSACT_WAYS[where])
@@ -208,7 +206,7 @@ def _hanging(bpf: Bpf, indices: dict[str, int]) -> Iterator[tuple[BpfHook, int]]
 
 
 def _filters(index: int, parent: int) -> Iterator[int]:
-    """The numbers of the programs that hang on a device by tc, in one direction."""
+    """The IDs of the programs attached to a device by tc, in one direction."""
     with connect() as sock:
         for payload in dump(sock, RTM_GETTFILTER, _TCMSG.pack(0, index, 0, parent, 0)):
             found = attributes(payload, _TCMSG.size)

@@ -1,6 +1,6 @@
-"""bpf(2), as far as it is needed here: pinned objects opened, maps read and written, programs looked at and linked.
+"""The parts of bpf(2) that are needed here: open pinned objects, read and write maps, inspect and link programs.
 
-The numbers and structures are those of linux/bpf.h.
+Numbers and structures are those of linux/bpf.h.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from pathlib import Path
 from testbed.kernel.syscalls import system_call
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "ppc64le": 361, "s390x": 351}
-"""Of the system call, by architecture."""
+"""System call number by architecture."""
 _MAP_LOOKUP, _MAP_UPDATE, _MAP_DELETE, _MAP_NEXT_KEY, _PROG_LOAD, _OBJ_PIN, _OBJ_GET = 1, 2, 3, 4, 5, 6, 7
 _PROG_FD_BY_ID, _MAP_FD_BY_ID, _OBJ_INFO, _PROG_QUERY, _LINK_CREATE = 13, 14, 15, 16, 28
 _SCHED_CLS = 3
@@ -26,20 +26,20 @@ _PROGRAM_MAPS, _PROGRAM_NAME_AT = struct.Struct("=IQ"), 64
 _PROGRAM_MAPS_AT = 52
 _MAP_SIZES, _MAP_SIZES_AT, _MAP_NAME_AT = struct.Struct("=II"), 8, 24
 NAME_LENGTH = 15
-"""The kernel keeps so many characters of a program's or map's name."""
+"""Characters of a program's or map's name that the kernel keeps."""
 _MOST = 64
-"""Maps of a program, and programs of a device."""
+"""Most maps of a program, and programs of a device."""
 _PER_CPU = (5, 6, 10)
-"""Kinds of maps that have a value for each CPU."""
+"""Map types with one value for each CPU."""
 _RETURN_ZERO = struct.pack("=QQ", 0x00000000000000B7, 0x0000000000000095)
 """r0 = 0; exit"""
 
 
 def _call(command: int, attributes: bytes) -> int:
-    """What the system call returns: a descriptor, or nothing of interest. Raises OSError."""
+    """Call bpf(2); return its result, which may be a descriptor. Raises OSError."""
     number = _NUMBERS.get(platform.machine())
     if number is None:
-        raise OSError(errno.ENOSYS, f"bpf(2) has a number on {platform.machine()} that is not known here")
+        raise OSError(errno.ENOSYS, f"the number of bpf(2) on {platform.machine()} is not known here")
     held = ctypes.create_string_buffer(attributes, len(attributes))
     return system_call(number, command, held, len(attributes))
 
@@ -69,13 +69,13 @@ def pinned(path: Path) -> Iterator[int]:
 
 
 def update(descriptor: int, key: bytes, value: bytes) -> None:
-    """Puts a value into a map."""
+    """Write an entry of a map."""
     held_key, held_value = _buffer(key), _buffer(value)
     _call(_MAP_UPDATE, struct.pack("=IIQQQ", descriptor, 0, _at(held_key), _at(held_value), 0))
 
 
 def delete(descriptor: int, key: bytes) -> None:
-    """Takes a key out of a map. Raises FileNotFoundError if it is not there."""
+    """Delete an entry of a map. Raises FileNotFoundError if it is missing."""
     held_key = _buffer(key)
     _call(_MAP_DELETE, struct.pack("=IIQQQ", descriptor, 0, _at(held_key), 0, 0))
 
@@ -88,7 +88,7 @@ class _MapInfo:
 
 
 def maps_of(program: int) -> Iterator[tuple[str, int]]:
-    """Name and number of each map that the program with that number uses."""
+    """Name and ID of each map that a program uses, by the program's ID."""
     with _closing(_call(_PROG_FD_BY_ID, struct.pack("=III", program, 0, 0))) as descriptor:
         numbers = _buffer(bytes(4 * _MOST))
         room = bytearray(_INFO_SIZE)
@@ -100,7 +100,7 @@ def maps_of(program: int) -> Iterator[tuple[str, int]]:
 
 
 def program_name(program: int) -> str:
-    """As much of it as the kernel keeps."""
+    """The name of a program by ID, cut as the kernel cuts it."""
     with _closing(_call(_PROG_FD_BY_ID, struct.pack("=III", program, 0, 0))) as descriptor:
         return _name(_info(descriptor, bytes(_INFO_SIZE)), _PROGRAM_NAME_AT)
 
@@ -127,7 +127,7 @@ def _map(number: int) -> Iterator[tuple[int, _MapInfo]]:
 
 
 def entries(number: int) -> dict[bytes, bytes]:
-    """All that the map with that number holds; where each CPU has its own, all their values, one after the other."""
+    """All entries of a map by ID; of a per-CPU map the values of all CPUs, one after another."""
     found: dict[bytes, bytes] = {}
     with _map(number) as (descriptor, info):
         key, following = None, _buffer(bytes(info.key_size))
@@ -142,7 +142,7 @@ def entries(number: int) -> dict[bytes, bytes]:
             try:
                 _call(_MAP_LOOKUP, struct.pack("=IIQQQ", descriptor, 0, _at(key), _at(value), 0))
             except FileNotFoundError:
-                continue  # Gone meanwhile.
+                continue  # Deleted meanwhile.
             found[key.raw] = value.raw
 
 
@@ -153,7 +153,7 @@ def _possible_cpus() -> int:
 
 
 def link_to_peer(program: int, index: int, pin: Path) -> None:
-    """Has a program see what the peer of a netkit device sends. The device is the primary one, and has that number.
+    """Attach a program to what the peer of a netkit device sends; `index` is that of the primary device.
 
     The link lasts as long as the pin.
     """
@@ -164,9 +164,9 @@ def link_to_peer(program: int, index: int, pin: Path) -> None:
 
 
 def programs_of_peer(index: int) -> tuple[int, ...]:
-    """The numbers of the programs that see what the peer of that netkit device sends."""
+    """The IDs of the programs attached to what the peer of a netkit device sends."""
     numbers = _buffer(bytes(4 * _MOST))
-    # A number of programs goes in and comes out; behind it are arrays that are not asked for.
+    # The count is both input and output; the arrays after it are not requested.
     request = _buffer(struct.pack("=IIIIQIIQQQQ", index, _NETKIT_PEER, 0, 0, _at(numbers), _MOST, 0, 0, 0, 0, 0))
     number = _NUMBERS[platform.machine()]
     system_call(number, _PROG_QUERY, request, len(request))
@@ -176,7 +176,7 @@ def programs_of_peer(index: int) -> tuple[int, ...]:
 
 @contextmanager
 def smallest_program() -> Iterator[int]:
-    """A program for devices that does nothing; raises OSError where the kernel takes none from this user."""
+    """A program for devices that does nothing. Raises OSError if the kernel refuses it from this user."""
     instructions, licence = _buffer(_RETURN_ZERO), ctypes.create_string_buffer(b"GPL")
     request = struct.pack("=IIQQ", _SCHED_CLS, len(_RETURN_ZERO) // 8, _at(instructions), _at(licence))
     with _closing(_call(_PROG_LOAD, request)) as descriptor:

@@ -1,4 +1,4 @@
-"""Changes of a plan, sorted by what they are about and where."""
+"""The changes between two plans, sorted by kind of object and space."""
 
 import socket
 from collections.abc import Iterable
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 @dataclass
 class Work:
-    """What is to be done in one space beside its devices."""
+    """The changes in one space, without devices."""
 
     made: list[Any] = field(default_factory=list)
     removed: list[Any] = field(default_factory=list)
     replaced: list[tuple[Any, Any]] = field(default_factory=list)
 
     def coming(self, kind: type[T]) -> tuple[T, ...]:
-        """The objects of that type that are made, or take another one's place."""
+        """The objects of that type that are made or replace another."""
         return (
             *(item for item in self.made if type(item) is kind),
             *(new for _, new in self.replaced if type(new) is kind),
@@ -32,7 +32,7 @@ class Work:
 
 
 class Changes:
-    """Changes sorted by what they are about."""
+    """Changes sorted by kind of object."""
 
     def __init__(self, changes: Iterable[Change]) -> None:
         self.fresh: list[Space] = []
@@ -42,9 +42,9 @@ class Changes:
         self.veths: list[Veth] = []
         self.children: list[Child] = []
         self.going: list[tuple[str, Any]] = []
-        """Devices."""
+        """Devices that are removed."""
         self.changing: list[tuple[str, Any, Any]] = []
-        """Devices that stay, as they were and as they are to be."""
+        """Devices that stay: old and new."""
         for change in changes:
             self._sort(change)
 
@@ -78,7 +78,7 @@ class Changes:
         return self.works[space]
 
     def devices(self) -> dict[str, dict[str, Device]]:
-        """Those that are made, by space and name."""
+        """The devices that are made, by space and name."""
         made: dict[str, dict[str, Device]] = {
             space: {link.name: link for link in links} for space, links in self.links.items()
         }
@@ -91,7 +91,7 @@ class Changes:
 
 
 def numbers(plan: Plan, space: str) -> IndexOf:
-    """The numbers of devices of the space that the calling thread is in."""
+    """The indices of devices by name, in the space whose namespace the calling thread is in."""
 
     def index_of(name: str) -> int:
         if name == LOOPBACK_NAME:
@@ -103,6 +103,6 @@ def numbers(plan: Plan, space: str) -> IndexOf:
 
 
 def is_kernels_own(device: Device) -> bool:
-    """Whether the kernel numbers it."""
+    """Whether the kernel chooses its index."""
     kind = LINK_KINDS.get(type(device))
     return bool(kind and kind.is_kernels_own(device))

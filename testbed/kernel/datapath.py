@@ -12,9 +12,9 @@ from testbed.plan.objects.datapath import datapath_commands, flow_lines
 _PORT = re.compile(r"^  port (\d+): (\S+)", re.MULTILINE)
 _FLOW = re.compile(r"^(?P<match>.*), packets:\d+, bytes:\d+, used:[^,]+(, flags:\S+)?, actions:(?P<actions>.*)$")
 _ANY_PROTOCOL = ",eth_type(0/0x0000)"
-"""As it prints of every flow that does not say of which protocol packets are to be."""
+"""Printed by ovs-dpctl for a flow without a protocol."""
 _ANY_FLAGS, _ANY_TTL = ",flags(+key))", ",ttl=0/0)"
-"""Of a tunnel that may have any flags and any TTL it prints the one, and wants to be told the other."""
+"""For a tunnel with any flags and TTL, ovs-dpctl prints the first and expects the second as input."""
 
 
 _NETLINK_GENERIC, _CTRL_FAMILY, _CTRL_GET_FAMILY, _CTRL_NAME = 16, 16, 3, 2
@@ -23,21 +23,21 @@ _FAMILY = b"ovs_datapath\0"
 
 @dataclass(frozen=True)
 class DatapathState:
-    """The ports of a datapath besides its own, from port 1 on, and its flows."""
+    """The ports of a datapath, without its own port 0, and its flows."""
 
     ports: tuple[str, ...]
     flows: frozenset[Flow]
 
 
 def make_datapath(link: Datapath) -> None:
-    """Makes it in the calling thread's namespace, with its ports, which must be there. Raises ToolFailed."""
+    """Make a datapath in the calling thread's namespace, with its ports, which must exist. Raises ToolFailed."""
     for command in datapath_commands(link):
         call(command.split())
     call(["ovs-dpctl", "add-flows", link.name, "/dev/stdin"], flow_lines(link.flows))
 
 
 def change_datapath(old: Datapath, new: Datapath) -> None:
-    """Gives one in the calling thread's namespace the ports and flows of another plan. Raises ToolFailed."""
+    """Change ports and flows of a datapath in the calling thread's namespace. Raises ToolFailed."""
     there = datapath_state(new.name).ports
     for number, port in enumerate(new.ports, start=1):
         if port not in there:
@@ -54,19 +54,19 @@ def change_datapath(old: Datapath, new: Datapath) -> None:
 
 
 def remove_datapath(link: Datapath) -> None:
-    """Removes it from the calling thread's namespace; its ports stay. Raises ToolFailed."""
+    """Remove a datapath from the calling thread's namespace; its ports stay. Raises ToolFailed."""
     call(["ovs-dpctl", "del-dp", link.name])
 
 
 def datapath_state(name: str) -> DatapathState:
-    """What the datapath of that name in the calling thread's namespace has. Raises ToolFailed if there is none."""
+    """The state of a datapath in the calling thread's namespace. Raises ToolFailed if it is missing."""
     ports = sorted((int(number), port) for number, port in _PORT.findall(call(["ovs-dpctl", "show", name])))
     flows = (flow_in(line) for line in call(["ovs-dpctl", "dump-flows", name]).splitlines())
     return DatapathState(tuple(port for number, port in ports if number), frozenset(filter(None, flows)))
 
 
 def flow_in(line: str) -> Flow | None:
-    """The flow in a line of `ovs-dpctl dump-flows`."""
+    """Parse a line of `ovs-dpctl dump-flows`; None if it has no flow."""
     found = _FLOW.match(line)
     if not found:
         return None
@@ -74,7 +74,7 @@ def flow_in(line: str) -> Flow | None:
 
 
 def try_openvswitch() -> None:
-    """Raises QueryRefused if the kernel has no datapaths of Open vSwitch, and no module of its own accord."""
+    """Raises QueryRefused if the kernel has no Open vSwitch datapaths and loads no module for them."""
     body = struct.pack("=BBHHH", _CTRL_GET_FAMILY, 1, 0, 4 + len(_FAMILY), _CTRL_NAME) + _FAMILY
     with connect(_NETLINK_GENERIC) as sock:
         ask(sock, _CTRL_FAMILY, body + bytes(-len(body) % 4))

@@ -1,4 +1,4 @@
-"""From the devices of a plan, and the programs on them, to netlink requests."""
+"""Netlink requests for the devices of a plan and the eBPF programs on them."""
 
 import socket
 import struct
@@ -46,18 +46,18 @@ _BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_DIRECT, _ETH_P_ALL = 6, 7, 8, 1, 3
 
 _CLSACT = TC_H_CLSACT & 0xFFFF0000
 CLSACT_WAYS = {"ingress": _CLSACT | TC_H_MIN_INGRESS, "egress": _CLSACT | TC_H_MIN_EGRESS}
-"""A device's ways in and out, as filters name them."""
+"""Parents of filters by direction."""
 
 
 class NotByNetlink(ValueError):
-    """Devices of this kind are made otherwise: by ioctl, by a program, or by a CNI plugin."""
+    """Devices of this kind are not made by netlink, but by ioctl, a tool or a CNI plugin."""
 
     def __init__(self, device: Device) -> None:
-        super().__init__(f"{device.name}: a device of the kind {type(device).__name__} is not made by netlink")
+        super().__init__(f"{device.name}: netlink does not make devices of the kind {type(device).__name__}")
 
 
 def link_up(index: int, master: int | None = None, arp: bool = True) -> Request:
-    """Sets a device up, as a port of a bridge if `master` is its index; one without ARP asks for no MAC addresses."""
+    """Set a device up; make it a port of the bridge with the index `master` if given."""
     attributes = b"" if master is None else number(_IFLA_MASTER, master)
     flags = IFF_UP if arp else IFF_UP | IFF_NOARP
     body = _LINK.pack(0, 0, index, flags, flags) + attributes
@@ -65,7 +65,7 @@ def link_up(index: int, master: int | None = None, arp: bool = True) -> Request:
 
 
 def no_link(device: Device) -> Request:
-    """The end of a device, and of the other end if it is one of a pair; the kernel's own is set down.
+    """Delete a device, and with it the other end of a pair; a device of the kernel itself is set down instead.
 
     Raises NotByNetlink.
     """
@@ -88,7 +88,7 @@ def set_link(
     promiscuous: bool = False,
     name: str = "",
 ) -> Request:
-    """Changes a device that is there, known by its index or its name; `master` 0 takes it from its bridge."""
+    """Change a device, by index or name; `master` 0 removes it from its bridge."""
     flags = (0 if arp else IFF_NOARP) | (IFF_PROMISC if promiscuous else 0)
     body = _LINK.pack(0, 0, index, flags, IFF_NOARP | IFF_PROMISC)
     body += text(_IFLA_IFNAME, name) if name else b""
@@ -99,24 +99,24 @@ def set_link(
 
 
 def _set_link_command(index: int, mtu: int | None, mac: str, master: int | None) -> str:
-    said = (
+    words = (
         f" mtu {mtu}" if mtu else "",
         f" address {mac}" if mac else "",
         "" if master is None else f" master {master}",
     )
-    return f"ip link set {index}{''.join(said)}"
+    return f"ip link set {index}{''.join(words)}"
 
 
 def _link_up_command(index: int, master: int | None) -> str:
     return f"ip link set {index}{'' if master is None else f' master {master}'} up"
 
 
-def _nobody(name: str) -> int:
+def _no_devices(name: str) -> int:
     raise KeyError(name)
 
 
-def new_link(link: Link, index_of: IndexOf = _nobody) -> Request:
-    """A device of a namespace, set up. `index_of` tells the numbers of others there, where it needs one.
+def new_link(link: Link, index_of: IndexOf = _no_devices) -> Request:
+    """Make a device and set it up. `index_of` returns the index of another device there, if one is needed.
 
     Raises NotByNetlink.
     """
@@ -144,16 +144,16 @@ def _device(device: Device) -> bytes:
 
 
 def new_child(child: Child, parent: int, there_fd: int) -> Request:
-    """A device that shares the one with the number `parent`, in the namespace `there_fd`."""
+    """Make a device that shares the one with the index `parent`, in the namespace `there_fd`."""
     body = _LINK.pack(0, 0, child.index, 0, 0) + _device(child) + number(_IFLA_LINK, parent)
     body += number(_IFLA_NET_NS_FD, there_fd) + _info(child.kind, child_data(child))
     return Request(RTM_NEWLINK, CREATE, body, lambda: next(child_commands(child)))
 
 
 def new_veth(here: VethEnd, there: VethEnd, there_fd: int, master: int | None, is_netkit: bool = False) -> Request:
-    """A veth (or netkit) pair with one end in the calling thread's namespace, the other where `there_fd` says.
+    """Make a veth or netkit pair, one end in the calling thread's namespace, the other in the namespace `there_fd`.
 
-    The end here is set up, as a port of the bridge with the index `master` if there is one.
+    The near end is set up, as a port of the bridge with the index `master` if given.
     """
     peer = _LINK.pack(0, 0, there.index, 0, 0) + _device(there) + number(_IFLA_NET_NS_FD, there_fd)
     flags = IFF_UP if here.arp else IFF_UP | IFF_NOARP
@@ -169,13 +169,13 @@ def _new_veth_command(here: VethEnd, there: VethEnd, is_netkit: bool) -> str:
 
 
 def new_clsact(dev: str, index: int) -> Request:
-    """What a device needs before it can have programs on its ways in and out."""
+    """Add the qdisc that a device needs for eBPF programs in either direction."""
     body = _QDISC.pack(0, 0, index, _CLSACT, TC_H_CLSACT, 0) + text(_TCA_KIND, "clsact")
     return Request(RTM_NEWQDISC, CREATE, body, lambda: f"tc {clsact_words(dev)}")
 
 
 def new_filter(item: BpfHook, index: int, program: int, pins: str = "") -> Request:
-    """A program, of which a descriptor is given, on a device's way in or out; `pins` is the folder that has it."""
+    """Attach a program, by descriptor, to a direction of a device; `pins` is the folder with its pin."""
     options = number(_BPF_FD, program) + text(_BPF_NAME, item.program) + number(_BPF_FLAGS, _BPF_DIRECT)
     body = _QDISC.pack(0, 0, index, 1, CLSACT_WAYS[item.where], 1 << 16 | socket.htons(_ETH_P_ALL))
     body += text(_TCA_KIND, "bpf") + attribute(_TCA_OPTIONS, options)
@@ -183,7 +183,7 @@ def new_filter(item: BpfHook, index: int, program: int, pins: str = "") -> Reque
 
 
 def no_filter(item: BpfHook, index: int) -> Request:
-    """The end of a program on a device's way in or out."""
+    """Detach the program from a direction of a device."""
     body = _QDISC.pack(0, 0, index, 1, CLSACT_WAYS[item.where], 1 << 16 | socket.htons(_ETH_P_ALL))
     return Request(
         RTM_DELTFILTER, CHANGE, body + text(_TCA_KIND, "bpf"), lambda: f"tc filter del dev {item.dev} {item.where}"

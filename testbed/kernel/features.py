@@ -1,7 +1,7 @@
-"""What the running kernel can do, found by trying it in a namespace that is thrown away.
+"""Detect features of the running kernel by trying each in a temporary namespace.
 
-What was found to work is remembered until the machine is booted again; what did not is tried anew each time, since a
-module may have come meanwhile.
+Features that work are cached until the next boot; missing ones are tried again each time, since a module may have been
+installed meanwhile.
 """
 
 import ipaddress
@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.kernel import bpf_calls, encode, programs
+from testbed.kernel.by_tools import try_esp
 from testbed.kernel.datapath import try_openvswitch
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, send
 from testbed.kernel.programs import Program
 from testbed.kernel.rights import as_root, is_roots_own
-from testbed.kernel.told import try_esp
 from testbed.kernel.tools import ToolFailed
 from testbed.kernel.tun import make_tun
 from testbed.plan.messages import Request
@@ -54,17 +54,17 @@ _COMMENT = "-m comment --comment try"
 
 @dataclass(frozen=True)
 class Feature:
-    """Something that a design or a fabric needs of the kernel."""
+    """A kernel feature that a design or fabric needs."""
 
     name: str
     option: str
     """The kernel's configuration option."""
     module: str
-    """The module that brings it where the kernel is built with modules."""
+    """The module that provides it in a modular kernel."""
     attempt: Callable[[int], None]
-    """Tries it in the calling thread's namespace, of which it is given a descriptor; raises an error without it."""
+    """Tries it in the calling thread's namespace, whose descriptor is the argument; raises an error if it fails."""
     roots_own: bool = False
-    """Whether root of a user namespace may not have it."""
+    """Whether it needs root on the host, not only in a user namespace."""
 
     @property
     def remedy(self) -> str:
@@ -73,12 +73,12 @@ class Feature:
 
     @property
     def lacking(self) -> str:
-        """What is said of a design that cannot be had for want of it."""
+        """What is missing, in the reason why a design is unavailable."""
         return f"{self.option} (module {self.module}){self._rights}"
 
     @property
     def _rights(self) -> str:
-        return " and root's own rights (sudo), which this user has not" if self.roots_own and not is_roots_own() else ""
+        return " and root on the host (sudo)" if self.roots_own and not is_roots_own() else ""
 
 
 def _link(link: Link) -> Callable[[int], None]:
@@ -122,7 +122,7 @@ def _rule(table: str, chain: str, rule: str) -> Ruleset:
 
 
 def _load(parts: Iterable[Ruleset]) -> None:
-    from testbed.kernel.rulesets import load  # What works is remembered, so most that read features try none.
+    from testbed.kernel.rulesets import load  # Rarely needed: features that work are cached.
 
     load(parts)
 
@@ -149,7 +149,7 @@ def _ipset(_: int) -> None:
 
 
 def _nftables(_: int) -> None:
-    """A set, and a rule of Services: it translates addresses."""
+    """A set, and an address translation rule as Services use it."""
     from testbed.plan.rulesets import nftables
 
     translating = nftables.rule({"dnat": {"addr": "192.0.2.1"}})
@@ -232,11 +232,11 @@ FEATURES = {
 }
 
 FOR_LABS = ("veth", "bridge")
-"""What every fabric is made of; all others are wanted by some designs, or links, alone."""
+"""Features that every fabric needs; only some designs or links need the others."""
 
 
 def missing_here(names: Iterable[str]) -> tuple[Feature, ...] | None:
-    """As `missing`, for any user; None if this one has no right to try."""
+    """Like `missing`, for any user; None if this user may not try."""
     wanted = tuple(names)
     if set(wanted) <= _known():
         return ()
@@ -248,7 +248,7 @@ def missing_here(names: Iterable[str]) -> tuple[Feature, ...] | None:
 
 
 def missing(names: Iterable[str]) -> tuple[Feature, ...]:
-    """Those of the named features that this kernel lacks. Needs the right to make namespaces."""
+    """The named features that this kernel lacks. Requires the right to make namespaces."""
     wanted, known = tuple(names), _known()
     lacking = tuple(FEATURES[name] for name in wanted if name not in known and not _works(FEATURES[name]))
     _remember(set(wanted) - {feature.name for feature in lacking})
@@ -256,18 +256,18 @@ def missing(names: Iterable[str]) -> tuple[Feature, ...]:
 
 
 def absent(needs: Iterable[str], tools: Iterable[str]) -> tuple[Feature | Program, ...]:
-    """Those of the named features and programs that are not here. Needs the right to make namespaces."""
+    """The named features and programs that are missing. Requires the right to make namespaces."""
     return (*missing(needs), *programs.missing(tools))
 
 
 def absent_here(needs: Iterable[str], tools: Iterable[str]) -> tuple[Feature | Program, ...] | None:
-    """As `absent`, for any user; None if this one has no right to try, and no program is known to be missing."""
+    """Like `absent`, for any user; None if this user may not try and no program is missing."""
     lacking, unfound = missing_here(needs), programs.missing(tools)
     return unfound or None if lacking is None else (*lacking, *unfound)
 
 
 def unavailable(lacking: Iterable[Feature | Program]) -> str:
-    """In a line, why a design cannot be had."""
+    """Why a design is unavailable, in one line."""
     return f"not available here: needs {' and '.join(feature.lacking for feature in lacking)}"
 
 
@@ -284,17 +284,17 @@ def _works(feature: Feature) -> bool:
 
 
 def _memory() -> Path:
-    """A file of this user's and this boot's."""
+    """The cache file of this user and boot."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return Path(tempfile.gettempdir()) / f"testbed-features-{os.geteuid()}-{boot}"
 
 
 def _known() -> frozenset[str]:
-    """The features that were found to work since the machine was booted."""
+    """The features that were found to work since boot."""
     with suppress(OSError):
         file = os.open(_memory(), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(file) as opened:
-            # Of nobody else, who could make us believe anything.
+            # Trust only this user's own file.
             if os.fstat(file).st_uid == os.geteuid():
                 return frozenset(opened.read().split()) & FEATURES.keys()
     return frozenset()

@@ -1,9 +1,8 @@
-"""Folders that the programs of one place alone see: what they write there goes with the place.
+"""Private folders of a place: its programs see and write them, and they are deleted with the place.
 
-They are in a mount namespace of the place's own. In it an empty /run is mounted, and over /etc and /var/lib a layer in
-memory, so that what the machine has there can be read, and is left as it is; on nodes a file system for eBPF objects
-beside them. A node's belongs to its Mininet host. A pod's has no process: it is held by a descriptor, like the pod's
-network.
+They are in the place's own mount namespace: an empty /run, overlays in memory over /etc and /var/lib, through which the
+machine's files can be read and stay unchanged, and on nodes a file system for eBPF objects. A node's namespace belongs
+to its Mininet host; a pod's has no process and is held by a descriptor, like its network namespace.
 """
 
 import errno
@@ -34,14 +33,14 @@ from testbed.plan.shell import OVERLAID, OWN_BPF, OWN_RUN
 T = TypeVar("T")
 
 SHARED = f"{OWN_RUN}/testbed"
-"""The one folder in /run that all places of a lab share, if it is there when their own are made."""
+"""The only folder in /run that all places of a lab share, if it exists when theirs are made."""
 NETNS = f"{OWN_RUN}/netns"
-"""Where `ip netns` finds namespaces by name."""
+"""The folder of `ip netns`."""
 _WITHOUT_BPF = (errno.ENODEV, errno.EPERM)
 
 
 class Folders:
-    """A mount namespace and one of the host name (UTS), held by descriptors."""
+    """A mount namespace and a UTS (host name) namespace, held by descriptors."""
 
     def __init__(self, mounts: int, host_name: int) -> None:
         self.mounts = mounts
@@ -49,12 +48,12 @@ class Folders:
 
     @classmethod
     def of_process(cls, pid: int) -> Self:
-        """Those that a process sees."""
+        """The namespaces of a process."""
         return cls(_open(f"/proc/{pid}/ns/mnt"), _open(f"/proc/{pid}/ns/uts"))
 
     @classmethod
     def create(cls, host_name: str, files: Iterable[File]) -> Self:
-        """New ones that no process is in, with these files. Raises OSError."""
+        """New namespaces without a process, with these files. Raises OSError."""
 
         def made() -> tuple[int, int]:
             unshare(CLONE_NEWNS | CLONE_NEWUTS)
@@ -66,10 +65,10 @@ class Folders:
         return cls(*_in_thread(made))
 
     def within(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises, done by a thread that sees these folders and has this host name.
+        """Call `work` in a thread that sees these folders and this host name; return or raise its result.
 
-        Programs that it starts see them too. A thread of its own, as one that has entered another mount namespace
-        cannot go back.
+        Programs that it starts see them too. It needs a new thread, since a thread cannot return from another mount
+        namespace.
         """
 
         def enter_and_work() -> T:
@@ -84,11 +83,11 @@ class Folders:
         return _in_thread(enter_and_work)
 
     def write(self, files: Iterable[File]) -> None:
-        """Puts these files there, each whole at once. Raises OSError."""
+        """Write these files, each atomically. Raises OSError."""
         self.within(lambda: _write(files))
 
     def remove(self, paths: Collection[str]) -> None:
-        """Takes files away that were put there. What the machine has under such a path is seen again, as a copy."""
+        """Delete files that were written. Where the machine has a file at that path, a copy of it is restored."""
         machines = [File(path, Path(path).read_text(), Path(path).stat().st_mode & 0o777) for path in _lower(paths)]
 
         def work() -> None:
@@ -104,12 +103,12 @@ class Folders:
 
 
 def root_of(pid: int) -> Path:
-    """Where the folders are that a process sees, seen from here."""
+    """The path from here to the root folder of a process."""
     return Path(f"/proc/{pid}/root")
 
 
 def make_folders(pid: int, files: Iterable[File]) -> None:
-    """Gives the mount namespace of a process, a node's, folders of its own, with these files. Raises OSError."""
+    """Make private folders with these files in the mount namespace of a node's process. Raises OSError."""
 
     def work() -> None:
         _mount(shared=(SHARED,))
@@ -118,7 +117,7 @@ def make_folders(pid: int, files: Iterable[File]) -> None:
         try:
             mount("bpf", OWN_BPF, "bpf", MS_NOSUID | MS_NODEV)
         except OSError as error:
-            if error.errno not in _WITHOUT_BPF:  # Who needs it says so.
+            if error.errno not in _WITHOUT_BPF:  # Designs that need it report it.
                 raise
         _write(files)
 
@@ -126,7 +125,7 @@ def make_folders(pid: int, files: Iterable[File]) -> None:
 
 
 def _mount(shared: Iterable[str]) -> None:
-    """An empty /run, but for these folders, and the layers over others."""
+    """Mount an empty /run with these shared folders, and the overlays."""
     kept = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shared if Path(path).is_dir()}
     try:
         mount("tmpfs", OWN_RUN, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
@@ -146,7 +145,7 @@ def _mount(shared: Iterable[str]) -> None:
 
 
 def _write(files: Iterable[File]) -> None:
-    """Each is written beside its place and then put there: who reads it meanwhile reads the one before."""
+    """Write each file under another name and rename it, so that readers never see a partial file."""
     for file in files:
         path = Path(file.path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,12 +156,12 @@ def _write(files: Iterable[File]) -> None:
 
 
 def _lower(paths: Iterable[str]) -> Iterable[str]:
-    """Those of which the machine has a file that is seen where nothing lies over it."""
+    """The paths at which the machine has a file below the overlays."""
     return (path for path in paths if path.startswith(tuple(f"{o}/" for o in OVERLAID)) and Path(path).is_file())
 
 
 def bind_namespace(namespace: Namespace, name: str) -> str:
-    """Binds a network namespace to a file in the /run/netns that the calling thread sees; returns the file's path."""
+    """Bind a network namespace to a file in the calling thread's /run/netns; return the file's path."""
     path = Path(NETNS, name)
     path.touch()
     mount(f"/proc/self/fd/{namespace.fd}", str(path), "", MS_BIND)
@@ -170,14 +169,14 @@ def bind_namespace(namespace: Namespace, name: str) -> str:
 
 
 def release_namespace(name: str) -> None:
-    """Takes back what `bind_namespace` did, in the folders that the calling thread sees."""
+    """Undo `bind_namespace`, in the folders that the calling thread sees."""
     path = Path(NETNS, name)
     unmount(str(path))
     path.unlink()
 
 
 def within(pid: int, work: Callable[[], T]) -> T:
-    """What `work` returns or raises, done by a thread that sees the folders of a process; see `Folders.within`."""
+    """Call `work` in a thread that sees the folders of a process; see `Folders.within`."""
     folders = Folders.of_process(pid)
     try:
         return folders.within(work)

@@ -1,7 +1,6 @@
-"""Waiting for the kernel to have freed the namespaces that were let go.
+"""Wait until the kernel has freed released namespaces.
 
-It frees them in the background, after whoever held them last has gone on, and what is built or measured meanwhile pays
-for it.
+It frees them in the background, which slows down whatever is built or measured meanwhile.
 """
 
 import time
@@ -17,11 +16,11 @@ _PAUSE_S = 0.0005
 
 
 def await_freed() -> None:
-    """Returns when every namespace that was let go before is freed, or after ten seconds.
+    """Return when every namespace that was released before is freed, or after ten seconds.
 
-    The kernel frees them in batches: first the devices of a whole batch, then all the rest. So a namespace is let go
-    that has a link to the calling thread's, which had better be a capsule's. When that link has gone, the batch of all
-    namespaces before it is under way; a second one comes into the next batch, whose turn it is when that one is done.
+    The kernel frees them in batches: first the devices of a batch, then the rest. So release a namespace with a link
+    to the calling thread's, which should be a capsule's. Once the link is gone, the batch with all earlier namespaces
+    is in progress; a second namespace is in the next batch, which starts when the first is done.
     """
     deadline = time.monotonic() + _PATIENCE_S
     for _ in range(2):

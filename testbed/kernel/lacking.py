@@ -1,10 +1,10 @@
-"""What is not to be had on a machine, as errors."""
+"""Errors about what a machine lacks."""
 
 from collections.abc import Sequence
 
 
 class MachineLacks(Exception):
-    """This machine has not what it takes; each line names what is missing and what brings it."""
+    """The machine lacks something; each line names what is missing and how to get it."""
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__("\n".join(["this cannot be done here:", *(f"  {line}" for line in lines)]))
@@ -12,4 +12,4 @@ class MachineLacks(Exception):
 
 
 class PluginNowhere(Exception):
-    """A network's configuration names a CNI plugin that is not on this machine, and that no package brings."""
+    """A network's configuration names a CNI plugin that is not installed and in no known package."""

@@ -1,4 +1,4 @@
-"""What the kernel knows of the devices of a namespace: name, MTU, queueing discipline, and what they carried."""
+"""The devices of a namespace: name, MTU, queueing discipline, and counters."""
 
 import socket
 import struct
@@ -33,12 +33,12 @@ class LinkState:
     mtu: int
     qdisc: str
     hardware: int
-    """What its frames look like: 1 is Ethernet, 772 loopback (ARPHRD_ of linux/if_arp.h)."""
+    """Hardware type: 1 is Ethernet, 772 loopback (ARPHRD_ of linux/if_arp.h)."""
 
 
 @dataclass(frozen=True)
 class Carried:
-    """Packets and bytes, Ethernet headers included; a segment that is larger than the MTU counts as one packet."""
+    """Packets and bytes, with Ethernet headers; a segment larger than the MTU counts as one packet."""
 
     packets: int
     bytes: int
@@ -61,9 +61,9 @@ def links() -> Iterator[LinkState]:
 
 
 def carried(indices: Iterable[int]) -> dict[int, tuple[Carried, Carried]]:
-    """What each of these devices of the calling thread's namespace has received and sent since it was made.
+    """What these devices of the calling thread's namespace have received and sent since they were made.
 
-    By the devices' numbers; one that is not there is left out.
+    By interface index; missing devices are left out.
     """
     mask = 1 << (_IFLA_STATS_LINK_64 - 1)
     found: dict[int, tuple[Carried, Carried]] = {}
@@ -78,9 +78,9 @@ def carried(indices: Iterable[int]) -> dict[int, tuple[Carried, Carried]]:
 
 
 def number_of(namespace: Namespace) -> int | None:
-    """By which number the calling thread's namespace knows another one; None if by none.
+    """The ID of another namespace in the calling thread's namespace (nsid); None if it has none.
 
-    It has one as soon as somebody was told of a device whose other end is there.
+    The kernel assigns one when it first reports a device whose other end is there.
     """
     body = _RTGENMSG.pack(socket.AF_UNSPEC) + _ATTRIBUTE.pack(_ATTRIBUTE.size + 4, _NETNSA_FD)
     body += struct.pack("=I", namespace.fd)

@@ -1,4 +1,4 @@
-"""The machine as a part of a result: kernel, processor, memory, system."""
+"""Facts about the machine for a result: kernel, processor, memory, system."""
 
 import os
 import platform
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def facts() -> dict[str, Any]:
-    """What a reader of a result wants to know of the machine, ready for JSON."""
+    """Facts about the machine, ready for JSON."""
     return {
         "kernel": platform.release(),
         "cpu": _field("/proc/cpuinfo", "model name"),
@@ -16,14 +16,14 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "system": _system(),
         "clock": _read("/sys/devices/system/clocksource/clocksource0/current_clocksource") or "unknown",
-        # Virtual machines have none: their host decides.
+        # Virtual machines have none; the host controls the frequency.
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "none",
         "hypervisor": "yes" if " hypervisor" in _field("/proc/cpuinfo", "flags") else "none seen",
     }
 
 
 def _read(path: str) -> str:
-    """A file of /sys in one word; empty where the kernel has none, or a container hides it."""
+    """The content of a file; empty if it does not exist, or a container hides it."""
     try:
         return Path(path).read_text().strip()
     except OSError:

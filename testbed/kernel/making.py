@@ -1,7 +1,7 @@
-"""What is to come when one plan becomes another, and what is to change.
+"""Make and change what the new plan has.
 
-One batch of netlink requests a namespace and phase; all device numbers are the plan's, so nothing is looked up, but
-for those of the kernel's own tunnel devices.
+One batch of netlink requests for each namespace and phase. Interface indices are the plan's, so none is looked up,
+except those of the kernel's own tunnel devices.
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from testbed.kernel import bpf, encode
+from testbed.kernel.by_tools import apply_by_tools
 from testbed.kernel.changes import Changes, Work, is_kernels_own, numbers
 from testbed.kernel.datapath import change_datapath, make_datapath
 from testbed.kernel.namespace import Namespace
@@ -20,7 +21,6 @@ from testbed.kernel.netlink import send
 from testbed.kernel.offload import switch_checksums, switch_offloads
 from testbed.kernel.refusal import Namespaces, PlanRefused, inside, refused_in
 from testbed.kernel.sysctls import Sysctls
-from testbed.kernel.told import tell_by_programs
 from testbed.kernel.tun import make_tun
 from testbed.plan.messages import IndexOf, Request
 from testbed.plan.objects import (
@@ -46,15 +46,15 @@ from testbed.plan.objects.rules import no_rule
 from testbed.plan.shell import object_of
 
 Roots = Mapping[str, Path]
-"""By space: where its own root folder is, of those that have folders of their own."""
+"""The root folder by space, of those with private folders."""
 MOST_THREADS = 4
-_OTHERWISE: Mapping[type, Callable[[Any], None]] = {Tun: make_tun, Datapath: make_datapath}
-"""How devices are made that netlink does not make, by their types."""
+_WITHOUT_NETLINK: Mapping[type, Callable[[Any], None]] = {Tun: make_tun, Datapath: make_datapath}
+"""Functions that make devices without netlink, by type."""
 T = TypeVar("T")
 
 
 class Making:
-    """What is to come is made, a step after the other, as each hangs on those before it."""
+    """Makes everything in steps, each of which depends on those before it."""
 
     def __init__(
         self, changes: Changes, old: Plan | None, new: Plan, namespaces: dict[str, Namespace], roots: Roots
@@ -75,19 +75,19 @@ class Making:
         self._links()
         for name, batch in (*_cables(self._changes, self._new, self._namespaces), *self._children()):
             self._send(name, batch)
-        for rank in (Veth, LINKS, Child):  # What is above another device cannot be larger.
+        for rank in (Veth, LINKS, Child):  # Lower devices first: the MTU of an upper one cannot exceed theirs.
             for name, batch in _device_changes(self._changes, self._new, rank).items():
                 self._send(name, batch)
         _at_once(self._finish, tuple(dict.fromkeys((*self._fresh, *self._changes.works, *self._far, *self._devices))))
         _switch_features(self._changes, self._new, self._namespaces)
-        self._tell()
+        self._apply_by_tools()
 
     def _send(self, name: str, batch: Iterable[Request]) -> None:
         with inside(name, self._namespaces):
             send(batch)
 
     def _settings(self, done: Container[str]) -> None:
-        """Those of namespaces, without those that are done."""
+        """Write sysctls that belong to no device, except in the spaces `done`."""
         with Sysctls() as settings:
             for name, work in self._changes.works.items():
                 own = [] if name in done else [item for item in work.coming(Sysctl) if not item.dev]
@@ -96,14 +96,14 @@ class Making:
                         settings.write(own)
 
     def _links(self) -> None:
-        """Devices that hang on no other."""
+        """Make the devices that depend on no other."""
         for name, links in self._changes.links.items():
             if early := [link for link in links if not _needs_cables(link)]:
                 with inside(name, self._namespaces):
                     _make_links(early, numbers(self._new, name))
 
     def _children(self) -> Iterable[tuple[str, list[Request]]]:
-        """The requests for devices that share another one, by the namespace to send them in, that of the other one."""
+        """Requests for devices that share a parent, by the namespace of the parent, in which they are sent."""
         requests: dict[str, list[Request]] = {}
         for child in self._changes.children:
             parent = self._new.device(child.node, child.parent).index
@@ -112,7 +112,7 @@ class Making:
         return requests.items()
 
     def _finish(self, names: Sequence[str]) -> None:
-        """What hangs on devices, in these spaces."""
+        """Make what depends on devices, in these spaces."""
         with Sysctls() as settings:
             for name in names:
                 with inside(name, self._namespaces):
@@ -136,19 +136,18 @@ class Making:
         if limited := [dev for dev in self._new.without_checksums(name) if dev in made]:
             switch_checksums(limited, on=False)
 
-    def _tell(self) -> None:
-        """What programs tell the kernel."""
+    def _apply_by_tools(self) -> None:
         there = self._old.spaces if self._old else ()
         before = {space.name: space for space in there if space.name not in self._fresh}
         changes = self._changes
         try:
-            tell_by_programs(changes.works, changes.changing, self._devices, before, self._new, self._namespaces)
+            apply_by_tools(changes.works, changes.changing, self._devices, before, self._new, self._namespaces)
         except OSError as error:
             raise PlanRefused(str(error)) from error
 
 
 def _load_programs(changes: Changes, roots: Roots) -> None:
-    """eBPF programs, each compiled once."""
+    """Compile each eBPF program once, and load it."""
     files: dict[str, Path] = {}
     for name, work in changes.works.items():
         for item in work.made:
@@ -160,10 +159,10 @@ def _load_programs(changes: Changes, roots: Roots) -> None:
 
 
 def _at_once(work: Callable[[Sequence[T]], None], items: Sequence[T]) -> None:
-    """Has a thread for each CPU do its part of the work.
+    """Share the work between threads, one for each CPU.
 
-    The kernel makes namespaces on several CPUs at a time. It changes devices and routes on one alone, but meanwhile the
-    next requests can be made ready.
+    The kernel makes namespaces on several CPUs in parallel. It changes devices and routes on only one, but meanwhile
+    other threads can prepare requests.
     """
     threads = min(len(os.sched_getaffinity(0)), MOST_THREADS, len(items))
     if threads < 2:
@@ -175,7 +174,7 @@ def _at_once(work: Callable[[Sequence[T]], None], items: Sequence[T]) -> None:
 
 
 def _create(spaces: Sequence[Space], namespaces: dict[str, Namespace]) -> None:
-    """Makes a namespace for each of these and puts the settings right in it, before there are devices to have them."""
+    """Make a namespace for each of these spaces and write its sysctls, before there are devices to inherit them."""
     differing: dict[tuple[Sysctl, ...], tuple[Sysctl, ...]] = {}
     with Sysctls() as settings, closing(Namespace.create_many(len(spaces))) as created:
         for space, namespace in zip(spaces, created, strict=False):
@@ -183,13 +182,13 @@ def _create(spaces: Sequence[Space], namespaces: dict[str, Namespace]) -> None:
             with refused_in(space.name):
                 own = tuple(item for item in space.of(Sysctl) if not item.dev)
                 if own not in differing:
-                    # New namespaces are all alike: what is as it should be in the first one is so in the others.
+                    # New namespaces are equal, so the first one shows which sysctls differ in all.
                     differing[own] = settings.differing(own)
                 settings.write(differing[own])
 
 
 def _program(work: Work, made: Mapping[str, Device], index_of: IndexOf, root: Path | None) -> None:
-    """eBPF programs on the devices of the calling thread's namespace, and what their maps hold."""
+    """Attach eBPF programs to devices of the calling thread's namespace, and fill their maps."""
     for item in work.made:
         if isinstance(item, Bpf):
             assert root
@@ -201,10 +200,10 @@ def _program(work: Work, made: Mapping[str, Device], index_of: IndexOf, root: Pa
 
 
 def _make_links(links: Sequence[Link], index_of: IndexOf) -> None:
-    """Makes these in the calling thread's namespace."""
+    """Make these devices in the calling thread's namespace."""
     send(encode.new_link(link, index_of) for link in links if LINK_KINDS[type(link)].data)
     for link in links:
-        if make := _OTHERWISE.get(type(link)):
+        if make := _WITHOUT_NETLINK.get(type(link)):
             make(link)
 
 
@@ -213,15 +212,15 @@ def _needs_cables(link: Link) -> bool:
 
 
 def _near_and_far(veth: Veth) -> tuple[VethEnd, VethEnd]:
-    """The end that a pair is made from, a port of a bridge if there is one, and the other."""
+    """The end from which a pair is made (a port of a bridge, if one is), and the other."""
     return (veth.a, veth.b) if veth.a.master or veth.is_netkit else (veth.b, veth.a)
 
 
 def _cables(changes: Changes, plan: Plan, namespaces: Namespaces) -> Iterable[tuple[str, list[Request]]]:
-    """The requests for veth pairs, by the namespace to send them in.
+    """Requests for veth pairs, by the namespace in which they are sent.
 
-    The end it is made from is enslaved and set up in the same request; the kernel refuses to set the other end up
-    before the pair is whole.
+    The same request makes the near end a port of its bridge and sets it up; the kernel refuses to set up the far end
+    before the pair is complete.
     """
     requests: dict[str, list[Request]] = {}
     for veth in changes.veths:
@@ -232,7 +231,7 @@ def _cables(changes: Changes, plan: Plan, namespaces: Namespaces) -> Iterable[tu
 
 
 def _far_ends(changes: Changes, plan: Plan) -> dict[str, list[Request]]:
-    """The other end of each pair set up, and made a port of its bridge if it has one too; and devices that share."""
+    """Requests that set up the far ends of pairs, as ports of their bridges, and devices that share a parent."""
     requests: dict[str, list[Request]] = {}
     for veth in changes.veths:
         _, there = _near_and_far(veth)
@@ -247,7 +246,7 @@ def _master(plan: Plan, end: VethEnd) -> int | None:
 
 
 def _device_changes(changes: Changes, plan: Plan, rank: type | tuple[type, ...]) -> dict[str, list[Request]]:
-    """What of devices of these types that stay is put right by netlink, by space."""
+    """Netlink requests that change devices of these types, by space."""
     requests: dict[str, list[Request]] = {}
     for space, old, new in changes.changing:
         if not isinstance(new, rank):
@@ -275,7 +274,7 @@ def _ends_of(space: str, old: Any, new: Any) -> tuple[tuple[str, Device, Device]
 
 
 def _switch_features(changes: Changes, plan: Plan, namespaces: Namespaces) -> None:
-    """Offloads, and flows of datapaths."""
+    """Change offloads of devices, and flows of datapaths."""
     for space, old, new in changes.changing:
         for place, before, device in _ends_of(space, old, new):
             with inside(place, namespaces):
@@ -288,7 +287,7 @@ def _switch_features(changes: Changes, plan: Plan, namespaces: Namespaces) -> No
 
 
 def _entries(work: Work, index_of: IndexOf) -> Iterator[Request]:
-    """What needs devices to be there, and what takes the place of another one."""
+    """Requests for objects that need devices, and for replaced ones."""
     for kind in KINDS.values():
         yield from (kind.make(item, index_of) for item in work.made if type(item) is kind.type)
         for old, new in work.replaced:

@@ -1,7 +1,7 @@
 """Network namespaces, held by file descriptors.
 
-A namespace lives as long as somebody holds it: a process in it, or an open descriptor. Holding descriptors costs no
-process a pod, and when the holder dies, however it dies, the kernel frees them.
+A namespace lives while a process is in it or a descriptor of it is open. Descriptors need no process for each pod, and
+the kernel frees the namespaces when their holder ends in any way.
 """
 
 import os
@@ -12,12 +12,12 @@ from typing import Self
 
 from testbed.kernel.syscalls import CLONE_NEWNET, setns, unshare
 
-# The thread's own file, not the process's: each thread has namespaces of its own.
+# The file of the thread, not of the process: each thread has its own namespaces.
 _CURRENT = "/proc/thread-self/ns/net"
 
 
 class Namespace:
-    """A network namespace. Closing it gives it back to the kernel, unless a process is still in it."""
+    """A network namespace. Closing it frees it, unless a process is still in it."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -25,39 +25,39 @@ class Namespace:
     @classmethod
     def create(cls) -> Self:
         """A new, empty namespace."""
-        with _back_where_we_were():
+        with _restored():
             unshare(CLONE_NEWNET)
             return cls(_open(_CURRENT))
 
     @classmethod
     def create_many(cls, number: int) -> Generator[Self, None, None]:
-        """New, empty ones. While one is yielded the calling thread is inside, until all are or the generator is closed.
+        """New, empty namespaces. The calling thread is in the yielded one, until the generator ends or is closed.
 
-        Cheaper than to create each by itself and to enter it for its first settings.
+        Cheaper than to create each one and enter it for its first settings.
         """
-        with _back_where_we_were():
+        with _restored():
             for _ in range(number):
                 unshare(CLONE_NEWNET)
                 yield cls(_open(_CURRENT))
 
     @classmethod
     def of_process(cls, pid: int) -> Self:
-        """The one that a process is in."""
+        """The namespace of a process."""
         return cls(_open(f"/proc/{pid}/ns/net"))
 
     @classmethod
     def at(cls, path: Path) -> Self:
-        """The one bound to a file, as `ip netns` does under /run/netns."""
+        """The namespace bound to a file, as by `ip netns` in /run/netns."""
         return cls(_open(path))
 
     @contextmanager
     def entered(self) -> Iterator[None]:
-        """The calling thread is inside; sockets that it opens and processes that it starts stay there.
+        """Enter the namespace; sockets that are opened and processes that are started in it stay there.
 
-        A process inherits the namespaces of the thread that forks it, so `subprocess` needs no help here. /proc/sys/net
-        shows the settings of the thread that opens the file.
+        A process inherits the namespaces of the thread that forks it, so `subprocess` just works. /proc/sys/net shows
+        the settings of the thread that opens the file.
         """
-        with _back_where_we_were():
+        with _restored():
             setns(self.fd, CLONE_NEWNET)
             yield
 
@@ -70,7 +70,7 @@ def _open(path: str | Path) -> int:
 
 
 @contextmanager
-def _back_where_we_were() -> Iterator[None]:
+def _restored() -> Iterator[None]:
     before = _open(_CURRENT)
     try:
         yield

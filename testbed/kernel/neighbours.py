@@ -1,4 +1,4 @@
-"""The neighbour tables (ARP and NDP) of a namespace."""
+"""Neighbour tables (ARP and NDP) of a namespace."""
 
 import socket
 import struct
@@ -21,31 +21,31 @@ _ATTRIBUTE = struct.Struct("=HH")
 _NDA_DST = 1
 _AT_ONCE = 64
 _TO_KEEP = NUD_PERMANENT | NUD_NOARP | NUD_INCOMPLETE
-"""Planned ones, and those that are being asked for: whoever waits for one would be told that there is no way there."""
+"""Planned entries, and those being resolved: deleting one fails its waiting packets with 'no route'."""
 
 
 def forget_learned_in(namespaces: Iterable[Namespace]) -> None:
-    """Deletes what was learned in each of these namespaces, see `forget_learned`."""
+    """Delete the learned entries in each of these namespaces, see `forget_learned`."""
     for namespace in namespaces:
         with namespace.entered():
             forget_learned()
 
 
 def forget_learned() -> None:
-    """Deletes every entry that was learned, in the namespace that the calling thread is in; planned ones stay.
+    """Delete all learned entries in the calling thread's namespace; planned ones stay.
 
-    All namespaces of a machine share one limit of 1,024 learned entries for each family (`gc_thresh3`), which only the
-    host could raise; beyond it the kernel answers for no new neighbour until old entries have aged for five seconds.
+    All namespaces of a machine share a limit of 1,024 learned entries for each family (`gc_thresh3`), which only the
+    host can raise; beyond it the kernel accepts no new neighbour until old entries have aged for five seconds.
     """
     with connect() as sock:
         learned = list(_deletions(sock))
         for start in range(0, len(learned), _AT_ONCE):
-            # No acknowledgement is asked for: an entry that has gone by itself meanwhile is no mistake.
+            # Without acknowledgements: an entry that has aged out meanwhile is no error.
             sock.send(b"".join(learned[start : start + _AT_ONCE]))
 
 
 def _deletions(sock: socket.socket) -> Iterator[bytes]:
-    """The requests that delete what was learned."""
+    """Requests that delete the learned entries."""
     for payload in dump(sock, RTM_GETNEIGH, _NDMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
         family, index, state, flags, _ = _NDMSG.unpack_from(payload)
         if family in (socket.AF_INET, socket.AF_INET6) and not state & _TO_KEEP:
@@ -53,7 +53,7 @@ def _deletions(sock: socket.socket) -> Iterator[bytes]:
 
 
 def _deletion(family: int, index: int, flags: int, address: memoryview) -> bytes:
-    # Addresses are 4 or 16 bytes long: there is nothing to pad.
+    # Addresses have 4 or 16 bytes and need no padding.
     destination = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(address), _NDA_DST) + address
     body = _NDMSG.pack(family, index, 0, flags, 0) + destination
     return HEADER.pack(HEADER.size + len(body), RTM_DELNEIGH, NLM_F_REQUEST, 0, 0) + body

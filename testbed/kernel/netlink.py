@@ -1,8 +1,7 @@
-"""Netlink: requests in batches, errors matched to the request they answer, and dumps read back.
+"""Netlink: requests in batches, errors matched to their requests, and dumps.
 
-The socket is our own, because one system call for a whole namespace is what makes a lab quick to build. The kernel
-carries the requests out in order and goes on behind a failed one; only the last asks for an acknowledgement, while
-failed ones are answered in any case.
+One system call sends all requests of a namespace, which makes a lab quick to build. The kernel executes requests in
+order and continues after a failed one. Only the last requests an acknowledgement; errors are always reported.
 """
 
 import errno
@@ -29,13 +28,13 @@ _ERROR = struct.Struct("=iIHHII")
 _MAX_BATCH = 64 * 1024
 """Bytes in one send: well below the socket's default buffer of 208 KiB."""
 _RECEIVE = 1 << 17
-"""More than the kernel puts into one datagram."""
+"""Bytes, more than the largest datagram of the kernel."""
 _ATTRIBUTE_MESSAGE = 1
 _TIMEOUT_S = 30
 
 
 class KernelRefusal(Exception):
-    """The kernel did not do what was asked."""
+    """The kernel refused a request."""
 
     def __init__(self, command: str, number: int, reason: str) -> None:
         super().__init__(
@@ -46,26 +45,26 @@ class KernelRefusal(Exception):
 
 
 class NotFound(KernelRefusal):
-    """What was to be changed or removed is not there."""
+    """The object of a request does not exist."""
 
 
 _NOT_FOUND = frozenset((errno.ENOENT, errno.ESRCH, errno.ENODEV, errno.EADDRNOTAVAIL))
 
 
 class QueryRefused(OSError):
-    """The kernel did not tell what it was asked for."""
+    """The kernel refused a query."""
 
 
 def send(requests: Iterable[Request]) -> None:
-    """Has the kernel carry out the requests in the calling thread's namespace, in order.
+    """Send the requests in order, in the calling thread's namespace.
 
-    Raises KernelRefusal for the first that failed, after all were tried; NotFound if what it is about is not there.
+    Raises KernelRefusal for the first failed one, after all were tried; NotFound if its object does not exist.
     """
     _send(list(requests), is_no_failure=())
 
 
 def remove(requests: Iterable[Request]) -> None:
-    """As `send`, but what is gone already is no failure."""
+    """Like `send`, but missing objects are no error."""
     _send(list(requests), is_no_failure=_NOT_FOUND)
 
 
@@ -81,7 +80,7 @@ def _send(batch: Sequence[Request], is_no_failure: Collection[int]) -> None:
 
 
 def _pieces(batch: Sequence[Request]) -> Iterable[tuple[int, list[bytes]]]:
-    """The messages in pieces that fit a send, each with the place of its first request in the batch."""
+    """The messages in pieces that fit a send, each with the position of its first request in the batch."""
     start, size, parts = 0, 0, list[bytes]()
     for place, (kind, flags, body, _) in enumerate(batch):
         length = HEADER.size + len(body)
@@ -94,7 +93,7 @@ def _pieces(batch: Sequence[Request]) -> Iterable[tuple[int, list[bytes]]]:
 
 
 def _with_ack(parts: list[bytes]) -> list[bytes]:
-    """Asks for an acknowledgement of the last request."""
+    """Request an acknowledgement of the last message."""
     length, kind, flags, sequence, pid = HEADER.unpack_from(parts[-1])
     parts[-1] = HEADER.pack(length, kind, flags | NLM_F_ACK, sequence, pid) + parts[-1][HEADER.size :]
     return parts
@@ -109,9 +108,9 @@ def connect(protocol: int = socket.NETLINK_ROUTE) -> socket.socket:
 
 
 def dump(sock: socket.socket, kind: int, body: bytes) -> Iterator[memoryview]:
-    """Asks for everything of a kind (RTM_GET...), and gives each message of the answer without its header.
+    """Dump all objects of a kind (RTM_GET...): the messages of the answer, without their headers.
 
-    Raises QueryRefused with the kernel's number, at the start or on the way.
+    Raises QueryRefused with the kernel's error number, at any time.
     """
     sock.send(HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + body)
     while True:
@@ -123,7 +122,7 @@ def dump(sock: socket.socket, kind: int, body: bytes) -> Iterator[memoryview]:
 
 
 def ask(sock: socket.socket, kind: int, body: bytes) -> memoryview:
-    """The one message that answers a question, without its header. Raises QueryRefused with the kernel's number."""
+    """The answer to a query, one message without its header. Raises QueryRefused with the kernel's error number."""
     sock.send(HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST, 1, 0) + body)
     answer, payload = next(_messages(sock.recv(_RECEIVE)))
     if answer == NLMSG_ERROR:
@@ -132,14 +131,14 @@ def ask(sock: socket.socket, kind: int, body: bytes) -> memoryview:
 
 
 def _raise_for(payload: memoryview) -> None:
-    """Raises QueryRefused if the number that an error, or the end of a dump, begins with is one."""
+    """Raises QueryRefused if the message, an error or the end of a dump, starts with an error number."""
     number = int.from_bytes(payload[:4], sys.byteorder, signed=True)
     if number < 0:
         raise QueryRefused(-number, os.strerror(-number))
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, memoryview]]:
-    """The netlink messages of one datagram: each one's type and what follows its header."""
+    """The netlink messages of one datagram: type and payload of each."""
     rest = memoryview(data)
     while rest:
         length, kind = struct.unpack_from("=IH", rest)
@@ -153,7 +152,7 @@ def _await_last(sock: socket.socket, batch: Sequence[Request], last: int, is_no_
         for kind, payload in _messages(sock.recv(_RECEIVE)):
             if kind != NLMSG_ERROR:
                 continue
-            # The error, then the header of the request that it is about.
+            # The error number, then the header of the failed request.
             error, _, _, _, sequence, _ = _ERROR.unpack_from(payload)
             if error and refusal is None and -error not in is_no_failure:
                 kind_of_refusal = NotFound if -error in _NOT_FOUND else KernelRefusal
@@ -165,6 +164,6 @@ def _await_last(sock: socket.socket, batch: Sequence[Request], last: int, is_no_
 
 
 def _reason(payload: memoryview) -> str:
-    """The kernel's own words (extended acknowledgement), if it gave any."""
+    """The kernel's error message (extended acknowledgement); empty if there is none."""
     found = attributes(payload, _ERROR.size)
     return text_in(found[_ATTRIBUTE_MESSAGE]) if _ATTRIBUTE_MESSAGE in found else ""

@@ -1,8 +1,8 @@
-"""The offloads of devices: whether they carry segments larger than their MTU, and leave checksums to the hardware.
+"""Offloads of devices: segments larger than the MTU, and checksums left to the device.
 
-By ioctl: a process of ethtool(8) for each device would take longer than building the lab. The kernel has a bit for each
-feature, and more of them with every few releases, so they are found by their names, as ethtool does; the older commands
-of one offload each (ETHTOOL_STSO) leave newer kinds of segments on.
+By ioctl: running ethtool(8) for each device would take longer than building the lab. The kernel has one bit for each
+feature and adds features over time, so they are looked up by name, as ethtool does. The older commands for single
+offloads (ETHTOOL_STSO) leave newer kinds of segments on.
 """
 
 import array
@@ -19,7 +19,7 @@ PATTERNS = {
     "gro": "rx-gro",
     "checksum": "tx-checksum-*",
 }
-"""The features that make up each offload, by name as in ethtool(8)."""
+"""The features of each offload, by name in ethtool(8)."""
 SEGMENTATION = ("tso", "gso", "gro")
 
 _SIOCETHTOOL = 0x8946
@@ -33,16 +33,16 @@ _READ_WORDS, _ACTIVE = 4, 2
 
 
 def switch_offloads(devices: Iterable[str], *, on: bool) -> None:
-    """Switches TSO, GSO and GRO on or off for these devices of the calling thread's namespace."""
+    """Switch TSO, GSO and GRO on or off for these devices of the calling thread's namespace."""
     with _Ethtool() as ethtool:
         for dev in devices:
             ethtool.switch(dev, SEGMENTATION, on)
 
 
 def switch_checksums(devices: Iterable[str], *, on: bool) -> None:
-    """Whether these devices of the calling thread's namespace may be given packets without their checksums.
+    """Switch transmit checksum offload on or off for these devices of the calling thread's namespace.
 
-    Off, they are given no segments either.
+    Switching it off also switches off segmentation offload.
     """
     with _Ethtool() as ethtool:
         for dev in devices:
@@ -56,10 +56,10 @@ def offloads_of(devices: Iterable[str]) -> dict[str, dict[str, bool]]:
 
 
 class _Ethtool:
-    """Asks the kernel about the devices of the namespace in which it was made."""
+    """Ethtool ioctls on the devices of the namespace in which it was made."""
 
     def __init__(self) -> None:
-        # Any socket will do: it only names the namespace.
+        # Any socket works: it only selects the namespace.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._masks: dict[str, list[int]] = {}
 
@@ -72,7 +72,7 @@ class _Ethtool:
     def switch(self, dev: str, offloads: Iterable[str], on: bool) -> None:
         chosen = [self._masks_by(dev)[name] for name in offloads]
         blocks = [sum(words) for words in zip(*chosen, strict=True)]
-        # For each block of features: those that are to change, and to what.
+        # For each block of features: a mask of those to change, and their values.
         self._ask(
             dev, _ETHTOOL_SFEATURES, len(blocks), *(word for block in blocks for word in (block, block if on else 0))
         )
@@ -85,7 +85,7 @@ class _Ethtool:
         return {name: any(a & m for a, m in zip(active, mask, strict=True)) for name, mask in masks.items()}
 
     def _masks_by(self, dev: str) -> dict[str, list[int]]:
-        """By offload its features, as a mask of each block of 32; they are the same for all devices."""
+        """The features of each offload as masks of blocks of 32; equal for all devices."""
         if not self._masks:
             names = self._names(dev)
             for offload, pattern in PATTERNS.items():
@@ -96,14 +96,14 @@ class _Ethtool:
         return self._masks
 
     def _names(self, dev: str) -> list[str]:
-        # The command, four bytes of nothing, a mask of 64 bits of the wanted sets, and the count that is asked for.
+        # Command, 4 reserved bytes, a 64-bit mask of the wanted sets, and their count in the answer.
         count = self._ask(dev, _ETHTOOL_GSSET_INFO, 0, 1 << _ETH_SS_FEATURES, 0, 0)[4]
         words = self._ask(dev, _ETHTOOL_GSTRINGS, _ETH_SS_FEATURES, count, *([0] * _NAME_WORDS * count))[3:]
         texts = (words[at : at + _NAME_WORDS].tobytes() for at in range(0, len(words), _NAME_WORDS))
         return [text.partition(b"\0")[0].decode() for text in texts]
 
     def _ask(self, dev: str, *words: int) -> "array.array[int]":
-        """A command with its arguments; the kernel's answer takes their place."""
+        """Run a command with arguments; the kernel overwrites them with its answer."""
         memory = array.array("I", words)
         fcntl.ioctl(self._socket, _SIOCETHTOOL, struct.pack(f"{_IFNAMSIZ}sP", dev.encode(), memory.buffer_info()[0]))
         return memory

@@ -1,4 +1,4 @@
-"""The programs that the testbed runs, and which Debian package brings each."""
+"""The system programs that the testbed runs, with their Debian packages."""
 
 import os
 import re
@@ -13,14 +13,14 @@ from testbed.kernel.lacking import MachineLacks
 
 @dataclass(frozen=True)
 class Program:
-    """A program of the system's."""
+    """A program of the system."""
 
     name: str
     package: str
     purpose: str
     version_option: str = "--version"
     optional: bool = False
-    """Whether all else works without it."""
+    """Whether only some designs or commands need it."""
 
     @property
     def installed(self) -> bool:
@@ -33,15 +33,15 @@ class Program:
 
     @property
     def lacking(self) -> str:
-        """What is said of a design that cannot be had for want of it."""
+        """What is missing, in the reason why a design is unavailable."""
         return f"the program {self.name} (package {self.package})"
 
     def version(self) -> str:
-        """The number in the first line of what it says of its version; empty if it says none."""
+        """The first version number that it prints; empty if there is none."""
         if not self.version_option:
             return ""
         try:
-            said = subprocess.run(
+            output = subprocess.run(
                 [self.name, self.version_option],
                 capture_output=True,
                 text=True,
@@ -50,7 +50,7 @@ class Program:
             )
         except (OSError, subprocess.TimeoutExpired):
             return ""
-        found = re.search(r"\d+(\.\d+)+[-\w.+]*|\d{6,}", said.stdout + said.stderr)
+        found = re.search(r"\d+(\.\d+)+[-\w.+]*|\d{6,}", output.stdout + output.stderr)
         return found[0] if found else ""
 
 
@@ -82,7 +82,7 @@ PROGRAMS = {
         Program("ovs-dpctl", "openvswitch-switch", "for designs with a datapath of Open vSwitch", "-V", optional=True),
         Program("bird", "bird2", "for designs whose routes come by BGP", optional=True),
         Program("birdc", "bird2", "asks bird", optional=True),
-        # Plugins know which versions they speak, not their own.
+        # Plugins print the supported CNI versions, not their own.
         Program("/usr/lib/cni/bridge", "containernetworking-plugins", "designs with CNI plugins", "", optional=True),
         Program("clang", "clang", "compiles eBPF programs", optional=True),
         Program("bpftool", "bpftool", "loads eBPF programs", "version", optional=True),
@@ -99,12 +99,12 @@ DEBIAN_PLUGINS = frozenset(
         *("macvlan", "portmap", "ptp", "sbr", "static", "tap", "tuning", "vlan", "vrf"),
     )
 )
-"""CNI plugins of the project's own, as Debian's package has them."""
+"""The standard CNI plugins in Debian's package."""
 PLUGINS_REMEDY = "apt-get install containernetworking-plugins"
 
 
 def installed_plugins(folders: Iterable[str]) -> tuple[str, ...]:
-    """The names of the programs in these folders."""
+    """The names of the executables in these folders."""
     paths = (path for folder in map(Path, folders) if folder.is_dir() for path in folder.iterdir())
     return tuple(sorted({path.name for path in paths if path.is_file() and os.access(path, os.X_OK)}))
 
@@ -114,11 +114,11 @@ FOR_PROBES = ("taskset", "ethtool")
 
 
 def missing(names: Iterable[str]) -> tuple[Program, ...]:
-    """Those of the named programs that are not installed."""
+    """The named programs that are not installed."""
     return tuple(PROGRAMS[name] for name in names if not PROGRAMS[name].installed)
 
 
 def need(name: str) -> None:
-    """Raises MachineLacks if that program is not installed."""
+    """Raises MachineLacks if the program is not installed."""
     for program in missing((name,)):
         raise MachineLacks([f"the program {name} is missing: {program.remedy}"])

@@ -1,4 +1,4 @@
-"""Where something is done to a plan's namespaces, and how it is said that the kernel refused it."""
+"""Work in a plan's namespaces, with errors that name the namespace."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ def inside(name: str, namespaces: Namespaces) -> Iterator[None]:
 
 @contextmanager
 def refused_in(name: str) -> Iterator[None]:
-    """What goes wrong is said to have gone wrong in that namespace."""
+    """Turn errors into PlanRefused with the name of the namespace."""
     try:
         yield
     except (KernelRefusal, OSError) as error:

@@ -1,4 +1,4 @@
-"""What is to go when one plan becomes another: entries, settings, devices. What is gone already is no failure."""
+"""Remove what the new plan does not have: entries, settings, devices. What is already missing is no error."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -34,11 +34,11 @@ def remove_all(changes: Changes, old: Plan, new: Plan, namespaces: Namespaces) -
     for name, batch in requests.items():
         with inside(name, namespaces):
             remove(batch)
-    _keep_sizes(changes, new, namespaces)
+    _keep_mtus(changes, new, namespaces)
 
 
 def _removals(items: Sequence[Any], index_of: IndexOf) -> Iterator[Request]:
-    """The last kind first."""
+    """Requests that remove the items, the last kind first."""
     for kind in reversed(tuple(KINDS.values())):
         yield from (kind.remove(item, index_of) for item in items if type(item) is kind.type)
         if kind.type is RoutingRule:
@@ -47,15 +47,15 @@ def _removals(items: Sequence[Any], index_of: IndexOf) -> Iterator[Request]:
 
 
 def _end_to_remove(new: Plan, space: str, item: Link | Veth | Child) -> tuple[str, Device]:
-    """Where a device is removed: of a pair at an end whose space stays, so that those of many pods are one batch."""
+    """The space and device to remove: of a pair an end whose space stays, so that pairs of many pods are one batch."""
     if isinstance(item, Veth):
         end = next((end for end in (item.a, item.b) if new.has(end.space)), item.a)
         return end.space, end
     return space, item
 
 
-def _keep_sizes(changes: Changes, new: Plan, namespaces: Namespaces) -> None:
-    """A bridge that loses a port may take another MTU, until it was once told its own."""
+def _keep_mtus(changes: Changes, new: Plan, namespaces: Namespaces) -> None:
+    """Fix the MTU of bridges that lose a port: a bridge whose MTU was never set adapts it to its ports."""
     bridges: dict[str, set[str]] = {}
     for _, item in changes.going:
         for end in (item.a, item.b) if isinstance(item, Veth) else ():
@@ -65,7 +65,7 @@ def _keep_sizes(changes: Changes, new: Plan, namespaces: Namespaces) -> None:
         there = [device for dev in names if (device := new.devices_of(name).get(dev))]
         fresh = {link.name for link in changes.links.get(name, ())}
         with inside(name, namespaces):
-            # Twice, as the same size as now would not count as told.
+            # Twice: setting the current MTU has no effect.
             send(
                 encode.set_link(device.index, mtu=size)
                 for device in there
@@ -75,7 +75,7 @@ def _keep_sizes(changes: Changes, new: Plan, namespaces: Namespaces) -> None:
 
 
 def _reset(name: str, settings: Sequence[Sysctl], namespaces: Namespaces) -> None:
-    """What nobody has set any more is as in a new namespace."""
+    """Reset sysctls to the values of a new namespace."""
     own = [item for item in settings if not item.dev]
     fresh = Namespace.create()
     try:

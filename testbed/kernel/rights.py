@@ -1,4 +1,4 @@
-"""Whether this process may build labs: root may, and others where the system lets them make user namespaces."""
+"""Whether this process may build labs: as root, or where the system allows user namespaces."""
 
 import json
 import os
@@ -9,14 +9,14 @@ from typing import Any
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.syscalls import CLONE_NEWNET, CLONE_NEWUSER, unshare
 
-CONTAINER = "this root may not make namespaces; a container needs CAP_SYS_ADMIN (docker run --privileged)"
+CONTAINER = "root may not make namespaces here; a container needs CAP_SYS_ADMIN (docker run --privileged)"
 _SWITCHES = {
-    # In the order in which they are named; each with the value that forbids.
+    # In the order in which they are reported, each with the value that forbids user namespaces.
     "kernel.apparmor_restrict_unprivileged_userns": "1",
     "kernel.unprivileged_userns_clone": "0",
     "user.max_user_namespaces": "0",
 }
-_MENDS = {
+_FIXES = {
     "kernel.apparmor_restrict_unprivileged_userns": "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
     "kernel.unprivileged_userns_clone": "sudo sysctl kernel.unprivileged_userns_clone=1",
     "user.max_user_namespaces": "sudo sysctl user.max_user_namespaces=10000",
@@ -24,7 +24,7 @@ _MENDS = {
 
 
 def become_root() -> None:
-    """Makes the calling process root of a new user namespace, which is the same user outside. Raises OSError."""
+    """Make the calling process root of a new user namespace; outside it stays the same user. Raises OSError."""
     user, group = os.geteuid(), os.getegid()
     unshare(CLONE_NEWUSER)
     Path("/proc/self/setgroups").write_text("deny")
@@ -33,12 +33,12 @@ def become_root() -> None:
 
 
 def is_roots_own() -> bool:
-    """Whether this process is root, and not only in a user namespace."""
+    """Whether this process is root on the host, not only in a user namespace."""
     return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split() == ["0", "0", str(2**32 - 1)]
 
 
 def hindrance() -> str:
-    """Why this process may not build labs, and what would let it; empty if it may."""
+    """Why this process may not build labs, and the fix; empty if it may."""
     if os.geteuid() == 0:
         try:
             Namespace.create().close()
@@ -49,15 +49,15 @@ def hindrance() -> str:
         return ""
     for switch, forbids in _SWITCHES.items():
         if _setting(switch) == forbids:
-            why = f"this system lets only root make namespaces ({switch}={forbids})"
-            return f"{why}: run it with sudo, or {_MENDS[switch]}"
+            why = f"only root may make namespaces on this system ({switch}={forbids})"
+            return f"{why}: run it with sudo, or {_FIXES[switch]}"
     return "this user may not make namespaces; run it with sudo, or as root"
 
 
 def as_root(work: Callable[[], Any]) -> Any:
-    """What a function returns, fit for JSON, that is called by root: a child's, in a user namespace, if this is none.
+    """Call a function as root and return its result, which must fit JSON.
 
-    None if it raises an OSError, or there is no such right.
+    Without root, a child calls it in a user namespace. None if it raises OSError or user namespaces are not allowed.
     """
     if os.geteuid() == 0:
         try:
@@ -70,7 +70,7 @@ def as_root(work: Callable[[], Any]) -> Any:
         code = 1
         try:
             become_root()
-            unshare(CLONE_NEWNET)  # In the host's it may do nothing, not even come back to it from another one.
+            unshare(CLONE_NEWNET)  # It has no rights in the host's: it could not even return there from another one.
             os.write(write, json.dumps(work()).encode())
             code = 0
         except OSError:
@@ -79,9 +79,9 @@ def as_root(work: Callable[[], Any]) -> Any:
             os._exit(code)
     os.close(write)
     with os.fdopen(read, "rb") as answer:
-        said = answer.read()
+        output = answer.read()
     os.waitpid(child, 0)
-    return json.loads(said) if said else None
+    return json.loads(output) if output else None
 
 
 def _setting(key: str) -> str:

@@ -1,70 +1,70 @@
-"""Rulesets of the calling thread's namespace: filled, changed and read back.
+"""Load, change and read the rulesets of the calling thread's namespace.
 
-A change is carried out as a whole or not at all: where a later step is refused, those before are taken back.
+A change is applied completely or not at all: if a step is refused, the steps before it are undone.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 
-from testbed.kernel.tools import ToolFailed, call, ran
+from testbed.kernel.tools import ToolFailed, call, run
 from testbed.plan.rulesets import BUILT_IN, Backend, Ruleset, ipset, iptables, ipvs, nftables
 from testbed.plan.rulesets.edits import carried
 from testbed.plan.rulesets.merge import Whole, WholeChain
 from testbed.plan.rulesets.transactions import Transaction, changing, loading, wholes
 
 _PATIENCE_S = 120
-"""For 10,000 rules, on a machine that has other things to do."""
+"""Enough for 10,000 rules on a busy machine."""
 _LINE = re.compile(r"line:? (\d+)")
 _LINE_BY_LINE: frozenset[Backend] = frozenset(("ipset", "ipvs"))
-"""Backends whose tools carry out each line by itself, up to the one that is refused."""
+"""Backends whose tools execute lines one by one, up to a refused one."""
 Wholes = dict[Backend, Whole]
 
 
 class RulesetRefused(ToolFailed):
-    """A backend did not take a transaction."""
+    """A backend refused a transaction."""
 
-    def __init__(self, backend: Backend, said: str, line: str) -> None:
-        super().__init__(f"{backend}: {said}{f', in `{line}`' if line else ''}")
+    def __init__(self, backend: Backend, message: str, line: str) -> None:
+        super().__init__(f"{backend}: {message}{f', in `{line}`' if line else ''}")
         self.backend = backend
-        self.said = said
-        """What the tool said."""
+        self.message = message
+        """The tool's error message."""
         self.line = line
-        """The line, or of nftables the command, that it did not take; empty if that is unknown."""
+        """The refused line, or command of nftables; empty if unknown."""
 
 
 def load(parts: Iterable[Ruleset]) -> None:
-    """Fills a namespace that has no rules yet. The same parts may be loaded again.
+    """Load rules into a namespace that has none. The same parts may be loaded again.
 
-    Raises RulesetRefused, and ValueError of parts that contradict one another.
+    Raises RulesetRefused, and ValueError if parts contradict one another.
     """
     for step in loading(wholes(parts)):
-        _tell(step)
+        _apply(step)
 
 
 def change(old: Iterable[Ruleset], new: Iterable[Ruleset]) -> None:
-    """Turns one owners' parts into the others, and leaves alone what is there besides.
+    """Change the owners' parts from `old` to `new`; all other rules stay.
 
-    Raises RulesetRefused, after which all is as before, and ValueError as `load`.
+    Raises RulesetRefused, after which nothing has changed, and ValueError like `load`.
     """
-    before, after = _with_strangers(wholes(old), wholes(new))
+    before, after = _with_foreign_rules(wholes(old), wholes(new))
     done: list[Transaction] = []
     for step in changing(before, after):
         done.append(step)
         try:
-            _tell(step)
+            _apply(step)
         except RulesetRefused:
             for undo in changing(_reached(before, after, done), before):
-                _tell(undo)
+                _apply(undo)
             raise
 
 
 def listed(wanted: Mapping[Backend, Iterable[str]]) -> Wholes:
-    """What is there now of these backends; of nftables in these tables alone. Raises ToolFailed."""
+    """The current rules of these backends; of nftables only in these tables. Raises ToolFailed."""
     return {backend: _listed(backend, tables) for backend, tables in wanted.items()}
 
 
-def asked(parts: Iterable[Ruleset]) -> dict[Backend, tuple[str, ...]]:
-    """What to list of a namespace that has these parts."""
+def to_list(parts: Iterable[Ruleset]) -> dict[Backend, tuple[str, ...]]:
+    """The backends and tables to list for these parts."""
     return {backend: whole.tables for backend, whole in wholes(parts).items()}
 
 
@@ -75,9 +75,9 @@ def _listed(backend: Backend, tables: Iterable[str]) -> Whole:
         return ipvs.listed(call(("ipvsadm", "--save", "--numeric"), patience_s=_PATIENCE_S))
     if backend != "nftables":
         return iptables.listed(backend, call((f"{backend}-save",), patience_s=_PATIENCE_S))
-    # A table that is not there makes nft fail.
-    said = [ran(("nft", "-j", "list", "table", *table.split(" ")), "", _PATIENCE_S).stdout for table in tables]
-    there = [nftables.listed(text) for text in said]
+    # nft fails for a missing table.
+    outputs = [run(("nft", "-j", "list", "table", *table.split(" ")), "", _PATIENCE_S).stdout for table in tables]
+    there = [nftables.listed(text) for text in outputs]
     return Whole(
         backend,
         {key: chain for whole in there for key, chain in whole.chains.items()},
@@ -85,8 +85,8 @@ def _listed(backend: Backend, tables: Iterable[str]) -> Whole:
     )
 
 
-def _with_strangers(old: Wholes, new: Wholes) -> tuple[Wholes, Wholes]:
-    """Both with the rules of strangers in those of the kernel's own chains that change: rules are told by number."""
+def _with_foreign_rules(old: Wholes, new: Wholes) -> tuple[Wholes, Wholes]:
+    """Both, with the rules of others added to changed built-in chains, since rules are changed by number."""
     for backend in iptables.FAMILIES:
         before, after = old.get(backend, Whole(backend)), new.get(backend, Whole(backend))
         keys = [
@@ -112,7 +112,7 @@ def _replaced(whole: Whole, rules: Mapping[tuple[str, str], tuple[str, ...]]) ->
 
 
 def _reached(old: Wholes, new: Wholes, done: list[Transaction]) -> Wholes:
-    """How far a change has come whose last step was refused: each step is one transaction, but for `_LINE_BY_LINE`."""
+    """The state after a change whose last step was refused: steps are transactions, except for `_LINE_BY_LINE`."""
     reached = dict(old)
     for step in done[:-1]:
         before, after = reached.get(step.backend, Whole(step.backend)), new.get(step.backend, Whole(step.backend))
@@ -127,28 +127,28 @@ def _reached(old: Wholes, new: Wholes, done: list[Transaction]) -> Wholes:
     return reached
 
 
-def _tell(step: Transaction) -> None:
-    done = ran(step.command, step.text, _PATIENCE_S)
+def _apply(step: Transaction) -> None:
+    done = run(step.command, step.text, _PATIENCE_S)
     if done.returncode:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
-        raise RulesetRefused(step.backend, said.split("\nTry `")[0], _culprit(step, said))
+        message = done.stderr.strip() or f"exit code {done.returncode}"
+        raise RulesetRefused(step.backend, message.split("\nTry `")[0], _culprit(step, message))
 
 
-def _culprit(step: Transaction, said: str) -> str:
-    """The line of a text that a tool complains about."""
+def _culprit(step: Transaction, message: str) -> str:
+    """The line that a tool refused; empty if unknown."""
     lines = step.text.splitlines()
     if step.backend == "nftables":
         return _first_refused([line.removesuffix(",") for line in lines[1:-1]])
-    found = _LINE.search(said)
+    found = _LINE.search(message)
     return lines[int(found[1]) - 1] if found and int(found[1]) <= len(lines) else ""
 
 
 def _first_refused(commands: list[str]) -> str:
-    """The one of nftables' commands without which those before it would be taken: nft does not say which it was."""
+    """The first refused command of nftables, found by bisection: nft does not report it."""
     least, most = 1, len(commands)
     while least < most:
         middle = (least + most) // 2
         text = '{"nftables":[' + ",".join(commands[:middle]) + "]}"
-        refused = ran(("nft", "--check", "-j", "-f", "-"), text, _PATIENCE_S).returncode
+        refused = run(("nft", "--check", "-j", "-f", "-"), text, _PATIENCE_S).returncode
         least, most = (least, middle) if refused else (middle + 1, most)
     return commands[least - 1] if commands else ""

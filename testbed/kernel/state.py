@@ -1,4 +1,4 @@
-"""What a namespace holds now, read from the kernel in the words in which plans are written."""
+"""Read the state of a namespace from the kernel, as objects of a plan."""
 
 import ipaddress
 import socket
@@ -38,12 +38,12 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO
 )
 _INFO_KIND, _INFO_DATA = 1, 2
 _READERS = {name: kind.read for kind in LINK_KINDS.values() for name in kind.names}
-"""What tells a device from others of its kind, by the kernel's names for kinds."""
+"""Readers of a device's parameters, by the kernel's name of its kind."""
 BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
-"""Devices that kernels put into each namespace by themselves."""
+"""Devices that the kernel makes in each namespace."""
 _NETLINK_XFRM, _XFRM_MSG_GETSA = 6, 18
 _XFRM_TARGET_AT, _XFRM_SOURCE_AT, _XFRM_FAMILY_AT = 56, 80, 212
-"""In struct xfrm_usersa_info: behind the selector the target, and the source behind SPI and protocol."""
+"""Offsets in struct xfrm_usersa_info."""
 _NETLINK_NETFILTER = 12
 _NFT_GETTABLE = (10 << 8) | 1
 _NFT_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
@@ -52,34 +52,34 @@ _NFTA_TABLE_NAME, _NFGENMSG_SIZE = 1, 4
 
 @dataclass(frozen=True)
 class DeviceState:
-    """A device as it is."""
+    """The state of a device."""
 
     name: str
     index: int
     kind: str
-    """`veth`, `bridge`, `vxlan` ...; empty where the kernel names none."""
+    """`veth`, `bridge`, `vxlan` ...; empty if the kernel reports none."""
     mac: str
     mtu: int
     up: bool
     master: str
-    """The bridge that it is a port of; empty if none."""
+    """The bridge or datapath of which it is a port; empty if none."""
     arp: bool = True
-    """Whether it asks for MAC addresses."""
+    """Whether it resolves MAC addresses."""
     promiscuous: bool = False
-    """Whether somebody has set it so; not by a capture's doing."""
+    """Whether `ip link set promisc on` was used; captures do not set it."""
     details: str = ""
-    """Of a tunnel: what makes it this one, in words."""
+    """Parameters of a tunnel, in words."""
     link: int = 0
-    """The number of the device that it hangs on, or of the other end of its pair, which may be in another namespace."""
+    """The index of its parent, or of the other end of its pair, which may be in another namespace."""
     link_space: int | None = None
-    """By which number its own namespace knows the one that `link` is in; None if that is its own as well."""
+    """The ID of the namespace of `link` in its own namespace (nsid); None if they are the same."""
     mode: str = ""
-    """Of a device that shares another one: in which way."""
+    """The mode of a device that shares a parent."""
 
 
 @dataclass(frozen=True)
 class _Link:
-    """A device as the kernel tells it."""
+    """A device in a dump of the kernel."""
 
     index: int
     name: str
@@ -87,33 +87,32 @@ class _Link:
     kind: str
     attributes: Attributes
     data: Attributes
-    """Those of its kind."""
+    """The attributes of its kind."""
 
 
 @dataclass(frozen=True)
 class State:
-    """All of a namespace that a plan could say something about."""
+    """The state of a namespace, as far as a plan can describe it."""
 
     devices: dict[str, DeviceState]
     objects: Mapping[type, frozenset[Any]]
-    """Those of `testbed.plan.objects.kinds`, without what the kernel gives by itself; routes of connected networks are
-    among them."""
+    """Objects of `testbed.plan.objects.kinds`, without the kernel's own, but with connected routes."""
     refusals: frozenset[str]
-    """Routes of further kinds, as `ip route` writes them: `prohibit 10.0.0.0/8`."""
+    """Routes of other types, in the format of `ip route`: `prohibit 10.0.0.0/8`."""
     associations: frozenset[str]
-    """Of IPsec, as `SOURCE > TARGET`."""
+    """IPsec associations, as `SOURCE > TARGET`."""
     tables: frozenset[str]
-    """Of nftables, as `inet filter`."""
+    """Tables of nftables, as `inet filter`."""
     classifying: frozenset[str]
-    """The devices on which programs can be hung by tc (clsact)."""
+    """Devices with a clsact qdisc, to which tc can attach programs."""
     sysctls: dict[str, str] = field(default_factory=dict)
-    """Those that were asked for; one that the kernel does not have is missing."""
+    """The requested sysctls, without those that the kernel lacks."""
     datapaths: dict[str, DatapathState] = field(default_factory=dict)
-    """Of Open vSwitch, by name."""
+    """Datapaths of Open vSwitch, by name."""
     rulesets: dict[Backend, Whole] = field(default_factory=dict)
-    """Of the backends that were asked for."""
+    """Rules of the requested backends."""
     bpf: BpfState | None = None
-    """Of the eBPF programs that were asked for."""
+    """The requested eBPF programs."""
 
     def of(self, kind: type[T]) -> frozenset[T]:
         """The objects of that type."""
@@ -123,8 +122,8 @@ class State:
 def state(
     sysctls: Iterable[Sysctl] = (), rulesets: Mapping[Backend, Iterable[str]] | None = None, bpf: Bpf | None = None
 ) -> State:
-    """The state of the namespace that the calling thread is in, with these settings, the rules of these backends (of
-    nftables in these tables), and these programs."""
+    """The state of the calling thread's namespace, with these sysctls, the rules of these backends (of nftables only in
+    these tables), and these programs."""
     with Sysctls() as settings:
         values = settings.values(sysctls)
     with connect() as sock:
@@ -163,7 +162,7 @@ def _read(kind: ObjectKind[T], payloads: Iterable[memoryview], names: Mapping[in
 
 
 def routes() -> frozenset[Route]:
-    """Those of the calling thread's namespace, as in `State`."""
+    """The routes of the calling thread's namespace, as in `State`."""
     with connect() as sock:
         names = _names(sock)
         payloads = [payload for question in ROUTES.dumps for payload in dump(sock, *question)]
@@ -175,7 +174,7 @@ def _names(sock: socket.socket) -> dict[int, str]:
 
 
 def connected(addresses: Iterable[DeviceAddress]) -> Iterator[Route]:
-    """The routes that the kernel makes of addresses, while their devices are up."""
+    """The connected routes that the kernel makes of addresses, while their devices are up."""
     for item in addresses:
         network = item.interface.network
         if not item.noprefixroute and (network.prefixlen < network.max_prefixlen or network.version == 6):
@@ -183,7 +182,7 @@ def connected(addresses: Iterable[DeviceAddress]) -> Iterator[Route]:
 
 
 def unanswered() -> tuple[tuple[Address, str], ...]:
-    """The neighbours of the calling thread's namespace that did not answer ARP or NDP, each with the device."""
+    """Neighbours that do not answer ARP or NDP in the calling thread's namespace, each with the device."""
     with connect() as sock:
         names = _names(sock)
         payloads = [payload for question in NEIGHBOURS.dumps for payload in dump(sock, *question)]
@@ -228,7 +227,7 @@ def _device(link: _Link, names: Names) -> DeviceState:
 
 
 def _associations() -> Iterator[str]:
-    """IPsec's, by the kernel's own list; none on a kernel without."""
+    """IPsec associations; none on a kernel without IPsec."""
     with suppress(OSError), connect(_NETLINK_XFRM) as sock:
         for found in dump(sock, _XFRM_MSG_GETSA, b""):
             size = 16 if struct.unpack_from("=H", found, _XFRM_FAMILY_AT)[0] == socket.AF_INET6 else 4
@@ -237,7 +236,7 @@ def _associations() -> Iterator[str]:
 
 
 def nft_tables() -> Iterator[str]:
-    """Nothing on a kernel without nftables."""
+    """Tables of nftables; none on a kernel without it."""
     with suppress(OSError), connect(_NETLINK_NETFILTER) as sock:
         for found in dump(sock, _NFT_GETTABLE, bytes(_NFGENMSG_SIZE)):
             name = text_in(attributes(found, _NFGENMSG_SIZE)[_NFTA_TABLE_NAME])

@@ -1,8 +1,8 @@
-"""Receive packet steering: which CPUs work on the packets that arrive at a device.
+"""Receive packet steering: the CPUs that process packets arriving at a device.
 
-Documentation/networking/scaling.rst of the kernel. The setting is a file of sysfs, which shows the devices of the
-namespace in which it was mounted. So one is mounted in each namespace, but nowhere in the tree of files: a descriptor
-alone holds it, and it has gone when that is closed.
+See Documentation/networking/scaling.rst of the kernel. The setting is a file of sysfs, which shows the devices of the
+namespace in which it was mounted. So one sysfs is mounted in each namespace, detached from the file tree: it lives only
+as long as its descriptor.
 """
 
 import os
@@ -19,9 +19,9 @@ _MASK_DIGITS = 8
 
 
 def steer(plan: Plan, namespaces: Mapping[str, Namespace], cpus: str) -> None:
-    """Has these CPUs, such as `0,2-3`, work on whatever arrives at any device of the plan.
+    """Let these CPUs, such as `0,2-3`, process the packets that arrive at all devices of the plan.
 
-    Raises PlanRefused where the kernel has no packet steering, or the machine not these CPUs.
+    Raises PlanRefused if the kernel has no packet steering, or the machine lacks one of the CPUs.
     """
     wanted = set(numbers(cpus))
     mask = _mask(wanted)
@@ -54,7 +54,7 @@ def _steer(queue: Path, mask: str) -> None:
 
 
 def _mask(cpus: set[int]) -> str:
-    """CPUs as the kernel's mask: hexadecimal, in groups of eight digits, the highest first."""
+    """CPUs as a kernel mask: hexadecimal, in groups of eight digits, the highest first."""
     digits = f"{sum(1 << cpu for cpu in cpus):x}"
     digits = digits.zfill(-(-len(digits) // _MASK_DIGITS) * _MASK_DIGITS)
     return ",".join(digits[i : i + _MASK_DIGITS] for i in range(0, len(digits), _MASK_DIGITS))

@@ -1,4 +1,4 @@
-"""System calls that Python 3.11 has no function for."""
+"""System calls without a function in Python 3.11."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ CLONE_NEWNET = 0x40000000
 PR_SET_PDEATHSIG = 1
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 0x2, 0x4, 0x8, 0x1000, 0x4000, 0x40000
 
-# Of Linux 5.2 and newer, with the same numbers on every architecture; glibc has functions for them since 2.36 only.
+# Linux 5.2 and newer, with equal numbers on all architectures; glibc has functions for them only since 2.36.
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _FSCONFIG_CMD_CREATE = 6
 _CLOEXEC = 1
@@ -29,7 +29,7 @@ def _check(result: int, what: str) -> None:
 
 
 def system_call(number: int, *arguments: object) -> int:
-    """One that returns a descriptor, or nothing."""
+    """Make a system call; return its result. Raises OSError."""
     result = int(_libc.syscall(number, *arguments))
     if result < 0:
         _check(result, f"system call {number}")
@@ -37,12 +37,12 @@ def system_call(number: int, *arguments: object) -> int:
 
 
 def unshare(flags: int) -> None:
-    """Moves the calling thread into new namespaces."""
+    """Move the calling thread into new namespaces."""
     _check(_libc.unshare(flags), "unshare")
 
 
 def setns(fd: int, flags: int) -> None:
-    """Moves the calling thread into an existing namespace."""
+    """Move the calling thread into an existing namespace."""
     _check(_libc.setns(fd, flags), "setns")
 
 
@@ -52,12 +52,12 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
 
 
 def unmount(target: str) -> None:
-    """What is open there stays open."""
+    """Unmount lazily: open files stay open."""
     _check(_libc.umount2(target.encode(), _MNT_DETACH), f"umount {target}")
 
 
 def detached_mount(kind: str) -> int:
-    """A new file system of that kind, mounted nowhere: a descriptor of its root. It goes with the descriptor."""
+    """Mount a new file system outside the file tree; return a descriptor of its root, which keeps it alive."""
     context = system_call(_FSOPEN, kind.encode(), _CLOEXEC)
     try:
         system_call(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
@@ -67,5 +67,5 @@ def detached_mount(kind: str) -> int:
 
 
 def die_with_parent(signal_number: int) -> None:
-    """Has the kernel send this process a signal when the thread that made it ends."""
+    """Let the kernel send this process a signal when the thread that created it ends."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0), "prctl")

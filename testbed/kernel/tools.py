@@ -1,4 +1,4 @@
-"""The system's programs that tell the kernel something, run in the calling thread's namespace."""
+"""Run system tools in the calling thread's namespace."""
 
 import subprocess
 from collections.abc import Sequence
@@ -9,21 +9,21 @@ _PATIENCE_S = 30
 
 
 class ToolFailed(OSError):
-    """A program that was to tell the kernel something did not."""
+    """A tool is missing or failed."""
 
 
-def call(command: Sequence[str], said: str = "", patience_s: float = _PATIENCE_S) -> str:
-    """What a program says that is told this. Raises ToolFailed."""
-    done = ran(command, said, patience_s)
+def call(command: Sequence[str], text: str = "", patience_s: float = _PATIENCE_S) -> str:
+    """The output of a tool with this text as its input. Raises ToolFailed."""
+    done = run(command, text, patience_s)
     if done.returncode:
         raise ToolFailed(f"{' '.join(command[:3])}: {done.stderr.strip() or f'exit code {done.returncode}'}")
     return done.stdout
 
 
-def ran(command: Sequence[str], said: str = "", patience_s: float = _PATIENCE_S) -> subprocess.CompletedProcess[str]:
-    """A program that has ended. Raises ToolFailed if it is missing."""
+def run(command: Sequence[str], text: str = "", patience_s: float = _PATIENCE_S) -> subprocess.CompletedProcess[str]:
+    """Run a tool to its end. Raises ToolFailed if it is missing."""
     try:
-        return subprocess.run(command, input=said, capture_output=True, text=True, timeout=patience_s)
+        return subprocess.run(command, input=text, capture_output=True, text=True, timeout=patience_s)
     except FileNotFoundError:
         name = command[0].removesuffix("-restore").removesuffix("-save")
         raise ToolFailed(f"the program {command[0]} is missing: {PROGRAMS[name].remedy}") from None

@@ -1,4 +1,4 @@
-"""TUN devices, which netlink does not make: their packets go to a program and come from it."""
+"""TUN devices, which netlink cannot make; a program reads and writes their packets."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ _IFF_UP = 0x1
 
 
 def make_tun(device: Tun) -> None:
-    """Makes the device in the calling thread's namespace and sets it up; it stays there without a program."""
+    """Make a persistent device in the calling thread's namespace and set it up."""
     fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.ioctl(fd, _TUNSETIFINDEX, struct.pack("=i", device.index))

@@ -1,4 +1,4 @@
-"""Looking at a living lab, changing nothing but what the kernel learns from packets.
+"""Observe a living lab: reachability, packet paths, differences from the plan.
 
-Who reaches whom, and what is seen on the fabric.
+Nothing is changed, except what the kernel learns from packets.
 """

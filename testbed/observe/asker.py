@@ -1,7 +1,7 @@
-"""Asks questions and answers them: sockets in all namespaces of a lab, served by one process.
+"""Ask and answer questions between the pods and nodes of a lab, with sockets of one process.
 
-Every pod and node answers on one port with its name and the address that it saw the question come from; ICMP the kernel
-answers. All sockets belong to this process: opening one inside a namespace is enough to have it there.
+Every pod and node answers on one port with its name and the source address that it saw; the kernel answers ICMP. All
+sockets belong to this process: a socket stays in the namespace in which it was opened.
 """
 
 import secrets
@@ -22,17 +22,17 @@ from testbed.plan.objects import Kind, Plan
 from testbed.spec.types import Address
 
 PATIENCE_S = 3.0
-"""How long a pair may take to answer."""
+"""Time limit for an answer."""
 NO_ANSWER = f"no answer within {PATIENCE_S:.0f} s"
 _RESEND_S = 0.5
 _LOOK_S = 0.1
 _NUMBER = struct.Struct("!QQ")
-"""What a datagram begins with: a number that only this check uses, and the question's."""
-_LINGER_NOT = struct.pack("ii", 1, 0)
+"""Start of a datagram: a random number of this check, and the question's number."""
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Answer(NamedTuple):
-    """Who answered and whom it saw asking, or what went wrong."""
+    """The name of the answerer and the source address that it saw, or an error."""
 
     name: str = ""
     seen: str = ""
@@ -40,17 +40,17 @@ class Answer(NamedTuple):
 
 
 class _Pending(NamedTuple):
-    """A question under way."""
+    """A question without an answer so far."""
 
     question: Question
     place: int
-    """In the batch."""
+    """Position in the batch."""
     sock: socket.socket
-    """It was asked by this one, which over TCP is its own."""
+    """The socket that asked; TCP has one for each question."""
 
 
 class Asker:
-    """Asks many questions at once, each from a socket in the source's namespace, and answers them all."""
+    """Ask many questions at once, each from a socket in the source's namespace, and answer them."""
 
     def __init__(self, plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol], port: int) -> None:
         self._plan, self._namespaces, self._protocols, self._port = plan, namespaces, protocols, port
@@ -60,7 +60,7 @@ class Asker:
         self._handlers: dict[int, Callable[[], None]] = {}
         self._open: list[socket.socket] = []
         self._askers: dict[tuple[str, int, Protocol], socket.socket] = {}
-        """Of datagrams: one for each place, family and protocol."""
+        """Datagram sockets, one for each place, family and protocol."""
         self._pending: dict[int, _Pending] = {}
         self._answers: list[Answer] = []
 
@@ -68,7 +68,7 @@ class Asker:
         for space in self._plan.of_kind(Kind.POD, Kind.NODE):
             with self._namespaces[space.name].entered():
                 for address in space.reached_at:
-                    # Where the address is missing nobody answers, and the pairs that fail tell it.
+                    # If the address is missing, nothing answers there and its pairs fail.
                     with suppress(OSError):
                         if "tcp" in self._protocols:
                             self._answer_tcp(space.name, address)
@@ -82,7 +82,7 @@ class Asker:
             sock.close()
 
     def _opened(self, version: int, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
-        """A socket in the calling thread's namespace that stays open with the asker."""
+        """A socket in the calling thread's namespace, open until the asker is closed."""
         sock = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, kind, protocol)
         sock.setblocking(False)
         self._open.append(sock)
@@ -94,7 +94,7 @@ class Asker:
 
     def _answer_tcp(self, name: str, address: Address) -> None:
         listener = self._opened(address.version, socket.SOCK_STREAM)
-        # Connections of a check before this one are still remembered (TIME_WAIT).
+        # Connections of an earlier check may still be in TIME_WAIT.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((str(address), self._port))
         listener.listen(AT_ONCE)
@@ -103,18 +103,18 @@ class Asker:
             with suppress(OSError):
                 connection, peer = listener.accept()
                 with connection:
-                    # In one packet with the end of the connection.
+                    # MSG_MORE: one packet with the FIN.
                     connection.send(f"{name} {peer[0]}".encode(), socket.MSG_MORE)
 
         self._listen(listener, answer)
 
     def _answer_udp(self, name: str, address: Address) -> None:
-        # Bound to the one address, so that the answer comes from where the question went to.
+        # Bound to the address, so that the answer has it as its source.
         sock = self._opened(address.version, socket.SOCK_DGRAM)
         sock.bind((str(address), self._port))
 
         def answer() -> None:
-            # The way back may be broken; that shows on the asking side, as no answer.
+            # If the way back is broken, the asker gets no answer.
             with suppress(OSError):
                 data, peer = sock.recvfrom(64)
                 sock.sendto(data[: _NUMBER.size] + f"{name} {peer[0]}".encode(), peer)
@@ -143,16 +143,16 @@ class Asker:
         return self._answers
 
     def _serve(self, timeout: float) -> int:
-        """Lets those who have something to read do so; how many those were."""
+        """Read from all ready sockets; return how many there were."""
         events = self._poll.poll(timeout)
         for descriptor, _ in events:
-            # One of them may have ended another one.
+            # An earlier handler may have closed this socket.
             if handler := self._handlers.get(descriptor):
                 handler()
         return len(events)
 
     def _start(self, place: int, question: Question) -> None:
-        """In the source's namespace."""
+        """Ask a question, in the source's namespace."""
         self._number = number = self._number + 1
         if question.protocol == "tcp":
             self._connect(number, place, question)
@@ -175,26 +175,26 @@ class Asker:
             sock.sendto(echo_request(question.address.version, body), (question.to, 0))
 
     def _send_again(self) -> None:
-        """Datagrams may have been lost, such as the first to somebody whose neighbour was not known yet."""
+        """Repeat unanswered datagrams: the first may be lost while its neighbour is resolved."""
         for number, pending in list(self._pending.items()):
             if pending.question.protocol != "tcp":
-                # An error of the last try is told here instead of being sent into.
+                # The socket reports the error of the last try here.
                 with suppress(OSError):
                     self._send(number, pending.question, pending.sock)
 
     def _udp_asker(self, version: int) -> socket.socket:
-        """Not bound: the kernel is to choose the source's address, as it does for any program."""
+        """Not bound: the kernel chooses the source address, as for any program."""
         sock = self._opened(version, socket.SOCK_DGRAM)
 
         def read() -> None:
             with suppress(OSError):
                 while True:
-                    self._hear(sock.recv(256))
+                    self._take(sock.recv(256))
 
         self._listen(sock, read)
         return sock
 
-    def _hear(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> None:
         mark, number = _NUMBER.unpack_from(data)
         if mark == self._mark:
             name, _, seen = data[_NUMBER.size :].decode().partition(" ")
@@ -224,7 +224,7 @@ class Asker:
         try:
             sock.connect((question.to, self._port))
         except BlockingIOError:
-            pass  # It goes on by itself.
+            pass  # The kernel connects in the background.
         except OSError as error:
             self._finish(number, Answer(error=_why(error)))
             return
@@ -238,12 +238,12 @@ class Asker:
         except OSError as error:
             self._finish(number, Answer(error=_why(error)))
         except ValueError:
-            self._finish(number, Answer(error="closed without an answer"))
+            self._finish(number, Answer(error="connection closed without an answer"))
         else:
             self._finish(number, Answer(name, seen))
 
     def _finish(self, number: int, answer: Answer) -> None:
-        """The first answer to a question counts; one that was asked again may have a second."""
+        """Record the first answer to a question; a repeated question may get a second."""
         if pending := self._pending.pop(number, None):
             self._answers[pending.place] = answer
             if pending.question.protocol == "tcp":
@@ -251,8 +251,8 @@ class Asker:
 
     def _close(self, sock: socket.socket) -> None:
         self._handlers.pop(sock.fileno(), None)
-        # Nothing of it is to be remembered: a check has more connections than there is room for.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+        # Reset, so that no TIME_WAIT stays: a check has more connections than there is room for.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         sock.close()
 
 

@@ -1,8 +1,8 @@
-"""Packets of several devices of a lab, in the order in which they passed, each with the name of its device.
+"""Capture packets at several devices of a lab, in order of time, each with the name of its device.
 
-A packet socket for each place, filtered in the kernel; what they record becomes one stream, either of pcapng
+Each place has one packet socket with a kernel filter. Their frames become one stream: either pcapng
 (https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-02.html) with an interface for each device, so that Wireshark
-shows a bare packet beside the same one encapsulated, or of tcpdump's lines.
+shows a packet with and without its tunnel, or lines of tcpdump.
 """
 
 import errno
@@ -33,27 +33,27 @@ from testbed.observe.taps import STAMPS_S, WITH_ETHERNET, Frame, dropped, frames
 SNAPLEN = 262_144
 _INSTRUCTION = struct.Struct("=HBBI")
 _LINKTYPES = {True: ("EN10MB", 1), False: ("RAW", 101)}
-"""By whether a device's frames have Ethernet headers: as tcpdump and as files name that."""
+"""Link types of devices with and without Ethernet headers: tcpdump's name and the number in files."""
 _NANOSECONDS = b"\x09"
 _FILTER_IS_TEXT = b"\x00"
 _ROUND_MS = 100
 _LOAD, _JUMP, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x05, 0x15, 0x06
 _IFINDEX, _HATYPE = 0xFFFFF000 + 8, 0xFFFFF000 + 28
-"""Where the kernel's filter language finds the number of a frame's device, and its hardware type (SKF_AD_OFF)."""
+"""Offsets of a frame's interface index and hardware type in the kernel's filter language (SKF_AD_OFF)."""
 _MOST_JUMPS = 200
-"""A jump goes over 255 instructions at most."""
+"""A jump skips at most 255 instructions."""
 _MOST_AT_ONCE = 10_000
-"""Frames of one place that are read before the others have their turn."""
+"""Frames read from one place before the next place is read."""
 _EVERYTHING = _INSTRUCTION.pack(_RETURN, 0, 0, SNAPLEN)
 _BEGIN_OF_PACKET = re.compile(rb"\d\d:\d\d:\d\d\.")
 
 
 class BadFilter(Exception):
-    """tcpdump's own words on a filter that it does not understand."""
+    """tcpdump's error message for an invalid filter."""
 
 
 class UnknownDevice(LookupError):
-    """A place has no device of that name."""
+    """The place has no device of that name; `devices` are those that it has."""
 
     def __init__(self, place: str, device: str, devices: Sequence[str]) -> None:
         super().__init__(place, device, devices)
@@ -69,7 +69,7 @@ class Target:
 
     @classmethod
     def of(cls, text: str) -> "Target":
-        """As users write it: `web-1`, or `node1:flannel.1`."""
+        """Parse `PLACE` or `PLACE:DEVICE`, such as `web-1` or `node1:flannel.1`."""
         place, _, device = text.partition(":")
         return cls(place, device)
 
@@ -78,7 +78,7 @@ class Target:
 
 
 class Caught(NamedTuple):
-    """A frame, and where it was."""
+    """A frame and where it was captured."""
 
     target: Target
     frame: Frame
@@ -86,34 +86,34 @@ class Caught(NamedTuple):
 
 @dataclass(frozen=True)
 class Captured:
-    """What came of a capture."""
+    """The result of a capture."""
 
     packets: int
     dropped: int
-    """By the kernel, as there was no room for them."""
+    """Frames that the kernel dropped because the socket's buffer was full."""
 
 
 class Sink(Protocol):
-    """Where packets go."""
+    """A destination of captured packets."""
 
     def begin(self, watched: dict[Target, LinkState], expression: str) -> None:
-        """Before the first packet: the devices and the filter."""
+        """Called before the first packet, with the devices and the filter."""
 
     def take(self, caught: Sequence[Caught]) -> None:
-        """Raises BrokenPipeError when nobody wants any more."""
+        """Write packets. Raises BrokenPipeError if the reader has gone."""
 
     def end(self) -> None:
-        """After the last packet."""
+        """Called after the last packet."""
 
     def close(self) -> None:
-        """By whom it was made, after the end."""
+        """Called after the end, by the process that made the sink."""
 
     def fileno(self) -> int:
-        """What `poll` tells of that nobody reads it any more."""
+        """The descriptor on which `poll` reports that the reader has gone."""
 
 
 def compiled(expression: str, ethernet: bool = True) -> bytes:
-    """A filter in tcpdump's language (pcap-filter(7)) as the kernel's instructions; empty for an empty one.
+    """Compile a filter in tcpdump's language (pcap-filter(7)) to kernel instructions; empty for an empty filter.
 
     Raises BadFilter.
     """
@@ -137,15 +137,14 @@ def capture(
     seconds: float | None = None,
     begun: Callable[[], object] = lambda: None,
 ) -> Captured:
-    """Gives what passes the targets to a sink until `count` packets, `seconds`, SIGINT or SIGTERM, or nobody reads it.
+    """Capture packets at the targets into a sink, until `count` packets, `seconds`, SIGINT, SIGTERM, or no reader.
 
-    `begun` is called when nothing is missed any more. Raises BadFilter, UnknownDevice, and OSError if the sink cannot
-    take them.
+    `begun` is called as soon as no packet is missed. Raises BadFilter, UnknownDevice, and OSError if the sink fails.
     """
     watched = devices(namespaces, targets)
     places = dict.fromkeys(device.place for device in watched)
     with ExitStack() as stack:
-        # One for all devices of a place, as it alone knows their order: some have the very same time.
+        # One tap for all devices of a place: it keeps their order, while some frames have equal times.
         taps = {
             place: stack.enter_context(tap(namespaces[place], _program(place, watched, expression))) for place in places
         }
@@ -179,7 +178,7 @@ def _begun(sink: Sink, watched: dict[Target, LinkState], expression: str) -> Ite
 
 
 class _Stopped:
-    """Whether a signal has asked for the end, however many of them come."""
+    """True after SIGINT or SIGTERM."""
 
     def __init__(self) -> None:
         self._asked = False
@@ -200,7 +199,7 @@ class _Stopped:
 
 
 def devices(namespaces: Namespaces, targets: Sequence[Target]) -> dict[Target, LinkState]:
-    """Each device that is meant, once. Raises UnknownDevice."""
+    """The devices of the targets, each once. Raises UnknownDevice."""
     found: dict[Target, LinkState] = {}
     for target in targets:
         with namespaces[target.place].entered():
@@ -217,15 +216,15 @@ def _is_ethernet(device: LinkState) -> bool:
 
 
 def _program(place: str, watched: dict[Target, LinkState], expression: str) -> bytes:
-    """What a tap of a place is to record: frames of the devices that are watched there, and that fit the filter.
+    """The filter program of a place's tap: frames of the watched devices that match the expression.
 
-    The filter is there twice, once for frames with an Ethernet header and once for those without.
+    It contains the expression twice, for frames with and without an Ethernet header.
     """
     own = [device for target, device in watched.items() if target.place == place][:_MOST_JUMPS]
     bare, framed = (compiled(expression, kind) or _EVERYTHING for kind in (False, True))
-    # Each line leads to the next one but for what it says: N instructions further on if equal, or always.
+    # A jump skips N instructions, always or if equal; otherwise the next one follows.
     rows = []
-    if len(own) < _MOST_JUMPS:  # Of more devices those that are not wanted are sorted out later.
+    if len(own) < _MOST_JUMPS:  # With more devices, `capture` drops the frames of the others.
         rows += [(_LOAD, 0, 0, _IFINDEX)]
         rows += [(_JUMP_IF_EQUAL, len(own) - n, 0, device.index) for n, device in enumerate(own)]
         rows += [(_RETURN, 0, 0, 0)]
@@ -236,7 +235,7 @@ def _program(place: str, watched: dict[Target, LinkState], expression: str) -> b
 
 
 def _rounds(taps: dict[str, socket.socket], sink: Sink, is_over: Callable[[], bool]) -> Iterator[list[Caught]]:
-    """What the taps have recorded, in the order of time; the last round is what was recorded when it was over."""
+    """Frames of all taps in order of time, in batches; the last batch is what was recorded until `is_over`."""
     poll = select.poll()
     for sock in taps.values():
         poll.register(sock, select.POLLIN)
@@ -245,8 +244,8 @@ def _rounds(taps: dict[str, socket.socket], sink: Sink, is_over: Callable[[], bo
     while True:
         over = is_over()
         if sink.fileno() in dict(poll.poll(0 if over else _ROUND_MS)):
-            return  # Nobody reads it any more.
-        # Taps are read one after the other: what is younger than this waits for those that were read before.
+            return  # The reader has gone.
+        # Taps are read one after another: hold newer frames back until the next round has read all taps.
         now = time.time_ns()
         for place, sock in taps.items():
             early += (Caught(Target(place, frame.device), frame) for frame in islice(frames(sock), _MOST_AT_ONCE))
@@ -261,7 +260,7 @@ def _rounds(taps: dict[str, socket.socket], sink: Sink, is_over: Callable[[], bo
 
 
 class PcapngFile:
-    """A sink for programs: pcapng."""
+    """A sink that writes pcapng."""
 
     def __init__(self, file: IO[bytes], comment: str) -> None:
         self._file, self._comment = file, comment
@@ -287,10 +286,10 @@ class PcapngFile:
         self._write(b"".join(_packet(self._numbers[target], frame) for target, frame in caught))
 
     def end(self) -> None:
-        """Nothing more is to be said."""
+        """Do nothing: pcapng has no trailer."""
 
     def close(self) -> None:
-        """The file is its maker's to close."""
+        """Do nothing: the caller closes the file."""
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)
@@ -298,17 +297,17 @@ class PcapngFile:
 
 
 class Lines:
-    """A sink for people: one tcpdump that reads all packets, and in front of what it prints where each one was.
+    """A sink that prints lines of tcpdump, each prefixed with the packet's place and device.
 
-    tcpdump is started here, and not where the packets are taken: as root of a user namespace it would try in vain to
-    become another user. To be closed by the process that made it, when those that it was forked into have ended.
+    One tcpdump reads all packets. It is started here and not where packets are captured: as root of a user namespace it
+    fails to drop its privileges. Only the process that made the sink closes it, after its forks have ended.
     """
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
         self._places: deque[bytes] = deque()
         self._width = 0
-        # Not a pipe: this one can be said to be at its end in spite of copies of it in other processes.
+        # Not a pipe: a socket can be shut down although other processes have copies of it.
         self._packets, its_end = socket.socketpair()
         with its_end:
             self._tcpdump = subprocess.Popen(
@@ -316,7 +315,7 @@ class Lines:
                 stdin=its_end.fileno(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # Ctrl-C is ours to heed.
+                start_new_session=True,  # Ctrl-C must not end it before the capture does.
             )
 
     def fileno(self) -> int:
@@ -334,7 +333,7 @@ class Lines:
         for target, frame in caught:
             arrow = "→" if frame.out else "←"
             self._places.append(f"{target!s:{self._width}} {arrow} ".encode())
-            # Of bare IP packets, so that one file holds them all.
+            # Bare IP packets get an Ethernet header, since the file has one link type.
             header = b"" if frame.has_ethernet else bytes(12) + frame.protocol.to_bytes(2, "big")
             self._writer.writepkt_time(header + frame.data, Fraction(frame.time // 1000, 10**6))
         self._file.flush()
@@ -348,12 +347,12 @@ class Lines:
             self._packets.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Raises OSError with tcpdump's words if it could not do its work."""
+        """Raises OSError with tcpdump's error message if it failed."""
         self._finish()
         assert self._tcpdump.stdout is not None
         assert self._tcpdump.stderr is not None
         self._packets.close()
-        self._tcpdump.stdout.close()  # Which ends it, if nobody has read what it wrote.
+        self._tcpdump.stdout.close()  # Ends tcpdump if its output was not read.
         with self._tcpdump.stderr as errors:
             words = errors.read()
         if self._tcpdump.wait() not in (0, -signal.SIGPIPE):
@@ -363,7 +362,7 @@ class Lines:
         assert self._tcpdump.stdout is not None
         with self._tcpdump.stdout as lines, suppress(BrokenPipeError):
             for line in lines:
-                # A packet inside another has a line of its own, without a time.
+                # An encapsulated packet has its own line, without a time.
                 where = self._places.popleft() if _BEGIN_OF_PACKET.match(line) else b" " * (self._width + 3)
                 self._out.write(where + line)
                 self._out.flush()

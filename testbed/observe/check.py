@@ -1,8 +1,8 @@
-"""Whether a living lab is what Kubernetes wants of a network, who cannot reach whom, and why.
+"""Check a living lab against the Kubernetes network model: which pairs fail, and why.
 
-The model, as Kubernetes' own conformance tests ask for it (test/e2e/common/network/networking.go and no_snat.go): every
-pod reaches every pod, and every node every pod and the other way round, over TCP, UDP and ICMP; the right one answers,
-and it has seen the asker's own address. Beyond them the path between each two nodes is tried with the largest packets.
+The model is that of Kubernetes' conformance tests (test/e2e/common/network/networking.go and no_snat.go): every pod
+reaches every pod, and every node reaches every pod and back, over TCP, UDP and ICMP; the right place answers, and it
+sees the source's own address. In addition the path between each two nodes is tried with the largest packets.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,20 +16,20 @@ from testbed.observe.ports import REACH_PORT
 from testbed.observe.questions import PROTOCOLS, Question
 from testbed.observe.reach import check_reach
 from testbed.observe.shots import Protocol
-from testbed.observe.trace import Walk, trace
+from testbed.observe.trace import NO_REASON, Walk, trace
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Kind, Plan
 from testbed.spec.topology import Topology
 
 MTU = "mtu"
-"""What a pair fails over that the largest packets do not fit, beside the protocols."""
+"""In place of a protocol: the largest packet of the pair does not fit, or a larger one does."""
 MOST_TRACED = 8
-"""So many groups of failed pairs are looked into: a break of one thing makes few groups."""
+"""Most groups of failed pairs that are traced; one fault makes few groups."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A pair that failed over one protocol and address."""
+    """A pair that failed with one protocol and address."""
 
     source: str
     target: str
@@ -40,16 +40,16 @@ class Failure:
 
 @dataclass(frozen=True)
 class Cause:
-    """Why pairs fail, as far as the kernel tells."""
+    """Why pairs fail, as far as the kernel reports it."""
 
     pairs: tuple[tuple[str, str], ...]
-    """Source and target of each pair that fails for it."""
+    """Source and target of each pair that fails for this reason."""
     reason: str
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check found."""
+    """The result of a check."""
 
     places: tuple[str, ...]
     """Pods and nodes, in the plan's order."""
@@ -59,7 +59,7 @@ class Verdict:
     """Packets between nodes that took another way than the design claims."""
     causes: tuple[Cause, ...]
     ended: tuple[str, ...] = ()
-    """Programs and daemons of the design that run no more, if anything failed."""
+    """Processes and daemons of the design that have ended, if anything failed."""
 
     @property
     def is_good(self) -> bool:
@@ -73,18 +73,18 @@ def check(
     namespaces: Namespaces,
     ended: Iterable[tuple[str, str, str]] = (),
 ) -> Verdict:
-    """Asks every pair; where pairs fail, follows a packet of theirs to where it is lost.
+    """Ask every pair; where pairs fail, trace a packet to where it is lost.
 
-    What is `ended`, as the lab tells (`Lab.ended`), may be why.
+    The processes that `ended` (see `Lab.ended`) may be the cause.
     """
-    # All namespaces of the machine share the room for neighbours; what was learned before would be in the way.
+    # All namespaces of the machine share one neighbour limit: free it of entries learned before.
     forget_learned_in(namespaces.values())
     reach = check_reach(plan, namespaces)
     tried, misfits = check_path_mtu(plan, namespaces) if not reach.failed else (0, ())
     sent, astray = check_crossings(design, topology, plan, namespaces) if not reach.failed else (0, ())
     forget_learned_in(namespaces.values())
     return Verdict(
-        # A pod whose attachment was taken back has no address, and nobody asks for it.
+        # A detached pod has no address and is not asked.
         places=tuple(space.name for space in plan.of_kind(Kind.NODE, Kind.POD) if space.reached_at),
         asked=reach.asked + tried + sent,
         failures=(
@@ -96,12 +96,12 @@ def check(
             *_causes([question for question, _ in reach.failed], plan, namespaces),
             *_causes_of_misfits(misfits, plan, namespaces),
         ),
-        ended=tuple(f"in {place}: {what}" for place, what, _ in ended) if reach.failed or misfits or astray else (),
+        ended=tuple(f"{place}: {what}" for place, what, _ in ended) if reach.failed or misfits or astray else (),
     )
 
 
 def _causes(failed: Iterable[Question], plan: Plan, namespaces: Namespaces) -> Iterator[Cause]:
-    """Pairs between the same two nodes, and to the same kind of place, most likely fail for the same reason."""
+    """One cause for each group of pairs between the same two nodes and kinds of place: one trace for all of them."""
     groups: dict[tuple[str, str, str, str, int], list[Question]] = {}
     for q in failed:
         key = (q.source.home, q.source.kind, q.target.home, q.target.kind, q.address.version)
@@ -115,7 +115,7 @@ def _causes(failed: Iterable[Question], plan: Plan, namespaces: Namespaces) -> I
 
 
 def _causes_of_misfits(misfits: Iterable[Misfit], plan: Plan, namespaces: Namespaces) -> Iterator[Cause]:
-    """Of packets that were too large for something on their way."""
+    """The causes of packets that were too large for a link on their path."""
     for source, target, address, what, _ in [misfit for misfit in misfits if misfit.is_lost][:MOST_TRACED]:
         ends = source.name, target.name
         walk = trace(plan, namespaces, *ends, "icmp", size=plan.pod_mtu, family=address.version)
@@ -124,7 +124,7 @@ def _causes_of_misfits(misfits: Iterable[Misfit], plan: Plan, namespaces: Namesp
 
 def _reason(failed: list[Question], plan: Plan, namespaces: Namespaces) -> str:
     question = failed[0]
-    # Every group is of one kind; the one that it fails over most simply is followed.
+    # Trace the simplest protocol that fails in the group.
     protocol: Protocol = min((q.protocol for q in failed), key=("udp", "tcp", "icmp").index)
     ends = question.source.name, question.target.name
     walk = trace(plan, namespaces, *ends, protocol, REACH_PORT, family=question.address.version)
@@ -135,18 +135,16 @@ def _reason(failed: list[Question], plan: Plan, namespaces: Namespaces) -> str:
             for change in hop.changes
             if "NAT" in change
         ]
-        return "; ".join(rewritten) or "a packet that was sent when the check was over was answered"
+        return "; ".join(rewritten) or "not reproduced: a packet sent after the check was answered"
     return _lost_at(walk)
 
 
 def _lost_at(walk: Walk) -> str:
-    last = (*walk.forth, *walk.back)[-1:]
-    where = f"last seen at {last[0].device} of {last[0].place}" if last else f"never left {walk.source}"
-    return f"{where}: {walk.reason or 'the kernel says nothing of why'}"
+    return f"{walk.end}; {walk.reason or NO_REASON}"
 
 
 def matrix(verdict: Verdict) -> dict[tuple[str, str], str]:
-    """By source and target: empty if all went well, else what failed, such as `tcp udp`."""
+    """By source and target: the protocols that failed, such as `tcp udp`; empty if all passed."""
     failed: dict[tuple[str, str], set[str]] = {}
     for item in verdict.failures:
         failed.setdefault((item.source, item.target), set()).add(item.protocol)

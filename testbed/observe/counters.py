@@ -1,10 +1,9 @@
-"""Whether the packets of a sample crossed the path that its design claims, told by the counters of the devices.
+"""Check by device counters whether the packets of a sample took the path that the design claims.
 
-Which devices a path crosses follows from what the design claims to be seen on the fabric: the ports of switches and
-routers, each in its direction, and both nodes' tunnel devices where packets travel inside a tunnel. At least as much
-must have been counted there as arrived at the end; what was lost on the way is no matter. All other ports and tunnels
-must have stayed quiet. The kernel counts in any case, and reading takes about half a millisecond, so this is done for
-every sample.
+The design claims what is seen on the fabric. From this follow the devices of a path: ports of switches and routers,
+each in one direction, and both nodes' tunnel devices if packets are encapsulated. They must have counted at least what
+arrived at the end; losses do not matter. All other ports and tunnels must have stayed quiet. Reading the counters takes
+about half a millisecond, so every sample is checked.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,15 +20,15 @@ from testbed.plan.ways import ways
 from testbed.spec.topology import Topology
 
 MOST_PACKETS = 0.9
-"""So much of what arrived must have been counted on the way, in packets or else in bytes.
+"""Least share of the arrived packets, or else bytes, that a device on the path must have counted.
 
-Packets are the same everywhere while bytes are not, as tunnels add headers. But where a large segment is cut in pieces
-on the way, packets are not the same, and bytes nearly so: a segment counts its headers once, its pieces each."""
+Packet counts are equal along a path, unlike bytes, since tunnels add headers. But where a large segment is split,
+packet counts differ and bytes nearly agree: a segment has one set of headers, each piece its own."""
 MOST_BYTES = 0.75
 LITTLE = 0.01
-"""And no more than this of the packets beside the way."""
+"""Most packets off the path, as a share of those that arrived."""
 BACKGROUND = 8
-"""So few packets say nothing: ARP, NDP, what a switch had to flood. They come to ends as well that they are not for."""
+"""Packets to ignore: ARP, NDP and flooded frames, which also reach other ends."""
 
 
 @dataclass(frozen=True)
@@ -45,24 +44,24 @@ class Counter:
 
 
 Arrival = tuple[Counter, ...]
-"""Where is counted what arrives at an end: at all of its devices together."""
+"""The counters that together count what arrives at an end."""
 Counts = Mapping[Counter, Carried]
-"""Since the device was made."""
+"""Counts since the device was made."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """What must be counted while packets go between two ends, and what must not."""
+    """The counters that must move while packets pass between two ends, and those that must not."""
 
     source: str
     target: str
     arrivals: tuple["Arrival", "Arrival"]
-    """What came to the target, and what came back to the source."""
+    """At the target, and of the answers at the source."""
     crossed: tuple[tuple[Counter, "Arrival"], ...]
-    """On the way, each with the arrival whose packets it must have counted."""
+    """Counters on the path, each with the arrival whose packets it must have counted."""
     quiet: tuple[Counter, ...]
     numbers: Mapping[tuple[str, str], int]
-    """The kernel's number of each device, by space and name."""
+    """The interface index of each device, by space and name."""
 
     @property
     def counters(self) -> tuple[Counter, ...]:
@@ -71,7 +70,7 @@ class Passage:
 
 
 def passage(design: Design, topology: Topology, plan: Plan, source: str, target: str, family: int) -> Passage:
-    """What must be counted while a source's packets go to a target, and the answers back, in family 4 or 6."""
+    """The passage of packets from a source to a target and of their answers, in family 4 or 6."""
     one, other = plan[source], plan[target]
     addresses = design.lay_out(topology, plan.allocation)
     forth, back = _arrival(addresses, other, one), _arrival(addresses, one, other)
@@ -84,7 +83,7 @@ def passage(design: Design, topology: Topology, plan: Plan, source: str, target:
         ):
             if not found:
                 return Passage(source, target, (forth, back), (), (), _numbers(plan, (*forth, *back)))
-            # Of several ways that are equally short packets take any; all of them have these in common.
+            # Packets may take any of several equal paths; only the counters common to all are required.
             crossed += [(counter, arrival) for counter in found[0] if all(counter in way for way in found)]
             allowed.update(*found)
     quiet = tuple(counter for counter in _all(plan, one.home, other.home) if counter not in allowed)
@@ -97,7 +96,7 @@ def _numbers(plan: Plan, counters: Iterable[Counter]) -> Mapping[tuple[str, str]
 
 
 def _arrival(addresses: Layout, end: Space, sender: Space) -> Arrival:
-    """Where is counted what arrives at an end; on one node a pod's own device tells what it sent to its node."""
+    """The counters of what arrives at an end; from a pod to its own node, what the pod's device sent."""
     if end.kind is Kind.POD:
         return (Counter(end.name, POD_INTERFACE, Direction.IN),)
     if sender.kind is Kind.POD and sender.home == end.name:
@@ -106,20 +105,21 @@ def _arrival(addresses: Layout, end: Space, sender: Space) -> Arrival:
 
 
 Course = list[Counter]
-"""The counters of one way, in order."""
+"""The counters of one path, in order."""
 
 
 def _forth(design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int) -> tuple[Course, ...]:
-    """The way to a pod is the design's; nodes are reached over the bare fabric, under every design."""
+    """The paths to a target: to a pod as the design claims, to a node over the bare fabric."""
     if other.kind is Kind.NODE:
         return _straight(addresses, one, other, family)
     return _claimed(design, plan, addresses, one, other, family)
 
 
 def _back(design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int) -> tuple[Course, ...]:
-    """A node that asks from an address of its pods' range, as that of its tunnel device is, is answered as pods are.
+    """The paths of the answers.
 
-    And a pod that another node sees as its own node, is answered as that one is.
+    A node whose source address is in its pod range (such as its tunnel device's) is answered like a pod; a pod that is
+    masqueraded as its node is answered like that node.
     """
     is_masked = one.kind is Kind.POD and one.masked_towards(other, family)
     if is_masked or (one.kind is Kind.NODE and _asks_from_fabric(one, other, family)):
@@ -128,7 +128,7 @@ def _back(design: Design, plan: Plan, addresses: Layout, one: Space, other: Spac
 
 
 def _asks_from_fabric(node: Space, target: Space, family: int) -> bool:
-    """Whether the node's kernel takes its address on the fabric as the source: that of the device of the best route."""
+    """Whether the node's source address is the one on the fabric; it is that of the device of the best route."""
     reached = next(address for address in target.reached_at if address.version == family)
     ways = [(route.to, route.dev) for route in node.of(Route) if not route.blackhole]
     ways += [(item.interface.network, item.dev) for item in node.of(DeviceAddress)]
@@ -147,7 +147,7 @@ def _straight(addresses: Layout, one: Space, other: Space, family: int) -> tuple
 def _claimed(
     design: Design, plan: Plan, addresses: Layout, one: Space, other: Space, family: int
 ) -> tuple[Course, ...]:
-    """Before a packet enters the fabric a tunnel device has sent it; after it left the fabric one receives it."""
+    """The paths that the design claims, with the sending and the receiving tunnel device if there is a tunnel."""
     leg, back = design.leg(plan, addresses, one, other, family), design.leg(plan, addresses, other, one, family)
     ends = []
     if leg.device:
@@ -161,7 +161,7 @@ def _counter(seen: Sighting) -> Counter:
 
 
 def _all(plan: Plan, *homes: str) -> Iterator[Counter]:
-    """Every port of switches and routers, and every tunnel device of these nodes, both ways."""
+    """The counters of all switch and router ports and of all tunnel devices of these nodes, in both directions."""
     fabric = [(s.name, name) for s in plan.of_kind(Kind.SWITCH, Kind.ROUTER) for name in plan.devices_of(s.name)]
     ports = [(space, name) for space, name in fabric if not isinstance(plan.device(space, name), Bridge)]
     tunnels = [
@@ -176,7 +176,7 @@ def _all(plan: Plan, *homes: str) -> Iterator[Counter]:
 
 
 def read(of: Passage, namespaces: Namespaces) -> Counts:
-    """The passage's counters now. A device that is not there has counted nothing."""
+    """Read the passage's counters; zero for a missing device."""
     counts: dict[Counter, Carried] = {}
     for space in dict.fromkeys(space for space, _ in of.numbers):
         with namespaces[space].entered():
@@ -190,7 +190,7 @@ def read(of: Passage, namespaces: Namespaces) -> Counts:
 
 
 def astray(of: Passage, before: Counts, after: Counts) -> str:
-    """Why what was counted in between cannot have taken the passage; empty if it can."""
+    """Why the packets counted in between did not take the passage; empty if they may have."""
     moved = {counter: after[counter] - before[counter] for counter in of.counters}
 
     def came(arrival: Arrival) -> Carried:
@@ -198,7 +198,7 @@ def astray(of: Passage, before: Counts, after: Counts) -> str:
 
     total = came(of.arrivals[0]) + came(of.arrivals[1])
     if not total.packets:
-        return f"no packet came to {of.target} or {of.source}"
+        return f"no packet reached {of.target} or {of.source}"
     due: dict[Counter, Carried] = {}
     for counter, arrival in of.crossed:
         due[counter] = due.get(counter, Carried(0, 0)) + came(arrival)
@@ -206,10 +206,10 @@ def astray(of: Passage, before: Counts, after: Counts) -> str:
         seen = moved[counter]
         few = seen.packets < MOST_PACKETS * (least.packets - BACKGROUND)
         if few and seen.bytes < MOST_BYTES * least.bytes:
-            return f"{counter} {_text(seen)} of {_text(least)} that were to cross it"
+            return f"{counter} {_text(seen)}, expected {_text(least)}"
     for counter in of.quiet:
         if moved[counter].packets > LITTLE * total.packets + BACKGROUND:
-            return f"{counter} {_text(moved[counter])}, although nothing was to cross it"
+            return f"{counter} {_text(moved[counter])}, expected none"
     return ""
 
 

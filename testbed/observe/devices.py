@@ -1,4 +1,4 @@
-"""The devices of a lab as a part of the result: MTU, queueing discipline, offloads."""
+"""The devices of a lab for the result: MTU, queueing discipline, offloads."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from testbed.plan.objects import Plan, Veth, VethEnd
 
 
 def devices(lab: Lab) -> list[dict[str, Any]]:
-    """Every device of the lab, those that are alike once: the first one's place and name, and how many there are.
+    """All devices of the lab, equal ones once: place and name of the first, and how many there are.
 
-    Ready for JSON. `to` is what a veth pair leads to; `checksum` is whether that of sent packets is left to the device.
+    Ready for JSON. `to` is the kind of place at the other end of a veth pair; `checksum` is transmit checksum offload.
     """
     far = _far_kinds(lab.plan)
     alike: dict[tuple[object, ...], dict[str, Any]] = {}
@@ -30,7 +30,7 @@ def devices(lab: Lab) -> list[dict[str, Any]]:
                 "qdisc": state.qdisc,
                 **offloads[state.name],
             }
-            # A veth pair's end is named for what it leads to, so only the other devices are told apart by their names.
+            # Ends of veth pairs are named after their peer, so their names do not count.
             own_name = "" if isinstance(device, VethEnd) else state.name
             entry = alike.setdefault((own_name, *facts.values()), {"first": f"{space.name} {state.name}", "alike": 0})
             entry |= {"alike": entry["alike"] + 1} | facts
@@ -38,7 +38,7 @@ def devices(lab: Lab) -> list[dict[str, Any]]:
 
 
 def _far_kinds(plan: Plan) -> dict[tuple[str, str], str]:
-    """By end of a veth pair: what kind of place the other end is in."""
+    """By end of a veth pair: the kind of place of the other end."""
 
     def kinds(veth: Veth) -> dict[tuple[str, str], str]:
         ends = ((veth.a, veth.b), (veth.b, veth.a))

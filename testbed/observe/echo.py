@@ -10,17 +10,17 @@ _REQUEST = {4: 8, 6: 128}
 _PROTOCOL = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
 _IP_HEADER = {4: 20, 6: 40}
 _RECEIVED_WITH = {4: 20, 6: 0}
-"""Bytes of the IP header in front of what a raw socket receives."""
+"""Bytes of IP header in front of the data that a raw socket receives."""
 _SOL_RAW, _ICMP_FILTER = 255, 1
 _ALL_BUT_REPLIES = {
     4: struct.pack("=I", 0xFFFFFFFF & ~(1 << 0)),
     6: struct.pack("=8I", *(0xFFFFFFFF & ~((1 << 129 % 32) if word == 129 // 32 else 0) for word in range(8))),
 }
-"""What a raw socket is not to receive: a bit for each type of message (icmp(7), RFC 3542 section 3.2)."""
+"""Message types that a raw socket does not receive, one bit each (icmp(7), RFC 3542 section 3.2)."""
 
 
 def echo_socket(version: int) -> socket.socket:
-    """A raw socket in the calling thread's namespace that receives echo replies alone, and never waits."""
+    """A non-blocking raw socket in the calling thread's namespace that receives only echo replies."""
     sock = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_RAW, _PROTOCOL[version])
     sock.setblocking(False)
     sock.setsockopt(_SOL_RAW if version == 4 else _PROTOCOL[6], _ICMP_FILTER, _ALL_BUT_REPLIES[version])
@@ -28,10 +28,10 @@ def echo_socket(version: int) -> socket.socket:
 
 
 def echo_request(version: int, body: bytes) -> bytes:
-    """A request to be sent by a raw socket, which will come back with the same body."""
+    """An echo request for a raw socket; the reply has the same body."""
     number = os.getpid() & 0xFFFF
     header = _HEADER.pack(_REQUEST[version], 0, 0, number, 1)
-    if version == 6:  # Whose checksum the kernel fills in.
+    if version == 6:  # The kernel fills in the checksum.
         return header + body
     even = header + body + bytes(len(body) % 2)
     total = sum(struct.unpack(f"!{len(even) // 2}H", even))
@@ -41,10 +41,10 @@ def echo_request(version: int, body: bytes) -> bytes:
 
 
 def room_in(version: int, size: int) -> int:
-    """How long the body is of a request whose IP packet has that size."""
+    """Length of the body of a request whose IP packet has that size, in bytes."""
     return size - _IP_HEADER[version] - _HEADER.size
 
 
 def reply_in(version: int, received: bytes) -> bytes:
-    """The body of the reply in what a raw socket has received."""
+    """The body of the reply that a raw socket has received."""
     return received[_RECEIVED_WITH[version] + _HEADER.size :]

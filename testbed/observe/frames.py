@@ -1,4 +1,4 @@
-"""Frames as taps see them, decoded as far as a reader wants to know: who to whom, inside what."""
+"""Decode frames: addresses, protocol and tunnels of the IP packet inside."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ _ROUTING = 43
 _TRANSPARENT_ETHERNET = 0x6558
 _WIREGUARD_DATA = 4
 Ports = Mapping[int, str]
-"""By UDP port the kind of tunnel that is there: `VXLAN`, `Geneve`, `WireGuard`, `UDP` for bare packets, or Weave's
-`sleeve`, and `SLEEVE_BOX` if it is encrypted."""
+"""The kind of tunnel by UDP port: `VXLAN`, `Geneve`, `WireGuard`, `UDP` for bare packets, Weave's `sleeve`, or
+`SLEEVE_BOX` if that is encrypted."""
 SLEEVE_BOX = "sleeve box"
 USUAL_PORTS: Ports = {6081: "Geneve", 6783: "sleeve", 51820: "WireGuard", 51821: "WireGuard", 8285: "UDP"}
 _PROGRAMS = {"udp_tunnel": "UDP", "sleeve": "sleeve"}
-"""By program of the testbed's what it sends."""
+"""The kind of tunnel by program of the testbed."""
 _SLEEVE_HEADERS = 6 + 6 + 6 + 2
-"""In front of a datagram's first frame: the sender, then who captured it, whom it is for, and its length."""
+"""Bytes before a datagram's first frame: sender, capturing peer, destination peer, length."""
 _NAMES = {
     dpkt.ip.IP_PROTO_ICMP: "icmp",
     dpkt.ip.IP_PROTO_ICMP6: "icmp",
@@ -36,7 +36,7 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class Packet:
-    """An IP packet in its frame, and in its tunnels, the outermost first."""
+    """An IP packet with its frame's addresses and its tunnels, the outermost first."""
 
     macs: tuple[str, str]
     """Source and target of the outermost frame."""
@@ -49,11 +49,11 @@ class Packet:
     size: int
     """Of the innermost IP packet, in bytes."""
     error: str
-    """Of an ICMP error: what it says; empty for anything else."""
+    """The meaning of an ICMP error; empty for other packets."""
     icmp: int | None = None
     """The type of an ICMP message."""
     tcp: tuple[int, int] | None = None
-    """Sequence number and acknowledgement."""
+    """Sequence and acknowledgement number."""
 
 
 def ports_of(plan: Plan) -> Ports:
@@ -75,7 +75,7 @@ def ports_of(plan: Plan) -> Ports:
 
 
 def decoded(frame: bytes, ports: Ports = USUAL_PORTS) -> Packet | None:
-    """The packet in an Ethernet frame; None if it holds no IP, or if nobody without the key can tell."""
+    """The IP packet in an Ethernet frame; None if there is none, or if it is encrypted."""
     outer = unwrapped(frame, ports)
     if outer is None or outer.packet is None:
         return None
@@ -94,7 +94,7 @@ class Unwrapped:
 
 
 def unwrapped(frame: bytes, ports: Ports = USUAL_PORTS) -> Unwrapped | None:
-    """What is around the packet in an Ethernet frame, and that packet; None if it holds no IP."""
+    """The tunnels and the innermost IP packet of an Ethernet frame; None if it holds no IP."""
     try:
         ethernet = dpkt.ethernet.Ethernet(frame)
         macs, ip = _macs(ethernet), ethernet.data
@@ -125,11 +125,11 @@ def _protocol(ip: "dpkt.ip.IP | dpkt.ip6.IP6") -> int:
 
 
 def _inside(outer: "dpkt.ip.IP | dpkt.ip6.IP6", ports: Ports) -> "tuple[Tunnel, object] | None":
-    """The tunnel and the packet in it, if that IP packet carries one."""
+    """The tunnel and the packet inside it; None if the IP packet is not a tunnel's."""
     ends = _address(outer.src), _address(outer.dst)
     protocol, payload = _payload(outer)
     match protocol:
-        case 4 | 41:  # RFC 2003, RFC 2473; and RFC 8986 if a routing header was between.
+        case 4 | 41:  # RFC 2003, RFC 2473; with a routing header RFC 8986.
             kind = "SRv6" if isinstance(outer, dpkt.ip6.IP6) and outer.nxt == _ROUTING else "IP in IP"
             return Tunnel(kind, *ends), _ip(payload)
         case 17:
@@ -142,7 +142,7 @@ def _inside(outer: "dpkt.ip.IP | dpkt.ip6.IP6", ports: Ports) -> "tuple[Tunnel, 
 
 
 def _payload(ip: "dpkt.ip.IP | dpkt.ip6.IP6") -> tuple[int, bytes]:
-    """The protocol above IP, and what there is of it; behind a routing header (RFC 8200) if there is one."""
+    """The protocol above IP and its data, after a routing header (RFC 8200) if there is one."""
     if isinstance(ip, dpkt.ip.IP):
         return int(ip.p), bytes(ip.data)
     if ip.nxt != _ROUTING:
@@ -156,7 +156,7 @@ def _ip(data: bytes) -> object:
 
 
 def _inside_gre(ends: tuple[str, str], payload: bytes) -> tuple[Tunnel, object]:
-    """RFC 2784, RFC 2890: a checksum, a key and a sequence number have four bytes each, if they are there."""
+    """RFC 2784, RFC 2890: checksum, key and sequence number are optional, four bytes each."""
     flags, kind = payload[0], int.from_bytes(payload[2:4], "big")
     data = payload[4 + 4 * sum(bool(flags & bit) for bit in (0x80, 0x20, 0x10)) :]
     if kind == _TRANSPARENT_ETHERNET:
@@ -169,21 +169,21 @@ def _inside_udp(ends: tuple[str, str], udp: bytes, ports: Ports) -> tuple[Tunnel
     port, data = int.from_bytes(udp[2:4], "big"), udp[_UDP_HEADER:]
     kind = ports.get(port, "")
     if kind == "WireGuard":
-        # Handshakes and keepalives are WireGuard's own.
+        # Other types are handshakes.
         return (Tunnel(kind, *ends, port, is_opaque=True), None) if data[:1] == bytes([_WIREGUARD_DATA]) else None
     if kind == "UDP":
         return Tunnel(kind, *ends, port), _ip(data)
     if kind == SLEEVE_BOX:
         return Tunnel("sleeve", *ends, port, is_opaque=True), None
     if kind == "sleeve":
-        # The first of its frames; those that follow are small, and for those that capture to tell.
+        # Only the first frame of the datagram is decoded.
         inner = dpkt.ethernet.Ethernet(data[_SLEEVE_HEADERS:])
         return Tunnel(kind, *ends, port, _macs(inner)), inner.data
     if kind == "Geneve":
-        # RFC 8926: options, in words of four bytes, are behind a header of eight.
+        # RFC 8926: a header of 8 bytes, then options in words of 4.
         inner = dpkt.ethernet.Ethernet(data[8 + 4 * (data[0] & 0x3F) :])
         return Tunnel(f"Geneve {int.from_bytes(data[4:7], 'big')}", *ends, port, _macs(inner)), inner.data
-    # RFC 7348, at whatever port: the header says what it is.
+    # RFC 7348, on any port: recognized by its header.
     if len(data) < _VXLAN_HEADER + _ETHERNET_HEADER or data[0] != _VXLAN_FLAGS or any(data[1:4]):
         return None
     inner = dpkt.ethernet.Ethernet(data[_VXLAN_HEADER:])
@@ -219,7 +219,7 @@ _UNREACHABLE_6 = {0: "no route", 1: "administratively prohibited", 3: "address u
 
 
 def _error(above: object) -> str:
-    """What an ICMP message complains of; empty if it does not."""
+    """The meaning of an ICMP error; empty for other messages."""
     if isinstance(above, dpkt.icmp.ICMP):
         data = bytes(above.data)
         if above.type == dpkt.icmp.ICMP_UNREACH:

@@ -1,7 +1,7 @@
-"""What of a living lab differs from its plan, and the commands that would mend each difference.
+"""Compare a living lab with its plan: each difference, and the commands that fix it.
 
-What follows from another difference by itself is left out: the other end of a pair that is gone, the route that the
-kernel makes of an address that should not be there, or cannot make while its device is down.
+Consequences of another difference are left out: the other end of a deleted pair, the connected route of an unexpected
+address, or the one missing while its device is down.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from testbed.kernel.refusal import Namespaces
-from testbed.kernel.rulesets import asked
+from testbed.kernel.rulesets import to_list
 from testbed.kernel.state import BUILT_IN, DeviceState, State, connected, state
 from testbed.observe.programmed import Finding, programmed
 from testbed.plan import shell
@@ -46,21 +46,21 @@ from testbed.plan.rulesets import Ruleset
 T = TypeVar("T", bound=Object)
 
 _APART = (ADDRESSES, ROUTES, RULES)
-"""Addresses come first; routes and rules are not all the plan's."""
+"""Addresses are compared first; of routes and rules the kernel adds some itself."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing in one place that is not as the plan has it."""
+    """One object in one place that differs from the plan."""
 
     place: str
     what: str
     mend: tuple[str, ...]
-    """The commands to run in that place; none where none would do. `ip -n` finds the others of the lab by name."""
+    """The commands that fix it, to run in that place; empty if there are none. `ip -n` finds other places by name."""
 
 
 def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, str]] = ()) -> tuple[Difference, ...]:
-    """Holds every namespace against the plan. What is `ended`, as the lab tells (`Lab.ended`), comes first."""
+    """Compare every namespace with the plan. The processes that `ended` (see `Lab.ended`) come first."""
     found = [Difference(place, what, (mend,) if mend else ()) for place, what, mend in ended]
     for space in plan.spaces:
         with namespaces[space.name].entered():
@@ -70,12 +70,12 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
 
 
 def state_for(space: Space) -> State:
-    """All of the calling thread's namespace that the plan of this space says something about."""
-    return state(space.of(Sysctl), asked(space.of(Ruleset)), space.bpf)
+    """The state of the calling thread's namespace, as far as the plan of this space covers it."""
+    return state(space.of(Sysctl), to_list(space.of(Ruleset)), space.bpf)
 
 
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
-    """What differs in one namespace, devices first, since the rest hangs on them."""
+    """The differences in one namespace, devices first, since the rest depends on them."""
     for what, mend in (
         *_devices(plan, space, now),
         *_objects(ADDRESSES, space, now),
@@ -93,20 +93,24 @@ def _devices(plan: Plan, space: Space, now: State) -> Iterator[Finding]:
     planned = plan.devices_of(space.name)
     down = {item.dev for item in space.of(DownDevice)}
     if not now.devices["lo"].up:
-        yield "the device lo is down", "ip link set lo up"
+        yield _state_of("lo", "up"), "ip link set lo up"
     # Bridges before their ports.
     for name, device in sorted(planned.items(), key=lambda item: isinstance(item[1], VethEnd | Child)):
         there = now.devices.get(name)
         if there is None:
             if making := _making(plan, device):
-                yield f"the device {name} is missing", making
+                yield f"device {name} missing", making
         else:
             yield from _device(name, _kind(plan, device), device, there, _master(space, device))
             if there.up == (name in down):
-                is_now, wanted = ("up", "down") if there.up else ("down", "up")
-                yield f"{name} is {is_now}", f"ip link set {name} {wanted}"
+                wanted = "down" if there.up else "up"
+                yield _state_of(name, wanted), f"ip link set {name} {wanted}"
     for name in sorted(set(now.devices) - set(planned) - BUILT_IN):
-        yield f"there is a device {name}{_of_kind(now.devices[name])}", f"ip link del {name}"
+        yield f"unexpected device {name}{_of_kind(now.devices[name])}", f"ip link del {name}"
+
+
+def _state_of(name: str, wanted: str) -> str:
+    return f"{name}: {'down' if wanted == 'up' else 'up'}, expected {wanted}"
 
 
 def _of_kind(device: DeviceState) -> str:
@@ -114,7 +118,7 @@ def _of_kind(device: DeviceState) -> str:
 
 
 def _making(plan: Plan, device: Device) -> str:
-    """The commands that make a device; none for the second end of a pair, which comes with the first."""
+    """The commands that make a device; empty for the second end of a pair, which is made with the first."""
     if isinstance(device, Child):
         return "\n".join(shell.child_commands(device))
     if isinstance(device, Datapath):
@@ -128,7 +132,7 @@ def _making(plan: Plan, device: Device) -> str:
 
 
 def _kind(plan: Plan, device: Device) -> str:
-    """What the kernel calls such a device."""
+    """The kernel's name for this kind of device."""
     match device:
         case VethEnd():
             return pair_name(any(veth.is_netkit for veth in plan.veths if device in (veth.a, veth.b)))
@@ -138,36 +142,35 @@ def _kind(plan: Plan, device: Device) -> str:
 
 
 def _details(device: Device) -> str:
-    """As `testbed.kernel.state` has them."""
+    """In the format of `testbed.kernel.state`."""
     kind = LINK_KINDS.get(type(device))
     return kind.planned(device) if kind else ""
 
 
 def _master(space: Space, device: Device) -> str:
-    """The bridge or the datapath that it is a port of; empty if none."""
+    """The bridge or datapath of which the device is a port; empty if none."""
     of = (link.name for link in space.links if isinstance(link, Datapath) and device.name in link.ports)
     return device.master or next(of, "")
 
 
 def _device(name: str, kind: str, device: Device, there: DeviceState, master: str) -> Iterator[Finding]:
     if there.kind != kind:
-        yield f"the device {name} is a {there.kind or 'device of no kind'}, not a {kind}", f"ip link del {name}"
+        yield f"{name}: device kind {there.kind or 'none'}, expected {kind}", f"ip link del {name}"
         return
     if not isinstance(device, OtherLink) and there.details != (wanted := _details(device)):
-        yield f"{name} is {there.details}, not {wanted}", f"ip link del {name}"
+        yield f"{name}: {there.details}, expected {wanted}", f"ip link del {name}"
     if there.mtu != device.mtu:
-        yield f"{name} has an MTU of {there.mtu}, not {device.mtu}", f"ip link set {name} mtu {device.mtu}"
+        yield f"{name}: MTU {there.mtu}, expected {device.mtu}", f"ip link set {name} mtu {device.mtu}"
     if device.mac and there.mac != device.mac:
-        yield f"{name} has the MAC address {there.mac}, not {device.mac}", f"ip link set {name} address {device.mac}"
+        yield f"{name}: MAC address {there.mac}, expected {device.mac}", f"ip link set {name} address {device.mac}"
     if isinstance(device, VethEnd) and kind == "veth" and there.arp != device.arp:
-        yield f"{name} is {'with' if there.arp else 'without'} ARP", f"ip link set {name} arp {_on(device.arp)}"
+        yield f"{name}: ARP {_on(there.arp)}, expected {_on(device.arp)}", f"ip link set {name} arp {_on(device.arp)}"
     if isinstance(device, Bridge) and there.promiscuous != device.promiscuous:
-        found = "is promiscuous" if there.promiscuous else "is not promiscuous"
-        yield f"{name} {found}", f"ip link set {name} promisc {_on(device.promiscuous)}"
+        wanted = _on(device.promiscuous)
+        yield f"{name}: promisc {_on(there.promiscuous)}, expected {wanted}", f"ip link set {name} promisc {wanted}"
     if there.master != master:
-        port_of = f"is a port of {there.master}" if there.master else "is a port of no bridge"
         yield (
-            f"{name} {port_of}, not of {master}" if master else f"{name} {port_of}",
+            f"{name}: master {there.master or 'none'}, expected {master or 'none'}",
             f"ip link set {name} {f'master {master}' if master else 'nomaster'}",
         )
 
@@ -193,24 +196,24 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
     planned -= {item.route for item in space.of(CutRoute)}
     follows = {*connected(now.of(DeviceAddress)), *connected(space.of(DeviceAddress))}
     missing, extra = planned - now.of(Route), set(now.of(Route) - planned - follows)
-    # The way to a gateway comes before what goes by it.
+    # The route to a gateway comes before the routes via it.
     for route in sorted(missing, key=lambda route: (route.via is not None, str(route))):
         instead = [other for other in extra if other.to == route.to]
         if instead:
             extra.difference_update(instead)
             other = " and ".join(map(way_words, instead))
-            what = f"the route to {destination_words(route)} goes {other}, not {way_words(route)}"
+            what = f"route {destination_words(route)}: {other}, expected {way_words(route)}"
             yield what, f"ip {shell.route_words(route, 'replace')}"
         elif route in space.learned:
             asked = ((program.name, program.ready) for program in space.of(Program))
             names = " or ".join(f"{name} (ask {ready.words[0]})" for name, ready in asked if isinstance(ready, Command))
-            yield f"{ROUTES.told(route, None)}, which is to come of {names}", ""
+            yield f"{ROUTES.told(route, None)}; expected from {names}", ""
         else:
             yield ROUTES.told(route, None), ROUTES.words(route, "add")
     for route in sorted(extra, key=str):
         yield ROUTES.told(None, route), ROUTES.words(route, "del")
     for refusal in sorted(now.refusals):
-        yield f"there is a route `{refusal}`", f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}"
+        yield f"unexpected route `{refusal}`", f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}"
 
 
 def _rules(space: Space, now: State) -> Iterator[Finding]:
@@ -224,20 +227,20 @@ def _rules(space: Space, now: State) -> Iterator[Finding]:
 
 
 def _associations(space: Space, now: State) -> Iterator[Finding]:
-    """Keys are made with the lab and known to nobody else: there is no command that would mend this."""
+    """The keys are made with the lab and not stored, so no command can fix this."""
     for item in space.of(Esp):
         for ends in (f"{item.local} > {item.remote}", f"{item.remote} > {item.local}"):
             if ends not in now.associations:
-                yield f"IPsec has no association {ends}", ""
+                yield f"IPsec association {ends} missing", ""
 
 
 def _settings(space: Space, now: State) -> Iterator[Finding]:
     for item in space.of(Sysctl):
         value = now.sysctls.get(item.key)
         if value is None and item.dev and item.dev not in now.devices:
-            if_it_has_it = "e" if item.optional else ""
-            yield f"{item.key} is gone with {item.dev}", f"sysctl -{if_it_has_it}w {item.key}={item.value}"
+            ignore_missing = "e" if item.optional else ""
+            yield f"{item.key}: missing with {item.dev}", f"sysctl -{ignore_missing}w {item.key}={item.value}"
         elif value is None and not item.optional:
-            yield f"the kernel has no setting {item.key}", ""
+            yield f"{item.key}: not supported by this kernel", ""
         elif value is not None and value != item.value:
-            yield f"{item.key} is {value}, not {item.value}", f"sysctl -w {item.key}={item.value}"
+            yield f"{item.key}: {value}, expected {item.value}", f"sysctl -w {item.key}={item.value}"

@@ -1,4 +1,4 @@
-"""A walk as a picture in SVG: a column for each place, a row for each sighting, and what the packet was made of."""
+"""Draw a walk as SVG: a column for each place, a row for each sighting, with the packet's headers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from testbed.observe.frames import Packet
 from testbed.observe.trace import Hop, Walk
 
 ROW, LANE, LEFT, TOP = 46, 132, 92, 96
-"""In pixels: the height of a row, the width of a column, and what is left free on the left and above."""
+"""In pixels: height of a row, width of a column, left and top margin."""
 _LETTER = 6.3
 """Width of a letter of the text in layers."""
 _PADDING = 12
@@ -19,7 +19,7 @@ _FORTH, _BACK, _TUNNEL, _FRAME = "#2b6cb0", "#2f855a", "#c8640a", "#718096"
 
 @dataclass(frozen=True)
 class _Layer:
-    """A part of a packet: its headers in words."""
+    """A header of a packet, as text."""
 
     text: str
     colour: str
@@ -29,7 +29,7 @@ class _Layer:
 
 @dataclass(frozen=True)
 class _Row:
-    """A sighting, and where it is drawn."""
+    """A sighting and its position."""
 
     hop: Hop
     x: int
@@ -37,13 +37,13 @@ class _Row:
     colour: str
     layers: tuple[_Layer, ...]
     begins: str
-    """What a part of the walk is called, in its first row."""
+    """The title of a part of the walk, in its first row."""
     follows: bool
-    """Whether a line leads here from the row before."""
+    """Whether a line is drawn from the previous row."""
 
 
 def svg(walk: Walk, design: str) -> str:
-    """The picture of a walk under a design, and below it what came of it."""
+    """The picture of a walk under a design, with the outcome below."""
     places = tuple(dict.fromkeys(hop.place for hop in (*walk.forth, *walk.back)))
     lanes = {place: LEFT + number * LANE + LANE // 2 for number, place in enumerate(places)}
     right = LEFT + len(places) * LANE + 24
@@ -76,7 +76,7 @@ def _rows(walk: Walk, lanes: dict[str, int], right: int) -> Iterator[_Row]:
 
 
 def _layers(packet: Packet, colour: str) -> Iterator[_Layer]:
-    """From the outermost to the innermost."""
+    """The headers, from the outermost to the innermost."""
     macs = packet.macs
     for tunnel in packet.tunnels:
         yield _frame(macs)
@@ -91,7 +91,7 @@ def _layers(packet: Packet, colour: str) -> Iterator[_Layer]:
 
 
 def _frame(macs: tuple[str, str]) -> _Layer:
-    """An Ethernet header; the last two bytes tell addresses of one lab apart."""
+    """An Ethernet header; the last two bytes distinguish the addresses of a lab."""
     return _Layer(" → ".join(f"…{mac[-5:]}" for mac in macs), _FRAME)
 
 

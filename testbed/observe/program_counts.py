@@ -1,4 +1,4 @@
-"""What the eBPF programs of a living lab have counted: what they forwarded, and what they dropped, and why."""
+"""Counters of the eBPF programs of a living lab: packets forwarded, and dropped by reason."""
 
 import struct
 import sys
@@ -10,7 +10,7 @@ from testbed.kernel.links import links
 from testbed.kernel.refusal import Namespaces
 from testbed.plan.objects import FORWARDED, KeyPart, Plan, Space
 
-DROPPED = "dropped it"
+DROPPED = "dropped the packet"
 _COUNT = struct.Struct("=QQ")
 
 
@@ -20,16 +20,16 @@ class Count:
 
     place: str
     program: str
-    """The program that counted; empty of an endpoint's."""
+    """The program that counted; empty for an endpoint's count."""
     pod: str
-    """The endpoint; empty where it is a program's."""
+    """The endpoint; empty for a program's count."""
     direction: str
     """`from pods` or `to pods`."""
     reason: str
-    """`forwarded`, or why they were dropped."""
+    """`forwarded`, or the reason of the drop."""
     packets: int
     bytes: int
-    """With Ethernet headers; a segment that is larger than the MTU counts as one packet."""
+    """With Ethernet headers; a segment larger than the MTU counts as one packet."""
 
     @property
     def is_drop(self) -> bool:
@@ -37,7 +37,7 @@ class Count:
 
 
 def counts(plan: Plan, namespaces: Namespaces) -> tuple[Count, ...]:
-    """All that the programs of all nodes have counted; none where the design has no programs."""
+    """The counts of all nodes; empty if the design has no eBPF programs."""
     found: list[Count] = []
     for space in plan.spaces:
         if space.bpf:
@@ -47,17 +47,17 @@ def counts(plan: Plan, namespaces: Namespaces) -> tuple[Count, ...]:
 
 
 def counts_in(space: Space) -> Iterator[Count]:
-    """Those of the node whose namespace the calling thread is in."""
+    """The counts of the node whose namespace the calling thread is in."""
     if space.bpf is None:
         return
     found = state_of(space.bpf, {link.name: link.index for link in links()}).maps
     for counting in space.bpf.counts:
         numbers = {tuple(_number(part, key) for part in counting.key): key for key in found.get(counting.map, {})}
         for values, key in sorted(numbers.items()):
-            said = {part.about: _name(part, value) for part, value in zip(counting.key, values, strict=True)}
-            reason = said.get("reason", FORWARDED)
+            parts = {part.about: _name(part, value) for part, value in zip(counting.key, values, strict=True)}
+            reason = parts.get("reason", FORWARDED)
             total = _sum(found[counting.map][key])
-            yield Count(space.name, said.get("program", ""), said.get("pod", ""), said["direction"], reason, *total)
+            yield Count(space.name, parts.get("program", ""), parts.get("pod", ""), parts["direction"], reason, *total)
 
 
 def _number(part: KeyPart, key: bytes) -> int:
@@ -75,5 +75,5 @@ def _sum(values: bytes) -> tuple[int, int]:
 
 
 def drops(space: Space) -> dict[str, int]:
-    """By what is said of them: the packets that programs dropped on the node whose namespace the thread is in."""
+    """Packets that programs dropped in the calling thread's namespace, by program and reason in words."""
     return {f"{one.program} {DROPPED}: {one.reason}": one.packets for one in counts_in(space) if one.is_drop}

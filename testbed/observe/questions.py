@@ -1,8 +1,8 @@
-"""What a check asks: every pair of pods and nodes, tile by tile, and how much of that at a time.
+"""The questions of a check: every pair of pods and nodes, in tiles and batches.
 
-In a tile are some sources and some targets, and each of the ones asks each of the others. The reason are the neighbour
-tables. All namespaces of a machine share one limit of 1,024 learned entries for each family (`gc_thresh3`), which only
-the host could raise. So no more is asked than can be learned, and what was learned is forgotten before more is.
+In a tile, some sources ask some targets, each of them. The reason is the neighbour tables: all namespaces of a machine
+share a limit of 1,024 learned entries for each family (`gc_thresh3`), which only the host can raise. So a batch asks no
+more than can be learned, and learned entries are flushed before the next.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,22 +15,22 @@ from testbed.spec.types import Address
 
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "icmp")
 MOST_NEIGHBOURS = 700
-"""To be learned at a time; some room is left for those that a user's own traffic needs."""
+"""Most entries to learn at a time; the rest is left for the user's own traffic."""
 AT_ONCE = 2000
-"""Questions under way at a time."""
+"""Most questions in a batch."""
 _TILE = 64
-"""Sources, and targets, of a tile."""
+"""Sources in a tile, and targets."""
 
 
 class Question(NamedTuple):
-    """One pod or node asking another one, over one protocol and family."""
+    """One pod or node asks another, with one protocol and family."""
 
     source: Space
     target: Space
     address: Address
     protocol: Protocol
     to: str
-    """The address as text: to make that takes longer than to ask."""
+    """The address as text, since formatting it takes longer than asking."""
     own: frozenset[str]
     """The source's addresses, as text."""
 
@@ -40,7 +40,7 @@ class Question(NamedTuple):
 
 
 def questions(plan: Plan, protocols: Sequence[Protocol] = PROTOCOLS) -> Iterator[Question]:
-    """Every pod to every pod, every node to every pod, every pod to every node, nodes to each other."""
+    """All questions: every pod and node asks every other."""
     for tile in tiles(plan):
         yield from asked_in(tile, protocols)
 
@@ -50,7 +50,7 @@ Tile = tuple[Sequence[Space], Sequence[Space]]
 
 
 def tiles(plan: Plan) -> Iterator[Tile]:
-    """All pairs of places in parts."""
+    """All pairs of places, in tiles."""
     places = plan.of_kind(Kind.POD, Kind.NODE)
     blocks = [places[start : start + _TILE] for start in range(0, len(places), _TILE)]
     yield from product(blocks, blocks)
@@ -70,16 +70,16 @@ def asked_in(tile: Tile, protocols: Sequence[Protocol]) -> Iterator[Question]:
 
 
 def own_addresses(source: Space) -> frozenset[str]:
-    """Those that others may see it ask from, as text."""
+    """The source's addresses, as text."""
     return frozenset(map(str, source.reached_at))
 
 
 def batches(
     plan: Plan, asked: Iterable[Question], most_neighbours: int
 ) -> Iterator[tuple[list[Question], frozenset[str]]]:
-    """Questions to be asked at a time, and the places that are to forget what they have learned when they are answered.
+    """Batches of questions, each with the places whose learned neighbours must be flushed after it.
 
-    Those are none as long as the neighbour tables have room for the questions that follow.
+    There are none as long as the neighbour tables have room for the next batch.
     """
     batch: list[Question] = []
     learned: set[_Entry] = set()
@@ -101,7 +101,7 @@ def batches(
 
 
 _Entry = tuple[str, str, int]
-"""Of a neighbour table: in which place, of whom, in which family."""
+"""A neighbour entry: the place that has it, the neighbour, the family."""
 
 
 def _learners(plan: Plan, learned: Iterable[_Entry]) -> frozenset[str]:
@@ -109,9 +109,9 @@ def _learners(plan: Plan, learned: Iterable[_Entry]) -> frozenset[str]:
 
 
 def _to_learn(source: Space, target: Space, family: int, is_on_link: "_OnLink") -> set[_Entry]:
-    """The entries that two ends and their nodes may need to reach each other.
+    """The entries that two ends and their nodes may need to reach each other: an estimate, rather too high.
 
-    Two on one link need each other, any others their routers. It is an estimate, and rather too much.
+    Ends on one link need each other, all others their routers.
     """
     here, there = source.home, target.home
     return {
@@ -125,7 +125,7 @@ def _to_learn(source: Space, target: Space, family: int, is_on_link: "_OnLink") 
 
 
 class _OnLink:
-    """Whether the first takes the other for a neighbour: asked for each of a million pairs, so reckoned in numbers."""
+    """Whether the second place is on a link of the first; computed with integers, for a million pairs."""
 
     def __init__(self) -> None:
         self._links: dict[str, list[tuple[int, int, int]]] = {}

@@ -1,7 +1,7 @@
-"""Who reaches whom: the Kubernetes network model asked of every pair, over TCP, UDP and ICMP.
+"""Test the Kubernetes network model on every pair of pods and nodes, over TCP, UDP and ICMP.
 
-An answer tells three things: that the packets came through both ways, that the right one answered, and that nobody
-changed the source address on the way (no NAT between pods). ICMP's is the kernel's own, and tells the first alone.
+An answer proves three things: packets pass in both directions, the right place answered, and the source address was
+not changed (no NAT between pods). The kernel answers ICMP itself, so there only the first is tested.
 """
 
 import os
@@ -28,21 +28,21 @@ from testbed.plan.objects import Kind, Plan
 from testbed.spec.types import Address
 
 _WORTH_SHARING = 5000
-"""So many questions are worth a second process."""
+"""Questions from which on a second process is used."""
 _MOST_PROCESSES = 2
-"""However many CPUs there are: each has a port of its own, and a share of the room for neighbours."""
+"""Each process has its own port and a share of the neighbour limit."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """How many pairs were asked, and which failed, each with what happened."""
+    """How many questions were asked, and which failed, each with the reason."""
 
     asked: int
     failed: tuple[tuple[Question, str], ...]
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """A line for each."""
+        """One line for each."""
         return tuple(f"{question}: {why}" for question, why in self.failed)
 
     @property
@@ -51,7 +51,7 @@ class Reach:
 
 
 def check_reach(plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol] = PROTOCOLS) -> Reach:
-    """Asks every question of the plan and waits for the answers; many questions are shared by two processes."""
+    """Ask every question of the plan and wait for the answers; two processes share many questions."""
     places = len(plan.of_kind(Kind.POD, Kind.NODE))
     many = places * places * len(protocols) >= _WORTH_SHARING
     processes = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES) if many else 1
@@ -76,10 +76,10 @@ def check_reach(plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol
 def _asked_again(
     plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol], failed: list[tuple[Question, str]]
 ) -> list[tuple[Question, str]]:
-    """Those that fail by this process alone as well.
+    """The questions that fail again when one process asks them.
 
-    While there were several, one may have made a node forget a neighbour that it was just asking for on behalf of
-    another one, which then heard that there is no route. Who got no answer at all has been asked several times.
+    With several processes, one may flush a neighbour entry that a node is resolving for the other, which then gets 'no
+    route'. Questions without any answer were already asked several times.
     """
     refused = [(question, why) for question, why in failed if why != NO_ANSWER]
     again = list[tuple[Question, str]]()
@@ -94,13 +94,13 @@ def _asked_again(
 
 
 Failed = tuple[str, str, Address, Protocol, str]
-"""Source and target by name, the address, the protocol, and what happened: less to pass on than a whole question."""
+"""Source and target by name, address, protocol and reason: less to pickle than a whole question."""
 
 
 def _share(
     plan: Plan, namespaces: Namespaces, protocols: Sequence[Protocol], number: int, total: int
 ) -> tuple[int, list[Failed]]:
-    """Asks every so many'th tile of questions; how many that were, and which failed."""
+    """Ask every `total`th tile of questions; return how many were asked and which failed."""
     asked, failed = 0, list[Failed]()
     with Asker(plan, namespaces, protocols, REACH_PORT + number) as asker:
         for tile in list(tiles(plan))[number::total]:
@@ -117,20 +117,20 @@ def _share(
 
 
 def expected(question: Question) -> frozenset[str]:
-    """The addresses that the target of a pod's question may see it come from."""
+    """The source addresses that the target of a pod's question may see."""
     masks = question.source.masked_towards(question.target, question.address.version)
     return frozenset(map(str, masks)) or question.own
 
 
 def wrong(question: Question, answer: Answer) -> str:
-    """What is wrong with the answer, empty if it is as the Kubernetes model wants it."""
+    """What is wrong with the answer; empty if it fits the Kubernetes model."""
     if answer.error:
         return answer.error
     if answer.name != question.target.name:
-        return f"{answer.name} answered in its place"
+        return f"answered by {answer.name}, expected {question.target.name}"
     if question.protocol == "icmp":
-        return ""  # Which tells nobody whom it saw.
-    # A node may use the address of its bridge or tunnel; a pod has only its own, or its node's where that hides it.
+        return ""  # The kernel's reply does not carry the source address that it saw.
+    # A node may use the address of its bridge or tunnel; a pod only its own, or its node's if the node masquerades.
     if question.source.kind is Kind.POD and answer.seen not in expected(question):
-        return f"the target saw it come from {answer.seen}"
+        return f"target saw source address {answer.seen}, expected {' or '.join(sorted(expected(question)))}"
     return ""

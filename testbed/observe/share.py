@@ -1,4 +1,4 @@
-"""Work shared by processes."""
+"""Share work between processes."""
 
 import os
 import pickle
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def shared(work: Callable[[int, int], T], total: int) -> list[T]:
-    """What `work(number, total)` returns for each of so many parts.
+    """The results of `work(number, total)` for each of `total` parts.
 
-    Each part but the first runs in a process that is forked from this one: it has all that this one has open, and ends
-    with it. What they return or raise must be fit for pickling.
+    All parts except the first run in forks of this process, which share its open files and end with it. Results and
+    exceptions must be picklable.
     """
     children: list[tuple[int, IO[bytes]]] = []
     try:
@@ -32,7 +32,7 @@ def shared(work: Callable[[int, int], T], total: int) -> list[T]:
                 news.seek(0)
                 data = news.read()
             if not data:
-                raise RuntimeError(f"a process that did a part of the work ended early ({status})")
+                raise RuntimeError(f"worker process ended early (wait status {status})")
             result, error = pickle.loads(data)
             if error is not None:
                 raise error
@@ -46,7 +46,7 @@ def shared(work: Callable[[int, int], T], total: int) -> list[T]:
 
 
 def _forked(work: Callable[[], T], news: IO[bytes]) -> int:
-    """The process that does it and writes down what came of it."""
+    """Fork a process that does the work and pickles its result to a file; return its PID."""
     child = os.fork()
     if child:
         return child

@@ -1,4 +1,4 @@
-"""One packet with a mark of its own, sent over ICMP, UDP or TCP, and how to know it and its answer again."""
+"""One packet with a unique mark, sent over ICMP, UDP or TCP, and how to recognize it and its answer."""
 
 import errno
 import os
@@ -18,17 +18,17 @@ from testbed.spec.types import Address
 
 Protocol = Literal["icmp", "udp", "tcp"]
 PATIENCE_S = 1.5
-"""How long an answer may take; ARP asks again after a second."""
+"""Time limit for an answer; ARP retries after a second."""
 _LINGER_S = 0.02
 _ECHO = {4: 8, 6: 128}
 _ANSWER = b"answer"
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
-"""Never fragment, and heed no path MTU that was learned: the packet is to find out by itself."""
+"""Never fragment, and ignore a learned path MTU."""
 _IPPROTO = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
 
 
 class Shot:
-    """One packet to be sent, and the sockets that this takes."""
+    """One packet to send, and its sockets."""
 
     def __init__(self, address: Address, port: int, size: int, source: Namespace, target: Namespace) -> None:
         self.address, self.port, self.source, self.target = str(address), port, source, target
@@ -57,35 +57,35 @@ class Shot:
         return sock
 
     def padded(self, headers: int) -> bytes:
-        """The mark, filled up so that the packet has its size with these headers and IP's."""
+        """The mark, padded so that the packet with these headers and IP's has its size."""
         wanted = self.size - headers - (20 if self.version == 4 else 40)
         return self.mark + bytes(max(wanted - len(self.mark), 0))
 
     def unsent(self, error: OSError) -> str:
         """Why the source could not send."""
         if error.errno == errno.EMSGSIZE:
-            return f"{self.size} bytes are more than the MTU of the device that it would leave by"
-        return error.strerror or str(error)
+            return f"packet of {self.size} bytes exceeds the MTU of the outgoing device"
+        return f"cannot send: {error.strerror or error}"
 
     def fire(self) -> str:
-        """Sends, and waits for an answer or for patience to end. Returns why it could not be sent, if so."""
+        """Send, and wait for an answer or the time limit. Return why the packet could not be sent; empty if it was."""
         raise NotImplementedError
 
     def marked(self, seen: Iterable[Sighting]) -> list[Sighting]:
-        """The sightings of the packet, its answer, and of errors about either."""
+        """The sightings of the packet, its answer, and errors about either."""
         return [sighting for sighting in seen if self.mark in sighting.frame]
 
     def is_back(self, sighting: Sighting) -> bool:
-        """Whether it is on its way back."""
+        """Whether the sighting is of the answer or of an error."""
         raise NotImplementedError
 
 
 def _until(deadline: float, sockets: Sequence[socket.socket], act: Callable[[socket.socket], bool]) -> None:
-    """Calls `act` for each socket that can be read, until it says that this is enough."""
+    """Call `act` for each readable socket, until it returns True or the deadline passes."""
     while (left := deadline - time.monotonic()) > 0:
         ready, _, _ = select.select(sockets, [], [], left)
         if any(act(sock) for sock in ready):
-            time.sleep(_LINGER_S)  # For the taps to have it all.
+            time.sleep(_LINGER_S)  # Until the taps have all frames.
             return
 
 
@@ -115,7 +115,7 @@ class _Icmp(Shot):
 class _Udp(Shot):
     def fire(self) -> str:
         answerer = self.open(self.target, socket.SOCK_DGRAM)
-        with suppress(OSError):  # Somebody listens there already, who may answer or not.
+        with suppress(OSError):  # The port may be in use; its owner may answer.
             answerer.bind((self.address, self.port))
         sender = self.open(self.source, socket.SOCK_DGRAM)
         try:
@@ -129,7 +129,7 @@ class _Udp(Shot):
                 data, peer = sock.recvfrom(65_536)
                 if sock is answerer and data.startswith(self.mark):
                     sock.sendto(self.mark + _ANSWER, peer)
-            except OSError:  # The error that came instead of an answer.
+            except OSError:  # An ICMP error came instead of an answer.
                 return True
             return sock is sender
 
@@ -149,7 +149,7 @@ class _Tcp(Shot):
     def fire(self) -> str:
         listener = self.open(self.target, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # Somebody listens there already.
+        with suppress(OSError):  # The port may be in use.
             listener.bind((self.address, self.port))
             listener.listen(1)
         sender = self.open(self.source, socket.SOCK_STREAM)
@@ -176,7 +176,7 @@ class _Tcp(Shot):
         return [sighting for sighting in everything if self._is_mine(sighting, number)]
 
     def _is_mine(self, sighting: Sighting, number: int) -> bool:
-        """The SYN, what acknowledges or resets it, and errors that quote it."""
+        """Whether it is the SYN, its acknowledgement or reset, or an error that quotes it."""
         packet = sighting.packet
         if packet.tcp is None:
             return bool(packet.error) and number.to_bytes(4, "big") in sighting.frame

@@ -1,4 +1,4 @@
-"""Packet sockets that record the frames of a namespace, on all its devices, with the kernel's own time."""
+"""Packet sockets that record the frames on all devices of a namespace, with the kernel's time stamps."""
 
 import ctypes
 import socket
@@ -12,7 +12,7 @@ from testbed.kernel.namespace import Namespace
 from testbed.observe.frames import USUAL_PORTS, Packet, Ports, decoded
 
 STAMPS_S = 0.005
-"""About how long the kernel takes until it stamps packets, once it is asked to; it does so when it comes to it."""
+"""About how long the kernel takes to start stamping packets, which it does in the background."""
 _ETH_P_ALL = 0x0003
 _PACKET_OUTGOING = 4
 _SO_ATTACH_FILTER = 26
@@ -21,26 +21,26 @@ _SO_RCVBUFFORCE = 33
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _BUFFER = 8 << 20
 _MOST_BYTES = 1 << 18
-"""Of one frame: what the kernel leaves to be cut up by a device may have more than 64 KiB."""
+"""Most bytes of a frame: with segmentation offload it may exceed 64 KiB."""
 _TIMESPEC = struct.Struct("=qq")
 _INSTRUCTION_SIZE = 8
 _PROGRAM = struct.Struct("HP")
 _STATISTICS = struct.Struct("II")
 WITH_ETHERNET = (1, 772)
-"""Hardware types of devices whose frames are Ethernet's, and loopback's, which look alike (ARPHRD_)."""
+"""Hardware types of devices with Ethernet headers: Ethernet and loopback (ARPHRD_)."""
 
 
 class Frame(NamedTuple):
-    """What a tap has recorded: a frame at one device, at one moment."""
+    """A frame at one device, at one moment."""
 
     time: int
-    """In nanoseconds since 1970: a float would not tell two devices apart. 0 if the kernel did not stamp it."""
+    """In nanoseconds since 1970 (a float is too coarse); 0 if the kernel did not stamp it."""
     device: str
     out: bool
     protocol: int
-    """Of what is in the frame, as Ethernet numbers it."""
+    """EtherType of the payload."""
     has_ethernet: bool
-    """False of devices that carry bare IP packets."""
+    """False for devices that carry bare IP packets."""
     data: bytes
 
 
@@ -58,23 +58,23 @@ class Sighting:
 
 
 def tap(namespace: Namespace, instructions: bytes = b"") -> socket.socket:
-    """Records every frame of a namespace, on all its devices, from now on, each with the time the kernel saw it at.
+    """Record the frames on all devices of a namespace from now on, with time stamps.
 
-    `instructions` are a filter (struct sock_filter of linux/filter.h): what it refuses is not recorded.
+    `instructions` are a filter (struct sock_filter of linux/filter.h): only matching frames are recorded.
     """
     with namespace.entered():
         tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.htons(_ETH_P_ALL))
     try:
         tap.setblocking(False)
         tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        with suppress(PermissionError):  # Root of a user namespace has to do with what everybody has.
+        with suppress(PermissionError):  # Root of a user namespace keeps the default buffer.
             tap.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
         if instructions:
             held = ctypes.create_string_buffer(instructions)
             program = _PROGRAM.pack(len(instructions) // _INSTRUCTION_SIZE, ctypes.addressof(held))
             tap.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
             for _ in frames(tap):
-                pass  # What came before the filter did.
+                pass  # Discard frames from before the filter.
     except BaseException:
         tap.close()
         raise
@@ -82,7 +82,7 @@ def tap(namespace: Namespace, instructions: bytes = b"") -> socket.socket:
 
 
 def frames(tap: socket.socket) -> Iterator[Frame]:
-    """What a tap has recorded and nobody has read yet."""
+    """The recorded frames that were not read yet."""
     buffer = memoryview(bytearray(_MOST_BYTES))
     while True:
         try:
@@ -94,7 +94,7 @@ def frames(tap: socket.socket) -> Iterator[Frame]:
 
 
 def dropped(tap: socket.socket) -> int:
-    """How many frames a tap had no room for since this was asked last."""
+    """How many frames a tap has dropped since the last call, because its buffer was full."""
     raw = tap.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, _STATISTICS.size)
     return int(_STATISTICS.unpack(raw)[1])
 
@@ -109,7 +109,7 @@ def _stamp(ancillary: Iterable[tuple[int, int, bytes]]) -> int:
 
 
 def recorded(place: str, tap: socket.socket, ports: Ports = USUAL_PORTS) -> Iterator[Sighting]:
-    """The IP packets that a tap has recorded. Within one namespace the order is the tap's, whatever the times say."""
+    """The recorded IP packets, in the tap's order: times are raised where they would go backwards."""
     latest = 0
     for frame in frames(tap):
         latest = max(latest, frame.time)

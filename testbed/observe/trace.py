@@ -1,8 +1,8 @@
-"""What really happened to one packet and its answer, hop by hop.
+"""Follow one packet and its answer through the lab, hop by hop.
 
-A packet socket in each namespace of the lab records every frame on every device there, with the kernel's own time. A
-packet with a mark of its own is sent; the frames that carry the mark are its walk. ICMP and UDP carry the mark in their
-payload, and so do the errors that quote them; of TCP it is the sequence number of the SYN, which no NAT changes.
+A packet socket in each namespace records every frame on every device, with the kernel's time stamp. One packet with a
+unique mark is sent; the frames that carry the mark are its walk. ICMP and UDP carry the mark in the payload, as do the
+ICMP errors that quote them; for TCP it is the sequence number of the SYN, which NAT does not change.
 """
 
 import socket
@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from testbed.kernel.bpf import hanging
+from testbed.kernel.bpf import attached
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.refusal import Namespaces
 from testbed.kernel.state import unanswered
@@ -28,9 +28,9 @@ from testbed.plan.objects import Bridge, Kind, Plan, Space
 from testbed.spec.types import Address
 
 Outcome = Literal["answered", "refused", "no answer", "lost"]
-NO_REASON = "the kernel says nothing of why, and there all is as planned; `testbed inspect` tells of other places"
+NO_REASON = "no drop counter changed; state matches the plan there; `testbed inspect` checks all places"
 _TRIES = 4
-"""How often a walk is taken anew because it had not yet."""
+"""How often the packet is sent until every frame has the kernel's time stamp."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Hop:
     direction: Literal["in", "out"]
     packet: Packet
     changes: tuple[str, ...]
-    """What is different from the hop before."""
+    """What differs from the previous hop."""
 
 
 @dataclass(frozen=True)
 class Walk:
-    """What happened to a packet."""
+    """The hops of a packet and its answer, and the outcome."""
 
     source: str
     target: str
@@ -57,29 +57,34 @@ class Walk:
     addresses: tuple[str, str]
     forth: tuple[Hop, ...]
     back: tuple[Hop, ...]
-    """The answer, or the error that was sent instead of one."""
+    """The answer, or the ICMP error that was sent instead."""
     outcome: Outcome
-    """`refused` by an error; `no answer` if the target got it; `lost` if not."""
+    """`refused` if an error came back; `no answer` if the packet reached the target; else `lost`."""
     reason: str
-    """Of anything but an answer: what is known of why; may be empty."""
+    """Why there was no answer, as far as known; may be empty."""
 
     @property
     def summary(self) -> str:
-        """What came of it, in one line."""
+        """The outcome in one line."""
         hops = (*self.forth, *self.back)
         if self.outcome == "answered":
             nodes = f"{len(self.forth)} sightings there, {len(self.back)} back"
             return f"answered after {hops[-1].time_us:.1f} µs; {nodes}"
         if self.outcome == "refused":
             return f"refused: {self.reason}"
-        last = f"last seen at {hops[-1].device} of {hops[-1].place}" if hops else f"never seen outside {self.source}"
-        arrived = f"no answer, but the packet came to {self.target}"
-        what = arrived if self.outcome == "no answer" else f"lost, {last}"
-        return f"{what}: {self.reason or NO_REASON}"
+        arrived = f"no answer, but the packet reached {self.target}"
+        what = arrived if self.outcome == "no answer" else f"lost, {self.end}"
+        return f"{what}; {self.reason or NO_REASON}"
+
+    @property
+    def end(self) -> str:
+        """Where the packet or its answer was last seen."""
+        hops = (*self.forth, *self.back)
+        return f"last seen at {hops[-1].device} of {hops[-1].place}" if hops else f"never left {self.source}"
 
 
 class CannotTrace(Exception):
-    """There is nothing that could be sent; says why."""
+    """No packet can be sent between the two places; the message says why."""
 
 
 def trace(
@@ -92,10 +97,10 @@ def trace(
     size: int = 0,
     family: int | None = None,
 ) -> Walk:
-    """Sends one packet from a pod or node to another, and says what came of it.
+    """Send one packet from a pod or node to another and record its walk.
 
-    `size` is that of the whole IP packet, if it is to be larger than it must be; it may not be fragmented. `family`
-    is 4 or 6; without it IPv4 is taken where there is. Raises CannotTrace.
+    `size` is that of the whole IP packet in bytes, at least the smallest possible; it is not fragmented. `family` is
+    4 or 6; the default is IPv4 if both ends have it. Raises CannotTrace.
     """
     one, other = plan[source], plan[target]
     own, address = _addresses(one, other, family)
@@ -124,17 +129,17 @@ def trace(
 
 @dataclass(frozen=True)
 class _Taken:
-    """What the taps made of a shot."""
+    """What the taps recorded of a shot."""
 
     sightings: tuple[Sighting, ...]
     unsent: str
-    """Why it could not be sent, if so."""
+    """Why the packet could not be sent; empty if it was."""
     is_in_order: bool
-    """Whether every sighting has the time at which the kernel saw it, and not that at which it was read."""
+    """Whether the kernel stamped every sighting when it saw it, and not only when it was read."""
 
 
 def _taken(shot: Shot, watched: Namespaces, ports: Ports) -> _Taken:
-    """Fires, with a tap in each of these namespaces."""
+    """Fire the shot, with a tap in each of these namespaces."""
     with ExitStack() as stack:
         taps = {place: stack.enter_context(tap(namespace)) for place, namespace in watched.items()}
         time.sleep(STAMPS_S)
@@ -147,23 +152,24 @@ def _taken(shot: Shot, watched: Namespaces, ports: Ports) -> _Taken:
 
 
 def _dead_ends(plan: Plan) -> frozenset[tuple[str, str]]:
-    """Bridges that take in what they forward a copy of: it goes nowhere."""
+    """Promiscuous bridges: they receive a copy of the frames they forward, which goes nowhere."""
     bridges = ((space.name, link) for space in plan.spaces for link in space.links if isinstance(link, Bridge))
     return frozenset((place, bridge.name) for place, bridge in bridges if bridge.promiscuous)
 
 
 def _addresses(one: Space, other: Space, family: int | None) -> tuple[Address, Address]:
-    """The source's and the target's, in a family that both have."""
+    """The source's and the target's address, in a family that both have."""
     if one is other:
-        raise CannotTrace(f"{one.name} would send to itself, which crosses no device")
+        raise CannotTrace(f"source and target are both {one.name}: a packet to itself crosses no device")
     for wanted in (family,) if family else (4, 6):
         pair = [[at for at in space.reached_at if at.version == wanted] for space in (one, other)]
         if all(pair):
             return pair[0][0], pair[1][0]
     missing = next((space.name for space in (one, other) if not space.reached_at), "")
     if missing:
-        raise CannotTrace(f"{missing} has no address of its own to send from or to")
-    raise CannotTrace(f"{one.name} and {other.name} have no address of the same family{f' {family}' if family else ''}")
+        raise CannotTrace(f"{missing} has no address to send from or to")
+    lack = f"do not both have an IPv{family} address" if family else "share no address family"
+    raise CannotTrace(f"{one.name} and {other.name} {lack}")
 
 
 def _outcome(source: str, target: str, forth: Sequence[Hop], back: Sequence[Hop]) -> tuple[Outcome, str]:
@@ -192,13 +198,13 @@ def _hops(sightings: Sequence[Sighting], start: int, programs: Mapping[tuple[str
 
 
 def _programs(plan: Plan, namespaces: Namespaces) -> dict[tuple[str, str, str], str]:
-    """By place, device and direction: the eBPF program that decides what becomes of a packet there now."""
+    """By place, device and direction: the eBPF program that is attached there now."""
     found = {}
     for space in plan.spaces:
         if space.bpf is None:
             continue
         with namespaces[space.name].entered():
-            hooks = hanging(space.bpf)
+            hooks = attached(space.bpf)
         for hook in hooks:
             if hook.where == "peer":
                 veth = next(veth for veth in plan.veths if (veth.a.space, veth.a.name) == (space.name, hook.dev))
@@ -226,7 +232,7 @@ def _changes(earlier: Packet, later: Packet) -> Iterator[str]:
 
 
 def _counters(namespace: Namespace, space: Space) -> dict[str, int]:
-    """What the IP layer of a namespace has counted, `Ip.OutNoRoutes` and the like; and what eBPF programs dropped."""
+    """IP counters of a namespace by name, such as `Ip.OutNoRoutes`, and the drops of its eBPF programs."""
     found: dict[str, int] = {}
     with namespace.entered():
         texts = [Path("/proc/thread-self/net", name).read_text() for name in ("snmp", "netstat")]
@@ -240,39 +246,39 @@ def _counters(namespace: Namespace, space: Space) -> dict[str, int]:
 
 
 def _no_way(namespace: Namespace, place: str, to: Address) -> str:
-    """Why a place cannot send to an address; empty if it has a route for it."""
+    """Why a place cannot send to an address; empty if it has a route."""
     with namespace.entered():
         sock = socket.socket(socket.AF_INET if to.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
     with sock:
         try:
             sock.connect((str(to), TRACE_PORT))
         except OSError as error:
-            return f"{place} has no way back to {to}: {error.strerror}"
+            return f"{place}: no way back to {to}: {error.strerror}"
     return ""
 
 
 def _why(plan: Plan, namespace: Namespace, space: Space, before: dict[str, int]) -> Iterator[str]:
-    """What the kernel knows of a packet that got no further than this namespace, and what there is not as planned."""
+    """Why a packet got no further than this namespace: counters, silent neighbours, differences from the plan."""
     place = space.name
     after = _counters(namespace, space)
     for counter in (counter for counter, count in after.items() if count > before.get(counter, 0)):
         if counter in _REASONS or DROPPED in counter:
-            yield f"{place} {_REASONS[counter]}" if counter in _REASONS else f"on {place} {counter}"
+            yield f"{place}: {_REASONS.get(counter, counter)}"
     with namespace.entered():
         silent, now = unanswered(), state_for(space)
-    yield from (f"{place} asked for {address} on {device}, and nobody answered" for address, device in silent)
-    yield from (f"on {place}, {difference.what}" for difference in differences(plan, space, now))
+    yield from (f"{place}: {device}: neighbour {address} does not answer" for address, device in silent)
+    yield from (f"{place}: {difference.what}" for difference in differences(plan, space, now))
 
 
 _REASONS = {
-    "Ip.OutNoRoutes": "has no route for it",
-    "IpExt.InNoRoutes": "has no route for it",
-    "Ip.InAddrErrors": "got it for an address that is not its own, and does not forward",
-    "Ip.InHdrErrors": "dropped it for its header (TTL, or checksum)",
-    "Ip.FragFails": "may not fragment it for the next link",
-    "Ip.OutDiscards": "discarded it on the way out",
-    "Ip.InDiscards": "discarded it on the way in",
-    "TcpExt.IPReversePathFilter": "dropped it, as its source would be reached by another device (rp_filter)",
-    "IpExt.InTruncatedPkts": "got it cut short",
+    "Ip.OutNoRoutes": "no route for the packet",
+    "IpExt.InNoRoutes": "no route for the packet",
+    "Ip.InAddrErrors": "destination is not a local address, and forwarding is off",
+    "Ip.InHdrErrors": "packet dropped: bad header (TTL or checksum)",
+    "Ip.FragFails": "packet must not be fragmented for the next link",
+    "Ip.OutDiscards": "packet discarded on output",
+    "Ip.InDiscards": "packet discarded on input",
+    "TcpExt.IPReversePathFilter": "packet dropped by rp_filter: its source is routed by another device",
+    "IpExt.InTruncatedPkts": "packet truncated",
 }
-"""By counter, as /proc/net/snmp and /proc/net/netstat name them."""
+"""By counter of /proc/net/snmp and /proc/net/netstat."""

@@ -1,9 +1,9 @@
-"""What is really seen on the fabric while a pod sends to a pod on another node, held against the design's claim.
+"""Compare what is seen on the fabric, while a pod sends to a pod on another node, with the design's claim.
 
-Packet sockets in the namespaces of all switches and routers record every frame at every port. A datagram with a mark of
-its own is sent from pod to pod; the frames that carry the mark, in the order in which they were seen, are its
-sightings. Where the design encrypts, the mark must be in none, and the frames of the encrypted tunnel are the sightings
-that are large enough: the datagram is larger than anything else that may be under way.
+Packet sockets in all switches and routers record every frame at every port. A datagram with a unique mark is sent from
+pod to pod; the frames that carry the mark are its sightings, in order of time. If the design encrypts, no frame may
+carry the mark; then the sightings are the large frames of the encrypted tunnel, since the datagram is larger than any
+other traffic.
 """
 
 import secrets
@@ -27,15 +27,15 @@ from testbed.spec.types import Address
 
 _PATIENCE_S = 2.0
 _LARGE = 500
-"""Bytes of a datagram that is to be known by its size; it fits every MTU."""
+"""Bytes of the datagram, which is recognized by its size; it fits every MTU."""
 _SHOTS = 20
-"""Datagrams at most, until one shows the order of its sightings."""
+"""Most datagrams to send until all sightings of one have the kernel's time stamps."""
 _AT_ONCE = 50
-"""After so many packets their neighbours are forgotten. Each may need eight entries of tables that hold 1,024."""
+"""Packets after which learned neighbours are flushed: each may need eight of 1,024 entries."""
 
 
 def node_pairs(plan: Plan) -> Iterator[tuple[Space, Space]]:
-    """For each ordered pair of nodes with pods, the first pod of either that has an address."""
+    """For each ordered pair of nodes, the first pod of each that has an address."""
     first: dict[str, Space] = {}
     for pod in plan.of_kind(Kind.POD):
         if pod.reached_at:
@@ -49,9 +49,9 @@ def node_pairs(plan: Plan) -> Iterator[tuple[Space, Space]]:
 def check_crossings(
     design: Design, topology: Topology, plan: Plan, namespaces: Namespaces
 ) -> tuple[int, tuple[str, ...]]:
-    """Sends a packet between every two nodes and compares its sightings with the design's claim.
+    """Send a packet between every two nodes and compare its sightings with the design's claim.
 
-    Returns how many packets were sent, and a line for each that took another way than claimed.
+    Return how many packets were sent, and a line for each that took another path than claimed.
     """
     sent, failures = 0, list[str]()
     addresses = design.lay_out(topology, plan.allocation)
@@ -67,8 +67,8 @@ def check_crossings(
                 sent += 1
                 if seen not in claimed:
                     failures.append(
-                        f"packet {source.name} -> {target.name} {address}: seen on the fabric {describe(seen)}; "
-                        f"{design.name} claims {', or '.join(map(describe, claimed))}"
+                        f"packet {source.name} -> {target.name} {address}: seen on the fabric: {describe(seen)}; "
+                        f"expected by {design.name}: {', or '.join(map(describe, claimed))}"
                     )
     return sent, tuple(failures)
 
@@ -94,7 +94,7 @@ class Watch:
         self._namespaces = namespaces
         self._ports = ports_of(plan)
         self._watched = plan.of_kind(Kind.SWITCH, Kind.ROUTER)
-        # A bridge itself, which is no port, sees a frame only if it is for the switch, or flooded.
+        # The bridge device is no port: it sees only frames to the switch itself, and flooded ones.
         self._bridges = {
             (space.name, link.name) for space in self._watched for link in space.links if isinstance(link, Bridge)
         }
@@ -110,10 +110,10 @@ class Watch:
         self._stack.close()
 
     def sightings(self, source: Space, target: Space, address: Address) -> Way:
-        """Sends a marked datagram and returns where it was seen, in order.
+        """Send a marked datagram and return where it was seen, in order.
 
-        Sends another one as long as frames are given their times only when they are read, which tell no order: on a
-        busy machine the kernel begins to stamp frames late.
+        Repeat while frames were stamped only when read, so that their order is unknown: on a busy machine the kernel
+        starts stamping late.
         """
         for _ in range(_SHOTS):
             found, is_in_order = self._shot(source, target, address)
@@ -125,7 +125,7 @@ class Watch:
     def _shot(self, source: Space, target: Space, address: Address) -> tuple[Way, bool]:
         for own in self._taps.values():
             for _ in frames(own):
-                pass  # What came before is no matter.
+                pass  # Discard earlier frames.
         mark = secrets.token_bytes(_LARGE)
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         with self._namespaces[target.name].entered():
@@ -133,12 +133,12 @@ class Watch:
         with self._namespaces[source.name].entered():
             sender = socket.socket(family, socket.SOCK_DGRAM)
         with receiver, sender:
-            # A packet that cannot be sent or received is one that is not seen.
+            # A packet that cannot be sent or received has no sightings, or fewer.
             with suppress(OSError):
                 receiver.bind((str(address), WIRE_PORT))
                 sender.sendto(mark, (str(address), WIRE_PORT))
                 _wait_for(receiver)
-            # Whoever delivered the packet has passed the fabric before: all its frames are in the taps' queues.
+            # The packet has arrived, so all its frames on the fabric are already in the taps.
             reading = time.time_ns()
             seen = [(frame.time, place, frame) for place, own in self._taps.items() for frame in frames(own)]
         found = [
@@ -150,7 +150,7 @@ class Watch:
 
 
 def _wait_for(receiver: socket.socket) -> None:
-    """Until the datagram is there or patience ends; a lost one is told by its sightings."""
+    """Wait for the datagram or the time limit; sightings show whether it was lost."""
     deadline = time.monotonic() + _PATIENCE_S
     while not select.select([receiver], [], [], max(deadline - time.monotonic(), 0))[0]:
         if time.monotonic() >= deadline:
@@ -158,7 +158,7 @@ def _wait_for(receiver: socket.socket) -> None:
 
 
 def sighting(place: str, frame: Frame, mark: bytes, ports: Ports) -> Sighting | None:
-    """A frame decoded as far as claims go; None if it has nothing to do with the marked datagram."""
+    """The sighting in a frame; None if it does not belong to the marked datagram."""
     is_marked = mark in frame.data
     if not is_marked and len(frame.data) <= len(mark):
         return None

@@ -1,1 +1,1 @@
-"""Programs that a lab runs inside its nodes."""
+"""Programs that a lab runs in its nodes."""

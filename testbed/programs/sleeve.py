@@ -1,48 +1,47 @@
-"""Weave Net's tunnel in user space, which it calls sleeve, written anew in Python.
+"""Weave Net's user-space tunnel, sleeve, reimplemented in Python.
 
     [WEAVE_PASSWORD=...] python -I -S sleeve.py DEVICE PORT NAME=LOCAL [NAME=ADDRESS ...]
     [WEAVE_PASSWORD=...] python -I -S sleeve.py DEVICE PORT @FILE
 
-On each node one end of a veth pair is a port of the pods' bridge, and this program has the other, DEVICE: it takes up
-what the bridge sends there, and puts there what has come from other nodes. A node is a peer, whose NAME has the form of
-a MAC address. Peers send each other UDP datagrams, from PORT to PORT:
+On each node one end of a veth pair is a port of the pods' bridge. This program captures frames on the other end,
+DEVICE, and injects there the frames from other nodes. Each node is a peer, whose NAME has the form of a MAC address.
+Peers send each other UDP datagrams, from PORT to PORT:
 
     sender's name (6 bytes), then frames: capturing peer (6), destination peer (6), length (2), Ethernet frame
 
-As many frames as are there and fit share a datagram. A frame for a MAC address behind a peer that is known goes to that
-peer; one for everybody, or for somebody unknown, to all of them. Whose frames come from a peer is behind it, which is
-remembered for ten to twenty minutes. What has come from a peer is never sent on to another, so nothing goes in circles.
+Frames that are ready together share a datagram if they fit. A frame for a known MAC address goes to its peer;
+broadcast, multicast and unknown ones go to all peers. A peer's source MAC addresses are learned and kept for ten to
+twenty minutes. Frames from a peer are never forwarded to another peer, so there are no loops.
 
-An IPv4 packet that must not be fragmented travels in a datagram that must not be either; if it is too large for the
-path, its sender is told (ICMP, fragmentation needed), and how large the next may be. Any other frame travels in a
-datagram that the nodes' kernels may cut.
+An IPv4 packet with Don't Fragment is sent in a datagram with Don't Fragment; if it is too large for the path, its
+sender gets ICMP 'fragmentation needed' with the MTU. Other frames are sent in datagrams that the nodes' kernels may
+fragment.
 
-With a password in the environment the frames of a datagram are encrypted (NaCl's secretbox). Then each two peers have a
-TCP connection, from the lower name to the higher one's PORT, over which they tell each other a public key that is made
-for this connection; the key for frames is the SHA-256 of what both make of the two (Diffie-Hellman) and the password:
+With a password in the environment, frames are encrypted (NaCl's secretbox). Then each two peers have a TCP connection,
+from the lower name to the higher one's PORT, over which they exchange public keys made for this connection. The key for
+frames is the SHA-256 of the Diffie-Hellman result and the password:
 
     sender's name (6 bytes), number of the datagram (8), then one box: tag (16) and the frames
 
-The number is a part of the nonce, and counts once: a datagram that comes again is dropped, as is one that nobody with
-the key has made.
+The number is part of the nonce and valid once: replayed datagrams, and those without the right key, are dropped.
 
-Modelled on weaveworks/weave, router/sleeve.go and crypto.go; the datagrams are the same. Not the same as there:
+Modelled on weaveworks/weave, router/sleeve.go and crypto.go; the datagrams are the same. Differences:
 
-- That one is Go, on several threads.
-- The peers are those of the command line or a file and all are linked with each other; nothing is relayed by a third
-  one. So the TCP connection carries two keys and no gossip, and without a password there is none.
-- The path's MTU is what the kernel knows of it. There it is tried with frames of that size, of which the other end
-  tells that they came; and whether fragments arrive is tried too, instead of being taken for granted.
-- No heartbeats: a peer that is gone is not noticed, and is sent to all the same.
+- The original is Go, with several threads.
+- The peers come from the command line or a file and are fully meshed; no peer relays. So the TCP connection carries two
+  keys and no gossip, and without a password there is none.
+- The path MTU is the kernel's. The original probes it with frames of that size, which the peer acknowledges, and also
+  probes whether fragments arrive.
+- No heartbeats: a dead peer is not noticed and still sent to.
 
-Prints `ready` once frames would be carried, with a password as soon as all peers have a key in common. Ends on SIGTERM.
+Prints `ready` once frames are carried; with a password, once all peers have a common key. Ends on SIGTERM.
 
-On SIGHUP it reads FILE again, which has this node and its peers between white space, and prints `ready` as soon as
-frames would be carried to all of them. Peers that stay keep their key, and lose no frame. It prints `refused: ` and why
-if the file is not as it should be, and the peers stay as they were; also if there is no key in time with new ones.
+On SIGHUP it reads FILE again (this node and its peers, separated by white space), and prints `ready` once frames are
+carried to all of them. Peers that stay keep their key and lose no frame. If the file is invalid it prints `refused: `
+and the reason, and keeps its peers; it also prints that if new peers have no key in time.
 """
 
-import _signal  # type: ignore[import-not-found]  # What signal is made of.
+import _signal  # type: ignore[import-not-found]  # The core of signal.
 import contextlib
 import io
 import os
@@ -74,15 +73,15 @@ from functools import partial
 USAGE = "usage: sleeve.py DEVICE PORT NAME=LOCAL [NAME=ADDRESS ...] | @FILE"
 
 BATCH = 32
-"""Frames or datagrams taken from one side before the other gets its turn."""
+"""Frames or datagrams read from one side before the other is read."""
 AGE_S = 600
-"""For so long at least it is remembered behind whom a MAC address is, and for twice as long at most."""
+"""Least time for which a learned MAC address is kept; the most is twice that."""
 LOOK_S = 1.0
-"""How often it is looked after what is not urgent: lost frames, peers to connect to, age."""
+"""Interval of tasks that are not urgent: lost frames, connections, aging."""
 RETRY_S = 0.05
-"""Between two attempts to connect to a peer before the first frame is carried."""
+"""Interval of connection attempts before the first frame is carried."""
 PATIENCE_S = 30.0
-"""How long peers may take until they have a key in common."""
+"""Time limit for a common key with all peers."""
 LARGEST = 65535
 UDP_HEADERS = 28
 ETHERNET_HEADER = 14
@@ -91,11 +90,11 @@ FRAME_HEADER = NAME_SIZE + NAME_SIZE + 2
 NUMBER_SIZE, TAG_SIZE, KEY_SIZE = 8, 16, 32
 HELLO_SIZE = NAME_SIZE + KEY_SIZE
 WINDOW = 1 << 14
-"""So many of the latest datagrams are known by their number, and none before twice as many."""
+"""Least number of latest datagrams that are remembered; the most is twice that."""
 DO_NOT_FRAGMENT = 1 << 63
-"""In a datagram's number."""
+"""Flag in a datagram's number."""
 SPANNING_TREE = bytes.fromhex("0180c2000000")
-"""What bridges tell each other is not for other nodes."""
+"""Bridge control frames, which are not carried to other nodes."""
 IPV4 = b"\x08\x00"
 
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT, _IP_PMTUDISC_DO, _IP_MTU = 10, 0, 2, 14
@@ -106,22 +105,22 @@ _NAME_SIZE = 16
 
 
 class BadArgument(Exception):
-    """The command line is not as it should be."""
+    """The command line or the file is invalid."""
 
 
 class Failure(Exception):
-    """The tunnel cannot begin, or cannot go on."""
+    """The tunnel cannot start or cannot continue."""
 
 
 class Replays:
-    """Which datagrams have come already, by number."""
+    """The numbers of received datagrams."""
 
     def __init__(self) -> None:
         self._window = 0
         self._seen, self._before = bytearray(WINDOW), bytearray(WINDOW)
 
     def is_new(self, number: int) -> bool:
-        """Whether none of that number has come before; one that is too old to tell counts as known."""
+        """Record a number; False if it was received before or is too old."""
         window, place = divmod(number, WINDOW)
         if window > self._window:
             self._before = self._seen if window == self._window + 1 else bytearray(WINDOW)
@@ -136,7 +135,7 @@ class Replays:
 
 
 class Box:
-    """Encrypts for a peer and decrypts what comes from it. `outbound` is whether we have connected to it."""
+    """Encrypts for a peer and decrypts from it. `outbound`: this end opened the connection."""
 
     def __init__(self, key: bytes, outbound: bool) -> None:
         from nacl.bindings import crypto_secretbox, crypto_secretbox_open
@@ -144,20 +143,20 @@ class Box:
 
         self._key, self._seal, self._open = key, crypto_secretbox, crypto_secretbox_open
         self._problems = CryptoError, ValueError
-        # The two ends of a connection must never use a nonce both.
+        # The two ends of a connection must never use the same nonce.
         polarity = b"\x80" + bytes(15), bytes(16)
         self._own, self._other = polarity if outbound else polarity[::-1]
         self._sent = [0, 0]
         self._received = Replays(), Replays()
 
     def sealed(self, frames: bytes, whole: bool) -> bytes:
-        """The number and the box; `whole` if the datagram must not be fragmented, which has numbers of its own."""
+        """The number and the box. `whole`: Don't Fragment is set; such datagrams have a separate sequence."""
         number = struct.pack("!Q", self._sent[whole] | (DO_NOT_FRAGMENT if whole else 0))
         self._sent[whole] += 1
         return number + self._seal(frames, self._own + number, self._key)
 
     def opened(self, data: bytes) -> bytes:
-        """The frames; empty if nobody with the key has sent this, or if it has come before."""
+        """The frames; empty if the key is wrong or the datagram was received before."""
         number = data[:NUMBER_SIZE]
         try:
             frames: bytes = self._open(data[NUMBER_SIZE:], self._other + number, self._key)
@@ -169,9 +168,9 @@ class Box:
 
 
 class Peer:
-    """Another node, and the datagrams for it that are not yet sent: one that may be fragmented, and one that must not.
+    """Another node, and two unsent datagrams for it: one with Don't Fragment and one without.
 
-    A datagram has room for the sender's name in front; what is encrypted is only what follows.
+    A datagram starts with the sender's name; only the rest is encrypted.
     """
 
     __slots__ = ("_buffers", "_encrypts", "_head", "_size", "address", "box", "limit", "name")
@@ -179,7 +178,7 @@ class Peer:
     def __init__(self, own: bytes, name: bytes, address: tuple[str, int], limit: int, encrypts: bool) -> None:
         self.name, self.address = name, address
         self.limit = limit
-        """Of what follows the UDP header, in bytes, where it must not be fragmented."""
+        """Largest UDP payload that is not fragmented, in bytes."""
         self.box: Box | None = None
         self._encrypts = encrypts
         self._head = own + name
@@ -188,20 +187,20 @@ class Peer:
 
     @property
     def is_ready(self) -> bool:
-        """Whether frames can be carried: not before there is a key, if there is to be one."""
+        """Whether frames can be carried; with encryption not before there is a key."""
         return self.box is not None or not self._encrypts
 
     def room(self, whole: bool) -> int:
-        """For names, lengths and frames, behind the sender's name, in bytes."""
+        """Bytes for frames and their headers, after the sender's name."""
         largest = self.limit if whole else LARGEST - UDP_HEADERS
         return largest - NAME_SIZE - (NUMBER_SIZE + TAG_SIZE if self._encrypts else 0)
 
     def has_room(self, size: int, whole: bool) -> bool:
-        """Whether a frame of that size still fits the datagram. None grows to need fragments, though a frame may."""
+        """Whether a frame of that size still fits. Only a datagram with a single frame may need fragmentation."""
         return self._size[whole] - NAME_SIZE + FRAME_HEADER + size <= self.room(True)
 
     def is_waiting(self, whole: bool) -> bool:
-        """Whether there is a frame to be sent."""
+        """Whether there is an unsent frame."""
         return self._size[whole] > NAME_SIZE
 
     def append(self, frame: memoryview, size: int, whole: bool) -> None:
@@ -213,7 +212,7 @@ class Peer:
         self._size[whole] = end
 
     def taken(self, whole: bool) -> bytes | memoryview:
-        """The datagram; the next one is begun."""
+        """Return the datagram and start the next one."""
         buffer, size = self._buffers[whole], self._size[whole]
         self._size[whole] = NAME_SIZE
         if self.box is None:
@@ -231,7 +230,7 @@ def checksum(octets: bytes) -> int:
 
 
 def fragmentation_needed(frame: bytes, mtu: int) -> bytes:
-    """The frame that tells an IPv4 packet's sender how large it may be (RFC 792, RFC 1191), as if from its target."""
+    """The ICMP error with the MTU for an IPv4 packet's sender (RFC 792, RFC 1191), with its target as the source."""
     packet = frame[ETHERNET_HEADER:]
     quoted = packet[: (packet[0] & 0xF) * 4 + 8]
     message = struct.pack("!BBHHH", 3, 4, 0, 0, mtu) + quoted
@@ -242,7 +241,7 @@ def fragmentation_needed(frame: bytes, mtu: int) -> bytes:
 
 
 class Macs:
-    """Behind which peer a MAC address is, None for this node's own side."""
+    """The peer by MAC address; None for this node."""
 
     def __init__(self) -> None:
         self._young: dict[bytes, Peer | None] = {}
@@ -268,7 +267,7 @@ UNKNOWN = "unknown"
 
 
 class Tunnel:
-    """The device, the peers, and the frames that go from one to the other."""
+    """Carries frames between the device and the peers."""
 
     def __init__(
         self, device: str, port: int, own: tuple[bytes, str], peers: list[tuple[bytes, str]], encrypts: bool
@@ -276,7 +275,7 @@ class Tunnel:
         self.own, self._local = own
         self._port, self._encrypts = port, encrypts
         self._name, self._device = device, captured(device)
-        # Both take in what comes for the port: which of them gets it is the kernel's choice.
+        # Both receive: the kernel chooses the socket for a datagram.
         self._sockets = bound(self._local, port, whole=False), bound(self._local, port, whole=True)
         self.peers = {name: self._peer(name, address) for name, address in peers}
         self._all = tuple(self.peers.values())
@@ -289,9 +288,9 @@ class Tunnel:
         return Peer(self.own, name, (address, self._port), limit, self._encrypts)
 
     def change(self, own: tuple[bytes, str], peers: list[tuple[bytes, str]]) -> list[Peer]:
-        """Has these peers from now on; returns those that are no more. One that stays is the same as before."""
+        """Replace the peers, keeping equal ones; return those that were removed."""
         if own != (self.own, self._local):
-            raise BadArgument("its own name and address cannot change while it runs")
+            raise BadArgument("this node's name and address cannot change while the program runs")
         before = {(peer.name, peer.address[0]): peer for peer in self._all}
         self.peers = {name: before.get((name, address)) or self._peer(name, address) for name, address in peers}
         self._all = tuple(self.peers.values())
@@ -300,13 +299,13 @@ class Tunnel:
         return gone
 
     def begin(self, events: "Events") -> None:
-        """Frames are carried from now on, whenever there are any."""
+        """Start carrying frames."""
         events.watch(self._device, self._from_device)
         for sock in self._sockets:
             events.watch(sock, partial(self._from_network, sock))
 
     def _from_device(self) -> None:
-        """Sends what the bridge has for other nodes."""
+        """Send frames from the bridge to other nodes."""
         view, receive, learn, lookup = self._view, self._device.recv_into, self._macs.learn, self._macs.lookup
         buffer = self._buffer
         touched: set[Peer] = set()
@@ -318,7 +317,7 @@ class Tunnel:
             except OSError as problem:
                 if problem.errno != ENETDOWN or self._name not in (name for _, name in if_nameindex()):
                     raise Failure(f"reading {self._name}: {problem.strerror}") from None
-                break  # It is down, and may come up again.
+                break  # The device is down and may come up again.
             if size < ETHERNET_HEADER:
                 continue
             head = bytes(view[:ETHERNET_HEADER])
@@ -341,18 +340,18 @@ class Tunnel:
             self._flush(peer, True)
 
     def _forward(self, peer: Peer, size: int, whole: bool, is_flooded: bool) -> None:
-        """Puts the frame in the buffer into the peer's datagram, and sends that first if it is full."""
+        """Append the frame in the buffer to the peer's datagram; send that first if it is full."""
         if not peer.is_ready:
-            tell(f"there is no key for {peer.address[0]}, frames for it are dropped")
+            report(f"no key for {peer.address[0]}: its frames are dropped")
             return
         if not peer.has_room(size, whole) and peer.is_waiting(whole):
             self._flush(peer, whole)
         if FRAME_HEADER + size <= peer.room(whole):
             peer.append(self._view, size, whole)
         elif not whole:
-            tell(f"a frame of {size} bytes fits no datagram")
+            report(f"frame of {size} bytes is too large for a datagram")
         elif is_flooded:
-            tell(f"a frame of {size} bytes for all peers is too large for the path to {peer.address[0]}")
+            report(f"flooded frame of {size} bytes is too large for the path to {peer.address[0]}")
         else:
             mtu = peer.room(True) - FRAME_HEADER - ETHERNET_HEADER
             self._inject(fragmentation_needed(bytes(self._view[:size]), mtu))
@@ -365,14 +364,14 @@ class Tunnel:
             self._sockets[whole].sendto(datagram, peer.address)
         except OSError as problem:
             if problem.errno == EMSGSIZE:
-                # The path has become narrower. Whoever sends the next frame of this size is told.
+                # The path MTU has shrunk; the sender of the next such frame gets an ICMP error.
                 with contextlib.suppress(Failure):
                     peer.limit = path_mtu(self._local, peer.address[0]) - UDP_HEADERS
             else:
-                tell(f"sending to {peer.address[0]}: {problem.strerror}")
+                report(f"sending to {peer.address[0]}: {problem.strerror}")
 
     def _from_network(self, sock: socket) -> None:
-        """Hands what has come from other nodes to the bridge."""
+        """Inject frames from other nodes into the bridge."""
         view, receive, peers = self._view, sock.recv_into, self.peers
         for _ in range(BATCH):
             try:
@@ -380,21 +379,21 @@ class Tunnel:
             except BlockingIOError:
                 return
             except OSError as problem:
-                tell(f"receiving: {problem.strerror}")
+                report(f"receiving: {problem.strerror}")
                 return
             peer = peers.get(bytes(view[:NAME_SIZE]))
             if peer is None:
-                tell("a datagram came from somebody who is no peer")
+                report("dropped a datagram: its sender is not a peer")
             elif peer.box:
                 if frames := peer.box.opened(bytes(view[NAME_SIZE:size])):
                     self._frames(peer, memoryview(frames))
                 else:
-                    tell("a datagram came that cannot be decrypted, or that has come before")
+                    report("dropped a datagram: wrong key, or a replay")
             elif peer.is_ready:
                 self._frames(peer, view[NAME_SIZE:size])
 
     def _frames(self, peer: Peer, data: memoryview) -> None:
-        """Injects a datagram's frames; what is left when one is cut short is dropped."""
+        """Inject a datagram's frames; drop a truncated rest."""
         names, at, learn = peer.name + self.own, 0, self._macs.learn
         while len(data) - at >= FRAME_HEADER:
             begin = at + FRAME_HEADER
@@ -410,20 +409,20 @@ class Tunnel:
         try:
             self._device.send(frame)
         except OSError as problem:
-            tell(f"writing to {self._name}: {problem.strerror}")
+            report(f"writing to {self._name}: {problem.strerror}")
 
     def look(self) -> None:
-        """Says so if frames came faster than they were taken up."""
+        """Report frames that the capture socket dropped."""
         _, lost = struct.unpack("=II", self._device.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
         if lost:
-            tell("frames were lost, they came faster than they could be sent")
+            report("frames lost: they arrived faster than they could be sent")
 
     def age(self) -> None:
         self._macs.age()
 
 
 class Events:
-    """What is to be done when a socket has something to be read."""
+    """Handlers of readable sockets."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
@@ -438,40 +437,40 @@ class Events:
         del self._handlers[sock.fileno()]
 
     def serve(self, seconds: float) -> None:
-        """Does what is to be done, waiting that long for it at most."""
+        """Call the handlers of ready sockets; wait at most that long."""
         for descriptor, _ in self._poll.poll(seconds * 1000):
-            # One may have closed another one.
+            # An earlier handler may have closed this socket.
             if handler := self._handlers.get(descriptor):
                 handler()
 
 
 class Connection:
-    """A TCP connection with a peer, which is not known before it has told its name if it has connected to us."""
+    """A TCP connection with a peer. Of an accepted one the peer is unknown until it has sent its name."""
 
     def __init__(self, sock: socket, peer: Peer | None, keys: tuple[bytes, bytes]) -> None:
         self.sock, self.peer = sock, peer
         self.is_connected = False
         self._public, self.private = keys
-        self._heard = b""
+        self._received = b""
 
     def greet(self, own: bytes) -> None:
-        """Tells our name and key; raises OSError if there is no connection."""
+        """Send this node's name and key. Raises OSError if the connection failed."""
         if problem := self.sock.getsockopt(SOL_SOCKET, SO_ERROR):
             raise OSError(problem, os.strerror(problem))
         self.is_connected = True
         self.sock.send(own + self._public)
 
-    def heard(self) -> bytes:
-        """The other's name and key, as soon as they are all there; raises OSError at the connection's end."""
+    def hello(self) -> bytes:
+        """The peer's name and key; empty until they are complete. Raises OSError if the connection has ended."""
         data = self.sock.recv(HELLO_SIZE)
         if not data:
             raise OSError(ECONNRESET, "the connection has ended")
-        self._heard += data
-        return self._heard if len(self._heard) == HELLO_SIZE else b""
+        self._received += data
+        return self._received if len(self._received) == HELLO_SIZE else b""
 
 
 class Control:
-    """The connections over which peers come to have a key in common."""
+    """The connections over which peers agree on keys."""
 
     def __init__(self, tunnel: Tunnel, events: Events, local: str, port: int, password: bytes) -> None:
         from nacl.bindings import crypto_box_beforenm, crypto_box_keypair
@@ -490,19 +489,19 @@ class Control:
         events.watch(self._listener, self._accept)
 
     def connect(self) -> None:
-        """Begins what connections there should be from here: to peers whose name is higher."""
+        """Start missing connections to the peers with higher names."""
         begun = [one.peer for one in self._open]
         for peer in self._tunnel.peers.values():
             if self._tunnel.own < peer.name and peer not in begun:
                 sock = socket(AF_INET, SOCK_STREAM)
                 sock.setblocking(False)
                 sock.bind((self._local, 0))
-                sock.connect_ex(peer.address)  # Whether it comes to something is seen when it is served.
+                sock.connect_ex(peer.address)  # A failure shows in `_serve`.
                 self._watch(Connection(sock, peer, self._new_keys()), until_connected=True)
 
     def _accept(self) -> None:
         try:
-            descriptor, _ = self._listener._accept()  # type: ignore[attr-defined]  # What socket.accept is made of.
+            descriptor, _ = self._listener._accept()  # type: ignore[attr-defined]  # The core of socket.accept.
         except BlockingIOError:
             return
         sock = socket(fileno=descriptor)
@@ -520,7 +519,7 @@ class Control:
             if not one.is_connected:
                 one.greet(self._tunnel.own)
                 self._events.watch(one.sock, partial(self._serve, one))
-            elif hello := one.heard():
+            elif hello := one.hello():
                 self._agree(one, hello[:NAME_SIZE], hello[NAME_SIZE:])
         except BlockingIOError:
             pass
@@ -528,12 +527,12 @@ class Control:
             self._close(one)
 
     def _agree(self, one: Connection, name: bytes, public: bytes) -> None:
-        """Both ends make the same key of their own private and the other's public one."""
-        from hashlib import sha256  # Which takes as long to load as half of the rest.
+        """Derive the common key from this end's private and the peer's public key."""
+        from hashlib import sha256  # Slow to load: half as long as all else.
 
         peer, outbound = self._tunnel.peers.get(name), one.peer is not None
         if peer is None or (peer is not one.peer if outbound else name > self._tunnel.own):
-            tell("a connection came from somebody who is no peer")
+            report("closed a connection: its other end is not a peer")
             self._close(one)
             return
         for earlier in [other for other in self._open if other.peer is peer and other is not one]:
@@ -546,7 +545,7 @@ class Control:
             self._close(one)
 
     def _close(self, one: Connection) -> None:
-        """What two have agreed on ends with their connection."""
+        """Close a connection; its key is no longer valid."""
         self._open.remove(one)
         self._events.forget(one.sock)
         one.sock.close()
@@ -555,15 +554,15 @@ class Control:
 
 
 class Source:
-    """Where this node's name and address and those of its peers are from: words, or `@FILE` with words."""
+    """Where the names and addresses of this node and its peers come from: words, or `@FILE` with words."""
 
     def __init__(self, words: list[str]) -> None:
         self._words = words
         self.is_changed = False
-        """Whether they are to be read again."""
+        """Whether the file must be read again."""
 
     def read(self) -> tuple[tuple[bytes, str], list[tuple[bytes, str]]]:
-        """This node, and the peers."""
+        """This node and its peers."""
         words = self._words
         if self._is_file:
             path = words[0][1:]
@@ -577,41 +576,41 @@ class Source:
         own, *peers = map(peer_of, words)
         names = [name for name, _ in (own, *peers)]
         if twice := [name.hex(":") for name in names if names.count(name) > 1]:
-            raise BadArgument(f"there are two peers of the name {twice[0]}")
+            raise BadArgument(f"two peers have the name {twice[0]}")
         return own, peers
 
     @property
     def _is_file(self) -> bool:
         return len(self._words) == 1 and self._words[0].startswith("@")
 
-    def heed(self, events: Events) -> None:
-        """Has SIGHUP tell that a file has changed, instead of ending this program."""
+    def watch(self, events: Events) -> None:
+        """Treat SIGHUP as a change of the file; it no longer ends this program."""
         if not self._is_file:
             return
         here, there = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         pipe = io.FileIO(here)
 
-        def hear() -> None:
+        def note() -> None:
             pipe.read(LARGEST)
             self.is_changed = True
 
-        events.watch(pipe, hear)
+        events.watch(pipe, note)
         _signal.set_wakeup_fd(there)
         _signal.signal(_signal.SIGHUP, lambda *_: None)
 
 
 class Service:
-    """A tunnel that is kept going, and told of other peers."""
+    """A running tunnel whose peers may change."""
 
     def __init__(self, tunnel: Tunnel, events: Events, control: Control | None, source: Source) -> None:
         self._tunnel, self._events, self._control, self._source = tunnel, events, control, source
         self._waiting = True
-        """Whether somebody waits for it to be ready."""
+        """Whether `ready` or `refused` must still be printed."""
         self._since = time.monotonic()
 
     def run(self) -> None:
-        """Carries frames until Failure is raised; says when all peers can be sent to, first of all and later on."""
-        self._source.heed(self._events)
+        """Carry frames until Failure is raised; print `ready` when all peers can be reached, also after a change."""
+        self._source.watch(self._events)
         looked = aged = self._since
         has_begun = False
         while True:
@@ -626,7 +625,7 @@ class Service:
             if self._source.is_changed and has_begun:
                 self._change(now)
             elif missing and now - self._since > PATIENCE_S:
-                problem = f"there is no key in common with {', '.join(missing)}"
+                problem = f"no common key with {', '.join(missing)}"
                 if not has_begun:
                     raise Failure(problem)
                 self._waiting = False
@@ -641,11 +640,11 @@ class Service:
                 self._tunnel.age()
 
     def _missing(self) -> list[str]:
-        """Those that keep somebody waiting."""
+        """The addresses of peers without a key, while `ready` is not printed."""
         return [peer.address[0] for peer in self._tunnel.peers.values() if not peer.is_ready] if self._waiting else []
 
     def _change(self, now: float) -> None:
-        """Has other peers."""
+        """Read the file and replace the peers."""
         self._source.is_changed = False
         try:
             gone = self._tunnel.change(*self._source.read())
@@ -658,26 +657,26 @@ class Service:
 
 
 def say(line: str) -> None:
-    """Prints a line, for whoever waits for it."""
-    with contextlib.suppress(OSError):  # Nobody waits any more.
+    """Print a line for the waiting parent."""
+    with contextlib.suppress(OSError):  # The reader has gone.
         os.write(1, f"{line}\n".encode())
 
 
-_told: set[str] = set()
+_reported: set[str] = set()
 
 
-def tell(problem: str) -> None:
-    """Says on stderr what went wrong, each problem once: a pipe that nobody reads must not fill up and stop us."""
-    if problem not in _told:
-        _told.add(problem)
-        with contextlib.suppress(OSError):  # Nobody listens any more.
+def report(problem: str) -> None:
+    """Print a problem on stderr, each once: a full pipe that is not read would block the program."""
+    if problem not in _reported:
+        _reported.add(problem)
+        with contextlib.suppress(OSError):  # The reader has gone.
             os.write(2, f"sleeve: {problem}\n".encode())
 
 
 def captured(device: str) -> socket:
-    """A packet socket for all frames that come to a device, with room for a burst of them."""
+    """A packet socket for all frames that a device receives, with a large buffer."""
     try:
-        sock = socket(AF_PACKET, SOCK_RAW, 0)  # Nothing is taken up before it is bound to the device.
+        sock = socket(AF_PACKET, SOCK_RAW, 0)  # Protocol 0: captures nothing before it is bound to the device.
         sock.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         make_room(sock)
         sock.bind((device, _ETH_P_ALL))
@@ -687,9 +686,9 @@ def captured(device: str) -> socket:
 
 
 def bound(address: str, port: int, whole: bool) -> socket:
-    """A UDP socket at the node's address, whose datagrams are sent whole or not at all, if they must be `whole`.
+    """A UDP socket at the node's address; with `whole` it sets Don't Fragment.
 
-    Those have no checksum: in Weave it is left out where datagrams are made by hand.
+    Such datagrams have no UDP checksum, as in Weave, which builds them itself.
     """
     try:
         sock = socket(AF_INET, SOCK_DGRAM)
@@ -704,7 +703,7 @@ def bound(address: str, port: int, whole: bool) -> socket:
 
 
 def make_room(sock: socket) -> None:
-    """Who is not root of the whole machine has as much room as it allows."""
+    """Enlarge the receive buffer; without root on the host, up to the machine's limit."""
     try:
         sock.setsockopt(SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
     except PermissionError:
@@ -712,14 +711,14 @@ def make_room(sock: socket) -> None:
 
 
 def path_mtu(local: str, address: str) -> int:
-    """What the kernel knows of the path to an address, in bytes of an IP packet."""
+    """The kernel's path MTU to an address, in bytes."""
     sock = socket(AF_INET, SOCK_DGRAM)
     try:
         sock.bind((local, 0))
         sock.connect((address, 9))
         return sock.getsockopt(IPPROTO_IP, _IP_MTU)
     except OSError as problem:
-        raise Failure(f"there is no way to {address}: {problem.strerror}") from None
+        raise Failure(f"no route to {address}: {problem.strerror}") from None
     finally:
         sock.close()
 
@@ -755,7 +754,7 @@ def peer_of(text: str) -> tuple[bytes, str]:
 
 
 def begun(arguments: list[str], password: bytes) -> Service:
-    """What a command line asks for, ready to run."""
+    """The service of a command line, ready to run."""
     if len(arguments) < 3:
         raise BadArgument(USAGE)
     device, port, source = device_of(arguments[0]), port_of(arguments[1]), Source(arguments[2:])
@@ -767,17 +766,17 @@ def begun(arguments: list[str], password: bytes) -> Service:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the tunnel until a signal ends it, or something goes wrong: exit code 2 for the command line, 1 for else."""
+    """Run the tunnel until a signal or a failure ends it: exit code 2 for a wrong command line, else 1."""
     try:
         begun(arguments, os.fsencode(os.environ.get("WEAVE_PASSWORD", ""))).run()
     except BadArgument as problem:
-        tell(str(problem))
+        report(str(problem))
         return 2
     except (Failure, OSError) as problem:
-        tell(str(problem))
+        report(str(problem))
         return 1
     except ImportError:
-        tell("a password needs the package PyNaCl, and Python started without -S")
+        report("a password requires the package PyNaCl, and Python without -S")
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,45 +1,44 @@
-"""A user-space tunnel over UDP: what Flannel's `udp` backend is, written anew in Python.
+"""A user-space tunnel over UDP: Flannel's `udp` backend, reimplemented in Python.
 
     python -I -S udp_tunnel.py [--silent] DEVICE PORT LOCAL[,LOCAL6] PREFIX=NODE ...
     python -I -S udp_tunnel.py [--silent] DEVICE PORT LOCAL[,LOCAL6] @FILE
 
-The kernel routes packets into a TUN device. Each is read, its target looked up in a table of prefixes, and sent to the
-node found there, bare, as the payload of a UDP datagram: the tunnel has no header of its own. What comes over UDP is
-written to the TUN. Every packet thus crosses into user space and back on both nodes, which is what this design costs.
-Inside and outside may be IPv4 or IPv6, in any combination for which LOCAL has an address.
+The kernel routes packets into a TUN device. The program reads each packet, looks its target up in a table of prefixes,
+and sends it to the node found there as the payload of a UDP datagram, without any tunnel header. Packets from UDP are
+written to the TUN. Every packet crosses into user space and back on both nodes, which is the cost of this design. Inner
+and outer packets may be IPv4 or IPv6, in any combination for which LOCAL has an address.
 
-Modelled on flannel-io/flannel, pkg/backend/udp/proxy_amd64.c. The same as there:
+Modelled on flannel-io/flannel, pkg/backend/udp/proxy_amd64.c. As in the original:
 
-- The TTL is lowered at both ends of the tunnel, in the sender's program and in the receiver's, and the IPv4 checksum is
-  mended for it. The kernels of the two nodes forward too, so that a packet from pod to pod loses four.
-- The UDP socket is the kernel's default: outer packets have Don't Fragment set as long as they fit the device, and a
-  datagram that does not is sent in fragments. Sending waits while the socket's buffer is full.
-- Whoever can reach the port can put packets in; no sender is checked.
+- The TTL is decremented at both ends of the tunnel, by the sending and the receiving program, and the IPv4 checksum is
+  updated. The kernels of both nodes forward too, so the TTL of a packet from pod to pod drops by four.
+- The UDP socket has the kernel's defaults: outer packets have Don't Fragment set if they fit the device, larger
+  datagrams are fragmented. Sending blocks while the socket's buffer is full.
+- Senders are not checked: any host that reaches the port can inject packets.
 
-Not the same as there:
+Differences:
 
-- That one is C. Of this one's time, a fifth to a quarter is spent in Python and the rest in the system calls, which
-  both need; its figures are that much worse.
-- The table comes whole, from the command line or a file, the most specific prefix wins, and IPv6 is carried; that one
-  is told of each route as it comes and goes, and knows IPv4 alone.
-- ICMP errors. That one answers "network unreachable" for a target that is in no prefix, yet never to ICMP (so not to
-  a ping), and nothing at all for an exhausted TTL. It writes the answer to the TUN with the TUN's own address as its
-  source, which Linux discards as a martian unless `accept_local` is set there: on most nodes nothing comes of it. This
-  one answers both as a router should (RFC 1812, RFC 4443), through a raw socket, so that the answers arrive. `--silent`
-  makes it answer nothing, which is what is seen of Flannel on such a node.
+- The original is C. This program spends a fifth to a quarter of its time in Python and the rest in the system calls,
+  which both need; its figures are that much worse.
+- The table comes as a whole, from the command line or a file; the most specific prefix wins, and IPv6 is carried. The
+  original receives single routes and carries only IPv4.
+- ICMP errors. The original answers "network unreachable" for a target in no prefix, but never to ICMP (so not to a
+  ping), and does not answer for an exhausted TTL. It writes the answer to the TUN with the TUN's own address as its
+  source, which Linux discards as a martian unless `accept_local` is set, so on most nodes no answer arrives. This
+  program answers both as a router should (RFC 1812, RFC 4443), through a raw socket, so that the answers arrive. With
+  `--silent` it answers nothing, like Flannel on most nodes.
 
-Prints `ready` once packets would be carried, and ends on SIGTERM. Nothing is there to be cleaned up after SIGKILL: a
-device that this program made goes with it, one that was there before stays.
+Prints `ready` once packets are carried, and ends on SIGTERM. SIGKILL leaves nothing behind: a device that this program
+made is deleted with it, an existing one stays.
 
-On SIGHUP it reads FILE again, which has the entries of the table between white space, and prints `ready` as soon as all
-packets go by the new table; none is lost. It prints `refused: ` and why if the file is not as it should be, and the
-table stays as it was.
+On SIGHUP it reads FILE again (the entries of the table, separated by white space), and prints `ready` once all packets
+use the new table; none is lost. If the file is invalid it prints `refused: ` and the reason, and keeps its table.
 
-It runs once a node, so it is to start quickly: `_socket`, the core of `socket`, saves half of the time of the start,
-which `socket` spends on making its constants into enumerations. Nothing of the testbed is imported.
+Each node runs one, so it must start quickly: `_socket`, the core of `socket`, halves the time, which `socket` spends on
+making enumerations of its constants. Nothing of the testbed is imported.
 """
 
-import _signal  # type: ignore[import-not-found]  # What signal is made of: that one makes enumerations, too.
+import _signal  # type: ignore[import-not-found]  # The core of signal, which makes enumerations too.
 import fcntl
 import io
 import os
@@ -68,11 +67,11 @@ from collections.abc import Callable
 USAGE = "usage: udp_tunnel.py [--silent] DEVICE PORT LOCAL[,LOCAL6] PREFIX=NODE ... | @FILE"
 
 BATCH = 16
-"""Packets taken from one side before the other gets its turn."""
+"""Packets read from one side before the other is read."""
 CACHED = 4096
-"""Targets whose node is remembered; somebody who scans addresses must not fill the memory."""
+"""Most cached targets, so that an address scan does not fill the memory."""
 LARGEST = 65535
-"""Bytes of an IP packet (its total length is a number of 16 bits)."""
+"""Bytes of an IP packet (its length field has 16 bits)."""
 SMALLEST = 20
 """Bytes of an IPv4 header."""
 
@@ -83,7 +82,7 @@ _IP_PKTINFO = 8
 _SOL_RAW, _ICMP_FILTER = 255, 1
 
 _FAMILY = {4: AF_INET, 16: AF_INET6}
-"""By the number of an address's bytes."""
+"""By the number of bytes of an address."""
 
 _PACKED_V6, _INDEX, _PREFIX_LENGTH, _SCOPE, _FLAGS, _NAME = range(6)
 """The columns of /proc/net/if_inet6."""
@@ -97,19 +96,19 @@ _ICMP_V6_INFORMATIONAL = 128
 _NEXT_FRAGMENT = 44
 _IPV6_HEADER, _FRAGMENT_HEADER = 40, 8
 _QUOTED = {4: 8, 6: 1280 - _IPV6_HEADER - 8 - _IPV6_HEADER}
-"""Bytes behind the IP header that an error quotes: RFC 792's eight; as much as IPv6's smallest MTU leaves room for."""
+"""Bytes after the IP header that an error quotes: 8 by RFC 792; for IPv6 as much as fits the smallest MTU."""
 
 
 class BadArgument(Exception):
-    """The command line is not as it should be."""
+    """The command line or the file is invalid."""
 
 
 class Failure(Exception):
-    """The tunnel cannot begin, or cannot go on."""
+    """The tunnel cannot start or cannot continue."""
 
 
 class Peer:
-    """A node at the other end: where its datagrams go, and the socket of that family."""
+    """A node at the other end: its address and port, and the socket of that family."""
 
     __slots__ = ("address", "socket")
 
@@ -119,10 +118,10 @@ class Peer:
 
 
 class Table:
-    """Which node a target is on. The most specific prefix wins.
+    """The node by target address. The most specific prefix wins.
 
-    For each family and length of prefix, the longest first, a dict from the target's leading bits to the node; what was
-    found is remembered for each target.
+    For each family and prefix length, the longest first, a dict from the target's leading bits to the node. Results are
+    cached by target.
     """
 
     def __init__(self) -> None:
@@ -130,7 +129,7 @@ class Table:
         self._found: dict[bytes, Peer | None] = {}
 
     def add(self, network: bytes, length: int, peer: Peer) -> bool:
-        """Adds a prefix; tells whether it was new."""
+        """Add a prefix; return whether it was new."""
         levels = self._levels[len(network)]
         level = levels.setdefault(length, {})
         self._levels[len(network)] = dict(sorted(levels.items(), reverse=True))
@@ -160,10 +159,10 @@ def _leading(address: bytes, length: int) -> int:
 
 
 def aged(packet: bytearray | memoryview) -> bool:
-    """Lowers the TTL or hop limit by one, in place; False and nothing done if that would leave none.
+    """Decrement the TTL or hop limit in place; False, without a change, if it would reach zero.
 
-    The sum of the header has become less by 0x100, so its complement, the checksum, becomes more by as much, with the
-    carry brought round (RFC 1624). IPv6 has none.
+    The header's sum drops by 0x100, so its complement, the checksum, rises by as much, with end-around carry (RFC
+    1624). IPv6 has no header checksum.
     """
     if packet[0] >> 4 == 6:
         if packet[7] <= 1:
@@ -195,9 +194,9 @@ def checksum(octets: bytes) -> int:
 def may_be_answered(packet: bytes) -> bool:
     """Whether an ICMP error about this packet may be sent (RFC 1812 section 4.3.2.7, RFC 4443 section 2.4).
 
-    Not about ICMP errors, not about fragments but the first, not about what went to many or came from nobody.
+    Not about ICMP errors, fragments except the first, multicast or broadcast, or packets without a valid source.
     """
-    version = packet[0] >> 4  # Neither of the two, should somebody send us rubbish.
+    version = packet[0] >> 4  # May be neither 4 nor 6 in an invalid packet.
     return _answerable_v4(packet) if version == 4 else version == 6 and _answerable_v6(packet)
 
 
@@ -221,7 +220,7 @@ def _answerable_v6(packet: bytes) -> bool:
 
 
 def icmp_error(packet: bytes, kind: int, code: int) -> bytes:
-    """The message about a packet, which it quotes; for ICMPv6 the kernel fills the checksum in."""
+    """The ICMP error about a packet, which it quotes; for ICMPv6 the kernel fills in the checksum."""
     version = packet[0] >> 4
     header = (packet[0] & 0xF) * 4 if version == 4 else _IPV6_HEADER
     quoted = packet[: header + _QUOTED[version]]
@@ -230,7 +229,7 @@ def icmp_error(packet: bytes, kind: int, code: int) -> bytes:
 
 
 class Complaints:
-    """ICMP errors to those whose packets are not carried, from the TUN device's address or else the node's."""
+    """Sends ICMP errors about packets that are not carried, from the TUN device's address or else the node's."""
 
     def __init__(self, device: str, local: dict[int, bytes]) -> None:
         self._device = device
@@ -238,7 +237,7 @@ class Complaints:
         self._sockets: dict[int, socket] = {}
 
     def send(self, packet: bytes, error: dict[int, tuple[int, int]]) -> None:
-        """Sends an error about a packet, if one may be sent and there is an address to send it from."""
+        """Send an error about a packet, if one may be sent and there is a source address for it."""
         if not may_be_answered(packet):
             return
         version = packet[0] >> 4
@@ -254,10 +253,10 @@ class Complaints:
                 sender = (IPPROTO_IPV6, IPV6_PKTINFO, source + bytes(4))
             self._socket(version).sendmsg([icmp_error(packet, *error[version])], [sender], MSG_DONTWAIT, (to, 0))
         except OSError as problem:
-            tell(f"an ICMP error could not be sent: {problem.strerror}")
+            report(f"cannot send an ICMP error: {problem.strerror}")
 
     def _socket(self, version: int) -> socket:
-        """Made when first needed: there may be no IPv6. Its filter lets no message in, as nobody would read it."""
+        """Made when first needed: there may be no IPv6. Its filter blocks all messages, since none is read."""
         if version not in self._sockets:
             if version == 4:
                 made = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)
@@ -269,7 +268,7 @@ class Complaints:
         return self._sockets[version]
 
     def _source(self, version: int) -> bytes | None:
-        """Looked up each time: whoever configures the device may do so while this runs."""
+        """Looked up each time: the device may be configured while this program runs."""
         if version == 4:
             return _device_address_v4(self._socket(4), self._device) or self._local.get(AF_INET)
         return _device_address_v6(self._device) or self._local.get(AF_INET6)
@@ -280,7 +279,7 @@ def _device_address_v4(sock: socket, device: str) -> bytes | None:
         answer = fcntl.ioctl(sock.fileno(), _SIOCGIFADDR, struct.pack("16s24x", os.fsencode(device)))
     except OSError:
         return None
-    return answer[20:24]  # Behind the name: family and port of a sockaddr_in.
+    return answer[20:24]  # After the name, and family and port of a sockaddr_in.
 
 
 def _device_address_v6(device: str) -> bytes | None:
@@ -293,7 +292,7 @@ def _device_address_v6(device: str) -> bytes | None:
 
 
 class Tunnel:
-    """The TUN device, the UDP sockets, and the packets that go from one to the other."""
+    """Carries packets between the TUN device and the UDP sockets."""
 
     def __init__(
         self,
@@ -303,7 +302,7 @@ class Tunnel:
         complaints: Complaints | None,
         again: Callable[[], Table] | None = None,
     ) -> None:
-        """`again` reads the table once more, when SIGHUP comes; without it that ends the program."""
+        """`again` rereads the table on SIGHUP; without it, SIGHUP ends the program."""
         self._device = device
         self._table = table
         self._again = again
@@ -313,24 +312,24 @@ class Tunnel:
         self._drains = {sock.fileno(): sock for sock in sockets}
 
     def run(self) -> None:
-        """Carries packets until Failure is raised, as when the device is gone; says when that has begun."""
+        """Carry packets until Failure is raised, as when the device is deleted; print `ready` at the start."""
         ready = select.poll()
-        told = hangups() if self._again else None
-        for descriptor in (self._device.fileno(), *self._drains, *(() if told is None else (told,))):
+        reload = hangups() if self._again else None
+        for descriptor in (self._device.fileno(), *self._drains, *(() if reload is None else (reload,))):
             ready.register(descriptor, select.POLLIN)
         say("ready")
         while True:
             for descriptor, _ in ready.poll():
                 if descriptor in self._drains:
                     self._from_network(self._drains[descriptor])
-                elif descriptor == told:
+                elif descriptor == reload:
                     os.read(descriptor, LARGEST)
                     self._change()
                 else:
                     self._from_device()
 
     def _change(self) -> None:
-        """Goes by the table as it is now."""
+        """Read the table again and use it."""
         assert self._again
         try:
             self._table = self._again()
@@ -340,14 +339,14 @@ class Tunnel:
             say("ready")
 
     def _from_device(self) -> None:
-        """Sends what the kernel has routed into the device to the nodes that it is for."""
+        """Send packets that the kernel has routed into the device to their nodes."""
         buffer, view, read, lookup = self._buffer, self._view, self._device.readinto, self._table.lookup
         for _ in range(BATCH):
             try:
                 size = read(buffer)
             except OSError as problem:
                 raise Failure(f"reading the device: {problem.strerror}") from None
-            if size is None:  # Nothing there, as always when the device is down.
+            if size is None:  # No packet, as always when the device is down.
                 return
             if size < SMALLEST:
                 continue
@@ -360,10 +359,10 @@ class Tunnel:
                 try:
                     peer.socket.sendto(view[:size], peer.address)
                 except OSError as problem:
-                    tell(f"sending to {peer.address[0]}: {problem.strerror}")
+                    report(f"sending to {peer.address[0]}: {problem.strerror}")
 
     def _from_network(self, sock: socket) -> None:
-        """Hands what other nodes have sent to the kernel."""
+        """Write packets from other nodes to the device."""
         buffer, view, receive, write = self._buffer, self._view, sock.recv_into, self._device.write
         for _ in range(BATCH):
             try:
@@ -371,7 +370,7 @@ class Tunnel:
             except BlockingIOError:
                 return
             except OSError as problem:
-                tell(f"receiving: {problem.strerror}")
+                report(f"receiving: {problem.strerror}")
                 return
             if size < SMALLEST:
                 continue
@@ -381,7 +380,7 @@ class Tunnel:
             try:
                 write(view[:size])
             except OSError as problem:  # EIO: the device is down. EINVAL: no IP packet.
-                tell(f"writing to the device: {problem.strerror}")
+                report(f"writing to the device: {problem.strerror}")
 
     def _complain(self, size: int, error: dict[int, tuple[int, int]]) -> None:
         if self._complaints is not None:
@@ -389,36 +388,36 @@ class Tunnel:
 
 
 def say(line: str) -> None:
-    """Prints a line, for whoever waits for it."""
+    """Print a line for the waiting parent."""
     try:  # noqa: SIM105 - contextlib takes as long to load as all else
         os.write(1, f"{line}\n".encode())
     except OSError:
-        pass  # Nobody waits any more.
+        pass  # The reader has gone.
 
 
 def hangups() -> int:
-    """A descriptor that has something to be read after SIGHUP, which no longer ends this program."""
+    """A descriptor that becomes readable after SIGHUP, which no longer ends this program."""
     here, there = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     _signal.set_wakeup_fd(there)
     _signal.signal(_signal.SIGHUP, lambda *_: None)
     return here
 
 
-_told: set[str] = set()
+_reported: set[str] = set()
 
 
-def tell(problem: str) -> None:
-    """Says on stderr what went wrong, each problem once: a pipe that nobody reads must not fill up and stop us."""
-    if problem not in _told:
-        _told.add(problem)
+def report(problem: str) -> None:
+    """Print a problem on stderr, each once: a full pipe that is not read would block the program."""
+    if problem not in _reported:
+        _reported.add(problem)
         try:  # noqa: SIM105 - contextlib takes as long to load as all else
             os.write(2, f"udp_tunnel: {problem}\n".encode())
         except OSError:
-            pass  # Nobody listens any more.
+            pass  # The reader has gone.
 
 
 def attached(name: str) -> io.FileIO:
-    """The TUN device of that name, made if there is none; reading it never waits."""
+    """The TUN device of that name, made if there is none; reads do not block."""
     try:
         descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         fcntl.ioctl(descriptor, _TUNSETIFF, struct.pack("16sH22x", os.fsencode(name), _IFF_TUN | _IFF_NO_PI))
@@ -429,10 +428,10 @@ def attached(name: str) -> io.FileIO:
 
 
 def _use_carrier(device: str) -> None:
-    """Has the kernel notice at once that the device has a carrier now.
+    """Make the kernel notice the device's carrier at once.
 
-    By itself it does so up to a second later, and drops what is sent to the device until then. Asking for the carrier
-    makes it catch up (linkwatch_sync_dev).
+    By itself it may take up to a second and drops packets to the device until then. Querying the carrier forces the
+    update (linkwatch_sync_dev).
     """
     wanted = array("I", [_ETHTOOL_GLINK, 0])
     request = struct.pack("16sP16x", os.fsencode(device), wanted.buffer_info()[0])
@@ -457,7 +456,7 @@ def bound(address: bytes, port: int) -> socket:
 
 
 def device_of(text: str) -> str:
-    """A device's name as the kernel takes it; no pattern such as tun%d, from which it would make another."""
+    """A device name that the kernel accepts; not a pattern such as tun%d, which it would expand."""
     if (
         not 0 < len(os.fsencode(text)) < _NAME_SIZE
         or text in (".", "..")
@@ -483,7 +482,7 @@ def address_of(text: str) -> bytes:
 
 
 def local_of(text: str) -> dict[int, bytes]:
-    """The node's own addresses, one of a family at most, by family."""
+    """The node's addresses by family, at most one each."""
     found: dict[int, bytes] = {}
     for address in map(address_of, text.split(",")):
         if found.setdefault(_FAMILY[len(address)], address) is not address:
@@ -499,12 +498,12 @@ def prefix_of(text: str) -> tuple[bytes, int]:
     if not (slash and length.isascii() and length.isdecimal() and int(length) <= bits):
         raise BadArgument(f"{text!r} is not a prefix such as 10.244.1.0/24")
     if int.from_bytes(network, "big") & ((1 << bits - int(length)) - 1):
-        raise BadArgument(f"{text!r} has bits set behind its prefix")
+        raise BadArgument(f"{text!r} has host bits set")
     return network, int(length)
 
 
 def entry_of(text: str) -> tuple[bytes, int, bytes]:
-    """A prefix and the address of the node that it is on."""
+    """A prefix and the address of its node."""
     prefix, _, node = text.partition("=")
     if not node:
         raise BadArgument(f"{text!r} is not PREFIX=NODE")
@@ -512,22 +511,22 @@ def entry_of(text: str) -> tuple[bytes, int, bytes]:
 
 
 def table_of(entries: list[tuple[bytes, int, bytes]], port: int, sockets: dict[int, socket]) -> Table:
-    """The table of these entries; each node is sent to through the socket of its family."""
+    """The table of these entries; each node has the socket of its family."""
     table = Table()
     peers: dict[bytes, Peer] = {}
     for network, length, node in entries:
         family, host = _FAMILY[len(node)], inet_ntop(_FAMILY[len(node)], node)
         if family not in sockets:
-            raise BadArgument(f"there is no local address of the family of node {host}")
+            raise BadArgument(f"no local address of the family of node {host}")
         peer = peers.setdefault(node, Peer(sockets[family], host, port))
         if not table.add(network, length, peer):
             prefix = f"{inet_ntop(_FAMILY[len(network)], network)}/{length}"
-            raise BadArgument(f"{prefix} cannot be on node {host}, it is on another already")
+            raise BadArgument(f"{prefix} cannot be on node {host}: it is already on another node")
     return table
 
 
 def entries_of(words: list[str]) -> list[tuple[bytes, int, bytes]]:
-    """The entries of a table, which are in a file if the only word is `@FILE`."""
+    """The entries of a table; read from a file if the only word is `@FILE`."""
     if is_file(words):
         path = words[0][1:]
         try:
@@ -544,7 +543,7 @@ def is_file(words: list[str]) -> bool:
 
 
 def tunnel_of(arguments: list[str]) -> Tunnel:
-    """The tunnel that a command line asks for, ready to run."""
+    """The tunnel of a command line, ready to run."""
     silent = arguments[:1] == ["--silent"]
     if len(arguments := arguments[silent:]) < 3:
         raise BadArgument(USAGE)
@@ -559,15 +558,15 @@ def tunnel_of(arguments: list[str]) -> Tunnel:
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the tunnel until a signal ends it, or something goes wrong: exit code 2 for the command line, 1 for else."""
+    """Run the tunnel until a signal or a failure ends it: exit code 2 for a wrong command line, else 1."""
     code = 1
     try:
         tunnel_of(arguments).run()
     except BadArgument as problem:
-        tell(str(problem))
+        report(str(problem))
         code = 2
     except (Failure, OSError) as problem:
-        tell(str(problem))
+        report(str(problem))
     except KeyboardInterrupt:
         code = 130
     return code

@@ -249,7 +249,7 @@ def test_the_doctor_reports_a_container_without_the_right_to_make_namespaces(rep
     program = [sys.executable, "-m", "testbed", "doctor"]
     said = subprocess.run([*drop, *program], capture_output=True, text=True, cwd=repository, check=False)
     assert said.returncode == 3
-    assert "MISSING rights   namespaces this root may not make namespaces" in said.stdout
+    assert "MISSING rights   namespaces root may not make namespaces here" in said.stdout
     assert "Traceback" not in said.stderr
 
 

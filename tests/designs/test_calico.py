@@ -536,8 +536,8 @@ def test_a_node_without_its_bird_is_forgotten_by_its_peers_until_it_comes_again(
         is_reached = lab.run("client", ["ping", "-c1", "-W5", "10.244.0.65"]).returncode == 0
         assert is_reached is (preset == "wireguard")
         (missing,) = [one.what for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]
-        assert missing.startswith(f"there is no route to {BLOCK['node2']} via 192.168.56.2 by {dev}")
-        assert missing.endswith(", proto bird, which is to come of bird (ask birdc)")
+        assert missing.startswith(f"route {BLOCK['node2']} via 192.168.56.2 dev {dev}")
+        assert missing.endswith(" proto bird missing; expected from bird (ask birdc)")
         with bird_again(lab, "node2"):
             until(lambda: inspect(lab.plan, lab.namespaces) == ())
             assert all(learned(lab, node) == whole[node] for node in whole)

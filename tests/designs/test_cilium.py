@@ -307,8 +307,8 @@ def test_inspect_tells_of_programs_and_entries() -> None:
         said(lab, "node1", "bpftool", "map", "delete", "pinned", pin, "key", "hex", *entry.key.hex(" ").split())
         found = inspect(lab.plan, lab.namespaces)
         assert [one.what for one in found] == [
-            f"the program cil_from_container does not hang on {lxc} (ingress)",
-            f"the map cilium_ipcache has no entry `{entry.note}`",
+            f"{lxc}: eBPF program cil_from_container (ingress) missing",
+            f"eBPF map cilium_ipcache: entry `{entry.note}` missing",
         ]
         for difference in found:
             for command in difference.mend:
@@ -341,15 +341,15 @@ def test_trace_says_why_a_program_dropped_a_packet() -> None:
         said(lab, "node2", "bpftool", "map", "delete", "pinned", pin, "key", "hex", *entry.key.hex(" ").split())
         walk = trace(lab.plan, lab.namespaces, "client", "web-2")
         assert walk.outcome == "lost"
-        assert "on node2 cil_from_host dropped it: stale or unroutable IP" in walk.reason
-        assert f"the map cilium_lxc has no entry `{entry.note}`" in walk.reason
+        assert "node2: cil_from_host dropped the packet: stale or unroutable IP" in walk.reason
+        assert f"node2: eBPF map cilium_lxc: entry `{entry.note}` missing" in walk.reason
 
 
 @pytest.mark.parametrize("name", VETH)
 def test_a_user_without_roots_rights_hears_why_not(name: str) -> None:
     done = run_as(64_323, "up", "topologies/two-nodes.yaml", "--design", name)
     assert done.returncode == 3
-    assert "CONFIG_NET_CLS_BPF (modprobe cls_bpf) and root's own rights (sudo), which this user has not" in done.stderr
+    assert "CONFIG_NET_CLS_BPF (modprobe cls_bpf) and root on the host (sudo)" in done.stderr
 
 
 def test_native_routing_needs_one_subnet() -> None:
@@ -369,7 +369,7 @@ def test_node_rules_are_there_for_each_family_of_pods() -> None:
             assert len(rules) == 4
         said(lab, "node2", "ip6tables", "-D", "FORWARD", "2")
         (found,) = inspect(lab.plan, lab.namespaces)
-        assert found.what == "ip6tables lacks `-t filter -A FORWARD -s 2001:2::2/128 -j DROP` of node_rules"
+        assert found.what == "ip6tables: `-t filter -A FORWARD -s 2001:2::2/128 -j DROP` of node_rules missing"
 
 
 @pytest.mark.sealed

@@ -206,14 +206,15 @@ def test_inspect_sees_what_was_done_to_the_datapath_and_how_to_mend_it(name: str
         match = flow.partition(", packets:")[0].replace(",eth_type(0/0x0000)", "")
         ended(lab, "node1", "ovs-dpctl", "del-flow", "datapath", match)
         (found,) = inspect(lab.plan, lab.namespaces)
-        assert (found.place, found.what.startswith(f"datapath has no flow `{match}`")) == ("node1", True)
+        assert (found.place, found.what.startswith(f"datapath: flow `{match}`")) == ("node1", True)
+        assert found.what.endswith(" missing")
         for command in found.mend:
             ended(lab, "node1", "sh", "-c", command)
         assert inspect(lab.plan, lab.namespaces) == ()
         ended(lab, "node1", "ovs-dpctl", "del-if", "datapath", "vxlan-6784")
         differences = [item.what for item in inspect(lab.plan, lab.namespaces)]
-        assert "vxlan-6784 is a port of no bridge, not of datapath" in differences
-        assert "the ports of datapath are vethwe-datapath, not vethwe-datapath, vxlan-6784" in differences
+        assert "vxlan-6784: master none, expected datapath" in differences
+        assert "datapath: ports vethwe-datapath; expected vethwe-datapath, vxlan-6784" in differences
 
 
 @pytest.mark.looks

@@ -1,4 +1,4 @@
-"""eBPF programs: what is wrong with one is said whole; what was compiled is not compiled again."""
+"""eBPF programs: compile cache, full error messages, attaching, counting."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.kernel.bpf import BpfRefused, BpfState, compiled, fill, hang, load, state_of
+from testbed.kernel.bpf import BpfRefused, BpfState, attach, compiled, fill, load, state_of
 from testbed.kernel.encode import link_up
 from testbed.kernel.folders import make_folders, root_of
 from testbed.kernel.links import links
@@ -52,7 +52,7 @@ WILD = """
 SEC("tc")
 int wild(struct __sk_buff *ctx)
 {
-	return *(char *)(long)ctx->data; /* Nobody has compared it with data_end. */
+	return *(char *)(long)ctx->data; /* Without a comparison with data_end. */
 }
 
 char LICENSE[] SEC("license") = "GPL";
@@ -80,7 +80,7 @@ def sources(tmp_path: Path) -> Path:
 
 
 def own_folders() -> Path:
-    """Of a child's mount namespace, which is this process's: the capsule's own."""
+    """The root folder with private folders, in the capsule's mount namespace."""
     make_folders(os.getpid(), ())
     return root_of(os.getpid())
 
@@ -89,7 +89,7 @@ def pinged() -> bool:
     return subprocess.run(["ping", "-c", "1", "-W", "1", "127.0.0.1"], capture_output=True).returncode == 0
 
 
-def test_what_was_compiled_is_not_compiled_again(cache: Path, sources: Path) -> None:
+def test_compiled_programs_are_cached(cache: Path, sources: Path) -> None:
     first = compiled(Bpf("good", ()), sources)
     made = first.stat().st_mtime_ns
     assert first.is_relative_to(cache)
@@ -100,7 +100,7 @@ def test_what_was_compiled_is_not_compiled_again(cache: Path, sources: Path) -> 
     assert compiled(Bpf("good", ()), sources) != first
 
 
-def test_what_the_compiler_says_is_told_whole(cache: Path, sources: Path) -> None:
+def test_an_error_has_the_whole_compiler_output(cache: Path, sources: Path) -> None:
     with pytest.raises(BpfRefused) as caught:
         compiled(Bpf("broken", ()), sources)
     said = str(caught.value)
@@ -112,19 +112,19 @@ def test_what_the_compiler_says_is_told_whole(cache: Path, sources: Path) -> Non
 
 
 @pytest.mark.sealed
-def test_what_the_verifier_says_is_told_whole(cache: Path, sources: Path) -> None:
+def test_an_error_has_the_whole_verifier_log(cache: Path, sources: Path) -> None:
     with pytest.raises(BpfRefused) as caught:
         wild = Bpf("wild", ())
         load(wild, compiled(wild, sources), own_folders())
     said = str(caught.value)
-    assert said.startswith("the kernel does not take the programs of wild.o:")
+    assert said.startswith("the kernel refuses the programs of wild.o:")
     assert "BEGIN PROG LOAD LOG" in said
     assert "invalid access to packet, off=0 size=1" in said
     assert "END PROG LOAD LOG" in said
 
 
 @pytest.mark.sealed
-def test_a_program_hangs_and_decides_and_counts(cache: Path, sources: Path) -> None:
+def test_an_attached_program_decides_and_counts(cache: Path, sources: Path) -> None:
     root, bpf = own_folders(), Bpf("good", (), HOOKS, (PASS,))
     namespace = Namespace.create()
     try:
@@ -134,17 +134,17 @@ def test_a_program_hangs_and_decides_and_counts(cache: Path, sources: Path) -> N
             assert state_of(bpf, indices) == BpfState(frozenset(), {})
             load(bpf, compiled(bpf, sources), root)
             fill([PASS], root)
-            hang(HOOKS, (), indices.__getitem__, Path(f"{root}{bpf.pins}"))
+            attach(HOOKS, (), indices.__getitem__, Path(f"{root}{bpf.pins}"))
             found = state_of(bpf, indices)
             assert found.hooks == frozenset(HOOKS)
             assert found.maps["verdicts"] == {PASS.key: PASS.value}
             assert pinged()
             counts = state_of(bpf, indices).maps["seen"][bytes(4)]
             values = [int.from_bytes(counts[at : at + 8], "little") for at in range(0, len(counts), 8)]
-            assert sum(values) == 4  # A question and an answer, out and in.
+            assert sum(values) == 4  # Request and reply, out and in.
             fill([BpfEntry("verdicts", PASS.key, (2).to_bytes(4, "little"))], root)  # TC_ACT_SHOT
             assert not pinged()
-            # There is room for four, of which that one is the first.
+            # The map has room for four entries.
             more = [BpfEntry("verdicts", number.to_bytes(4, "little"), bytes(4)) for number in range(2, 6)]
             refusal = r"bpftool map update pinned .*/verdicts key .*: Argument list too long"
             with pytest.raises(BpfRefused, match=refusal):

@@ -1,4 +1,4 @@
-"""Our own packing of netlink messages against pyroute2, which reads each one as what it is meant to be."""
+"""Netlink messages are decoded by pyroute2 as intended."""
 
 import ipaddress
 import socket
@@ -65,7 +65,7 @@ NETWORK = INTERFACE.map(lambda interface: interface.network)
 
 
 def read(message: type[Any], request: Request) -> Any:
-    """As pyroute2 decodes it."""
+    """The request, decoded by pyroute2."""
     assert len(request.body) % 4 == 0
     header = HEADER.pack(HEADER.size + len(request.body), request.kind, request.flags, 1, 0)
     found = message(header + request.body)
@@ -131,10 +131,10 @@ def test_veth(here: VethEnd, there: VethEnd, descriptor: int, master: int | None
 
 
 @pytest.mark.parametrize(("is_netkit", "kind"), [(False, "type veth peer name"), (True, "type netkit mode l3 peer")])
-def test_a_refused_pair_is_named_by_its_kind(is_netkit: bool, kind: str) -> None:
+def test_the_command_of_a_pair_names_its_kind(is_netkit: bool, kind: str) -> None:
     here, there = (VethEnd(f"space{n}", f"v{n}", 200 + n, "", 1400) for n in range(2))
-    told = encode.new_veth(here, there, 3, None, is_netkit).command()
-    assert f"ip link add v0 index 200 netns space0 mtu 1400 {kind} v1 index 201 netns space1 mtu 1400" == told
+    command = encode.new_veth(here, there, 3, None, is_netkit).command()
+    assert f"ip link add v0 index 200 netns space0 mtu 1400 {kind} v1 index 201 netns space1 mtu 1400" == command
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,8 @@ def test_a_refused_pair_is_named_by_its_kind(is_netkit: bool, kind: str) -> None
     [Tun("tun0", 7, 1400), OtherLink("ifb0", 7, "", 1500, "ifb"), Datapath("dp", 7, "02:00:00:00:00:01", 1500, (), ())],
 )
 def test_a_device_that_netlink_does_not_make_is_refused_by_name(link: Link) -> None:
-    with pytest.raises(encode.NotByNetlink, match=f"{link.name}: a device of the kind {type(link).__name__}"):
+    message = f"{link.name}: netlink does not make devices of the kind {type(link).__name__}"
+    with pytest.raises(encode.NotByNetlink, match=message):
         encode.new_link(link)
 
 
@@ -163,7 +164,7 @@ IP_TUNNEL = st.one_of(
 
 
 @given(VXLAN | st.builds(Geneve, NAME, INDEX, MAC, MTU, PORT) | IP_TUNNEL)
-def test_what_makes_a_tunnel_this_one_is_read_back(link: Link) -> None:
+def test_tunnel_parameters_are_read_back(link: Link) -> None:
     kind = LINK_KINDS[type(link)]
     assert kind.data
     data = messages.attributes(memoryview(kind.data(link, {"eth0": 7}.__getitem__)))
@@ -171,7 +172,7 @@ def test_what_makes_a_tunnel_this_one_is_read_back(link: Link) -> None:
 
 
 @given(st.sampled_from((("macvlan", "bridge"), ("macvlan", "vepa"), ("ipvlan", "l2"), ("ipvlan", "l3s"))))
-def test_the_mode_of_a_device_that_shares_another_one_is_read_back(kind_and_mode: tuple[Any, Any]) -> None:
+def test_the_mode_of_a_child_device_is_read_back(kind_and_mode: tuple[Any, Any]) -> None:
     made = Child("pod", "eth0", 7, "", 1400, *kind_and_mode, "node", "eth0")
     assert child.mode_in(made.kind, messages.attributes(memoryview(child.child_data(made)))) == made.mode
 
@@ -220,7 +221,7 @@ def test_route(item: Route, index: int) -> None:
 
 
 @given(NETWORK, st.lists(st.tuples(ADDRESS, INDEX), min_size=2, max_size=8), st.none() | ADDRESS)
-def test_route_of_several_ways(to: Any, hops: list[tuple[Any, int]], source: Any) -> None:
+def test_route_with_several_next_hops(to: Any, hops: list[tuple[Any, int]], source: Any) -> None:
     hops = [(via, index) for via, index in hops if via.version == to.version]
     source = source if source is None or source.version == to.version else None
     if not hops:
@@ -229,8 +230,10 @@ def test_route_of_several_ways(to: Any, hops: list[tuple[Any, int]], source: Any
     found = read(rtmsg, routes.new_route(Route(to, "", nexthops=ways, source=source), int))
     assert found.get_attr("RTA_OIF") is None
     assert found.get_attr("RTA_PREFSRC") == (str(source) if source else None)
-    told = [(hop["oif"], ipaddress.ip_address(hop.get_attr("RTA_GATEWAY"))) for hop in found.get_attr("RTA_MULTIPATH")]
-    assert told == [(index, via) for via, index in hops]
+    read_back = [
+        (hop["oif"], ipaddress.ip_address(hop.get_attr("RTA_GATEWAY"))) for hop in found.get_attr("RTA_MULTIPATH")
+    ]
+    assert read_back == [(index, via) for via, index in hops]
 
 
 @given(NETWORK)
@@ -255,7 +258,7 @@ def test_address_without_a_route(interface: Any, index: int) -> None:
 
 
 @given(st.lists(st.builds(FdbEntry, st.just(FLOODED), NAME, ADDRESS), min_size=1, max_size=3), INDEX)
-def test_entries_for_everybody_are_appended(items: list[FdbEntry], index: int) -> None:
+def test_flooding_entries_are_appended(items: list[FdbEntry], index: int) -> None:
     assert {fdb.new_fdb_entry(item, index).flags & 0xF00 for item in items} == {0x400 | 0x800}
 
 
@@ -301,7 +304,7 @@ def test_token_bucket(rate: int) -> None:
     assert parameters["buffer"] * queues.NS_PER_TICK * (rate // 8) // 10**9 == pytest.approx(125_000, rel=0.01)
 
 
-def test_the_numbers_are_pyroute2s() -> None:
+def test_constants_equal_pyroute2s() -> None:
     theirs: dict[str, object] = {}
     for module in (netlink, rtnl, rtnl.ifinfmsg, rtnl.ifaddrmsg, rtnl.ndmsg, rtnl.rtmsg, rtnl.tcmsg):
         theirs |= vars(module)
@@ -309,11 +312,11 @@ def test_the_numbers_are_pyroute2s() -> None:
     unknown = {name: ours.pop(name) for name in [*ours] if name.startswith("TC_H_MIN_")}
     assert len(ours) > 20
     assert ours == {name: theirs[name] for name in ours}
-    # pyroute2 has no names for these, but the numbers.
+    # pyroute2 has these numbers, but no names.
     parents = {unknown[f"TC_H_MIN_{way}"] | 0xFFFF0000 for way in ("INGRESS", "EGRESS")}
     assert parents == {0xFFFFFFF2, 0xFFFFFFF3}
 
 
-def test_a_lab_is_brought_up_without_loading_pyroute2() -> None:
+def test_bringing_up_a_lab_does_not_load_pyroute2() -> None:
     code = "import sys, testbed.cli.up, testbed.lab.keeper; sys.exit('pyroute2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

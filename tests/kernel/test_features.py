@@ -52,20 +52,20 @@ BY_HAND = {
     "openvswitch": "ovs-dpctl add-dp x0",
     "bpf": "tc qdisc add dev lo clsact && tc filter add dev lo ingress bpf bytecode '1,6 0 0 0'",
 }
-"""A second, independent way of asking. The ip of Debian 12 has no word for netkit."""
+"""An independent test of each feature. The ip of Debian 12 does not support netkit."""
 
 
-def test_every_feature_but_netkit_can_be_asked_for_by_hand() -> None:
+def test_every_feature_except_netkit_has_a_command() -> None:
     assert set(BY_HAND) | {"netkit"} == set(FEATURES)
 
 
 @pytest.mark.parametrize("name", BY_HAND)
-def test_what_the_kernel_has_agrees_with_iproute2(name: str) -> None:
+def test_a_feature_is_found_if_its_command_succeeds(name: str) -> None:
     asked = subprocess.run(["sh", "-c", BY_HAND[name]], capture_output=True, check=False)
     assert (not missing((name,))) == (asked.returncode == 0)
 
 
-def test_what_works_is_remembered_and_what_does_not_is_tried_again(
+def test_working_features_are_cached_and_missing_ones_tried_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -81,7 +81,7 @@ def test_what_works_is_remembered_and_what_does_not_is_tried_again(
     assert len(tries) == 2
 
 
-def test_a_memory_of_somebody_elses_is_not_believed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cache_of_another_user_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert missing(("veth",)) == ()
     (file,) = tmp_path.iterdir()
@@ -105,7 +105,7 @@ def test_trying_leaves_nothing_behind() -> None:
 
 
 def test_a_refused_attempt_is_a_missing_feature(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Setting up a device that is not there: any kernel refuses it."""
+    """Setting up a missing device fails on every kernel."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     request = encode.link_up(99_999)
     lacking = Feature("impossible", "CONFIG_IMPOSSIBLE", "impossible", lambda _: send([request]))

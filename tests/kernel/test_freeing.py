@@ -1,4 +1,4 @@
-"""Namespaces that were let go are really freed, with all that they held."""
+"""Released namespaces are freed, with all their objects."""
 
 import pytest
 
@@ -12,11 +12,11 @@ pytestmark = pytest.mark.sealed
 
 
 @pytest.mark.exclusive
-def test_the_memory_of_a_lab_is_given_back(two_nodes: Topology) -> None:
-    """Waiting for the devices alone would leave nearly all of it in use."""
+def test_the_memory_of_a_lab_is_freed(two_nodes: Topology) -> None:
+    """After waiting only for devices, nearly all of it would still be in use."""
     many = two_nodes.model_copy(update={"nodes": {"node1": Node(pods=100)}})
     plan = DESIGNS["vxlan"].plan(many)
-    Lab(plan).down()  # What the kernel keeps for the next time is allocated once.
+    Lab(plan).down()  # Allocates what the kernel keeps for reuse.
     await_freed()
     before = kernel_memory_kib()
     with Lab(plan):

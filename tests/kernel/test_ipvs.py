@@ -43,14 +43,14 @@ def lines() -> list[str]:
 
 @contextmanager
 def a_namespace() -> Iterator[None]:
-    """With a local address: without any, the kernel takes no address for one of a server."""
+    """With a local address: without any, the kernel accepts no server address."""
     with Namespace.create().entered():
         send([encode.link_up(encode.LOOPBACK)])
         yield
 
 
 @pytest.mark.parametrize(("one", "other"), [(A, B), (B, A), ((), A), (A, ())], ids=["AB", "BA", "-A", "A-"])
-def test_a_change_makes_what_was_planned(one: tuple[Ruleset, ...], other: tuple[Ruleset, ...]) -> None:
+def test_services_are_changed_as_planned(one: tuple[Ruleset, ...], other: tuple[Ruleset, ...]) -> None:
     with a_namespace():
         load(one)
         assert lines() == (planned(one) if one else [])
@@ -68,5 +68,5 @@ def test_a_refused_service_changes_nothing_and_is_named() -> None:
         with pytest.raises(RulesetRefused) as raised:
             change(A, wrong)
         assert raised.value.backend == "ipvs"
-        assert "Scheduler or persistence engine not found" in raised.value.said
+        assert "Scheduler or persistence engine not found" in raised.value.message
         assert lines() == before

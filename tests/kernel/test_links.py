@@ -1,4 +1,4 @@
-"""What the kernel tells of devices, held against what `ip` prints."""
+"""The devices and counters of a namespace, compared with `ip`."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ def shown() -> list[dict[str, Any]]:
     return json.loads(said.stdout)  # type: ignore[no-any-return]
 
 
-def test_devices_and_what_they_carried_are_as_ip_says() -> None:
+def test_devices_and_counters_equal_the_output_of_ip() -> None:
     far = Namespace.create()
     with Namespace.create().entered():
         here, there = (VethEnd("", f"v{n}", 200 + n, f"02:00:00:00:00:1{n}", 1400) for n in range(2))
@@ -47,6 +47,6 @@ def test_devices_and_what_they_carried_are_as_ip_says() -> None:
         assert counted[encode.LOOPBACK] == (received, Carried(lo["tx"]["packets"], lo["tx"]["bytes"]))
 
 
-def test_a_device_that_is_not_there_is_left_out() -> None:
+def test_a_missing_device_is_left_out() -> None:
     with Namespace.create().entered():
         assert set(carried([encode.LOOPBACK, 4711])) == {encode.LOOPBACK}

@@ -30,7 +30,7 @@ def test_an_error_inside_moves_the_thread_back() -> None:
     assert here() == before
 
 
-def test_other_threads_stay_where_they_are() -> None:
+def test_other_threads_stay_in_their_namespace() -> None:
     before = here()
     seen: list[str] = []
     waiting = threading.Event()
@@ -49,14 +49,14 @@ def test_processes_started_inside_are_inside() -> None:
     assert said.stdout.strip() == inside
 
 
-def test_a_closed_namespace_is_gone() -> None:
+def test_a_closed_namespace_cannot_be_entered() -> None:
     namespace = Namespace.create()
     namespace.close()
     with pytest.raises(OSError, match="Bad file descriptor"), namespace.entered():
         pass
 
 
-def test_while_one_of_many_is_yielded_the_thread_is_inside() -> None:
+def test_the_thread_is_inside_a_yielded_namespace() -> None:
     before = here()
     seen = []
     for namespace in Namespace.create_many(3):
@@ -67,7 +67,7 @@ def test_while_one_of_many_is_yielded_the_thread_is_inside() -> None:
     assert here() == before
 
 
-def test_one_who_has_enough_of_many_is_back_where_they_were() -> None:
+def test_closing_the_generator_moves_the_thread_back() -> None:
     before = here()
     with closing(Namespace.create_many(3)) as created:
         next(created).close()

@@ -28,7 +28,7 @@ ADDRESS = DeviceAddress("br0", ipaddress.ip_interface("10.1.2.3/24"))
 
 
 def ip(*words: str) -> list[dict[str, Any]]:
-    """What iproute2 says of the calling thread's namespace."""
+    """The output of `ip` in the calling thread's namespace."""
     said = subprocess.run(["ip", "-json", "-details", *words], capture_output=True, check=True)
     return json.loads(said.stdout)  # type: ignore[no-any-return]
 
@@ -51,14 +51,14 @@ def test_a_refusal_names_the_command_and_the_kernels_reason() -> None:
     assert "Nexthop has invalid gateway" in str(refusal.value)
 
 
-def test_the_others_are_carried_out_although_one_is_refused() -> None:
+def test_a_refused_request_does_not_stop_the_others() -> None:
     with Namespace.create().entered():
         with pytest.raises(KernelRefusal, match="ip link add br0"):
             send([encode.new_link(BRIDGE), encode.new_link(BRIDGE), new_address(ADDRESS, 101)])
         assert ip("address", "show", "dev", "br0")[0]["addr_info"]
 
 
-def test_a_batch_larger_than_one_send_is_carried_out_whole() -> None:
+def test_a_batch_larger_than_one_send_is_carried_out_completely() -> None:
     addresses = [
         DeviceAddress("br0", ipaddress.ip_interface((ipaddress.ip_address("10.0.0.1") + number, 32)))
         for number in range(3000)
@@ -69,7 +69,7 @@ def test_a_batch_larger_than_one_send_is_carried_out_whole() -> None:
     assert len([address for address in shown["addr_info"] if address["family"] == "inet"]) == 3000
 
 
-def test_nothing_to_send_is_no_error() -> None:
+def test_an_empty_batch_is_no_error() -> None:
     send([])
 
 
@@ -84,11 +84,11 @@ def test_a_dump_lists_everything_over_several_datagrams() -> None:
     assert again == len(names)
 
 
-def test_what_the_kernel_will_not_tell_is_an_error_with_its_number() -> None:
-    nothing_of_that_kind = 1000
+def test_a_refused_query_is_an_error_with_the_kernels_number() -> None:
+    unknown_kind = 1000
     with Namespace.create().entered(), connect() as sock:
         with pytest.raises(QueryRefused) as refused:
-            list(dump(sock, nothing_of_that_kind, bytes(16)))
+            list(dump(sock, unknown_kind, bytes(16)))
         assert refused.value.errno == errno.EOPNOTSUPP
         with pytest.raises(QueryRefused) as refused:
             ask(sock, RTM_GETLINK, bytes(4) + (4711).to_bytes(4, sys.byteorder) + bytes(8))
@@ -96,7 +96,7 @@ def test_what_the_kernel_will_not_tell_is_an_error_with_its_number() -> None:
 
 
 @given(st.dictionaries(st.integers(1, 0x3FFF), st.binary(max_size=9)), st.sampled_from((0, 0x4000, 0x8000)))
-def test_attributes_are_found_by_their_kind_whatever_their_flags(wanted: dict[int, bytes], flags: int) -> None:
+def test_attributes_are_found_by_kind_with_any_flags(wanted: dict[int, bytes], flags: int) -> None:
     packed = b"".join(
         struct.pack("=HH", 4 + len(value), kind | flags) + value + bytes(-len(value) % 4)
         for kind, value in wanted.items()

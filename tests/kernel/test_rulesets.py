@@ -1,4 +1,4 @@
-"""Rulesets in the kernel: what is there after a change is what a fresh namespace has, and strangers' rules stay."""
+"""Rulesets in the kernel: a change gives the same result as a fresh load, and foreign rules stay."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.rulesets import RulesetRefused, asked, change, listed, load
+from testbed.kernel.rulesets import RulesetRefused, change, listed, load, to_list
 from testbed.plan.rulesets import Backend, Chain, Hook, Ruleset, Set, nftables
 from testbed.plan.rulesets.transactions import TOOLS, wholes
 
@@ -104,7 +104,7 @@ NFTABLES_B = replace(
 NODE_RULES = Ruleset("node-rules", "iptables", (Chain("filter", "FORWARD", ("-s 198.18.0.1/32 -j DROP",)),))
 A = (Ruleset("felix", "ipset", sets=SETS_A), Ruleset("felix", "iptables", IPTABLES_A), NFTABLES_A, NODE_RULES)
 B = (Ruleset("felix", "ipset", sets=SETS_B), Ruleset("felix", "iptables", IPTABLES_B), NFTABLES_B, NODE_RULES)
-EVERYWHERE = asked(A)
+EVERYWHERE = to_list(A)
 
 
 def run(*command: str, said: str = "") -> str:
@@ -122,13 +122,13 @@ def planned(parts: tuple[Ruleset, ...]) -> dict[Backend, list[str]]:
 
 
 def everything() -> str:
-    """All that the tools print, without numbers that the kernel chooses."""
+    """The output of all tools, without numbers that the kernel chooses."""
     said = run("ipset", "save") + run("iptables-save") + run("nft", "-j", "list", "ruleset")
     return re.sub(r" initval \w+|\"handle\": \d+|^#.*$", "", said, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("parts", [A, B], ids="AB")
-def test_what_is_loaded_is_read_back_as_it_was_planned(parts: tuple[Ruleset, ...]) -> None:
+def test_loaded_rules_are_read_back_as_planned(parts: tuple[Ruleset, ...]) -> None:
     with Namespace.create().entered():
         load(parts)
         assert there() == planned(parts)
@@ -138,7 +138,7 @@ def test_what_is_loaded_is_read_back_as_it_was_planned(parts: tuple[Ruleset, ...
 
 
 @pytest.mark.parametrize(("one", "other"), [(A, B), (B, A), ((), A), (A, ())], ids=["AB", "BA", "-A", "A-"])
-def test_a_change_makes_what_a_fresh_namespace_has(one: tuple[Ruleset, ...], other: tuple[Ruleset, ...]) -> None:
+def test_a_change_gives_the_same_rules_as_a_fresh_load(one: tuple[Ruleset, ...], other: tuple[Ruleset, ...]) -> None:
     with Namespace.create().entered():
         load(other)
         fresh = there()
@@ -156,8 +156,8 @@ def test_a_change_makes_what_a_fresh_namespace_has(one: tuple[Ruleset, ...], oth
 FOREIGN = """table inet foreign { chain mine { type filter hook input priority 7; }; }"""
 
 
-def test_what_strangers_have_stays() -> None:
-    """Tables and sets of theirs; rules in the kernel's own chains, whose numbers they shift; chains of their own."""
+def test_foreign_tables_sets_chains_and_rules_stay() -> None:
+    """Foreign rules in built-in chains shift the numbers of planned rules."""
     with Namespace.create().entered():
         load(A)
         run("nft", "-f", "-", said=FOREIGN)
@@ -179,7 +179,7 @@ def test_what_strangers_have_stays() -> None:
         ]
 
 
-def test_counters_of_rules_that_stay_go_on() -> None:
+def test_unchanged_rules_keep_their_counters() -> None:
     with Namespace.create().entered():
         load(A)
         counted = run("iptables-save", "-c", "-t", "filter").replace(
@@ -191,13 +191,13 @@ def test_counters_of_rules_that_stay_go_on() -> None:
 
 
 def with_refused(backend: Backend) -> tuple[tuple[Ruleset, ...], str]:
-    """B with something that the kernel does not take, and the line that is named."""
+    """B with something that the kernel refuses, and the line that the error names."""
     match backend:
         case "ipset":
             wrong = Ruleset("user", "ipset", sets=(Set("wrong", "hash:ip family inet", ("1.1.1.1", "nonsense")),))
             return (*B, wrong), "add wrong nonsense"
         case "iptables":
-            # The tables before it are changed already by then.
+            # The tables before it are already changed.
             wrong = Ruleset("user", "iptables", (Chain("filter", "OUTPUT", ("-j DROP", "-p tcp --dport x -j DROP")),))
             return (*B, wrong), "-A OUTPUT -p tcp --dport x -j DROP"
         case _:
@@ -207,7 +207,7 @@ def with_refused(backend: Backend) -> tuple[tuple[Ruleset, ...], str]:
 
 
 @pytest.mark.parametrize("backend", ["ipset", "iptables", "nftables"])
-def test_a_change_that_is_refused_changes_nothing_and_says_at_what(backend: Backend) -> None:
+def test_a_refused_change_changes_nothing_and_names_the_line(backend: Backend) -> None:
     with Namespace.create().entered():
         load(A)
         before = there()
@@ -215,14 +215,14 @@ def test_a_change_that_is_refused_changes_nothing_and_says_at_what(backend: Back
         with pytest.raises(RulesetRefused) as raised:
             change(A, wrong)
         assert line in raised.value.line
-        assert (raised.value.backend, bool(raised.value.said)) == (backend, True)
+        assert (raised.value.backend, bool(raised.value.message)) == (backend, True)
         assert there() == before
         assert "wrong" not in run("ipset", "save") + run("nft", "list", "ruleset")
         change(A, B)
         assert there() == planned(B)
 
 
-def test_one_of_many_rules_is_changed_alone() -> None:
+def test_one_of_many_rules_is_deleted() -> None:
     rules = tuple(f"-s 10.{n >> 8}.{n & 255}.1/32 -j DROP" for n in range(10_000))
     old, new = (
         (Ruleset("node-rules", "iptables", (Chain("filter", "FORWARD", own),)),)

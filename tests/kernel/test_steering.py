@@ -1,4 +1,4 @@
-"""Receive packet steering: what the kernel shows of it, and where packets are really worked on."""
+"""Receive packet steering: the masks in sysfs, and the CPUs that process packets."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ several_cpus = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two C
 
 
 def masks(lab: Lab, place: str, dev: str) -> set[str]:
-    """As a program sees them that mounts the namespace's sysfs for itself."""
+    """The masks of a device, read through the namespace's own sysfs."""
     read = f"mount -t sysfs sysfs /sys && cat /sys/class/net/{dev}/queues/rx-*/rps_cpus"
     output, errors = lab.start(place, ["unshare", "--mount", "sh", "-c", read]).communicate(timeout=5)
     assert not errors
@@ -35,12 +35,12 @@ def test_every_device_is_steered(two_nodes: Topology) -> None:
 
 
 def steered() -> list[int]:
-    """By CPU: how often another one woke it to work on packets (the tenth column of softnet_stat)."""
+    """By CPU: how often another CPU woke it to process packets (tenth column of softnet_stat)."""
     return [int(line.split()[9], 16) for line in Path("/proc/net/softnet_stat").read_text().splitlines()]
 
 
 @several_cpus
-def test_packets_are_worked_on_where_they_were_steered_to(two_nodes: Topology) -> None:
+def test_packets_are_processed_on_the_chosen_cpus(two_nodes: Topology) -> None:
     with Lab(DESIGNS["l3-host-routes"].plan(two_nodes)) as lab:
 
         def handed_over() -> list[int]:
@@ -65,14 +65,14 @@ def test_steering_leaves_nothing_behind(two_nodes: Topology) -> None:
         assert left() == before
 
 
-def test_a_cpu_that_is_not_there_is_told(two_nodes: Topology) -> None:
+def test_a_missing_cpu_is_refused(two_nodes: Topology) -> None:
     online = Path("/sys/devices/system/cpu/online").read_text().strip()
     refused = pytest.raises(PlanRefused, match=rf"to CPU 0,4095: this machine has CPU {online}$")
     with Lab(DESIGNS["l2"].plan(two_nodes)) as lab, refused:
         steer(lab.plan, lab.namespaces, "0,4095")
 
 
-def test_a_kernel_without_steering_is_told(
+def test_a_kernel_without_steering_is_refused(
     two_nodes: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its sysfs has queues, but not the file."""

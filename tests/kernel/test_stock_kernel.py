@@ -1,4 +1,4 @@
-"""What the virtual machine of tests/vm is for: a stock kernel has what the running one may lack, and it works there."""
+"""Features that the running kernel may lack, tested on a stock kernel in the virtual machine of tests/vm."""
 
 import shlex
 import subprocess
@@ -31,4 +31,4 @@ def test_a_delay_delays() -> None:
     run("ip link set lo up")
     run("tc qdisc add dev lo root netem delay 50ms")
     said = run("ping -c 1 -w 20 127.0.0.1")
-    assert float(said.rpartition(" = ")[2].split("/")[0]) >= 100  # There and back, both over lo.
+    assert float(said.rpartition(" = ")[2].split("/")[0]) >= 100  # Request and reply, both over lo.

@@ -1,4 +1,4 @@
-"""Settings of namespaces, in however many there are."""
+"""Sysctls of many namespaces."""
 
 import subprocess
 from pathlib import Path
@@ -21,8 +21,8 @@ def said() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_they_are_those_of_the_namespace_that_the_thread_is_in() -> None:
-    # More than one mount serves.
+def test_sysctls_are_those_of_the_threads_namespace() -> None:
+    # Enough namespaces for several mounts.
     with Sysctls() as settings:
         for number, namespace in enumerate(Namespace.create_many(150)):
             if number % 3 == 0:
@@ -34,7 +34,7 @@ def test_they_are_those_of_the_namespace_that_the_thread_is_in() -> None:
             namespace.close()
 
 
-def test_an_unknown_one_is_an_error_unless_it_is_optional() -> None:
+def test_an_unknown_sysctl_is_an_error_unless_it_is_optional() -> None:
     with Sysctls() as settings:
         settings.write([Sysctl(UNKNOWN, "1", optional=True)])
         assert settings.values([Sysctl(UNKNOWN, "1")]) == {}

@@ -99,10 +99,10 @@ def test_a_route_that_a_daemon_takes_back_is_missed(two_nodes: Topology) -> None
         ended(lab, "node1", "birdc", "disable", "static1")
         while "10.99.0.0/24" in ended(lab, "node1", "ip", "route"):
             pass
-        whose = ", proto bird, which is to come of bird (ask birdc)"
+        whose = "proto bird missing; expected from bird (ask birdc)"
         assert whats(lab) == [
-            f"there is no route to 10.98.0.0/24 into nothing (blackhole){whose}",
-            f"there is no route to 10.99.0.0/24 via 192.168.56.2 by eth0{whose}",
+            f"route 10.98.0.0/24 blackhole {whose}",
+            f"route 10.99.0.0/24 via 192.168.56.2 dev eth0 {whose}",
         ]
 
 
@@ -159,9 +159,9 @@ def test_rules_and_further_tables_are_made_and_missed(two_nodes: Topology) -> No
         ended(lab, "node1", "ip", "rule", "add", "priority", "7", "from", "10.1.0.0/16", "lookup", "77")
         found = inspect(lab.plan, lab.namespaces)
         assert [one.what for one in found] == [
-            "there is no route to 10.96.0.0/24 via 192.168.56.2 by eth0, in table 1000",
-            "there is no routing rule `not from all fwmark 0x100000/0x100000 lookup 1000 priority 98`",
-            "there is a routing rule `from 10.1.0.0/16 lookup 77 priority 7`",
+            "route 10.96.0.0/24 via 192.168.56.2 dev eth0 table 1000 missing",
+            "routing rule `not from all fwmark 0x100000/0x100000 lookup 1000 priority 98` missing",
+            "unexpected routing rule `from 10.1.0.0/16 lookup 77 priority 7`",
         ]
         for one in found:
             for command in one.mend:
@@ -185,9 +185,9 @@ def test_firewalls_are_made_and_held_against_the_kernel_line_by_line(two_nodes: 
         ended(lab, "node1", "iptables", "-t", "nat", "-A", "POSTROUTING", "-j", "ACCEPT")
         ended(lab, "node1", "ipset", "del", "outside", "203.0.113.0/24")
         assert whats(lab) == [
-            "ipset lacks `add outside 203.0.113.0/24` of the user",
-            "iptables lacks `-t nat -A SEEN -m set --match-set outside dst -j RETURN` of the user",
-            "iptables has `-t nat -A POSTROUTING -j ACCEPT`, which is not planned",
+            "ipset: `add outside 203.0.113.0/24` of the user missing",
+            "iptables: `-t nat -A SEEN -m set --match-set outside dst -j RETURN` of the user missing",
+            "iptables: unexpected `-t nat -A POSTROUTING -j ACCEPT`",
         ]
         ended(lab, "node2", "nft", "add", "table", "ip", "nat")
-        assert "nftables has a table `ip nat`" in whats(lab)
+        assert "nftables: unexpected table `ip nat`" in whats(lab)

@@ -46,6 +46,6 @@ def test_what_ipsec_does_not_encrypt_is_not_let_in(two_nodes: Topology) -> None:
         said(lab, "node1", "ip", "xfrm", "state", "flush")
         found = inspect(lab.plan, lab.namespaces)
         assert {(one.place, one.what) for one in found} == {
-            ("node1", "IPsec has no association 192.168.56.1 > 192.168.56.2"),
-            ("node1", "IPsec has no association 192.168.56.2 > 192.168.56.1"),
+            ("node1", "IPsec association 192.168.56.1 > 192.168.56.2 missing"),
+            ("node1", "IPsec association 192.168.56.2 > 192.168.56.1 missing"),
         }

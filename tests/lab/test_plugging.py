@@ -126,8 +126,8 @@ def test_what_somebody_takes_away_from_a_plugin_is_told(two_nodes: Topology) -> 
         out(lab, "node2", "iptables", "-t", "filter", "-D", "CNI-FORWARD", "1")
         out(lab, "node1", "ip", "link", "del", "cni0")
         found = [(item.place, item.what) for item in inspect(lab.plan, lab.namespaces)]
-        assert ("node1", "the device cni0 is missing") in found
-        assert ("node1", "cni0 has not the address 10.244.0.1/24") in found
+        assert ("node1", "device cni0 missing") in found
+        assert ("node1", "cni0: address 10.244.0.1/24 missing") in found
         assert any(place == "node2" and "CNI-ADMIN" in what for place, what in found)
 
 

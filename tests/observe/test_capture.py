@@ -1,4 +1,4 @@
-"""Packets recorded at several devices: all of them, in order, filtered, in files that other programs read."""
+"""Capture at several devices: all packets, in order, filtered, in files that other programs read."""
 
 import fcntl
 import io
@@ -33,7 +33,7 @@ from testbed.spec.topology import Topology
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
 SECONDS = 20
-"""At most; every capture here ends by its count."""
+"""Time limit of a capture; all captures here end by their count."""
 
 
 def ping(lab: Lab, source: str, target: str, times: int = 1) -> Callable[[], None]:
@@ -50,7 +50,7 @@ def ping(lab: Lab, source: str, target: str, times: int = 1) -> Callable[[], Non
 def caught(
     lab: Lab, path: Path, targets: list[str], expression: str, traffic: Callable[[], None], count: int
 ) -> Captured:
-    """Captured into a file while there is traffic, which begins when the capture has."""
+    """Capture to a file, with traffic that starts once the capture has started."""
     thread = threading.Thread(target=traffic)
     with path.open("wb") as file:
         sink = PcapngFile(file, "a test")
@@ -82,7 +82,7 @@ def read(path: Path) -> list[tuple[str, int, bytes]]:
 
 
 @pytest.mark.sealed
-def test_the_bare_packet_is_beside_the_encapsulated_one(two_nodes: Topology, tmp_path: Path) -> None:
+def test_the_bare_and_the_encapsulated_packet_are_in_one_file(two_nodes: Topology, tmp_path: Path) -> None:
     file = tmp_path / "walk.pcapng"
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab:
         ping(lab, "client", "web-2")()
@@ -100,20 +100,18 @@ def test_the_bare_packet_is_beside_the_encapsulated_one(two_nodes: Topology, tmp
 
 
 @pytest.mark.sealed
-def test_without_a_device_all_of_a_place_are_watched_in_the_order_of_the_walk(
-    two_nodes: Topology, tmp_path: Path
-) -> None:
+def test_without_a_device_all_devices_of_a_place_are_captured_in_order(two_nodes: Topology, tmp_path: Path) -> None:
     file = tmp_path / "node.pcapng"
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab:
         ping(lab, "client", "web-2")()
         caught(lab, file, ["node1"], "icmp or udp port 8472", ping(lab, "client", "web-2"), 4)
-    # The bridge's port and the bridge see a packet at the very same time.
+    # The bridge's port and the bridge see a packet at the same time.
     expected = ["node1:veth-client", "node1:kube-bridge", "node1:flannel.1", "node1:eth0"]
     assert [name for name, _, _ in read(file)] == expected
 
 
 @pytest.mark.sealed
-def test_the_filter_is_the_kernels(two_nodes: Topology, tmp_path: Path) -> None:
+def test_only_packets_that_match_the_filter_are_captured(two_nodes: Topology, tmp_path: Path) -> None:
     file = tmp_path / "echo.pcapng"
     with Lab(DESIGNS["l2"].plan(two_nodes)) as lab:
         caught(lab, file, ["client"], "icmp[icmptype] == icmp-echo", ping(lab, "client", "web-2", 3), 3)
@@ -121,7 +119,7 @@ def test_the_filter_is_the_kernels(two_nodes: Topology, tmp_path: Path) -> None:
 
 
 @pytest.mark.sealed
-def test_other_programs_read_the_file(two_nodes: Topology, tmp_path: Path) -> None:
+def test_tcpdump_reads_the_file(two_nodes: Topology, tmp_path: Path) -> None:
     file = tmp_path / "walk.pcapng"
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab:
         caught(lab, file, ["client", "node2"], "icmp", ping(lab, "client", "web-2", 2), 4)
@@ -130,8 +128,8 @@ def test_other_programs_read_the_file(two_nodes: Topology, tmp_path: Path) -> No
 
 
 @pytest.mark.sealed
-def test_a_device_without_ethernet_is_filtered_and_shown_as_well(two_nodes: Topology, tmp_path: Path) -> None:
-    """A tun device, which carries bare IP packets, in the same place as Ethernet devices."""
+def test_a_device_without_ethernet_headers_is_filtered_and_shown(two_nodes: Topology, tmp_path: Path) -> None:
+    """A TUN device, which carries bare IP packets, in the same place as Ethernet devices."""
     file = tmp_path / "bare.pcapng"
     with Lab(DESIGNS["l3-host-routes"].plan(two_nodes)) as lab, lab.namespaces["node1"].entered():
         device = os.open("/dev/net/tun", os.O_RDWR)
@@ -163,7 +161,7 @@ def capture_lines(
 
 
 def io_of(write: Callable[[io.BufferedWriter], None]) -> str:
-    """What is written to the writing end of a pipe."""
+    """The text written to a pipe."""
     end, other = os.pipe()
     with os.fdopen(end, "rb") as reading:
         with os.fdopen(other, "wb") as writing:
@@ -172,11 +170,11 @@ def io_of(write: Callable[[io.BufferedWriter], None]) -> str:
 
 
 @pytest.mark.sealed
-def test_lines_say_where_each_packet_was(two_nodes: Topology) -> None:
+def test_each_line_names_place_and_device(two_nodes: Topology) -> None:
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab:
         ping(lab, "client", "web-2")()
         traffic = ping(lab, "client", "web-2")
-        filter_ = "icmp or udp port 8472"  # A bridge may say of what multicast it is a member.
+        filter_ = "icmp or udp port 8472"  # Without multicast membership reports of bridges.
         text = io_of(lambda out: capture_lines(lab, out, ["client:eth0", "node2:eth0"], filter_, traffic, 4))
     shapes = [re.sub(r"\d\d:\d\d:\d\d\.\d+|\d{5}|id \d+", "N", line) for line in text.splitlines()]
     request, reply = "ICMP echo request, N, seq 1, length 64", "ICMP echo reply, N, seq 1, length 64"
@@ -192,7 +190,7 @@ def test_lines_say_where_each_packet_was(two_nodes: Topology) -> None:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("sink", [lambda file: PcapngFile(file, ""), Lines])
-def test_it_ends_when_nobody_reads_any_more(sink: type[Lines], two_nodes: Topology) -> None:
+def test_a_capture_ends_when_its_reader_has_gone(sink: type[Lines], two_nodes: Topology) -> None:
     end, other = os.pipe()
     os.close(end)
     file = os.fdopen(other, "wb")
@@ -204,9 +202,7 @@ def test_it_ends_when_nobody_reads_any_more(sink: type[Lines], two_nodes: Topolo
 
 
 @pytest.mark.sealed
-def test_a_flood_is_recorded_as_far_as_there_is_room_and_the_rest_is_counted(
-    two_nodes: Topology, tmp_path: Path
-) -> None:
+def test_dropped_packets_of_a_flood_are_counted(two_nodes: Topology, tmp_path: Path) -> None:
     file, sent = tmp_path / "flood.pcapng", 30_000
     with Lab(DESIGNS["l2"].plan(two_nodes)) as lab:
         target = (str(lab.plan["web-1"].reached_at[0]), 9)
@@ -229,18 +225,18 @@ def test_a_flood_is_recorded_as_far_as_there_is_room_and_the_rest_is_counted(
     assert len(read(file)) == done.packets > 1000
 
 
-def test_a_filter_that_is_none_is_refused_in_the_words_of_tcpdump() -> None:
+def test_an_invalid_filter_is_refused_with_tcpdumps_message() -> None:
     with pytest.raises(BadFilter, match="syntax error"):
         compiled("icmp or or udp")
 
 
-def test_options_of_tcpdump_are_no_filter() -> None:
+def test_options_of_tcpdump_are_refused_as_a_filter() -> None:
     with pytest.raises(BadFilter):
         compiled("-w /tmp/not-to-be-written")
 
 
 @pytest.mark.sealed
-def test_a_device_that_is_not_there_is_named(two_nodes: Topology) -> None:
+def test_a_missing_device_is_named(two_nodes: Topology) -> None:
     with Lab(DESIGNS["l2"].plan(two_nodes)) as lab, pytest.raises(UnknownDevice) as error:
         capture(lab.namespaces, [Target("client", "eth7")], "", PcapngFile(io.BytesIO(), ""), 1)
     assert error.value.devices == ("lo", "eth0")

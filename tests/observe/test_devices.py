@@ -1,4 +1,4 @@
-"""The devices of a lab as recorded, held against what `ip` and `ethtool` say of each."""
+"""The recorded devices of a lab, compared with `ip` and `ethtool`."""
 
 import json
 
@@ -20,7 +20,7 @@ LONG = {
 
 @pytest.mark.parametrize("offload", [True, False])
 @pytest.mark.parametrize("design", list(PLAIN))
-def test_what_is_recorded_is_what_the_programs_say(design: str, offload: bool, shaped: Topology) -> None:
+def test_recorded_devices_equal_the_output_of_ip_and_ethtool(design: str, offload: bool, shaped: Topology) -> None:
     with Lab(DESIGNS[design].plan(shaped, offload)) as lab:
         recorded = devices(lab)
         assert json.loads(json.dumps(recorded)) == recorded
@@ -34,7 +34,7 @@ def test_what_is_recorded_is_what_the_programs_say(design: str, offload: bool, s
                 assert entry[name] == lines[long].startswith("on"), (entry, long)
 
 
-def test_every_device_is_counted_and_those_that_are_alike_stand_together(two_nodes: Topology) -> None:
+def test_every_device_is_counted_and_equal_devices_are_grouped(two_nodes: Topology) -> None:
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab:
         recorded = devices(lab)
         assert sum(entry["alike"] for entry in recorded) == sum(

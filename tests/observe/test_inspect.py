@@ -1,4 +1,4 @@
-"""What differs from the plan is named, and the commands named with it mend it."""
+"""`inspect` names each difference from the plan, with the commands that fix it."""
 
 import os
 import shlex
@@ -20,7 +20,7 @@ from testbed.spec.topology import Topology
 @pytest.mark.sealed
 @pytest.mark.parametrize("topology", ["two_nodes", "dual_stack", "shaped"])
 @pytest.mark.parametrize("design", list(PLAIN))
-def test_the_kernel_holds_exactly_what_the_plan_says(
+def test_a_new_lab_has_no_differences(
     design: str, topology: str, two_nodes: Topology, dual_stack: Topology, shaped: Topology
 ) -> None:
     chosen = {"two_nodes": two_nodes, "dual_stack": dual_stack, "shaped": shaped}[topology]
@@ -71,7 +71,7 @@ def living(design: str) -> Iterator[LivingLab]:
     "command",
     ["ip link del cilium_host", "tc qdisc del dev cilium_host clsact", "tc filter del dev cilium_host egress"],
 )
-def test_all_that_programs_hang_on_is_mended_in_one_pass(command: str) -> None:
+def test_missing_bpf_devices_qdiscs_and_filters_are_fixed_in_one_pass(command: str) -> None:
     with living("cilium-native") as lab:
         do(lab, "node1", command)
         found = look(lab)
@@ -83,7 +83,7 @@ def test_all_that_programs_hang_on_is_mended_in_one_pass(command: str) -> None:
 
 
 @pytest.mark.root
-def test_a_program_that_has_ended_is_named_and_a_check_that_fails_names_it() -> None:
+def test_inspect_and_a_failed_check_name_an_ended_process() -> None:
     with living("weave-sleeve") as up:
         lab = ApiLab(up)
         assert (lab.inspect(), lab.check().ended) == ((), ())
@@ -95,60 +95,62 @@ def test_a_program_that_has_ended_is_named_and_a_check_that_fails_names_it() -> 
         assert found == (Difference("node1", what, ()),)
         verdict = lab.check()
         assert not verdict.is_good
-        assert verdict.ended == (f"in node1: {what}",)
+        assert verdict.ended == (f"node1: {what}",)
 
 
 BREAKS = [
-    ("node1", "ip route del 10.244.1.0/24", "there is no route to 10.244.1.0/24 via 10.244.1.0 by flannel.1"),
+    ("node1", "ip route del 10.244.1.0/24", "route 10.244.1.0/24 via 10.244.1.0 dev flannel.1 missing"),
     (
         "node1",
         "ip route replace default via 192.168.56.2",
-        "the route to everywhere (default) goes via 192.168.56.2 by eth0, not via 192.168.56.254 by eth0",
+        "route default: via 192.168.56.2 dev eth0, expected via 192.168.56.254 dev eth0",
     ),
-    ("node1", "ip route add 10.9.0.0/16 dev eth0", "there is a route to 10.9.0.0/16 by eth0"),
-    ("node1", "ip route add blackhole 10.9.0.0/16", "there is a route `blackhole 10.9.0.0/16`"),
-    ("node1", "ip link set kube-bridge mtu 1400", "kube-bridge has an MTU of 1400, not 1450"),
-    ("node1", "ip link set kube-bridge promisc on", "kube-bridge is promiscuous"),
-    ("node1", "ip link add extra0 type bridge", "there is a device extra0 (bridge)"),
-    ("node1", "ip link set veth-client nomaster", "veth-client is a port of no bridge, not of kube-bridge"),
-    ("node1", "ip address add 203.0.113.7/24 dev eth0", "eth0 has the address 203.0.113.7/24"),
-    ("node2", "ip address del 192.168.56.2/24 dev eth0", "eth0 has not the address 192.168.56.2/24"),
+    ("node1", "ip route add 10.9.0.0/16 dev eth0", "unexpected route 10.9.0.0/16 dev eth0"),
+    ("node1", "ip route add blackhole 10.9.0.0/16", "unexpected route `blackhole 10.9.0.0/16`"),
+    ("node1", "ip link set kube-bridge mtu 1400", "kube-bridge: MTU 1400, expected 1450"),
+    ("node1", "ip link set kube-bridge promisc on", "kube-bridge: promisc on, expected off"),
+    ("node1", "ip link add extra0 type bridge", "unexpected device extra0 (bridge)"),
+    ("node1", "ip link set veth-client nomaster", "veth-client: master none, expected kube-bridge"),
+    ("node1", "ip address add 203.0.113.7/24 dev eth0", "eth0: unexpected address 203.0.113.7/24"),
+    ("node2", "ip address del 192.168.56.2/24 dev eth0", "eth0: address 192.168.56.2/24 missing"),
     (
         "node1",
         "ip neighbour replace 10.244.1.0 lladdr 02:00:00:00:00:09 dev flannel.1 nud permanent",
-        "flannel.1 takes the neighbour 10.244.1.0 for 02:00:00:00:00:09, not ",
+        "flannel.1: neighbour 10.244.1.0 has lladdr 02:00:00:00:00:09, expected ",
     ),
-    ("node1", "ip neighbour del 10.244.1.0 dev flannel.1", "flannel.1 has no entry for the neighbour 10.244.1.0"),
+    ("node1", "ip neighbour del 10.244.1.0 dev flannel.1", "flannel.1: neighbour entry 10.244.1.0 missing"),
     (
         "node1",
         "bridge fdb add 02:00:00:00:00:09 dev flannel.1 dst 192.0.2.1",
-        "flannel.1 forwards frames for 02:00:00:00:00:09 to 192.0.2.1",
+        "flannel.1: unexpected FDB entry 02:00:00:00:00:09 dst 192.0.2.1",
     ),
-    ("node2", "sysctl -qw net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.all.rp_filter is 1, not 0"),
-    ("node1_fabric", "tc qdisc del dev to-node1 root", "to-node1 has no limit, not 100000000 bit/s"),
-    ("gateway", "tc qdisc add dev eth0 root tbf rate 1mbit burst 10k limit 100k", "eth0 is limited to 1000000 bit/s"),
-    ("web-2", "ip link set lo down", "the device lo is down"),
-    ("web-2", "ip link set eth0 address 02:00:00:00:00:09", "eth0 has the MAC address 02:00:00:00:00:09, not "),
-    ("web-2", "ip link set eth0 down", "eth0 is down"),
-    ("node1", "nft add table inet mine", "nftables has a table `inet mine`"),
-    ("node1", "ip link del kube-bridge", "the device kube-bridge is missing"),
-    ("node1", "ip link del flannel.1", "the device flannel.1 is missing"),
-    ("fabric", "ip link del to-node2", "the device to-node2 is missing"),
+    ("node2", "sysctl -qw net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.all.rp_filter: 1, expected 0"),
+    ("node1_fabric", "tc qdisc del dev to-node1 root", "to-node1: rate limit none, expected 100000000 bit/s"),
+    (
+        "gateway",
+        "tc qdisc add dev eth0 root tbf rate 1mbit burst 10k limit 100k",
+        "eth0: unexpected rate limit 1000000 bit/s",
+    ),
+    ("web-2", "ip link set lo down", "lo: down, expected up"),
+    ("web-2", "ip link set eth0 address 02:00:00:00:00:09", "eth0: MAC address 02:00:00:00:00:09, expected "),
+    ("web-2", "ip link set eth0 down", "eth0: down, expected up"),
+    ("node1", "nft add table inet mine", "nftables: unexpected table `inet mine`"),
+    ("node1", "ip link del kube-bridge", "device kube-bridge missing"),
+    ("node1", "ip link del flannel.1", "device flannel.1 missing"),
+    ("fabric", "ip link del to-node2", "device to-node2 missing"),
 ]
 
 
 @pytest.mark.root
 @pytest.mark.parametrize(("place", "command", "what"), BREAKS, ids=[command for _, command, _ in BREAKS])
-def test_what_was_broken_is_named_and_mended_by_the_commands_named(
-    place: str, command: str, what: str, lab: LivingLab
-) -> None:
+def test_a_difference_is_named_and_its_commands_fix_it(place: str, command: str, what: str, lab: LivingLab) -> None:
     assert look(lab) == ()
     do(lab, place, command)
     found = look(lab)
     named = [item for item in found if item.place == place and item.what.startswith(what)]
     assert len(named) == 1, found
-    assert found[0] is named[0], "what follows comes before what it follows from"
-    # What hangs on a device can be mended once the device is there.
+    assert found[0] is named[0], "the cause must come before its consequences"
+    # What depends on a missing device can be fixed once the device exists.
     for _ in range(3):
         for item in look(lab):
             for mend in item.mend:

@@ -1,4 +1,4 @@
-"""The picture of a walk: every sighting in its place's column, in order, and what came of it."""
+"""The picture of a walk: every sighting in its place's column, in order, and the outcome."""
 
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
@@ -30,7 +30,7 @@ def texts(picture: str) -> list[ElementTree.Element]:
     return list(ElementTree.fromstring(picture).iter(f"{SVG}text"))
 
 
-def test_it_shows_where_when_and_inside_what() -> None:
+def test_it_shows_place_time_and_tunnels() -> None:
     forth = (
         hop(0, "client", "eth0"),
         hop(7.5, "node1", "flannel.1", changes=("TTL 64 > 63",)),
@@ -55,14 +55,15 @@ def test_it_shows_where_when_and_inside_what() -> None:
     assert min(b - a for a, b in pairwise(heights)) == ROW
 
 
-def test_what_was_lost_has_a_cross_and_its_reason() -> None:
-    picture = svg(walk((hop(0, "client", "eth0"),), (), "lost", "client has no route for it"), "l2")
+def test_a_lost_packet_has_a_cross_and_its_reason() -> None:
+    picture = svg(walk((hop(0, "client", "eth0"),), (), "lost", "client: no route for the packet"), "l2")
     assert len(list(ElementTree.fromstring(picture).iter(f"{SVG}path"))) == 1
-    assert "lost, last seen at eth0 of client: client has no route for it" in [text.text for text in texts(picture)]
+    summary = "lost, last seen at eth0 of client; client: no route for the packet"
+    assert summary in [text.text for text in texts(picture)]
 
 
-def test_what_was_never_seen_is_drawn_too() -> None:
-    assert "lost, never seen outside client: x" in [text.text for text in texts(svg(walk((), (), "lost", "x"), "l2"))]
+def test_a_packet_that_was_never_seen_is_drawn_too() -> None:
+    assert "lost, never left client; x" in [text.text for text in texts(svg(walk((), (), "lost", "x"), "l2"))]
 
 
 @given(st.text(max_size=30), st.text(max_size=30))

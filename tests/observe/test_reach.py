@@ -1,4 +1,4 @@
-"""The check: each design passes it, and each way of breaking one is noticed and named."""
+"""Reachability: every design passes, and every fault is found and named."""
 
 import subprocess
 
@@ -30,18 +30,18 @@ def test_every_design_keeps_the_kubernetes_model_in_both_families(design: str, d
 
 
 @pytest.mark.sealed
-def test_a_cut_route_is_noticed(two_nodes: Topology) -> None:
+def test_a_deleted_route_is_noticed(two_nodes: Topology) -> None:
     reach = reach_after("l3-host-routes", two_nodes, node1="ip route delete 10.244.1.0/24; ip route delete default")
     assert "node node1 -> pod web-2 tcp 10.244.1.2: Network is unreachable" in reach.failures
     assert any(failure.startswith("pod client -> pod web-2 tcp 10.244.1.2: ") for failure in reach.failures)
     assert "pod client -> pod web-2 icmp 10.244.1.2: no answer within 3 s" in reach.failures
     assert "pod web-2 -> pod client udp 10.244.0.2: no answer within 3 s" in reach.failures
-    # Inside a node nothing is broken.
+    # Pods of one node still reach each other.
     assert not [failure for failure in reach.failures if failure.startswith("pod client -> pod web-1")]
 
 
 @pytest.mark.sealed
-def test_a_cut_link_is_noticed(two_nodes: Topology) -> None:
+def test_a_link_that_is_down_is_noticed(two_nodes: Topology) -> None:
     reach = reach_after("l2", two_nodes, web_2="ip link set eth0 down")
     assert reach.failures
     assert all("web-2" in failure for failure in reach.failures)
@@ -55,7 +55,7 @@ def test_a_pod_without_its_address_is_noticed(two_nodes: Topology) -> None:
 
 
 @pytest.mark.sealed
-def test_a_missing_forwarding_entry_is_noticed(two_nodes: Topology) -> None:
+def test_a_missing_fdb_entry_is_noticed(two_nodes: Topology) -> None:
     reach = reach_after(
         "vxlan",
         two_nodes,
@@ -73,7 +73,8 @@ def test_a_translated_source_address_is_noticed(two_nodes: Topology) -> None:
         two_nodes,
         node1="nft 'table ip t { chain c { type nat hook postrouting priority 100; oifname eth0 masquerade; }; }'",
     )
-    assert "pod client -> pod web-2 tcp 10.244.1.2: the target saw it come from 192.168.56.1" in reach.failures
+    said = "target saw source address 192.168.56.1, expected 10.244.0.2"
+    assert f"pod client -> pod web-2 tcp 10.244.1.2: {said}" in reach.failures
 
 
 @pytest.mark.sealed
@@ -84,7 +85,7 @@ def test_the_wrong_answerer_is_noticed(two_nodes: Topology) -> None:
         node1="nft 'table ip t { chain c { type nat hook prerouting priority -100; "
         "ip daddr 10.244.1.2 dnat to 192.168.56.2; }; }'",
     )
-    assert "pod client -> pod web-2 tcp 10.244.1.2: node2 answered in its place" in reach.failures
+    assert "pod client -> pod web-2 tcp 10.244.1.2: answered by node2, expected web-2" in reach.failures
 
 
 @pytest.mark.sealed
@@ -102,7 +103,7 @@ def test_one_dropped_protocol_is_noticed(two_nodes: Topology) -> None:
 @pytest.mark.sealed
 @pytest.mark.exclusive
 def test_more_neighbours_than_the_kernel_keeps_do_not_fail_the_check() -> None:
-    """64 pods on one link know 63 neighbours each, four times what the kernel keeps in all."""
+    """64 pods on one link have 63 neighbours each: four times the kernel's limit."""
     topology = Topology.model_validate(
         {
             "name": "many",
@@ -115,14 +116,14 @@ def test_more_neighbours_than_the_kernel_keeps_do_not_fail_the_check() -> None:
 
 
 @pytest.mark.sealed
-def test_a_check_that_processes_share_finds_the_same(monkeypatch: pytest.MonkeyPatch, two_nodes: Topology) -> None:
+def test_two_processes_find_the_same_as_one(monkeypatch: pytest.MonkeyPatch, two_nodes: Topology) -> None:
     cut = "ip route delete 10.244.1.0/24; ip route delete default"
     alone = reach_after("l3-host-routes", two_nodes, node1=cut)
     monkeypatch.setattr("testbed.observe.reach._WORTH_SHARING", 1)
     monkeypatch.setattr("testbed.observe.questions._TILE", 2)
     shared = reach_after("l3-host-routes", two_nodes, node1=cut)
     assert shared.asked == alone.asked
-    # The router says that there is no way at most so often a second; else there is just no answer.
+    # Reasons differ: routers limit the rate of ICMP errors, and without one there is just no answer.
     assert [str(question) for question, _ in shared.failed] == [str(question) for question, _ in alone.failed]
     assert reach_after("vxlan", two_nodes).failures == ()
 
@@ -137,7 +138,7 @@ def test_tiles_hold_every_question_once(tile: int, monkeypatch: pytest.MonkeyPat
 
 
 def reach_after(design: str, topology: Topology, **breakage: str) -> Reach:
-    """What the check finds in a lab in whose places (web_2: web-2) a shell command was run before."""
+    """The result in a lab after a shell command in each of these places (web_2 is web-2)."""
     with Lab(DESIGNS[design].plan(topology)) as lab:
         for place, command in breakage.items():
             with lab.namespaces[place.replace("_", "-")].entered():

@@ -1,4 +1,4 @@
-"""Work shared by processes."""
+"""Work shared between processes."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 from testbed.observe.share import shared
 
 
-def test_each_part_is_done_once_in_a_process_of_its_own() -> None:
+def test_each_part_is_done_once_in_its_own_process() -> None:
     parts = shared(lambda number, total: (number, total, os.getpid()), 3)
     assert [(number, total) for number, total, _ in parts] == [(0, 3), (1, 3), (2, 3)]
     assert len({pid for _, _, pid in parts}) == 3
@@ -16,7 +16,7 @@ def test_each_part_is_done_once_in_a_process_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("bad", [0, 2])
-def test_what_a_part_raises_is_raised_and_no_process_stays(bad: int) -> None:
+def test_an_exception_of_a_part_is_raised_and_no_process_stays(bad: int) -> None:
     def work(number: int, _: int) -> None:
         if number == bad:
             raise ValueError(number)
@@ -27,6 +27,6 @@ def test_what_a_part_raises_is_raised_and_no_process_stays(bad: int) -> None:
     assert [line for line in children.stdout.splitlines() if not line.startswith("ps ")] == []
 
 
-def test_a_part_that_is_killed_is_noticed() -> None:
+def test_a_killed_part_is_noticed() -> None:
     with pytest.raises(RuntimeError, match="ended early"):
         shared(lambda number, _: os.kill(os.getpid(), 9) if number else None, 2)

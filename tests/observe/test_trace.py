@@ -1,4 +1,4 @@
-"""The walk of a packet: each design's is known hop by hop, and what was lost is said with where and why."""
+"""`trace`: the walk of each design hop by hop, and for a lost packet the place and the reason."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def lines(walk: Walk) -> Iterator[str]:
 
 @pytest.mark.parametrize("protocol", ["icmp", "udp", "tcp"])
 @pytest.mark.parametrize("design", list(PLAIN))
-def test_each_design_has_its_walk(design: str, protocol: str, two_nodes: Topology) -> None:
+def test_the_walk_of_each_design(design: str, protocol: str, two_nodes: Topology) -> None:
     with Lab(DESIGNS[design].plan(two_nodes)) as lab:
         walk = trace(lab.plan, lab.namespaces, "client", "web-2", protocol)  # type: ignore[arg-type]
     assert (walk.outcome, walk.reason) == ("answered", "")
@@ -56,7 +56,7 @@ def test_ipv6_walks_as_ipv4_does(design: str, protocol: str, dual_stack: Topolog
     assert devices(six.back) == devices(four.back)
 
 
-def test_times_only_grow_and_places_are_where_the_plan_has_them(two_nodes: Topology) -> None:
+def test_times_increase_and_devices_are_the_plans(two_nodes: Topology) -> None:
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab:
         walk = trace(lab.plan, lab.namespaces, "web-1", "node2")
     hops = (*walk.forth, *walk.back)
@@ -70,7 +70,7 @@ def do(lab: Lab, place: str, command: str) -> None:
 
 
 def walked(two_nodes: Topology, place: str, command: str, forget: bool = False, **options: object) -> Walk:
-    """The walk after something was broken in a VXLAN lab in which everybody knew everybody, or had forgotten it."""
+    """The walk after a fault in a VXLAN lab with learned neighbours; with `forget`, without them."""
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab:
         assert trace(lab.plan, lab.namespaces, "client", "web-2").outcome == "answered"
         do(lab, place, command)
@@ -84,14 +84,14 @@ def last(walk: Walk) -> str:
     return f"{hop.place} {hop.device}"
 
 
-def test_a_missing_route_is_found_where_the_packet_went_instead(two_nodes: Topology) -> None:
+def test_a_missing_route_shows_where_the_packet_went_instead(two_nodes: Topology) -> None:
     walk = walked(two_nodes, "node1", "ip route del 10.244.1.0/24")
     assert walk.outcome == "lost"
     assert last(walk) == "gateway eth0"
-    assert walk.reason == "gateway has no route for it"
+    assert walk.reason == "gateway: no route for the packet"
 
 
-def test_a_refusing_route_answers_with_its_error(two_nodes: Topology) -> None:
+def test_a_prohibit_route_answers_with_its_error(two_nodes: Topology) -> None:
     walk = walked(two_nodes, "node1", "ip route replace prohibit 10.244.1.0/24", protocol="udp")
     assert walk.outcome == "refused"
     assert walk.reason == "10.244.0.1 answered: administratively prohibited"
@@ -101,26 +101,26 @@ def test_a_refusing_route_answers_with_its_error(two_nodes: Topology) -> None:
 def test_a_node_that_does_not_forward_is_named(two_nodes: Topology) -> None:
     walk = walked(two_nodes, "node2", "echo 0 > /proc/sys/net/ipv4/ip_forward")
     assert (walk.outcome, last(walk)) == ("lost", "node2 flannel.1")
-    assert walk.reason.startswith("node2 got it for an address that is not its own, and does not forward; ")
-    assert "on node2, net.ipv4.ip_forward is 0, not 1" in walk.reason
+    assert walk.reason.startswith("node2: destination is not a local address, and forwarding is off; ")
+    assert "node2: net.ipv4.ip_forward: 0, expected 1" in walk.reason
 
 
 def test_a_pod_without_a_way_back_is_named(two_nodes: Topology) -> None:
     walk = walked(two_nodes, "web-2", "ip route del default")
     assert (walk.outcome, last(walk)) == ("no answer", "web-2 eth0")
-    assert walk.reason.startswith("web-2 has no way back to 10.244.0.2: Network is unreachable")
+    assert walk.reason.startswith("web-2: no way back to 10.244.0.2: Network is unreachable")
 
 
-def test_a_neighbour_that_is_silent_is_named(two_nodes: Topology) -> None:
+def test_a_silent_neighbour_is_named(two_nodes: Topology) -> None:
     walk = walked(two_nodes, "web-2", "ip link set eth0 arp off", forget=True)
     assert (walk.outcome, last(walk)) == ("lost", "node2 flannel.1")
-    assert walk.reason == "node2 asked for 10.244.1.2 on kube-bridge, and nobody answered"
+    assert walk.reason == "node2: kube-bridge: neighbour 10.244.1.2 does not answer"
 
 
 def test_a_device_that_is_down_is_named(two_nodes: Topology) -> None:
     walk = walked(two_nodes, "node2", "ip link set veth-web-2 down")
     assert (walk.outcome, walk.forth[-1].place) == ("lost", "node2")
-    assert "on node2, veth-web-2 is down" in walk.reason
+    assert "node2: veth-web-2: down, expected up" in walk.reason
 
 
 def test_a_reverse_path_filter_is_named(two_nodes: Topology) -> None:
@@ -131,14 +131,14 @@ def test_a_reverse_path_filter_is_named(two_nodes: Topology) -> None:
         "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 1 > $f; done",
     )
     assert walk.outcome == "lost"
-    assert "node2 dropped it, as its source would be reached by another device (rp_filter)" in walk.reason
+    assert "node2: packet dropped by rp_filter: its source is routed by another device" in walk.reason
 
 
-def test_a_dropping_rule_is_pointed_at(two_nodes: Topology) -> None:
+def test_a_table_with_a_dropping_rule_is_named(two_nodes: Topology) -> None:
     rules = "add table ip x; add chain ip x f { type filter hook forward priority 0; policy drop; }"
     walk = walked(two_nodes, "node2", f"nft '{rules}'")
     assert (walk.outcome, last(walk)) == ("lost", "node2 flannel.1")
-    assert walk.reason == "on node2, nftables has a table `ip x`"
+    assert walk.reason == "node2: nftables: unexpected table `ip x`"
 
 
 def test_rewritten_addresses_are_shown(two_nodes: Topology) -> None:
@@ -149,7 +149,7 @@ def test_rewritten_addresses_are_shown(two_nodes: Topology) -> None:
     assert any("NAT: target 10.244.1.1 > 10.244.0.2" in hop.changes for hop in walk.back)
 
 
-def test_a_port_that_is_refused_is_an_answer_too(two_nodes: Topology) -> None:
+def test_a_tcp_reset_is_an_answer(two_nodes: Topology) -> None:
     rules = "add table ip x; add chain ip x i { type filter hook input priority 0; };"
     with Lab(DESIGNS["l3-host-routes"].plan(two_nodes)) as lab:
         do(lab, "web-2", f"nft '{rules} add rule ip x i tcp dport 7474 reject with tcp reset'")
@@ -159,7 +159,7 @@ def test_a_port_that_is_refused_is_an_answer_too(two_nodes: Topology) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["icmp", "udp"])
-def test_the_largest_packet_that_fits_arrives_and_one_byte_more_does_not(protocol: str, two_nodes: Topology) -> None:
+def test_a_packet_of_the_mtu_arrives_and_one_byte_more_does_not(protocol: str, two_nodes: Topology) -> None:
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab:
         fits = trace(lab.plan, lab.namespaces, "client", "web-2", protocol, size=1450)  # type: ignore[arg-type]
         does_not = trace(lab.plan, lab.namespaces, "client", "web-2", protocol, size=1451)  # type: ignore[arg-type]
@@ -168,22 +168,22 @@ def test_the_largest_packet_that_fits_arrives_and_one_byte_more_does_not(protoco
         router_says = trace(lab.plan, lab.namespaces, "client", "web-2", protocol, size=1451)  # type: ignore[arg-type]
     assert (fits.outcome, fits.forth[0].packet.size) == ("answered", 1450)
     assert (does_not.outcome, does_not.forth) == ("lost", ())
-    assert does_not.reason == "1451 bytes are more than the MTU of the device that it would leave by"
+    assert does_not.reason == "packet of 1451 bytes exceeds the MTU of the outgoing device"
     assert router_says.outcome in ("refused", "lost")
 
 
-def test_what_cannot_be_traced_is_said(two_nodes: Topology) -> None:
+def test_an_impossible_trace_is_refused_with_the_reason(two_nodes: Topology) -> None:
     with Lab(DESIGNS["l2"].plan(two_nodes)) as lab:
         with pytest.raises(CannotTrace, match="to itself"):
             trace(lab.plan, lab.namespaces, "client", "client")
         with pytest.raises(CannotTrace, match="fabric has no address"):
             trace(lab.plan, lab.namespaces, "client", "fabric")
-        with pytest.raises(CannotTrace, match="no address of the same family 6"):
+        with pytest.raises(CannotTrace, match="client and web-1 do not both have an IPv6 address"):
             trace(lab.plan, lab.namespaces, "client", "web-1", family=6)
 
 
 @pytest.mark.needs(*DESIGNS["cilium-native"].needs)
-def test_a_program_is_named_where_it_hangs_and_no_more_when_it_has_gone(two_nodes: Topology) -> None:
+def test_a_bpf_program_is_named_while_it_is_attached(two_nodes: Topology) -> None:
     with Lab(DESIGNS["cilium-native"].plan(two_nodes)) as lab:
         walk = trace(lab.plan, lab.namespaces, "client", "web-2")
         assert "  node2 <- eth0; eBPF cil_from_netdev" in lines(walk)

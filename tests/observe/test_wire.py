@@ -1,4 +1,4 @@
-"""The path proof: each design's packets are seen where it claims, and any other way is noticed."""
+"""Packets on the fabric: each design's are seen where it claims, and any other path is noticed."""
 
 import socket
 import subprocess
@@ -26,7 +26,7 @@ every_design = pytest.mark.parametrize("design", list(PLAIN))
 
 @contextmanager
 def settled(design: str, topology: Topology) -> Iterator[Lab]:
-    """A lab in which everybody has talked with everybody, so that nothing is flooded."""
+    """A lab in which all neighbours and ports are learned, so that nothing is flooded."""
     with Lab(DESIGNS[design].plan(topology)) as lab:
         assert not check_reach(lab.plan, lab.namespaces).failures
         yield lab
@@ -34,16 +34,14 @@ def settled(design: str, topology: Topology) -> Iterator[Lab]:
 
 @pytest.mark.sealed
 @every_design
-def test_every_design_takes_the_way_it_claims_in_both_families(design: str, dual_stack: Topology) -> None:
+def test_every_design_takes_the_path_it_claims_in_both_families(design: str, dual_stack: Topology) -> None:
     with settled(design, dual_stack) as lab:
         assert check_crossings(DESIGNS[design], dual_stack, lab.plan, lab.namespaces) == (4, ())
 
 
 @pytest.mark.sealed
-def test_frames_that_the_kernel_did_not_stamp_are_not_taken_for_ordered(
-    two_nodes: Topology, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They get the time at which they are read, which puts those of the switch before those of the router."""
+def test_frames_without_kernel_time_stamps_are_sent_again(two_nodes: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stamped when read, frames of the switch would come before those of the router."""
     late = 10
 
     def unstamped(own: socket.socket) -> Iterator[Frame]:
@@ -59,7 +57,7 @@ def test_frames_that_the_kernel_did_not_stamp_are_not_taken_for_ordered(
 
 
 @pytest.mark.sealed
-def test_a_vxlan_that_is_bypassed_is_noticed(two_nodes: Topology) -> None:
+def test_a_bypassed_vxlan_tunnel_is_noticed(two_nodes: Topology) -> None:
     with settled("vxlan", two_nodes) as lab:
         with lab.namespaces["node1"].entered():
             subprocess.run(
@@ -68,23 +66,23 @@ def test_a_vxlan_that_is_bypassed_is_noticed(two_nodes: Topology) -> None:
         sent, astray = check_crossings(DESIGNS["vxlan"], two_nodes, lab.plan, lab.namespaces)
     assert sent == 2
     (failure,) = astray
-    assert failure.startswith("packet client -> web-2 10.244.1.2: seen on the fabric to-node1 of fabric in")
-    assert "in VXLAN" not in failure.partition("claims")[0]
+    assert failure.startswith("packet client -> web-2 10.244.1.2: seen on the fabric: to-node1 of fabric in")
+    assert "in VXLAN" not in failure.partition("expected")[0]
 
 
 @pytest.mark.sealed
-def test_a_gateway_that_is_left_out_is_noticed(two_nodes: Topology) -> None:
+def test_a_bypassed_gateway_is_noticed(two_nodes: Topology) -> None:
     with settled("l3-gateway", two_nodes) as lab:
         with lab.namespaces["node1"].entered():
             subprocess.run(["ip", "route", "add", "10.244.1.0/24", "via", "192.168.56.2"], check=True)
         _, astray = check_crossings(DESIGNS["l3-gateway"], two_nodes, lab.plan, lab.namespaces)
     assert len(astray) == 1
-    assert "to-gateway" not in astray[0].partition("claims")[0]
+    assert "to-gateway" not in astray[0].partition("expected")[0]
 
 
 @pytest.mark.sealed
 def test_a_redirect_is_noticed(two_nodes: Topology) -> None:
-    """With redirects on, as the kernel has them by default, one packet of the node's teaches it the shorter way."""
+    """With redirects on, the kernel's default, a node learns the shorter path from its first packet."""
     with settled("l3-gateway", two_nodes) as lab:
         for place in ("node1", "gateway"):
             with lab.namespaces[place].entered():
@@ -106,7 +104,7 @@ def test_a_packet_that_cannot_be_sent_is_seen_nowhere(two_nodes: Topology) -> No
         with lab.namespaces["client"].entered():
             subprocess.run(["ip", "route", "delete", "default"], check=True)
         _, astray = check_crossings(DESIGNS["l3-host-routes"], two_nodes, lab.plan, lab.namespaces)
-    assert "packet client -> web-2 10.244.1.2: seen on the fabric nothing" in astray[0]
+    assert "packet client -> web-2 10.244.1.2: seen on the fabric: nothing; expected by" in astray[0]
 
 
 @pytest.mark.sealed
@@ -121,13 +119,13 @@ def test_a_lost_packet_is_seen_nowhere(two_nodes: Topology) -> None:
 
 
 @pytest.mark.sealed
-def test_a_tunnel_that_should_encrypt_and_does_not_is_noticed(two_nodes: Topology) -> None:
-    """Held against WireGuard's claim, plain VXLAN shows the datagram's mark in the clear."""
+def test_an_unencrypted_tunnel_is_noticed(two_nodes: Topology) -> None:
+    """The claim is WireGuard's, but the lab uses VXLAN, with the datagram's mark in the clear."""
     with settled("vxlan", two_nodes) as lab:
         _, astray = check_crossings(design_of("bridge+wireguard"), two_nodes, lab.plan, lab.namespaces)
     assert len(astray) == 2
-    assert "in VXLAN 1 port 8472" in astray[0].partition("claims")[0]
-    assert "in WireGuard port 51820" in astray[0].partition("claims")[2]
+    assert "in VXLAN 1 port 8472" in astray[0].partition("expected")[0]
+    assert "in WireGuard port 51820" in astray[0].partition("expected")[2]
 
 
 OUTER = {"src": bytes([192, 0, 2, 1]), "dst": bytes([192, 0, 2, 2])}
@@ -147,7 +145,7 @@ def packet(data: bytes = b"a mark of the pods") -> bytes:
 
 
 def framed(protocol: int, payload: bytes) -> bytes:
-    """An IPv4 packet of that protocol in a frame of the fabric's."""
+    """An IPv4 packet of that protocol in a frame of the fabric."""
     ip = dpkt.ip.IP(**OUTER, p=protocol, data=payload)
     return bytes(dpkt.ethernet.Ethernet(src=b"\x06" * 6, dst=b"\x08" * 6, data=ip))
 
@@ -209,7 +207,7 @@ def test_segment_routing_is_decoded() -> None:
     ],
     ids=["wireguard", "esp"],
 )
-def test_of_what_is_encrypted_only_the_tunnel_is_known(frame: bytes, tunnel: Tunnel) -> None:
+def test_of_an_encrypted_packet_only_the_tunnel_is_decoded(frame: bytes, tunnel: Tunnel) -> None:
     outer = unwrapped(frame)
     assert outer is not None
     assert (outer.tunnels, outer.packet) == ((tunnel,), None)
@@ -220,7 +218,7 @@ def seen(frame: bytes, mark: bytes) -> object:
     return sighting("fabric", Frame(1, "to-node1", False, 0x0800, True, frame), mark, USUAL_PORTS)
 
 
-def test_a_sighting_is_a_marked_frame_or_an_encrypted_one_that_is_large_enough() -> None:
+def test_a_sighting_is_a_marked_frame_or_a_large_encrypted_one() -> None:
     mark = b"m" * 100
     plain = seen(framed(17, packet(mark)[20:]), mark)
     assert plain == Sighting("fabric", "to-node1", Direction.IN, "06:06:06:06:06:06", "08:08:08:08:08:08")

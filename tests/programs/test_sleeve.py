@@ -1,4 +1,4 @@
-"""Weave's tunnel in user space: what its datagrams hold, who is told what, what is learned, and what is let in."""
+"""Weave's user-space tunnel: datagrams, flooding and learning, ICMP errors, encryption."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ POD = "10.32.{}.2"
 PASSWORD = "open sesame"
 BROADCAST = b"\xff" * 6
 PLAIN_HEADERS, FRAME_HEADERS = 6, 14
-"""Bytes: the sender's name; then of each frame two names and a length."""
+"""In bytes: the sender's name; for each frame two names and a length."""
 
 encrypted = pytest.mark.parametrize("password", ["", PASSWORD], ids=["plain", "encrypted"])
 
@@ -49,7 +49,7 @@ def ip(*commands: str) -> None:
 class Mesh:
     """Nodes on one Ethernet, each with a pair vethwe-bridge and vethwe-pcap; the first has the address of a pod.
 
-    There is no bridge: whatever comes out of vethwe-bridge is what one would get.
+    Without a bridge: frames out of vethwe-bridge are those that a bridge would receive.
     """
 
     def __init__(self, nodes: int, fabric_mtu: int = 1500, mtu: int = MTU) -> None:
@@ -64,7 +64,7 @@ class Mesh:
                 ip(f"link set n{number} master br0 up")
         for number, node in self.nodes.items():
             with node.entered():
-                # Chatter would be captured as well.
+                # IPv6's own messages would be captured as well.
                 subprocess.run(["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"], check=True)
                 ip(
                     "link set lo up",
@@ -79,7 +79,7 @@ class Mesh:
                 subprocess.run(["ethtool", "-K", "vethwe-bridge", "tx", "off"], check=True, capture_output=True)
 
     def start(self, *numbers: int, password: str = "") -> None:
-        """Starts the program on these nodes, or on all, and waits until they are ready."""
+        """Start the program on these nodes, or on all, and wait until they are ready."""
         for number in numbers or self.nodes:
             peers = [number, *(other for other in self.nodes if other != number)]
             self.running[number] = self.run(
@@ -109,7 +109,7 @@ class Mesh:
 
     @contextmanager
     def seen(self, number: int, device: str) -> Iterator[list[bytes]]:
-        """The frames at a device, whichever way they go, once the context has been left."""
+        """The frames at a device in both directions, once the context has been left."""
         found: list[bytes] = []
         with self.nodes[number].entered():
             sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
@@ -141,26 +141,26 @@ class Mesh:
             yield sock
 
     def stop(self, number: int, signal_number: int = signal.SIGTERM) -> str:
-        """Ends the program on a node; what it has said of what went wrong."""
+        """End the program on a node; return its stderr."""
         program = self.running.pop(number)
         program.send_signal(signal_number)
         return program.communicate(timeout=10)[1]
 
 
 def frame(target: bytes, source: bytes, payload: bytes = b"hello", kind: int = 0x88B5) -> bytes:
-    """An Ethernet frame, of a type for experiments."""
+    """An Ethernet frame of an experimental type."""
     return target + source + struct.pack("!H", kind) + payload
 
 
 def datagrams(frames: list[bytes]) -> list[bytes]:
-    """What is in the UDP datagrams to the port."""
+    """The payloads of the UDP datagrams to the port."""
     packets = (dpkt.ethernet.Ethernet(data).data for data in frames)
     udp = [ip.data for ip in packets if isinstance(ip, dpkt.ip.IP) and isinstance(ip.data, dpkt.udp.UDP)]
     return [bytes(datagram.data) for datagram in udp if datagram.dport == PORT]
 
 
 def inside(datagram: bytes) -> list[tuple[bytes, bytes, bytes]]:
-    """Of each frame in a datagram who captured it, whom it is for, and itself."""
+    """For each frame in a datagram: capturing peer, destination peer, frame."""
     found, rest = [], datagram[PLAIN_HEADERS:]
     while rest:
         (length,) = struct.unpack_from("!H", rest, 12)
@@ -187,7 +187,7 @@ def test_pods_of_two_nodes_reach_each_other(password: str) -> None:
 
 
 @pytest.mark.sealed
-def test_a_datagram_names_its_sender_then_for_each_frame_who_captured_it_and_whom_it_is_for() -> None:
+def test_a_datagram_names_its_sender_and_each_frames_capturing_and_destination_peer() -> None:
     mesh = Mesh(2)
     mesh.start()
     sent = frame(BROADCAST, b"\x02pod01", b"to everybody")
@@ -199,8 +199,8 @@ def test_a_datagram_names_its_sender_then_for_each_frame_who_captured_it_and_who
 
 
 @pytest.mark.sealed
-def test_frames_that_are_there_together_share_a_datagram() -> None:
-    """They wait while the program is stopped."""
+def test_frames_that_are_ready_together_share_a_datagram() -> None:
+    """They queue up while the program is stopped."""
     mesh = Mesh(2)
     mesh.start()
     sent = [frame(BROADCAST, b"\x02pod01", bytes([number]) * 20) for number in range(10)]
@@ -215,7 +215,7 @@ def test_frames_that_are_there_together_share_a_datagram() -> None:
 
 
 @pytest.mark.sealed
-def test_frames_that_do_not_fit_together_do_not_need_fragments() -> None:
+def test_frames_are_spread_over_datagrams_that_need_no_fragmentation() -> None:
     mesh = Mesh(2)
     mesh.start()
     sent = [frame(BROADCAST, b"\x02pod01", bytes([number]) * 600) for number in range(4)]
@@ -230,7 +230,7 @@ def test_frames_that_do_not_fit_together_do_not_need_fragments() -> None:
 
 
 @pytest.mark.sealed
-def test_what_is_for_somebody_unknown_goes_to_all_and_once_known_to_one() -> None:
+def test_a_frame_for_an_unknown_mac_goes_to_all_peers_and_for_a_known_mac_to_one() -> None:
     mesh = Mesh(3)
     mesh.start()
     one, two = b"\x02pod01", b"\x02pod02"
@@ -250,7 +250,7 @@ def test_what_is_for_somebody_unknown_goes_to_all_and_once_known_to_one() -> Non
 
 
 @pytest.mark.sealed
-def test_a_pod_that_has_moved_is_found_where_it_is_now() -> None:
+def test_a_moved_pod_is_found_at_its_new_node() -> None:
     mesh = Mesh(3)
     mesh.start()
     one, moved = b"\x02pod01", b"\x02pod09"
@@ -268,7 +268,7 @@ def test_a_pod_that_has_moved_is_found_where_it_is_now() -> None:
 
 
 @pytest.mark.sealed
-def test_what_has_come_from_a_peer_is_not_sent_on_to_another() -> None:
+def test_frames_from_a_peer_are_not_forwarded_to_another() -> None:
     mesh = Mesh(3)
     mesh.start()
     with mesh.seen(2, "eth0") as found, mesh.injecting(1, "vethwe-bridge") as bridge:
@@ -277,7 +277,7 @@ def test_what_has_come_from_a_peer_is_not_sent_on_to_another() -> None:
 
 
 @pytest.mark.sealed
-def test_frames_between_pods_of_one_node_and_bridges_own_stay_there() -> None:
+def test_frames_between_local_pods_and_bridge_control_frames_stay_on_the_node() -> None:
     mesh = Mesh(2)
     mesh.start()
     one, two = b"\x02pod01", b"\x02pod02"
@@ -290,8 +290,8 @@ def test_frames_between_pods_of_one_node_and_bridges_own_stay_there() -> None:
 
 
 @pytest.mark.sealed
-def test_a_packet_that_is_too_large_for_the_path_is_answered_with_how_large_it_may_be() -> None:
-    """1,400 bytes less IP and UDP headers, the sender's name, the frame's header, and Ethernet's."""
+def test_a_packet_that_is_too_large_for_the_path_is_answered_with_the_mtu() -> None:
+    """The MTU is 1,400 bytes less the headers of IP, UDP, the datagram, the frame and Ethernet."""
     mesh = Mesh(2, fabric_mtu=1400)
     mesh.start()
     fitting = 1400 - 28 - PLAIN_HEADERS - FRAME_HEADERS - 14
@@ -301,14 +301,14 @@ def test_a_packet_that_is_too_large_for_the_path_is_answered_with_how_large_it_m
 
 
 @pytest.mark.sealed
-def test_a_packet_that_may_be_fragmented_comes_through_whatever_its_size() -> None:
+def test_a_packet_that_may_be_fragmented_arrives_at_any_size() -> None:
     mesh = Mesh(2, fabric_mtu=1400)
     mesh.start()
     assert mesh.ping(1, 2, "-M", "dont", "-s", str(MTU - 28)).returncode == 0
 
 
 @pytest.mark.sealed
-def test_a_path_that_becomes_narrower_is_noticed() -> None:
+def test_a_smaller_path_mtu_is_noticed() -> None:
     mesh = Mesh(2)
     mesh.start()
     assert mesh.ping(1, 2, "-M", "do", "-s", str(MTU - 28)).returncode == 0
@@ -320,8 +320,8 @@ def test_a_path_that_becomes_narrower_is_noticed() -> None:
 
 @pytest.mark.sealed
 @encrypted
-def test_a_stream_comes_through_without_loss(password: str) -> None:
-    """As large segments are cut and given their checksums before they are captured, none needs to be sent again."""
+def test_a_stream_arrives_without_loss(password: str) -> None:
+    """Segments are split and get their checksums before they are captured."""
     mesh = Mesh(2)
     mesh.start(password=password)
     data = os.urandom(4 << 20)
@@ -335,7 +335,7 @@ def test_a_stream_comes_through_without_loss(password: str) -> None:
         with receiver, ThreadPoolExecutor(1) as pool:
             sender.settimeout(60)
             receiver.settimeout(60)
-            # Meanwhile, as neither end takes all of it at once.
+            # In a thread, since neither end buffers all of it.
             sending = pool.submit(sender.sendall, data)
             received = bytearray()
             while len(received) < len(data):
@@ -358,7 +358,7 @@ def test_a_stream_comes_through_without_loss(password: str) -> None:
     ],
     ids=["empty", "half a name", "no peer", "captured elsewhere", "for another", "no frame", "cut short"],
 )
-def test_a_datagram_that_is_not_as_it_should_be_is_dropped(forged: bytes) -> None:
+def test_an_invalid_datagram_is_dropped(forged: bytes) -> None:
     mesh = Mesh(2)
     mesh.start(1)
     with mesh.seen(1, "vethwe-bridge") as found, mesh.udp(2) as sock:
@@ -370,7 +370,7 @@ def test_a_datagram_that_is_not_as_it_should_be_is_dropped(forged: bytes) -> Non
 
 
 @pytest.mark.sealed
-def test_with_a_password_nothing_can_be_read_on_the_wire() -> None:
+def test_with_a_password_frames_are_encrypted_on_the_wire() -> None:
     mesh = Mesh(2)
     mesh.start(password=PASSWORD)
     secret = b"the quick brown fox jumps over the lazy dog"
@@ -389,7 +389,7 @@ def test_with_a_password_nothing_can_be_read_on_the_wire() -> None:
 
 
 @pytest.mark.sealed
-def test_with_a_password_what_is_forged_or_comes_again_is_dropped() -> None:
+def test_with_a_password_forged_and_replayed_datagrams_are_dropped() -> None:
     mesh = Mesh(2)
     mesh.start(password=PASSWORD)
     with mesh.seen(2, "eth0") as wire, mesh.injecting(1, "vethwe-bridge") as bridge:
@@ -407,23 +407,23 @@ def test_with_a_password_what_is_forged_or_comes_again_is_dropped() -> None:
         sock.sendto(reflected, (NODE.format(1), PORT))
     assert found == []
     assert mesh.ping(1, 2).returncode == 0
-    assert "cannot be decrypted" in mesh.stop(2)
+    assert "dropped a datagram: wrong key, or a replay" in mesh.stop(2)
 
 
 @pytest.mark.sealed
-def test_peers_with_different_passwords_do_not_understand_each_other() -> None:
+def test_peers_with_different_passwords_drop_each_others_datagrams() -> None:
     mesh = Mesh(2)
     with_password = [f"{name(n)}={NODE.format(n)}" for n in (2, 1)]
     other = mesh.run(2, "vethwe-pcap", str(PORT), *with_password, password="guessed")
     mesh.start(1, password=PASSWORD)
     assert mesh.ping(1, 2, "-W", "1").returncode == 1
     other.terminate()
-    assert "cannot be decrypted" in other.communicate()[1]
+    assert "dropped a datagram: wrong key, or a replay" in other.communicate()[1]
 
 
 @pytest.mark.sealed
 @encrypted
-def test_a_peer_that_was_killed_and_started_again_is_talked_to_again(password: str) -> None:
+def test_a_restarted_peer_is_connected_again(password: str) -> None:
     mesh = Mesh(2)
     mesh.start(password=password)
     for number in (1, 2):
@@ -441,7 +441,7 @@ def test_peers_in_a_file_are_read_again_on_sighup(password: str, tmp_path: Path)
     def written(*numbers: int) -> None:
         peers.write_text("".join(f"{name(n)}={NODE.format(n)}\n" for n in numbers))
 
-    def told(*numbers: int) -> str:
+    def reread(*numbers: int) -> str:
         written(*numbers)
         one.send_signal(signal.SIGHUP)
         assert one.stdout
@@ -456,14 +456,14 @@ def test_peers_in_a_file_are_read_again_on_sighup(password: str, tmp_path: Path)
     assert mesh.ping(1, 2).returncode == 0
     three = [f"{name(n)}={NODE.format(n)}" for n in (3, 1)]
     mesh.running[3] = mesh.run(3, "vethwe-pcap", str(PORT), *three, password=password)
-    assert told(1, 2, 3) == "ready\n"
+    assert reread(1, 2, 3) == "ready\n"
     assert mesh.ping(1, 3).returncode == mesh.ping(1, 2).returncode == 0
-    assert told(1, 3) == "ready\n"
+    assert reread(1, 3) == "ready\n"
     assert mesh.ping(1, 2, "-W", "1").returncode == 1
     assert mesh.ping(1, 3).returncode == 0
-    assert told(2, 3) == "refused: its own name and address cannot change while it runs\n"
-    assert told() == f"refused: {peers} is empty\n"
-    assert told(1, 3, 3) == f"refused: there are two peers of the name {name(3)}\n"
+    assert reread(2, 3) == "refused: this node's name and address cannot change while the program runs\n"
+    assert reread() == f"refused: {peers} is empty\n"
+    assert reread(1, 3, 3) == f"refused: two peers have the name {name(3)}\n"
     assert mesh.ping(1, 3).returncode == 0
     one.terminate()
     one.communicate(timeout=10)
@@ -480,7 +480,7 @@ def eventually(is_so: object, seconds: float = 20.0) -> bool:
 
 
 @pytest.mark.sealed
-def test_it_ends_when_its_device_is_gone() -> None:
+def test_it_ends_when_its_device_is_deleted() -> None:
     mesh = Mesh(1)
     mesh.start()
     with mesh.nodes[1].entered():
@@ -490,12 +490,12 @@ def test_it_ends_when_its_device_is_gone() -> None:
 
 
 @pytest.mark.sealed
-def test_it_goes_on_when_its_device_was_down() -> None:
+def test_it_continues_after_its_device_was_down() -> None:
     mesh = Mesh(2)
     mesh.start()
     with mesh.nodes[1].entered():
         ip("link set vethwe-pcap down", "link set vethwe-pcap up")
-    # The other end of the pair may be told only after a second that this one is up again.
+    # The other end of the pair may see only after a second that this one is up again.
     assert eventually(lambda: mesh.ping(1, 2, "-W", "1").returncode == 0)
 
 
@@ -509,11 +509,11 @@ def test_it_goes_on_when_its_device_was_down() -> None:
         (["vethwe-pcap", "6783", "node1=192.168.56.1"], "'node1=192.168.56.1' is not NAME=ADDRESS"),
         (["vethwe-pcap", "6783", f"{name(1)}=fd00::1"], "'fd00::1' is not an IPv4 address"),
         (["vethwe-pcap", "6783", f"{name(1)}=192.168.56.9"], "receiving at 192.168.56.9 port 6783: "),
-        (["vethwe-pcap", "6783", f"{name(1)}=192.168.56.1", f"{name(1)}=192.168.56.2"], "two peers of the name"),
-        (["vethwe-pcap", "6783", f"{name(1)}=192.168.56.1", f"{name(2)}=10.9.9.9"], "there is no way to 10.9.9.9: "),
+        (["vethwe-pcap", "6783", f"{name(1)}=192.168.56.1", f"{name(1)}=192.168.56.2"], "two peers have the name"),
+        (["vethwe-pcap", "6783", f"{name(1)}=192.168.56.1", f"{name(2)}=10.9.9.9"], "no route to 10.9.9.9: "),
     ],
 )
-def test_what_is_wrong_with_its_command_line_is_said(arguments: list[str], problem: str) -> None:
+def test_a_wrong_command_line_is_refused_with_the_reason(arguments: list[str], problem: str) -> None:
     program = Mesh(1).run(1, *arguments)
     said = program.communicate(timeout=10)[1]
     assert said.startswith("sleeve: ")
@@ -549,18 +549,18 @@ def test_a_box_is_opened_by_the_other_end_once(frames: bytes, whole: bool) -> No
     assert other.opened(sealed) == b""
 
 
-def test_no_two_boxes_of_a_connection_have_one_nonce() -> None:
+def test_no_two_boxes_of_a_connection_share_a_nonce() -> None:
     one, other = boxes()
     assert len({box.sealed(b"x", whole) for box in (one, other) for whole in (False, True) for _ in range(3)}) == 12
 
 
-def test_what_one_has_sealed_it_does_not_take_from_others() -> None:
+def test_an_end_does_not_open_its_own_boxes() -> None:
     one, _ = boxes()
     assert one.opened(one.sealed(b"mine", True)) == b""
 
 
 @given(st.binary(max_size=60))
-def test_rubbish_opens_no_box(data: bytes) -> None:
+def test_invalid_data_is_not_opened(data: bytes) -> None:
     assert boxes()[0].opened(data) == b""
 
 
@@ -577,14 +577,14 @@ def test_numbers_may_come_in_any_order(order: list[int], start: int) -> None:
     assert all(replays.is_new(start + number) for number in order)
 
 
-def test_a_number_from_long_ago_counts_as_known() -> None:
+def test_a_number_that_is_too_old_is_not_new() -> None:
     replays = Replays()
     assert replays.is_new(10 * sleeve.WINDOW)
     assert not replays.is_new(8 * sleeve.WINDOW + 1)
     assert replays.is_new(9 * sleeve.WINDOW + 1)
 
 
-def test_the_answer_to_what_is_too_large_is_as_from_its_target() -> None:
+def test_the_error_about_a_large_packet_has_its_target_as_the_source() -> None:
     packet_ = dpkt.ip.IP(src=b"\x0a\x20\x00\x02", dst=b"\x0a\x20\x01\x02", p=17, data=dpkt.udp.UDP(data=b"x" * 1400))
     packet_.len = len(packet_)
     sent = frame(b"\x02pod02", b"\x02pod01", bytes(packet_), kind=0x0800)
@@ -596,7 +596,7 @@ def test_the_answer_to_what_is_too_large_is_as_from_its_target() -> None:
     assert sleeve.checksum(bytes(answer.ip)[:20]) == sleeve.checksum(bytes(answer.ip)[20:]) == 0
 
 
-def test_peers_are_a_name_and_an_address() -> None:
+def test_a_peer_is_a_name_and_an_address() -> None:
     assert peer_of("02:00:00:00:00:01=192.168.56.1") == (raw(1), "192.168.56.1")
     with pytest.raises(BadArgument):
         peer_of("02:00:00:00:00=192.168.56.1")

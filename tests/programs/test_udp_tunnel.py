@@ -1,4 +1,4 @@
-"""The user-space tunnel between two nodes: what it carries, what is seen on the wire, what it answers, how it ends."""
+"""The user-space tunnel between two nodes: packets, the wire, ICMP errors, start and end."""
 
 import errno
 import os
@@ -24,15 +24,15 @@ from testbed.programs.udp_tunnel import BadArgument, Peer, Table, aged, checksum
 PROGRAM = [sys.executable, "-I", "-S", udp_tunnel.__file__]
 PORT = 8285
 MTU = 1452
-"""That of the fabric less the outer headers of IPv6 and UDP."""
+"""The fabric's MTU less the outer headers of IPv6 and UDP."""
 HEADERS = {4: 28, 6: 48}
-"""Of an echo request."""
+"""Bytes of headers of an echo request."""
 POD = {4: "10.244.{}.1", 6: "fd00:10:244:{}::1"}
 DEVICE = {4: "10.244.{}.0", 6: "fd00:10:244:{}::"}
 RANGE = {4: "10.244.{}.0/24", 6: "fd00:10:244:{}::/64"}
 NODE = {4: "192.168.56.{}", 6: "fd00::{}"}
 NOWHERE = {4: "10.244.9.1", 6: "fd00:10:244:9::1"}
-"""Routed into the tunnel, whose table does not have it."""
+"""Routed into the tunnel, but not in its table."""
 
 families = pytest.mark.parametrize(
     ("inner", "outer"), [(4, 4), (4, 6), (6, 4), (6, 6)], ids=lambda version: f"IPv{version}"
@@ -45,7 +45,7 @@ def other(number: int) -> int:
 
 
 class Pair:
-    """Two nodes on one wire. Each has a pod's addresses on lo, a device flannel0 that persists, and a route into it."""
+    """Two nodes on one wire. Each has a pod's addresses on lo, a persistent device flannel0, and routes into it."""
 
     def __init__(self) -> None:
         self.namespaces = {number: Namespace.create() for number in (1, 2)}
@@ -71,7 +71,7 @@ class Pair:
             self.up(number)
 
     def up(self, number: int) -> None:
-        """Sets the device up, with the routes that it loses when it goes down."""
+        """Set the device up, and restore the routes that it lost while down."""
         with self.namespaces[number].entered():
             ip(
                 "link set flannel0 up",
@@ -80,7 +80,7 @@ class Pair:
             )
 
     def start(self, number: int, *options: str, outer: int = 4, more: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-        """Starts the program on a node and waits until it is ready."""
+        """Start the program on a node and wait until it is ready."""
         local = ",".join(NODE[version].format(number) for version in (4, 6))
         far = NODE[outer].format(other(number))
         table = [f"{RANGE[version].format(other(number))}={far}" for version in (4, 6)]
@@ -96,7 +96,7 @@ class Pair:
             )
 
     def ping(self, version: int, *options: str, target: str | None = None) -> subprocess.CompletedProcess[str]:
-        """A single echo request from the first node's pod, to the second node's if not told otherwise."""
+        """One echo request from the first node's pod, by default to the second node's."""
         return self.inside(1, "ping", "-n", "-c", "1", "-W", "5", *options, target or POD[version].format(2))
 
     def inside(self, number: int, *command: str) -> subprocess.CompletedProcess[str]:
@@ -145,12 +145,12 @@ def ttl_of(packet: bytes) -> int:
 
 
 def without_ttl(packet: bytes) -> bytes:
-    """Without what a forwarder changes: the TTL and the IPv4 header's checksum, or the hop limit."""
+    """Without the fields that a router changes: TTL and IPv4 header checksum, or hop limit."""
     return packet[:8] + packet[9:10] + packet[12:] if packet[0] >> 4 == 4 else packet[:7] + packet[8:]
 
 
 def only_line(program: subprocess.Popen[str]) -> str:
-    """What a program that has ended by itself said; one line on stderr, and nothing else."""
+    """The output of a program that has ended by itself: one line on stderr, and no other."""
     out, err = program.communicate(timeout=30)
     assert out == ""
     assert err.startswith("udp_tunnel: ")
@@ -172,10 +172,10 @@ def test_carries_packets_of_any_size(inner: int, outer: int) -> None:
 
 @pytest.mark.sealed
 @families
-def test_the_wire_carries_the_bare_packet_and_each_end_lowers_its_ttl(inner: int, outer: int) -> None:
+def test_the_wire_carries_the_bare_packet_and_each_end_decrements_its_ttl(inner: int, outer: int) -> None:
     pair = Pair()
     pair.both(outer=outer)
-    assert pair.ping(inner).returncode == 0  # Neighbours are known from here on.
+    assert pair.ping(inner).returncode == 0  # Now the neighbours are learned.
     with (
         pair.seen(1, "flannel0") as into,
         pair.seen(1, "eth0") as on_the_wire,
@@ -199,7 +199,7 @@ def test_the_wire_carries_the_bare_packet_and_each_end_lowers_its_ttl(inner: int
 
 
 @pytest.mark.sealed
-def test_outer_packets_may_not_be_fragmented_as_is_the_kernels_default() -> None:
+def test_outer_packets_have_dont_fragment_set() -> None:
     pair = Pair()
     pair.both()
     with pair.seen(1, "eth0") as on_the_wire:
@@ -211,7 +211,7 @@ def test_outer_packets_may_not_be_fragmented_as_is_the_kernels_default() -> None
 
 @pytest.mark.sealed
 @versions
-def test_a_target_in_no_prefix_is_unreachable_at_once(version: int) -> None:
+def test_a_target_in_no_prefix_is_answered_unreachable(version: int) -> None:
     pair = Pair()
     pair.both()
     ping = pair.ping(version, target=NOWHERE[version])
@@ -234,14 +234,14 @@ def test_errors_come_from_the_node_if_the_device_has_no_address(version: int) ->
     with pair.namespaces[1].entered():
         bits = {4: 32, 6: 128}[version]
         ip(f"addr del {DEVICE[version].format(1)}/{bits} dev flannel0")
-    pair.up(1)  # Routes go with a device's last IPv4 address.
+    pair.up(1)  # Deleting a device's last IPv4 address deletes its routes.
     pair.both()
     assert f"From {NODE[version].format(1)} icmp_seq=1 " in pair.ping(version, target=NOWHERE[version]).stdout
 
 
 @pytest.mark.sealed
 @versions
-def test_an_exhausted_ttl_is_told_by_the_end_where_it_happens(version: int) -> None:
+def test_the_end_where_the_ttl_is_exhausted_sends_the_error(version: int) -> None:
     pair = Pair()
     pair.both()
     said = {4: "Time to live exceeded", 6: "Time exceeded: Hop limit"}[version]
@@ -252,7 +252,7 @@ def test_an_exhausted_ttl_is_told_by_the_end_where_it_happens(version: int) -> N
 
 @pytest.mark.sealed
 @versions
-def test_answers_nothing_if_silent(version: int) -> None:
+def test_sends_no_errors_if_silent(version: int) -> None:
     pair = Pair()
     pair.both("--silent")
     for ping in (
@@ -266,7 +266,7 @@ def test_answers_nothing_if_silent(version: int) -> None:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_can_be_ended_and_started_again_while_the_device_stays(number: signal.Signals) -> None:
+def test_can_be_restarted_on_a_persistent_device(number: signal.Signals) -> None:
     pair = Pair()
     pair.both()
     assert pair.ping(4).returncode == 0
@@ -281,7 +281,7 @@ def test_can_be_ended_and_started_again_while_the_device_stays(number: signal.Si
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_device_that_it_made_goes_with_it(number: signal.Signals) -> None:
+def test_a_device_that_it_made_is_deleted_when_it_ends(number: signal.Signals) -> None:
     pair = Pair()
     program = pair.run(1, "tun7", str(PORT), NODE[4].format(1))
     assert program.stdout is not None
@@ -293,12 +293,12 @@ def test_a_device_that_it_made_goes_with_it(number: signal.Signals) -> None:
 
 
 @pytest.mark.sealed
-def test_waits_without_effort_for_a_device_that_is_down() -> None:
+def test_does_not_use_the_cpu_while_the_device_is_down() -> None:
     pair = Pair()
     pair.both()
     with pair.namespaces[2].entered():
         ip("link set flannel0 down")
-    assert pair.ping(4, "-W", "0.3").returncode == 1  # Has been received, and could not be written.
+    assert pair.ping(4, "-W", "0.3").returncode == 1  # Received, but not written.
     before = cpu_ticks(pair.running[2].pid)
     time.sleep(1)
     assert cpu_ticks(pair.running[2].pid) - before < 20, "of a hundred"
@@ -312,7 +312,7 @@ def cpu_ticks(pid: int) -> int:
 
 
 @pytest.mark.sealed
-def test_ends_when_the_device_is_removed() -> None:
+def test_ends_when_the_device_is_deleted() -> None:
     pair = Pair()
     program = pair.start(1)
     with pair.namespaces[1].entered():
@@ -322,7 +322,7 @@ def test_ends_when_the_device_is_removed() -> None:
 
 
 @pytest.mark.sealed
-def test_goes_on_when_a_node_cannot_be_sent_to() -> None:
+def test_continues_when_a_node_is_unreachable() -> None:
     pair = Pair()
     program = pair.start(1, more=("10.244.7.0/24=10.9.9.9",))
     pair.start(2)
@@ -334,7 +334,7 @@ def test_goes_on_when_a_node_cannot_be_sent_to() -> None:
 
 
 @pytest.mark.sealed
-def test_goes_on_when_it_receives_rubbish() -> None:
+def test_continues_after_invalid_packets() -> None:
     pair = Pair()
     pair.both()
     with pair.namespaces[1].entered():
@@ -349,7 +349,7 @@ def test_goes_on_when_it_receives_rubbish() -> None:
 
 
 @pytest.mark.sealed
-def test_says_in_one_line_why_it_cannot_begin() -> None:
+def test_prints_one_line_if_it_cannot_start() -> None:
     pair = Pair()
     pair.start(1)
     here = NODE[4].format(1)
@@ -385,7 +385,7 @@ def test_says_in_one_line_why_it_cannot_begin() -> None:
         (["tun7", "8285", "127.0.0.1", "10.244.1.0/24=node"], "'node' is not an IP address"),
         (["tun7", "8285", "127.0.0.1", "10.244.1.0=127.0.0.2"], "'10.244.1.0' is not a prefix such as 10.244.1.0/24"),
         (["tun7", "8285", "127.0.0.1", "10.1.0.0/33=127.0.0.2"], "'10.1.0.0/33' is not a prefix such as 10.244.1.0/24"),
-        (["tun7", "8285", "127.0.0.1", "10.1.1.0/16=127.0.0.2"], "'10.1.1.0/16' has bits set behind its prefix"),
+        (["tun7", "8285", "127.0.0.1", "10.1.1.0/16=127.0.0.2"], "'10.1.1.0/16' has host bits set"),
         (["tun7", "0", "127.0.0.1", "10.1.0.0/16=::1"], "'0' is not a UDP port"),
         (
             ["tun7", "8285", "127.0.0.1", "@/none"],
@@ -393,21 +393,21 @@ def test_says_in_one_line_why_it_cannot_begin() -> None:
         ),
     ],
 )
-def test_a_bad_argument_is_told_in_one_line(arguments: list[str], line: str) -> None:
+def test_a_wrong_argument_is_refused_in_one_line(arguments: list[str], line: str) -> None:
     program = subprocess.Popen([*PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert only_line(program) == line
     assert program.returncode == 2
 
 
 @pytest.mark.sealed
-def test_entries_that_do_not_fit_each_other_are_told_in_one_line() -> None:
+def test_conflicting_entries_are_refused_in_one_line() -> None:
     pair = Pair()
     begin = "flannel0", str(PORT), NODE[4].format(1)
     for entries, line in [
-        (["10.1.0.0/16=fd00::2"], "there is no local address of the family of node fd00::2"),
+        (["10.1.0.0/16=fd00::2"], "no local address of the family of node fd00::2"),
         (
             ["10.1.0.0/16=192.168.56.2", "10.1.0.0/16=192.168.56.3"],
-            "10.1.0.0/16 cannot be on node 192.168.56.3, it is on another already",
+            "10.1.0.0/16 cannot be on node 192.168.56.3: it is already on another node",
         ),
     ]:
         program = pair.run(1, *begin, *entries)
@@ -424,7 +424,7 @@ def test_a_table_in_a_file_is_read_again_on_sighup_and_only_then(tmp_path: Path)
     program = pair.run(1, "flannel0", str(PORT), NODE[4].format(1), f"@{table}")
     assert program.stdout
 
-    def told(text: str) -> str:
+    def reread(text: str) -> str:
         table.write_text(text)
         program.send_signal(signal.SIGHUP)
         assert program.stdout
@@ -435,19 +435,19 @@ def test_a_table_in_a_file_is_read_again_on_sighup_and_only_then(tmp_path: Path)
     whole = table.read_text()
     table.write_text("")
     assert pair.ping(4).returncode == 0
-    assert told("") == "ready\n"
+    assert reread("") == "ready\n"
     assert "Net Unreachable" in pair.ping(4).stdout
-    assert told(whole) == "ready\n"
+    assert reread(whole) == "ready\n"
     assert pair.ping(4).returncode == 0
-    assert told(f"{whole} nonsense") == "refused: 'nonsense' is not PREFIX=NODE\n"
-    assert told("fd00::/16=fd00::1") == "refused: there is no local address of the family of node fd00::1\n"
+    assert reread(f"{whole} nonsense") == "refused: 'nonsense' is not PREFIX=NODE\n"
+    assert reread("fd00::/16=fd00::1") == "refused: no local address of the family of node fd00::1\n"
     assert pair.ping(4).returncode == 0
     program.terminate()
     assert program.communicate(timeout=10) == ("", "")
 
 
 def ipv4_header(content: bytes, ttl: int) -> bytearray:
-    """A header with a right checksum."""
+    """A header with a correct checksum."""
     header = bytearray(content)
     header[0], header[8] = 0x45, ttl
     header[10:12] = bytes(2)
@@ -456,13 +456,13 @@ def ipv4_header(content: bytes, ttl: int) -> bytearray:
 
 
 @given(st.binary(min_size=20, max_size=20), st.integers(2, 255))
-def test_the_checksum_is_mended_as_if_made_anew(content: bytes, ttl: int) -> None:
+def test_the_updated_checksum_equals_a_computed_one(content: bytes, ttl: int) -> None:
     packet = ipv4_header(content, ttl)
     assert aged(packet)
     assert packet == ipv4_header(content, ttl - 1)
 
 
-def test_every_checksum_is_mended_rightly() -> None:
+def test_every_checksum_is_updated_correctly() -> None:
     met = set()
     for identification in range(1 << 16):
         content = bytes(4) + identification.to_bytes(2, "big") + bytes(14)
@@ -470,11 +470,11 @@ def test_every_checksum_is_mended_rightly() -> None:
         met.add(bytes(packet[10:12]))
         assert aged(packet)
         assert packet == ipv4_header(content, 63)
-    assert len(met) == (1 << 16) - 1, "all but 0xFFFF, of which there is no header"
+    assert len(met) == (1 << 16) - 1, "all except 0xFFFF, which no header has"
 
 
 @given(st.binary(min_size=40, max_size=80), st.integers(2, 255))
-def test_a_hop_limit_is_lowered_and_nothing_else(content: bytes, limit: int) -> None:
+def test_only_the_hop_limit_is_changed(content: bytes, limit: int) -> None:
     packet = bytearray(b"\x60" + content[1:7] + bytes([limit]) + content[8:])
     assert aged(packet)
     assert packet == b"\x60" + content[1:7] + bytes([limit - 1]) + content[8:]
@@ -482,7 +482,7 @@ def test_a_hop_limit_is_lowered_and_nothing_else(content: bytes, limit: int) -> 
 
 @pytest.mark.parametrize("left", [0, 1])
 @versions
-def test_an_exhausted_packet_is_left_as_it_was(version: int, left: int) -> None:
+def test_an_exhausted_packet_is_not_changed(version: int, left: int) -> None:
     packet = ipv4_header(bytes(20), left) if version == 4 else bytearray(b"\x60" + bytes(6) + bytes([left]) + bytes(32))
     before = bytes(packet)
     assert not aged(packet)
@@ -492,7 +492,7 @@ def test_an_exhausted_packet_is_left_as_it_was(version: int, left: int) -> None:
 near_v4 = st.integers(0, 255).map(lambda bits: IPv4Address(0x0AF40000 | (bits & 0xF0) << 8 | bits & 0xF))
 near_v6 = st.integers(0, 255).map(lambda bits: IPv6Address(0xFD << 120 | (bits & 0xF0) << 60 | bits & 0xF))
 addresses = st.one_of(near_v4, near_v6, st.ip_addresses())
-"""Mostly such as have much in common."""
+"""Mostly addresses with long common prefixes."""
 
 
 @given(st.lists(st.tuples(addresses, st.integers(0, 128)), max_size=12), st.lists(addresses, min_size=1, max_size=12))
@@ -510,10 +510,10 @@ def test_the_most_specific_prefix_wins(
             fitting = [network for network in known if target.version == network.version and target in network]
             expected = known[max(fitting, key=lambda network: network.prefixlen)] if fitting else None
             assert table.lookup(target.packed) is expected
-            assert table.lookup(target.packed) is expected, "when remembered"
+            assert table.lookup(target.packed) is expected, "from the cache"
 
 
-def test_remembered_targets_do_not_fill_the_memory() -> None:
+def test_cached_targets_are_limited() -> None:
     with socket.socket() as sock:
         table, peer = Table(), Peer(sock, "192.0.2.1", PORT)
         table.add(bytes(4), 0, peer)
@@ -529,7 +529,7 @@ def test_remembered_targets_do_not_fill_the_memory() -> None:
 @example("10.0.0.0/8")
 @example("fd00::/8")
 @example("1.2.3/24")
-def test_a_prefix_is_read_as_ipaddress_does(text: str) -> None:
+def test_a_prefix_is_parsed_as_by_ipaddress(text: str) -> None:
     try:
         network = ip_network(text)
     except ValueError:
@@ -540,7 +540,7 @@ def test_a_prefix_is_read_as_ipaddress_does(text: str) -> None:
 
 
 @given(st.sampled_from([0x45, 0x46, 0x4F, 0x60, 0x00, 0xFF]), st.binary(min_size=19, max_size=1600))
-def test_any_packet_can_be_judged_and_quoted(first: int, content: bytes) -> None:
+def test_an_error_about_any_packet_quotes_it_and_fits_the_smallest_mtu(first: int, content: bytes) -> None:
     packet = bytes([first]) + content
     if may_be_answered(packet):
         message = icmp_error(packet, 3, 0)
@@ -567,7 +567,7 @@ V6 = "60000000000a3a40fd000010024400010000000000000001fd000010024400090000000000
         pytest.param(V4.replace("40004001", "20004011"), True, id="first fragment"),
         pytest.param(V4.replace("0af40901", "e0000001") + "0800", False, id="multicast"),
         pytest.param(V4.replace("0af40901", "ffffffff") + "0800", False, id="broadcast"),
-        pytest.param(V4.replace("0af40101", "00000000") + "0800", False, id="from nobody"),
+        pytest.param(V4.replace("0af40101", "00000000") + "0800", False, id="no source"),
         pytest.param(V6 + "8000", True, id="ICMPv6 echo request"),
         pytest.param(V6 + "0100", False, id="ICMPv6 error"),
         pytest.param(V6 + "ff00", True, id="ICMPv6 informational"),
@@ -576,8 +576,8 @@ V6 = "60000000000a3a40fd000010024400010000000000000001fd000010024400090000000000
         pytest.param(V6.replace("3a40fd", "2c40fd") + "3a00000100000000" + "0100", False, id="error in a fragment"),
         pytest.param(V6.replace("3a40fd", "2c40fd") + "1100000900000000", False, id="second IPv6 fragment"),
         pytest.param(V6.replace("fd00001002440009", "ff02000000000000"), False, id="IPv6 multicast"),
-        pytest.param(V6[:16] + "0" * 32 + V6[48:] + "8000", False, id="from nobody, IPv6"),
+        pytest.param(V6[:16] + "0" * 32 + V6[48:] + "8000", False, id="no source, IPv6"),
     ],
 )
-def test_about_what_there_may_be_icmp_errors(packet: str, may: bool) -> None:
+def test_which_packets_may_be_answered_with_icmp_errors(packet: str, may: bool) -> None:
     assert may_be_answered(bytes.fromhex(packet)) is may

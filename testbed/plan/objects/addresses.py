@@ -85,15 +85,15 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> DeviceAddress | None
 
 def _told(planned: DeviceAddress | None, there: DeviceAddress | None) -> str:
     if planned and there:
-        return f"{planned.dev} has the address {there.interface} {_prefix(there)} route of its prefix"
+        return f"{planned.dev}: address {there.interface} {_prefix(there)}, expected {_prefix(planned)}"
     if planned:
-        return f"{planned.dev} has not the address {planned.interface}"
+        return f"{planned.dev}: address {planned.interface} missing"
     assert there
-    return f"{there.dev} has the address {there.interface}"
+    return f"{there.dev}: unexpected address {there.interface}"
 
 
 def _prefix(item: DeviceAddress) -> str:
-    return "without a" if item.noprefixroute else "with a"
+    return f"with{'out' if item.noprefixroute else ''} prefix route"
 
 
 ADDRESSES = ObjectKind(

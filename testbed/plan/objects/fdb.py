@@ -72,9 +72,9 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> FdbEntry | None:
 
 def _told(planned: FdbEntry | None, there: FdbEntry | None) -> str:
     if planned:
-        return f"{planned.dev} does not forward frames for {planned.mac} to {planned.remote}"
+        return f"{planned.dev}: FDB entry {planned.mac} dst {planned.remote} missing"
     assert there
-    return f"{there.dev} forwards frames for {there.mac} to {there.remote}"
+    return f"{there.dev}: unexpected FDB entry {there.mac} dst {there.remote}"
 
 
 FDB = ObjectKind(

@@ -70,11 +70,11 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> Neighbour | None:
 
 def _told(planned: Neighbour | None, there: Neighbour | None) -> str:
     if planned and there:
-        return f"{planned.dev} takes the neighbour {planned.address} for {there.mac}, not {planned.mac}"
+        return f"{planned.dev}: neighbour {planned.address} has lladdr {there.mac}, expected {planned.mac}"
     if planned:
-        return f"{planned.dev} has no entry for the neighbour {planned.address}"
+        return f"{planned.dev}: neighbour entry {planned.address} missing"
     assert there
-    return f"{there.dev} has a permanent entry for the neighbour {there.address} ({there.mac})"
+    return f"{there.dev}: unexpected permanent neighbour entry {there.address} lladdr {there.mac}"
 
 
 NEIGHBOURS = ObjectKind(

@@ -75,14 +75,13 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> Netem | None:
 
 def _told(planned: Netem | None, there: Netem | None) -> str:
     if planned:
-        found = _brief(there) if there else "delays nothing and loses nothing"
-        return f"{planned.dev} {found}; planned: {_brief(planned)}"
+        return f"{planned.dev}: {_brief(there) if there else 'no netem'}, expected {_brief(planned)}"
     assert there
-    return f"{there.dev} {_brief(there)}"
+    return f"{there.dev}: unexpected {_brief(there)}"
 
 
 def _brief(item: Netem) -> str:
-    return f"has `{netem_words(item).partition(' root ')[2]}`"
+    return f"`{netem_words(item).partition(' root ')[2]}`"
 
 
 NETEMS = ObjectKind(

@@ -229,36 +229,36 @@ def ordered(route: Route) -> Route:
 
 
 def destination_words(route: Route) -> str:
-    """Where it leads, in a sentence."""
-    return "everywhere (default)" if route.to.prefixlen == 0 else str(route.to)
+    """The destination of a route, in a message."""
+    return "default" if route.to.prefixlen == 0 else str(route.to)
 
 
 def way_words(route: Route) -> str:
-    """By which way it leads there, in a sentence."""
-    owner = f", proto {_OWNERS.get(route.protocol, route.protocol)}" if route.protocol != BOOT else ""
-    table = f", in table {route.table}" if route.table != MAIN_TABLE else ""
+    """Next hops and device of a route, in a message."""
+    owner = f" proto {_OWNERS.get(route.protocol, route.protocol)}" if route.protocol != BOOT else ""
+    table = f" table {route.table}" if route.table != MAIN_TABLE else ""
     return f"{_hops(route)}{owner}{table}"
 
 
 def _hops(route: Route) -> str:
     if route.blackhole:
-        return "into nothing (blackhole)"
+        return "blackhole"
     if route.nexthops:
-        return " or ".join(f"via {hop.via} by {hop.dev}" for hop in route.nexthops)
+        return " or ".join(f"via {hop.via} dev {hop.dev}" for hop in route.nexthops)
     if route.encap:
-        return f"by {route.dev} with{encap_words(route.encap)}"
-    return f"via {route.via} by {route.dev}" if route.via else f"by {route.dev}"
+        return f"dev {route.dev} with{encap_words(route.encap)}"
+    return f"via {route.via} dev {route.dev}" if route.via else f"dev {route.dev}"
 
 
 def _told(planned: Route | None, there: Route | None) -> str:
     if planned and there:
-        return f"the route to {destination_words(planned)} goes {way_words(there)}, not {way_words(planned)}"
+        return f"route {destination_words(planned)}: {way_words(there)}, expected {way_words(planned)}"
     if planned:
-        return f"there is no route to {destination_words(planned)} {way_words(planned)}"
+        return f"route {destination_words(planned)} {way_words(planned)} missing"
     assert there
     if there.blackhole:
-        return f"there is a route `blackhole {there.to}`"
-    return f"there is a route to {destination_words(there)} {way_words(there)}"
+        return f"unexpected route `blackhole {there.to}`"
+    return f"unexpected route {destination_words(there)} {way_words(there)}"
 
 
 ROUTES = ObjectKind(

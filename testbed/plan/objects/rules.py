@@ -85,9 +85,9 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> RoutingRule | None:
 
 def _told(planned: RoutingRule | None, there: RoutingRule | None) -> str:
     if planned:
-        return f"there is no routing rule `{rule_words(planned).partition(' add ')[2]}`"
+        return f"routing rule `{rule_words(planned).partition(' add ')[2]}` missing"
     assert there
-    return f"there is a routing rule `{rule_words(there).partition(' add ')[2]}`"
+    return f"unexpected routing rule `{rule_words(there).partition(' add ')[2]}`"
 
 
 RULES = ObjectKind(

@@ -58,10 +58,10 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> TokenBucket | None:
 
 def _told(planned: TokenBucket | None, there: TokenBucket | None) -> str:
     if planned:
-        found = f"is limited to {there.rate} bit/s" if there else "has no limit"
-        return f"{planned.dev} {found}, not {planned.rate} bit/s"
+        found = f"{there.rate} bit/s" if there else "none"
+        return f"{planned.dev}: rate limit {found}, expected {planned.rate} bit/s"
     assert there
-    return f"{there.dev} is limited to {there.rate} bit/s"
+    return f"{there.dev}: unexpected rate limit {there.rate} bit/s"
 
 
 TOKEN_BUCKETS = ObjectKind(

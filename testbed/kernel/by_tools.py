@@ -1,6 +1,6 @@
-"""What programs tell the kernel, as it has no words for it in route netlink: keys, rules, segment routing's source.
+"""Apply by tools what route netlink cannot: keys, rulesets, the source of segment routing.
 
-Keys are made for one lab, and nobody else ever has them.
+Keys are made for one lab and not stored.
 """
 
 import base64
@@ -19,17 +19,17 @@ T = TypeVar("T")
 
 
 class Work(Protocol):
-    """What comes and goes in one space."""
+    """The changes in one space."""
 
     removed: list[Any]
     replaced: list[tuple[Any, Any]]
 
     def coming(self, kind: type[T]) -> tuple[T, ...]:
-        """The objects of that type that are made, or take another one's place."""
+        """The objects of that type that are made or replace another."""
         ...
 
 
-def tell_by_programs(
+def apply_by_tools(
     works: Mapping[str, Work],
     changing: Iterable[tuple[str, object, object]],
     made: Mapping[str, Container[str]],
@@ -37,11 +37,11 @@ def tell_by_programs(
     plan: Plan,
     namespaces: Mapping[str, Namespace],
 ) -> None:
-    """Gives devices and addresses that encrypt their keys, and tells them those of the others; and the like.
+    """Set the keys of WireGuard and IPsec, the source of segment routing, and rulesets.
 
-    `works` is what comes and goes in spaces, `changing` are devices that stay, `made` the names of those that were
-    made, `before` the spaces that stay, as they were. By wg(8), ip-xfrm(8), ip-sr(8), and the tools of rulesets, one or
-    two calls a node. Raises ToolFailed.
+    `works` are the changes by space, `changing` the devices that stay, `made` the names of new devices, `before` the
+    old state of spaces that stay. Uses wg(8), ip-xfrm(8), ip-sr(8) and the tools of rulesets, with one or two calls for
+    each node. Raises ToolFailed.
     """
     changed = {(space, new.name) for space, _, new in changing if isinstance(new, Wireguard)}
     _wireguard(plan, made, changed, namespaces)
@@ -54,7 +54,7 @@ def tell_by_programs(
 
 
 def _rules(namespace: Namespace, before: Space | None, space: Space) -> None:
-    from testbed.kernel import rulesets  # Most labs have none.
+    from testbed.kernel import rulesets  # Most labs do not need it.
 
     with namespace.entered():
         if before:
@@ -69,7 +69,7 @@ def _wireguard(
     changed: Container[tuple[str, str]],
     namespaces: Mapping[str, Namespace],
 ) -> None:
-    """New devices get a key; whoever has a new peer, or another one than before, is told."""
+    """Give new devices a key, and set the peers of devices with a new or changed peer."""
     ends = [(space.name, link) for space in plan.spaces for link in space.of(Wireguard)]
     fresh = {(space, link.name) for space, link in ends if link.name in made.get(space, ())}
     for space, link in ends:
@@ -78,7 +78,7 @@ def _wireguard(
             mark = ["fwmark", f"{link.mark:#x}"] if link.mark else []
             port = ["listen-port", str(link.port)]
             _run(namespaces[space], ["wg", "set", link.name, "private-key", "/dev/stdin", *port, *mark], key)
-    to_tell = [
+    to_set = [
         (space, link)
         for space, link in ends
         if (space, link.name) in fresh
@@ -87,7 +87,7 @@ def _wireguard(
     ]
     public: dict[tuple[str, str], str] = {}
     """By space and device."""
-    for space, link in to_tell:
+    for space, link in to_set:
         command = ["wg", "set", link.name]
         for peer in link.peers:
             place = peer.space, link.name
@@ -114,14 +114,14 @@ def _esp(works: Mapping[str, Work], namespaces: Mapping[str, Namespace]) -> None
             for spi in (item.spi_out, item.spi_in):
                 keys.setdefault(spi, f"0x{secrets.token_hex(esp_key_bytes(item))}")
         lines = [words for item in going for words in no_esp_words(item)]
-        # What ip reads from a file is split at blanks, without a shell's quotes.
+        # `ip -batch` splits lines at blanks and knows no quotes.
         lines += [words.replace("'", "") for item in coming for words in esp_words(item, keys.__getitem__)]
         if lines:
             _run(namespaces[space], ["ip", "-batch", "-"], "\n".join(lines) + "\n")
 
 
 def try_esp() -> None:
-    """Raises ToolFailed if the calling thread's namespace cannot have what `esp` of a plan is."""
+    """Raises ToolFailed if the kernel does not support the IPsec associations of plans."""
     pairs = (("192.0.2.1", "192.0.2.2"), ("2001:db8::1", "2001:db8::2"))
     items = [Esp(ip_address(one), ip_address(other), 4790, 1, 2) for one, other in pairs]
     key = f"0x{'00' * esp_key_bytes(items[0])}"
@@ -129,6 +129,6 @@ def try_esp() -> None:
     call(["ip", "-batch", "-"], "\n".join(lines).replace("'", "") + "\n")
 
 
-def _run(namespace: Namespace, command: list[str], said: str = "") -> str:
+def _run(namespace: Namespace, command: list[str], text: str = "") -> str:
     with namespace.entered():
-        return call(command, said)
+        return call(command, text)
