@@ -87,7 +87,7 @@ def _offloads(plan: Plan) -> Iterator[str]:
         for dev in plan.without_offload(space.name):
             yield f"ip netns exec {space.name} ethtool -K {dev} tso off gso off gro off"
         for dev in plan.without_checksums(space.name):
-            # Of what follows from that it tells.
+            # ethtool prints the other features that this turns off.
             yield f"ip netns exec {space.name} ethtool -K {dev} tx off > /dev/null"
 
 
@@ -109,7 +109,7 @@ def _wireguard(plan: Plan) -> Iterator[str]:
 
 
 def _esp(plan: Plan) -> Iterator[str]:
-    """Each way between two addresses has a key of its own, which both ends are told."""
+    """Each direction between two addresses has its own key, known to both ends."""
     if not any(space.of(Esp) for space in plan.spaces):
         return
     yield "new_key() { printf 0x; od -An -v -tx1 -N$1 /dev/urandom | tr -d ' \\n'; }"
@@ -147,7 +147,7 @@ def _settings(space: Space, sysctls: Sequence[Sysctl]) -> Iterator[str]:
     if required:
         yield f"ip netns exec {space.name} sysctl -qw {' '.join(required)}"
     if optional:
-        # -e: kernels without the key go without it.
+        # -e: ignore keys that the kernel lacks.
         yield f"ip netns exec {space.name} sysctl -qew {' '.join(optional)}"
 
 
@@ -171,7 +171,7 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
             yield from _link_commands(space, link)
     yield from _settings(space, [sysctl for sysctl in space.of(Sysctl) if sysctl.dev])
     for kind in KINDS.values():
-        if kind.type is Route:  # An address can be the source of a header only when it is there.
+        if kind.type is Route:  # The source address of headers must exist, so this comes after the addresses.
             yield from (f"{ip} {segment_source_words(source)}" for source in space.of(SegmentSource))
         for item in space.of(kind.type):
             program, _, words = kind.words(item, "add").partition(" ")
