@@ -83,8 +83,8 @@ def there(session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable
 
     def is_the_machine(outcomes: dict[str, str] | None, code: int = 0) -> None:
         tests = [{"test": test, "outcome": outcome} for test, outcome in (outcomes or {}).items()]
-        told = "\n".join(map(json.dumps, [{"kernel": "6.12.0-there"}, *tests]))
-        write = f"open(sys.argv[-1], 'w').write({told!r})" if outcomes is not None else "pass"
+        text = "\n".join(map(json.dumps, [{"kernel": "6.12.0-there"}, *tests]))
+        write = f"open(sys.argv[-1], 'w').write({text!r})" if outcomes is not None else "pass"
         program = f"import sys; {write}; print('it', 'booted'); sys.exit({code})"
         monkeypatch.setattr("tests.machine.COMMAND", [sys.executable, "-c", program])
 

@@ -354,8 +354,8 @@ def _ending_in(files: Sequence[int]) -> Ending:
     """Read a lab's `Ending`, if it sent one; the files are closed."""
     ending = Ending()
     for file in files:
-        told = json.loads(_read(file))
-        ending = Ending(tuple(told["errors"]), told["log"])
+        data = json.loads(_read(file))
+        ending = Ending(tuple(data["errors"]), data["log"])
     return ending
 
 

@@ -73,10 +73,10 @@ def fabric(
         forward(space, layout)
     for node in layout.nodes:
         quiet(draft.space(node.name, Kind.NODE, reached_at=tuple(at.ip for at in node.addresses)), layout)
-    alike: Counter[tuple[str, str]] = Counter()
+    parallel: Counter[tuple[str, str]] = Counter()
     for item in layout.links:
-        alike[item.link.ends] += 1
-        _connect(draft, layout, item, uplink_master, alike[item.link.ends])
+        parallel[item.link.ends] += 1
+        _connect(draft, layout, item, uplink_master, parallel[item.link.ends])
     for router in layout.routers:
         for port in router.ports:
             for address in port.addresses:

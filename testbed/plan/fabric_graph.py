@@ -65,8 +65,8 @@ def _qualities(cable: Space, first: tuple[VethEnd, VethEnd], second: tuple[VethE
     back = _quality(rates.get(near[1].name), delays.get(FAR))
     if forth == back:
         return (forth,)
-    told = ((far[0].space, forth), (near[0].space, back))
-    return tuple(f"to {place}: {quality or 'as it is'}" for place, quality in told)
+    directions = ((far[0].space, forth), (near[0].space, back))
+    return tuple(f"to {place}: {quality or 'unshaped'}" for place, quality in directions)
 
 
 def _quality(rate: TokenBucket | None, netem: Netem | None) -> str:
@@ -75,7 +75,7 @@ def _quality(rate: TokenBucket | None, netem: Netem | None) -> str:
         if netem.delay_us:
             spread = f" ± {_time(netem.jitter_us)}" if netem.jitter_us else ""
             parts.append(f"{_time(netem.delay_us)}{spread}")
-        shares = ((netem.loss, "lost"), (netem.duplicate, "twice"), (netem.reorder, "early"))
+        shares = ((netem.loss, "lost"), (netem.duplicate, "duplicated"), (netem.reorder, "reordered"))
         parts += (f"{share * 100:g} % {word}" for share, word in shares if share)
     return ", ".join(parts)
 
@@ -124,13 +124,13 @@ class Layers:
         """A link as a line; between two places of equal depth it does not affect the layers."""
         one, other = ((end.space, end.name if end.space in nodes else "") for end in (line.one, line.other))
         depths = self.depth(one[0]), self.depth(other[0])
-        alike = depths[0] == depths[1] and all(len(self._near[end[0]]) > 1 for end in (one, other))
-        if depths[0] > depths[1] or (not alike and depths[0] == depths[1] and len(self._near[one[0]]) == 1):
+        is_level = depths[0] == depths[1] and all(len(self._near[end[0]]) > 1 for end in (one, other))
+        if depths[0] > depths[1] or (not is_level and depths[0] == depths[1] and len(self._near[one[0]]) == 1):
             one, other = other, one
         attributes = [f"tooltip={quoted(f'veth {line.one.name} - {line.other.name}')}"]
         if line.label:
             attributes += [f"label={quoted(chr(10).join(line.label))}", "penwidth=2"]
-        if alike:
+        if is_level:
             attributes.append("constraint=false")
         return edge(one, other, "shaped" if line.label else "veth", ", ".join(attributes))
 

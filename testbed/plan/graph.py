@@ -210,40 +210,40 @@ def _device(wiring: _Wiring, space: Space, device: Device) -> str:
         case Bridge():
             return box("bridge", [device.name], ["bridge", *addresses])
         case Vxlan():
-            told = f"VXLAN, port {device.port}" if device.external else f"VXLAN {device.vni}, port {device.port}"
+            details = f"VXLAN, port {device.port}" if device.external else f"VXLAN {device.vni}, port {device.port}"
         case Geneve():
-            told = f"Geneve, port {device.port}"
+            details = f"Geneve, port {device.port}"
         case IpTunnel():
-            told = device.kind.value
+            details = device.kind.value
         case Wireguard():
-            told = f"WireGuard, port {device.port}"
+            details = f"WireGuard, port {device.port}"
         case Tun():
-            told = "tun, of a program"
+            details = "tun, used by a program"
         case Child():
             return box("uplink", [device.name], [*addresses, f"MTU {device.mtu}"])
         case Datapath():
             return box("bridge", [device.name], ["Open vSwitch", _count(device.flows, "flow"), *addresses])
         case VethEnd() if _is_programs(space, device):
-            told = "of a program"
+            details = "used by a program"
         case VethEnd() if wiring.is_uplink(space, device) or (addresses and not device.master):
             return box("uplink", [device.name], [*addresses, f"MTU {device.mtu}"])
         case _:
             return ""
-    return box("tunnel", [device.name], [told, *addresses, f"MTU {device.mtu}"])
+    return box("tunnel", [device.name], [details, *addresses, f"MTU {device.mtu}"])
 
 
 def _drawn(wiring: _Wiring, space: Space, devices: Iterable[Device]) -> Iterator[tuple[Device, str]]:
     """The devices to draw, each with its box; tunnels of one kind to single nodes share the box of the first."""
-    alike: dict[TunnelKind, list[IpTunnel]] = {}
+    by_kind: dict[TunnelKind, list[IpTunnel]] = {}
     for device in devices:
         if isinstance(device, IpTunnel) and device.remote:
-            alike.setdefault(device.kind, []).append(device)
+            by_kind.setdefault(device.kind, []).append(device)
         elif text := _device(wiring, space, device):
             yield device, text
-    for kind, (first, *others) in alike.items():
+    for kind, (first, *others) in by_kind.items():
         if others:
-            told = [f"{kind.value} to {len(others) + 1} nodes", f"MTU {first.mtu}"]
-            yield first, box("tunnel", [first.name, f"and {len(others)} more"], told)
+            details = [f"{kind.value} to {len(others) + 1} nodes", f"MTU {first.mtu}"]
+            yield first, box("tunnel", [first.name, f"and {len(others)} more"], details)
         else:
             yield first, _device(wiring, space, first)
 

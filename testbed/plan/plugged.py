@@ -33,8 +33,8 @@ def attaching(plan: Plan, roots: str) -> Iterator[str]:
         bound = f"{roots}/{item.node}{attachment.netns}"
         yield f"mkdir -p {roots}/{item.node}{NETNS}; touch {bound}; mount --bind {NETNS}/{item.space} {bound}"
         for number, plugin in enumerate(network.plugins):
-            told = json.dumps(request(network, network.versions[0], plugin, attachment.capabilities))
-            text = _EXPANDED.sub(r"\\\1", told)
+            data = request(network, network.versions[0], plugin, attachment.capabilities)
+            text = _EXPANDED.sub(r"\\\1", json.dumps(data))
             yield f"result=$(in_folders_of {item.node} env {variables} {found} {plugin.type} <<END"
             yield f'{text[:-1]}, "prevResult": $result}}' if number else text
             yield "END"

@@ -122,12 +122,12 @@ def plugged(underlay: Underlay, nodes: Mapping[str, int], numbers: Allocator) ->
 
 def _counted(links: Iterable[Link]) -> list[int]:
     """The number of each link among the links between the same two places, from 1."""
-    alike: Counter[frozenset[str]] = Counter()
+    parallel: Counter[frozenset[str]] = Counter()
     found = []
     for link in links:
         ends = frozenset(link.ends)
-        alike[ends] += 1
-        found.append(alike[ends])
+        parallel[ends] += 1
+        found.append(parallel[ends])
     return found
 
 

@@ -501,9 +501,9 @@ def test_a_shipped_case_is_a_design(
     case: str, device: str, addresses: list[str], apart: set[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "design.yaml"
-    told = f"pods: {{web: {{portMappings: {json.dumps([_port(8080)])}}}}}\n"
+    ports = f"pods: {{web: {{portMappings: {json.dumps([_port(8080)])}}}}}\n"
     maps_ports = "portMappings" in (CASES / case).read_text()
-    file.write_text(f"cni: {CASES / case}\n{told if maps_ports else ''}")
+    file.write_text(f"cni: {CASES / case}\n{ports if maps_ports else ''}")
     design = design_of(load_design(file, CATALOGUE))
     on = topology_of_text(ONE_NODE, "one-node.yaml").value
     lab = Lab(design.plan(on))

@@ -112,7 +112,7 @@ nodes: 2
 """
     shown = dot(DESIGNS["vxlan"].plan(topology_of_text(text, "wan.yaml").value))
     assert "to edge2: 50 Mbit/s, 20 ms ± 500 µs, 0.1 % lost\n" in shown
-    assert "to edge1: 2 Gbit/s, 20 ms ± 500 µs, 0.1 % lost, 1 % twice" in shown
+    assert "to edge1: 2 Gbit/s, 20 ms ± 500 µs, 0.1 % lost, 1 % duplicated" in shown
     assert shown.count('label="1 Gbit/s"') == 2
 
 

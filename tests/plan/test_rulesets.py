@@ -220,7 +220,7 @@ def test_a_change_of_sets_gives_the_new_sets(a: tuple[Ruleset, ...], b: tuple[Ru
     old, new = wholes(a), wholes(b)
     sets: dict[str, tuple[str, dict[str, str]]] = {}
 
-    def told(text: str) -> None:
+    def apply(text: str) -> None:
         for line in text.splitlines():
             verb, name, rest = (*line.split(" ", 2), "")[:3]
             match verb:
@@ -242,10 +242,10 @@ def test_a_change_of_sets_gives_the_new_sets(a: tuple[Ruleset, ...], b: tuple[Ru
         return lines(ipset.listed("\n".join(saved)))
 
     for _ in range(2):
-        told(ipset.text(old["ipset"]))
+        apply(ipset.text(old["ipset"]))
         assert there() == lines(old["ipset"])
     for step in changing(old, new):
-        told(step.text)
+        apply(step.text)
     assert there() == lines(new["ipset"])
     assert changing(new, new) == ()
 
@@ -255,7 +255,7 @@ def test_a_change_of_nftables_gives_the_new_tables(a: tuple[Ruleset, ...], b: tu
     old, new = merged(a, "nftables"), merged(b, "nftables")
     tables: dict[tuple[str, str], dict[str, dict[str, Any]]] = {("ip", "foreign"): {}}
 
-    def told(text: str) -> None:
+    def apply(text: str) -> None:
         for item in json.loads(text)["nftables"] if text else ():
             ((verb, about),) = item.items()
             ((what, tree),) = about.items()
@@ -289,9 +289,9 @@ def test_a_change_of_nftables_gives_the_new_tables(a: tuple[Ruleset, ...], b: tu
         return lines(nftables.listed(json.dumps({"nftables": listed})))
 
     for _ in range(2):
-        told(nftables.text(old))
+        apply(nftables.text(old))
         assert there() == lines(old)
-    told(nftables.difference(old, new))
+    apply(nftables.difference(old, new))
     assert there() == lines(new)
     assert ("ip", "foreign") in tables
     assert nftables.difference(new, new) == ""
@@ -302,7 +302,7 @@ def test_a_change_of_virtual_services_gives_the_new_services(a: tuple[Ruleset, .
     old, new = merged(a, "ipvs"), merged(b, "ipvs")
     services: dict[str, tuple[str, dict[str, str]]] = {}
 
-    def told(text: str) -> None:
+    def apply(text: str) -> None:
         for line in text.splitlines():
             verb, _, rest = line.partition(" ")
             name, words = " ".join(rest.split()[:2]), " ".join(rest.split()[2:])
@@ -328,9 +328,9 @@ def test_a_change_of_virtual_services_gives_the_new_services(a: tuple[Ruleset, .
         return lines(ipvs.listed("\n".join(saved)))
 
     for _ in range(2):
-        told(ipvs.text(old))
+        apply(ipvs.text(old))
         assert there() == lines(old)
-    told(ipvs.difference(old, new))
+    apply(ipvs.difference(old, new))
     assert there() == lines(new)
 
 

@@ -40,7 +40,7 @@ def files(plan: Plan) -> Iterator[str]:
     if not spaces:
         return
     folders = " ".join((*OVERLAID, OWN_BPF, OWN_RUN))
-    yield "# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name"
+    yield "# in_folders_of NAME COMMAND...: run a command in the network and private folders of NAME"
     yield "in_folders_of() {"
     yield "    ip netns exec $1 sh -ec '"
     yield f"        for each in {folders}; do mount --rbind {ROOTS}/$1$each $each; done"

@@ -46,7 +46,7 @@ def script(plan: Plan) -> str:
 def _lines(plan: Plan) -> Iterator[str]:
     yield "#!/bin/sh -e"
     yield f"# Topology {plan.topology} under the design {plan.design}; pods have an MTU of {plan.pod_mtu}."
-    yield "# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;"
+    yield "# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;"
     yield "#   . ./THIS-FILE; exec sh'"
     yield from _section("Namespaces")
     for space in plan.spaces:
@@ -58,15 +58,15 @@ def _lines(plan: Plan) -> Iterator[str]:
     for veth in plan.veths:
         yield from veth_commands(veth)
     if plan.children:
-        yield from _section("Devices that share another one")
+        yield from _section("macvlan and ipvlan devices")
         for child in plan.children:
             yield from child_commands(child)
     for space in plan.spaces:
         if commands := list(_addresses_and_routes(space)):
-            yield from _section(f"{space.name}: addresses and ways to the others")
+            yield from _section(f"{space.name}: addresses and routes")
             yield from commands
     if commands := [*_wireguard(plan), *_esp(plan)]:
-        yield from _section("Keys, made now, and who has which")
+        yield from _section("Keys, generated now")
         yield from commands
     if commands := list(rulesets(plan)):
         yield from _section("Rules and sets")
@@ -78,7 +78,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from _section("Pods that CNI plugins attach")
         yield from commands
     if commands := list(_offloads(plan)):
-        yield from _section("What devices do not leave to others: checksums, or segments larger than the MTU")
+        yield from _section("Offloads that are off")
         yield from commands
 
 
