@@ -144,14 +144,14 @@ def test_the_sightings_of_a_way_follow_one_another(made: Topology) -> None:
                 assert (one.source_mac, one.target_mac) == (other.source_mac, other.target_mac)
 
 
-def told(way: tuple[Sighting, ...]) -> str:
+def described(way: tuple[Sighting, ...]) -> str:
     return ", ".join(f"{seen.direction} {seen.port} of {seen.place}" for seen in way)
 
 
 def test_two_nodes_of_one_subnet_are_connected_by_the_switch() -> None:
     places = layout(topology("{subnet: 192.168.56.0/24}"))
     (way,) = ways(places, "node1", "node2", 4)
-    assert told(way) == "in to-node1 of fabric, out to-node2 of fabric"
+    assert described(way) == "in to-node1 of fabric, out to-node2 of fabric"
     assert {(seen.source_mac, seen.target_mac) for seen in way} == {
         (mac_address("node1", "eth0"), mac_address("node2", "eth0"))
     }
@@ -160,7 +160,7 @@ def test_two_nodes_of_one_subnet_are_connected_by_the_switch() -> None:
 def test_a_packet_by_router_passes_the_gateway() -> None:
     places = layout(topology("{subnet: 192.168.56.0/24}"))
     (way,) = ways(places, "node1", "node2", 4, by_router=True)
-    assert told(way) == (
+    assert described(way) == (
         "in to-node1 of fabric, out to-gateway of fabric, in eth0 of gateway, "
         "out eth0 of gateway, in to-gateway of fabric, out to-node2 of fabric"
     )
