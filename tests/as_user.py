@@ -1,4 +1,4 @@
-"""Running the program as a user who is nobody in particular."""
+"""Run the program as an unprivileged user."""
 
 import os
 import shutil
@@ -15,9 +15,9 @@ ROOT = Path(__file__).parent.parent
 
 @cache
 def interpreter() -> list[str]:
-    """A command for Python with the testbed, which any user may run; skips the test where this machine has none.
+    """A command for Python with the testbed that any user can run; skips the test if there is none.
 
-    A Python that is in a folder of root's is left for the system's of the same version.
+    If other users cannot run this interpreter, the system's Python of the same version is used.
     """
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     path = os.pathsep.join([sysconfig.get_path("purelib"), str(ROOT)])
@@ -28,15 +28,15 @@ def interpreter() -> list[str]:
             and as_user(12345, [*command, "-c", "import testbed.cli.verbs, testbed.lab.mininet_nodes"]).returncode == 0
         ):
             return command
-    pytest.skip("no Python here that users other than root may run")
+    pytest.skip("needs a Python that users other than root can run")
 
 
 def as_user(user: int, command: list[str]) -> "subprocess.CompletedProcess[str]":
-    """What a user of that number, in no group but their own, gets from a command."""
+    """Run a command as the user with that ID, without supplementary groups."""
     switch = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--bounding-set=-all"]
     return subprocess.run([*switch, *command], capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
 
 
 def run_as(user: int, *words: str) -> "subprocess.CompletedProcess[str]":
-    """`testbed WORDS...`, said by that user."""
+    """Run `testbed WORDS...` as that user."""
     return as_user(user, [*interpreter(), "-m", "testbed", *words])

@@ -1,4 +1,4 @@
-"""Shared by all tests: topologies to build, and tests whose bodies run in a capsule."""
+"""Shared by all tests: fixtures with topologies, and tests that run in a capsule."""
 
 import os
 import tempfile
@@ -16,14 +16,14 @@ pytest_plugins = ("tests.where", "tests.shared", "pytester")
 
 ROOT = Path(__file__).parent.parent
 
-# Machines are noisy: how long an example takes says nothing.
+# No deadline per example, as machines are noisy.
 settings.register_profile("testbed", deadline=None)
 settings.load_profile("testbed")
 
 
 @pytest.fixture
 def repository() -> Path:
-    """The folder that holds topologies/ and scenarios/."""
+    """The folder with topologies/ and scenarios/."""
     return ROOT
 
 
@@ -49,7 +49,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Runs a test marked `sealed` in a capsule; what it raises there fails it here, with the traceback as text."""
+    """Run a test marked `sealed` in a capsule; an exception there fails the test, with the traceback as text."""
     if pyfuncitem.get_closest_marker("sealed") is None:
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
@@ -58,7 +58,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         def body() -> int:
             try:
                 pyfuncitem.obj(**arguments)
-            except BaseException:  # noqa: BLE001 - whatever it is, it is the news
+            except BaseException:  # noqa: BLE001 - reported to pytest
                 Path(news.name).write_text(traceback.format_exc())
                 return 1
             return 0

@@ -1,4 +1,4 @@
-"""The virtual machine beside a session of pytest: tests/vm, and whether it still runs."""
+"""The virtual machine that runs in parallel to a session of pytest (tests/vm)."""
 
 import fcntl
 import json
@@ -14,11 +14,11 @@ from testbed.kernel.syscalls import die_with_parent
 
 COMMAND = [str(Path(__file__).with_name("vm")), "-m", "vm"]
 PRIORITY = -5
-"""As nice(2) has it; below 0 it takes root."""
+"""Nice value; below 0 it requires root."""
 
 
 class Machine:
-    """Runs the tests marked `vm` in the virtual machine. `lock` is a file that it has locked until it ends."""
+    """Runs the tests marked `vm` in the virtual machine. The file `lock` is locked until it ends."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="testbed-vm-")
@@ -28,7 +28,7 @@ class Machine:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Goes on without waiting for anything."""
+        """Start it and return at once."""
         lock = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         try:
             fcntl.flock(lock, fcntl.LOCK_SH)
@@ -41,51 +41,51 @@ class Machine:
                     pass_fds=[lock],
                     preexec_fn=partial(die_with_parent, signal.SIGTERM),
                 )
-            # It takes longest, and has one processor: the tests here leave it that one.
+            # It takes longest and has one CPU, so it has priority over the tests here.
             with suppress(PermissionError):
                 os.setpriority(os.PRIO_PROCESS, self._process.pid, PRIORITY)
         finally:
-            os.close(lock)  # The process has it still, and the kernel unlocks the file when that ends.
+            os.close(lock)  # The process keeps its descriptor; the kernel unlocks the file when it ends.
 
     @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def wait(self) -> int:
-        """Its exit code, which is pytest's own or one of tests/vm."""
+        """Wait for its end; its exit code is pytest's or one of tests/vm."""
         assert self._process
         return self._process.wait()
 
     @property
     def said(self) -> str:
-        """All that it has printed."""
+        """Its output."""
         return self._log.read_text(errors="replace")
 
     @property
     def outcomes(self) -> tuple[str, dict[str, str]]:
-        """Its kernel, and what came of its tests; nothing if it ended before there were any."""
+        """Its kernel, and the outcomes of its tests; empty if it ended before it wrote any."""
         return read_outcomes(self._outcomes) if self._outcomes.exists() else ("", {})
 
     def stop(self) -> None:
-        """Ends it, if it runs still."""
+        """End it if it is running."""
         if self._process and self._process.poll() is None:
             self._process.terminate()
             self._process.wait()
 
     def close(self) -> None:
-        """Ends it, if it runs still, and removes what it wrote."""
+        """End it if it is running, and remove its files."""
         self.stop()
         self._folder.cleanup()
 
 
 def read_outcomes(file: Path) -> tuple[str, dict[str, str]]:
-    """A session's kernel and what came of each test, as `--outcomes` of tests/where.py writes them down."""
+    """A session's kernel and the outcome of each test, from a file written by `--outcomes` of tests/where.py."""
     first, *lines = map(json.loads, file.read_text().splitlines())
     return first["kernel"], {line["test"]: line["outcome"] for line in lines}
 
 
 def await_end(lock: str) -> None:
-    """Returns when the virtual machine that has locked this file has ended."""
+    """Wait for the end of the virtual machine that has locked this file."""
     file = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,8 +1,8 @@
-"""Labs that tests of one file look at together, each brought up once.
+"""Labs that are shared by the tests of one file, each brought up once.
 
-A test marked `looks` leaves the labs that it sees as they are: it reads what the kernel has, sends packets, and changes
-nothing that another test could notice. The bodies of all such tests of a file run in one process, in a capsule that
-ends with the file's last test.
+A test marked `looks` does not change its labs: it reads the kernel's state and sends packets, without effects that
+another test could notice. All such tests of a file run in one process, in a capsule that ends with the file's last
+test.
 """
 
 import os
@@ -22,12 +22,12 @@ from testbed.lab.lab import Lab
 from testbed.plan.objects import Plan
 
 _labs: list[tuple[Plan, Lab]] = []
-"""Of the process that tests of one file share: as planned, and as it is."""
+"""The labs of the shared process, with their plans."""
 
 
 @contextmanager
 def shared(plan: Plan) -> Iterator[Lab]:
-    """A lab of that plan, which stays up for the tests after this one."""
+    """A lab of that plan, which stays up for later tests."""
     lab = next((lab for planned, lab in _labs if planned == plan), None)
     if lab is None:
         lab = Lab(plan)
@@ -36,7 +36,7 @@ def shared(plan: Plan) -> Iterator[Lab]:
 
 
 class SharedCapsule:
-    """A process in a capsule, in which the bodies of tests run."""
+    """A process in a capsule that runs the bodies of tests."""
 
     def __init__(self, items: Sequence[pytest.Item]) -> None:
         self._connection, there = Pipe()
@@ -46,25 +46,25 @@ class SharedCapsule:
             code = 1
             try:
                 self._connection.close()
-                os.setsid()  # Ctrl-C is pytest's to heed.
+                os.setsid()  # Only pytest handles Ctrl-C.
                 die_with_parent(signal.SIGKILL)
                 code = enclosed(lambda: _serve(there, tests))
-            except BaseException:  # noqa: BLE001 - the last frame of the process
+            except BaseException:  # noqa: BLE001 - the outermost frame of the process
                 traceback.print_exc()
             finally:
                 os._exit(code)
         there.close()
 
     def run(self, test: str, arguments: Mapping[str, Any]) -> str:
-        """Runs the body of a test; the traceback of what it raised, or nothing. The arguments are pickled."""
+        """Run the body of a test; returns the traceback of its exception, or an empty string. Arguments are pickled."""
         try:
             self._connection.send((test, dict(arguments)))
             return str(self._connection.recv())
         except (EOFError, OSError):
-            return "the capsule that tests of this file share has ended, in this test or in one before it"
+            return "the shared capsule of this file has ended, in this test or an earlier one"
 
     def close(self) -> None:
-        """Ends the process and all labs, whatever it is doing."""
+        """Kill the process with all its labs."""
         self._connection.close()
         os.kill(self._process, signal.SIGKILL)
         os.waitpid(self._process, 0)
@@ -72,7 +72,7 @@ class SharedCapsule:
 
 @pytest.fixture(scope="module")
 def shared_capsule(request: pytest.FixtureRequest) -> Iterator[SharedCapsule]:
-    """Of the tests in a file that are marked `looks`."""
+    """The capsule for the tests of a file that are marked `looks`."""
     capsule = SharedCapsule(request.session.items)
     yield capsule
     capsule.close()
@@ -80,13 +80,13 @@ def shared_capsule(request: pytest.FixtureRequest) -> Iterator[SharedCapsule]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Runs a test marked `looks`; what it raises there fails it here, with its traceback as text."""
+    """Run a test marked `looks` in the shared capsule; an exception there fails the test, with its traceback."""
     if pyfuncitem.get_closest_marker("looks") is None:
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     capsule: SharedCapsule = pyfuncitem._request.getfixturevalue("shared_capsule")
-    if told := capsule.run(pyfuncitem.nodeid, arguments):
-        pytest.fail(told, pytrace=False)
+    if failure := capsule.run(pyfuncitem.nodeid, arguments):
+        pytest.fail(failure, pytrace=False)
     return True
 
 
@@ -99,5 +99,5 @@ def _serve(connection: Connection, tests: Mapping[str, pytest.Function]) -> int:
         try:
             tests[test].obj(**arguments)
             connection.send("")
-        except BaseException:  # noqa: BLE001 - whatever it is, it is the news
+        except BaseException:  # noqa: BLE001 - reported to pytest
             connection.send(traceback.format_exc())

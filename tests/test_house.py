@@ -1,6 +1,6 @@
-"""Which module knows which: never one of a room on the same floor or above, and none that knows it in turn.
+"""Dependencies between modules: no imports of a package on the same floor or above, and no import cycles.
 
-Imports within functions count like all others: they put off what a module costs, not what it knows.
+Imports within functions count too: they defer the cost of an import, but are still dependencies.
 """
 
 import ast
@@ -21,9 +21,9 @@ FLOORS = (
     {"report"},
     {"cli", "api"},
 )
-"""From the ground."""
+"""From the lowest to the highest."""
 OUTSIDE = {"__init__", "__main__", "pytest_plugin"}
-"""The ways in: whoever uses the testbed, and its version."""
+"""Entry points, and the version."""
 
 
 def _modules() -> dict[str, Path]:
@@ -38,12 +38,12 @@ MODULES = _modules()
 
 
 def imported(text: str) -> Iterator[str]:
-    """The modules of the testbed that a module's text imports, wherever in it."""
+    """The modules of the testbed that a module's text imports, at any place in it."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "testbed")
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "an import says the whole name of a module"
+            assert node.level == 0, "imports must be absolute"
             module = node.module or ""
             if module.split(".")[0] == "testbed":
                 whole = (f"{module}.{alias.name}" for alias in node.names)
@@ -51,7 +51,7 @@ def imported(text: str) -> Iterator[str]:
 
 
 KNOWN = {name: set(imported(file.read_text())) - {name} for name, file in MODULES.items()}
-"""By module those that it imports."""
+"""By module: the modules that it imports."""
 
 
 def room(module: str) -> str:
@@ -62,8 +62,8 @@ def floor(module: str) -> int:
     return next(number for number, rooms in enumerate(FLOORS) if room(module) in rooms)
 
 
-def circle(known: dict[str, set[str]]) -> list[str]:
-    """Modules of which each imports the next one, and the last the first; empty if there is none."""
+def cycle(known: dict[str, set[str]]) -> list[str]:
+    """Modules of which each imports the next, and the last the first; empty if there is no cycle."""
     done: set[str] = set()
     way: list[str] = []
 
@@ -81,11 +81,11 @@ def circle(known: dict[str, set[str]]) -> list[str]:
     return next((found for module in known if (found := walk(module))), [])
 
 
-def test_every_room_has_its_floor() -> None:
+def test_every_package_has_a_floor() -> None:
     assert {room(module) for module in MODULES} - OUTSIDE <= set().union(*FLOORS)
 
 
-def test_no_module_knows_a_room_beside_or_above_its_own() -> None:
+def test_no_module_imports_a_package_of_the_same_floor_or_above() -> None:
     upward = [
         f"{module} imports {other}"
         for module, others in KNOWN.items()
@@ -95,29 +95,29 @@ def test_no_module_knows_a_room_beside_or_above_its_own() -> None:
     assert upward == []
 
 
-def test_no_module_is_known_by_one_that_it_knows() -> None:
-    assert circle(KNOWN) == []
+def test_there_are_no_import_cycles() -> None:
+    assert cycle(KNOWN) == []
 
 
-def test_nobody_but_the_designs_knows_a_preset() -> None:
+def test_only_designs_import_presets() -> None:
     presets = "testbed.designs.presets"
-    knowing = [
+    importing = [
         module
         for module, others in KNOWN.items()
         if room(module) != "designs" and any(other.startswith(presets) for other in others)
     ]
-    assert knowing == []
+    assert importing == []
 
 
 @pytest.mark.parametrize(
     "text",
     ["import testbed.lab.lab", "from testbed.lab import lab", "def f():\n    from testbed.lab.lab import Lab\n"],
 )
-def test_imports_are_found_wherever_they_are(text: str) -> None:
+def test_imports_are_found_at_any_place(text: str) -> None:
     assert list(imported(text)) == ["testbed.lab.lab"]
 
 
-def test_a_circle_is_found() -> None:
+def test_a_cycle_is_found() -> None:
     known = {"a": {"b", "c"}, "b": {"c"}, "c": {"d"}, "d": {"b"}}
-    assert circle(known) == ["b", "c", "d"]
-    assert circle(known | {"d": set()}) == []
+    assert cycle(known) == ["b", "c", "d"]
+    assert cycle(known | {"d": set()}) == []

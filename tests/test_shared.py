@@ -1,4 +1,4 @@
-"""Sessions of the plugin tests/shared.py: labs that tests look at together."""
+"""Sessions of the plugin tests/shared.py: labs shared by tests."""
 
 import pytest
 
@@ -44,7 +44,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
-def test_a_lab_is_brought_up_once_and_a_failure_is_that_of_its_test(pytester: pytest.Pytester) -> None:
+def test_a_lab_is_brought_up_once_and_a_failure_fails_only_its_test(pytester: pytest.Pytester) -> None:
     result = run(pytester)
     result.assert_outcomes(passed=3, failed=1)
     result.stdout.fnmatch_lines(["*AssertionError: assert 'this' == 'that'*"])
@@ -53,7 +53,7 @@ def test_a_lab_is_brought_up_once_and_a_failure_is_that_of_its_test(pytester: py
     assert len(set(notes)) == 1
 
 
-def test_a_capsule_that_has_ended_is_told_by_every_test_after_it(pytester: pytest.Pytester) -> None:
+def test_every_test_after_the_end_of_the_capsule_reports_it(pytester: pytest.Pytester) -> None:
     result = run(pytester, "def test_ending():\n    os._exit(3)\n\ndef test_last(): ...")
     result.assert_outcomes(passed=3, failed=3)
-    result.stdout.fnmatch_lines(["the capsule that tests of this file share has ended*"] * 2)
+    result.stdout.fnmatch_lines(["the shared capsule of this file has ended*"] * 2)

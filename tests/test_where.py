@@ -1,4 +1,4 @@
-"""Sessions of the plugin tests/where.py, on tests that need what no kernel has."""
+"""Sessions of the plugin tests/where.py, with tests that need features which no kernel has."""
 
 import errno
 import json
@@ -50,14 +50,14 @@ def run(session: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     return session.runpytest_inprocess("-p", "tests.where", *arguments)
 
 
-def test_a_test_that_needs_what_is_not_there_is_skipped_and_says_why(session: pytest.Pytester) -> None:
+def test_a_test_that_needs_a_missing_feature_is_skipped_with_a_reason(session: pytest.Pytester) -> None:
     result = run(session, "-rs")
     result.assert_outcomes(passed=1, failed=1, skipped=3)
     result.stdout.fnmatch_lines(["*: not available here: needs CONFIG_FLY (module fly)"])
     result.stdout.fnmatch_lines(["*: not available here: needs CONFIG_FLY (module fly) and CONFIG_SWIM (module swim)"])
 
 
-def test_outcomes_are_written_down(session: pytest.Pytester) -> None:
+def test_outcomes_are_written(session: pytest.Pytester) -> None:
     run(session, "--outcomes", "outcomes")
     assert read_outcomes(session.path / "outcomes") == (
         platform.release(),
@@ -71,7 +71,7 @@ def test_outcomes_are_written_down(session: pytest.Pytester) -> None:
     )
 
 
-def test_outcomes_are_there_of_a_session_that_was_ended(session: pytest.Pytester) -> None:
+def test_a_session_that_ends_early_has_written_its_outcomes(session: pytest.Pytester) -> None:
     session.makepyfile(test_it="import os\n\ndef test_one(): ...\n\ndef test_two():\n    os._exit(9)")
     session.runpytest_subprocess("-p", "tests.where", "--outcomes", "outcomes")
     assert read_outcomes(session.path / "outcomes")[1] == {"test_it.py::test_one": "passed"}
@@ -79,12 +79,12 @@ def test_outcomes_are_there_of_a_session_that_was_ended(session: pytest.Pytester
 
 @pytest.fixture
 def there(session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Has a program be the virtual machine, with these outcomes and this exit code."""
+    """Replace the virtual machine by a program with these outcomes and this exit code."""
 
     def is_the_machine(outcomes: dict[str, str] | None, code: int = 0) -> None:
         tests = [{"test": test, "outcome": outcome} for test, outcome in (outcomes or {}).items()]
-        told = "\n".join(map(json.dumps, [{"kernel": "6.12.0-there"}, *tests]))
-        write = f"open(sys.argv[-1], 'w').write({told!r})" if outcomes is not None else "pass"
+        text = "\n".join(map(json.dumps, [{"kernel": "6.12.0-there"}, *tests]))
+        write = f"open(sys.argv[-1], 'w').write({text!r})" if outcomes is not None else "pass"
         program = f"import sys; {write}; print('it', 'booted'); sys.exit({code})"
         monkeypatch.setattr("tests.machine.COMMAND", [sys.executable, "-c", program])
 
@@ -95,7 +95,7 @@ def there(session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable
     ("flying", "nowhere", "code"),
     [("passed", 1, pytest.ExitCode.OK), (FLYING, 2, pytest.ExitCode.TESTS_FAILED)],
 )
-def test_what_ran_nowhere_for_want_of_a_feature_fails_the_session(
+def test_a_test_skipped_on_both_kernels_fails_the_session(
     session: pytest.Pytester, there: Callable[..., None], flying: str, nowhere: int, code: pytest.ExitCode
 ) -> None:
     there({"test_it.py::test_flying": flying, "test_it.py::test_both": "passed"})
@@ -108,11 +108,11 @@ def test_what_ran_nowhere_for_want_of_a_feature_fails_the_session(
         f"in the virtual machine (Linux 6.12.0-there): {ran_there}; skipped everywhere: {nowhere}"
     )
     assert "it booted" in before
-    left_out = f"neither here nor in the virtual machine: test_it.py::test_flying: {FLYING}"
+    left_out = f"not run: test_it.py::test_flying: {FLYING}"
     assert (left_out in before) == (code != pytest.ExitCode.OK)
 
 
-def test_a_test_that_was_not_part_of_the_other_session_has_not_run_there(
+def test_a_test_without_an_outcome_in_the_virtual_machine_has_not_run_there(
     session: pytest.Pytester, there: Callable[..., None]
 ) -> None:
     there({})
@@ -120,29 +120,29 @@ def test_a_test_that_was_not_part_of_the_other_session_has_not_run_there(
 
 
 @pytest.mark.parametrize("outcomes", [{"test_it.py::test_wired": "failed"}, None])
-def test_a_failure_in_the_virtual_machine_is_one_of_the_session(
+def test_a_failure_in_the_virtual_machine_fails_the_session(
     session: pytest.Pytester, there: Callable[..., None], outcomes: dict[str, str] | None
 ) -> None:
     there(outcomes, code=1)
     assert run(session, "--vm", "-k", "wired").ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_a_virtual_machine_that_ended_early_is_one_too_and_its_last_words_are_told(
+def test_a_virtual_machine_that_ends_early_fails_the_session_and_its_last_output_is_printed(
     session: pytest.Pytester, there: Callable[..., None]
 ) -> None:
     there({"test_it.py::test_wired": "passed"}, code=124)
     result = run(session, "--vm", "-k", "wired")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["the virtual machine ended with 124 and said:", "it booted"])
+    result.stdout.fnmatch_lines(["the virtual machine exited with 124:", "it booted"])
 
 
-def test_without_another_session_a_skipped_test_is_no_failure(session: pytest.Pytester) -> None:
+def test_without_the_virtual_machine_a_skipped_test_is_not_a_failure(session: pytest.Pytester) -> None:
     result = run(session, "-k", "flying")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.no_fnmatch_line("ran here*")
 
 
-def test_files_without_the_marker_are_not_even_read_for_the_virtual_machine(session: pytest.Pytester) -> None:
+def test_files_without_the_marker_are_not_imported_in_the_virtual_machine(session: pytest.Pytester) -> None:
     session.makepyfile(test_broken="import nothing_like_that")
     session.makepyfile(test_marked="import pytest\n\n@pytest.mark.vm\ndef test_there(): ...")
     run(session, "-m", "vm").assert_outcomes(passed=1)

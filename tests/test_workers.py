@@ -1,4 +1,4 @@
-"""How tests are dealt out to workers: each once, exclusive ones after all others, in one worker."""
+"""Tests are assigned to workers once each, exclusive tests after all others, in one worker."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import ROOT
-from tests.workers import MOST_AT_ONCE, Dealer
+from tests.workers import MOST_AT_ONCE, Scheduler
 
 SESSION = """
 import os, time
@@ -35,7 +35,7 @@ def test_exclusive(number):
 
 
 class FakeWorker:
-    """Runs a test as xdist's does: when it knows which one is next, or that none is."""
+    """Runs a test like xdist's workers: when it knows the next one, or that there is none."""
 
     def __init__(self) -> None:
         self.queue: list[int] = []
@@ -65,22 +65,24 @@ def test_each_test_runs_once_and_exclusive_ones_when_no_other_does(
 ) -> None:
     exclusive.sort()
     names = [f"file{number * files // len(exclusive)}.py::test_{number}" for number in range(len(exclusive))]
-    dealer = Dealer(workers, lambda: frozenset(name for name, alone in zip(names, exclusive, strict=True) if alone))
+    scheduler = Scheduler(
+        workers, lambda: frozenset(name for name, alone in zip(names, exclusive, strict=True) if alone)
+    )
     alive = [FakeWorker() for _ in range(workers)]
     for worker in alive:
-        dealer.add_node(worker)
-        assert not dealer.tests_finished
-        dealer.add_node_collection(worker, names)
-    assert dealer.collection_is_completed
-    dealer.schedule()
+        scheduler.add_node(worker)
+        assert not scheduler.tests_finished
+        scheduler.add_node_collection(worker, names)
+    assert scheduler.collection_is_completed
+    scheduler.schedule()
     ran: list[int] = []
     while True:
-        if dealer.tests_finished:
+        if scheduler.tests_finished:
             for worker in alive:
                 worker.shutdown()
         for worker in [worker for worker in alive if worker.shutting_down and not worker.queue]:
             alive.remove(worker)
-            assert dealer.remove_node(worker) is None
+            assert scheduler.remove_node(worker) is None
         able = [worker for worker in alive if worker.can_run]
         if not able:
             break
@@ -90,57 +92,57 @@ def test_each_test_runs_once_and_exclusive_ones_when_no_other_does(
             crash_after = None
             alive.remove(worker)
             ran.append(test)
-            assert dealer.remove_node(worker) == names[test]
+            assert scheduler.remove_node(worker) == names[test]
             alive.append(FakeWorker())
-            dealer.add_node(alive[-1])
-            dealer.add_node_collection(alive[-1], names)
-            dealer.schedule()
+            scheduler.add_node(alive[-1])
+            scheduler.add_node_collection(alive[-1], names)
+            scheduler.schedule()
             continue
         if exclusive[test]:
-            assert len(alive) == 1, "others may still run their last test"
+            assert len(alive) == 1, "other workers may still run their last test"
         worker.queue.pop(0)
         ran.append(test)
-        dealer.mark_test_complete(worker, test)
+        scheduler.mark_test_complete(worker, test)
     assert sorted(ran) == list(range(len(names)))
-    assert not dealer.has_pending
+    assert not scheduler.has_pending
 
 
-def test_a_worker_is_given_neighbours_of_one_file() -> None:
+def test_successive_tests_of_one_file_are_assigned_together() -> None:
     names = [f"{file}.py::test_{number}" for file in "abc" for number in range(MOST_AT_ONCE + 2)]
-    dealer, worker = Dealer(1, frozenset), FakeWorker()
-    dealer.add_node(worker)
-    dealer.add_node_collection(worker, names)
-    dealer.schedule()
+    scheduler, worker = Scheduler(1, frozenset), FakeWorker()
+    scheduler.add_node(worker)
+    scheduler.add_node_collection(worker, names)
+    scheduler.schedule()
     assert worker.queue == list(range(MOST_AT_ONCE))
 
 
-def test_workers_that_find_different_tests_are_an_error() -> None:
-    dealer, one, other = Dealer(2, frozenset), FakeWorker(), FakeWorker()
+def test_workers_that_collect_different_tests_are_an_error() -> None:
+    scheduler, one, other = Scheduler(2, frozenset), FakeWorker(), FakeWorker()
     for worker in (one, other):
-        dealer.add_node(worker)
-    dealer.add_node_collection(one, ["a.py::test"])
+        scheduler.add_node(worker)
+    scheduler.add_node_collection(one, ["a.py::test"])
     with pytest.raises(pytest.UsageError, match="different tests"):
-        dealer.add_node_collection(other, ["b.py::test"])
+        scheduler.add_node_collection(other, ["b.py::test"])
 
 
-def test_a_worker_that_is_to_end_is_given_nothing() -> None:
-    """As after a failure with -x: what it were given, it would not run."""
+def test_a_worker_that_shuts_down_is_assigned_no_tests() -> None:
+    """As after a failure with -x: it would not run them."""
     names = [f"{file}.py::test" for file in "abcdef"]
-    dealer, workers = Dealer(2, lambda: frozenset(names[4:])), (FakeWorker(), FakeWorker())
+    scheduler, workers = Scheduler(2, lambda: frozenset(names[4:])), (FakeWorker(), FakeWorker())
     for worker in workers:
-        dealer.add_node(worker)
-        dealer.add_node_collection(worker, names)
-    dealer.schedule()
+        scheduler.add_node(worker)
+        scheduler.add_node_collection(worker, names)
+    scheduler.schedule()
     assert [worker.queue for worker in workers] == [[0, 1], [2, 3]]
     for worker in workers:
         worker.shutdown()
     for test in (2, 3):
-        dealer.mark_test_complete(workers[1], test)
-    dealer.remove_node(workers[1])
+        scheduler.mark_test_complete(workers[1], test)
+    scheduler.remove_node(workers[1])
     assert workers[0].queue == [0, 1]
 
 
-def test_in_a_session_exclusive_tests_are_alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exclusive_tests_of_a_session_run_alone(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notes = pytester.path / "notes"
     session = SESSION.format(notes=str(notes))
@@ -181,7 +183,7 @@ def test_rare(): ...
 def test_exclusive_tests_wait_for_the_virtual_machine(
     workers: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In pytest's own process and in workers, which hear of it by the one that starts them."""
+    """In pytest's own process, and in workers, which get the lock from the controller."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     notes = str(pytester.path / "notes")
     pytester.makeconftest(MACHINE.format(notes=notes))
@@ -191,5 +193,5 @@ def test_exclusive_tests_wait_for_the_virtual_machine(
     assert result.ret == pytest.ExitCode.OK
     words = [line.split()[0] for line in Path(notes).read_text().splitlines()]
     assert words[-6:] == ["alone", "done"] * 3
-    assert "machine" in words[:-6]  # Wherever: ordinary tests do not wait for it.
+    assert "machine" in words[:-6]  # At any position: ordinary tests do not wait for it.
     assert any(line.endswith("skipped everywhere: 0") for line in result.outlines)

@@ -1,9 +1,8 @@
-"""A plugin for pytest: tests that need something of the kernel, and where they ran.
+"""A plugin for pytest: tests that need kernel features, here and in the virtual machine.
 
-A test marked `needs("vxlan")` is skipped where the kernel lacks that feature. `--outcomes FILE` writes down what came
-of each test, a line each. `--vm` runs those marked `vm` in the virtual machine, beside this session, and holds what
-came of them there against what came of them here: a test that both left out for want of a feature has not been run at
-all, and that is a failure.
+A test marked `needs("vxlan")` is skipped if the kernel lacks that feature. `--outcomes FILE` writes the outcome of each
+test, one per line. `--vm` runs the tests marked `vm` in the virtual machine, in parallel to this session, and compares
+the outcomes: the session fails if a test was skipped in both because of a missing feature.
 """
 
 import json
@@ -24,27 +23,27 @@ LACKS = "not available here: needs "
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("where", "where tests run")
-    group.addoption("--outcomes", type=Path, metavar="FILE", help="write down what came of each test, as JSON lines")
-    group.addoption("--whole-matrix", action="store_true", help="every design there is, instead of a covering subset")
-    group.addoption("--vm", action="store_true", help="run the tests marked vm in the virtual machine meanwhile")
+    group.addoption("--outcomes", type=Path, metavar="FILE", help="write the outcome of each test as JSON lines")
+    group.addoption("--whole-matrix", action="store_true", help="test every design instead of a covering subset")
+    group.addoption("--vm", action="store_true", help="run the tests marked vm in the virtual machine in parallel")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
-        return  # Whoever deals tests out to workers hears what comes of them.
+        return  # Workers report to the controller, which collects the outcomes.
     machine = Machine() if config.getoption("vm") and not config.option.collectonly else None
     config.pluginmanager.register(_Session(config.getoption("outcomes"), machine), "where-session")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Lets pytest-xdist's workers know of the virtual machine."""
+    """Pass the virtual machine's lock to the workers of pytest-xdist."""
     session = node.config.pluginmanager.get_plugin("where-session")
     node.workerinput["machine_lock"] = str(session.machine.lock) if session.machine else ""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what only the whole matrix has."""
+    """Deselect tests that run only with `--whole-matrix`."""
     if not config.getoption("whole_matrix"):
         left_out = [item for item in items if item.get_closest_marker("whole_matrix")]
         config.hook.pytest_deselected(items=left_out)
@@ -52,9 +51,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `-m vm`, files that never say so are not even read: importing them all takes minutes in there.
+    """With `-m vm`, files without that marker are not imported: in the virtual machine importing all takes minutes.
 
-    `tests.designs.looking.marked` says so for its callers.
+    `tests.designs.looking.marked` sets the marker for its callers.
     """
     is_test = collection_path.suffix == ".py" and config.option.markexpr == "vm"
     return True if is_test and not re.search(r"mark\.vm\b|\bmarked\(", collection_path.read_text()) else None
@@ -71,7 +70,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _await_machine(config: pytest.Config) -> None:
-    """Returns when the virtual machine has ended, if there is one beside this session."""
+    """Wait for the end of the virtual machine, if this session has one."""
     if hasattr(config, "workerinput"):
         lock = str(config.workerinput["machine_lock"])
     else:
@@ -87,7 +86,7 @@ def _lacking(names: tuple[str, ...]) -> tuple[Feature, ...] | None:
 
 
 class _Session:
-    """What came of each test: `passed`, `failed`, or `skipped: REASON`; here, and in another session."""
+    """The outcome of each test, here and in the virtual machine: `passed`, `failed`, or `skipped: REASON`."""
 
     def __init__(self, file: Path | None, machine: Machine | None) -> None:
         self.file = file
@@ -114,7 +113,7 @@ class _Session:
             self._note(report.nodeid, "passed")
 
     def _note(self, test: str, outcome: str) -> None:
-        """At once, as a session may be ended before its last test."""
+        """Write the outcome at once, as a session may end early."""
         self.here[test] = outcome
         if self.file:
             with self.file.open("a") as file:
@@ -149,7 +148,7 @@ class _Session:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-        """As the last of all summaries, right before pytest's own line."""
+        """Print the summary last, right before pytest's own line."""
         yield
         if not self.machine or self.code_there is None:
             return
@@ -157,19 +156,19 @@ class _Session:
         terminalreporter.write(self.machine.said)
         here, there = (sum(map(_ran, outcomes.values())) for outcomes in (self.here, self.there))
         nowhere = [test for test, outcome in self.here.items() if not _ran(outcome) and not self._ran_there(test)]
-        terminalreporter.section("in both places")
+        terminalreporter.section("here and in the virtual machine")
         for test in self._run_nowhere():
-            terminalreporter.write_line(f"neither here nor in the virtual machine: {test}: {self.here[test]}", red=True)
+            terminalreporter.write_line(f"not run: {test}: {self.here[test]}", red=True)
         if self.code_there not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             last = "\n".join(self.machine.said.splitlines()[-3:])
-            terminalreporter.write_line(f"the virtual machine ended with {self.code_there} and said:\n{last}", red=True)
+            terminalreporter.write_line(f"the virtual machine exited with {self.code_there}:\n{last}", red=True)
         terminalreporter.write_line(
             f"ran here (Linux {platform.release()}): {here:,}; "
             f"in the virtual machine (Linux {self.kernel_there}): {there:,}; skipped everywhere: {len(nowhere):,}"
         )
 
     def _run_nowhere(self) -> list[str]:
-        """The tests for which neither kernel had what they need."""
+        """The tests that need a feature which both kernels lack."""
         lacking = [test for test, outcome in self.here.items() if outcome.startswith(f"skipped: {LACKS}")]
         return [test for test in lacking if not self._ran_there(test)]
 

@@ -1,14 +1,14 @@
-"""The capsule: private PID, mount, network, IPC and host name namespaces that labs live in.
+"""The capsule: private PID, mount, network, IPC and UTS namespaces for labs.
 
     caller ---fork--> first process (PID 1 inside) ---fork--> worker, which does the work
 
-The worker and all that it starts see nothing of the host's network and cannot change its mounts or /run. Its processes
-are in the capsule's PID namespace: when PID 1 ends, the kernel kills every one of them and frees every namespace. The
-PID 1 of an `enclosed` capsule is killed by the kernel when its caller ends, by SIGKILL too; a `released` one goes on
-without its caller until its work ends. Either way nothing is ever left to clean.
+The worker and its children cannot see the host's network or change its mounts and /run. They are in the capsule's PID
+namespace: when PID 1 ends, the kernel kills all of them and frees all namespaces. The kernel kills the PID 1 of an
+`enclosed` capsule when its caller ends, even by SIGKILL; a `released` capsule continues without its caller until its
+work ends. In both cases nothing is left to clean up.
 
-Whoever is not root becomes it in a user namespace around the capsule, where that root may do all that a lab needs, and
-outside of it nothing.
+Without root rights, the caller becomes root in a user namespace around the capsule. That root can do everything that a
+lab needs inside, and nothing outside.
 """
 
 import os
@@ -43,7 +43,7 @@ from testbed.kernel.syscalls import (
 )
 
 SCRATCH = Path("/run")
-"""Inside a capsule: a folder in memory that goes with it."""
+"""Inside a capsule: a folder in memory, removed with it."""
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM)
 _HELD = (*_FORWARDED, signal.SIGTSTP)
@@ -51,10 +51,10 @@ _HELD = (*_FORWARDED, signal.SIGTSTP)
 
 
 def enclosed(work: Callable[[], int]) -> int:
-    """Runs `work` in a new capsule and returns its exit code; 128 + N if signal N ended it.
+    """Run `work` in a new capsule and return its exit code; 128 + N if signal N ended it.
 
-    SIGINT raises KeyboardInterrupt in `work`, SIGTERM raises SystemExit; a second one of either ends the capsule at
-    once. Needs root (CAP_SYS_ADMIN), or the right to make user namespaces; raises OSError without.
+    SIGINT raises KeyboardInterrupt in `work`, SIGTERM raises SystemExit; a second signal ends the capsule at once.
+    Requires root (CAP_SYS_ADMIN) or the right to create user namespaces; raises OSError otherwise.
     """
     if os.geteuid() == 0:
         return _attended(lambda mask: _first_process(work, mask), CLONE_NEWPID)
@@ -68,9 +68,9 @@ def enclosed(work: Callable[[], int]) -> int:
 
 
 def released(work: Callable[[], int]) -> None:
-    """Runs `work` in a new capsule that has nothing more to do with its caller; returns once that has begun.
+    """Run `work` in a new capsule that is independent of its caller; return when it has started.
 
-    The work has no terminal, and nothing to read or to print to. Rights as for `enclosed`.
+    The work has no terminal; its standard streams are /dev/null. It requires the same rights as `enclosed`.
     """
     _flush()
     between = os.fork()
@@ -81,7 +81,7 @@ def released(work: Callable[[], int]) -> None:
 
 
 def _release(work: Callable[[], int]) -> int:
-    """The process between the caller and the first one, which init inherits as soon as this one ends."""
+    """The process between the caller and the first process; init adopts the latter when this one ends."""
     os.setsid()
     try:
         if os.geteuid() != 0:
@@ -99,10 +99,10 @@ def _release(work: Callable[[], int]) -> int:
 
 
 def _attended(work: Callable[[set[int]], int], flags: int = 0) -> int:
-    """Runs `work` in a child that ends with this process, and returns its exit code; signals are passed on.
+    """Run `work` in a child that ends with this process, and return its exit code; signals are forwarded.
 
-    They are held back until all handlers stand, so that none is lost that comes meanwhile: `work` is given the mask to
-    let them through. With `flags` CLONE_NEWPID the child is the first process of a new PID namespace.
+    They are blocked until all handlers are installed, so that none is lost; `work` gets the mask that unblocks them.
+    With `flags` CLONE_NEWPID the child is the first process of a new PID namespace.
     """
     alive, alive_here = os.pipe()
     _flush()
@@ -117,8 +117,8 @@ def _attended(work: Callable[[set[int]], int], flags: int = 0) -> int:
             _exit_with(_tied, alive, lambda: work(mask))
     finally:
         if flags:
-            # Only children are put into the new PID namespace; the caller's later children must not be. One who has
-            # just become root in a user namespace may not go back, and has no later children.
+            # Unshare affects all children, but the caller's later ones must not be in the new PID namespace. A process
+            # that just became root in a user namespace cannot go back, and has no later children.
             with suppress(PermissionError):
                 setns(own_pids, CLONE_NEWPID)
         os.close(own_pids)
@@ -131,21 +131,21 @@ def _attended(work: Callable[[set[int]], int], flags: int = 0) -> int:
 
 
 def _tied(alive: int, work: Callable[[], int]) -> int:
-    """Does the work in a process that the kernel kills when its parent ends.
+    """Do the work in a process that the kernel kills when its parent ends.
 
-    In a process group of its own: the terminal's Ctrl-C reaches the caller alone, which passes it on, once.
+    It has its own process group, so that Ctrl-C reaches only the caller, which forwards it once.
     """
     die_with_parent(signal.SIGKILL)
     if select.select([alive], [], [], 0)[0]:
-        return 1  # The caller ended before the line above took effect: its end of the pipe is closed.
+        return 1  # The caller ended before `die_with_parent` took effect: its end of the pipe is closed.
     os.setpgid(0, 0)
     return work()
 
 
 def _wait(first: int, mask: set[int]) -> int:
-    """Waits for the capsule's end, passing signals on; the second one is SIGKILL."""
+    """Wait for the end of the capsule and forward signals; the second is sent as SIGKILL."""
     received: list[int] = []
-    # A descriptor never comes to mean another process, as a number may once this one has ended.
+    # Unlike a PID, a descriptor cannot be reused for another process.
     process = os.pidfd_open(first)
 
     def forward(number: int, _: FrameType | None) -> None:
@@ -154,7 +154,7 @@ def _wait(first: int, mask: set[int]) -> int:
             signal.pidfd_send_signal(process, number if len(received) == 1 else signal.SIGKILL)
 
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
-    # Ctrl-Z would stop the caller alone, while the work goes on unseen: a measurement cannot be paused.
+    # Ctrl-Z would stop only the caller, while the work continues: a measurement cannot be paused.
     before[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
@@ -172,14 +172,14 @@ def _exit_code(status: int) -> int:
 
 
 def _first_process(work: Callable[[], int], mask: set[int]) -> int:
-    """PID 1 inside: starts the worker, passes signals on, reaps, and ends with the worker's exit code."""
-    # Every namespace and every socket of a check is a descriptor; the usual 1,024 would end at a few hundred pods.
+    """PID 1 inside: start the worker, forward signals, reap processes, and return the worker's exit code."""
+    # Every namespace and every socket of a check needs a descriptor; 1,024 are enough for only a few hundred pods.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
     mount("none", "/", "none", MS_REC | MS_PRIVATE)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    # What programs put there (/run/netns, locks, sockets) is neither seen by the host nor left behind.
+    # Files in /run (netns, locks, sockets) are not visible to the host, and removed with the capsule.
     mount("tmpfs", str(SCRATCH), "tmpfs", MS_NOSUID | MS_NODEV)
     Path(SHARED).mkdir()
     worker = os.fork()
@@ -197,13 +197,13 @@ def _first_process(work: Callable[[], int], mask: set[int]) -> int:
 
 
 def _unmasked(work: Callable[[], int], mask: set[int]) -> int:
-    """Lets signals through, those that came meanwhile at once, and does the work."""
+    """Unblock signals, which delivers pending ones, and do the work."""
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return work()
 
 
 def _exit_with(work: Callable[..., int], *arguments: Any) -> None:
-    """Ends this forked process with what `work` returns, whatever happens in it; never returns."""
+    """End this forked process with the result of `work` as its exit code, also on exceptions; never returns."""
     code = 1
     try:
         code = work(*arguments)
@@ -211,7 +211,7 @@ def _exit_with(work: Callable[..., int], *arguments: Any) -> None:
         code = request.code if isinstance(request.code, int) else 1
     except KeyboardInterrupt:
         code = 130
-    except BaseException:  # noqa: BLE001 - the last frame of the process: nobody above could report it
+    except BaseException:  # noqa: BLE001 - the outermost frame of the process must report it
         traceback.print_exc()
     finally:
         _flush()
@@ -220,6 +220,6 @@ def _exit_with(work: Callable[..., int], *arguments: Any) -> None:
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # Closed by whoever called the program.
+        if stream is not None:  # None if the caller of the program closed it.
             with suppress(OSError):
                 stream.flush()

@@ -1,6 +1,6 @@
-"""A lab's plan with what CNI plugins made: read from the kernel, as the plan's own objects.
+"""Complete a lab's plan with the objects that CNI plugins created, read from the kernel.
 
-Whatever a node or a pod of theirs has beyond what was planned is the plugins' doing, as they alone were at work there.
+All unplanned objects of nodes, and of pods that plugins attach, are attributed to the plugins.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,7 +40,7 @@ from testbed.spec.types import Address
 T = TypeVar("T", bound=Object)
 
 Found = dict[str, DeviceState]
-"""The devices of a space that nobody planned, by name."""
+"""The unplanned devices of a space, by name."""
 
 
 def completed(
@@ -92,7 +92,7 @@ def _pairs(plan: Plan, found: Mapping[str, Found], namespaces: Mapping[str, Name
     }
     for (name, index), device in tuple(left.items()):
         if left.pop((name, index), None):
-            # Most likely it is on the same node, and asking of others takes long on many nodes.
+            # Usually the other end is on the same node; with many nodes, querying all would take long.
             for place in sorted(found, key=lambda place: plan[place].home != plan[name].home):
                 other = left.get((place, device.link))
                 if other and other.link == index and _is_beyond(device, namespaces[name], namespaces[place]):
@@ -102,7 +102,7 @@ def _pairs(plan: Plan, found: Mapping[str, Found], namespaces: Mapping[str, Name
 
 
 def _is_beyond(device: DeviceState, own: Namespace, other: Namespace) -> bool:
-    """Whether a device's other end is in that namespace."""
+    """Whether a device's other end is in the namespace `other`."""
     if device.link_space is None:
         return own is other
     with own.entered():
@@ -114,7 +114,7 @@ def _end(space: str, device: DeviceState) -> VethEnd:
 
 
 def _children(plan: Plan, found: Mapping[str, Found]) -> Iterator[Child]:
-    """Devices that share one of their node's."""
+    """macvlan and ipvlan devices, whose parent is on their node."""
     for name, own in found.items():
         node = plan[name].home
         for device in own.values():
@@ -127,7 +127,7 @@ def _children(plan: Plan, found: Mapping[str, Found]) -> Iterator[Child]:
 
 
 def _numbered(plan: Plan, found: Mapping[str, Found], node: str, index: int) -> str:
-    """The name of a node's device; empty if it has none of that number."""
+    """The name of a node's device with that index; empty if not found."""
     devices = (*plan.devices_of(node).values(), *found.get(node, {}).values())
     return next((device.name for device in devices if device.index == index), "")
 
@@ -156,7 +156,7 @@ def _completed(space: Space, state: State, links: tuple[Link, ...]) -> Space:
 
 
 def _further(space: Space, kind: type[T], state: State) -> tuple[T, ...]:
-    """What is there and was not planned."""
+    """Existing objects that are not planned."""
     return tuple(sorted(state.of(kind) - set(space.of(kind)), key=str))
 
 
@@ -165,14 +165,14 @@ def _as_set(item: Sysctl, state: State) -> Sysctl:
 
 
 def _routes(space: Space, state: State, addresses: Iterable[DeviceAddress]) -> list[Route]:
-    """Those that nobody planned, and that the kernel did not make of addresses."""
+    """Unplanned routes, without the kernel's prefix routes."""
     known = {*space.of(Route), *space.learned, *_connected(addresses, state)}
     known |= set(map(ordered, known))
     return sorted(state.of(Route) - known, key=str)
 
 
 def _connected(addresses: Iterable[DeviceAddress], state: State) -> frozenset[Route]:
-    """The routes that the kernel has made of addresses."""
+    """The kernel's prefix routes of these addresses."""
     up = {name for name, device in state.devices.items() if device.up}
     return frozenset(connected(item for item in addresses if item.dev in up))
 
@@ -185,33 +185,33 @@ def _rulesets(space: Space, state: State) -> Iterator[Ruleset]:
 
 
 def _tables(state: State) -> frozenset[str]:
-    """Those that nftables shows of what iptables made."""
+    """The tables of iptables as nftables lists them."""
     found = (state.rulesets.get(backend, Whole(backend)) for backend in iptables.FAMILIES)
     return frozenset().union(*map(iptables.tables, found))
 
 
 def untruths(results: Mapping[str, Result], states: Mapping[str, State]) -> Iterator[tuple[str, str]]:
-    """Pods, each with what is not so of what plugins have answered, by what the kernel has there."""
+    """Pods with an error for each interface or address of a plugin's result that the kernel does not have."""
     owners: dict[Address, str] = {}
     for pod, result in results.items():
         there = states[pod]
         for made in result.interfaces:
             if made.sandbox and made.name not in there.devices:
-                yield pod, f"the result names an interface {made.name} in the pod, which is not there"
+                yield pod, f"result has interface {made.name}, not found in the pod"
         for item in result.addresses:
             dev, address = _device_of(result, item), item.address.ip
             on = {have.dev for have in there.of(DeviceAddress) if have.interface.ip == address}
-            # Of link-local addresses, which the kernel gives by itself, a state says nothing.
+            # A state has no link-local addresses, as the kernel adds those itself.
             if dev is None or address.is_link_local:
                 continue
             if not on or dev not in ("", *on):
-                yield pod, f"the result gives it {address}{f' on {dev}' if dev else ''}, which is not there"
+                yield pod, f"result has address {address}, not found {f'on {dev}' if dev else 'in the pod'}"
             elif owners.setdefault(address, pod) != pod:
-                yield pod, f"the result gives it {address}, which {owners[address]} has got already"
+                yield pod, f"result has address {address}, already assigned to {owners[address]}"
 
 
 def _device_of(result: Result, item: GivenAddress) -> str | None:
-    """The pod's device that is to have that address; empty if it is not said which, None if it is one of the node's."""
+    """The pod's device with the address; empty if the result does not name one, None if it is a device of the node."""
     if item.interface is None or not result.interfaces:
         return ""
     made = result.interfaces[item.interface]
@@ -219,7 +219,7 @@ def _device_of(result: Result, item: GivenAddress) -> str | None:
 
 
 def places_of(plan: Plan) -> tuple[str, ...]:
-    """Where plugins may have made something: on nodes, and in the pods that they attach."""
+    """The places that plugins may change: nodes, and the pods that they attach."""
     nodes = {item.node for item in plan.plugged}
     pods = {item.space for item in plan.plugged}
     return tuple(space.name for space in plan.spaces if space.name in (nodes if space.kind is Kind.NODE else pods))

@@ -1,15 +1,14 @@
-"""The door of a lab that is up: an abstract Unix socket, by which other processes find the lab and enter it.
+"""The door of a running lab: an abstract Unix socket, by which other processes find and enter the lab.
 
-Its name, `testbed/USER/LAB`, is in no folder: it goes with the process that holds it, however that ends. Anybody on the
-machine can see and knock at such a socket, so either side looks at who the other one is (SO_PEERCRED, which the kernel
-fills in): a lab answers its own user and root; a caller believes a socket of its user's, or, as root, of the user that
-the name says.
+Its name, `testbed/USER/LAB`, is not in the file system: it disappears when its process ends for any reason. Every user
+of the machine can see and connect to it, so both sides check the peer's credentials (SO_PEERCRED, set by the kernel): a
+lab accepts its own user and root; a caller accepts only a socket of the user in the name.
 
-Each message is one JSON object, with descriptors beside it: namespaces and files are handed over as such, so that no
-process number can come to mean something else on the way.
+Each message is one JSON object with optional file descriptors. Namespaces and files are passed as descriptors, since a
+PID may be reused in the meantime.
 
-`exec` should cost no more than its command, so this module, `entering` and `living` import little: no dataclasses, no
-pathlib, which take longer to load than a lab to enter.
+`exec` should take little longer than its command, so this module, `entering` and `living` import little: dataclasses
+and pathlib take longer to load than entering a lab.
 """
 
 import array
@@ -23,45 +22,45 @@ from typing import Any, NamedTuple
 
 _PREFIX = "testbed/"
 _MOST_FDS = 250
-"""In one message; the kernel takes 253."""
+"""Most descriptors of one message; the kernel's limit is 253."""
 _MOST_BYTES = 1 << 16
 _CREDENTIALS = struct.Struct("3i")
 PATIENCE_S = 5.0
-"""How long either side waits for the other's next message."""
+"""Timeout for the next message of the other side."""
 
 
 class Unanswered(Exception):
-    """There is no such lab, or not one of this user's, or it does not answer."""
+    """The lab does not exist, belongs to another user, or does not answer."""
 
 
 class Address(NamedTuple):
-    """Whose lab, and its name."""
+    """User and name of a lab."""
 
     user: int
     name: str
 
     @property
     def path(self) -> str:
-        """As Unix sockets are named: abstract, by the zero byte in front."""
+        """Name of the Unix socket; the leading zero byte makes it abstract."""
         return f"\0{_PREFIX}{self.user}/{self.name}"
 
 
 class Caller(NamedTuple):
-    """Who is at the other end of a connection."""
+    """The process and user at the other end of a connection."""
 
     pid: int
     user: int
 
 
 def caller(connection: socket.socket) -> Caller:
-    """The process and user that connected, or that listened; as the calling process's namespaces number them."""
+    """The process and user that connected or listened, as numbered in the calling process's namespaces."""
     raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, user, _ = _CREDENTIALS.unpack(raw)
     return Caller(pid, user)
 
 
 def bound(address: Address) -> socket.socket:
-    """The lab's socket, not listening yet. Raises FileExistsError if a lab of that name is up already."""
+    """The lab's socket, not yet listening. Raises FileExistsError if a lab with that name is already up."""
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     try:
         door.bind(address.path)
@@ -72,7 +71,7 @@ def bound(address: Address) -> socket.socket:
 
 
 def addresses() -> tuple[Address, ...]:
-    """Every lab whose door can be seen, of whatever user, sorted by name; one that is closing may be among them."""
+    """All visible labs of all users, sorted by name; may include labs that are going down."""
     found = set()
     with open("/proc/net/unix") as sockets:  # noqa: PTH123 - pathlib is slow to load
         lines = sockets.read().splitlines()
@@ -85,9 +84,9 @@ def addresses() -> tuple[Address, ...]:
 
 
 def connected(address: Address) -> socket.socket:
-    """A connection to a lab. Raises Unanswered if nobody listens there, or somebody who has no right to the name.
+    """Connect to a lab. Raises Unanswered if nothing listens there, or the socket belongs to another user.
 
-    Root knocks as the lab's own user: a lab in a user namespace sees all others as one and the same nobody.
+    Root connects as the lab's user, since a lab in a user namespace sees all other users as `nobody`.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
     connection.settimeout(PATIENCE_S)
@@ -101,7 +100,7 @@ def connected(address: Address) -> socket.socket:
             if own == 0:
                 os.seteuid(0)
         if caller(connection).user != address.user:
-            raise Unanswered(f"what calls itself {address.name} belongs to another user")
+            raise Unanswered(f"the socket of the lab {address.name} belongs to another user")
     except OSError as error:
         connection.close()
         raise Unanswered(f"the lab {address.name} does not answer: {error.strerror or error}") from None
@@ -112,7 +111,7 @@ def connected(address: Address) -> socket.socket:
 
 
 def say(connection: socket.socket, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-    """Sends a message; descriptors that do not fit into one follow in others."""
+    """Send a message; descriptors beyond the limit follow in further messages."""
     first, rest = descriptors[:_MOST_FDS], descriptors[_MOST_FDS:]
     socket.send_fds(connection, [json.dumps(message | {"more": bool(rest)}).encode()], first)
     if rest:
@@ -120,7 +119,7 @@ def say(connection: socket.socket, message: dict[str, Any], descriptors: Sequenc
 
 
 def hear(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The next message and its descriptors, which are the caller's to close; an empty one if the other side hung up."""
+    """Receive a message and its descriptors, which the caller must close; the message is empty at end of file."""
     whole: dict[str, Any] = {}
     descriptors: list[int] = []
     while True:

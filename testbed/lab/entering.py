@@ -1,4 +1,4 @@
-"""A process of the host's becomes one of a lab: in its capsule, in the network of one of its places."""
+"""Move a process from the host into a lab: into its capsule and the network of a place."""
 
 import os
 import select
@@ -9,19 +9,19 @@ from contextlib import suppress
 from testbed.kernel.syscalls import die_with_parent, setns
 
 CAPSULE = ("user", "mnt", "ipc", "uts", "pid")
-"""The namespaces that all places of a lab share, in the order in which one must enter them."""
+"""The namespaces that all places of a lab share, in the order to enter them."""
 BASHRC = "/run/testbed/bashrc"
-"""Inside a lab: what a shell reads there to tell where it is."""
+"""Inside a lab: start-up file of shells, which shows the place in the prompt."""
 _FROM_PROCESS = (0, -6)
-"""SI_USER and SI_TKILL: a signal that a process sent, and not the kernel for the terminal's sake."""
+"""SI_USER and SI_TKILL: the signal was sent by a process, not by the kernel for a terminal."""
 
 
 def enter(capsule: Sequence[int], network: int | None = None) -> None:
-    """Puts the calling process, which must have one thread, into a lab's namespaces.
+    """Move the calling process, which must have one thread, into a lab's namespaces.
 
-    `capsule` are descriptors in the order of `CAPSULE`, the user namespace first: in it one has the
-    right to enter the others. The PID namespace counts for children only. Root that enters another user's lab becomes
-    that user: what is there is that user's making, and not to be run with root's rights.
+    `capsule` are descriptors in the order of `CAPSULE`; the user namespace is first, since it gives the right to enter
+    the others. The PID namespace applies only to children. Root becomes the lab's user when it enters another user's
+    lab, so that programs of that user do not run with root's rights.
     """
     user, *others = capsule
     here, folder = os.stat("/proc/self/ns/user"), os.getcwd()  # noqa: PTH116, PTH109 - pathlib is slow to load
@@ -33,21 +33,21 @@ def enter(capsule: Sequence[int], network: int | None = None) -> None:
         os.setresuid(0, 0, 0)
     for descriptor in (*others, *([] if network is None else [network])):
         setns(descriptor, 0)
-    # The mounts are others now, but most paths lead to the same places.
+    # The mount namespace has changed, but most paths are the same.
     with suppress(OSError):
         os.chdir(folder)
 
 
 def step_in(capsule: Sequence[int], network: int, parent: int | None = None) -> None:
-    """Enters, and goes on as a child inside, whose end and signals are passed on by the process that entered.
+    """Enter a lab and continue in a child; the process that entered forwards signals to it and ends with its exit code.
 
-    Returns in the child alone, which the kernel kills if that process ends, and that one when its `parent` does, if one
-    is given.
+    Returns only in the child. The kernel kills the child if its parent ends, and the process that entered if `parent`
+    ends, if one is given.
     """
     alive, alive_here = os.pipe()
     enter(capsule, network)
     if parent is not None:
-        die_with_parent(signal.SIGKILL)  # Not before: who enters a user namespace is released from it.
+        die_with_parent(signal.SIGKILL)  # Not earlier: entering a user namespace resets it.
         if os.getppid() != parent:
             os._exit(1)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -56,20 +56,20 @@ def step_in(capsule: Sequence[int], network: int, parent: int | None = None) -> 
         os.close(alive_here)
         die_with_parent(signal.SIGKILL)
         if select.select([alive], [], [], 0)[0]:
-            os._exit(1)  # The other process ended before the line above took effect.
+            os._exit(1)  # The parent ended before `die_with_parent` took effect.
         os.close(alive)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         return
-    # Whoever waits for the other end of what was open here waits for the child alone.
+    # Only the child must hold inherited descriptors, so that the other ends of pipes see its end.
     os.closerange(3, alive_here)
     os.closerange(alive_here + 1, os.sysconf("SC_OPEN_MAX"))
     _accompany(child)
 
 
 def _accompany(child: int) -> None:
-    """Passes signals on to the child, stops and goes on with it, and ends as it ends. All signals must be blocked.
+    """Forward signals to the child, stop and continue with it, and end like it. All signals must be blocked.
 
-    A terminal's signals (Ctrl-C) are sent by the kernel to the child as well, so those are not passed on.
+    Signals of a terminal (Ctrl-C) are not forwarded, since the kernel sends them to the child too.
     """
     while True:
         info = signal.sigwaitinfo(signal.valid_signals())
@@ -92,11 +92,11 @@ def _accompany(child: int) -> None:
 
 
 def _end_like(code: int) -> None:
-    """Ends this process as one with that exit code did; below 0 it is a signal."""
+    """End this process with an exit code, or by a signal if `code` is negative."""
     if code < 0 and -code != signal.SIGKILL:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # One core is enough.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # One core dump is enough.
         signal.signal(-code, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [-code])
         os.kill(os.getpid(), -code)

@@ -1,4 +1,4 @@
-"""A lab that is up, seen from outside: brought up, found by name, entered, brought down."""
+"""A running lab, used from other processes: bring it up, find it by name, enter it, bring it down."""
 
 import json
 import os
@@ -29,25 +29,25 @@ T = TypeVar("T")
 
 BUILD_PATIENCE_S = 600.0
 ENDED_PATIENCE_S = 60.0
-"""Daemons that have ended are asked whether they answer even so."""
+"""The lab checks whether another process answers for an ended daemon, which takes time."""
 PLUG_PATIENCE_S = 600.0
-"""For all plugins of a chain, each of which has its own."""
+"""For all plugins of a chain; each also has its own timeout."""
 
 
 _ENDED = "its process ended before it was up"
 
 
 class CannotBeBuilt(Exception):
-    """The lab could not be brought up; says why."""
+    """The lab could not be brought up; the message has the reason."""
 
     def __init__(self, reason: str, log: str = "") -> None:
         super().__init__(reason)
         self.log = log
-        """The calls of CNI plugins until then, each as JSON in a line."""
+        """The calls of CNI plugins until then, one JSON object per line."""
 
 
 class UnknownPlace(LookupError):
-    """The lab has no pod, node, switch or gateway of that name."""
+    """The lab has no pod, node, switch or router with that name."""
 
     def __init__(self, name: str, places: Sequence[str]) -> None:
         super().__init__(name)
@@ -56,11 +56,11 @@ class UnknownPlace(LookupError):
 
 
 class NameTaken(Exception):
-    """A lab of that name is up already."""
+    """A lab with that name is already up."""
 
 
 def facts_of(topology: "Loaded[Topology]", spec: "DesignSpec | ReadCni") -> dict[str, Any]:
-    """What a lab is to remember of what it was made from."""
+    """The facts about design and topology that a lab stores."""
     return {
         "design_spec": spec.model_dump(mode="json"),
         "topology_spec": topology.value.as_data(),
@@ -69,33 +69,33 @@ def facts_of(topology: "Loaded[Topology]", spec: "DesignSpec | ReadCni") -> dict
 
 
 class ChangeRefused(ValueError):
-    """The lab cannot become what was asked for; nothing has changed."""
+    """The change is not possible; nothing has changed."""
 
 
 class ChangeFailed(Exception):
-    """The kernel, a program or a CNI plugin has refused a part of a change; `inspect` tells what is missing."""
+    """The kernel, a program or a CNI plugin refused a part of the change; `inspect` lists what is missing."""
 
 
 class Ending(NamedTuple):
-    """What CNI plugins said when a lab went down."""
+    """Results of the CNI plugins when a lab goes down."""
 
     errors: tuple[str, ...] = ()
-    """What failed when they were to take back what they had made."""
+    """Errors of plugins that could not detach pods."""
     log: str = ""
-    """Their calls, each as JSON in a line."""
+    """Their calls, one JSON object per line."""
 
 
 class LivingLab:
-    """A lab that is up. Any number of these may exist for one lab; none of them keeps it up."""
+    """A running lab. Several objects may refer to the same lab; they do not keep it up."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self._tie: socket.socket | None = None
-        """Of a lab that ends with this process: what it would hear the end by."""
+        """For a tied lab: the connection whose end tells it that this process has ended."""
         self.log = ""
-        """Of a lab that was brought up here: the calls of CNI plugins until it was up, each as JSON in a line."""
-        self._heard: dict[str, tuple[str, Any]] = {}
-        """The plan and the topology as the lab told of them last, each with its mark."""
+        """For a lab that was brought up here: the calls of CNI plugins, one JSON object per line."""
+        self._cached: dict[str, tuple[str, Any]] = {}
+        """The last plan and topology of the lab, each with its mark."""
 
     @property
     def name(self) -> str:
@@ -103,10 +103,10 @@ class LivingLab:
 
     @classmethod
     def bring_up(cls, plan: "Plan", name: str, facts: Mapping[str, Any], tied: bool = False) -> "LivingLab":
-        """Builds the plan in a capsule that stays until `down`; returns when it is up.
+        """Build the plan in a capsule that runs until `down`; return when it is up.
 
-        A `tied` one ends with this process, if not before. `facts` are kept with it, ready for JSON. Raises NameTaken,
-        CannotBeBuilt, or OSError without the rights.
+        A `tied` lab also ends with this process. The lab stores `facts`, which must be JSON data. Raises NameTaken,
+        CannotBeBuilt, or OSError without the required rights.
         """
         from testbed.lab.capsule import released
         from testbed.lab.keeper import keep
@@ -126,7 +126,7 @@ class LivingLab:
             raise CannotBeBuilt(_ENDED) from None
         try:
             connection.settimeout(BUILD_PATIENCE_S)
-            lab.log = _asked_to_stay(connection, tied)
+            lab.log = _built_and_kept(connection, tied)
             if tied:
                 lab._tie = connection
         except OSError:
@@ -138,7 +138,7 @@ class LivingLab:
 
     @classmethod
     def all(cls) -> "tuple[LivingLab, ...]":
-        """The labs of this user; for root, everybody's."""
+        """The labs of this user; for root, of all users."""
         own = os.geteuid()
         return tuple(cls(address) for address in door.addresses() if own in (0, address.user))
 
@@ -161,7 +161,7 @@ class LivingLab:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Its name, design, topology and that one's file, places, how many nodes and pods; when it came up, state."""
+        """Name, design, topology and its file, places, number of nodes and pods, start time, state."""
         _, (file,) = self._ask("facts")
         found = json.loads(_read(file))
         assert isinstance(found, dict)
@@ -169,21 +169,21 @@ class LivingLab:
 
     @property
     def topology(self) -> "Topology":
-        """As the lab has it now, whatever has become of the file."""
+        """The lab's current topology, independent of the file."""
         from testbed.spec.topology import Topology
 
-        return self._told("topology", lambda text: Topology.of_data(json.loads(text)))
+        return self._fetched("topology", lambda text: Topology.of_data(json.loads(text)))
 
     @property
     def plan(self) -> "Plan":
-        """All that the lab is to hold now, and what CNI plugins have made of it."""
+        """The lab's current plan, with the objects that CNI plugins created."""
         from testbed.plan.codec import plan_of_text
 
-        return self._told("plan", plan_of_text)
+        return self._fetched("plan", plan_of_text)
 
-    def _told(self, what: str, read: Callable[[bytes], T]) -> T:
-        """What the lab tells when it is asked; read again only if it has changed. Raises Unanswered."""
-        mark, value = self._heard.get(what, ("", None))
+    def _fetched(self, what: str, read: Callable[[bytes], T]) -> T:
+        """The lab's answer to a query, parsed again only if it has changed. Raises Unanswered."""
+        mark, value = self._cached.get(what, ("", None))
         answer, files = self._ask(what, known=mark)
         for file in files:
             try:
@@ -192,26 +192,26 @@ class LivingLab:
                 raise Unanswered(
                     f"the lab {self.name} was brought up by another version of testbed; bring it up again"
                 ) from error
-            self._heard[what] = answer["mark"], value
+            self._cached[what] = answer["mark"], value
         return cast("T", value)
 
     @cached_property
     def design(self) -> "Design":
-        """The design that it has."""
+        """The lab's design."""
         from testbed.designs import design_of_data
 
         return design_of_data(self.facts["design_spec"])
 
     def ended(self) -> tuple[tuple[str, str, str], ...]:
-        """The plan's programs and daemons that run no more: where, what became of it, the command that mends it."""
+        """The plan's processes that have ended: place, description, and the command that restarts it."""
         _, (file,) = self._ask("ended", ENDED_PATIENCE_S)
         return tuple((str(place), str(what), str(mend)) for place, what, mend in json.loads(_read(file)))
 
     def plug(self, verb: str, place: str) -> dict[str, Any]:
-        """Has the lab's container runtime `add`, `del` or `check` a pod's attachment; or a node's `status` or `gc`.
+        """Let the lab's container runtime `add`, `del` or `check` a pod, or run `status` or `gc` on a node.
 
-        What came of it: all `calls`, the `error` if it failed, the `changes` by place. Raises UnknownPlace where there
-        is nothing that CNI plugins attach.
+        Returns all `calls`, the `error` if it failed, and the `changes` by place. Raises UnknownPlace for a place
+        without pods that CNI plugins attach.
         """
         answer, files = self._ask("cni", PLUG_PATIENCE_S, verb=verb, place=place)
         if answer.get("unknown"):
@@ -221,11 +221,10 @@ class LivingLab:
         return found
 
     def change(self, verb: str, **arguments: Any) -> dict[str, Any]:
-        """Has the lab become another one: a pod or a node comes or goes, or a link gets other qualities.
+        """Change the lab: add or remove a pod or node, or set the qualities of a link.
 
-        `verb` and `arguments` are a function of `testbed.lab.editing` and what it is given. Returns how many objects
-        in how many namespaces have changed, in how many seconds. Raises ChangeRefused, with nothing changed, and
-        ChangeFailed.
+        `verb` and `arguments` are a change of `testbed.lab.editing` and its arguments. Returns the number of changed
+        objects and namespaces, and the seconds it took. Raises ChangeRefused, with nothing changed, and ChangeFailed.
         """
         answer, files = self._ask("change", BUILD_PATIENCE_S, verb=verb, arguments=arguments)
         self.log += "".join(_read(file).decode() for file in files)
@@ -236,14 +235,14 @@ class LivingLab:
         return answer
 
     def enter(self, places: Sequence[str]) -> tuple[list[int], list[int]]:
-        """Descriptors of the capsule's namespaces and of the places' networks; the caller's to close."""
+        """Descriptors of the capsule's namespaces and of the places' networks, which the caller must close."""
         answer, descriptors = self._ask("enter", places=list(places))
         if unknown := answer.get("unknown"):
             raise UnknownPlace(str(unknown), self.facts["places"])
         return descriptors[: len(CAPSULE)], descriptors[len(CAPSULE) :]
 
     def replace_process(self, place: str, command: Sequence[str], environment: Mapping[str, str]) -> "NoReturn":
-        """Becomes a program in a place, as far as anybody outside can tell; exit code 127 or 126 if it cannot be run.
+        """Run a program in a place as if this process were replaced by it; exit code 127 or 126 if it cannot run.
 
         The calling process must have one thread.
         """
@@ -256,7 +255,7 @@ class LivingLab:
             os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
     def start(self, place: str, command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
-        """Starts a program in a place; `options` are those of `subprocess.Popen`. Signals and its end are passed on."""
+        """Start a program in a place with `options` of `subprocess.Popen`. Signals and the exit code are forwarded."""
         import subprocess
 
         capsule, networks = self.enter([place])
@@ -266,13 +265,13 @@ class LivingLab:
             door.close([*capsule, *networks])
 
     def inside(self, work: "Callable[[Mapping[str, Namespace]], T]") -> T:
-        """What a function returns that is called in a process inside the capsule, with all the lab's networks.
+        """Call `work` with all the lab's networks, in a process inside the capsule, and return its result.
 
-        Ctrl-C is its to heed: it may return something even so. That process ends with this one, however this one ends.
-        What it returns or raises must be fit for pickling. Raises Unanswered for root in another user's lab: what comes
-        out of there has gone through that user's hands, and must not be unpickled with root's rights.
+        Ctrl-C is forwarded to `work`, which may still return a result. The process ends with this one. Results and
+        exceptions must be picklable. Raises Unanswered for root in another user's lab: that user could manipulate the
+        result, which must not be unpickled with root's rights.
         """
-        self._refuse_strangers()
+        self._refuse_other_users_lab()
         import pickle
         import tempfile
 
@@ -301,22 +300,22 @@ class LivingLab:
             raise error
         return cast("T", result)
 
-    def _refuse_strangers(self) -> None:
+    def _refuse_other_users_lab(self) -> None:
         if self.address.user != os.geteuid():
             raise Unanswered(
-                f"the lab {self.name} is another user's, of whose labs root may run exec, shell POD, ip and down"
+                f"the lab {self.name} is another user's; root may only use exec, shell POD, ip and down on it"
             )
 
     def down(self) -> Ending:
-        """Ends the lab and all that runs in it, built or half built; returns when its last process has ended."""
+        """End the lab with all its processes, also if not completely built; return when its last process has ended."""
         ending = Ending()
         with door.connected(self.address) as connection:
             answer, descriptors = self._ask_at(connection, "down")
             if answer.get("patience"):
                 connection.settimeout(door.PATIENCE_S + answer["patience"])
-                # A lab that tells nothing, or nonsense, ends even so.
+                # The lab ends even without a valid answer.
                 with suppress(OSError, ValueError, LookupError, TypeError):
-                    ending = _last_words(door.hear(connection)[1])
+                    ending = _ending_in(door.hear(connection)[1])
         poll = select.poll()
         for process in descriptors:
             poll.register(process, select.POLLIN)
@@ -331,10 +330,10 @@ class LivingLab:
         return ending
 
 
-def _asked_to_stay(connection: "socket.socket", tied: bool) -> str:
-    """Waits until the lab is built and has been told to stay; returns the log of its calls of plugins.
+def _built_and_kept(connection: "socket.socket", tied: bool) -> str:
+    """Wait until the lab is built and tell it to keep running; return the log of its plugin calls.
 
-    Raises CannotBeBuilt, or OSError if it ends meanwhile.
+    Raises CannotBeBuilt, or OSError if it ends in the meantime.
     """
     door.say(connection, {"ask": "built"})
     built, files = door.hear(connection)
@@ -351,24 +350,24 @@ def _asked_to_stay(connection: "socket.socket", tied: bool) -> str:
     raise ConnectionResetError
 
 
-def _last_words(files: Sequence[int]) -> Ending:
-    """What a lab has told of its end, if it has; the files are closed."""
+def _ending_in(files: Sequence[int]) -> Ending:
+    """Read a lab's `Ending`, if it sent one; the files are closed."""
     ending = Ending()
     for file in files:
-        told = json.loads(_read(file))
-        ending = Ending(tuple(told["errors"]), told["log"])
+        data = json.loads(_read(file))
+        ending = Ending(tuple(data["errors"]), data["log"])
     return ending
 
 
 def _read(file: int) -> bytes:
-    """All of a file that was handed over; it is closed."""
+    """Contents of a received file; it is closed."""
     with os.fdopen(file, "rb") as opened:
         opened.seek(0)
         return opened.read()
 
 
 def _waited_for(child: int) -> tuple[int, bool]:
-    """A child's exit status, and whether SIGINT came meanwhile. The first is passed on; the second ends the child."""
+    """A child's exit status, and whether SIGINT arrived. The first SIGINT is forwarded; the second kills the child."""
     interrupted = False
     while True:
         try:
@@ -383,7 +382,7 @@ def _waited_for(child: int) -> tuple[int, bool]:
 
 
 def _report_from(news: IO[bytes], enter: Callable[[], None], work: Callable[[], object]) -> None:
-    """Enters, works, writes down what came of it, and ends this forked process."""
+    """Enter, do the work, write its result, and end this forked process."""
     import pickle
 
     code = 1

@@ -1,4 +1,4 @@
-"""Two ends in one namespace, on loopback: what a probe could measure if there were no network between its ends."""
+"""Two ends in one namespace, on loopback: the best result of a probe, without a network between its ends."""
 
 import ipaddress
 import os
@@ -16,10 +16,10 @@ _ADDRESSES = {4: ipaddress.ip_address("127.0.0.1"), 6: ipaddress.ip_address("::1
 
 
 class Loopback(Lab):
-    """A lab of one namespace under two names, so that either end can have CPUs of its own."""
+    """A lab of one namespace with two names, so that each end can have its own CPUs."""
 
     def __init__(self, families: tuple[int, ...], mtu: int) -> None:
-        """Of these address families; `mtu` is what probes make datagrams fit that ask for the pods' MTU."""
+        """`mtu` is used as the pods' MTU by probes that size datagrams by it."""
         reached_at = tuple(_ADDRESSES[family] for family in families)
         spaces = tuple(Space(name, Kind.POD, reached_at=reached_at) for name in (SOURCE, TARGET))
         self.places = Places(Plan("loopback", "loopback", mtu, spaces, ()))

@@ -1,8 +1,8 @@
-"""What a lab uses of Mininet, imported without setuptools.
+"""The classes of Mininet that a lab uses, imported without setuptools.
 
-Mininet compares versions of Open vSwitch with `distutils`. Python 3.12 has none, and where setuptools is installed, all
-of it is loaded instead, which takes longer than bringing up a lab of two nodes. No lab has Mininet start Open vSwitch,
-so an empty `distutils` is there while Mininet is imported.
+Mininet compares versions of Open vSwitch with `distutils`, which Python 3.12 no longer has. If setuptools is installed,
+all of it is loaded instead, which takes longer than bringing up a lab of two nodes. Labs do not start Open vSwitch by
+Mininet, so an empty `distutils` is provided while Mininet is imported.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Mininet's own command line on a lab that is up: its pods and nodes as hosts."""
+"""Mininet's command line for a running lab, with its pods and nodes as hosts."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,13 +9,13 @@ from testbed.lab.lab import introduce
 from testbed.lab.mininet_nodes import Node
 from testbed.plan.objects import Kind, Plan
 
-# After Mininet's nodes, see there.
+# After mininet_nodes, which replaces distutils.
 from mininet.cli import CLI  # isort: skip
 from mininet.net import Mininet  # isort: skip
 
 
 class _Place(Node):  # type: ignore[misc]  # Mininet has no types
-    """A place of the lab as a Mininet node: a shell that is in its network, which was there before."""
+    """A place of the lab as a Mininet node: a shell in the place's existing network."""
 
     def __init__(self, name: str, namespace: Namespace) -> None:
         self._namespace = namespace
@@ -26,10 +26,10 @@ class _Place(Node):  # type: ignore[misc]  # Mininet has no types
 
 
 class _Net(Mininet):  # type: ignore[misc]  # Mininet has no types
-    """A lab as a Mininet network. A place gets its shell when it is first asked for: of many pods few are."""
+    """A lab as a Mininet network. The shell of a place is started at its first use."""
 
     def __init__(self, plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
-        # Not Mininet's own, which would build a network.
+        # Mininet's constructor is not called, as it would build a network.
         self._plan = plan
         self._namespaces = namespaces
         self._places: dict[str, _Place] = {}
@@ -55,7 +55,7 @@ class _Net(Mininet):  # type: ignore[misc]  # Mininet has no types
 
     @property
     def hosts(self) -> list[_Place]:
-        """Pods and nodes: those that answer to `pingall`."""
+        """Pods and nodes, which `pingall` uses."""
         return [self[space.name] for space in self._plan.of_kind(Kind.POD, Kind.NODE)]
 
     def stop(self) -> None:
@@ -64,13 +64,13 @@ class _Net(Mininet):  # type: ignore[misc]  # Mininet has no types
 
 
 class _Prompt(CLI):  # type: ignore[misc]  # Mininet has no types
-    """Mininet's prompt; names may have the characters that Kubernetes allows in them."""
+    """Mininet's prompt; names may contain the characters that Kubernetes allows."""
 
     identchars = CLI.identchars + "-."
 
 
 def converse(plan: Plan, namespaces: Mapping[str, Namespace]) -> None:
-    """Mininet's prompt, until the user leaves it. To be called inside the lab's capsule."""
+    """Run Mininet's prompt until the user leaves it. Must be called inside the lab's capsule."""
     net = _Net(plan, namespaces)
     try:
         _Prompt(net)

@@ -1,4 +1,4 @@
-"""Under which names the programs of a lab know its places, and pods themselves: /etc/hosts, and the host name."""
+"""Names of places for programs in a lab: /etc/hosts, and the host name of pods."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ fe00::0\tip6-mcastprefix
 fe00::1\tip6-allnodes
 fe00::2\tip6-allrouters
 """
-"""How each pod's file begins in Kubernetes; then comes the pod itself."""
+"""Start of each pod's file in Kubernetes; the pod itself follows."""
 
 
 def host_name(pod: Space) -> str:
@@ -29,7 +29,7 @@ def hosts(plan: Plan) -> str:
 
 
 def hosts_of_pod(plan: Plan, pod: Space) -> str:
-    """A pod's file, as kubelet writes it, and behind that all others."""
+    """/etc/hosts of a pod, as kubelet writes it, followed by all other places."""
     names = " ".join(dict.fromkeys((host_name(pod), pod.name)))
     own = [f"{address}\t{names}" for address in pod.reached_at]
     return _KUBELETS + "\n".join([*own, "", "# The others of this lab.", *_known(plan, pod)]) + "\n"
@@ -42,9 +42,9 @@ def _known(plan: Plan, but: Space | None = None) -> Iterator[str]:
 
 
 def files_of_pod(plan: Plan, pod: Space) -> tuple[File, ...]:
-    """All files of a pod: the plan's, and for names what every pod has if the plan does not say otherwise.
+    """All files of a pod: the plan's, and default files for names unless the plan has them.
 
-    The machine's own /etc/resolv.conf is read for it, if there is one.
+    The default /etc/resolv.conf is the machine's, if it exists.
     """
     given = {HOSTS: hosts_of_pod(plan, pod), HOST_NAME: f"{host_name(pod)}\n"}
     if Path(RESOLVER).is_file():

@@ -1,7 +1,7 @@
-"""The programs that a plan has running in its places: started, told of changed files, waited for, stopped.
+"""Processes of a plan in its places: start, reload, wait for readiness, stop.
 
-What a change of plans does to them is decided by a pure function, `change`. A program that takes changed files while it
-runs is never stopped for them.
+The pure function `change` decides what a change of plans does to them. A program that can reload its files is not
+stopped when they change.
 """
 
 import os
@@ -24,18 +24,18 @@ from testbed.plan.objects import OWN_PROGRAMS, PYTHON, Command, File, Plan, Prog
 from testbed.plan.shell import log_of
 
 HERE = Path(__file__).parents[2]
-"""The folder that `testbed` is in."""
+"""The folder that contains `testbed`."""
 SECRET_BYTES = 16
 READY_PATIENCE_S, CONVERGENCE_PATIENCE_S = 60.0, 180.0
-"""On a slow machine; a program is ready within some hundredths of a second, routes take a few seconds."""
+"""For slow machines; usually a program is ready within some hundredths of a second, routes within a few seconds."""
 STOP_PATIENCE_S = 2.0
-"""For a program that was sent SIGTERM, until it is sent SIGKILL."""
+"""Time between SIGTERM and SIGKILL."""
 POLL_S = 0.01
 LOG_LINES = 10
 
 
 class Item(NamedTuple):
-    """A program in its place."""
+    """A program and its place."""
 
     place: str
     program: Program
@@ -43,7 +43,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to the programs of a lab when its plan changes. One that is started anew is in the first two."""
+    """What happens to the programs of a lab when its plan changes. A restarted program is in the first two."""
 
     stopped: tuple[Item, ...] = ()
     started: tuple[Item, ...] = ()
@@ -51,26 +51,26 @@ class Change:
 
 
 class Ended(NamedTuple):
-    """One that runs no more, although the lab is up."""
+    """A process that has ended although the lab is up."""
 
     place: str
     what: str
-    """Which it was, how it ended, and what it said last."""
+    """Its name, how it ended, and its last output."""
     mend: str
-    """The command that starts it anew; empty where none would do."""
+    """The command that restarts it; empty if there is none."""
 
 
 def items(spaces: Iterable[Space]) -> tuple[Item, ...]:
-    """All programs of these."""
+    """All programs of these spaces."""
     return tuple(Item(space.name, program) for space in spaces for program in space.of(Program))
 
 
 def change(old: Plan, new: Plan) -> Change:
     """What the change from one plan to another does to programs.
 
-    - One whose command or environment changes, or one of whose devices is replaced, is started anew.
-    - One whose files change is reloaded, or started anew if it cannot be.
-    - All others are told nothing.
+    - A program is restarted if its command, its environment or one of its devices changes.
+    - If its files change, it is reloaded, or restarted if it cannot reload.
+    - Other programs are not affected.
     """
     before = {space.name: space for space in old.spaces}
     after = {space.name: space for space in new.spaces}
@@ -102,30 +102,30 @@ def _by_name(space: Space | None) -> dict[str, Program]:
 
 
 def _identity(plan: Plan, place: str, program: Program) -> tuple[object, ...]:
-    """What cannot change while it runs. A device is the same as long as it has its kind and its number."""
+    """Properties that cannot change while it runs. A device is the same if its kind and index are equal."""
     devices = plan.devices_of(place)
     held = [(name, type(devices[name]), devices[name].index) for name in program.devices if name in devices]
     return program.command, program.environment, program.secret, held
 
 
 def _changed(old: Space | None, new: Space | None) -> set[str]:
-    """The paths of the files that differ."""
+    """The paths of changed files."""
     before, after = (set(space.of(File)) if space else set[File]() for space in (old, new))
     return {file.path for file in before ^ after}
 
 
 @dataclass
 class _Running:
-    """A program that was started."""
+    """A started program."""
 
     item: Item
     process: subprocess.Popen[bytes]
     printed: bytes = field(default=b"", repr=False)
-    """What it has said of its being ready, as far as that is not a whole line."""
+    """Output on its readiness that is not yet a whole line."""
 
 
 class Programs:
-    """Those of one lab."""
+    """The processes of one lab."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
@@ -133,15 +133,15 @@ class Programs:
         self._running: dict[tuple[str, str], _Running] = {}
 
     def start(self, started: Iterable[Item], reloaded: Iterable[Item] = ()) -> None:
-        """Starts programs, has others take their changed files, and returns when all are ready.
+        """Start programs, reload others, and return when all are ready.
 
-        Some are ready only when others are too. Of those to be reloaded one that has ended is left alone. Raises
-        PlanRefused with what a program said.
+        All are started before the first is waited for, since some depend on others. Programs to reload that have ended
+        are skipped. Raises PlanRefused with the output of the failed program.
         """
         begun = [self._started(item) for item in started]
-        told = [self._running[_key(item)] for item in reloaded if self._answers(item)]
-        signalled = [one for one in told if isinstance(one.item.program.reload, Signal)]
-        for one in told:
+        reloading = [self._running[_key(item)] for item in reloaded if self._answers(item)]
+        signalled = [one for one in reloading if isinstance(one.item.program.reload, Signal)]
+        for one in reloading:
             match one.item.program.reload:
                 case Signal(name):
                     self._drain(one)
@@ -152,7 +152,7 @@ class Programs:
             self._await_ready(one)
 
     def stop(self, stopped: Iterable[Item]) -> None:
-        """Ends programs; returns when they have ended."""
+        """Stop programs; return when they have ended."""
         stopping = [self._running.pop(_key(item)).process for item in stopped if _key(item) in self._running]
         for process in stopping:
             process.terminate()
@@ -166,10 +166,10 @@ class Programs:
 
     @contextmanager
     def changing(self, old: Plan, new: Plan) -> Iterator[None]:
-        """Around a change of the kernel's state from one plan to the other, which the caller makes.
+        """Context in which the caller changes the kernel's state from one plan to the other.
 
-        Before it programs are stopped that cannot go on. After it the files are the new plan's, programs are started or
-        told of them, and all routes that they are to learn are there, and none that they were to learn before. Raises
+        On entry, programs are stopped if they cannot continue. On exit, the new files are written, programs are started
+        or reloaded, and the routes of daemons are waited for: new ones must exist, and old ones be gone. Raises
         PlanRefused.
         """
         steps = change(old, new)
@@ -211,20 +211,18 @@ class Programs:
         poll.register(pipe, select.POLLIN)
         while b"\n" not in one.printed:
             if not poll.poll(max(0, end - time.monotonic()) * 1000):
-                raise self._failed(one.item, f"does not say `{line}`")
+                raise self._failed(one.item, f"did not print `{line}` within {READY_PATIENCE_S:g} s")
             data = os.read(pipe, 4096)
             if not data:
                 raise self._failed(one.item, _how_ended(one.process.wait()))
             one.printed += data
         said, _, one.printed = one.printed.partition(b"\n")
         if said.decode(errors="replace") != line:
-            raise PlanRefused(
-                f"in {one.item.place}: the program {one.item.program.name} {said.decode(errors='replace')}"
-            )
+            raise PlanRefused(f"in {one.item.place}: process {one.item.program.name} {said.decode(errors='replace')}")
 
     @staticmethod
     def _drain(one: _Running) -> None:
-        """Whatever it has said until now is no answer to what it is told next."""
+        """Discard output that was printed before the reload."""
         assert one.process.stdout
         one.printed = b""
         while select.select([one.process.stdout], [], [], 0)[0] and os.read(one.process.stdout.fileno(), 4096):
@@ -235,25 +233,27 @@ class Programs:
             if one.process.poll() is not None:
                 raise self._failed(one.item, _how_ended(one.process.returncode))
             if time.monotonic() > end:
-                raise self._failed(one.item, f"does not answer `{shlex.join(words)}`")
+                raise self._failed(one.item, f"is not ready after {READY_PATIENCE_S:g} s: `{shlex.join(words)}` fails")
             time.sleep(POLL_S)
 
     def _reload(self, item: Item, words: Sequence[str]) -> None:
         done = self._places.run(item.place, words)
         if done.returncode:
             said = _quoted(done.stdout + done.stderr)
-            raise PlanRefused(f"in {item.place}: {item.program.name} refuses its files: `{shlex.join(words)}`{said}")
+            raise PlanRefused(
+                f"in {item.place}: process {item.program.name} cannot reload its files: `{shlex.join(words)}`{said}"
+            )
 
     def _failed(self, item: Item, problem: str) -> PlanRefused:
-        return PlanRefused(f"in {item.place}: the program {item.program.name} {problem}{self._said_by(item)}")
+        return PlanRefused(f"in {item.place}: process {item.program.name} {problem}{self._said_by(item)}")
 
     def _said_by(self, item: Item) -> str:
-        """The end of a program's log, behind a colon."""
+        """The end of a program's log, after a colon."""
         with self._log(item, "rb") as log:
             return _quoted(log.read().decode(errors="replace"))
 
     def _answers(self, item: Item) -> bool:
-        """Whether it runs, be it that somebody else has started it anew."""
+        """Whether it runs, also if restarted from outside."""
         one = self._running.get(_key(item))
         if one is None or one.process.poll() is None:
             return one is not None
@@ -268,7 +268,7 @@ class Programs:
         waiting = [space.name for space in plan.spaces if space.learned or (gone or {}).get(space.name)]
         if not waiting:
             return
-        from testbed.kernel.state import routes  # Which takes a tenth of a second to load, and most labs do without.
+        from testbed.kernel.state import routes  # It takes a tenth of a second to load, and most labs do not need it.
 
         begin = time.monotonic()
         while waiting:
@@ -289,21 +289,20 @@ class Programs:
             time.sleep(POLL_S)
 
     def ended(self) -> tuple[Ended, ...]:
-        """The programs that run no more; one that answers was started anew by somebody."""
+        """The processes that have ended, without those restarted from outside."""
         return tuple(self._end_of(one) for one in self._running.values() if not self._answers(one.item))
 
     def _end_of(self, one: _Running) -> Ended:
         place, program = one.item
-        how = f"has {_how_ended(one.process.returncode)}"
-        what = f"{program.name}, a program of the design, {how}{self._said_by(one.item)}"
-        if not isinstance(program.ready, Command):  # Whether another one runs could not be told.
+        what = f"process {program.name} {_how_ended(one.process.returncode)}{self._said_by(one.item)}"
+        if not isinstance(program.ready, Command):  # A restarted process could not be detected.
             return Ended(place, what, "")
-        # By itself, so that it outlives whoever starts it.
+        # With setsid, so that it outlives the shell.
         again = f"setsid --fork {shlex.join(_here(program.command))} >> {log_of(program)} 2>&1"
         return Ended(place, what, f"sh -c {shlex.quote(again)}")
 
     def down(self) -> None:
-        """Ends all of them at once."""
+        """Kill all processes."""
         while self._running:
             _, one = self._running.popitem()
             one.process.kill()
@@ -318,7 +317,8 @@ def gone(old: Plan, new: Plan) -> dict[str, set[Route]]:
 
 def _unlearned(missing: Collection[Route], extra: Collection[Route]) -> str:
     which = ", ".join(sorted(str(route.to) for route in missing or extra))
-    return f"no program has put there the routes to {which}" if missing else f"the routes to {which} do not go away"
+    what = f"no program added the routes to {which}" if missing else f"no program removed the routes to {which}"
+    return f"{what} within {CONVERGENCE_PATIENCE_S:g} s"
 
 
 def _key(item: Item) -> tuple[str, str]:
@@ -326,7 +326,7 @@ def _key(item: Item) -> tuple[str, str]:
 
 
 def _here(command: Sequence[str]) -> list[str]:
-    """A command as this machine knows it: by this very Python, and with the testbed's own programs where they are."""
+    """A command for this machine: with this Python interpreter and the paths of the testbed's own programs."""
     if command[0] != PYTHON:
         return list(command)
     return [
@@ -340,6 +340,6 @@ def _how_ended(code: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The end of what somebody said, behind a colon."""
+    """The last lines of an output, after a colon."""
     lines = text.splitlines()[-LOG_LINES:]
-    return ":\n" + "\n".join(f"  {line}" for line in lines) if lines else ", and has said nothing"
+    return ":\n" + "\n".join(f"  {line}" for line in lines) if lines else ", without output"

@@ -1,10 +1,10 @@
-"""A plan as plain data for JSON, and back.
+"""Convert a plan to JSON data and back.
 
-Nothing here knows a kind of object. What a field holds is read from its annotation, as the dataclasses of
-`testbed.plan.objects` have it:
+This module does not depend on kinds of objects: it follows the annotations of the dataclasses in
+`testbed.plan.objects`:
 
-- a dataclass is a mapping of its fields; those that have their default are left out
-- where one of several dataclasses may stand, `type` is its name
+- a dataclass is a mapping of its fields, without those that have their default
+- if one of several dataclasses is possible, `type` is its name
 - addresses and networks are text, bytes are hexadecimal, an enumeration is its value, a tuple is a list
 """
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 _TYPE = "type"
 _NOTHING = type(None)
 _PLAIN = (str, int, bool, _NOTHING)
-"""Their values are data already."""
+"""Types whose values are JSON data already."""
 _FORMS = {
     str: "a text",
     int: "a number",
@@ -40,11 +40,11 @@ _FAMILIES = {
     (IPv4Interface, IPv6Interface): "an IP address with its prefix",
 }
 _TEXTS_REMEMBERED = 1 << 16
-"""Of addresses: the same few stand in a plan again and again, and to read one takes microseconds."""
+"""Size of caches: a plan repeats the same few texts, and parsing an address takes microseconds."""
 
 
 class BadPlan(ValueError):
-    """The data or text is no plan; says where in it and why."""
+    """The data or text is not a valid plan; the message has the location and the reason."""
 
     def __init__(self, reason: str, path: tuple[str | int, ...] = ()) -> None:
         where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
@@ -53,12 +53,12 @@ class BadPlan(ValueError):
         self.path = path
 
     def within(self, step: str | int) -> "BadPlan":
-        """The same, seen from one level up."""
+        """The same error with the path of the enclosing object."""
         return BadPlan(self.reason, (step, *self.path))
 
 
 def to_data(value: Any) -> dict[str, Any]:
-    """A plan, or an object of one, ready for JSON."""
+    """A plan, or an object of a plan, as JSON data."""
     kind: Any = type(value)
     data = _codec(kind).encode(value)
     assert isinstance(data, dict)
@@ -66,7 +66,7 @@ def to_data(value: Any) -> dict[str, Any]:
 
 
 def object_from(kind: type[T], data: object) -> T:
-    """The object of that kind that `to_data` made this of; equal to that one. Raises BadPlan."""
+    """The object from which `to_data` made the data. Raises BadPlan."""
     annotation: Any = kind
     found = _codec(annotation).decode(data)
     assert isinstance(found, kind)
@@ -74,39 +74,39 @@ def object_from(kind: type[T], data: object) -> T:
 
 
 def plan_from(data: object) -> Plan:
-    """The plan that `to_data` made this of; equal to that one. Raises BadPlan."""
+    """The plan from which `to_data` made the data. Raises BadPlan."""
     return object_from(Plan, data)
 
 
 def to_text(plan: Plan) -> str:
-    """As JSON, in one line."""
+    """A plan as JSON, in one line."""
     return json.dumps(to_data(plan), separators=(",", ":"))
 
 
 def plan_of_text(text: str | bytes) -> Plan:
-    """The plan in a text of JSON. Raises BadPlan."""
+    """Parse a plan from JSON. Raises BadPlan."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise BadPlan(f"this is no JSON: {error}") from None
+        raise BadPlan(f"not valid JSON: {error}") from None
     return plan_from(data)
 
 
 class _Codec(NamedTuple):
-    """How the values of one annotation become data, and data values."""
+    """Conversion of the values of one annotation to data and back."""
 
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
     """Raises BadPlan."""
     values: tuple[type, ...]
-    """Of these types are the values,"""
+    """Types of the values."""
     forms: tuple[type, ...]
-    """and of these the data, as JSON has it."""
+    """Types of the JSON data."""
 
 
 @cache
 def _codec(annotation: Any) -> _Codec:
-    """Raises TypeError for an annotation whose values could not be read from their data."""
+    """The codec of an annotation. Raises TypeError if the annotation is not supported."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if is_dataclass(annotation):
         assert isinstance(annotation, type)
@@ -127,7 +127,7 @@ def _codec(annotation: Any) -> _Codec:
         return _tuple(arguments)
     if origin in (Union, types.UnionType):
         return _union(arguments)
-    raise TypeError(f"a plan with {annotation!r}: there is no way to write that as data")
+    raise TypeError(f"{annotation!r} in a plan: cannot be converted to data")
 
 
 def _same(value: Any) -> Any:
@@ -135,7 +135,7 @@ def _same(value: Any) -> Any:
 
 
 def _bad(wanted: str, data: object) -> BadPlan:
-    return BadPlan(f"{wanted} is expected, not {json.dumps(data, default=str)[:60]}")
+    return BadPlan(f"expected {wanted}, found {json.dumps(data, default=str)[:60]}")
 
 
 def _types(values: Iterable[object]) -> tuple[type, ...]:
@@ -173,7 +173,7 @@ def _address(four: type, six: type) -> _Codec:
 
 
 def _tuple(arguments: tuple[Any, ...]) -> _Codec:
-    """Of any length, `tuple[T, ...]`, or of a fixed one."""
+    """A tuple of any length, `tuple[T, ...]`, or of a fixed length."""
     is_long = arguments[1:] == (...,)
     codecs = [_codec(argument) for argument in (arguments[:1] if is_long else arguments)]
     encoders, decoders = [codec.encode for codec in codecs], [codec.decode for codec in codecs]
@@ -187,7 +187,7 @@ def _tuple(arguments: tuple[Any, ...]) -> _Codec:
         found: list[Any] = []
         items = map(decoders[0], data) if is_long else (read(item) for read, item in zip(decoders, data, strict=True))
         try:
-            found.extend(items)  # Those before one that is bad are found: how many they are tells its place.
+            found.extend(items)  # On an error, the number of items before it is its index.
         except BadPlan as error:
             raise error.within(len(found)) from None
         return tuple(found)
@@ -196,7 +196,7 @@ def _tuple(arguments: tuple[Any, ...]) -> _Codec:
 
 
 def _union(arguments: tuple[Any, ...]) -> _Codec:
-    """Dataclasses are told apart by their `type`, all others by the form of their data."""
+    """Dataclasses are distinguished by `type`, others by the type of their data."""
     records: list[Any] = [one for one in arguments if is_dataclass(one)]
     families = [pair for pair in _FAMILIES if {*pair} <= {*arguments}]
     others = [one for one in arguments if one not in {*records}.union(*families)]
@@ -208,7 +208,7 @@ def _union(arguments: tuple[Any, ...]) -> _Codec:
     encoders = {kind: member.encode for member in members for kind in member.values}
     decoders = {form: member.decode for member in members for form in member.forms}
     if len(decoders) < sum(len(member.forms) for member in members):
-        raise TypeError(f"a plan with {' | '.join(map(str, arguments))}: their data could not be told apart")
+        raise TypeError(f"{' | '.join(map(str, arguments))} in a plan: their data cannot be distinguished")
 
     def decode(data: Any) -> Any:
         if type(data) not in decoders:
@@ -235,7 +235,7 @@ def _records(of: Sequence[Any]) -> _Codec:
 
 
 def _record(of: type, is_tagged: bool = False) -> _Codec:
-    """A dataclass. Its fields are looked at when the first one is met, as they may hold such objects themselves."""
+    """A dataclass. Its fields are resolved at the first use, as types may be recursive."""
     known = cache(lambda: _fields(of))
     is_plain = cache(lambda: all(field.plain for field in known().values()))
 
@@ -255,12 +255,12 @@ def _record(of: type, is_tagged: bool = False) -> _Codec:
             try:
                 return remembered(tuple(data.items()), tuple(map(type, data.values())))
             except TypeError:
-                pass  # A list or a mapping, where there is to be neither: `read` says where.
+                pass  # An unexpected list or mapping; `read` reports where.
         return read(data)
 
     @lru_cache(_TEXTS_REMEMBERED)
     def remembered(items: tuple[tuple[str, Any], ...], _: tuple[type, ...]) -> Any:
-        """With their types, as 1 and True are equal."""
+        """The types are part of the cache key, as 1 equals True."""
         return read(dict(items))
 
     def read(data: dict[str, Any]) -> Any:
@@ -271,14 +271,14 @@ def _record(of: type, is_tagged: bool = False) -> _Codec:
                     field = fields[name]
                     values[name] = held if type(held) is field.plain else field.decode(held)
                 elif not (is_tagged and name == _TYPE):
-                    raise BadPlan(f"{of.__name__} has no such field")
+                    raise BadPlan(f"unknown field of {of.__name__}")
         except BadPlan as error:
             raise error.within(name) from None
         try:
             return of(**values)
         except TypeError:
             lacking = [name for name, field in fields.items() if field.default is MISSING and name not in values]
-            raise BadPlan(f"{of.__name__} lacks {', '.join(lacking)}") from None
+            raise BadPlan(f"{of.__name__}: {', '.join(lacking)} missing") from None
 
     return _Codec(encode, decode, (of,), (dict,))
 
@@ -289,7 +289,7 @@ class _Field(NamedTuple):
     default: Any
     """MISSING if it has none."""
     plain: type | None
-    """Values of this type are their own data: nothing is called for them."""
+    """Values of this type are used as they are, without a call."""
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
 

@@ -1,23 +1,22 @@
-"""The fabric: its switches, its routers, the links between them and to the nodes, the same under every design.
+"""The fabric: switches, routers, and the links between them and to the nodes. It is the same under every design.
 
-A switch is a bridge in a namespace of its own, a router forwards, a link is a veth pair. Routers know every subnet and
-every node by static routes, nodes have a default route to their routers alone, as in life.
+A switch is a bridge in its own namespace, a router a namespace that forwards, a link a veth pair. Routers have static
+routes to every subnet and every node. Nodes have only a default route to their routers, as in real networks.
 
-A link with a rate, a delay or losses is a namespace of its own between its ends, without a process:
+A link with a rate, a delay or losses is a separate namespace between its ends, without a process:
 
     end A - to-A [br0] x1 ~~ x2 [br1] to-B - end B
 
-What goes from A to B is delayed and lost on x1 (netem) and limited in its rate on to-B (tbf), what goes back on x2 and
-to-A. So there is one queue a device, and none on a sender's own device, where it would hold TCP back before it can fill
-it: TCP leaves no more than a millisecond's worth of its own packets below itself (TCP Small Queues), and the one or two
-that this is on a slow link are too few to keep it busy. On a real link a packet is no longer its sender's own when it
-has left the machine. Here the kernel counts it as such on every veth and bridge, until it is routed, which under `l2`,
-and between nodes themselves, it never is. So before a rate it is taken from its sender: by netem, which lets go of what
-it delays for that very reason (`skb_orphan_partial` in sch_netem.c), or where there is no delay by a promiscuous
-bridge, which forwards a copy and drops the packet itself. A link with a rate alone has one bridge.
+Packets from A to B are delayed and lost on x1 (netem) and rate limited on to-B (tbf); packets from B to A on x2 and
+to-A. So each device has one queue. A sender's own device has none: TCP Small Queues allows only about a millisecond of
+a socket's packets in the queues below TCP, which on a slow link is one or two packets, too few to fill the link. On a
+real link a packet stops counting when it leaves the machine. Here the kernel counts it on every veth and bridge, until
+it is routed, which never happens under `l2` and between nodes themselves. So a packet must be orphaned before the rate
+limit: by netem, which does this for delayed packets (`skb_orphan_partial` in sch_netem.c), or without a delay by a
+promiscuous bridge, which forwards a copy and drops the packet itself. A link with only a rate has one bridge.
 
-Where single packets may be lost, doubled or overtaken, the link carries none larger than its MTU: a segment that is cut
-in forty pieces later on would be lost as a whole.
+A link that may lose, duplicate or reorder single packets carries none larger than its MTU: otherwise a segment of forty
+packets would be lost as a whole.
 """
 
 import ipaddress
@@ -38,12 +37,12 @@ from testbed.spec.underlay import Quality
 SWITCH_BRIDGE = "br0"
 FAR_BRIDGE = "br1"
 NEAR, FAR = "x1", "x2"
-"""Of a shaped link: the pair of devices that delays, between its two bridges."""
+"""The veth pair between the two bridges of a shaped link, which delays packets."""
 ETHERNET_HEADER = 14
 SMALLEST_FRAME = 60
-"""Bytes of the smallest Ethernet frame, without its checksum."""
+"""Size of the smallest Ethernet frame in bytes, without its checksum."""
 MIN_UNDER_WAY, MAX_UNDER_WAY = 1000, 250_000
-"""Packets that are on a link with a delay at a time: so many may be, however short it is, and at most."""
+"""Bounds for the limit of packets in flight on a link with a delay."""
 
 DEFAULT_ROUTE: dict[int, Network] = {4: ipaddress.ip_network("0.0.0.0/0"), 6: ipaddress.ip_network("::/0")}
 
@@ -56,11 +55,11 @@ def fabric(
     uplink_master: str | None = None,
     carried: Mapping[str, tuple[Network, ...]] = {},
 ) -> Draft:
-    """The fabric with every node on it; designs go on from here. `numbers` are those that the layout was made with.
+    """The fabric with every node, to which a design adds its objects. `numbers` is the allocator used for the layout.
 
-    `node_device` is the device of each node that has its address and its default route, made by the caller if it is not
-    its first port; `uplink_master` the bridge that this port is a port of. `carried` are further ranges, by node, that
-    all routers of the fabric route to that node.
+    `node_device` is the device of each node that has its address and default route; the caller creates it if it is not
+    the node's first port. `uplink_master` is the bridge of the first port. `carried` has additional ranges, by node,
+    which all routers of the fabric route to that node.
     """
     draft = Draft(numbers)
     underlay = layout.underlay
@@ -74,10 +73,10 @@ def fabric(
         forward(space, layout)
     for node in layout.nodes:
         quiet(draft.space(node.name, Kind.NODE, reached_at=tuple(at.ip for at in node.addresses)), layout)
-    alike: Counter[tuple[str, str]] = Counter()
+    parallel: Counter[tuple[str, str]] = Counter()
     for item in layout.links:
-        alike[item.link.ends] += 1
-        _connect(draft, layout, item, uplink_master, alike[item.link.ends])
+        parallel[item.link.ends] += 1
+        _connect(draft, layout, item, uplink_master, parallel[item.link.ends])
     for router in layout.routers:
         for port in router.ports:
             for address in port.addresses:
@@ -103,7 +102,7 @@ def fabric(
 
 
 def _connect(draft: Draft, layout: Layout, item: PluggedLink, uplink_master: str | None, number: int) -> None:
-    """A link: a veth pair, or a shaped one's own namespace. Switches come first, so that pairs are made from ports."""
+    """A link: a veth pair, or the namespace of a shaped link. Switches come first, so the first end is a port."""
     ends = sorted(item.ends, key=lambda end: end[0] not in layout.underlay.switches)
     masters = [_master(layout, *end, uplink_master) for end in ends]
     link = item.link
@@ -161,33 +160,33 @@ def _shape(space: SpaceDraft, quality: Quality, middle: str, end: str, mtu: int)
 
 
 def under_way(quality: Quality) -> int:
-    """How many packets may be under way at a time: all that the rate lets in while one is, if they are the smallest."""
+    """Limit of packets in flight: the number of smallest frames that the rate admits during the delay."""
     seconds = (quality.delay_us + quality.jitter_us) / 1_000_000
     packets = (quality.rate or MAX_RATE) / 8 / SMALLEST_FRAME * seconds
     return min(max(int(packets) + 1, MIN_UNDER_WAY), MAX_UNDER_WAY)
 
 
 def queue_of(quality: Quality) -> int:
-    """How many bytes wait for a link with a rate before packets are dropped."""
+    """Queue length of a link with a rate, in bytes; packets beyond it are dropped."""
     assert quality.rate
     return quality.queue or usual_queue(quality.rate)
 
 
 def burst_of(rate: int, mtu: int) -> int:
-    """How many bytes a link with a rate sends at once after a pause.
+    """Burst of a link with a rate, in bytes.
 
-    What it carries in a millisecond: less would throttle fast links, as the kernel may look after them that late
-    (tc-tbf(8)); more would let short transfers through at any speed. But two of the largest frames at least.
+    It is the rate times a millisecond: less would throttle fast links, since the kernel's timer may be that late
+    (tc-tbf(8)); more would exempt short transfers from the rate. It is at least two of the largest frames.
     """
     return max(rate // 8 // 1000, 2 * (mtu + ETHERNET_HEADER))
 
 
 def _route(space: SpaceDraft, layout: Layout, carried: Mapping[str, tuple[Network, ...]]) -> None:
-    """A router's way to all that is not on its own links."""
+    """A router's routes to destinations that are not on its own links."""
     hops: dict[tuple[str, str, str, int], NextHop] = {}
 
     def hop(step: Step, family: int) -> NextHop:
-        """Made once: many routes share it."""
+        """Created once, as many routes share it."""
         key = (step.out.dev, step.to.owner, step.to.dev, family)
         if key not in hops:
             hops[key] = NextHop(step.to.address(family), step.out.dev)
@@ -213,42 +212,42 @@ def _ways(
 
 def _segment_ways(router: str, layout: Layout, numbers: Iterable[int]) -> Iterator[tuple[Network, tuple[Step, ...]]]:
     for number in numbers:
-        # A router that is on it has the kernel's own route.
+        # A router on the segment has the kernel's prefix route.
         if steps := layout.routing.towards([number]).get(router):
             yield from ((cidr, steps) for cidr in layout.segments[number].subnets)
 
 
 def _known_segments(layout: Layout) -> tuple[list[int], list[int]]:
-    """The Ethernets that all routers know: those of switches, and of nodes with one port; and of routers on none of
-    these the one by which others know them."""
+    """The segments that all routers have routes to: those of switches and of nodes with one port; and for routers on
+    none of these, the segment of the address at which others reach them."""
     ends = {segment.number for segment in layout.segments if segment.switches}
     ends.update(node.ports[0].segment for node in layout.nodes if not node.is_on_loopback)
     return sorted(ends), sorted({router.known_by.segment for router in layout.routers} - ends)
 
 
 def _share_flows(space: SpaceDraft, layout: Layout, several: bool) -> None:
-    """Where there are several ways, flows are told apart by their ports too, as real fabrics do it."""
+    """With several next hops, the multipath hash also uses the ports of a flow, as in real fabrics."""
     for family in layout.fabric_families if several else ():
         space.sysctl(f"net.ipv{family}.fib_multipath_hash_policy", 1)
 
 
 def quiet(space: SpaceDraft, layout: Layout) -> None:
-    """Settings that a new namespace may inherit from the host, and chatter that would cost time, fixed."""
+    """Set sysctls that a new namespace may inherit from the host, and disable discovery traffic that takes time."""
     for scope in ("all", "default"):
-        # Designs may be asymmetric on purpose: a pod's packet to a remote node leaves by the fabric, while the
-        # answer comes back through the tunnel.
+        # Designs may be asymmetric: a pod's packet to a remote node leaves by the fabric, and the reply returns
+        # through the tunnel.
         space.sysctl(f"net.ipv4.conf.{scope}.rp_filter", 0)
-        if space.kind is not Kind.POD:  # Whom nobody redirects, as all others are told not to.
-            # A redirect would take packets off the path that the design claims.
+        if space.kind is not Kind.POD:  # Pods receive no redirects, since all others send none.
+            # A redirect would move packets off the path that the design claims.
             space.sysctl(f"net.ipv4.conf.{scope}.accept_redirects", 0)
             space.sysctl(f"net.ipv4.conf.{scope}.send_redirects", 0)
     if 6 not in layout.families or space.kind is Kind.CABLE:
         space.sysctl("net.ipv6.conf.all.disable_ipv6", 1, optional=True)
         return
     for scope in ("all", "default"):
-        # A namespace may start with the host's choice; IPv6 is in use here.
+        # A new namespace may inherit the host's value.
         space.sysctl(f"net.ipv6.conf.{scope}.disable_ipv6", 0)
-        # Addresses are unique by plan: detecting duplicates would only delay each of them by a second.
+        # Addresses are unique by plan: duplicate address detection would only delay each by a second.
         space.sysctl(f"net.ipv6.conf.{scope}.accept_dad", 0)
         space.sysctl(f"net.ipv6.conf.{scope}.accept_ra", 0)
         space.sysctl(f"net.ipv6.conf.{scope}.accept_redirects", 0)
@@ -256,7 +255,7 @@ def quiet(space: SpaceDraft, layout: Layout) -> None:
 
 
 def forward(space: SpaceDraft, layout: Layout) -> None:
-    """Makes the namespace a router."""
+    """Make the namespace a router."""
     if 4 in layout.families:
         space.sysctl("net.ipv4.ip_forward", 1)
     if 6 in layout.families:

@@ -1,7 +1,7 @@
-"""The fabric in the picture of a plan: its switches and routers in layers between the nodes, and its links.
+"""The fabric in the picture of a plan: links, and switches and routers in layers between the nodes.
 
-How far up a place is drawn follows from how far it is from the nodes above and from those below: next to the upper row
-are its switches, then their routers, and in the middle what joins them all.
+The layer of a place follows from its distance to the nodes above and below: next to the upper row are its switches,
+then their routers, and in the middle the places that join all.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,22 +24,22 @@ from testbed.plan.objects import (
 )
 
 MOST_ROUTES = 6
-"""Of a place, that are written out."""
+"""Most routes listed for a place."""
 _FAR_AWAY = 1000
 
 
 @dataclass(frozen=True)
 class Line:
-    """A link between two places, however it is made."""
+    """A link between two places: a veth pair, or a shaped link."""
 
     one: VethEnd
     other: VethEnd
     label: tuple[str, ...] = ()
-    """What it does to packets: a line for both directions, or one for each."""
+    """Its qualities: one line for both directions, or one line for each."""
 
 
 def fabric_lines(plan: Plan, veths: Iterable[Veth]) -> Iterator[Line]:
-    """The links among these pairs; what is within the namespace of a shaped link is one line."""
+    """The links that these pairs form; a shaped link with its namespace is one line."""
     cables = {space.name: space for space in plan.of_kind(Kind.CABLE)}
     halves: dict[str, list[tuple[VethEnd, VethEnd]]] = {}
     for veth in veths:
@@ -59,14 +59,14 @@ def fabric_lines(plan: Plan, veths: Iterable[Veth]) -> Iterator[Line]:
 def _qualities(cable: Space, first: tuple[VethEnd, VethEnd], second: tuple[VethEnd, VethEnd]) -> tuple[str, ...]:
     rates = {item.dev: item for item in cable.of(TokenBucket)}
     delays = {item.dev: item for item in cable.of(Netem)}
-    # What comes in by the near bridge is delayed by the near device, and limited where it leaves.
+    # Packets that enter by the near bridge are delayed on the near device, and rate limited where they leave.
     near, far = (first, second) if first[1].master == SWITCH_BRIDGE else (second, first)
     forth = _quality(rates.get(far[1].name), delays.get(NEAR))
     back = _quality(rates.get(near[1].name), delays.get(FAR))
     if forth == back:
         return (forth,)
-    told = ((far[0].space, forth), (near[0].space, back))
-    return tuple(f"to {place}: {quality or 'as it is'}" for place, quality in told)
+    directions = ((far[0].space, forth), (near[0].space, back))
+    return tuple(f"to {place}: {quality or 'unshaped'}" for place, quality in directions)
 
 
 def _quality(rate: TokenBucket | None, netem: Netem | None) -> str:
@@ -75,7 +75,7 @@ def _quality(rate: TokenBucket | None, netem: Netem | None) -> str:
         if netem.delay_us:
             spread = f" ± {_time(netem.jitter_us)}" if netem.jitter_us else ""
             parts.append(f"{_time(netem.delay_us)}{spread}")
-        shares = ((netem.loss, "lost"), (netem.duplicate, "twice"), (netem.reorder, "early"))
+        shares = ((netem.loss, "lost"), (netem.duplicate, "duplicated"), (netem.reorder, "reordered"))
         parts += (f"{share * 100:g} % {word}" for share, word in shares if share)
     return ", ".join(parts)
 
@@ -89,7 +89,7 @@ def _time(microseconds: int) -> str:
 
 
 class Layers:
-    """How far down each place is drawn."""
+    """The layers in which places are drawn."""
 
     def __init__(self, lines: Sequence[Line], upper: Iterable[str], lower: Iterable[str]) -> None:
         self._near: dict[str, list[str]] = {}
@@ -111,7 +111,7 @@ class Layers:
         return self._from_above.get(place, _FAR_AWAY) - self._from_below.get(place, _FAR_AWAY)
 
     def first_rows(self, nodes: Iterable[str]) -> Iterator[str]:
-        """Keeps what nodes hang on in the nodes' order, which otherwise follows from where lines cross least."""
+        """Keep the places linked with nodes in the order of the nodes; otherwise Graphviz minimizes crossings."""
         rows: dict[int, dict[str, None]] = {}
         for node in nodes:
             for place in self._near.get(node, ()):
@@ -121,22 +121,22 @@ class Layers:
                 yield f"{{ rank=same; {' -- '.join(map(ident, places))} [style=invis] }}"
 
     def line(self, line: Line, nodes: Iterable[str]) -> str:
-        """A link as a line; between two places of one depth it does not pull either of them down."""
+        """A link as a line; between two places of equal depth it does not affect the layers."""
         one, other = ((end.space, end.name if end.space in nodes else "") for end in (line.one, line.other))
         depths = self.depth(one[0]), self.depth(other[0])
-        alike = depths[0] == depths[1] and all(len(self._near[end[0]]) > 1 for end in (one, other))
-        if depths[0] > depths[1] or (not alike and depths[0] == depths[1] and len(self._near[one[0]]) == 1):
+        is_level = depths[0] == depths[1] and all(len(self._near[end[0]]) > 1 for end in (one, other))
+        if depths[0] > depths[1] or (not is_level and depths[0] == depths[1] and len(self._near[one[0]]) == 1):
             one, other = other, one
         attributes = [f"tooltip={quoted(f'veth {line.one.name} - {line.other.name}')}"]
         if line.label:
             attributes += [f"label={quoted(chr(10).join(line.label))}", "penwidth=2"]
-        if alike:
+        if is_level:
             attributes.append("constraint=false")
         return edge(one, other, "shaped" if line.label else "veth", ", ".join(attributes))
 
 
 def place_box(plan: Plan, space: Space) -> str:
-    """A switch or a router: one box, with what it has."""
+    """The box of a switch or router, with its addresses, bridges and routes."""
     bridges = [device for device in plan.devices_of(space.name).values() if isinstance(device, Bridge)]
     addresses: dict[str, list[str]] = {}
     for item in space.of(DeviceAddress):
@@ -148,7 +148,7 @@ def place_box(plan: Plan, space: Space) -> str:
 
 
 def routes(space: Space) -> list[str]:
-    """Its routes, those of daemons too, nearly as `ip route` has them; of many the first."""
+    """The first routes of a space, including those of daemons, similar to the output of `ip route`."""
     found = (*space.of(Route), *space.learned)
     shown = [_route(route) for route in found[:MOST_ROUTES]]
     more = len(found) - len(shown)

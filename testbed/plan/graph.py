@@ -1,7 +1,7 @@
-"""A plan as a picture, in the DOT language of Graphviz.
+"""A picture of a plan, in the DOT language of Graphviz.
 
-Each node is a frame around its pods, its devices and its routes; the fabric is below the nodes, or, with many of them,
-between two rows. Where a node has many pods they share a box.
+Each node is a frame around its pods, devices and routes; the fabric is below the nodes, or between two rows of them if
+there are many. The pods of a node with many pods share a box.
 """
 
 from collections.abc import Iterable, Iterator
@@ -32,27 +32,27 @@ from testbed.plan.objects import (
 )
 
 MOST_SINGLE_PODS = 4
-"""Of a node, if each is to have a box of its own."""
+"""Most pods of a node for which each has its own box."""
 MOST_LISTED_PODS = 24
 MOST_IN_A_ROW = 4
-"""Nodes; more of them are in two rows."""
+"""Most nodes in one row; more are in two rows."""
 MOST_WITH_TUNNELS = 4
-"""Nodes between which each tunnel is a line."""
+"""Most nodes for which each tunnel is a line."""
 
 
 class _Wiring:
-    """What leads where, looked up once for all devices."""
+    """Connections between devices, looked up once."""
 
     def __init__(self, plan: Plan) -> None:
         self.pods: dict[str, list[tuple[Space, VethEnd, VethEnd]]] = {}
-        """By node: its pods, each with its own end of its veth pair and the node's."""
+        """By node: its pods, each with the pod's and the node's end of the veth pair."""
         self.inner: list[Veth] = []
         """The pairs between two devices of one node."""
         others: list[Veth] = []
         self._uplinks: set[tuple[str, str]] = set()
-        """Space and name of ends that lead to another place than a pod."""
+        """Space and name of veth ends that lead to a place other than a pod."""
         self._with_uplink: set[tuple[str, str]] = set()
-        """Space and name of bridges that have one of them as a port."""
+        """Space and name of bridges with such an end as a port."""
         for veth in plan.veths:
             for end, near in ((veth.a, veth.b), (veth.b, veth.a)):
                 if plan[end.space].kind is Kind.POD:
@@ -67,13 +67,13 @@ class _Wiring:
                         self._uplinks.add((end.space, end.name))
                         self._with_uplink.add((end.space, end.master or ""))
         self.lines: tuple[Line, ...] = tuple(fabric_lines(plan, others))
-        """From nodes to the fabric, and within it."""
+        """Links between nodes and the fabric, and within the fabric."""
         self.children: dict[str, list[Child]] = {}
-        """By node: the devices of its pods that share one of its own."""
+        """By node: its pods' devices whose parent is on the node."""
         for child in plan.children:
             self.children.setdefault(child.node, []).append(child)
         self.waiting: dict[str, list[Plugged]] = {}
-        """By node: its pods without a device yet, as CNI plugins make it when there is a lab."""
+        """By node: its pods without a device, which CNI plugins create in a running lab."""
         for item in plan.plugged:
             if item.ifname not in plan.devices_of(item.space):
                 self.waiting.setdefault(item.node, []).append(item)
@@ -83,7 +83,7 @@ class _Wiring:
         return (space.name, device.name) in self._uplinks
 
     def leads_out(self, space: Space, device: Device) -> bool:
-        """Whether it leads to other nodes, by itself or by one of its ports."""
+        """Whether the device or one of its ports leads to other nodes."""
         if isinstance(device, Bridge):
             return (space.name, device.name) in self._with_uplink
         return isinstance(device, (*TUNNELS, Child)) or self.is_uplink(space, device)
@@ -100,7 +100,7 @@ def dot(plan: Plan) -> str:
     nodes = [name for row in rows for name in row]
     layers = Layers(wiring.lines, *rows)
     lines = [f"graph {quoted(plan.topology)} {{", HEAD + f"  label={quoted(title)}"]
-    # What is named first is put on the left: so the lines of the nodes, in their order, come before the nodes.
+    # Graphviz puts what comes first on the left, so the nodes' lines, in order, come before the nodes.
     lines += (f"  {layers.line(line, nodes)}" for line in wiring.lines)
     held = (veth for veth in wiring.inner if _holder(plan, veth.a) or _holder(plan, veth.b))
     lines += (f"  {_inner(plan, veth, veth.a.space in rows[1])}" for veth in held)
@@ -115,7 +115,7 @@ def dot(plan: Plan) -> str:
 
 
 def _rows(plan: Plan, wiring: _Wiring) -> tuple[list[str], list[str]]:
-    """The nodes above and those below the fabric; those at one switch or router are in one row, if there are others."""
+    """The nodes above and below the fabric; nodes at the same switch or router are in one row, unless all are."""
     nodes = [space.name for space in plan.of_kind(Kind.NODE)]
     if len(nodes) <= MOST_IN_A_ROW:
         return nodes, []
@@ -137,7 +137,7 @@ def _rows(plan: Plan, wiring: _Wiring) -> tuple[list[str], list[str]]:
 
 
 def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[str]:
-    """The frame of a node and all in it: pods above bridges, and those above what leads out; `turned`, the reverse."""
+    """The frame of a node with its contents: pods above bridges above uplinks; the reverse if `turned`."""
     yield f"  subgraph {quoted(f'cluster {space.name}')} {{"
     where = "b" if turned else "t"
     yield f'    label={quoted(space.name)}; labelloc={where}; fontsize=14; style=rounded; color="#888888"'
@@ -148,7 +148,7 @@ def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[s
     yield f"    {ident(space.name)} [{routes_box([*own, *routes(space)])}]"
     for device, _ in drawn:
         if _is_addressed(space, device) or _is_programmed(space, device) or _is_to_one(device):
-            # What leads out is below the routes, and what leads to pods above them.
+            # Devices that lead out are below the routes, those that lead to pods above them.
             ends = (space.name, ""), (space.name, device.name)
             yield "    " + edge(*(ends if wiring.leads_out(space, device) is not turned else ends[::-1]), "inside")
         elif isinstance(device, VethEnd) and device.master and wiring.is_uplink(space, device):
@@ -176,7 +176,7 @@ def _node(plan: Plan, wiring: _Wiring, space: Space, turned: bool) -> Iterator[s
 def _pods(wiring: _Wiring, space: Space, turned: bool) -> Iterator[str]:
     own = wiring.pods.get(space.name, [])
     if len(own) <= MOST_SINGLE_PODS:
-        for pod, end, near in reversed(own):  # What is named first of a row is put on the right.
+        for pod, end, near in reversed(own):  # Graphviz puts the first of a row on the right.
             rows = [f"{end.name} {', '.join(map(str, pod.reached_at))}"]
             yield f"    {ident(pod.name)} [{box('pod', [pod.name], rows)}]"
             pair = (pod.name, ""), (near.space, near.master or "")
@@ -193,7 +193,7 @@ def _pods(wiring: _Wiring, space: Space, turned: bool) -> Iterator[str]:
 
 
 def _waiting(wiring: _Wiring, space: Space, turned: bool) -> Iterator[str]:
-    """Pods that CNI plugins will attach, in one box: nobody knows yet to what."""
+    """Pods that CNI plugins will attach, in one box; their devices are not known yet."""
     own = [item.space for item in wiring.waiting.get(space.name, ())]
     if own:
         more = len(own) - MOST_LISTED_PODS
@@ -204,88 +204,88 @@ def _waiting(wiring: _Wiring, space: Space, turned: bool) -> Iterator[str]:
 
 
 def _device(wiring: _Wiring, space: Space, device: Device) -> str:
-    """How a device is drawn; empty if it is only a line's end."""
+    """The box of a device; empty if it is only the end of a line."""
     addresses = [str(address.interface) for address in space.of(DeviceAddress) if address.dev == device.name]
     match device:
         case Bridge():
             return box("bridge", [device.name], ["bridge", *addresses])
         case Vxlan():
-            told = f"VXLAN, port {device.port}" if device.external else f"VXLAN {device.vni}, port {device.port}"
+            details = f"VXLAN, port {device.port}" if device.external else f"VXLAN {device.vni}, port {device.port}"
         case Geneve():
-            told = f"Geneve, port {device.port}"
+            details = f"Geneve, port {device.port}"
         case IpTunnel():
-            told = device.kind.value
+            details = device.kind.value
         case Wireguard():
-            told = f"WireGuard, port {device.port}"
+            details = f"WireGuard, port {device.port}"
         case Tun():
-            told = "tun, of a program"
+            details = "tun, used by a program"
         case Child():
             return box("uplink", [device.name], [*addresses, f"MTU {device.mtu}"])
         case Datapath():
             return box("bridge", [device.name], ["Open vSwitch", _count(device.flows, "flow"), *addresses])
         case VethEnd() if _is_programs(space, device):
-            told = "of a program"
+            details = "used by a program"
         case VethEnd() if wiring.is_uplink(space, device) or (addresses and not device.master):
             return box("uplink", [device.name], [*addresses, f"MTU {device.mtu}"])
         case _:
             return ""
-    return box("tunnel", [device.name], [told, *addresses, f"MTU {device.mtu}"])
+    return box("tunnel", [device.name], [details, *addresses, f"MTU {device.mtu}"])
 
 
 def _drawn(wiring: _Wiring, space: Space, devices: Iterable[Device]) -> Iterator[tuple[Device, str]]:
-    """The devices that are drawn, each with how; of tunnels to single nodes the first of a kind, for all of them."""
-    alike: dict[TunnelKind, list[IpTunnel]] = {}
+    """The devices to draw, each with its box; tunnels of one kind to single nodes share the box of the first."""
+    by_kind: dict[TunnelKind, list[IpTunnel]] = {}
     for device in devices:
         if isinstance(device, IpTunnel) and device.remote:
-            alike.setdefault(device.kind, []).append(device)
+            by_kind.setdefault(device.kind, []).append(device)
         elif text := _device(wiring, space, device):
             yield device, text
-    for kind, (first, *others) in alike.items():
+    for kind, (first, *others) in by_kind.items():
         if others:
-            told = [f"{kind.value} to {len(others) + 1} nodes", f"MTU {first.mtu}"]
-            yield first, box("tunnel", [first.name, f"and {len(others)} more"], told)
+            details = [f"{kind.value} to {len(others) + 1} nodes", f"MTU {first.mtu}"]
+            yield first, box("tunnel", [first.name, f"and {len(others)} more"], details)
         else:
             yield first, _device(wiring, space, first)
 
 
 def _is_to_one(device: Device) -> bool:
-    """Whether it is a tunnel to a single node, to which routes lead alone."""
+    """Whether it is a tunnel to a single node, which only routes refer to."""
     return isinstance(device, IpTunnel) and device.remote is not None
 
 
 def _is_addressed(space: Space, device: Device) -> bool:
-    """Whether the node itself sends by it."""
+    """Whether the node itself sends through the device."""
     return any(address.dev == device.name for address in space.of(DeviceAddress)) and not (
         isinstance(device, VethEnd) and device.master
     )
 
 
 def _is_programmed(space: Space, device: Device) -> bool:
-    """Whether eBPF programs send by it what the node forwards."""
+    """Whether eBPF programs forward packets through the device."""
     return isinstance(device, TUNNELS) and space.bpf is not None and any(h.dev == device.name for h in space.bpf.hooks)
 
 
 def _inner(plan: Plan, veth: Veth, turned: bool) -> str:
-    """A pair between two bridges of a node, or a bridge and what else has ports or takes packets up."""
+    """A pair between two devices of a node: bridges, datapaths or devices of programs."""
     a, b = (veth.b, veth.a) if turned else (veth.a, veth.b)
     label = f"label={quoted(f'{a.name} - {b.name}')}"
     return edge((a.space, _holder(plan, a)), (b.space, _holder(plan, b)), "veth", label)
 
 
 def _holder(plan: Plan, end: VethEnd) -> str:
-    """The bridge or datapath of which it is a port; itself, if a program has it; empty if it is the node's alone."""
+    """The bridge or datapath that the end is a port of; the end itself if a program uses it; otherwise empty."""
     space = plan[end.space]
     datapaths = (link.name for link in space.links if isinstance(link, Datapath) and end.name in link.ports)
     return end.master or next(datapaths, end.name if _is_programs(space, end) else "")
 
 
 def _is_programs(space: Space, device: Device) -> bool:
-    """Whether a program takes up what comes to it."""
+    """Whether a program uses the device."""
     return any(device.name in program.devices for program in space.of(Program))
 
 
 def _tunnels(plan: Plan) -> Iterator[str]:
-    """A dashed line between each two devices that send frames to one another through a tunnel."""
+    """A dashed line between each two devices that exchange frames through a tunnel."""
     devices = ((space, link) for space in plan.spaces for link in space.links if isinstance(link, Vxlan))
     ends = {(link.vni, link.local): (space.name, link.name) for space, link in devices}
     drawn: set[frozenset[str]] = set()

@@ -1,4 +1,4 @@
-"""Words of the DOT language of Graphviz (https://graphviz.org/doc/info/lang.html): boxes, lines, names."""
+"""Elements of the DOT language of Graphviz (https://graphviz.org/doc/info/lang.html): boxes, lines, names."""
 
 from collections.abc import Sequence
 from html import escape
@@ -12,24 +12,24 @@ HEAD = """\
 """
 
 End = tuple[str, str]
-"""A place and a device there; without a device the place itself."""
+"""A place and a device in it; the place itself if the device is empty."""
 
 
 def box(kind: str, head: Sequence[str], rows: Sequence[str], small: Sequence[str] = ()) -> str:
-    """The attributes of a box: lines in bold, plain lines, and small ones."""
+    """The attributes of a box with bold, plain and small lines."""
     lines = [f"<b>{escape(line)}</b>" for line in head] + [escape(row) for row in rows]
     lines += [f'<font point-size="9">{escape(row)}</font>' for row in small]
     return f'label=<{"<br/>".join(lines)}>, fillcolor="{FILL[kind]}"'
 
 
 def routes_box(rows: Sequence[str]) -> str:
-    """The attributes of a node's box for its routes."""
+    """The attributes of a box for a node's routes."""
     text = "<br/>".join(["<i>routing</i>", *map(escape, rows)])
     return f'label=<{text}>, fillcolor="{FILL["routes"]}", fontsize=9, color="#bbbbbb"'
 
 
 def edge(one: End, other: End, kind: str, more: str = "") -> str:
-    """A line; the first end is above the second, unless `more` says that it has no say in that."""
+    """A line; the first end is drawn above the second, unless `more` has `constraint=false`."""
     attributes = ", ".join(filter(None, (f'color="{LINE[kind]}"', more)))
     return f"{ident(*one)} -- {ident(*other)} [{attributes}]"
 

@@ -1,4 +1,4 @@
-"""Pods that CNI plugins attach, as the commands by which a person would call the plugins."""
+"""Commands that call the CNI plugins to attach pods."""
 
 import json
 import re
@@ -10,20 +10,20 @@ from testbed.cni.request import Attachment, environment, request
 from testbed.plan.objects import Plan, Plugged
 
 NETNS = "/run/netns"
-"""Where a node has its pods' namespaces, for the plugins."""
-_MEANS_MORE = re.compile(r"([\\$`])")
-"""In a text that the shell fills in."""
+"""The folder of a node with its pods' namespaces, for the plugins."""
+_EXPANDED = re.compile(r"([\\$`])")
+"""Characters that the shell expands in a here-document."""
 
 
 def attachment_of(item: Plugged) -> Attachment:
-    """The attachment as plugins are told of it."""
+    """The attachment as passed to plugins."""
     return Attachment(item.container, f"{NETNS}/{item.space}", item.ifname, json.loads(item.capabilities))
 
 
 def attaching(plan: Plan, roots: str) -> Iterator[str]:
-    """What a container runtime does: each plugin is told its part, and the result of the one before it.
+    """The commands of a container runtime: each plugin gets its configuration and the result of the previous one.
 
-    `roots` is the folder in which each node has its own.
+    `roots` has the private folders of the nodes, by name.
     """
     for item in plan.plugged:
         network, attachment = network_of_texts(item.texts), attachment_of(item)
@@ -33,8 +33,8 @@ def attaching(plan: Plan, roots: str) -> Iterator[str]:
         bound = f"{roots}/{item.node}{attachment.netns}"
         yield f"mkdir -p {roots}/{item.node}{NETNS}; touch {bound}; mount --bind {NETNS}/{item.space} {bound}"
         for number, plugin in enumerate(network.plugins):
-            told = json.dumps(request(network, network.versions[0], plugin, attachment.capabilities))
-            text = _MEANS_MORE.sub(r"\\\1", told)
+            data = request(network, network.versions[0], plugin, attachment.capabilities)
+            text = _EXPANDED.sub(r"\\\1", json.dumps(data))
             yield f"result=$(in_folders_of {item.node} env {variables} {found} {plugin.type} <<END"
             yield f'{text[:-1]}, "prevResult": $result}}' if number else text
             yield "END"

@@ -1,7 +1,7 @@
-"""Which way packets go in a fabric: the shortest one by number of routers, and all of them where several are equal.
+"""Shortest paths in a fabric, by number of routers; all of them if several are equal.
 
-Only routers lead on; a node forwards nothing that is not its pods'. As each step comes one router closer to its goal,
-there are no loops.
+Only routers forward; a node forwards only packets of its pods. Each step is one router closer to the goal, so there are
+no loops.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,35 +10,35 @@ from typing import NamedTuple
 from testbed.plan.segments import Port, Segment
 
 MAX_ALIKE = 256
-"""Equal steps that a route is given at most."""
+"""Most equal steps of a route."""
 
 
 class Step(NamedTuple):
-    """Out by one port, to another one on the same Ethernet."""
+    """A hop from one port to another on the same Ethernet."""
 
     out: Port
     to: Port
 
 
 class Routing:
-    """The ways between the Ethernets of a fabric. What was asked once is remembered."""
+    """The paths between the Ethernets of a fabric. Results are cached."""
 
     def __init__(self, segments: Sequence[Segment], routers: Iterable[str]) -> None:
         self._known = frozenset(routers)
         self._routers_on = [[port for port in segment.ports if port.owner in self._known] for segment in segments]
         self._steps: dict[str, list[Step]] = {router: [] for router in self._known}
-        """By router: to each router on an Ethernet with it."""
+        """By router: the steps to each router on the same Ethernet."""
         for ports in self._routers_on:
             for one in ports:
                 self._steps[one.owner] += (Step(one, other) for other in ports if other is not one)
         self._found: dict[frozenset[int], Mapping[str, tuple[Step, ...]]] = {}
 
     def first_steps(self, ports: Iterable[Port]) -> tuple[Step, ...]:
-        """From a node with these ports: to all routers on an Ethernet with it."""
+        """The steps from a node with these ports to all routers on its Ethernets."""
         return tuple(Step(port, router) for port in ports for router in self._routers_on[port.segment])
 
     def towards(self, goal: Iterable[int]) -> Mapping[str, tuple[Step, ...]]:
-        """By router: the equal steps towards the nearest of these Ethernets; none for the routers that are on one."""
+        """By router: the equal steps towards the nearest of these Ethernets; none for routers on one of them."""
         key = frozenset(goal)
         if key not in self._found:
             self._found[key] = self._ways(key)
@@ -62,7 +62,7 @@ class Routing:
         }
 
     def to_node(self, router: str, ports: Sequence[Port]) -> tuple[Step, ...]:
-        """A router's equal steps to a node with these ports; straight to it from an Ethernet that both are on."""
+        """A router's equal steps to a node with these ports; directly to it on a shared Ethernet."""
         straight = tuple(
             Step(own, port) for port in ports for own in self._routers_on[port.segment] if own.owner == router
         )

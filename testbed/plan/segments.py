@@ -1,7 +1,7 @@
-"""The Ethernets of a fabric, and who is on them by which device with which address.
+"""The Ethernets of a fabric, with the devices and addresses on them.
 
-Switches that are linked with each other are one Ethernet. A link without a switch at either end is one too, of two
-ports, with addresses out of the transit range (RFC 3021, RFC 6164: a /31 or a /127 for each).
+Switches that are linked with each other form one Ethernet. A link without a switch at either end is an Ethernet of two
+ports, with addresses from the transit range (a /31 or /127 per link; RFC 3021, RFC 6164).
 """
 
 import ipaddress
@@ -16,7 +16,7 @@ from testbed.spec.types import Address, Interface, Network
 from testbed.spec.underlay import Link, Underlay
 
 UPLINK = "eth0"
-"""The device by which a place with one link hangs on the fabric, and the first of a node with several."""
+"""The device of a place with one link to the fabric, and the first device of a node with several."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Port:
     owner: str
     dev: str
     plug: str
-    """What it is plugged into: a switch, or on a link without one the node or router at the other end."""
+    """The far end of its link: a switch, router or node."""
     segment: int
     addresses: tuple[Interface, ...]
 
@@ -41,11 +41,11 @@ class Segment:
 
     number: int
     switches: tuple[str, ...]
-    """Empty of a link without a switch."""
+    """Empty for a link without a switch."""
     subnets: tuple[Network, ...]
     mtu: int
     ports: tuple[Port, ...]
-    """Of the nodes on it in the topology's order, then of the routers."""
+    """First those of nodes, in the topology's order, then those of routers."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class PluggedLink:
 
     @property
     def ends(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Place and device of either end."""
+        """Place and device of each end."""
         one, other = zip(self.link.ends, self.devices, strict=True)
         return one, other
 
 
 def of_family(addresses: tuple[Interface, ...], family: int) -> Address:
-    """The address of that family, which must be among them."""
+    """The first address of that family. Raises LookupError if there is none."""
     for address in addresses:
         if address.version == family:
             return address.ip
@@ -73,7 +73,7 @@ def of_family(addresses: tuple[Interface, ...], family: int) -> Address:
 def at(cidr: Network, index: int) -> Interface:
     """The index-th address of cidr, with cidr's prefix; -1 is the last usable one."""
     if index < 0:
-        # IPv4 keeps the very last address for broadcast.
+        # The last address of IPv4 is for broadcast.
         index += cidr.num_addresses - (1 if cidr.version == 4 else 0)
     if cidr.version == 4:
         return ipaddress.IPv4Interface((int(cidr.network_address) + index, cidr.prefixlen))
@@ -81,17 +81,17 @@ def at(cidr: Network, index: int) -> Interface:
 
 
 def _pair(cidr: Network, index: int) -> Network:
-    """The index-th two addresses of a range."""
+    """The index-th pair of addresses of a range."""
     return ipaddress.ip_network((int(cidr.network_address) + 2 * index, cidr.max_prefixlen - 1))
 
 
 def port_to(place: str) -> str:
-    """The device that leads to a place, of a switch or of a router with several links."""
+    """The device of a switch, or of a router with several links, that leads to a place."""
     return interface_name("to", place)
 
 
 def plugged(underlay: Underlay, nodes: Mapping[str, int], numbers: Allocator) -> tuple[PluggedLink, ...]:
-    """The links with their devices: a node's are eth0, eth1, ...; others' are named for where they lead.
+    """The links with their devices: eth0, eth1, ... for nodes; others are named after the far end.
 
     `nodes` are all nodes with their numbers.
     """
@@ -121,18 +121,18 @@ def plugged(underlay: Underlay, nodes: Mapping[str, int], numbers: Allocator) ->
 
 
 def _counted(links: Iterable[Link]) -> list[int]:
-    """Which of the links between its two places each is, counted from 1."""
-    alike: Counter[frozenset[str]] = Counter()
+    """The number of each link among the links between the same two places, from 1."""
+    parallel: Counter[frozenset[str]] = Counter()
     found = []
     for link in links:
         ends = frozenset(link.ends)
-        alike[ends] += 1
-        found.append(alike[ends])
+        parallel[ends] += 1
+        found.append(parallel[ends])
     return found
 
 
 def _node_ports(keys: list[Key], numbers: tuple[int, ...]) -> dict[Key, str]:
-    """A node that has lost its first link is plugged in anew, as each has an eth0."""
+    """The devices of a node by link. A node without its first link is renumbered, as each node must have an eth0."""
     own = numbers if 0 in numbers else range(len(numbers))
     return {key: f"eth{number}" for key, number in zip(keys, own, strict=True)}
 
@@ -140,7 +140,7 @@ def _node_ports(keys: list[Key], numbers: tuple[int, ...]) -> dict[Key, str]:
 def segments(
     underlay: Underlay, nodes: Iterable[str], links: Iterable[PluggedLink], numbers: Allocator
 ) -> tuple[Segment, ...]:
-    """Every Ethernet: those of switches in their order, then links without one in theirs."""
+    """All Ethernets: first those of switches, then links without a switch, in the underlay's order."""
     order = {name: number for number, name in enumerate((*nodes, *underlay.routers))}
     ethernets = underlay.ethernets()
     number_of = {name: number for number, names in enumerate(ethernets) for name in names}
@@ -174,7 +174,7 @@ def _addresses(
     routers: tuple[str, ...],
     numbers: Allocator,
 ) -> Iterator[tuple[tuple[str, str], tuple[Interface, ...]]]:
-    """By port on a switched Ethernet. Nodes have the first addresses of a subnet, routers the last ones."""
+    """Addresses by port of a switched Ethernet. Nodes have the first addresses of a subnet, routers the last."""
     of_routers = frozenset(routers)
     keys = [(owner, dev) for owner, dev, _ in ports]
     down = [key for key in keys if key[0] in of_routers]
@@ -182,7 +182,7 @@ def _addresses(
     for key, number in zip(down, numbers.numbers(f"router addresses on {where}", down), strict=True):
         yield key, tuple(at(cidr, -1 - number) for cidr in subnets)
     size = min(map(room_in, subnets)) - numbers.given(f"router addresses on {where}")
-    room = Room(size, f"node address on {where}", "plug the node in elsewhere, or bring the lab up anew")
+    room = Room(size, f"node address on {where}", "link the node elsewhere, or recreate the lab")
     for key, number in zip(up, numbers.numbers(f"node addresses on {where}", up, room), strict=True):
         yield key, tuple(at(cidr, 1 + number) for cidr in subnets)
 
@@ -193,7 +193,7 @@ def _lines(underlay: Underlay, lines: list[PluggedLink], first: int, numbers: Al
         (*item.link.ends, str(again)) for item, again in zip(lines, _counted(item.link for item in lines), strict=True)
     ]
     size = min((cidr.num_addresses // 2 for cidr in underlay.transit), default=0)
-    room = Room(size, "pair of transit addresses", "bring the lab up anew, or with a larger range for transit")
+    room = Room(size, "pair of transit addresses", "recreate the lab, or use a larger transit range")
     pairs = numbers.numbers("transit pairs", keys, room)
     for number, (item, pair) in enumerate(zip(lines, pairs, strict=True), start=first):
         subnets = tuple(_pair(cidr, pair) for cidr in underlay.transit)

@@ -1,7 +1,7 @@
-"""What a design claims to be seen on the fabric while a packet goes from a pod to a pod on another node.
+"""What a design claims that the fabric sees of a packet between pods on different nodes.
 
-A claim is a sequence of sightings at the devices of switches and routers. `testbed.observe.wire` sends a packet and
-holds what it really saw against the claim.
+A claim is a sequence of sightings at devices of switches and routers. `testbed.observe.wire` sends a packet and
+compares its actual sightings with the claim.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Direction(StrEnum):
-    """As the device sees it."""
+    """The direction, from the device's view."""
 
     IN = "in"
     OUT = "out"
@@ -18,23 +18,23 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True)
 class Tunnel:
-    """What is around a packet: an outer header between two tunnel ends."""
+    """The encapsulation of a packet: an outer header between two tunnel ends."""
 
     kind: str
-    """`VXLAN 1`, with the network's number where there is one."""
+    """`VXLAN 1`, with the network identifier if there is one."""
     source: str
     target: str
     port: int | None = None
     """The UDP port of the target."""
     inner_macs: tuple[str, str] | None = None
-    """Source and target of the Ethernet frame inside, if there is one."""
+    """Source and target of the inner Ethernet frame, if there is one."""
     is_opaque: bool = False
-    """Whether what is inside is encrypted."""
+    """Whether the inner packet is encrypted."""
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One frame at a device of a switch or router: its MAC addresses, and the tunnels around the pods' packet."""
+    """One frame at a device of a switch or router: its MAC addresses, and the tunnel around the pods' packet."""
 
     place: str
     """The switch or router."""
@@ -50,10 +50,10 @@ Way = tuple[Sighting, ...]
 
 
 def inside(ways: Sequence[Way], tunnel: Tunnel | None) -> tuple[Way, ...]:
-    """The same ways, of a packet that is inside a tunnel."""
+    """The same ways for a packet inside a tunnel."""
     return tuple(tuple(replace(seen, tunnel=tunnel) for seen in way) for way in ways)
 
 
 def between(ways: Sequence[Way], source_mac: str, target_mac: str) -> tuple[Way, ...]:
-    """The same ways, of a frame with these addresses, which nobody routes."""
+    """The same ways for a frame with these addresses, which is switched, not routed."""
     return tuple(tuple(replace(seen, source_mac=source_mac, target_mac=target_mac) for seen in way) for way in ways)

@@ -1,7 +1,6 @@
-"""Numbers of the kernel's netlink interface, as linux/netlink.h, linux/rtnetlink.h and their like name them.
+"""Constants of the kernel's netlink interface, with the names of linux/netlink.h, linux/rtnetlink.h and others.
 
-pyroute2 has them too, but takes 14 MiB and a tenth of a second to load, which every lab would pay for. The tests hold
-these numbers against its own.
+pyroute2 has them too, but importing it takes 14 MiB and a tenth of a second in every lab. The tests compare the two.
 """
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3

@@ -1,6 +1,6 @@
-"""What is to be seen in the fabric of a bare IP packet from one node to another: at each switch and router on its way.
+"""Expected sightings of a plain IP packet between two nodes, at each switch and router of the fabric.
 
-Where routers have several equal ways there are as many alternatives, of which a packet takes one.
+If routers have several equal next hops, there are several alternative ways, and a packet takes one of them.
 """
 
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ from testbed.plan.segments import UPLINK, Port, port_to
 from testbed.plan.sightings import Direction, Sighting, Way
 
 MAX_WAYS = 1024
-"""No more alternatives are told; a fabric of 64 spines has 64."""
+"""Most alternatives that are listed; a fabric with 64 spines has 64."""
 
 
 def ways(
     layout: Layout, source: str, target: str, family: int, by_router: bool = False, node_device: str = UPLINK
 ) -> tuple[Way, ...]:
-    """All ways of a packet from a node to another's address in family 4 or 6.
+    """All ways of a packet from a node to the address of another one, in family 4 or 6.
 
-    `by_router`: it is for an address that only routers know to be there, so that neighbours too send it by way of
-    theirs. `node_device` is the device of nodes that their address on the fabric sits on.
+    `by_router`: only routers have a route to the target address, so neighbours also send the packet to their router.
+    `node_device` is the device with the nodes' fabric address.
     """
     nodes = {node.name: node for node in layout.nodes}
     walker = _Walker(layout, nodes[target], node_device)
@@ -50,7 +50,7 @@ class _Walker:
         return self._layout.routing.first_steps(source.ports)
 
     def _from(self, step: Step) -> Iterator[Way]:
-        """From one place's port on an Ethernet to the next one's, and all ways from there."""
+        """The step across an Ethernet, continued by all ways from its end."""
         crossed = self._across(step)
         if step.to.owner == self._target.name:
             yield crossed
@@ -64,7 +64,7 @@ class _Walker:
                 yield (*crossed, received, sent, *rest)
 
     def _across(self, step: Step) -> Way:
-        """Through the switches of an Ethernet, if it has any; a frame does not change on the way."""
+        """The sightings at the switches of an Ethernet, if it has any; they do not change the frame."""
         path = self._layout.switches_between(step.out, step.to)
         macs = self._mac(step.out), self._mac(step.to)
         places = (step.out.owner, *path, step.to.owner)
@@ -78,6 +78,6 @@ class _Walker:
         )
 
     def _mac(self, port: Port) -> str:
-        # A node's address may sit on a bridge, of which its first port is one.
+        # A node's address may be on a bridge with the node's first port.
         is_node = port.owner in self._layout.topology.nodes
         return mac_address(port.owner, self._node_device if is_node and port.dev == UPLINK else port.dev)

@@ -1,4 +1,4 @@
-"""The capsule: what happens inside stays inside, and ends with it."""
+"""The capsule: changes inside do not affect the host, and end with it."""
 
 import os
 import random
@@ -20,11 +20,11 @@ def run(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def test_the_exit_code_is_that_of_the_work() -> None:
+def test_the_exit_code_is_the_result_of_the_work() -> None:
     assert enclosed(lambda: 7) == 7
 
 
-def test_an_exception_is_shown_and_is_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_exception_is_printed_and_gives_exit_code_1(capfd: pytest.CaptureFixture[str]) -> None:
     def work() -> int:
         raise ValueError("broken on purpose")
 
@@ -60,12 +60,12 @@ def test_processes_left_running_end_with_the_work() -> None:
 
 
 def test_the_caller_can_start_children_afterwards() -> None:
-    """The PID namespace is for the capsule only."""
+    """They are not in the capsule's PID namespace."""
     enclosed(lambda: 0)
     assert run("readlink", "/proc/self/ns/pid").strip() == str(Path("/proc/self/ns/pid").readlink())
 
 
-def test_two_capsules_do_not_meet() -> None:
+def test_a_capsule_in_a_capsule_is_isolated() -> None:
     def work() -> int:
         run("ip", "link", "add", "same0", "type", "bridge")
         return enclosed(
@@ -99,7 +99,7 @@ def start(mark: str) -> subprocess.Popen[str]:
 
 
 def gone(mark: str) -> bool:
-    """Whether no process has the mark any more; the kernel may take a moment to kill and reap them."""
+    """Whether no process with the mark is left; the kernel may take a moment to kill and reap them."""
     return eventually(lambda: mark not in run("ps", "-eo", "args"))
 
 
@@ -113,7 +113,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_reaches_the_work(number: signal.Signals) -> None:
+def test_a_signal_is_forwarded_to_the_work(number: signal.Signals) -> None:
     mark = f"1000.{random.randrange(10**9)}"
     program = start(mark)
     program.send_signal(number)
@@ -152,12 +152,12 @@ os._exit(enclosed(lambda: time.sleep(60) or 0))
 """
 
 
-def test_a_signal_that_comes_before_the_handlers_stand_is_not_lost() -> None:
+def test_a_signal_before_the_handlers_are_installed_is_not_lost() -> None:
     program = subprocess.Popen([sys.executable, "-c", EARLY])
     assert program.wait(10) == 128 + signal.SIGTERM
 
 
-def test_ctrl_z_does_not_stop_the_caller_alone() -> None:
+def test_ctrl_z_does_not_stop_the_caller() -> None:
     mark = f"1000.{random.randrange(10**9)}"
     program = start(mark)
     program.send_signal(signal.SIGTSTP)

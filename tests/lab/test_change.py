@@ -1,4 +1,4 @@
-"""A living lab changed from one plan to another: the kernel then holds what it would in a fresh lab of the latter."""
+"""After a change from one plan to another, the kernel's state equals that of a new lab of the latter plan."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -43,7 +43,7 @@ def topology(nodes: dict[str, list[str]], fabric: dict[str, Any]) -> Topology:
 
 
 def held(lab: Lab) -> dict[str, Any]:
-    """All that the kernel holds, by place, without what differs from lab to lab."""
+    """The kernel's state by place, without values that differ between labs."""
     found = {}
     for space in lab.plan.spaces:
         with lab.namespaces[space.name].entered():
@@ -52,9 +52,9 @@ def held(lab: Lab) -> dict[str, Any]:
             offloads = offloads_of(own)
         devices = {name: replace(state.devices[name], link_space=None) for name in own}
         for device in lab.plan.devices_of(space.name).values():
-            if not device.mac:  # The kernel chose one.
+            if not device.mac:  # Chosen by the kernel.
                 devices[device.name] = replace(devices[device.name], mac="")
-        # The members of a set are in no order.
+        # The members of a set are unordered.
         rules = {
             backend: [sorted(lines(whole))]
             for backend, whole in state.rulesets.items()
@@ -70,8 +70,8 @@ def fresh(plan: Plan) -> dict[str, Any]:
 
 
 def unlike(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """What differs, a line each."""
-    lines = [f"{name}: in one alone" for name in found.keys() ^ wanted.keys()]
+    """The differences, one per line."""
+    lines = [f"{name}: only in one of them" for name in found.keys() ^ wanted.keys()]
     for name in found.keys() & wanted.keys():
         (one, offloads), (other, wanted_offloads) = found[name], wanted[name]
         lines += [f"{name}: offload {key}" for key in offloads if offloads[key] != wanted_offloads.get(key)]
@@ -111,7 +111,7 @@ def topologies(draw: st.DrawFn) -> Topology:
     suppress_health_check=list(HealthCheck),
 )
 @given(st.lists(topologies(), min_size=2, max_size=3))
-def test_a_changed_lab_is_as_a_fresh_one(design: str, steps: list[Topology]) -> None:
+def test_a_changed_lab_equals_a_new_one(design: str, steps: list[Topology]) -> None:
     plan = design_of(design).plan
     with Lab(plan(steps[0])) as lab:
         for step in (*steps[1:], steps[0]):
@@ -123,8 +123,8 @@ def test_a_changed_lab_is_as_a_fresh_one(design: str, steps: list[Topology]) -> 
 
 
 @pytest.mark.parametrize("design", DESIGNS)
-def test_who_is_the_same_loses_nothing(design: str) -> None:
-    """Pods and nodes come and go, and a ping each millisecond between two pods that stay is answered."""
+def test_unchanged_pods_lose_no_packets(design: str) -> None:
+    """While pods and nodes are added and removed, a ping every millisecond between two other pods is answered."""
     plan = design_of(design).plan
     fabric = FABRICS[0]
     steps = (

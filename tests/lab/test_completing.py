@@ -1,4 +1,4 @@
-"""What CNI plugins made is read as it is: which ends are pairs, and whether it is what they say that they made."""
+"""The objects that CNI plugins created: veth ends are matched to pairs, and results compared with the kernel."""
 
 import json
 import os
@@ -39,8 +39,8 @@ def shell() -> Design:
 @needs_plugins
 @pytest.mark.sealed
 @pytest.mark.parametrize("network", ["shell", "ptp"])
-def test_ends_of_a_pair_belong_together(network: str, repository: Path) -> None:
-    """On every node the ends of the first pod's pair have the same numbers."""
+def test_the_ends_of_veth_pairs_are_matched(network: str, repository: Path) -> None:
+    """On every node the ends of the first pod's pair have the same indexes."""
     shell = design_of(load_design(repository / "examples/my-plugin.yaml", CATALOGUE))
     design = {"shell": shell, "ptp": designed(PTP)}[network]
     with Lab(design.plan(load_topology(repository / "topologies/three-nodes.yaml").value)) as lab:
@@ -75,23 +75,23 @@ def lying(folder: Path, does: str) -> Design:
 @pytest.mark.parametrize(
     ("does", "what"),
     [
-        ("", "in node1, pod client: network mynet: the result names an interface eth0 in the pod, which is not there"),
+        ("", "in node1, pod client: network mynet: result has interface eth0, not found in the pod"),
         (
             MAKING,
-            "in node1, pod client: network mynet: the result gives it 10.244.0.9 on eth0, which is not there",
+            "in node1, pod client: network mynet: result has address 10.244.0.9, not found on eth0",
         ),
         (
             f"{MAKING}; {IN_POD} address add 10.244.0.9/24 dev other",
-            "in node1, pod client: network mynet: the result gives it 10.244.0.9 on eth0, which is not there",
+            "in node1, pod client: network mynet: result has address 10.244.0.9, not found on eth0",
         ),
         (
             f"{MAKING}; {IN_POD} address add 10.244.0.9/24 dev eth0",
-            "in node1, pod web-1: network mynet: the result gives it 10.244.0.9, which client has got already",
+            "in node1, pod web-1: network mynet: result has address 10.244.0.9, already assigned to client",
         ),
     ],
     ids=["no device", "no address", "address elsewhere", "one address twice"],
 )
-def test_a_plugin_that_has_not_done_what_it_says_is_not_believed(
+def test_a_plugin_result_that_differs_from_the_kernel_is_refused(
     does: str, what: str, two_nodes: Topology, tmp_path: Path
 ) -> None:
     with pytest.raises(PlanRefused) as raised:
@@ -108,7 +108,7 @@ def name() -> Iterator[str]:
 
 
 @pytest.mark.root
-def test_nor_is_one_that_begins_to_lie_later(name: str, tmp_path: Path) -> None:
+def test_a_wrong_plugin_result_in_a_running_lab_is_reported(name: str, tmp_path: Path) -> None:
     design = lying(tmp_path, """echo '{"cniVersion": "1.0.0"}'; exit""")
     on = load_topology(ROOT / "topologies/two-nodes.yaml")
     plan = design.plan(on.value)
@@ -116,4 +116,4 @@ def test_nor_is_one_that_begins_to_lie_later(name: str, tmp_path: Path) -> None:
     lying(tmp_path, "")
     assert lab.plug("del", "client")["error"] == ""
     step = lab.plug("add", "client")
-    assert step["error"] == "network mynet: the result names an interface eth0 in the pod, which is not there"
+    assert step["error"] == "network mynet: result has interface eth0, not found in the pod"

@@ -1,4 +1,4 @@
-"""Daemons, files, rules and firewalls of a plan: seen on their node alone, waited for, held against the kernel."""
+"""Daemons, files, rules and firewalls of a plan: visible only on their node, waited for, compared with the kernel."""
 
 import shlex
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ COMMIT
 
 
 def plan_with(topology: Topology, add: Callable[[SpaceDraft], None]) -> Plan:
-    """The plan of a design whose agent adds something on the first node."""
+    """The plan of a design whose agent adds objects to the first node."""
 
     def agent(joining: Joining) -> None:
         add(joining.draft["node1"])
@@ -77,7 +77,7 @@ def whats(lab: Lab) -> list[str]:
 
 @contextmanager
 def untouched(*paths: str) -> Iterator[None]:
-    """Nothing of the machine's own is changed there."""
+    """Check that the machine's own files do not change there."""
     before = [sorted(Path(path).glob("*")) for path in paths]
     yield
     assert [sorted(Path(path).glob("*")) for path in paths] == before
@@ -94,7 +94,7 @@ def test_a_lab_is_up_when_its_daemons_routes_are_in_the_kernel(two_nodes: Topolo
         assert whats(lab) == []
 
 
-def test_a_route_that_a_daemon_takes_back_is_missed(two_nodes: Topology) -> None:
+def test_a_route_that_a_daemon_withdraws_is_reported_missing(two_nodes: Topology) -> None:
     with Lab(plan_with(two_nodes, bird)) as lab:
         ended(lab, "node1", "birdc", "disable", "static1")
         while "10.99.0.0/24" in ended(lab, "node1", "ip", "route"):
@@ -106,14 +106,14 @@ def test_a_route_that_a_daemon_takes_back_is_missed(two_nodes: Topology) -> None
         ]
 
 
-def test_a_daemon_that_has_ended_is_told_until_somebody_starts_it_anew(two_nodes: Topology) -> None:
+def test_an_ended_daemon_is_reported_until_it_is_restarted(two_nodes: Topology) -> None:
     with Lab(plan_with(two_nodes, bird)) as lab:
         assert lab.ended() == ()
         ended(lab, "node1", "sh", "-c", "kill -9 $(cat /run/bird/bird.pid)")
         while not (found := inspect(lab.plan, lab.namespaces, lab.ended())):
             pass
         assert found[0].place == "node1"
-        assert found[0].what.startswith("bird, a program of the design, has ended by signal 9 (Killed):\n  ")
+        assert found[0].what.startswith("process bird ended by signal 9 (Killed):\n  ")
         assert "<INFO> Started" in found[0].what
         (mend,) = found[0].mend
         ended(lab, "node1", *shlex.split(mend))
@@ -121,17 +121,17 @@ def test_a_daemon_that_has_ended_is_told_until_somebody_starts_it_anew(two_nodes
             pass
 
 
-def test_a_daemon_that_does_not_start_says_why(two_nodes: Topology) -> None:
+def test_the_output_of_a_daemon_that_does_not_start_is_reported(two_nodes: Topology) -> None:
     with pytest.raises(PlanRefused) as raised:
         Lab(plan_with(two_nodes, lambda space: bird(space, "nonsense;")))
-    assert str(raised.value).startswith("in node1: the program bird ended with exit code 1:\n  ")
+    assert str(raised.value).startswith("in node1: process bird ended with exit code 1:\n  ")
     assert "syntax error" in str(raised.value)
 
 
-def test_routes_that_never_come_are_named(two_nodes: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_routes_that_no_daemon_adds_are_reported(two_nodes: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(programs_module, "CONVERGENCE_PATIENCE_S", 1.0)
     without = CONFIGURATION.replace("route 10.98.0.0/24 blackhole;", "")
-    with pytest.raises(PlanRefused, match=r"in node1: no program has put there the routes to 10\.98\.0\.0/24"):
+    with pytest.raises(PlanRefused, match=r"in node1: no program added the routes to 10\.98\.0\.0/24 within 1 s"):
         Lab(plan_with(two_nodes, lambda space: bird(space, without)))
 
 
@@ -144,7 +144,7 @@ def rules(space: SpaceDraft) -> None:
     space.add(RoutingRule(97, 6, 77))
 
 
-def test_rules_and_further_tables_are_made_and_missed(two_nodes: Topology) -> None:
+def test_missing_rules_and_routes_of_other_tables_are_reported(two_nodes: Topology) -> None:
     with Lab(plan_with(two_nodes, rules)) as lab:
         assert whats(lab) == []
         assert ended(lab, "node1", "ip", "rule").splitlines()[1:3] == [
@@ -175,7 +175,7 @@ def firewall(space: SpaceDraft) -> None:
     space.ruleset("user", "iptables", iptables.read(FIREWALL))
 
 
-def test_firewalls_are_made_and_held_against_the_kernel_line_by_line(two_nodes: Topology) -> None:
+def test_firewalls_are_compared_with_the_kernel_line_by_line(two_nodes: Topology) -> None:
     with Lab(plan_with(two_nodes, firewall)) as lab:
         assert whats(lab) == []
         saved = ended(lab, "node1", "iptables-save", "-t", "nat").splitlines()

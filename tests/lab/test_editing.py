@@ -1,4 +1,4 @@
-"""Labs of every preset that are changed while they live: after each change all is as in a lab made so."""
+"""Changes to running labs of every preset: after each change the lab passes all checks."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ from tests.designs.test_matrix import RARE
 pytestmark = pytest.mark.sealed
 
 IN_RACKS = ("calico-bgp-tor",)
-"""Presets whose nodes speak with the routers of their racks."""
+"""Presets whose nodes have sessions with the routers of their racks."""
 PAIRS = (
     "macvlan+l2",
     "routed+srv6",
@@ -31,12 +31,12 @@ PAIRS = (
 
 
 def chosen(design: str) -> Topology:
-    """One that the design fits."""
+    """A topology that the design fits."""
     return topology("racks" if design in IN_RACKS else "dual-stack" if "srv6" in design else "two-nodes")
 
 
 def designs() -> list[ParameterSet]:
-    """Each with what it needs; what only kernels with modules have runs in the virtual machine."""
+    """Each design with its needs; those that need kernel modules run in the virtual machine."""
     found = []
     for name in (*DESIGNS, *PAIRS):
         needs = (*design_of(name).needs_on(chosen(name)), "tbf")
@@ -58,7 +58,7 @@ class Edited:
         self.lab.change(plan)
 
     def prove(self) -> None:
-        """Everybody reaches everybody, by the way of the design, and nothing differs from the plan."""
+        """Check that all reach all by the design's way, and nothing differs from the plan."""
         lab = self.lab
         assert inspect(lab.plan, lab.namespaces, lab.ended()) == ()
         verdict = check(self.design, Topology.of_data(self.topology), lab.plan, lab.namespaces)
@@ -66,7 +66,7 @@ class Edited:
 
 
 @pytest.mark.parametrize("design", designs())
-def test_pods_nodes_and_links_come_and_go(design: str) -> None:
+def test_pods_nodes_and_links_can_be_changed(design: str) -> None:
     before = chosen(design)
     nodes = list(before.nodes)
     with Lab(design_of(design).plan(before)) as lab:

@@ -1,4 +1,4 @@
-"""Fabrics of several subnets in the kernel: all reach all, flows are shared out, the largest packet fits."""
+"""Fabrics of several subnets in the kernel: all reach all, flows are distributed, the largest packet fits."""
 
 import subprocess
 from ipaddress import ip_address
@@ -45,7 +45,7 @@ def made(fabric: str, nodes: int = 3) -> Topology:
 
 @pytest.mark.parametrize("design", ["vxlan", "l3-gateway"])
 @pytest.mark.parametrize("fabric", FABRICS)
-def test_everybody_reaches_everybody_the_way_that_is_claimed(fabric: str, design: str) -> None:
+def test_all_reach_all_by_the_claimed_way(fabric: str, design: str) -> None:
     topology = made(FABRICS[fabric])
     with Lab(DESIGNS[design].plan(topology)) as lab:
         reach = check_reach(lab.plan, lab.namespaces)
@@ -57,7 +57,7 @@ def test_everybody_reaches_everybody_the_way_that_is_claimed(fabric: str, design
 
 
 @pytest.mark.parametrize("design", ["l2", "l3-host-routes"])
-def test_switches_behind_each_other_are_one_ethernet(design: str) -> None:
+def test_linked_switches_are_one_ethernet(design: str) -> None:
     topology = made(FABRICS["switch behind switch"])
     assert list(DESIGNS[design].misfits(topology)) == []
     with Lab(DESIGNS[design].plan(topology)) as lab:
@@ -66,7 +66,7 @@ def test_switches_behind_each_other_are_one_ethernet(design: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["leaf-spine", "dual-homed", "two-subnets", "named"])
-def test_typed_by_hand_the_commands_make_the_same(name: str, repository: Path, tmp_path: Path) -> None:
+def test_the_printed_commands_build_the_same_fabric(name: str, repository: Path, tmp_path: Path) -> None:
     plan = DESIGNS["l3-gateway"].plan(load_topology(repository / f"topologies/{name}.yaml").value)
     file = tmp_path / "plan.sh"
     file.write_text(script(plan))
@@ -78,7 +78,7 @@ def test_typed_by_hand_the_commands_make_the_same(name: str, repository: Path, t
 
 
 def moved(lab: Lab, places: list[str], family: int, flows: int) -> dict[tuple[str, str], int]:
-    """How many packets each device of these places sends while so many flows go from node1 to node2."""
+    """Number of packets that each device of these places sends during `flows` flows from node1 to node2."""
     before = sent(lab, places)
     send(lab, family, flows)
     return {device: count - before[device] for device, count in sent(lab, places).items()}
@@ -109,15 +109,15 @@ def test_one_flow_takes_one_spine_and_many_take_all(fabric: str, family: int, de
 
 
 @pytest.mark.parametrize("family", [4, 6])
-def test_a_node_with_two_links_shares_flows_out_over_them(family: int) -> None:
+def test_a_node_with_two_links_distributes_flows_over_them(family: int) -> None:
     with Lab(DESIGNS["l3-gateway"].plan(made(FABRICS["dual-homed"]))) as lab:
         assert check_reach(lab.plan, lab.namespaces, ["udp"]).failures == ()
         counts = moved(lab, ["node1"], family, 100)
         assert counts["node1", "eth0"] >= 20 and counts["node1", "eth1"] >= 20
 
 
-def test_a_vxlan_device_keeps_to_one_of_its_nodes_links() -> None:
-    """It remembers the route to each other end, for each CPU (dst_cache): only the leaves share its flows out."""
+def test_a_vxlan_device_uses_only_one_link_of_its_node() -> None:
+    """It caches the route to each remote end per CPU (dst_cache): only the leaves distribute its flows."""
     with Lab(DESIGNS["vxlan"].plan(made(FABRICS["dual-homed"]))) as lab:
         assert check_reach(lab.plan, lab.namespaces, ["udp"]).failures == ()
         counts = moved(lab, ["node1"], 4, 100)
@@ -135,7 +135,7 @@ for turn in range(100):
 
 
 def send(lab: Lab, family: int, flows: int) -> None:
-    """A hundred packets in so many flows, from a pod of node1 to one of node2."""
+    """Send a hundred packets in `flows` flows, from a pod of node1 to a pod of node2."""
     target = next(address for address in lab.plan["node2-pod-1"].reached_at if address.version == family)
     command = ["python3", "-c", FLOWS, str(family), str(target), str(flows)]
     process = lab.start("node1-pod-1", command)
@@ -144,7 +144,7 @@ def send(lab: Lab, family: int, flows: int) -> None:
 
 
 @pytest.mark.parametrize("design", ["vxlan", "l3-gateway"])
-def test_over_links_of_several_sizes_the_smallest_counts(design: str) -> None:
+def test_the_smallest_mtu_of_the_links_limits_packets(design: str) -> None:
     topology = made(
         "{mtu: 9000, switches: {a: {subnet: [10.1.0.0/24, 'fd00:1::/64']}, b: {subnet: [10.2.0.0/24, 'fd00:2::/64']}}, "
         "routers: [r, s], links: [{ends: [node1, a]}, {ends: [node2, b]}, {ends: [r, a]}, {ends: [s, b]}, "
@@ -155,7 +155,7 @@ def test_over_links_of_several_sizes_the_smallest_counts(design: str) -> None:
         assert lab.plan.pod_mtu == (1400 if design == "l3-gateway" else 1400 - 70)
         assert check_reach(lab.plan, lab.namespaces).failures == ()
         assert check_path_mtu(lab.plan, lab.namespaces)[1] == ()
-        # A node's own packets may be larger than a link further on, of which the router tells it.
+        # A node's own packets may exceed the MTU of a later link, which the router reports.
         said = ping(lab, "node1", "10.2.0.1", "-s", "8000", "-M", "do", "-c", "3", "-i", "0.2")
         assert "Frag needed" in said and "mtu = 1400" in said
 
@@ -164,8 +164,8 @@ def ping(lab: Lab, place: str, *arguments: str) -> str:
     return lab.start(place, ["ping", *arguments[1:], arguments[0]]).communicate(timeout=20)[0].decode()
 
 
-def test_a_gateway_is_crossed_between_subnets_as_in_life(repository: Path) -> None:
-    """Each router on the way takes one off the TTL, and names itself when nothing is left."""
+def test_routers_between_subnets_decrement_the_ttl(repository: Path) -> None:
+    """Each router on the way decrements the TTL, and answers when it reaches zero."""
     topology = load_topology(repository / "topologies/leaf-spine.yaml").value
     with Lab(DESIGNS["l3-gateway"].plan(topology)) as lab:
         places = lab.plan.of_kind(Kind.ROUTER, Kind.NODE)

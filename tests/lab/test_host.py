@@ -1,4 +1,4 @@
-"""The host is untouched: its network is the same before, during and after a lab of each design."""
+"""The host's network is the same before, during and after a lab of each design."""
 
 import contextlib
 import subprocess
@@ -49,7 +49,7 @@ def host() -> dict[str, str]:
     }
     for path in sorted(Path("/proc/sys/net").rglob("*")):
         if path.is_file() and path.stat().st_mode & 0o400:
-            # A secret that was never set cannot be read.
+            # A secret that is not set cannot be read.
             with contextlib.suppress(OSError):
                 state[str(path)] = path.read_text(errors="replace")
     state["mounts"] = Path("/proc/self/mounts").read_text()
@@ -58,7 +58,7 @@ def host() -> dict[str, str]:
 
 
 def without_counters(state: dict[str, str]) -> dict[str, str]:
-    """Lifetimes and the like run on by themselves."""
+    """Without values that change by themselves."""
     return {key: text for key, text in state.items() if "nr_inodes" not in key and "netdev_rss_key" not in key}
 
 

@@ -1,4 +1,4 @@
-"""Encryption between nodes: keys are made for one lab, and what is not encrypted is not let in."""
+"""Encryption between nodes: each lab has its own keys, and unencrypted packets are dropped."""
 
 import subprocess
 
@@ -24,7 +24,7 @@ def answers(lab: Lab) -> bool:
 
 
 @pytest.mark.needs("wireguard")
-def test_wireguards_keys_are_the_labs_own(two_nodes: Topology) -> None:
+def test_each_lab_has_its_own_wireguard_keys(two_nodes: Topology) -> None:
     plan = design_of("bridge+wireguard").plan(two_nodes)
     keys = []
     for _ in range(2):
@@ -35,12 +35,12 @@ def test_wireguards_keys_are_the_labs_own(two_nodes: Topology) -> None:
 
 
 @pytest.mark.needs("vxlan", "esp")
-def test_what_ipsec_does_not_encrypt_is_not_let_in(two_nodes: Topology) -> None:
+def test_packets_without_ipsec_are_dropped(two_nodes: Topology) -> None:
     with Lab(design_of("bridge+ipsec").plan(two_nodes)) as lab:
         assert answers(lab)
         states = said(lab, "node1", "ip", "xfrm", "state")
         assert states.count("rfc4106(gcm(aes))") == 2
-        # node1 forgets what it knows of IPsec, and sends plain VXLAN.
+        # Without policies node1 sends plain VXLAN.
         said(lab, "node1", "ip", "xfrm", "policy", "flush")
         assert not answers(lab)
         said(lab, "node1", "ip", "xfrm", "state", "flush")

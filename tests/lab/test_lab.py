@@ -1,4 +1,4 @@
-"""Labs against the kernel's own word: what iproute2 shows in each namespace is what the plan says."""
+"""Labs as iproute2 shows them: the state of each namespace equals the plan."""
 
 import ipaddress
 import json
@@ -32,7 +32,7 @@ def test_devices_are_as_planned(design: str, dual_stack: Topology) -> None:
         for space in lab.plan.spaces:
             links = {link["ifname"]: link for link in shown(lab, space.name, "ip", "-d", "-j", "link")}
             planned = lab.plan.devices_of(space.name)
-            # Some kernels put devices of their own into each namespace (tunl0, sit0, ...).
+            # Some kernels create devices in each namespace (tunl0, sit0, ...).
             assert set(links) - BUILT_IN == set(planned)
             assert "UP" in links["lo"]["flags"]
             for name, device in planned.items():
@@ -81,7 +81,7 @@ def kernel_routes(lab: Lab, space: Space) -> set[tuple[str, str, str]]:
     return routes
 
 
-def test_vxlan_knows_every_other_node_and_nothing_else(two_nodes: Topology) -> None:
+def test_vxlan_has_entries_for_every_other_node_only(two_nodes: Topology) -> None:
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab:
         entries = shown(lab, "node1", "bridge", "-j", "fdb", "show", "dev", "flannel.1")
         neighbours = shown(lab, "node1", "ip", "-j", "neighbour", "show", "dev", "flannel.1")
@@ -93,7 +93,7 @@ def test_vxlan_knows_every_other_node_and_nothing_else(two_nodes: Topology) -> N
 
 
 @every_design
-def test_settings_are_as_planned(design: str, two_nodes: Topology) -> None:
+def test_sysctls_are_as_planned(design: str, two_nodes: Topology) -> None:
     with Lab(DESIGNS[design].plan(two_nodes)) as lab:
         for space in lab.plan.spaces:
             for sysctl in space.of(Sysctl):
@@ -101,7 +101,7 @@ def test_settings_are_as_planned(design: str, two_nodes: Topology) -> None:
                 assert output.decode().strip() == sysctl.value or (sysctl.optional and not output)
 
 
-def test_nodes_switch_and_gateway_are_mininet_hosts_that_know_their_interfaces(two_nodes: Topology) -> None:
+def test_nodes_switch_and_gateway_are_mininet_hosts_with_interfaces(two_nodes: Topology) -> None:
     for design in PLAIN.values():
         with Lab(design.plan(two_nodes)) as lab:
             assert set(lab.hosts) == {"fabric", "gateway", "node1", "node2"}
@@ -110,8 +110,8 @@ def test_nodes_switch_and_gateway_are_mininet_hosts_that_know_their_interfaces(t
             assert "1 received" in lab.hosts["node1"].cmd("ping -c 1 -W 2 10.244.1.2")
 
 
-def test_a_pod_costs_no_process(two_nodes: Topology) -> None:
-    """Only Mininet's hosts have a shell each."""
+def test_a_pod_has_no_process(two_nodes: Topology) -> None:
+    """Only Mininet's hosts have a shell."""
 
     def processes() -> int:
         return len(
@@ -125,7 +125,7 @@ def test_a_pod_costs_no_process(two_nodes: Topology) -> None:
         assert processes() - before == len(lab.hosts)
 
 
-def test_a_lab_that_cannot_be_built_says_where_and_leaves_no_process(two_nodes: Topology) -> None:
+def test_a_failed_build_names_the_place_and_leaves_no_process(two_nodes: Topology) -> None:
     plan = DESIGNS["l3-host-routes"].plan(two_nodes)
     node1 = plan["node1"]
     twice = replace(node1, objects=(*node1.objects, node1.of(Route)[-1]))
@@ -138,8 +138,8 @@ def test_a_lab_that_cannot_be_built_says_where_and_leaves_no_process(two_nodes: 
     assert "mininet:" not in said
 
 
-def test_what_a_node_has_on_its_end_of_a_pods_cable_is_made_with_the_pod(two_nodes: Topology) -> None:
-    """As Calico's routes to each pod are."""
+def test_objects_on_the_nodes_end_of_a_pods_veth_are_created_with_the_pod(two_nodes: Topology) -> None:
+    """Such as Calico's routes to each pod."""
     plan = DESIGNS["l3-host-routes"].plan(two_nodes)
     route = Route(ipaddress.ip_network("198.51.100.7/32"), "veth-client")
     spaces = tuple(
@@ -150,7 +150,7 @@ def test_what_a_node_has_on_its_end_of_a_pods_cable_is_made_with_the_pod(two_nod
 
 
 @pytest.mark.exclusive
-def test_attaching_a_pod_is_timed_and_its_memory_told_where_there_are_many(two_nodes: Topology) -> None:
+def test_attach_time_is_measured_and_with_many_pods_their_memory(two_nodes: Topology) -> None:
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as few:
         assert few.attach_seconds is not None
         assert 0 < 3 * few.attach_seconds < few.up_seconds
@@ -164,13 +164,13 @@ def test_attaching_a_pod_is_timed_and_its_memory_told_where_there_are_many(two_n
         assert (lab.attach_seconds, lab.pod_memory_kib) == (None, None)
 
 
-def test_down_twice_is_no_error(two_nodes: Topology) -> None:
+def test_down_twice_is_allowed(two_nodes: Topology) -> None:
     lab = Lab(DESIGNS["l2"].plan(two_nodes))
     lab.down()
     lab.down()
 
 
-def test_several_labs_with_the_same_names_live_side_by_side(two_nodes: Topology) -> None:
+def test_labs_with_equal_names_run_side_by_side(two_nodes: Topology) -> None:
     with Lab(DESIGNS["l2"].plan(two_nodes)) as one, Lab(DESIGNS["vxlan"].plan(two_nodes)) as other:
         assert {link["mtu"] for link in shown(one, "client", "ip", "-j", "link", "show", "eth0")} == {1500}
         assert {link["mtu"] for link in shown(other, "client", "ip", "-j", "link", "show", "eth0")} == {1450}

@@ -1,4 +1,4 @@
-"""Labs that are up: found, entered and ended from anywhere, by their user alone, and gone without a trace."""
+"""Running labs: only their user can find, enter and end them, from any process; nothing is left afterwards."""
 
 import os
 import pty
@@ -27,7 +27,7 @@ PATIENCE_S = 10
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """For a lab, which is ended if the test left it up."""
+    """Name for a lab, which is ended if the test leaves it up."""
     chosen = f"test-{os.getpid()}-{random.randrange(10**9)}"
     yield chosen
     with suppress(Unanswered):
@@ -89,7 +89,7 @@ def test_a_lab_is_found_entered_and_ended_by_name(two_nodes: Topology, name: str
         lab.down()
 
 
-def test_two_labs_with_equal_pods_do_not_meet(two_nodes: Topology, name: str) -> None:
+def test_two_labs_with_equal_pods_are_isolated(two_nodes: Topology, name: str) -> None:
     one, other = up(two_nodes, name), up(two_nodes, f"{name}-2", "vxlan")
     try:
         output(one, "client", "ip", "address", "add", "10.9.9.9/32", "dev", "eth0")
@@ -100,7 +100,7 @@ def test_two_labs_with_equal_pods_do_not_meet(two_nodes: Topology, name: str) ->
         other.down()
 
 
-def test_a_name_is_taken_once(two_nodes: Topology, name: str) -> None:
+def test_a_name_can_be_used_by_one_lab_at_a_time(two_nodes: Topology, name: str) -> None:
     up(two_nodes, name)
     with pytest.raises(NameTaken):
         up(two_nodes, name)
@@ -108,7 +108,7 @@ def test_a_name_is_taken_once(two_nodes: Topology, name: str) -> None:
     up(two_nodes, name)
 
 
-def test_what_the_kernel_refuses_is_said_and_nothing_stays(two_nodes: Topology, name: str) -> None:
+def test_a_refusal_of_the_kernel_is_reported_and_nothing_is_left(two_nodes: Topology, name: str) -> None:
     whole = DESIGNS["vxlan"].plan(two_nodes)
     spoilt = [space if space.name != "node1" else _with_route_to_nowhere(whole) for space in whole.spaces]
     plan = Plan(whole.topology, whole.design, whole.pod_mtu, tuple(spoilt), whole.veths)
@@ -125,14 +125,14 @@ def _with_route_to_nowhere(plan: Plan) -> object:
     return replace(plan["node1"], objects=(*plan["node1"].objects, nowhere))
 
 
-def test_an_unknown_place_is_said_with_those_there_are(two_nodes: Topology, name: str) -> None:
+def test_the_error_for_an_unknown_place_lists_the_places(two_nodes: Topology, name: str) -> None:
     lab = up(two_nodes, name)
     with pytest.raises(UnknownPlace) as caught:
         lab.start("clent", ["true"])
     assert "client" in caught.value.places
 
 
-def test_work_inside_sees_every_network_and_gives_back_what_it_finds(two_nodes: Topology, name: str) -> None:
+def test_work_inside_has_all_networks_and_returns_its_result(two_nodes: Topology, name: str) -> None:
     lab = up(two_nodes, name)
 
     def look(namespaces: object) -> dict[str, str]:
@@ -150,7 +150,7 @@ def test_work_inside_sees_every_network_and_gives_back_what_it_finds(two_nodes: 
         lab.inside(lambda _: 1 // 0)
 
 
-def test_exit_codes_and_signals_pass_through(two_nodes: Topology, name: str) -> None:
+def test_exit_codes_and_signals_are_forwarded(two_nodes: Topology, name: str) -> None:
     up(two_nodes, name)
     assert said("exec", "-n", name, "client", "--", "sh", "-c", "exit 7")[0] == 7
     assert said("exec", "--name", name, "client", "sh", "-c", "kill -USR1 $$")[0] == -signal.SIGUSR1
@@ -173,7 +173,7 @@ def test_exit_codes_and_signals_pass_through(two_nodes: Topology, name: str) -> 
         assert process.wait(PATIENCE_S) == 3
 
 
-def test_a_command_ends_with_whoever_ran_it_by_sigkill_too(two_nodes: Topology, name: str) -> None:
+def test_a_command_ends_when_its_caller_is_killed(two_nodes: Topology, name: str) -> None:
     up(two_nodes, name)
     mark = f"1000.{random.randrange(10**9)}"
     with cli("exec", "-n", name, "client", "--", "sleep", mark) as process:
@@ -204,7 +204,7 @@ def test_a_command_has_the_terminal(two_nodes: Topology, name: str) -> None:
             sys.executable, [sys.executable, "-m", "testbed", "exec", "-n", name, "web-1", "--", "sh", "-c", script]
         )
     heard = b""
-    with suppress(OSError):  # The terminal's end, when nobody is left on the other side.
+    with suppress(OSError):  # EIO when the other side of the terminal is closed.
         while chunk := os.read(terminal, 1000):
             heard += chunk
             if b"ready" in heard and b"^C" not in heard:
@@ -214,7 +214,7 @@ def test_a_command_has_the_terminal(two_nodes: Topology, name: str) -> None:
     assert heard.count(b"caught") == 1
 
 
-def test_the_shell_of_a_place_says_where_one_is(two_nodes: Topology, name: str) -> None:
+def test_the_shell_of_a_place_has_its_name_in_the_environment(two_nodes: Topology, name: str) -> None:
     up(two_nodes, name)
     with cli("shell", "-n", name, "web-1", stdin=subprocess.PIPE) as process:
         out, _ = process.communicate("echo $TESTBED_PLACE; hostname -I; exit 4\n", timeout=30)
@@ -230,14 +230,14 @@ def test_mininets_own_shell_knows_pods_and_nodes(two_nodes: Topology, name: str)
 
 
 def up_text(topology: Topology, name: str) -> None:
-    """By the command line, which keeps the topology's text."""
+    """Bring up a lab by the command line."""
     file = Path(__file__).parents[2] / "topologies/two-nodes.yaml"
     code, out, err = said("up", str(file), "--design", "vxlan", "--name", name)
     assert (code, err) == (0, "")
     assert out.startswith(f"{name} is up: vxlan, 2 nodes, 3 pods, in ")
 
 
-def test_a_file_that_is_gone_matters_to_no_verb(name: str, tmp_path: Path, repository: Path) -> None:
+def test_no_verb_needs_the_topology_file_after_up(name: str, tmp_path: Path, repository: Path) -> None:
     file = tmp_path / "net.yaml"
     file.write_text((repository / "topologies/two-nodes.yaml").read_text())
     assert said("up", str(file), "--design", "vxlan", "--name", name)[0] == 0
@@ -248,7 +248,7 @@ def test_a_file_that_is_gone_matters_to_no_verb(name: str, tmp_path: Path, repos
     assert said("down", name)[:2] == (0, f"{name} is down\n")
 
 
-def test_a_lab_tells_its_plan_and_topology_as_they_are_and_only_once(two_nodes: Topology, name: str) -> None:
+def test_plan_and_topology_are_current_and_cached(two_nodes: Topology, name: str) -> None:
     up(two_nodes, name, "vxlan")
     lab = LivingLab(Address(os.geteuid(), name))
     plan = lab.plan
@@ -261,7 +261,7 @@ def test_a_lab_tells_its_plan_and_topology_as_they_are_and_only_once(two_nodes: 
     assert (lab.plan, lab.topology) == (DESIGNS["l3-host-routes"].plan(other), other)
 
 
-def test_a_lab_of_another_version_is_said_to_be_one(two_nodes: Topology, name: str) -> None:
+def test_a_lab_of_another_version_is_reported(two_nodes: Topology, name: str) -> None:
     facts = facts_of(two_nodes, "vxlan")
     lab = LivingLab.bring_up(DESIGNS["vxlan"].plan(two_nodes), name, facts | {"topology_spec": {"colour": "red"}})
     with pytest.raises(Unanswered, match=f"the lab {name} was brought up by another version"):
@@ -282,7 +282,7 @@ def test_a_lab_that_is_being_built_can_be_ended(name: str, repository: Path, tmp
 
 
 def things(name: str) -> dict[str, object]:
-    """What a lab of that name could leave behind on the host."""
+    """Objects on the host that a lab with that name could leave."""
 
     def lines(*command: str) -> list[str]:
         return sorted(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
@@ -321,12 +321,12 @@ def test_the_host_is_the_same_before_during_and_after(design: str, two_nodes: To
 
 
 KILLS = 50
-"""Of each kind."""
+"""Per kind."""
 
 
 @pytest.mark.parametrize("kind", ["up", "exec", "down", "lab"])
-def test_nothing_stays_of_what_was_killed_at_any_moment(kind: str, name: str, repository: Path) -> None:
-    """SIGKILL of whoever runs a verb, or of the lab's own processes, at random moments."""
+def test_nothing_is_left_after_sigkill_at_any_moment(kind: str, name: str, repository: Path) -> None:
+    """SIGKILL of a verb's process, or of one of the lab's processes, at random moments."""
     before = things(name)
     file = str(repository / "topologies/two-nodes.yaml")
     chance = random.Random(11)
@@ -336,7 +336,7 @@ def test_nothing_stays_of_what_was_killed_at_any_moment(kind: str, name: str, re
         "exec": ["exec", "-n", name, "client", "--", "sleep", f"9{name}"],
         "down": ["down", name],
     }
-    # Kills come at all moments of a verb, however busy the machine is.
+    # The time of a verb is measured, so that kills cover all of it even on a busy machine.
     took = {"up": seconds(*verbs["up"]), "exec": seconds(*verbs["exec"][:-2], "true"), "down": seconds(*verbs["down"])}
     for _ in range(KILLS):
         if kind != "up":
@@ -350,7 +350,7 @@ def test_nothing_stays_of_what_was_killed_at_any_moment(kind: str, name: str, re
             process.kill()
             process.communicate()
         if kind in ("up", "exec", "down"):
-            # What was up when its maker was killed, and what nobody ended, can be ended as ever.
+            # A lab that is still up can be ended as usual.
             with suppress(Unanswered):
                 LivingLab(address).down()
         assert eventually(lambda: address not in door.addresses()), kind
@@ -359,14 +359,14 @@ def test_nothing_stays_of_what_was_killed_at_any_moment(kind: str, name: str, re
 
 
 def seconds(*arguments: str) -> float:
-    """How long a verb takes."""
+    """Duration of a verb."""
     begin = time.monotonic()
     assert said(*arguments)[0] == 0
     return time.monotonic() - begin
 
 
 def kill_one_of(name: str, chance: random.Random) -> None:
-    """One of the lab's processes, all of which are its keeper's children in the same PID namespace."""
+    """Kill a random process of the lab: the processes in the keeper's PID namespace."""
     own = Path("/proc/self/ns/pid").readlink()
     lab = LivingLab(Address(os.geteuid(), name))
     descriptors, _ = lab.enter([])

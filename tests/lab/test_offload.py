@@ -1,4 +1,4 @@
-"""Offload as a factor: without it no packet is larger than the MTU, anywhere; with it they are, everywhere."""
+"""Offload as a factor: without it no packet exceeds the MTU on any device; with it packets do on all devices."""
 
 import socket
 import subprocess
@@ -37,7 +37,7 @@ def test_off_is_off_on_every_device(design: str, dual_stack: Topology) -> None:
                 assert not any(said_by_ethtool(lab, space.name, dev).values()), (space.name, dev)
 
 
-def test_left_alone_segmentation_is_on(two_nodes: Topology) -> None:
+def test_segmentation_offload_is_on_by_default(two_nodes: Topology) -> None:
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab:
         for place, dev in (("client", "eth0"), ("node1", "flannel.1"), ("node1", "eth0"), ("fabric", "to-node2")):
             shown = said_by_ethtool(lab, place, dev)
@@ -47,7 +47,7 @@ def test_left_alone_segmentation_is_on(two_nodes: Topology) -> None:
 
 @contextmanager
 def largest_frames(namespaces: Namespaces) -> Iterator[dict[tuple[str, str], int]]:
-    """Records at every device of every namespace; the largest frame of each is known once the block is left."""
+    """Record on all devices of all namespaces; at the end of the block the result has the largest frame of each."""
     largest: dict[tuple[str, str], int] = defaultdict(int)
     with ExitStack() as stack:
         taps = {}
@@ -61,7 +61,7 @@ def largest_frames(namespaces: Namespaces) -> Iterator[dict[tuple[str, str], int
             assert tap.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)[4:] == bytes(4), "frames were lost"
             while True:
                 try:
-                    # MSG_TRUNC: how long the frame really is.
+                    # MSG_TRUNC: return the frame's real length.
                     length, _, _, address = tap.recvmsg_into([bytearray(1)], 0, socket.MSG_TRUNC)
                 except BlockingIOError:
                     break
@@ -69,7 +69,7 @@ def largest_frames(namespaces: Namespaces) -> Iterator[dict[tuple[str, str], int
 
 
 def transfer(lab: Lab, source: str, target: str) -> None:
-    """Three megabytes over TCP."""
+    """Transfer three megabytes over TCP."""
     address = str(lab.plan[target].reached_at[0])
     with lab.namespaces[target].entered():
         listener = socket.create_server((address, 5300))
@@ -96,12 +96,12 @@ WAY = {
     ("node2", "veth-web-2"),
     ("web-2", "eth0"),
 }
-"""From `client` to `web-2`, and what lies on it under each design."""
+"""Devices between `client` and `web-2`, without those of single designs."""
 MORE = {"vxlan": {("node1", "flannel.1"), ("node2", "flannel.1")}, "l2": {("node1", "to-pods")}}
 
 
 @every_design
-def test_off_no_packet_is_larger_than_the_mtu(design: str, two_nodes: Topology) -> None:
+def test_without_offload_no_packet_is_larger_than_the_mtu(design: str, two_nodes: Topology) -> None:
     with Lab(DESIGNS[design].plan(two_nodes, offload=False)) as lab:
         with largest_frames(lab.namespaces) as largest:
             transfer(lab, "client", "web-2")
@@ -114,7 +114,7 @@ def test_off_no_packet_is_larger_than_the_mtu(design: str, two_nodes: Topology) 
 
 
 @every_design
-def test_on_packets_are_larger_all_the_way(design: str, two_nodes: Topology) -> None:
+def test_with_offload_packets_are_larger_than_the_mtu_on_all_devices(design: str, two_nodes: Topology) -> None:
     with Lab(DESIGNS[design].plan(two_nodes)) as lab:
         with largest_frames(lab.namespaces) as largest:
             transfer(lab, "client", "web-2")
@@ -122,7 +122,7 @@ def test_on_packets_are_larger_all_the_way(design: str, two_nodes: Topology) -> 
         assert all(largest[place] > 10_000 for place in way), largest
 
 
-def test_what_switches_offloads_off_is_what_a_person_would_type(two_nodes: Topology) -> None:
+def test_a_lab_without_offload_has_the_same_features_as_after_ethtool(two_nodes: Topology) -> None:
     with Lab(DESIGNS["vxlan"].plan(two_nodes)) as lab, Lab(DESIGNS["vxlan"].plan(two_nodes, offload=False)) as off:
         with lab.namespaces["node1"].entered():
             for dev in lab.plan.devices_of("node1"):

@@ -1,4 +1,4 @@
-"""What programs in a place see for themselves alone: files, the names of others, and the name of the place."""
+"""Private files of a place: planned files, the names of other places, and the host name."""
 
 import os
 import random
@@ -26,14 +26,14 @@ KUBELETS = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalho
 
 
 def planned(topology: Topology, *files: File, place: str = "client") -> Plan:
-    """The plan of a simple design, in which a place has files."""
+    """The plan of a simple design, with files in one place."""
     plan = DESIGNS["l2"].plan(topology)
     space = replace(plan[place], objects=(*plan[place].objects, *files))
     return replace(plan, spaces=tuple(space if one.name == place else one for one in plan.spaces))
 
 
 @pytest.mark.sealed
-def test_a_pod_has_a_name_and_knows_itself_and_all_others(two_nodes: Topology) -> None:
+def test_a_pod_has_a_host_name_and_resolves_all_places(two_nodes: Topology) -> None:
     with Lab(planned(two_nodes)) as lab:
         assert ended(lab, "web-2", "hostname") == "web-2\n"
         assert ended(lab, "web-2", "cat", "/etc/hostname") == "web-2\n"
@@ -49,14 +49,14 @@ def test_a_pod_has_a_name_and_knows_itself_and_all_others(two_nodes: Topology) -
         assert ended(lab, "node1", "hostname") == ended(lab, "gateway", "hostname") != "web-2\n"
 
 
-def test_a_pod_in_another_namespace_is_called_by_its_name_alone(two_nodes: Topology) -> None:
+def test_the_host_name_of_a_pod_is_without_its_namespace(two_nodes: Topology) -> None:
     plan = planned(two_nodes)
     pod = replace(plan["client"], name="client.shop")
     assert f"{pod.reached_at[0]}\tclient client.shop\n" in hosts_of_pod(plan, pod)
 
 
 @pytest.mark.sealed
-def test_a_file_of_a_pod_is_seen_there_and_by_nobody_else(two_nodes: Topology) -> None:
+def test_a_file_of_a_pod_is_visible_only_there(two_nodes: Topology) -> None:
     own = (RESOLVER, File("/run/app/conf", "mine\n", 0o600), File("/etc/app/conf", "mine too\n"))
     with Lab(planned(two_nodes, *own)) as lab:
         for file in own:
@@ -91,7 +91,7 @@ def test_files_and_names_follow_a_change(two_nodes: Topology) -> None:
 
 
 @pytest.mark.sealed
-def test_a_lab_makes_no_folders_before_somebody_enters_a_pod(two_nodes: Topology) -> None:
+def test_a_pods_mount_and_uts_namespaces_are_created_at_the_first_use(two_nodes: Topology) -> None:
     def namespaces() -> int:
         links = (path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
         return sum(str(link).startswith(("mnt:", "uts:")) for link in links)
@@ -107,7 +107,7 @@ def test_a_lab_makes_no_folders_before_somebody_enters_a_pod(two_nodes: Topology
 
 @pytest.fixture
 def living(two_nodes: Topology) -> Iterator[LivingLab]:
-    """A lab in a capsule of its own, in which a pod has a file."""
+    """A lab in its own capsule, in which a pod has a file."""
     name = f"test-{os.getpid()}-{random.randrange(10**9)}"
     facts = {"design": "l2", "offload": True, "topology_file": "", "topology_text": "", "topology": two_nodes.name}
     yield LivingLab.bring_up(planned(two_nodes, RESOLVER), name, facts)
@@ -123,7 +123,7 @@ def said(lab: LivingLab, place: str, *command: str) -> str:
 
 
 @pytest.mark.root
-def test_who_enters_a_pod_from_outside_sees_what_its_programs_see(living: LivingLab) -> None:
+def test_a_command_from_outside_sees_the_files_of_the_pod(living: LivingLab) -> None:
     assert said(living, "client", "hostname") == "client\n"
     assert said(living, "client", "cat", "/etc/resolv.conf") == RESOLVER.text
     assert said(living, "client", "cat", "/etc/hosts").startswith(KUBELETS)
@@ -137,7 +137,7 @@ def test_who_enters_a_pod_from_outside_sees_what_its_programs_see(living: Living
 
 
 def namespaces_of(kind: str) -> set[str]:
-    """That processes of this machine are in or hold."""
+    """Namespaces that processes of this machine are in or hold."""
     found = set()
     for folder in (*Path("/proc").glob(f"[0-9]*/ns/{kind}"), *Path("/proc").glob("[0-9]*/fd/*")):
         with suppress(OSError):
@@ -175,4 +175,4 @@ def keeper_of(own: set[str]) -> int:
             held = {str(path.readlink()) for path in (process / "fd").iterdir()}
             if own <= held:
                 return int(process.name)
-    raise AssertionError("nobody holds them")
+    raise AssertionError("no process holds them")

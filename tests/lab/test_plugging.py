@@ -1,4 +1,4 @@
-"""Pods that CNI plugins attach: the lab is their container runtime, and its plan has what they made."""
+"""Pods that CNI plugins attach: the lab is the container runtime, and its plan has the plugins' objects."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def out(lab: Lab, place: str, *command: str) -> str:
 @pytest.mark.parametrize("text", [BRIDGE, PTP], ids=["bridge", "ptp"])
 @pytest.mark.parametrize("transport", ["vxlan", "host-routes"])
 @pytest.mark.parametrize("name", ["three-nodes", "dual-stack"])
-def test_pods_of_plugins_are_pods_like_others(name: str, transport: str, text: str) -> None:
+def test_pods_attached_by_plugins_pass_all_checks(name: str, transport: str, text: str) -> None:
     on, design = topology(name), designed(text, transport)
     with Lab(design.plan(on)) as lab:
         assert inspect(lab.plan, lab.namespaces) == ()
@@ -102,7 +102,7 @@ def _pods_by_node(lab: Lab) -> list[list[Any]]:
 
 @needs_plugins
 @pytest.mark.sealed
-def test_the_plan_has_what_ip_shows(two_nodes: Topology) -> None:
+def test_the_plan_has_the_devices_and_addresses_that_ip_shows(two_nodes: Topology) -> None:
     with Lab(designed(BRIDGE, "host-routes").plan(two_nodes)) as lab:
         links = {link["ifname"]: link for link in json.loads(out(lab, "node1", "ip", "-json", "link"))}
         (bridge,) = (link for link in lab.plan["node1"].links if isinstance(link, Bridge))
@@ -120,7 +120,7 @@ def test_the_plan_has_what_ip_shows(two_nodes: Topology) -> None:
 
 @needs_plugins
 @pytest.mark.sealed
-def test_what_somebody_takes_away_from_a_plugin_is_told(two_nodes: Topology) -> None:
+def test_missing_objects_of_a_plugin_are_reported(two_nodes: Topology) -> None:
     with Lab(designed(CHAIN, "host-routes", capabilities={"portMappings": [_port(8080)]}).plan(two_nodes)) as lab:
         assert inspect(lab.plan, lab.namespaces) == ()
         out(lab, "node2", "iptables", "-t", "filter", "-D", "CNI-FORWARD", "1")
@@ -137,8 +137,8 @@ def _port(host: int) -> dict[str, Any]:
 
 @needs_plugins
 @pytest.mark.sealed
-def test_rules_and_limits_of_plugins_are_no_strangers(two_nodes: Topology) -> None:
-    """Single pods are told something else than the others: here each has a port of its own."""
+def test_rules_and_rate_limits_of_plugins_are_in_the_plan(two_nodes: Topology) -> None:
+    """Single pods may have their own arguments: here web-1 has another port, web-2 a bandwidth."""
     limits = {"ingressRate": 10_000_000, "ingressBurst": 400_000}
     pods = {"web-1": {"portMappings": [_port(8081)]}, "web-2": {"bandwidth": limits}}
     design = designed(CHAIN, "host-routes", capabilities={"portMappings": [_port(8080)]}, pods=pods)
@@ -155,7 +155,7 @@ def test_rules_and_limits_of_plugins_are_no_strangers(two_nodes: Topology) -> No
 
 @needs_plugins
 @pytest.mark.sealed
-def test_devices_of_other_kinds_are_the_plans_too(two_nodes: Topology) -> None:
+def test_macvlan_and_ifb_devices_of_plugins_are_in_the_plan(two_nodes: Topology) -> None:
     macvlan = (
         '{"name": "lan", "type": "macvlan", "cniVersion": "1.0.0", "master": "eth0", "mode": "bridge", "ipam": {}}'
     )
@@ -174,7 +174,7 @@ def test_devices_of_other_kinds_are_the_plans_too(two_nodes: Topology) -> None:
 
 @needs_plugins
 @pytest.mark.sealed
-def test_nodes_have_a_configuration_and_leases_of_their_own(two_nodes: Topology) -> None:
+def test_each_node_has_its_own_configuration_and_leases(two_nodes: Topology) -> None:
     with Lab(designed(BRIDGE).plan(two_nodes)) as lab:
         for number, node in enumerate(("node1", "node2")):
             text = out(lab, node, "cat", "/etc/cni/net.d/10-mynet.conflist")
@@ -187,14 +187,14 @@ def test_nodes_have_a_configuration_and_leases_of_their_own(two_nodes: Topology)
 
 @needs_plugins
 @pytest.mark.sealed
-def test_without_offload_the_plugins_devices_have_none_either(two_nodes: Topology) -> None:
+def test_without_offload_the_plugins_devices_have_none(two_nodes: Topology) -> None:
     with Lab(designed(BRIDGE).plan(two_nodes, offload=False)) as lab:
         assert "tcp-segmentation-offload: off" in out(lab, "client", "ethtool", "-k", "eth0")
 
 
 @needs_plugins
 @pytest.mark.sealed
-def test_with_no_transport_any_way_is_right_and_check_tells_who_is_not_reached(two_nodes: Topology) -> None:
+def test_without_a_transport_no_way_is_claimed_and_check_lists_failing_pairs(two_nodes: Topology) -> None:
     design = designed(BRIDGE)
     with Lab(design.plan(two_nodes)) as lab:
         verdict = check(design, two_nodes, lab.plan, lab.namespaces)
@@ -205,7 +205,7 @@ def test_with_no_transport_any_way_is_right_and_check_tells_who_is_not_reached(t
 
 
 def plugin(folder: Path, name: str, body: str) -> None:
-    """A plugin of the test's own; it notes down what it is called for, and for whom."""
+    """Write a plugin that records the command and container of its calls."""
     path = folder / name
     note = folder / "called"
     path.write_text(f'#!/bin/sh\ncat > /dev/null\necho "$CNI_COMMAND $CNI_CONTAINERID" >> {note}\n{body}\n')
@@ -225,7 +225,7 @@ exit 1"""
 
 
 @pytest.mark.sealed
-def test_a_failing_plugin_is_told_whole_and_what_was_begun_is_taken_back(two_nodes: Topology, tmp_path: Path) -> None:
+def test_the_error_of_a_plugin_is_reported_and_all_pods_are_detached(two_nodes: Topology, tmp_path: Path) -> None:
     plugin(tmp_path, "own", FAILS_FOR_WEB_1)
     with pytest.raises(PlanRefused) as error:
         Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes))
@@ -234,7 +234,7 @@ def test_a_failing_plugin_is_told_whole_and_what_was_begun_is_taken_back(two_nod
         "  details: 10.0.0.0/30 is full\n"
         "  stderr: looking for a pool"
     )
-    # web-2 is on the other node, where nothing failed.
+    # Also web-2, on the node without a failure.
     assert sorted(called(tmp_path)) == sorted(
         f"{command} {pod}" for command in ("ADD", "DEL") for pod in ("client", "web-1", "web-2")
     )
@@ -250,7 +250,7 @@ STILL_IN_USE = (
 
 
 @pytest.mark.sealed
-def test_what_is_not_taken_back_is_told_once(two_nodes: Topology, tmp_path: Path) -> None:
+def test_a_failed_detach_is_reported_once(two_nodes: Topology, tmp_path: Path) -> None:
     plugin(tmp_path, "own", FAILS_AT_DEL_OF_WEB_1)
     lab = Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes))
     assert lab.down() == (STILL_IN_USE,)
@@ -259,7 +259,7 @@ def test_what_is_not_taken_back_is_told_once(two_nodes: Topology, tmp_path: Path
 
 
 @pytest.mark.sealed
-def test_what_is_not_taken_back_after_a_failed_add_is_told_with_it(two_nodes: Topology, tmp_path: Path) -> None:
+def test_a_failed_detach_after_a_failed_add_is_reported_with_it(two_nodes: Topology, tmp_path: Path) -> None:
     plugin(tmp_path, "own", '[ "$CNI_COMMAND $CNI_CONTAINERID" = "ADD web-1" ] && exit 7' + FAILS_AT_DEL_OF_WEB_1)
     with pytest.raises(PlanRefused) as error:
         Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes))
@@ -269,7 +269,7 @@ def test_what_is_not_taken_back_after_a_failed_add_is_told_with_it(two_nodes: To
 
 
 @pytest.mark.sealed
-def test_pods_for_which_no_time_is_left_are_told(
+def test_pods_that_are_not_detached_in_time_are_reported(
     two_nodes: Topology, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin(tmp_path, "own", 'echo \'{"cniVersion": "1.0.0"}\'')
@@ -282,8 +282,8 @@ def test_pods_for_which_no_time_is_left_are_told(
 
 
 @pytest.mark.sealed
-def test_exec_01_the_namespace_is_there_before_a_plugin_is_called(two_nodes: Topology, tmp_path: Path) -> None:
-    """And has nothing in it but its loopback."""
+def test_exec_01_the_namespace_exists_before_a_plugin_is_called(two_nodes: Topology, tmp_path: Path) -> None:
+    """It contains only the loopback device."""
     look = f"""[ "$CNI_COMMAND" = ADD ] && {{
         stat -f -c "$CNI_CONTAINERID %T" "$CNI_NETNS"
         nsenter --net="$CNI_NETNS" ls /sys/class/net
@@ -298,7 +298,7 @@ def test_exec_01_the_namespace_is_there_before_a_plugin_is_called(two_nodes: Top
 
 
 @pytest.mark.sealed
-def test_a_hanging_plugin_is_ended(two_nodes: Topology, tmp_path: Path) -> None:
+def test_a_hanging_plugin_is_killed(two_nodes: Topology, tmp_path: Path) -> None:
     plugin(tmp_path, "own", f"echo $$ >> {tmp_path}/pids; sleep 1000")
     with pytest.raises(PlanRefused, match=r"timed out after 0\.3 s"):
         Lab(designed(OWN, bin=(str(tmp_path),), timeout="300ms").plan(two_nodes))
@@ -307,7 +307,7 @@ def test_a_hanging_plugin_is_ended(two_nodes: Topology, tmp_path: Path) -> None:
 
 
 @pytest.mark.sealed
-def test_down_takes_every_attachment_back(two_nodes: Topology, tmp_path: Path) -> None:
+def test_down_detaches_every_pod(two_nodes: Topology, tmp_path: Path) -> None:
     plugin(tmp_path, "own", 'echo \'{"cniVersion": "1.0.0"}\'')
     with Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes)) as lab:
         assert sorted(called(tmp_path)) == ["ADD client", "ADD web-1", "ADD web-2"]
@@ -322,7 +322,7 @@ def test_down_takes_every_attachment_back(two_nodes: Topology, tmp_path: Path) -
 
 @pytest.fixture
 def name() -> Iterator[str]:
-    """For a lab, which is ended if the test left it up."""
+    """Name for a lab, which is ended if the test leaves it up."""
     chosen = f"test-{os.getpid()}-{random.randrange(10**9)}"
     yield chosen
     with suppress(Unanswered):
@@ -336,7 +336,7 @@ def bring_up(design: Design, name: str, repository: Path) -> LivingLab:
 
 
 def differences(lab: LivingLab) -> tuple[Difference, ...]:
-    plan = lab.plan  # Asked for out here: nobody inside can be asked.
+    plan = lab.plan  # A process inside the lab cannot query it.
     return lab.inside(lambda namespaces: inspect(plan, namespaces))
 
 
@@ -346,7 +346,7 @@ def changes(step: Mapping[str, Any], place: str) -> str:
 
 @needs_plugins
 @pytest.mark.root
-def test_a_living_lab_does_single_steps_and_its_plan_follows(name: str, repository: Path) -> None:
+def test_the_plan_of_a_running_lab_follows_plugin_commands(name: str, repository: Path) -> None:
     design = designed(CHAIN, "host-routes", capabilities={"portMappings": [_port(8080)]})
     lab = bring_up(design, name, repository)
     assert differences(lab) == ()
@@ -372,7 +372,7 @@ def test_a_living_lab_does_single_steps_and_its_plan_follows(name: str, reposito
     topology, plan = lab.topology, lab.plan
     verdict = lab.inside(lambda namespaces: check(design, topology, plan, namespaces))
     assert verdict.is_good, verdict.failures
-    # Programs find it by its name, wherever that leads now.
+    # Its name resolves to the new address.
     with lab.start("web-2", ["ping", "-c", "1", "client"], stdout=subprocess.PIPE) as ping:
         assert str(address) in ping.communicate()[0].decode()
     again = lab.plug("add", "client")
@@ -384,7 +384,7 @@ def test_a_living_lab_does_single_steps_and_its_plan_follows(name: str, reposito
 
 
 @pytest.mark.root
-def test_a_lab_that_could_not_be_built_tells_its_calls_and_is_gone(name: str, repository: Path, tmp_path: Path) -> None:
+def test_a_lab_that_cannot_be_built_reports_its_calls_and_ends(name: str, repository: Path, tmp_path: Path) -> None:
     plugin(tmp_path, "own", FAILS_FOR_WEB_1)
     with pytest.raises(CannotBeBuilt, match="no address left") as error:
         bring_up(designed(OWN, bin=(str(tmp_path),)), name, repository)
@@ -411,8 +411,8 @@ def test_a_lab_goes_down_although_a_plugin_hangs_at_del(name: str, repository: P
 
 @needs_plugins
 @pytest.mark.root
-def test_nothing_is_left_of_a_process_that_was_killed_while_plugins_ran(tmp_path: Path, repository: Path) -> None:
-    """Neither a process nor a folder on the machine: the plugin's files were its node's."""
+def test_nothing_is_left_of_a_process_that_is_killed_while_plugins_run(tmp_path: Path, repository: Path) -> None:
+    """Neither processes nor folders on the machine, as the plugin's files are private to its node."""
     plugin(tmp_path, "own", f"mkdir -p /var/lib/cni/mine; echo $$ > {tmp_path}/pid; sleep 1000")
     (tmp_path / "10-own.conflist").write_text(OWN)
     (tmp_path / "own.yaml").write_text("cni: 10-own.conflist\nbin: .\ntimeout: 1000s\n")
@@ -456,8 +456,8 @@ def test_the_example_in_shell_passes_every_check(repository: Path) -> None:
 
 @needs_plugins
 @pytest.mark.root
-def test_a_user_has_plugins_called_and_root_believes_nothing_of_it(name: str, repository: Path) -> None:
-    """With the commands that the README shows."""
+def test_a_user_can_use_plugins_and_root_does_not_unpickle_from_that_lab(name: str, repository: Path) -> None:
+    """With the commands in the README."""
     user = random.randrange(20_000, 60_000)
     words = ["--design", "examples/my-plugin.yaml", "--name", name]
     made = run_as(user, "up", "topologies/two-nodes.yaml", *words)
@@ -482,7 +482,7 @@ cluster: {pod_cidr: 10.244.0.0/16, node_prefix: 24}
 fabric: {subnet: 192.168.56.0/24, mtu: 1500}
 nodes: {node1: {pods: [client, web]}}
 """
-"""A case as it is shipped has the same addresses on every node."""
+"""One node, as a shipped case has the same addresses on every node."""
 
 
 @needs_plugins
@@ -490,7 +490,7 @@ nodes: {node1: {pods: [client, web]}}
 @pytest.mark.parametrize(
     ("case", "device", "addresses", "apart"),
     [
-        # This bridge is nobody's gateway, so that the node and its pods do not reach each other.
+        # This bridge has no address, so the node and its pods do not reach each other.
         ("01b-cni-spec-dbnet.conflist", "cni0", ["10.1.0.2"], {"client node1", "node1 web"}),
         ("02-bridge-hairpin-ipmasq.conf", "mynet0", ["10.10.0.2"], set()),
         ("06b-ptp-portmap.conflist", "", ["172.16.30.2"], set()),
@@ -501,9 +501,9 @@ def test_a_shipped_case_is_a_design(
     case: str, device: str, addresses: list[str], apart: set[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "design.yaml"
-    told = f"pods: {{web: {{portMappings: {json.dumps([_port(8080)])}}}}}\n"
+    ports = f"pods: {{web: {{portMappings: {json.dumps([_port(8080)])}}}}}\n"
     maps_ports = "portMappings" in (CASES / case).read_text()
-    file.write_text(f"cni: {CASES / case}\n{told if maps_ports else ''}")
+    file.write_text(f"cni: {CASES / case}\n{ports if maps_ports else ''}")
     design = design_of(load_design(file, CATALOGUE))
     on = topology_of_text(ONE_NODE, "one-node.yaml").value
     lab = Lab(design.plan(on))
@@ -525,7 +525,7 @@ def test_a_shipped_case_is_a_design(
 @pytest.mark.vm
 @pytest.mark.needs("ipvlan")
 @pytest.mark.parametrize("mode", ["l2", "l3", "l3s"])
-def test_ipvlan_devices_are_the_plans_too(mode: str, two_nodes: Topology) -> None:
+def test_ipvlan_devices_of_plugins_are_in_the_plan(mode: str, two_nodes: Topology) -> None:
     ipam = '{"type": "host-local", "subnet": "{{ node.pod_cidr }}"}'
     text = (
         f'{{"name": "v", "type": "ipvlan", "cniVersion": "1.0.0", "master": "eth0", "mode": "{mode}", "ipam": {ipam}}}'

@@ -1,4 +1,4 @@
-"""Programs of a plan when the plan changes: what is started anew, what is reloaded, and that nobody else notices."""
+"""Programs when the plan changes: which are restarted, which are reloaded, and that others are not affected."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ TWO = Program(name="two", command=("two",), files=("/run/y",))
 
 
 def plan_of(*programs: Program, files: tuple[File, ...] = (File(FILE, "a"),), index: int = 101) -> Plan:
-    """One node that has a device and these."""
+    """A plan with one node, which has a device and these programs and files."""
     draft = Draft()
     node = draft.space("node1", Kind.NODE)
     node.tun("tun0", 1400)
@@ -57,7 +57,7 @@ def at_node(*programs: Program) -> tuple[Item, ...]:
 
 
 RENAMED = replace(ONE, command=("one", "-c", FILE, "-v"))
-BY_NOBODY = File("/run/z", "what nobody reads")
+UNUSED = File("/run/z", "not read by a program")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ BY_NOBODY = File("/run/z", "what nobody reads")
         (plan_of(ONE), plan_of(ONE, files=(File(FILE, "a", 0o600),)), Change(reloaded=at_node(ONE))),
         (plan_of(ONE), plan_of(ONE, files=()), Change(reloaded=at_node(ONE))),
         (plan_of(TWO), plan_of(TWO, files=(File("/run/y", ""),)), Change(stopped=at_node(TWO), started=at_node(TWO))),
-        (plan_of(ONE, TWO), plan_of(ONE, TWO, files=(File(FILE, "a"), BY_NOBODY)), Change()),
+        (plan_of(ONE, TWO), plan_of(ONE, TWO, files=(File(FILE, "a"), UNUSED)), Change()),
         (plan_of(ONE), plan_of(ONE, index=102), Change(stopped=at_node(ONE), started=at_node(ONE))),
         (plan_of(TWO), plan_of(TWO, index=102), Change()),
         (plan_of(ONE), plan_of(replace(ONE, reload=None, files=())), Change()),
@@ -81,15 +81,15 @@ BY_NOBODY = File("/run/z", "what nobody reads")
     ],
     ids=chain(
         ("nothing", "order", "more", "fewer", "command", "text", "mode", "no-file", "cannot-reload", "not-its-file"),
-        ("device", "not-its-device", "how-it-is-told", "new-place", "gone-place"),
+        ("device", "not-its-device", "reload", "new-place", "gone-place"),
     ),
 )
-def test_what_happens_to_programs(old: Plan, new: Plan, expected: Change) -> None:
+def test_the_change_of_programs_between_two_plans(old: Plan, new: Plan, expected: Change) -> None:
     assert change(old, new) == expected
 
 
 def with_files(plan: Plan, place: str, edit: Callable[[str, str], str]) -> Plan:
-    """The plan with the files of a place changed, given their paths and texts."""
+    """The plan with changed files of a place; `edit` gets path and text of each."""
     return with_objects(
         plan,
         place,
@@ -98,7 +98,7 @@ def with_files(plan: Plan, place: str, edit: Callable[[str, str], str]) -> Plan:
 
 
 def with_objects(plan: Plan, place: str, edit: Callable[[Object], Object | None], *more: Object) -> Plan:
-    """The plan with the objects of a place changed, or without those that become None, and with more of them."""
+    """The plan with changed objects of a place, without those that become None, and with additional ones."""
     edited = (edit(item) for item in plan[place].objects)
     space = replace(plan[place], objects=(*(item for item in edited if item is not None), *more))
     return replace(plan, spaces=tuple(space if one.name == place else one for one in plan.spaces))
@@ -113,7 +113,7 @@ def pids(lab: Lab) -> dict[tuple[str, str], int]:
 
 
 def carried_out(lab: Lab, new: Plan) -> None:
-    """Of plans that differ in programs and their files alone."""
+    """Apply a change of plans that differ only in programs and their files."""
     with lab.programs.changing(lab.plan, new):
         pass
 
@@ -121,8 +121,8 @@ def carried_out(lab: Lab, new: Plan) -> None:
 BLOCK = ip_network("10.244.200.0/26")
 
 
-def told_of_a_block(plan: Plan) -> Plan:
-    """The first node tells of one more block, which all others learn."""
+def with_another_block(plan: Plan) -> Plan:
+    """The first node announces another block, which all others learn."""
     blackhole = f"route {BLOCK} blackhole;\n"
     mine = Route(BLOCK, "", blackhole=True, protocol=BIRD)
     theirs = Route(BLOCK, "eth0", via=ip_address("192.168.56.1"), protocol=BIRD)
@@ -133,9 +133,9 @@ def told_of_a_block(plan: Plan) -> Plan:
 
 
 @pytest.mark.sealed
-def test_a_changed_bird_conf_is_taken_without_a_lost_packet() -> None:
+def test_bird_reloads_its_configuration_without_a_lost_packet() -> None:
     plan = DESIGNS["calico-bgp"].plan(topology("three-nodes"))
-    new = told_of_a_block(plan)
+    new = with_another_block(plan)
     source, target = (next(s.name for s in plan.of_kind(Kind.POD) if s.node == node) for node in ("node1", "node2"))
     with Lab(plan) as lab:
         before = pids(lab)
@@ -151,25 +151,25 @@ def test_a_changed_bird_conf_is_taken_without_a_lost_packet() -> None:
 
 
 @pytest.mark.sealed
-def test_a_configuration_that_bird_refuses_is_told_and_the_old_one_stays(two_nodes: Topology) -> None:
+def test_an_invalid_bird_configuration_is_reported_and_the_old_one_stays(two_nodes: Topology) -> None:
     plan = DESIGNS["calico-bgp"].plan(two_nodes)
     with Lab(plan) as lab:
         with pytest.raises(PlanRefused) as raised:
             carried_out(lab, with_files(plan, "node1", lambda _, text: f"{text}nonsense;\n"))
-        assert str(raised.value).startswith("in node1: bird refuses its files: `birdc ")
+        assert str(raised.value).startswith("in node1: process bird cannot reload its files: `birdc ")
         assert "syntax error" in str(raised.value)
         ended(lab, "client", "ping", "-c", "1", "-W", "5", "web-2")
 
 
 @pytest.mark.sealed
-def test_a_udp_tunnel_takes_another_table_without_a_lost_packet(two_nodes: Topology) -> None:
+def test_a_udp_tunnel_reloads_its_table_without_a_lost_packet(two_nodes: Topology) -> None:
     plan = DESIGNS["flannel-udp"].plan(two_nodes)
 
     def more(path: str, text: str) -> str:
         return f"{text}10.244.9.0/24=192.168.56.2\n" if path.endswith("leases") else text
 
     with Lab(plan) as lab:
-        plan = lab.plan  # With what plugins have made.
+        plan = lab.plan  # With the plugins' objects.
         new = with_files(plan, "node1", more)
         before = pids(lab)
         ended(lab, "web-2", "ip", "address", "add", "10.244.9.9/32", "dev", "lo")
@@ -182,7 +182,7 @@ def test_a_udp_tunnel_takes_another_table_without_a_lost_packet(two_nodes: Topol
             carried_out(lab, plan)
             assert "unreachable" in lab.run("client", ping).stdout.lower()
         assert pids(lab) == before
-        with pytest.raises(PlanRefused, match=r"the program udp_tunnel refused: 'nonsense' is not PREFIX=NODE$"):
+        with pytest.raises(PlanRefused, match=r"process udp_tunnel refused: 'nonsense' is not PREFIX=NODE$"):
             carried_out(lab, with_files(plan, "node1", lambda _, text: f"{text}nonsense\n"))
         carried_out(lab, plan)
         ended(lab, "client", "ping", "-c", "1", "-W", "5", "web-2")
@@ -190,7 +190,7 @@ def test_a_udp_tunnel_takes_another_table_without_a_lost_packet(two_nodes: Topol
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("design", ["weave-sleeve", "weave-sleeve-encrypted"])
-def test_sleeve_loses_a_peer_and_gets_it_back_without_a_lost_packet_to_others(design: str) -> None:
+def test_sleeve_removes_and_adds_a_peer_without_a_lost_packet_to_others(design: str) -> None:
     plan = DESIGNS[design].plan(topology("three-nodes"))
     one, two, three = (
         next(s.name for s in plan.of_kind(Kind.POD) if s.node == node) for node in ("node1", "node2", "node3")
@@ -216,7 +216,7 @@ def test_sleeve_loses_a_peer_and_gets_it_back_without_a_lost_packet_to_others(de
 
 
 @pytest.mark.sealed
-def test_a_program_that_ended_is_not_waited_for_when_a_plan_changes(two_nodes: Topology) -> None:
+def test_a_change_does_not_wait_for_an_ended_program(two_nodes: Topology) -> None:
     plan = DESIGNS["weave-sleeve"].plan(two_nodes)
     with Lab(plan) as lab:
         os.kill(pids(lab)["node1", "sleeve"], signal.SIGKILL)
@@ -231,14 +231,14 @@ def sleeper(**more: object) -> Program:
 
 
 @pytest.mark.sealed
-def test_programs_have_their_environment_secret_and_log_and_run_in_pods_too(two_nodes: Topology) -> None:
+def test_programs_in_nodes_and_pods_have_environment_secret_and_log(two_nodes: Topology) -> None:
     plan = DESIGNS["l2"].plan(two_nodes)
     script = "echo $NAME; echo $SECRET; test -s /run/x/conf && exec sleep 1000"
-    told = sleeper(
+    program = sleeper(
         command=("sh", "-c", script), environment=(("NAME", "value"),), secret="SECRET", ready=Command(("true",))
     )
     for name in ("node1", "client"):
-        plan = with_objects(plan, name, same, told, File(FILE, "text"))
+        plan = with_objects(plan, name, same, program, File(FILE, "text"))
     with Lab(plan) as lab:
         assert lab.ended() == ()
         logs = [ended(lab, name, "cat", "/run/log/sleeper.log").split() for name in ("node1", "client")]

@@ -1,8 +1,8 @@
-"""Links that delay, lose, double and reorder: what is asked is what packets meet, in either direction by itself.
+"""Links with delay, loss, duplication and reordering: packets get the configured qualities, in each direction.
 
-How long links delay is told by the quickest packet of a stream, less what the quickest one takes over the same links
-without delay. Each packet of a stream has the kernel look for others that are due; one by itself waits for a timer,
-which in an emulated machine is half a millisecond late.
+The measured delay is that of the fastest packet of a stream, minus that of the fastest packet over the same links
+without delay. In a stream each packet makes the kernel send others that are due; a single packet waits for a timer,
+which is half a millisecond late in an emulated machine.
 """
 
 import json
@@ -28,9 +28,9 @@ pytestmark = [pytest.mark.sealed, pytest.mark.vm, pytest.mark.needs("netem")]
 PACKETS = 2000
 STREAM = 500
 LATE_MS = 0.45
-"""By how much even the quickest packet may be late in an emulated machine that is not alone on its own."""
+"""Tolerance for the fastest packet in an emulated machine on a busy host."""
 BATCH = 50
-"""So many are sent at a time: more might find no room in queues that are not the link's."""
+"""Packets that are sent at a time: more might overflow queues other than the link's."""
 
 
 def two_sites(wan: str) -> Topology:
@@ -46,7 +46,7 @@ def up(wan: str) -> Lab:
 
 
 class Line:
-    """Datagrams from a pod to another one, each with a number, and when they came."""
+    """Numbered datagrams from a pod to another one, with their arrival times."""
 
     def __init__(self, lab: Lab, source: str, target: str) -> None:
         address = str(lab.plan[target].reached_at[0])
@@ -57,7 +57,7 @@ class Line:
         self.receiver.bind((address, 9000))
         self.sender.connect((address, 9000))
         self.patience(5)
-        for _ in range(100):  # Until neighbours are known.
+        for _ in range(100):  # Until neighbours are resolved.
             self.sender.send(b"0")
             self.patience(0.2)
             if self.drained():
@@ -68,7 +68,7 @@ class Line:
         self.receiver.settimeout(seconds)
 
     def drained(self) -> list[tuple[int, float]]:
-        """The numbers that come until nothing comes for a while, each with the time of its coming."""
+        """The numbers that arrive until the receiver times out, each with its arrival time."""
         found = []
         try:
             while True:
@@ -77,7 +77,7 @@ class Line:
             return found
 
     def took_ms(self, packets: int = STREAM) -> list[float]:
-        """How long each packet of a stream took."""
+        """The delay of each packet of a stream."""
         self.receiver.setblocking(False)
         sent: dict[int, float] = {}
         took: list[float] = []
@@ -99,7 +99,7 @@ class Line:
             return None
 
     def numbers(self, patience: float = 0.2) -> list[int]:
-        """What comes of the numbers from 1 to PACKETS, in order of arrival."""
+        """Send the numbers from 1 to PACKETS; those that arrive, in order of arrival."""
         self.patience(patience)
         found: list[int] = []
         for start in range(1, PACKETS + 1, BATCH):
@@ -113,7 +113,7 @@ WAYS = (("client", "web-2"), ("web-2", "client"))
 
 
 def quickest(wan: str) -> tuple[float, ...]:
-    """The shortest time that a packet took, in milliseconds, in either direction."""
+    """The shortest delay of a packet in milliseconds, for each direction."""
     with up(wan) as lab:
         return tuple(min(Line(lab, *ends).took_ms()) for ends in WAYS)
 
@@ -142,7 +142,7 @@ def test_jitter_spreads_the_delay_evenly_around_itself() -> None:
 
 
 def within(count: int, share: float) -> bool:
-    """Whether so many of PACKETS may be by chance: five standard deviations, which one run in a million exceeds."""
+    """Whether `count` is within five standard deviations, which one run in a million exceeds."""
     return abs(count - share * PACKETS) <= 5 * math.sqrt(PACKETS * share * (1 - share))
 
 
@@ -155,11 +155,11 @@ def test_each_direction_has_its_losses() -> None:
 def test_without_losses_nothing_is_lost() -> None:
     with up("{delay: 1ms}") as lab:
         for ends in WAYS:
-            # With several processors the kernel itself does not promise their order.
+            # With several CPUs the kernel does not guarantee their order.
             assert sorted(Line(lab, *ends).numbers()) == list(range(1, PACKETS + 1))
 
 
-def test_so_many_packets_come_twice() -> None:
+def test_the_configured_share_of_packets_is_duplicated() -> None:
     with up("{duplicate: 10%, back: {duplicate: 0%}}") as lab:
         counts, plain = (Counter(Line(lab, *ends).numbers()) for ends in WAYS)
     assert len(counts) == len(plain) == PACKETS
@@ -167,7 +167,7 @@ def test_so_many_packets_come_twice() -> None:
     assert within(sum(count == 2 for count in counts.values()), 0.10)
 
 
-def test_so_many_packets_overtake_others() -> None:
+def test_the_configured_share_of_packets_overtakes_others() -> None:
     with up("{delay: 50ms, reorder: 10%}") as lab:
         line = Line(lab, *WAYS[0])
         line.patience(0.5)
@@ -177,22 +177,22 @@ def test_so_many_packets_overtake_others() -> None:
                 line.sender.send(str(number).encode())
             arrived = [number for number, _ in line.drained()]
             assert sorted(arrived) == list(range(start, start + BATCH))
-            # Who overtakes comes before all that are delayed, and these are in their order.
+            # Early packets arrive before all delayed ones, and the latter are in order.
             late = next(at for at in range(BATCH) if arrived[at:] == sorted(arrived[at:]))
             early += late
-    # The last early one may stand right before what it would have stood before anyway.
+    # An early packet may arrive at the position that it would have anyway.
     assert 0.05 * PACKETS <= early <= 0.15 * PACKETS
 
 
 @pytest.mark.exclusive
 def test_a_rate_after_a_delay_is_reached() -> None:
-    """A low one, as here everything may be slow."""
+    """The rate is low, since the virtual machine may be slow."""
     with up("{rate: 2Mbit, delay: 20ms}") as lab:
         assert_carried(2e6, lab, "--time", "10")
         assert_carried(2e6, lab, "--time", "10", "--reverse")
 
 
-def test_the_kernel_shows_what_was_planned() -> None:
+def test_netem_is_as_planned() -> None:
     wan = "{delay: 12.5ms, jitter: 2ms, loss: 0.1%, duplicate: 1%, reorder: 3%, back: {delay: 70us, jitter: 0ms}}"
     with up(wan) as lab:
         (cable,) = lab.plan.of_kind(Kind.CABLE)

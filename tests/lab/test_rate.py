@@ -1,4 +1,4 @@
-"""Links with a rate: the kernel's word on it, and what iperf3 measures over them."""
+"""Links with a rate: as tc shows it, and as iperf3 measures it."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from testbed.spec.topology import Topology
 pytestmark = pytest.mark.sealed
 
 HEADERS = 14 + 20 + 20 + 12
-"""Ethernet, IPv4, TCP and its timestamps, in bytes: on the link, but not in what iperf3 counts."""
+"""Ethernet, IPv4, TCP and its timestamps, in bytes, which iperf3 does not count."""
 TRIES, LEAST = 8, 0.9
 
 
@@ -24,11 +24,11 @@ def with_rate(topology: Topology, rate: int, queue: int | None = None) -> Topolo
 
 
 def carried(lab: Lab, *options: str, around: int = 0) -> float:
-    """Bits per second on the links between `client` and `web-2`, headers included, and those `around` pods' packets."""
+    """Bits per second on the links between `client` and `web-2`, including headers; `around` is the outer header."""
     server = lab.start("web-2", ["iperf3", "--server", "--one-off"])
     time.sleep(0.3)
     address = str(lab.plan["web-2"].reached_at[0])
-    # Without its first second, in which the queue fills.
+    # Without the first second, in which the queue fills.
     command = ["iperf3", "--client", address, "--time", "2", "--omit", "1", "--json", "--congestion", "reno", *options]
     said = json.loads(lab.start("client", command).communicate(timeout=60)[0])
     server.communicate(timeout=5)
@@ -37,20 +37,20 @@ def carried(lab: Lab, *options: str, around: int = 0) -> float:
 
 
 def assert_carried(rate: float, lab: Lab, *options: str, around: int = 0) -> None:
-    """Never more than 3 % above. A busy machine takes away, for minutes at times, so less is measured again."""
+    """Never more than 3 % above the rate. On a busy machine it may be less for minutes, so this is measured again."""
     measured = []
     for _ in range(TRIES):
         measured.append(carried(lab, *options, around=around))
         assert measured[-1] <= 1.03 * rate, measured
         if measured[-1] >= LEAST * rate:
             return
-    pytest.fail(f"{rate:g} bit/s were asked, {measured} measured")
+    pytest.fail(f"expected {rate:g} bit/s, measured {measured}")
 
 
 @pytest.mark.parametrize("design", ["l2", "l3-host-routes"])
 @pytest.mark.parametrize("rate", [10**7, *(pytest.param(rate, marks=pytest.mark.exclusive) for rate in (10**8, 10**9))])
 def test_a_link_carries_its_rate_in_both_directions(rate: int, design: str, two_nodes: Topology) -> None:
-    """Between pods of one Ethernet too, where nothing routes packets and so takes them from their sender."""
+    """Also between pods of one Ethernet, where packets are not routed and so not orphaned."""
     with Lab(DESIGNS[design].plan(with_rate(two_nodes, rate))) as lab:
         assert_carried(rate, lab)
         assert_carried(rate, lab, "--reverse")
@@ -68,15 +68,15 @@ nodes: {node1: {pods: [client]}, node2: {pods: [web-2]}}
 
 
 @pytest.mark.parametrize("design", ["vxlan", "l3-gateway"])
-def test_a_link_may_be_slower_on_the_way_back(design: str) -> None:
-    """And that which TCP's acknowledgements take does not hold back the other direction."""
+def test_the_directions_of_a_link_may_have_different_rates(design: str) -> None:
+    """TCP's acknowledgements do not slow down the other direction."""
     with Lab(DESIGNS[design].plan(topology_of_text(ASYMMETRIC, "asymmetric.yaml").value)) as lab:
         around = 0 if design == "l3-gateway" else 50
         assert_carried(2e8, lab, around=around)
         assert_carried(1e7, lab, "--reverse", around=around)
 
 
-def test_the_kernel_shows_what_was_planned(two_nodes: Topology) -> None:
+def test_token_buckets_are_as_planned(two_nodes: Topology) -> None:
     for rate in (MIN_RATE, 2 * 10**9, MAX_RATE):
         with Lab(DESIGNS["l2"].plan(with_rate(two_nodes, rate, queue=10**6))) as lab:
             shown = lab.start("node1_fabric", ["tc", "-json", "qdisc"]).communicate(timeout=5)[0]

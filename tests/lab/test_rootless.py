@@ -1,4 +1,4 @@
-"""Users other than root have labs of their own, and no way into anybody else's."""
+"""Users other than root can have labs, and cannot enter those of other users."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from tests.as_user import ROOT, as_user, interpreter, run_as
 pytestmark = pytest.mark.root
 
 USER, OTHER = (60_000 + 2 * (os.getpid() % 2000) + number for number in range(2))
-"""Of this process alone, as other tests may run beside it."""
+"""Used only by this process, as other tests may run in parallel."""
 NAME = f"test-rootless-{os.getpid()}"
 FILE = "topologies/two-nodes.yaml"
 
 
 @pytest.fixture
 def lab() -> Iterator[Address]:
-    """A lab of USER's."""
+    """A lab of USER."""
     made = run_as(USER, "up", FILE, "--design", "vxlan", "--name", NAME)
     assert (made.returncode, made.stderr) == (0, "")
     address = Address(USER, NAME)
@@ -33,7 +33,7 @@ def lab() -> Iterator[Address]:
     assert address not in door.addresses()
 
 
-def test_a_user_may_do_what_root_may(lab: Address) -> None:
+def test_a_user_can_list_enter_and_change_a_lab(lab: Address) -> None:
     assert [entry["lab"] for entry in json.loads(run_as(USER, "list", "--json").stdout)] == [NAME]
     pinged = run_as(USER, "exec", "client", "--", "ping", "-c", "1", "-W", "2", "web-2")
     assert " 1 received" in pinged.stdout
@@ -41,7 +41,7 @@ def test_a_user_may_do_what_root_may(lab: Address) -> None:
     assert "flannel.1" in run_as(USER, "ip", "node1", "-brief", "link").stdout
 
 
-def test_a_users_pods_have_names_and_files_of_their_own(lab: Address) -> None:
+def test_the_pods_of_a_users_lab_have_private_names_and_files(lab: Address) -> None:
     assert run_as(USER, "exec", "web-2", "--", "hostname").stdout == "web-2\n"
     known = run_as(USER, "exec", "web-2", "--", "cat", "/etc/hosts").stdout
     assert known.startswith("# Kubernetes-managed hosts file.\n")
@@ -53,7 +53,7 @@ def test_a_users_pods_have_names_and_files_of_their_own(lab: Address) -> None:
     assert run_as(USER, "exec", "client", "--", "ls", "/run/mine").returncode == 2
 
 
-def test_another_user_neither_sees_enters_nor_ends_it(lab: Address) -> None:
+def test_another_user_cannot_list_enter_or_end_a_lab(lab: Address) -> None:
     assert json.loads(run_as(OTHER, "list", "--json").stdout) == []
     for words in (["exec", "-n", NAME, "client", "--", "id"], ["down", NAME], ["ip", "-n", NAME, "client", "a"]):
         refused = run_as(OTHER, *words)
@@ -73,7 +73,7 @@ def test_another_user_neither_sees_enters_nor_ends_it(lab: Address) -> None:
     assert run_as(USER, "exec", "client", "--", "true").returncode == 0
 
 
-def test_roots_lab_is_roots(repository: Path) -> None:
+def test_a_user_cannot_list_or_query_a_lab_of_root(repository: Path) -> None:
     made = subprocess.run(
         [*interpreter(), "-m", "testbed", "up", FILE, "--design", "l2", "--name", NAME], cwd=repository, check=False
     )
@@ -90,7 +90,7 @@ def test_roots_lab_is_roots(repository: Path) -> None:
 
 
 def test_root_enters_a_users_lab_as_that_user(lab: Address, tmp_path: Path) -> None:
-    """What is in it is the user's making: run as root it could do what only root may."""
+    """Its contents are the user's, so a program in it must not run with root's rights."""
     file = tmp_path / "secret"
     file.write_text("root's")
     file.chmod(0o600)
@@ -101,19 +101,19 @@ def test_root_enters_a_users_lab_as_that_user(lab: Address, tmp_path: Path) -> N
     assert b"Permission denied" in err
 
 
-def test_root_takes_no_objects_out_of_a_users_lab(lab: Address) -> None:
-    """They are pickled there, and a pickle may run anything when it is read."""
+def test_root_does_not_unpickle_objects_from_a_users_lab(lab: Address) -> None:
+    """Unpickling may run any code."""
     with pytest.raises(Unanswered, match="another user's"):
         LivingLab(lab).inside(lambda _: 1)
 
 
-def test_root_is_told_what_is_plain_data(lab: Address) -> None:
+def test_root_can_read_plain_data_from_a_users_lab(lab: Address) -> None:
     assert LivingLab(lab).plan["client"].home == "node1"
     assert LivingLab(lab).topology.pod_ids == ("client", "web-1", "web-2")
 
 
-def test_a_name_that_another_user_has_taken_is_no_lab(lab: Address) -> None:
-    """Anybody may bind a socket of any name; the other side is looked at before it is believed."""
+def test_a_socket_of_another_user_is_not_a_lab(lab: Address) -> None:
+    """Any user may bind a socket with any name, so the peer's user is checked."""
     imposter = (
         "import socket, time\n"
         "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
@@ -132,13 +132,13 @@ def test_a_name_that_another_user_has_taken_is_no_lab(lab: Address) -> None:
 
 @pytest.fixture
 def everybodys() -> Iterator[Path]:
-    """A folder in which users may write."""
+    """A folder that all users can write to."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
         yield Path(folder)
 
 
-def test_a_user_may_look_at_packets_as_well(lab: Address, everybodys: Path) -> None:
+def test_a_user_can_capture_check_trace_inspect_and_graph(lab: Address, everybodys: Path) -> None:
     switch = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--bounding-set=-all"]
     capture = [*switch, *interpreter(), "-m", "testbed", "capture", "client", "icmp", "--count", "2"]
     for more, shown in ((["--text"], "ICMP echo reply"), (["-w", str(everybodys / "x.pcapng")], "")):
@@ -157,7 +157,7 @@ def test_a_user_may_look_at_packets_as_well(lab: Address, everybodys: Path) -> N
         assert (said.returncode, said.stderr) == (0, ""), words
 
 
-def test_a_users_nodes_have_daemons_and_names_too() -> None:
+def test_the_nodes_of_a_users_lab_have_daemons_and_names() -> None:
     name = f"{NAME}-bgp"
     made = run_as(USER, "up", FILE, "--design", "calico-bgp", "--name", name)
     try:

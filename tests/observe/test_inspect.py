@@ -91,7 +91,7 @@ def test_inspect_and_a_failed_check_name_an_ended_process() -> None:
         do(up, "node1", f"sh -c 'kill -9 $({its} | cut -d / -f 3)'")
         while not (found := lab.inspect()):
             pass
-        what = "sleeve, a program of the design, has ended by signal 9 (Killed), and has said nothing"
+        what = "process sleeve ended by signal 9 (Killed), without output"
         assert found == (Difference("node1", what, ()),)
         verdict = lab.check()
         assert not verdict.is_good

@@ -19,12 +19,12 @@ def topology(nodes: int, pods: int, pod_cidr: object = "10.244.0.0/16", node_pre
     )
 
 
-def test_node_cidrs_are_handed_out_as_kubernetes_does() -> None:
+def test_node_cidrs_are_allocated_as_kubernetes_does() -> None:
     nodes = layout(topology(3, 1)).nodes
     assert [str(node.pod_cidrs[0]) for node in nodes] == ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24"]
 
 
-def test_the_first_address_is_left_to_the_bridge() -> None:
+def test_the_first_address_of_a_node_cidr_is_reserved_for_the_bridge() -> None:
     node = layout(topology(1, 2)).nodes[0]
     assert [str(pod.addresses[0]) for pod in node.pods] == ["10.244.0.2/24", "10.244.0.3/24"]
 
@@ -52,7 +52,7 @@ def test_dual_stack_gives_each_pod_an_address_of_each_family() -> None:
     st.integers(0, 61),
     st.sampled_from([("10.0.0.0/8", 26), ("172.16.0.0/14", 24), ("10.244.0.0/16", 26), ("fd00::/48", 64)]),
 )
-def test_every_address_is_its_own_and_in_its_range(nodes: int, pods: int, ranges: tuple[str, int]) -> None:
+def test_addresses_are_unique_and_in_their_range(nodes: int, pods: int, ranges: tuple[str, int]) -> None:
     made = layout(topology(nodes, pods, *ranges))
     seen = [address.ip for node in made.nodes for pod in node.pods for address in pod.addresses]
     seen += [address.ip for node in made.nodes for address in node.addresses]
@@ -71,7 +71,7 @@ def test_every_address_is_its_own_and_in_its_range(nodes: int, pods: int, ranges
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 32), st.data())
-def test_shares_are_those_of_the_standard_library(base: int, prefix: int, data: st.DataObject) -> None:
+def test_shares_equal_the_subnets_of_the_standard_library(base: int, prefix: int, data: st.DataObject) -> None:
     cidr = ipaddress.ip_network((base, prefix), strict=False)
     longer = data.draw(st.integers(prefix, min(prefix + 6, 32)))
     expected = list(cidr.subnets(new_prefix=longer))

@@ -1,4 +1,4 @@
-"""Numbers that stay: whoever is in two plans of a lab has the same in both, and nobody gets what another one had."""
+"""Allocated numbers stay the same in all plans of a lab, and are not reused for another name."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from testbed.plan.allocation import Allocation, Allocator, Exhausted, Room
 ROOM = Room(3, "pod address on node1", "add the pod to another node")
 
 
-def test_numbers_count_from_nought_in_each_domain_and_stay() -> None:
+def test_numbers_count_from_zero_in_each_domain_and_stay() -> None:
     numbers = Allocator()
     assert numbers.numbers("pods", [("a",), ("b",)]) == (0, 1)
     assert numbers.number("nodes", ("a",)) == 0
     assert numbers.number("pods", ("a",)) == 0
 
 
-def test_what_is_freed_is_not_given_out_again() -> None:
+def test_freed_numbers_are_not_allocated_to_other_names() -> None:
     first = Allocator()
     first.numbers("pods", [("a",), ("b",)])
     second = Allocator(first.finished())
@@ -23,14 +23,14 @@ def test_what_is_freed_is_not_given_out_again() -> None:
     assert third.numbers("pods", [("a",), ("b",), ("c",)]) == (3, 1, 2)
 
 
-def test_a_domain_that_a_plan_does_without_remembers_what_it_gave() -> None:
+def test_an_unused_domain_keeps_its_allocated_numbers() -> None:
     first = Allocator()
     first.number("pods", ("a",))
     without = Allocator(first.finished()).finished()
     assert Allocator(without).number("pods", ("b",)) == 1
 
 
-def test_asking_for_the_same_comes_to_the_same_allocation() -> None:
+def test_the_same_requests_give_an_equal_allocation() -> None:
     def asked(before: Allocation | None) -> Allocation:
         numbers = Allocator(before)
         numbers.numbers("pods", [("b",), ("a",)])
@@ -41,14 +41,14 @@ def test_asking_for_the_same_comes_to_the_same_allocation() -> None:
     assert hash(asked(asked(None))) == hash(asked(None))
 
 
-def test_what_is_settled_stays_while_it_is_possible() -> None:
+def test_a_settled_value_stays_while_it_is_possible() -> None:
     first = Allocator()
     assert first.settle("ports", ("core",), "eth0") == "eth0"
     assert Allocator(first.finished()).settle("ports", ("core",), "to-a") == "eth0"
     assert Allocator(first.finished()).settle("ports", ("core",), "to-a", among=["to-a", "to-b"]) == "to-a"
 
 
-def test_a_full_domain_says_how_many_are_in_use_and_how_many_were_freed() -> None:
+def test_the_error_of_a_full_domain_has_the_numbers_in_use_and_freed() -> None:
     first = Allocator()
     first.numbers("pods", [("a",), ("b",)], ROOM)
     second = Allocator(first.finished())

@@ -1,4 +1,4 @@
-"""Plans as JSON and back: the same plan, or an error that says what is wrong with the text."""
+"""Plans as JSON and back: the same plan, or an error with the location and the reason."""
 
 import json
 import os
@@ -23,20 +23,20 @@ SHIPPED = Path(__file__).parents[2] / "topologies"
 TOPOLOGIES = [
     SHIPPED / f"{name}.yaml" for name in ("two-nodes", "dual-stack", "ipv6-only", "named", "dual-homed", "wan")
 ]
-"""Of each kind one."""
+"""One of each kind."""
 SPACE = get_type_hints(Space)
 KINDS = [kind for kind in vars(objects).values() if is_dataclass(kind)]
 
 
 def whole(**spoilt: Any) -> str:
-    """A plan in which a field of it, or of its one space, is another one."""
+    """A plan as JSON, with changed fields of the plan or of its only space."""
     space = {"name": "node1", "kind": "node"} | {key: value for key, value in spoilt.items() if key in SPACE}
     plan = {"topology": "t", "design": "d", "pod_mtu": 1450, "spaces": [space], "veths": []}
     return json.dumps(plan | {key: value for key, value in spoilt.items() if key not in SPACE})
 
 
 def any_of(annotation: Any) -> st.SearchStrategy[Any]:
-    """Values of a field, those of all fields that they have themselves among them."""
+    """Values of a field, including nested dataclasses."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, type) and is_dataclass(annotation):
         return st.deferred(
@@ -52,7 +52,7 @@ def any_of(annotation: Any) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("file", TOPOLOGIES, ids=lambda file: file.stem)
-def test_every_presets_plan_comes_back_as_it_was(file: Path) -> None:
+def test_the_plan_of_every_preset_survives_a_round_trip(file: Path) -> None:
     topology = load_topology(file).value
     plans = [design.plan(topology) for design in DESIGNS.values() if not any(design.misfits(topology))]
     assert plans
@@ -63,14 +63,14 @@ def test_every_presets_plan_comes_back_as_it_was(file: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @given(data=st.data())
 @settings(max_examples=10, deadline=None)
-def test_objects_of_every_kind_come_back_with_any_values(kind: type, data: st.DataObject) -> None:
+def test_objects_of_every_kind_survive_a_round_trip(kind: type, data: st.DataObject) -> None:
     value = data.draw(any_of(kind))
     found: object = object_from(kind, json.loads(json.dumps(to_data(value))))
     assert found == value
     assert type(found) is kind
 
 
-def test_the_golden_plan(two_nodes: Topology) -> None:
+def test_a_plan_equals_its_golden_file(two_nodes: Topology) -> None:
     text = json.dumps(to_data(DESIGNS["vxlan"].plan(two_nodes)), indent=2) + "\n"
     if os.environ.get("UPDATE_GOLDEN") == "1":
         GOLDEN.write_text(text)
@@ -78,37 +78,40 @@ def test_the_golden_plan(two_nodes: Topology) -> None:
     assert plan_of_text(GOLDEN.read_text()) == DESIGNS["vxlan"].plan(two_nodes)
 
 
-def test_what_has_its_default_is_left_out() -> None:
+def test_fields_with_their_default_are_left_out() -> None:
     assert to_data(Route(ip_network("10.0.0.0/8"), "eth0")) == {"to": "10.0.0.0/8", "dev": "eth0"}
 
 
-def test_one_of_several_kinds_has_its_type() -> None:
+def test_an_object_of_several_possible_kinds_has_its_type() -> None:
     way = Route(ip_network("10.0.0.0/8"), "t", encap=TunnelKey(7, ip_address("192.0.2.1"), ip_address("192.0.2.2")))
     assert to_data(way)["encap"] == {"type": "TunnelKey", "number": 7, "source": "192.0.2.1", "target": "192.0.2.2"}
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("{", "plan: this is no JSON: "),
-        ("[" * 100_000, "plan: this is no JSON: "),
-        ("[]", "plan: an object is expected, not []"),
-        ("{}", "plan: Plan lacks topology, design, pod_mtu, spaces, veths"),
-        (whole(design=7), "plan.design: a text is expected, not 7"),
-        (whole(offload=1), "plan.offload: true or false is expected, not 1"),
-        (whole(colour="red"), "plan.colour: Plan has no such field"),
-        (whole(kind="lake"), "plan.spaces[0].kind: one of node, pod, switch, router, cable is expected, not "),
-        (whole(reached_at=["192.0.2.1", "192.0.2"]), "plan.spaces[0].reached_at[1]: an IP address is expected, not "),
-        (whole(reached_at=["192.0.2.1", 1]), "plan.spaces[0].reached_at[1]: an IP address is expected, not 1"),
-        (whole(objects=[{"type": "Lake"}]), "plan.spaces[0].objects[0]: an object with the type Bridge or Vxlan or "),
-        (whole(pod_mtu="1450"), "plan.pod_mtu: a number is expected, not "),
-        (whole(objects=[{"type": "Tun", "name": "t", "index": 1}]), "plan.spaces[0].objects[0]: Tun lacks mtu"),
+        ("{", "plan: not valid JSON: "),
+        ("[" * 100_000, "plan: not valid JSON: "),
+        ("[]", "plan: expected an object, found []"),
+        ("{}", "plan: Plan: topology, design, pod_mtu, spaces, veths missing"),
+        (whole(design=7), "plan.design: expected a text, found 7"),
+        (whole(offload=1), "plan.offload: expected true or false, found 1"),
+        (whole(colour="red"), "plan.colour: unknown field of Plan"),
+        (whole(kind="lake"), "plan.spaces[0].kind: expected one of node, pod, switch, router, cable, found "),
+        (whole(reached_at=["192.0.2.1", "192.0.2"]), "plan.spaces[0].reached_at[1]: expected an IP address, found "),
+        (whole(reached_at=["192.0.2.1", 1]), "plan.spaces[0].reached_at[1]: expected an IP address, found 1"),
+        (
+            whole(objects=[{"type": "Lake"}]),
+            "plan.spaces[0].objects[0]: expected an object with the type Bridge or Vxlan or ",
+        ),
+        (whole(pod_mtu="1450"), "plan.pod_mtu: expected a number, found "),
+        (whole(objects=[{"type": "Tun", "name": "t", "index": 1}]), "plan.spaces[0].objects[0]: Tun: mtu missing"),
     ],
 )
-def test_what_is_no_plan_is_told_with_its_place(text: str, told: str) -> None:
+def test_an_invalid_plan_is_reported_with_its_location(text: str, message: str) -> None:
     with pytest.raises(BadPlan) as error:
         plan_of_text(text)
-    assert str(error.value).startswith(told)
+    assert str(error.value).startswith(message)
 
 
 ANYTHING = st.recursive(
@@ -122,7 +125,7 @@ ANYTHING = st.recursive(
 
 @given(data=st.data())
 @settings(deadline=None)
-def test_a_spoilt_text_is_a_plan_or_a_typed_error(two_nodes: Topology, data: st.DataObject) -> None:
+def test_modified_data_is_a_plan_or_raises_bad_plan(two_nodes: Topology, data: st.DataObject) -> None:
     spoilt = to_data(DESIGNS["cilium-vxlan"].plan(two_nodes))
     at: Any = spoilt
     while True:

@@ -1,4 +1,4 @@
-"""Links that do something to packets: where they are delayed and limited, how much waits, how much is under way."""
+"""Shaped links: where packets are delayed and rate limited, queue lengths, packets in flight."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def bucket(topology: Topology) -> TokenBucket:
 
 
 @every_design
-def test_each_nodes_link_is_limited_both_ways_and_nothing_else(design: str, shaped: Topology) -> None:
+def test_only_the_links_of_nodes_are_rate_limited_in_both_directions(design: str, shaped: Topology) -> None:
     plan = DESIGNS[design].plan(shaped)
     buckets = {(space.name, bucket.dev) for space in plan.spaces for bucket in space.of(TokenBucket)}
     links = ("node1_fabric", "to-fabric"), ("node2_fabric", "to-fabric")
@@ -30,11 +30,11 @@ def test_each_nodes_link_is_limited_both_ways_and_nothing_else(design: str, shap
 
 
 @every_design
-def test_without_a_rate_nothing_is_limited(design: str, two_nodes: Topology) -> None:
+def test_without_a_rate_there_is_no_token_bucket(design: str, two_nodes: Topology) -> None:
     assert not any(space.of(TokenBucket) for space in DESIGNS[design].plan(two_nodes).spaces)
 
 
-def test_the_queue_is_the_users_or_what_the_link_carries_in_50_ms(two_nodes: Topology) -> None:
+def test_the_queue_is_the_configured_one_or_50_ms_of_the_rate(two_nodes: Topology) -> None:
     gigabit = with_fabric(two_nodes, rate=10**9)
     assert bucket(gigabit).limit == 10**9 // 8 // 20
     assert bucket(with_fabric(gigabit, queue=123_456)).limit == 123_456
@@ -44,7 +44,7 @@ def test_the_queue_of_a_slow_link_holds_a_large_segment(two_nodes: Topology) -> 
     assert bucket(with_fabric(two_nodes, rate=10**6)).limit == 70_000
 
 
-def test_a_link_sends_a_millisecond_at_once_and_two_frames_at_least(two_nodes: Topology) -> None:
+def test_the_burst_is_a_millisecond_of_the_rate_and_at_least_two_frames(two_nodes: Topology) -> None:
     assert bucket(with_fabric(two_nodes, rate=10**9)).burst == 125_000
     assert bucket(with_fabric(two_nodes, rate=10**6)).burst == 2 * 1514
     assert bucket(with_fabric(two_nodes, rate=10**6, mtu=9000)).burst == 2 * 9014
@@ -58,8 +58,8 @@ def two_sites(wan: str) -> Plan:
     return DESIGNS["vxlan"].plan(topology_of_text(text, "made.yaml").value)
 
 
-def test_each_direction_is_delayed_first_and_limited_where_it_leaves() -> None:
-    """Never both on one device, and neither on the sender's own."""
+def test_each_direction_is_delayed_first_and_rate_limited_at_the_exit() -> None:
+    """Delay and rate are on different devices, and neither on the sender's device."""
     plan = two_sites("{rate: 100Mbit, delay: 20ms, back: {rate: 10Mbit, delay: 5ms}}")
     (cable,) = plan.of_kind(Kind.CABLE)
     assert [(item.dev, item.delay_us) for item in cable.of(Netem)] == [("x1", 20_000), ("x2", 5_000)]
@@ -69,18 +69,18 @@ def test_each_direction_is_delayed_first_and_limited_where_it_leaves() -> None:
     assert not any(space.of(Netem) or space.of(TokenBucket) for space in plan.spaces if space is not cable)
 
 
-def test_a_link_with_a_rate_alone_has_one_bridge_that_takes_packets_from_their_senders() -> None:
+def test_a_link_with_only_a_rate_has_one_promiscuous_bridge() -> None:
     (cable,) = (plan := two_sites("{rate: 100Mbit}")).of_kind(Kind.CABLE)
     assert [(link.name, link.promiscuous) for link in cable.links if isinstance(link, Bridge)] == [("br0", True)]
     assert set(plan.devices_of(cable.name)) == {"br0", "to-edge1", "to-edge2"}
 
 
-def test_where_packets_are_delayed_before_a_rate_no_bridge_copies_them() -> None:
+def test_bridges_after_a_delay_are_not_promiscuous() -> None:
     (cable,) = two_sites("{rate: 100Mbit, delay: 1ms, back: {delay: 0ms}}").of_kind(Kind.CABLE)
     assert [link.promiscuous for link in cable.links if isinstance(link, Bridge)] == [True, False]
 
 
-def test_a_link_without_qualities_is_a_pair() -> None:
+def test_a_link_without_qualities_is_a_veth_pair() -> None:
     assert not two_sites("{delay: 0ms}").of_kind(Kind.CABLE)
 
 
@@ -92,7 +92,7 @@ def test_a_link_without_qualities_is_a_pair() -> None:
         (Quality(delay_us=500_000), 250_000),
     ],
 )
-def test_so_many_packets_may_be_under_way_as_the_rate_lets_in(quality: Quality, packets: int) -> None:
+def test_the_packets_in_flight_follow_from_rate_and_delay(quality: Quality, packets: int) -> None:
     assert under_way(quality) == pytest.approx(packets, rel=0.01)
 
 
@@ -105,7 +105,7 @@ def test_so_many_packets_may_be_under_way_as_the_rate_lets_in(quality: Quality, 
         *(("{delay: 1ms, back: {" + each + ": 1%}}", False) for each in ("loss", "duplicate", "reorder")),
     ],
 )
-def test_where_single_packets_fare_by_themselves_none_is_larger_than_the_mtu(wan: str, whole: bool) -> None:
+def test_links_that_lose_duplicate_or_reorder_packets_have_no_offload(wan: str, whole: bool) -> None:
     plan = two_sites(wan)
     ends = [("edge1", "to-edge2"), ("edge2", "to-edge1")]
     ends += [

@@ -1,4 +1,4 @@
-"""The picture of a plan: everything is in it, in its order, and Graphviz draws it."""
+"""The picture of a plan is complete and in order, and Graphviz draws it."""
 
 import os
 import re
@@ -47,7 +47,7 @@ def words(text: str) -> str:
 
 
 @pytest.mark.parametrize("design", list(DESIGNS))
-def test_each_design_has_its_picture(design: str, two_nodes: Topology) -> None:
+def test_the_picture_of_each_design_equals_its_golden_file(design: str, two_nodes: Topology) -> None:
     text = dot(DESIGNS[design].plan(two_nodes))
     golden = GOLDEN / f"{design}.dot"
     if UPDATE:
@@ -57,7 +57,7 @@ def test_each_design_has_its_picture(design: str, two_nodes: Topology) -> None:
 
 
 @pytest.mark.parametrize(("file", "design"), PICTURES)
-def test_every_node_pod_address_and_way_out_is_drawn(design: str, file: str, repository: Path) -> None:
+def test_every_node_pod_switch_router_and_address_is_drawn(design: str, file: str, repository: Path) -> None:
     plan = DESIGNS[design].plan(load_topology(repository / f"topologies/{file}.yaml").value)
     shown = words(drawn(dot(plan), "svg").decode())
     assert all(space.name not in shown for space in plan.of_kind(Kind.CABLE)), "a shaped link is a line"
@@ -67,7 +67,7 @@ def test_every_node_pod_address_and_way_out_is_drawn(design: str, file: str, rep
 
 
 @pytest.mark.parametrize("design", list(PLAIN))
-def test_of_many_pods_the_first_are_listed_and_the_others_counted(design: str) -> None:
+def test_the_first_of_many_pods_are_listed_and_the_others_counted(design: str) -> None:
     plan = DESIGNS[design].plan(topology_of_text(SIXTEEN, "sixteen.yaml").value)
     shown = words(drawn(dot(plan), "svg").decode())
     assert shown.count("64 pods") == 16
@@ -77,32 +77,32 @@ def test_of_many_pods_the_first_are_listed_and_the_others_counted(design: str) -
 
 
 def columns(plan: Plan) -> list[str]:
-    """The nodes by the place of their routes, row by row, from left to right."""
+    """The nodes by the position of their routes, row by row, from left to right."""
     found = re.findall(r'^node "?(node\d+)"? (\S+) (\S+)', drawn(dot(plan), "plain").decode(), re.MULTILINE)
     return [name for name, _, _ in sorted(found, key=lambda item: (-round(float(item[2])), float(item[1])))]
 
 
 @pytest.mark.parametrize("design", list(PLAIN))
 @pytest.mark.parametrize("nodes", [2, 4, 7, 16])
-def test_nodes_are_in_their_order(design: str, nodes: int) -> None:
+def test_nodes_are_drawn_in_order(design: str, nodes: int) -> None:
     text = SIXTEEN.replace("nodes: 16", f"nodes: {nodes}")
     plan = DESIGNS[design].plan(topology_of_text(text, "t.yaml").value)
     assert columns(plan) == [f"node{number}" for number in range(1, nodes + 1)]
 
 
-def test_tunnels_are_lines_between_the_devices_of_few_nodes_only(two_nodes: Topology) -> None:
+def test_tunnels_are_drawn_only_between_few_nodes(two_nodes: Topology) -> None:
     assert dot(DESIGNS["vxlan"].plan(two_nodes)).count("style=dashed") == 1
     assert dot(DESIGNS["vxlan"].plan(topology_of_text(SIXTEEN, "t.yaml").value)).count("style=dashed") == 0
     assert dot(DESIGNS["l2"].plan(two_nodes)).count("style=dashed") == 0
 
 
 @pytest.mark.parametrize("file", ["leaf-spine", "wan", "named"])
-def test_nodes_of_several_racks_are_in_their_order(file: str, repository: Path) -> None:
+def test_nodes_of_several_racks_are_drawn_in_order(file: str, repository: Path) -> None:
     plan = DESIGNS["l3-gateway"].plan(load_topology(repository / f"topologies/{file}.yaml").value)
     assert columns(plan) == [space.name for space in plan.of_kind(Kind.NODE)]
 
 
-def test_links_say_what_they_do_to_packets() -> None:
+def test_labels_of_links_have_their_qualities() -> None:
     wan = "{rate: 50Mbit, delay: 20ms, jitter: 500us, loss: 0.1%, back: {rate: 2Gbit, duplicate: 1%}}"
     text = f"""
 name: wan
@@ -112,12 +112,12 @@ nodes: 2
 """
     shown = dot(DESIGNS["vxlan"].plan(topology_of_text(text, "wan.yaml").value))
     assert "to edge2: 50 Mbit/s, 20 ms ± 500 µs, 0.1 % lost\n" in shown
-    assert "to edge1: 2 Gbit/s, 20 ms ± 500 µs, 0.1 % lost, 1 % twice" in shown
+    assert "to edge1: 2 Gbit/s, 20 ms ± 500 µs, 0.1 % lost, 1 % duplicated" in shown
     assert shown.count('label="1 Gbit/s"') == 2
 
 
-def test_racks_are_above_and_below_what_joins_them() -> None:
-    """Nodes of one rack are in one row, and leaves between their rack and the spines."""
+def test_racks_are_above_and_below_the_spines() -> None:
+    """Nodes of one rack are in one row, and leaves are between their rack and the spines."""
     text = """
 name: racks
 cluster: {pod_cidr: 10.244.0.0/16}
@@ -135,8 +135,7 @@ nodes: 8
 
 
 @pytest.mark.parametrize("pair", pairs())
-def test_every_design_can_be_drawn(pair: str, dual_stack: Topology) -> None:
-    """And every end of a line is a box."""
+def test_in_the_picture_of_every_design_each_end_of_a_line_is_a_box(pair: str, dual_stack: Topology) -> None:
     text = dot(design_of(pair).plan(dual_stack))
     boxes = set(re.findall(r'^ +("[^"]+") \[', text, re.MULTILINE))
     ends = {end for line in re.findall(r'^ +("[^"]+") -- ("[^"]+") \[', text, re.MULTILINE) for end in line}

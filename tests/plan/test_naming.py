@@ -19,7 +19,7 @@ def test_short_names_stay_readable() -> None:
     assert interface_name("to", "node1") == "to-node1"
 
 
-def test_long_names_that_begin_alike_stay_apart() -> None:
+def test_long_names_with_a_common_prefix_stay_distinct() -> None:
     assert interface_name("veth", "web-frontend-1") != interface_name("veth", "web-frontend-2")
 
 

@@ -1,4 +1,4 @@
-"""Ways through fabrics: every packet arrives, by the shortest way, whichever of several equal ones it takes."""
+"""Ways through fabrics: every packet arrives by a shortest way, also if there are several."""
 
 import ipaddress
 import time
@@ -34,14 +34,14 @@ def planned(layout: Layout) -> Plan:
 
 
 class Network:
-    """A planned fabric as its routing tables have it."""
+    """A model of a planned fabric, based on its routing tables."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._owner = {item.interface.ip: space.name for space in plan.spaces for item in space.of(DeviceAddress)}
 
     def next_places(self, here: str, to: Address) -> set[str]:
-        """Who may get a packet next, by the longest prefix; none where there is no route."""
+        """The possible next places of a packet, by longest prefix match; empty without a route."""
         space = self._plan[here]
         routes = [route for route in space.of(Route) if route.to.version == to.version]
         routes += [Route(item.interface.network, item.dev) for item in space.of(DeviceAddress)]
@@ -53,22 +53,22 @@ class Network:
         return {self._owner[via] for via in vias}
 
     def arrivals(self, source: str, to: Address, target: str) -> Iterator[tuple[str, ...]]:
-        """Every way from a place, as the places on it; fails where one is lost or goes in circles."""
+        """Every way from a place, as its sequence of places; fails if a packet is lost or loops."""
         stack = [(source,)]
         while stack:
             way = stack.pop()
             if way[-1] == target:
                 yield way
                 continue
-            assert len(set(way)) == len(way) < MOST_HOPS, f"{way} goes in circles"
+            assert len(set(way)) == len(way) < MOST_HOPS, f"{way} is a loop"
             further = self.next_places(way[-1], to)
-            assert further, f"{way} is lost on its way to {to}"
+            assert further, f"{way}: no route to {to}"
             stack += [(*way, place) for place in further]
 
 
 @st.composite
 def fabrics(draw: st.DrawFn) -> Topology:
-    """Connected fabrics with switches behind switches, routers in between, and nodes on either."""
+    """Connected fabrics with chains of switches, routers between them, and nodes linked to either."""
     routers = [f"r{number}" for number in range(draw(st.integers(1, 6)))]
     links: list[tuple[str, str]] = []
     for number, router in enumerate(routers[1:], start=1):
@@ -80,7 +80,7 @@ def fabrics(draw: st.DrawFn) -> Topology:
     for number in range(draw(st.integers(0, 4))):
         name = f"s{number}"
         switches[name] = [name]
-        if number and draw(st.booleans()):  # Behind another one, and so on its Ethernet.
+        if number and draw(st.booleans()):  # Linked to another switch, so on the same Ethernet.
             other = draw(st.sampled_from(list(switches)[:number]))
             switches[name] = [*switches.pop(other), name]
             for member in switches[name]:
@@ -119,7 +119,7 @@ def test_every_packet_arrives_from_every_node_without_a_loop(made: Topology) -> 
         for to, by_router in ((target.address(family), False), (carried.network_address + 9, True)):
             found = list(network.arrivals(source.name, to, target.name))
             for first in {way[1] for way in found}:
-                assert len({len(way) for way in found if way[1] == first}) == 1, "of a router's ways all are as short"
+                assert len({len(way) for way in found if way[1] == first}) == 1, "all ways of a router are equally long"
             claimed = ways(places, source.name, target.name, family, by_router)
             assert {routers_of(way, places) for way in claimed} == {way[1:-1] for way in found}
 
@@ -131,8 +131,8 @@ def routers_of(way: tuple[Sighting, ...], places: Layout) -> tuple[str, ...]:
 
 @settings(max_examples=60, deadline=None)
 @given(fabrics())
-def test_a_way_is_one_chain_of_frames(made: Topology) -> None:
-    """Between routers the MAC addresses stay the same, and what one place sends the next one receives."""
+def test_the_sightings_of_a_way_follow_one_another(made: Topology) -> None:
+    """Between routers the MAC addresses stay the same, and each place receives what the previous one sends."""
     places = layout(made)
     routers = {router.name for router in places.routers}
     for source, target in permutations(places.nodes, 2):
@@ -144,23 +144,23 @@ def test_a_way_is_one_chain_of_frames(made: Topology) -> None:
                 assert (one.source_mac, one.target_mac) == (other.source_mac, other.target_mac)
 
 
-def told(way: tuple[Sighting, ...]) -> str:
+def described(way: tuple[Sighting, ...]) -> str:
     return ", ".join(f"{seen.direction} {seen.port} of {seen.place}" for seen in way)
 
 
-def test_two_nodes_of_one_subnet_see_each_other_through_the_switch() -> None:
+def test_two_nodes_of_one_subnet_are_connected_by_the_switch() -> None:
     places = layout(topology("{subnet: 192.168.56.0/24}"))
     (way,) = ways(places, "node1", "node2", 4)
-    assert told(way) == "in to-node1 of fabric, out to-node2 of fabric"
+    assert described(way) == "in to-node1 of fabric, out to-node2 of fabric"
     assert {(seen.source_mac, seen.target_mac) for seen in way} == {
         (mac_address("node1", "eth0"), mac_address("node2", "eth0"))
     }
 
 
-def test_by_router_a_packet_enters_and_leaves_the_gateway() -> None:
+def test_a_packet_by_router_passes_the_gateway() -> None:
     places = layout(topology("{subnet: 192.168.56.0/24}"))
     (way,) = ways(places, "node1", "node2", 4, by_router=True)
-    assert told(way) == (
+    assert described(way) == (
         "in to-node1 of fabric, out to-gateway of fabric, in eth0 of gateway, "
         "out eth0 of gateway, in to-gateway of fabric, out to-node2 of fabric"
     )
@@ -172,7 +172,7 @@ def test_an_address_on_a_bridge_has_the_bridges_mac_address() -> None:
     assert way[0].source_mac == mac_address("node1", "br-node")
 
 
-def test_each_spine_is_a_way_of_its_own() -> None:
+def test_each_spine_is_an_alternative_way() -> None:
     places = layout(topology("{shape: leaf-spine, leaves: 4, spines: 3, subnet: 192.168.0.0/16}"))
     found = ways(places, "node1", "node2", 4)
     assert [way[4].place for way in found] == ["spine1", "spine2", "spine3"]
@@ -181,10 +181,10 @@ def test_each_spine_is_a_way_of_its_own() -> None:
 def test_nodes_with_two_links_use_both_ends_of_both() -> None:
     places = layout(topology("{shape: leaf-spine, leaves: 4, spines: 2, homes: 2, subnet: 192.168.0.0/24}"))
     assert len(ways(places, "node1", "node2", 4)) == 2 * 2 * 2
-    assert len(ways(places, "node1", "node3", 4)) == 2  # On the same two leaves.
+    assert len(ways(places, "node1", "node3", 4)) == 2  # They have the same two leaves.
 
 
-def test_who_is_on_which_ethernet() -> None:
+def test_the_addresses_subnets_and_neighbours_of_each_shape() -> None:
     one = layout(topology("{subnet: 192.168.56.0/24}"))
     assert one.is_one_subnet and str(one.gateway[0]) == "192.168.56.254/24"
     two = layout(topology("{shape: subnets, subnets: 2, subnet: 192.168.0.0/16}"))
@@ -210,7 +210,7 @@ def test_the_fabrics_mtu_is_the_smallest_on_a_way(repository: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["two-subnets", "leaf-spine", "dual-homed", "named", "wan"])
-def test_routers_and_nodes_share_flows_where_they_can(name: str, repository: object) -> None:
+def test_places_with_several_next_hops_hash_flows_by_port(name: str, repository: object) -> None:
     made = load_topology(repository / f"topologies/{name}.yaml").value  # type: ignore[operator]
     plan = DESIGNS["vxlan"].plan(made)
     for space in plan.spaces:
@@ -231,8 +231,8 @@ def test_a_node_with_several_links_sends_from_its_own_address() -> None:
     }
 
 
-def test_many_leaves_are_no_matter() -> None:
-    """128 leaves know each other by eight spines: 17,000 routes; and 64 nodes of one subnet take next to nothing."""
+def test_128_leaves_are_planned_quickly() -> None:
+    """128 leaves have routes to each other by eight spines: 17,000 routes."""
     begin = time.process_time()
     places = layout(topology("{shape: leaf-spine, leaves: 128, spines: 8, subnet: 10.0.0.0/9}", "128", "10.244.0.0/16"))
     plan = planned(places)

@@ -1,7 +1,7 @@
-"""Owners' parts make one whole whoever comes first, and a change from one whole to another leads there.
+"""Merging the parts of owners does not depend on their order, and applying a change gives the new whole.
 
-What texts do is told by small models of iptables-restore, ipset, nft and ipvsadm; `tests/kernel/test_rulesets.py` asks
-the kernel.
+Small models of iptables-restore, ipset, nft and ipvsadm apply the texts here; `tests/kernel/test_rulesets.py` uses the
+kernel.
 """
 
 import json
@@ -92,7 +92,7 @@ def parts_of_ipvs(draw: st.DrawFn) -> tuple[Ruleset, ...]:
 
 
 class Restored:
-    """What iptables-restore makes of texts."""
+    """A model of iptables-restore."""
 
     def __init__(self) -> None:
         self.chains: dict[tuple[str, str], list[str]] = {}
@@ -164,7 +164,7 @@ def agreeing(parts: tuple[Ruleset, ...]) -> bool:
 
 
 @given(parts_of_iptables(), st.randoms(use_true_random=False))
-def test_the_whole_is_the_same_whoever_comes_first(parts: tuple[Ruleset, ...], chance: Any) -> None:
+def test_the_order_of_parts_does_not_change_the_whole(parts: tuple[Ruleset, ...], chance: Any) -> None:
     shuffled = list(parts)
     chance.shuffle(shuffled)
     one, other = merged(parts, "iptables"), merged(shuffled, "iptables")
@@ -172,7 +172,7 @@ def test_the_whole_is_the_same_whoever_comes_first(parts: tuple[Ruleset, ...], c
     assert list(iptables.lines(one)) == list(iptables.lines(other))
 
 
-def test_rules_of_several_owners_stand_as_in_life() -> None:
+def test_rules_of_several_owners_are_ordered_as_in_a_real_cluster() -> None:
     forward = [
         Ruleset("kube-proxy", "iptables", (Chain("filter", "FORWARD", ("-j KUBE-FORWARD",)),)),
         Ruleset("flannel", "iptables", (Chain("filter", "FORWARD", last=("-j FLANNEL-FWD",)),)),
@@ -186,25 +186,25 @@ def test_rules_of_several_owners_stand_as_in_life() -> None:
     assert [owner for _, owner in iptables.lines(whole)] == ["felix", "kube-proxy", "flannel", "felix", "user"]
 
 
-def test_what_contradicts_is_refused() -> None:
+def test_conflicting_parts_are_refused() -> None:
     twice = [Ruleset("felix", "iptables", (Chain("nat", "INPUT"),))] * 2
-    with pytest.raises(ValueError, match="iptables: nat INPUT: two parts of felix have this chain"):
+    with pytest.raises(ValueError, match="iptables: nat INPUT: felix defines this chain twice"):
         merged(twice, "iptables")
     sets = [Ruleset(owner, "ipset", sets=(Set("pods", "hash:ip"),)) for owner in ("felix", "user")]
-    with pytest.raises(ValueError, match="ipset: user and felix both have the set pods"):
+    with pytest.raises(ValueError, match="ipset: user and felix both define the set pods"):
         merged(sets, "ipset")
     policies = [
         Ruleset(owner, "iptables", (Chain("filter", "INPUT", policy=policy),))
         for owner, policy in (("felix", "DROP"), ("user", "ACCEPT"))
     ]
-    with pytest.raises(ValueError, match="user and felix want different hooks or policies"):
+    with pytest.raises(ValueError, match="user and felix have different hooks or policies"):
         merged(policies, "iptables")
-    with pytest.raises(ValueError, match="no owner of rules is called 'nobody'; known: user, cni"):
+    with pytest.raises(ValueError, match="unknown owner of rules 'nobody'; known: user, cni"):
         merged([Ruleset("nobody", "ipset")], "ipset")
 
 
 @given(parts_of_iptables().filter(agreeing), parts_of_iptables().filter(agreeing))
-def test_a_change_of_iptables_leads_from_one_to_the_other(a: tuple[Ruleset, ...], b: tuple[Ruleset, ...]) -> None:
+def test_a_change_of_iptables_gives_the_new_rules(a: tuple[Ruleset, ...], b: tuple[Ruleset, ...]) -> None:
     old, new = merged(a, "iptables"), merged(b, "iptables")
     model = Restored()
     for _ in range(2):
@@ -216,11 +216,11 @@ def test_a_change_of_iptables_leads_from_one_to_the_other(a: tuple[Ruleset, ...]
 
 
 @given(parts_of_ipset(), parts_of_ipset())
-def test_a_change_of_sets_leads_from_one_to_the_other(a: tuple[Ruleset, ...], b: tuple[Ruleset, ...]) -> None:
+def test_a_change_of_sets_gives_the_new_sets(a: tuple[Ruleset, ...], b: tuple[Ruleset, ...]) -> None:
     old, new = wholes(a), wholes(b)
     sets: dict[str, tuple[str, dict[str, str]]] = {}
 
-    def told(text: str) -> None:
+    def apply(text: str) -> None:
         for line in text.splitlines():
             verb, name, rest = (*line.split(" ", 2), "")[:3]
             match verb:
@@ -242,20 +242,20 @@ def test_a_change_of_sets_leads_from_one_to_the_other(a: tuple[Ruleset, ...], b:
         return lines(ipset.listed("\n".join(saved)))
 
     for _ in range(2):
-        told(ipset.text(old["ipset"]))
+        apply(ipset.text(old["ipset"]))
         assert there() == lines(old["ipset"])
     for step in changing(old, new):
-        told(step.text)
+        apply(step.text)
     assert there() == lines(new["ipset"])
     assert changing(new, new) == ()
 
 
 @given(parts_of_nftables(), parts_of_nftables())
-def test_a_change_of_nftables_leads_from_one_to_the_other(a: tuple[Ruleset, ...], b: tuple[Ruleset, ...]) -> None:
+def test_a_change_of_nftables_gives_the_new_tables(a: tuple[Ruleset, ...], b: tuple[Ruleset, ...]) -> None:
     old, new = merged(a, "nftables"), merged(b, "nftables")
     tables: dict[tuple[str, str], dict[str, dict[str, Any]]] = {("ip", "foreign"): {}}
 
-    def told(text: str) -> None:
+    def apply(text: str) -> None:
         for item in json.loads(text)["nftables"] if text else ():
             ((verb, about),) = item.items()
             ((what, tree),) = about.items()
@@ -289,22 +289,20 @@ def test_a_change_of_nftables_leads_from_one_to_the_other(a: tuple[Ruleset, ...]
         return lines(nftables.listed(json.dumps({"nftables": listed})))
 
     for _ in range(2):
-        told(nftables.text(old))
+        apply(nftables.text(old))
         assert there() == lines(old)
-    told(nftables.difference(old, new))
+    apply(nftables.difference(old, new))
     assert there() == lines(new)
     assert ("ip", "foreign") in tables
     assert nftables.difference(new, new) == ""
 
 
 @given(parts_of_ipvs(), parts_of_ipvs())
-def test_a_change_of_virtual_services_leads_from_one_to_the_other(
-    a: tuple[Ruleset, ...], b: tuple[Ruleset, ...]
-) -> None:
+def test_a_change_of_virtual_services_gives_the_new_services(a: tuple[Ruleset, ...], b: tuple[Ruleset, ...]) -> None:
     old, new = merged(a, "ipvs"), merged(b, "ipvs")
     services: dict[str, tuple[str, dict[str, str]]] = {}
 
-    def told(text: str) -> None:
+    def apply(text: str) -> None:
         for line in text.splitlines():
             verb, _, rest = line.partition(" ")
             name, words = " ".join(rest.split()[:2]), " ".join(rest.split()[2:])
@@ -330,13 +328,13 @@ def test_a_change_of_virtual_services_leads_from_one_to_the_other(
         return lines(ipvs.listed("\n".join(saved)))
 
     for _ in range(2):
-        told(ipvs.text(old))
+        apply(ipvs.text(old))
         assert there() == lines(old)
-    told(ipvs.difference(old, new))
+    apply(ipvs.difference(old, new))
     assert there() == lines(new)
 
 
-def test_virtual_services_are_as_ipvsadm_saves_them() -> None:
+def test_virtual_services_have_the_format_of_ipvsadm_save() -> None:
     servers = [ipvs.server(ip_address("10.244.0.2"), 8080), ipvs.server(ip_address("fd00::2"), 8080, 0)]
     services = (ipvs.service("udp", ip_address("10.96.0.10"), 53, servers, affinity_s=10800),)
     assert ipvs.text(merged([Ruleset("kube-proxy", "ipvs", sets=services)], "ipvs")).splitlines() == [
@@ -347,7 +345,7 @@ def test_virtual_services_are_as_ipvsadm_saves_them() -> None:
     ]
 
 
-def test_a_change_says_no_more_than_what_changes() -> None:
+def test_a_change_contains_only_differences() -> None:
     sets = [f"10.{n >> 8}.{n & 255}.1" for n in range(10_000)]
 
     def parts(rules: list[str], members: list[str], own: str) -> list[Ruleset]:
@@ -370,7 +368,7 @@ def test_a_change_says_no_more_than_what_changes() -> None:
     ]
 
 
-def test_sets_outlive_the_rules_that_name_them() -> None:
+def test_sets_are_removed_after_the_rules_that_refer_to_them() -> None:
     parts = (
         Ruleset("felix", "ipset", sets=(Set("pods", "hash:ip family inet"), Set("all", "list:set size 8", ("pods",)))),
         Ruleset("felix", "iptables", (Chain("filter", "INPUT", ("-m set --match-set all src -j DROP",)),)),
@@ -382,12 +380,12 @@ def test_sets_outlive_the_rules_that_name_them() -> None:
     assert texts == ["*filter\n-D INPUT 1\nCOMMIT\n", "destroy all\ndestroy pods\n"]
 
 
-def test_a_set_does_not_become_one_of_another_type() -> None:
+def test_changing_the_type_of_a_set_is_refused() -> None:
     one, other = (
         wholes([Ruleset("felix", "ipset", sets=(Set("pods", f"{kind} family inet"),))])
         for kind in ("hash:ip", "hash:net")
     )
-    with pytest.raises(ipset.SetChangesType, match="the set pods cannot become hash:net from hash:ip"):
+    with pytest.raises(ipset.SetChangesType, match="set pods: cannot change the type from hash:ip to hash:net"):
         changing(one, other)
 
 
@@ -395,7 +393,7 @@ LETTERS = st.lists(st.sampled_from("abcdefgh"), max_size=12)
 
 
 @given(LETTERS, LETTERS)
-def test_edits_lead_from_one_list_to_the_other(old: list[str], new: list[str]) -> None:
+def test_edits_turn_the_old_list_into_the_new(old: list[str], new: list[str]) -> None:
     found, now = edits(old, new), list(old)
     for place in found.deleted:
         del now[place]
@@ -405,8 +403,7 @@ def test_edits_lead_from_one_list_to_the_other(old: list[str], new: list[str]) -
 
 
 @given(st.permutations(range(8)), st.integers(0, 7))
-def test_no_line_is_moved_that_can_stay(order: list[int], place: int) -> None:
-    """One line that goes elsewhere is one deletion and one insertion."""
+def test_moving_a_line_is_one_deletion_and_one_insertion(order: list[int], place: int) -> None:
     old = [str(number) for number in order]
     new = [*old]
     new.insert(place, new.pop())
@@ -414,7 +411,7 @@ def test_no_line_is_moved_that_can_stay(order: list[int], place: int) -> None:
 
 
 @given(LETTERS, LETTERS, st.lists(st.tuples(st.integers(0, 12), st.sampled_from("XYZ"))))
-def test_strangers_lines_stay_and_ours_change(old: list[str], new: list[str], others: list[tuple[int, str]]) -> None:
+def test_foreign_lines_stay_and_ours_change(old: list[str], new: list[str], others: list[tuple[int, str]]) -> None:
     there = list(old)
     for place, line in others:
         there.insert(place, line)
@@ -423,12 +420,12 @@ def test_strangers_lines_stay_and_ours_change(old: list[str], new: list[str], ot
     assert [line for line in now if line in "XYZ"] == [line for line in there if line in "XYZ"]
 
 
-def test_strangers_stay_behind_the_lines_that_they_stand_behind() -> None:
+def test_foreign_lines_stay_after_the_preceding_line() -> None:
     assert carried(["X", "a", "Y", "b", "Z"], ["a", "b"], ["c", "a", "d"]) == ("X", "c", "a", "Y", "Z", "d")
 
 
 @given(parts_of_iptables().filter(agreeing), st.dictionaries(st.sampled_from(["INPUT", "ONE", "NEW"]), RULES))
-def test_what_is_there_is_somebodys(parts: tuple[Ruleset, ...], added: dict[str, tuple[str, ...]]) -> None:
+def test_every_existing_rule_has_an_owner(parts: tuple[Ruleset, ...], added: dict[str, tuple[str, ...]]) -> None:
     planned = tuple(part for part in parts if part.owner != "cni")
     whole = merged(planned, "iptables")
     text = iptables.text(whole)
@@ -442,7 +439,7 @@ def test_what_is_there_is_somebodys(parts: tuple[Ruleset, ...], added: dict[str,
         assert {part.owner for part in now} <= {part.owner for part in planned}
 
 
-def test_plugins_own_what_they_put_around_others_rules() -> None:
+def test_plugins_own_the_rules_that_they_add_around_others() -> None:
     planned = (Ruleset("node-rules", "iptables", (Chain("filter", "FORWARD", ("-j A", "-j B")),)),)
     text = "*filter\n:CNI - [0:0]\n-A FORWARD -j CNI\n-A FORWARD -j A\n-A FORWARD -j B\n-A FORWARD -j C\n"
     assert tuple(claimed(planned, iptables.listed("iptables", text), "cni")) == (
@@ -451,8 +448,8 @@ def test_plugins_own_what_they_put_around_others_rules() -> None:
     )
 
 
-def test_large_rulesets_stay_cheap() -> None:
-    """10,000 rules and members, merged, told and compared: their time is that of their text."""
+def test_large_rulesets_take_linear_time() -> None:
+    """10,000 rules and members are merged, written and compared in at most two seconds."""
     addresses = [f"10.{n >> 8}.{n & 255}.1" for n in range(10_000)]
     rules = tuple(f"-s {address}/32 -j DROP" for address in addresses)
     trees = tuple(nftables.rule({"drop": None}, comment=address) for address in addresses)

@@ -1,4 +1,4 @@
-"""The printed commands are true: typed by hand in an empty namespace they build a network that passes the checks."""
+"""The printed commands, run in an empty namespace, build a network that passes the checks."""
 
 import json
 import subprocess
@@ -28,12 +28,12 @@ BY_HAND = [
         for name in ("routed+ipip", "ptp+gre", "bridge+geneve", "bridge+wireguard", "bridge+ipsec", "ipvlan-l2+l2")
     ),
 ]
-"""Without netkit, for which the ip of Debian 12 has no word."""
+"""Without netkit, which the ip command of Debian 12 does not support."""
 
 
 @pytest.mark.sealed
 @pytest.mark.parametrize(("name", "topology"), BY_HAND)
-def test_typed_by_hand_the_commands_pass_the_same_checks(
+def test_a_network_built_by_the_commands_passes_the_checks(
     name: str, topology: str, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = load_topology(repository / f"topologies/{topology}.yaml").value
@@ -41,9 +41,9 @@ def test_typed_by_hand_the_commands_pass_the_same_checks(
     plan = design.plan(chosen)
     file = tmp_path / "plan.sh"
     file.write_text(script(plan))
-    # Where the programs of a lab are found.
+    # The commands refer to programs relative to the repository.
     monkeypatch.chdir(repository)
-    # The test runs in a capsule: an empty network namespace, with a /run of its own.
+    # The test runs in a capsule: an empty network namespace with its own /run.
     with (tmp_path / "said").open("w") as said:
         done = subprocess.run(["sh", "-e", file], stdout=said, stderr=said, check=False)
     assert (done.returncode, (tmp_path / "said").read_text().replace("ready\n", "")) == (0, "")
@@ -55,7 +55,7 @@ def test_typed_by_hand_the_commands_pass_the_same_checks(
 
 
 def shown(namespaces: dict[str, Namespace], plan: Plan) -> dict[str, str]:
-    """What tc and ethtool say of every namespace and device, without the numbers that the kernel draws."""
+    """The output of tc and ethtool for every namespace and device, without handles, which the kernel chooses."""
     said: dict[str, str] = {}
     for space in plan.spaces:
         with namespaces[space.name].entered():
@@ -70,7 +70,9 @@ def shown(namespaces: dict[str, Namespace], plan: Plan) -> dict[str, str]:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("design", list(PLAIN))
-def test_typed_by_hand_rates_and_offloads_are_the_same(design: str, shaped: Topology, tmp_path: Path) -> None:
+def test_rates_and_offloads_set_by_the_commands_equal_those_of_a_lab(
+    design: str, shaped: Topology, tmp_path: Path
+) -> None:
     plan = DESIGNS[design].plan(shaped, offload=False)
     file = tmp_path / "plan.sh"
     file.write_text(script(plan))
@@ -82,7 +84,7 @@ def test_typed_by_hand_rates_and_offloads_are_the_same(design: str, shaped: Topo
     assert "tbf" in shown(typed, plan)["node1_fabric"]
 
 
-def test_every_command_is_explained_by_a_section(two_nodes: Topology) -> None:
+def test_the_script_has_a_title_for_each_section(two_nodes: Topology) -> None:
     lines = script(DESIGNS["vxlan"].plan(two_nodes)).splitlines()
     assert lines[0] == "#!/bin/sh -e"
     sections = [line for line in lines if line.startswith("# --- ")]

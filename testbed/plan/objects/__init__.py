@@ -1,11 +1,11 @@
 """The kernel objects of a plan, as small frozen dataclasses.
 
-Their names and fields are those of `ip`, `bridge`, `tc` and `sysctl`. A plan is complete: whoever carries it out, be it
-`testbed.kernel` or a person with the commands of `testbed.plan.shell`, has nothing left to decide.
+Names and fields follow `ip`, `bridge`, `tc` and `sysctl`. A plan is complete: `testbed.kernel`, or a user with the
+commands of `testbed.plan.shell`, builds it without further decisions.
 
-Every device has its `index`, the number by which the kernel knows it, unique over all spaces of the plan. So nothing
-has to be looked up while a lab is built, and no veth has a peer of its own number: the kernel takes such a device for
-one without a peer and may tell its bridge only after a second that it is up (`linkwatch_urgent_event`).
+Every device has an `index`, its number in the kernel, unique over all spaces of the plan. So building a lab needs no
+lookups, and the two ends of a veth pair have different numbers: the kernel treats a veth with the number of its peer as
+one without a peer, and may notify its bridge of the carrier a second late (`linkwatch_urgent_event`).
 """
 
 from testbed.plan.objects.addresses import DeviceAddress

@@ -24,13 +24,13 @@ from testbed.plan.uapi import IFA_F_NODAD, IFA_F_NOPREFIXROUTE, RTM_DELADDR, RTM
 from testbed.spec.types import Interface
 
 _HEADER = struct.Struct("=BBBBI")
-"""struct ifaddrmsg: family, length of the prefix, flags, scope, index."""
+"""struct ifaddrmsg: family, prefix length, flags, scope, index."""
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 
 
 @dataclass(frozen=True)
 class DeviceAddress:
-    """An address on a device; its prefix makes the route to its neighbours, unless that is left to others."""
+    """An address on a device; unless `noprefixroute` is set, the kernel adds the route to its prefix."""
 
     dev: str
     interface: Interface
@@ -38,15 +38,15 @@ class DeviceAddress:
 
 
 def address_words(item: DeviceAddress, verb: str = "add") -> str:
-    """What `ip` is told to `add`, `replace` or `del` that address."""
+    """Arguments of `ip` that `add`, `replace` or `del` the address."""
     bare = " noprefixroute" if item.noprefixroute and verb != "del" else ""
     at_once = " nodad" if verb != "del" and item.interface.version == 6 else ""
     return f"address {verb} {item.interface} dev {item.dev}{at_once}{bare}"
 
 
 def new_address(item: DeviceAddress, index: int, flags: int = CREATE) -> Request:
-    """An address on the device of that number."""
-    # Addresses are unique by plan: to look for duplicates would only delay them.
+    """Request for an address on the device with that index."""
+    # Addresses are unique by plan: duplicate address detection would only delay them.
     own = IFA_F_NODAD if item.interface.version == 6 else 0
     more = number(_IFA_FLAGS, own | IFA_F_NOPREFIXROUTE) if item.noprefixroute else b""
     verb = "add" if flags == CREATE else "replace"
@@ -76,7 +76,7 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> DeviceAddress | None
     _, prefix, _, _, index = _HEADER.unpack_from(payload)
     found = attributes(payload, _HEADER.size)
     address = address_in(found[_IFA_LOCAL] if _IFA_LOCAL in found else found[_IFA_ADDRESS])
-    # Loopback's and IPv6 link-local ones the kernel gives by itself.
+    # The kernel itself adds loopback and IPv6 link-local addresses.
     if address.is_loopback or address.is_link_local:
         return None
     bare = _IFA_FLAGS in found and bool(number_in(found[_IFA_FLAGS]) & IFA_F_NOPREFIXROUTE)

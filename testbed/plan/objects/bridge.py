@@ -18,9 +18,9 @@ class Bridge:
     mac: str
     mtu: int
     promiscuous: bool = False
-    """Whether it takes in every frame itself as well. What it forwards are copies then, which are nobody's own."""
+    """Whether the bridge also receives every frame itself; frames that it forwards are then copies."""
     checksums: bool = True
-    """Whether what the space itself sends by it may leave checksums to whoever takes it; if not, no segments either."""
+    """Whether the space itself may send packets with partial checksums; if not, segmentation offload is off too."""
 
     master = None
 

@@ -1,4 +1,4 @@
-"""Devices that share another one: macvlan and ipvlan."""
+"""Devices on top of another one: macvlan and ipvlan."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -14,15 +14,15 @@ _MODES: Mapping[str, tuple[struct.Struct, Mapping[str, int]]] = {
     "macvlan": (struct.Struct("=I"), {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}),
     "ipvlan": (struct.Struct("=H"), {"l2": 0, "l3": 1, "l3s": 2}),
 }
-"""By kind: how its mode is packed, and the modes by the names that `ip link` has for them."""
+"""By kind: format of the mode, and the modes by their names in `ip link`."""
 
 
 @dataclass(frozen=True)
 class Child:
-    """A device that shares another one, its parent in the node's namespace, with others like it.
+    """A macvlan or ipvlan device, whose parent is in the node's namespace.
 
-    macvlan has MAC addresses of its own on the parent's Ethernet; ipvlan shares the parent's, and hands packets out by
-    their IP address.
+    A macvlan device has its own MAC address on the parent's Ethernet; ipvlan devices share the parent's, and receive
+    packets by IP address.
     """
 
     space: str
@@ -41,13 +41,13 @@ class Child:
 
 
 def child_data(child: Child) -> bytes:
-    """The attributes of its kind in a request that makes it."""
+    """The kind's attributes in a request that creates the device."""
     form, modes = _MODES[child.kind]
     return attribute(_MODE, form.pack(modes[child.mode]))
 
 
 def mode_in(kind: str, data: Attributes) -> str:
-    """The mode of such a device that is there; empty for one of another kind."""
+    """The mode of an existing device; empty for other kinds."""
     if kind not in _MODES or _MODE not in data:
         return ""
     form, modes = _MODES[kind]
@@ -56,7 +56,7 @@ def mode_in(kind: str, data: Attributes) -> str:
 
 
 def child_commands(child: Child) -> Iterator[str]:
-    """The commands that make a device which shares another one, and set it up."""
+    """The commands that create the device and set it up."""
     address = f" address {child.mac}" if child.mac else ""
     yield (
         f"ip -n {child.node} link add link {child.parent} {child.name} index {child.index} netns {child.space}"

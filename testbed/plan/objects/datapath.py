@@ -8,7 +8,7 @@ from testbed.plan.objects.link_kind import LinkKind
 
 @dataclass(frozen=True)
 class Flow:
-    """Which packets of a datapath's ports something is done to, and what, in the words of `ovs-dpctl`."""
+    """A flow of a datapath: match and actions in the syntax of `ovs-dpctl`."""
 
     match: str
     actions: str
@@ -16,9 +16,9 @@ class Flow:
 
 @dataclass(frozen=True)
 class Datapath:
-    """An Open vSwitch datapath in the kernel, with nobody to ask of what no flow matches: that is dropped.
+    """An Open vSwitch datapath in the kernel, without a daemon for upcalls: packets that match no flow are dropped.
 
-    Its own device, of the same name, is port 0; the kernel numbers that device by itself.
+    Its own device, of the same name, is port 0; the kernel chooses that device's index.
     """
 
     name: str
@@ -26,14 +26,14 @@ class Datapath:
     mac: str
     mtu: int
     ports: tuple[str, ...]
-    """Devices of the space, from port 1 on."""
+    """Devices of the space, as ports 1, 2, ..."""
     flows: tuple[Flow, ...]
 
     master = None
 
 
 def datapath_commands(link: Datapath) -> Iterator[str]:
-    """The commands that make a datapath with its ports, to be run in its namespace."""
+    """The commands that create the datapath with its ports, to run in its namespace."""
     yield f"ovs-dpctl add-dp {link.name}"
     ports = " ".join(f"{port},port_no={number}" for number, port in enumerate(link.ports, start=1))
     yield f"ovs-dpctl add-if {link.name} {ports}"
@@ -41,12 +41,12 @@ def datapath_commands(link: Datapath) -> Iterator[str]:
 
 
 def flow_command(name: str, flow: Flow) -> str:
-    """The command that adds a flow to the datapath of that name."""
+    """The command that adds a flow to the datapath."""
     return f"ovs-dpctl add-flow {name} '{flow.match}' '{flow.actions}'"
 
 
 def flow_lines(flows: Sequence[Flow]) -> str:
-    """As `ovs-dpctl add-flows` reads them."""
+    """The flows in the format of `ovs-dpctl add-flows`."""
     return "".join(f"{flow.match} {flow.actions}\n" for flow in flows)
 
 

@@ -1,4 +1,4 @@
-"""What a route does to its packets: a tunnel's key, or segment routing, as lightweight tunnels of the kernel."""
+"""Encapsulation by routes (the kernel's lightweight tunnels): tunnel keys and segment routing."""
 
 import ipaddress
 import struct
@@ -10,10 +10,10 @@ from testbed.plan.messages import address_in, attribute, attributes, number
 from testbed.spec.types import Address
 
 OUTER_TTL = 64
-"""Of what routes put around packets: Geneve would send them with a TTL of 0 otherwise."""
+"""TTL of outer headers; without it Geneve sends a TTL of 0."""
 
 _SEGMENT_HEADER = struct.Struct("=iBBBBBBH")
-"""struct seg6_iptunnel_encap: mode; and of the routing header next header, length, type, segments left, the first one,
+"""struct seg6_iptunnel_encap: mode; then the routing header: next header, length, type, segments left, first segment,
 flags, tag."""
 _U16 = struct.Struct("=H")
 _FLAGS = struct.Struct("!H")
@@ -29,7 +29,7 @@ _SEG6_ACTIONS = {"End.DX6": 5, "End.DX4": 6}
 
 @dataclass(frozen=True)
 class TunnelKey:
-    """What an external tunnel device is to put around a route's packets: a network's number, and the other end."""
+    """Encapsulation by an external tunnel device: network identifier and both ends of the tunnel."""
 
     number: int
     source: Address
@@ -38,14 +38,14 @@ class TunnelKey:
 
 @dataclass(frozen=True)
 class Segments:
-    """An IPv6 header with a segment routing header is put around a route's packets (RFC 8986, H.Encaps)."""
+    """Encapsulation in an IPv6 header with a segment routing header (RFC 8986, H.Encaps)."""
 
     segments: tuple[Address, ...]
 
 
 @dataclass(frozen=True)
 class SegmentEnd:
-    """Packets to a route's address, a segment, lose the header around them; the packet inside goes on by itself."""
+    """Decapsulation of packets to a segment, the route's address; the inner packet is forwarded."""
 
     action: Literal["End.DX4", "End.DX6"]
 
@@ -54,10 +54,10 @@ Encapsulation = TunnelKey | Segments | SegmentEnd
 
 
 def encap_words(encap: Encapsulation | None) -> str:
-    """How `ip route` writes what is done to a route's packets, after a blank; empty if nothing is."""
+    """The encapsulation in the syntax of `ip route`, with a leading space; empty if None."""
     match encap:
         case TunnelKey():
-            # Over IPv6 UDP has to have a checksum, which such routes ask for by themselves.
+            # UDP over IPv6 requires a checksum, which the route must ask for.
             is_four = encap.target.version == 4
             kind, ttl, checksum = ("ip", "ttl", "") if is_four else ("ip6", "hoplimit", " csum")
             ends = f"src {encap.source} dst {encap.target}"
@@ -71,7 +71,7 @@ def encap_words(encap: Encapsulation | None) -> str:
 
 
 def encap_attributes(encap: Encapsulation) -> bytes:
-    """The attributes of a route that has it."""
+    """The attributes of a route with this encapsulation."""
     match encap:
         case TunnelKey():
             kind = _IP if encap.target.version == 4 else _IP6
@@ -96,7 +96,7 @@ def encap_attributes(encap: Encapsulation) -> bytes:
 
 
 def encap_in(found: dict[int, memoryview]) -> Encapsulation | None:
-    """What a route with these attributes does to its packets."""
+    """The encapsulation in a route's attributes."""
     if _RTA_ENCAP_TYPE not in found:
         return None
     kind = int.from_bytes(found[_RTA_ENCAP_TYPE][:2], sys.byteorder)

@@ -1,4 +1,4 @@
-"""What the kernel is told by other means than route netlink: settings, IPsec, segment routing's source."""
+"""Objects that are not made by route netlink: sysctls, IPsec, the source of segment routing headers, and others."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,23 @@ from testbed.spec.types import Address
 
 @dataclass(frozen=True)
 class Sysctl:
-    """A kernel setting of one namespace, such as `net.ipv4.ip_forward`; or of a device there."""
+    """A sysctl of a namespace, such as `net.ipv4.ip_forward`, or of a device in it."""
 
     key: str
-    """With slashes instead of dots where it is a device's, whose name may have dots: `net/ipv4/conf/flannel.1/...`."""
+    """With slashes instead of dots for a device, whose name may contain dots: `net/ipv4/conf/flannel.1/...`."""
     value: str
     optional: bool = False
-    """Kernels without this key need not have it set (IPv6 or br_netfilter left out)."""
+    """Whether the kernel may lack the key (built without IPv6 or br_netfilter)."""
     dev: str = ""
-    """The device whose setting it is."""
+    """The device of the sysctl; empty if it is the namespace's."""
 
 
 @dataclass(frozen=True)
 class Esp:
-    """IPsec in transport mode between two addresses, for UDP to one port: AES-GCM (RFC 4106), a key for each way.
+    """IPsec in transport mode between two addresses, for UDP to one port: AES-GCM (RFC 4106), one key per direction.
 
-    The keys are made when the lab is. With a `mark` it is only for packets that have it, and it is left to others, such
-    as a firewall, to let in nothing that is not encrypted.
+    The keys are generated when the lab is built. With a `mark` only packets with that mark are encrypted, and there is
+    no inbound policy: a firewall must drop unencrypted packets.
     """
 
     local: Address
@@ -34,26 +34,26 @@ class Esp:
     mark: int = 0
     key_bits: int = 128
     window: int = 64
-    """So many of the latest packets may come in any order; more than 64 need extended sequence numbers."""
+    """Size of the replay window, in packets; more than 64 require extended sequence numbers."""
 
 
 @dataclass(frozen=True)
 class SegmentSource:
-    """The source of the headers that segment routing puts around packets; without it, one of the device's."""
+    """The source address of outer headers of segment routing; without it the kernel uses an address of the device."""
 
     address: Address
 
 
 @dataclass(frozen=True)
 class DownDevice:
-    """A device that a CNI plugin made and left down."""
+    """A device that a CNI plugin created and left down."""
 
     dev: str
 
 
 @dataclass(frozen=True)
 class NftTable:
-    """A table of nftables that a CNI plugin made; what is in it is the plugin's."""
+    """An nftables table that a CNI plugin created and manages."""
 
     name: str
-    """As `inet filter`."""
+    """Family and name, such as `inet filter`."""

@@ -1,4 +1,4 @@
-"""Entries of forwarding databases that lead to the far end of a tunnel."""
+"""Forwarding database entries for remote tunnel ends."""
 
 import socket
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ from testbed.plan.uapi import NTF_SELF, NUD_NOARP, NUD_PERMANENT, RTM_DELNEIGH, 
 from testbed.spec.types import Address
 
 FLOODED = "00:00:00:00:00:00"
-"""In a forwarding database: frames for everybody, or for whom nobody knows."""
+"""The FDB address for broadcast, multicast and unknown unicast frames."""
 
 
 @dataclass(frozen=True)
 class FdbEntry:
-    """A permanent forwarding database entry of a VXLAN device: frames for `mac` go to the tunnel end `remote`."""
+    """A permanent forwarding database entry of a VXLAN device: frames to `mac` are sent to the tunnel end `remote`."""
 
     mac: str
     dev: str
@@ -35,15 +35,15 @@ class FdbEntry:
 
 
 def fdb_words(item: FdbEntry, verb: str = "add") -> str:
-    """What `bridge` is told to `add` or `del` that entry."""
+    """Arguments of `bridge` that `add` or `del` the entry."""
     if verb == "add" and item.mac == FLOODED:
-        verb = "append"  # One of several.
+        verb = "append"  # There may be several.
     return f"fdb {verb} {item.mac} dev {item.dev} dst {item.remote} self{' permanent' if verb != 'del' else ''}"
 
 
 def new_fdb_entry(item: FdbEntry, index: int) -> Request:
-    """An entry of the device of that number."""
-    how = APPEND if item.mac == FLOODED else CREATE  # Of those for frames that are flooded there may be several.
+    """Request for an entry of the device with that index."""
+    how = APPEND if item.mac == FLOODED else CREATE  # There may be several for flooded frames.
     return Request(RTM_NEWNEIGH, how, _body(item, index), lambda: f"bridge {fdb_words(item)}")
 
 
@@ -79,7 +79,7 @@ def _told(planned: FdbEntry | None, there: FdbEntry | None) -> str:
 
 FDB = ObjectKind(
     type=FdbEntry,
-    # One MAC address may be behind several ends.
+    # One MAC address may have several remote ends.
     key=lambda item: item,
     devices=lambda item: (item.dev,),
     make=lambda item, index_of: new_fdb_entry(item, index_of(item.dev)),

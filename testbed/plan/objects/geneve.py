@@ -13,7 +13,7 @@ _PORT, _EXTERNAL = 5, 6
 
 @dataclass(frozen=True)
 class Geneve:
-    """A Geneve device (RFC 8926) that is told by routes what to put around each packet."""
+    """An external Geneve device (RFC 8926): routes give the outer header of each packet."""
 
     name: str
     index: int

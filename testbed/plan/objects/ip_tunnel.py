@@ -1,4 +1,4 @@
-"""IP tunnels without Ethernet inside: IP in IP and GRE."""
+"""IP tunnels without inner Ethernet: IP in IP and GRE."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +15,7 @@ _NO_ENCAP_LIMIT = 1
 
 
 class TunnelKind(StrEnum):
-    """IP tunnels without Ethernet inside, by the kernel's names."""
+    """IP tunnels without inner Ethernet, by the kernel's names."""
 
     IPIP = "ipip"
     IP6TNL = "ip6tnl"
@@ -25,9 +25,10 @@ class TunnelKind(StrEnum):
 
 @dataclass(frozen=True)
 class IpTunnel:
-    """IP in IP (RFC 2003, RFC 2473) or in GRE (RFC 2784). Without `remote` the next hop of a route is the other end.
+    """IP in IP (RFC 2003, RFC 2473) or GRE (RFC 2784). Without `remote` the next hop of a route is the other end.
 
-    Without `local` it is the kernel's own, such as `tunl0`, which is there already. Its number is the kernel's choice.
+    Without `local` it is the kernel's fallback device, such as `tunl0`, which exists already; the kernel chooses its
+    index.
     """
 
     name: str
@@ -55,7 +56,7 @@ def _data(link: IpTunnel, _: IndexOf) -> bytes:
     if link.local.version == 6:
         data += number(flags, _NO_ENCAP_LIMIT)
     if link.kind is TunnelKind.IP6TNL:
-        data += attribute(_IPTUN_PROTO, b"\0")  # Of either family.
+        data += attribute(_IPTUN_PROTO, b"\0")  # Inner packets of either family.
     return data
 
 
@@ -64,7 +65,7 @@ def _words(link: IpTunnel) -> str:
         return f"link set {link.name} mtu {link.mtu}"
     remote = link.remote or ("any" if link.local.version == 4 else "::")
     mode = " mode any" if link.kind is TunnelKind.IP6TNL else ""
-    # RFC 2473 would have a destination option in each packet against nested tunnels.
+    # By default each packet has a destination option that limits nesting (RFC 2473).
     limit = " encaplimit none" if link.local.version == 6 else ""
     return (
         f"link add {link.name} index {link.index} mtu {link.mtu} type {link.kind}{mode} local {link.local} "

@@ -1,4 +1,4 @@
-"""What there is to know of one kind of kernel object: its descriptor."""
+"""The descriptor of a kind of kernel object."""
 
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
@@ -11,29 +11,29 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ObjectKind(Generic[T]):
-    """One kind of kernel object: how it is told from others, made, removed, read back and typed by hand.
+    """One kind of kernel object: how to identify, create, remove, read and print it.
 
-    Adding a kind is one such entry, in a file of its own, and its line in `testbed.plan.objects.kinds`.
+    To add a kind, write one such entry in a separate file and list it in `testbed.plan.objects.kinds`.
     """
 
     type: type[T]
     key: Callable[[T], Hashable]
-    """What the kernel tells objects of this kind in one namespace apart by."""
+    """The kernel's key of the object, unique in a namespace."""
     devices: Callable[[T], Collection[str]]
-    """The devices that it hangs on; it goes with the last of them."""
+    """The devices that it depends on; the kernel removes it with the last of them."""
     make: Callable[[T, IndexOf], Request]
-    """The request that makes it."""
+    """The request that creates it."""
     remove: Callable[[T, IndexOf], Request]
     """The request that removes it."""
     words: Callable[[T, str], str]
-    """The command that adds (`add`), replaces (`replace`) or removes (`del`) it, as a person would type it."""
+    """The command that adds (`add`), replaces (`replace`) or removes (`del`) it."""
     told: Callable[[T | None, T | None], str]
-    """In a sentence: what is planned (the first) and what is there (the second) of one key; None if there is none."""
+    """Describes a difference between the planned object and the existing one with the same key; either may be None."""
     dumps: tuple[tuple[int, bytes], ...]
-    """The requests for all of this kind: RTM_GET..., and what is behind the message's header."""
+    """The requests that list all objects of this kind: RTM_GET..., and the message's body."""
     read: Callable[[memoryview, Mapping[int, str]], T | None]
-    """The object in one message of the answer, with the devices' names by number; None for what is none of a plan's."""
+    """The object in one message of the answer, given the devices' names by index; None if it is not part of a plan."""
     restored_by: str = "add"
-    """The verb by which one that is missing is typed."""
+    """The verb of the command that restores a missing object."""
     replace: Callable[[T, IndexOf], Request] | None = None
-    """The request that has it take the place of the one with the same key at once; None where the kernel cannot."""
+    """The request that atomically replaces the object with the same key; None if the kernel does not support this."""

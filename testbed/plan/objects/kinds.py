@@ -1,4 +1,4 @@
-"""The kinds of objects that route netlink makes in a namespace beside devices: an entry each, in a file of its own."""
+"""The kinds of objects, except devices, that route netlink creates in a namespace; each has its own file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,4 +15,4 @@ from testbed.plan.objects.token_bucket import TOKEN_BUCKETS
 KINDS: Mapping[type, ObjectKind[Any]] = {
     kind.type: kind for kind in (ADDRESSES, NEIGHBOURS, FDB, ROUTES, RULES, TOKEN_BUCKETS, NETEMS)
 }
-"""By their types, in the order in which they are made; they are removed in the opposite one."""
+"""By type, in the order of creation; removal is in reverse order."""

@@ -1,4 +1,4 @@
-"""What there is to know of one kind of device of a namespace: its descriptor."""
+"""The descriptor of a kind of device."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from testbed.plan.messages import IndexOf
 
 T = TypeVar("T")
 Attributes = Mapping[int, memoryview]
-"""Those of a device's own kind (IFLA_INFO_DATA), by number."""
+"""Attributes of a device's kind (IFLA_INFO_DATA), by number."""
 Names = Mapping[int, str]
-"""The devices of a namespace by their numbers."""
+"""Names of a namespace's devices, by index."""
 
 
 def _never(_: Any) -> bool:
@@ -19,31 +19,31 @@ def _never(_: Any) -> bool:
 
 @dataclass(frozen=True)
 class LinkKind(Generic[T]):
-    """One kind of device: how it is made, typed by hand and read back.
+    """One kind of device: how to create, print and read it.
 
-    Adding a kind is one such entry, in a file of its own, and its line in `testbed.plan.objects.links`.
+    To add a kind, write one such entry in a separate file and list it in `testbed.plan.objects.links`.
     """
 
     type: type[T]
     names: tuple[str, ...]
-    """What the kernel calls such devices (IFLA_INFO_KIND)."""
+    """The kernel's names of the kind (IFLA_INFO_KIND)."""
     words: Callable[[T], str]
-    """What `ip` is told to make one."""
+    """Arguments of `ip` that create the device."""
     data: Callable[[T, IndexOf], bytes] | None = None
-    """The attributes of its kind in a request that makes it; None of one that netlink does not make."""
+    """The kind's attributes in a request that creates the device; None if netlink does not create it."""
     name: Callable[[T], str] | None = None
-    """Which of the names it has, where there are several."""
+    """The device's name among `names`, if there are several."""
     planned: Callable[[T], str] = lambda _: ""
-    """In words what makes it this one, beside what all devices have."""
+    """Describes the properties of a planned device that are specific to its kind."""
     read: Callable[[str, Attributes, Names], str] = lambda *_: ""
-    """The same of one that is there, of the kind with this name."""
+    """The same description for an existing device, of the kind with this name."""
     needs_cables: Callable[[T], bool] = _never
-    """Whether it can only be made when the ends of veth pairs are there."""
+    """Whether the device must be created after the veth pairs."""
     is_kernels_own: Callable[[T], bool] = _never
-    """Whether it is in each namespace already, and is changed only."""
+    """Whether the kernel or another tool creates the device, so that it is only changed."""
     is_tunnel: bool = False
-    """Whether its packets come out elsewhere in something else."""
+    """Whether the device encapsulates its packets."""
 
     def kernel_name(self, link: T) -> str:
-        """What the kernel calls this one's kind."""
+        """The kernel's name of the device's kind."""
         return self.name(link) if self.name else self.names[0]

@@ -1,4 +1,4 @@
-"""The kinds of devices: an entry each, in a file of its own."""
+"""The kinds of devices; each has its own file."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,8 +20,8 @@ Device = Link | VethEnd | Child
 LINK_KINDS: Mapping[type, LinkKind[Any]] = {
     kind.type: kind for kind in (BRIDGES, VXLANS, GENEVES, IP_TUNNELS, WIREGUARDS, TUNS, OTHER_LINKS, DATAPATHS)
 }
-"""Those of devices that a namespace has by itself, by their types."""
+"""Kinds of the devices that are not shared by two namespaces, by type."""
 LINKS = (Bridge, Vxlan, Geneve, IpTunnel, Wireguard, Tun, OtherLink, Datapath)
 """The types of `Link`."""
 TUNNELS = tuple(kind.type for kind in LINK_KINDS.values() if kind.is_tunnel)
-"""Devices whose packets come out elsewhere in something else."""
+"""The types of devices that encapsulate their packets."""

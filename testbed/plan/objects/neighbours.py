@@ -29,7 +29,7 @@ NDA_DST, NDA_LLADDR = 1, 2
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A permanent neighbour entry: what ARP or NDP would otherwise have to ask for."""
+    """A permanent neighbour entry, which replaces ARP or NDP."""
 
     address: Address
     mac: str
@@ -37,13 +37,13 @@ class Neighbour:
 
 
 def neighbour_words(item: Neighbour, verb: str = "add") -> str:
-    """What `ip` is told to `add`, `replace` or `del` that entry."""
+    """Arguments of `ip` that `add`, `replace` or `del` the entry."""
     kind = "" if verb == "del" else f" lladdr {item.mac}"
     return f"neighbour {verb} {item.address}{kind} dev {item.dev}{'' if verb == 'del' else ' nud permanent'}"
 
 
 def new_neighbour(item: Neighbour, index: int, flags: int = CREATE) -> Request:
-    """An entry of the device of that number."""
+    """Request for an entry of the device with that index."""
     verb = "add" if flags == CREATE else "replace"
     body = _destination(item, index) + mac_attribute(NDA_LLADDR, item.mac)
     return Request(RTM_NEWNEIGH, flags, body, lambda: f"ip {neighbour_words(item, verb)}")
@@ -61,7 +61,7 @@ def _remove(item: Neighbour, index_of: IndexOf) -> Request:
 
 def _read(payload: memoryview, names: Mapping[int, str]) -> Neighbour | None:
     kind, index, state, _, _ = NEIGHBOUR_HEADER.unpack_from(payload)
-    # What was learned is no matter.
+    # Learned entries are ignored.
     if kind not in (socket.AF_INET, socket.AF_INET6) or not state & NUD_PERMANENT:
         return None
     found = attributes(payload, NEIGHBOUR_HEADER.size)

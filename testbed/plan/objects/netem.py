@@ -1,4 +1,4 @@
-"""Devices that delay, lose, double or reorder what they send (netem)."""
+"""Devices that delay, lose, duplicate or reorder packets (netem)."""
 
 import struct
 from collections.abc import Mapping
@@ -19,22 +19,22 @@ _WHOLE = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Netem:
-    """A device that sends what it is given later, or not at all, or twice (netem)."""
+    """A netem queueing discipline: delay, loss, duplication and reordering of sent packets."""
 
     dev: str
     delay_us: int
     jitter_us: int
     loss: float
-    """Parts of one, as the others are."""
+    """A fraction of packets, as are the others."""
     duplicate: float
     reorder: float
-    """So many are sent at once instead, and so overtake others."""
+    """Packets that are sent without delay, so that they overtake others."""
     limit: int
-    """Packets under way at a time."""
+    """Packets that may be queued."""
 
 
 def netem_words(item: Netem, verb: str = "add") -> str:
-    """What `tc` is told to `add`, `replace` or `del` that."""
+    """Arguments of `tc` that `add`, `replace` or `del` it."""
     if verb == "del":
         return no_queue_words(item.dev)
     jitter = f" {item.jitter_us}us" if item.jitter_us else ""
@@ -48,7 +48,7 @@ def netem_words(item: Netem, verb: str = "add") -> str:
 
 
 def new_netem(item: Netem, index: int, flags: int = CREATE) -> Request:
-    """Latency and jitter in nanoseconds; shares of one as parts of 2**32."""
+    """The request; it has latency and jitter in nanoseconds, and fractions in units of 2**-32."""
     loss, duplicate, reorder = (round(share * _WHOLE) for share in (item.loss, item.duplicate, item.reorder))
     options = _OPTIONS.pack(0, item.limit, loss, 1 if reorder else 0, duplicate, 0)
     options += attribute(_TCA_LATENCY64, _U64.pack(item.delay_us * 1000))
@@ -67,7 +67,7 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> Netem | None:
     delay, limit, loss, _, duplicate, jitter = _OPTIONS.unpack_from(options)
     further = attributes(options, _OPTIONS.size)
     reorder = _REORDER.unpack_from(further[_TCA_REORDER])[0] if _TCA_REORDER in further else 0
-    # Ticks are so short that the microsecond which was asked for is told from its neighbours.
+    # Ticks are short enough to restore the microseconds exactly.
     delay_us, jitter_us = (round(ticks * NS_PER_TICK / 1000) for ticks in (delay, jitter))
     lost, doubled, overtaking = (round(share / _WHOLE, 6) for share in (loss, duplicate, reorder))
     return Netem(names[index], delay_us, jitter_us, lost, doubled, overtaking, limit)
@@ -92,7 +92,7 @@ NETEMS = ObjectKind(
     replace=lambda item, index_of: new_netem(item, index_of(item.dev), REPLACE),
     remove=lambda item, index_of: no_queue(item.dev, index_of(item.dev)),
     words=lambda item, verb: f"tc {netem_words(item, verb)}",
-    restored_by="replace",  # Something else may be at the root.
+    restored_by="replace",  # The root may have another queueing discipline.
     told=_told,
     dumps=QUEUE_DUMPS,
     read=_read,

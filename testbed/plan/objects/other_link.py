@@ -1,4 +1,4 @@
-"""Devices that only CNI plugins make."""
+"""Devices that only CNI plugins create."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from testbed.plan.objects.link_kind import LinkKind
 
 @dataclass(frozen=True)
 class OtherLink:
-    """A device of a kind that no design makes, but a CNI plugin did: an ifb, a VLAN, a dummy."""
+    """A device that a CNI plugin created, of a kind that designs do not use: an ifb, a VLAN, a dummy."""
 
     name: str
     index: int
     mac: str
     mtu: int
     kind: str
-    """As `ip link` calls it; empty where the kernel names none."""
+    """The kind in `ip link`; empty if the kernel reports none."""
     master: str | None = None
 
 

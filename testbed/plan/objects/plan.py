@@ -1,4 +1,4 @@
-"""Namespaces with all that they are to hold, and the whole of them."""
+"""Network namespaces with their objects, and the plan of all namespaces."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,14 +24,14 @@ from testbed.spec.types import Address
 
 
 class Kind(StrEnum):
-    """What a namespace plays."""
+    """The role of a namespace."""
 
     NODE = "node"
     POD = "pod"
     SWITCH = "switch"
     ROUTER = "router"
     CABLE = "cable"
-    """A link between two others that delays, loses or limits what it carries."""
+    """A link between two other namespaces, with delay, loss or a rate limit."""
 
 
 Object = (
@@ -55,24 +55,24 @@ Object = (
     | CutRoute
     | NftTable
 )
-"""What a namespace holds by itself: all but the devices that it shares with another one."""
+"""Any object of a namespace, except devices that it shares with another namespace."""
 T = TypeVar("T", bound=Object)
 
 
 @dataclass(frozen=True)
 class Space:
-    """One network namespace and all that it is to hold, but for the veth pairs, which are between spaces."""
+    """A network namespace with its objects, except veth pairs, which connect two spaces."""
 
     name: str
     kind: Kind
     objects: tuple[Object, ...] = ()
-    """In the order in which those of one type are made."""
+    """Objects of one type are created in this order."""
     node: str | None = None
-    """Of a pod: the node that it is attached to."""
+    """For a pod: the node that it is attached to."""
     reached_at: tuple[Address, ...] = ()
-    """The addresses under which the others reach this pod or node."""
+    """The addresses at which others reach this pod or node."""
     masked_by: tuple[Address, ...] = ()
-    """Of a pod: the addresses that its packets to other nodes, and beyond, come from instead of its own."""
+    """For a pod: the source addresses that replace its own (masquerading) in packets to other nodes and beyond."""
 
     @cached_property
     def _by_type(self) -> dict[type, tuple[Object, ...]]:
@@ -83,7 +83,7 @@ class Space:
 
     @property
     def types(self) -> Iterable[type]:
-        """Those of its objects."""
+        """The types of its objects."""
         return self._by_type
 
     def of(self, kind: type[T]) -> tuple[T, ...]:
@@ -92,12 +92,12 @@ class Space:
 
     @cached_property
     def links(self) -> tuple[Link, ...]:
-        """Its devices without those that it shares with another space, which are the plan's."""
+        """Its devices, except those that it shares with another space (see `Plan.veths`, `Plan.children`)."""
         return tuple(item for item in self.objects if isinstance(item, LINKS))
 
     @property
     def learned(self) -> tuple[Route, ...]:
-        """The routes that daemons are to put there."""
+        """The routes that daemons must add."""
         return tuple(item.route for item in self.of(LearnedRoute))
 
     @property
@@ -107,24 +107,24 @@ class Space:
 
     @property
     def home(self) -> str:
-        """The node that this is on: a pod's node, otherwise itself."""
+        """The node of a pod; otherwise the space itself."""
         return self.node or self.name
 
     def masked_towards(self, other: "Space", family: int) -> tuple[Address, ...]:
-        """What the other one sees its packets come from instead of its own addresses; none if it sees these."""
+        """The source addresses that the other space sees instead of its own; empty if they are not replaced."""
         if other.kind is not Kind.NODE or other.name == self.home:
             return ()
         return tuple(address for address in self.masked_by if address.version == family)
 
     @property
     def has_folders(self) -> bool:
-        """Whether its programs see folders of their own."""
+        """Whether it has private folders for its programs."""
         return any(kind in self._by_type for kind in (File, Program, Bpf))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is to exist under one design."""
+    """All namespaces and devices of a lab under one design."""
 
     topology: str
     design: str
@@ -136,7 +136,7 @@ class Plan:
     offload: bool = True
     """Whether devices may carry segments larger than their MTU; if not, TSO, GSO and GRO are off on all of them."""
     allocation: Allocation = field(default_factory=Allocation)
-    """What it has given out, from which the next plan of the same lab is made."""
+    """The allocated numbers and addresses, from which the lab's next plan starts."""
 
     @cached_property
     def _by_name(self) -> dict[str, Space]:
@@ -146,7 +146,7 @@ class Plan:
         return self._by_name[name]
 
     def has(self, name: str) -> bool:
-        """Whether there is a space of that name."""
+        """Whether the plan has a space with that name."""
         return name in self._by_name
 
     def of_kind(self, *kinds: Kind) -> tuple[Space, ...]:
@@ -170,7 +170,7 @@ class Plan:
         return dict(self._devices[space])
 
     def device(self, space: str, name: str) -> Device:
-        """The device of that name in that space."""
+        """A device of a space. Raises KeyError if it is missing."""
         return self._devices[space][name]
 
     def without_offload(self, space: str) -> tuple[str, ...]:
@@ -179,5 +179,5 @@ class Plan:
         return tuple(name for name, dev in devices if not (self.offload and getattr(dev, "offload", True)))
 
     def without_checksums(self, space: str) -> tuple[str, ...]:
-        """The devices of a space that must not leave checksums to whoever takes their packets."""
+        """The devices of a space that must not send partial checksums."""
         return tuple(name for name, dev in self._devices[space].items() if not getattr(dev, "checksums", True))

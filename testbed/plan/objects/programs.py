@@ -1,4 +1,4 @@
-"""What runs on a node beside the kernel, or inside of it, and what it is told."""
+"""Programs of a node: CNI plugins, processes with their files, and eBPF programs with their maps."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,39 +6,39 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Plugged:
-    """A pod whose devices CNI plugins make when the lab's container runtime calls them, on its node."""
+    """A pod whose devices are created by CNI plugins, which the lab's container runtime calls on the pod's node."""
 
     space: str
     node: str
     container: str
-    """The ID by which plugins know it."""
+    """The container ID passed to plugins."""
     ifname: str
     texts: tuple[tuple[str, str], ...]
-    """The network's configuration for that node, and those of single plugins beside it: files and their texts."""
+    """File and text of the network's configuration for that node, then of separate plugin configurations."""
     folders: tuple[str, ...]
-    """Where the plugins' programs are."""
+    """Folders of the plugins' executables."""
     capabilities: str
-    """What plugins are told that declare the capability, as a JSON object."""
+    """Arguments for the plugins that declare the capability, as a JSON object."""
     patience_s: float
-    """After how long a plugin that has not ended is ended."""
+    """Time after which a running plugin is killed."""
 
 
 PYTHON = "python3"
-"""In a program's command: the Python that the lab itself runs on."""
+"""In a program's command: the Python interpreter of the lab itself."""
 OWN_PROGRAMS = "testbed/programs"
-"""In the command of one of the testbed's own programs: the folder that it is in."""
+"""In a command: the folder of the testbed's own programs."""
 
 
 @dataclass(frozen=True)
 class Says:
-    """A program prints this line as soon as it is ready, and again each time it has taken changed files."""
+    """A line that a program prints when it is ready, and again each time it has reloaded its files."""
 
     line: str = "ready"
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command, run where the program runs. It succeeds if it ends with exit code 0."""
+    """A command that runs in the program's space; exit code 0 is success."""
 
     words: tuple[str, ...]
 
@@ -52,34 +52,34 @@ class Signal:
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A program that runs in a space as long as the lab is up, in the foreground.
+    """A process that runs in a space in the foreground while the lab is up.
 
-    What it prints is in /run/log/NAME.log of its space.
+    Its output is in /run/log/NAME.log of its space.
     """
 
     name: str
-    """Its key: no two programs of a space have the same name."""
+    """Unique among the programs of a space."""
     command: tuple[str, ...]
     ready: Says | Command | None = None
-    """How it tells that it is ready; a command is repeated until it succeeds. None: as soon as it is started."""
+    """How readiness is detected; a command is repeated until it succeeds. None: ready when started."""
     environment: tuple[tuple[str, str], ...] = ()
-    """Variables that it has besides those of the lab."""
+    """Environment variables in addition to those of the lab."""
     secret: str = ""
-    """The variable that holds the lab's password: made with the lab, and the same in all of it. Empty: none does."""
+    """The environment variable with the lab's password, generated when the lab is built. Empty: none."""
     reload: Command | Signal | None = None
-    """How it is told that its files have changed. A command ends when that is done; after a signal it says once more
-    that it is ready. None: it is started anew."""
+    """How it reloads its files. A command ends when this is done; after a signal the program prints its `ready` line
+    again. None: it is restarted."""
     files: tuple[str, ...] = ()
     """The paths of the files that it reads."""
     devices: tuple[str, ...] = ()
-    """The devices that it holds open: if one is replaced, the program is started anew."""
+    """The devices that it holds open; the program is restarted if one is replaced."""
     port: int = 0
-    """The UDP port of the tunnel that it is; 0 for any other program."""
+    """For a tunnel program: its UDP port; otherwise 0."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that the programs of its space alone see."""
+    """A file that only programs of its space see."""
 
     path: str
     text: str
@@ -88,68 +88,67 @@ class File:
 
 @dataclass(frozen=True)
 class BpfHook:
-    """An eBPF program that sees every packet of a device."""
+    """An eBPF program attached to a device; it processes every packet."""
 
     dev: str
     where: Literal["ingress", "egress", "peer"]
-    """What the device receives, or sends (clsact); of a netkit device what its peer sends."""
+    """Packets that the device receives or sends (clsact); for a netkit device, packets that its peer sends."""
     program: str
 
 
 @dataclass(frozen=True)
 class BpfEntry:
-    """What a map of eBPF programs is to hold under a key, as their C structures have it."""
+    """An entry of an eBPF map; key and value have the layout of the C structures."""
 
     map: str
     key: bytes
     value: bytes
     dev: str = ""
-    """The device that it comes with; empty if it comes with the programs."""
+    """The device that it is added with; empty if it is added with the programs."""
     note: str = ""
-    """What it says, for a reader."""
+    """Description of the entry, printed as a comment."""
 
 
 BPF_FOLDER = "/sys/fs/bpf"
-"""Where eBPF programs and maps are pinned; each space that has such has its own."""
+"""Where eBPF programs and maps are pinned; private to each space."""
 FORWARDED = "forwarded"
-"""What became of packets that were not dropped, as maps that count are read."""
+"""The reason in counting maps for packets that were not dropped."""
 
 
 @dataclass(frozen=True)
 class KeyPart:
-    """A number in the keys of a map that counts, and what its values stand for."""
+    """A number in the keys of a counting map, and the names of its values."""
 
     about: Literal["program", "pod", "direction", "reason"]
-    """The program that counted, or the pod whose packets they are; which way they went; why they were dropped, or that
-    they were forwarded."""
+    """The program that counted; the pod of the packets; their direction; why they were dropped, or `FORWARDED`."""
     offset: int
     size: int
-    """Both in bytes; the machine's own byte order."""
+    """Both in bytes; the machine's byte order."""
     names: tuple[tuple[int, str], ...]
 
 
 @dataclass(frozen=True)
 class CountingMap:
-    """A map in which programs count: under each key packets and bytes of each CPU, two numbers of 64 bits."""
+    """A per-CPU map in which programs count packets and bytes: two 64-bit numbers per key."""
 
     map: str
     key: tuple[KeyPart, ...]
-    """In the order in which they are told."""
+    """In the order in which they are reported."""
 
 
 @dataclass(frozen=True)
 class Bpf:
-    """eBPF programs of a space, all of one C file; they and their maps are pinned in its own /sys/fs/bpf."""
+    """eBPF programs of a space, from one C file; they and their maps are pinned in the space's own /sys/fs/bpf."""
 
     source: str
-    """The name of a file of `testbed/bpf`, without `.c`."""
+    """The name of a file in `testbed/bpf`, without `.c`."""
     defines: tuple[str, ...]
-    """What the compiler is told with -D."""
+    """Definitions for the compiler (-D)."""
     hooks: tuple[BpfHook, ...] = ()
     entries: tuple[BpfEntry, ...] = ()
     counts: tuple[CountingMap, ...] = ()
 
     @property
     def pins(self) -> str:
-        """The folder in which its programs are pinned, each by its name."""
+        """The folder in which its programs are pinned by name."""
         return f"{BPF_FOLDER}/{self.source}"

@@ -26,28 +26,28 @@ from testbed.spec.types import Address, Network
 
 MAIN_TABLE = 254
 LOCAL_TABLE = 255
-"""Of the addresses of the space itself. A rule for it takes the place of the kernel's own, which is the first one."""
+"""The kernel's table of local addresses. A planned rule for it replaces the kernel's rule, which has priority 0."""
 BOOT, BIRD = 3, 12
-"""Whose a route is: of nobody in particular, as of `ip route add`; of BIRD."""
+"""Route protocols (rtnetlink(7)): the default of `ip route add`, and BIRD."""
 _OWNERS = {BIRD: "bird"}
-"""As ip(8) names them."""
+"""Names in ip(8)."""
 
 ROUTE_HEADER = struct.Struct("=BBBBBBBBI")
-"""struct rtmsg: family, lengths of destination and source, type of service, table, protocol, scope, type, flags."""
+"""struct rtmsg: family, prefix lengths of destination and source, TOS, table, protocol, scope, type, flags."""
 _NEXT_HOP = struct.Struct("=HBxi")
 """struct rtnexthop: length, flags, index."""
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 7, 9, 15
 _SCOPE_LINK, _SCOPE_UNIVERSE, _SCOPE_NOWHERE = 253, 0, 255
 _UNICAST, _BLACKHOLE = 1, 6
 _TYPES = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 7: "unreachable", 8: "prohibit", 9: "throw"}
-"""Further kinds of routes, as ip(8) names them."""
+"""Other types of routes, by their names in ip(8)."""
 _RTPROT_KERNEL = 2
 _RTM_F_CLONED = 0x200
 
 
 @dataclass(frozen=True)
 class NextHop:
-    """One of several ways of a route."""
+    """One of several next hops of a route."""
 
     via: Address
     dev: str
@@ -55,7 +55,7 @@ class NextHop:
 
 @dataclass(frozen=True)
 class Route:
-    """A route. Without `via` the destination is on the device's own link; `onlink` skips the check that `via` is."""
+    """A route. Without `via` the destination is on the device's link; `onlink` skips the check that `via` is on it."""
 
     to: Network
     dev: str
@@ -63,37 +63,37 @@ class Route:
     onlink: bool = False
     encap: Encapsulation | None = None
     nexthops: tuple[NextHop, ...] = ()
-    """Instead of `dev` and `via`, which are empty: flows are shared out among them."""
+    """Replaces `dev` and `via`, which are then empty; flows are distributed over the next hops."""
     blackhole: bool = False
-    """What goes there is dropped; `dev` is empty."""
+    """Whether packets are dropped; `dev` is then empty."""
     source: Address | None = None
-    """The source address of own packets that have none yet, if it is not to be one of the device's."""
+    """Preferred source address of the space's own packets; an address of the device if None."""
     table: int = MAIN_TABLE
     protocol: int = BOOT
-    """Who put it there, as a number of rtnetlink(7): nobody in particular, or a daemon."""
+    """The daemon that added it, as a protocol number of rtnetlink(7); BOOT if none."""
 
     @property
     def devices(self) -> frozenset[str]:
-        """All that it leads out by."""
+        """All its outgoing devices."""
         return frozenset(filter(None, (self.dev, *(hop.dev for hop in self.nexthops))))
 
 
 @dataclass(frozen=True)
 class LearnedRoute:
-    """A route that a daemon is to put there."""
+    """A route that a daemon must add."""
 
     route: Route
 
 
 @dataclass(frozen=True)
 class CutRoute:
-    """A route that the kernel made of an address, and that a CNI plugin took away."""
+    """A prefix route that the kernel added for an address, and a CNI plugin removed."""
 
     route: Route
 
 
 def route_words(route: Route, verb: str = "add") -> str:
-    """What `ip` is told to `add`, `replace` or `del` that route."""
+    """Arguments of `ip` that `add`, `replace` or `del` the route."""
     to = "default" if route.to.prefixlen == 0 else str(route.to)
     start = f"-{route.to.version} route {verb}"
     owner = f" proto {route.protocol}" if route.protocol != BOOT else ""
@@ -110,9 +110,9 @@ def route_words(route: Route, verb: str = "add") -> str:
 
 
 def new_route(item: Route, index_of: IndexOf, flags: int = CREATE) -> Request:
-    """A route; `index_of` tells the numbers of devices."""
+    """Request for a route."""
     verb = "add" if flags == CREATE else "replace"
-    # Without the option for the family, as ip(8) takes it from the address.
+    # Without the family option: ip(8) takes the family from the address.
     return Request(
         RTM_NEWROUTE, flags, _body(item, index_of), lambda: f"ip {route_words(item, verb).partition(' ')[2]}"
     )
@@ -160,13 +160,13 @@ def _key(item: Route) -> Hashable:
 
 
 def _read(payload: memoryview, names: Mapping[int, str]) -> Route | None:
-    """Of all tables but the kernel's local one; those of connected networks among them."""
+    """A route of any table except the local one; includes the kernel's prefix routes."""
     plain = _destination(payload)
     if plain is None:
         return None
     to, kind, table, found = plain
     protocol = int(payload[5])
-    # Those that the kernel makes of addresses are as if nobody's in particular.
+    # Prefix routes of the kernel are compared as routes of BOOT.
     owner = BOOT if protocol == _RTPROT_KERNEL else protocol
     if kind == _BLACKHOLE:
         return Route(to, "", blackhole=True, table=table, protocol=owner)
@@ -193,17 +193,17 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> Route | None:
 
 
 def _destination(payload: memoryview) -> tuple[Network, int, int, dict[int, memoryview]] | None:
-    """Destination, type, table and attributes of a route that is not the kernel's own affair."""
+    """Destination, type, table and attributes of a route; None for routes that the kernel manages itself."""
     of, length, _, _, table, _, _, kind, flags = ROUTE_HEADER.unpack_from(payload)
     found = attributes(payload, ROUTE_HEADER.size)
     table = number_in(found[_RTA_TABLE]) if _RTA_TABLE in found else table
-    # What the kernel has found out of single destinations, such as their path MTU, is listed beside the routes.
+    # The listing also has cached routes to single destinations, for example with their path MTU.
     if table == LOCAL_TABLE or flags & _RTM_F_CLONED:
         return None
     nowhere: bytes | memoryview = bytes(4 if of == socket.AF_INET else 16)
     to = ipaddress.ip_network((address_in(memoryview(found.get(_RTA_DST, nowhere))), length))
-    is_nobodys = to.is_link_local and to.prefixlen < to.max_prefixlen  # Which the kernel makes for each device.
-    return None if is_nobodys or to.is_multicast else (to, kind, table, found)
+    is_link_local = to.is_link_local and to.prefixlen < to.max_prefixlen  # The kernel adds it for each device.
+    return None if is_link_local or to.is_multicast else (to, kind, table, found)
 
 
 def _hops_in(value: memoryview, names: Mapping[int, str]) -> Iterator[NextHop]:
@@ -215,7 +215,7 @@ def _hops_in(value: memoryview, names: Mapping[int, str]) -> Iterator[NextHop]:
 
 
 def refusal_in(payload: memoryview) -> str | None:
-    """A route of a further kind, as `ip route` writes it: `prohibit 10.0.0.0/8`."""
+    """A route of another type, in the syntax of `ip route`: `prohibit 10.0.0.0/8`."""
     plain = _destination(payload)
     if plain is None or plain[1] in (_UNICAST, _BLACKHOLE):
         return None
@@ -224,7 +224,7 @@ def refusal_in(payload: memoryview) -> str | None:
 
 
 def ordered(route: Route) -> Route:
-    """The route with its next hops in the order in which they are read: it means nothing."""
+    """The route with its next hops sorted, as they are read; their order has no meaning."""
     return replace(route, nexthops=tuple(sorted(route.nexthops, key=str)))
 
 

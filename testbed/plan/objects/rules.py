@@ -1,4 +1,4 @@
-"""Routing rules: which packets are routed by which table."""
+"""Routing rules: the routing table to use for a packet."""
 
 import ipaddress
 import socket
@@ -16,12 +16,12 @@ _FRA_SRC, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FRA_FWMASK = 2, 6, 10, 15, 16
 _TO_TABLE, _INVERTED = 1, 2
 _FAMILY = {4: int(socket.AF_INET), 6: int(socket.AF_INET6)}
 _LAST = ((32766, 254), (32767, 253))
-"""Priority and table of those that the kernel puts into each namespace, behind that of the local table."""
+"""Priority and table of the kernel's default rules, except that of the local table."""
 
 
 @dataclass(frozen=True)
 class RoutingRule:
-    """Which packets are routed by which table: all that come from a network, or have a mark, or have it not."""
+    """A routing rule: the table for packets with a source network or a mark."""
 
     priority: int
     family: Literal[4, 6]
@@ -29,13 +29,13 @@ class RoutingRule:
     source: Network | None = None
     mark: int = 0
     mask: int = 0
-    """Which bits of a packet's mark are held against it; 0 if the mark does not matter."""
+    """The bits of a packet's mark to compare; 0 if the mark is not compared."""
     inverted: bool = False
-    """Whether those packets are meant for which the rest is not so."""
+    """Whether the rule applies to packets that do not match (`ip rule add not ...`)."""
 
 
 def rule_words(rule: RoutingRule, verb: str = "add") -> str:
-    """What `ip` is told to `add` or `del` that rule."""
+    """Arguments of `ip` that `add` or `del` the rule."""
     inverted = " not" if rule.inverted else ""
     mark = f" fwmark 0x{rule.mark:x}/0x{rule.mask:x}" if rule.mask else ""
     source = f" from {rule.source or 'all'}"
@@ -43,12 +43,12 @@ def rule_words(rule: RoutingRule, verb: str = "add") -> str:
 
 
 def new_rule(item: RoutingRule) -> Request:
-    """A rule that says which packets are routed by a table."""
+    """Request for a rule."""
     return Request(RTM_NEWRULE, CREATE, _body(item), lambda: f"ip {rule_words(item).partition(' ')[2]}")
 
 
 def no_rule(item: RoutingRule) -> Request:
-    """The end of a rule."""
+    """Request that removes a rule."""
     return Request(RTM_DELRULE, CHANGE, _body(item), lambda: f"ip {rule_words(item, 'del').partition(' ')[2]}")
 
 

@@ -1,4 +1,4 @@
-"""Devices with a rate (tbf)."""
+"""Devices with a rate limit (tbf)."""
 
 import struct
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.queues import NS_PER_TICK, QUEUE_DUMPS, new_queue, no_queue, no_queue_words, options_of
 
 _PARAMETERS = struct.Struct("=xBHhHI12xIII")
-"""struct tc_tbf_qopt: of the rate link layer, overhead, alignment, smallest packet and bytes a second; no peak rate;
+"""struct tc_tbf_qopt: rate (link layer, overhead, alignment, minimum packet size, bytes per second); peak rate, unused;
 limit, buffer, mtu."""
 _TCA_TBF_PARMS = 1
 _LINKLAYER_ETHERNET = 1
@@ -17,7 +17,7 @@ _LINKLAYER_ETHERNET = 1
 
 @dataclass(frozen=True)
 class TokenBucket:
-    """A device that sends no faster than this (tbf): what exceeds the burst waits, and beyond the limit is dropped."""
+    """A token bucket filter (tbf): packets beyond the burst are queued, and beyond the limit dropped."""
 
     dev: str
     rate: int
@@ -25,21 +25,21 @@ class TokenBucket:
     burst: int
     """Bytes that may be sent at once after a pause."""
     limit: int
-    """Bytes that may wait."""
+    """Bytes that may be queued."""
 
 
 def token_bucket_words(item: TokenBucket, verb: str = "add") -> str:
-    """What `tc` is told to `add`, `replace` or `del` that limit."""
+    """Arguments of `tc` that `add`, `replace` or `del` it."""
     if verb == "del":
         return no_queue_words(item.dev)
     return f"qdisc {verb} dev {item.dev} root tbf rate {item.rate}bit burst {item.burst} limit {item.limit}"
 
 
 def new_token_bucket(item: TokenBucket, index: int, flags: int = CREATE) -> Request:
-    """A limit of the device of that number."""
+    """Request for a rate limit of the device with that index."""
     per_second = item.rate // 8
     buffer = -(-item.burst * 1_000_000_000 // per_second // NS_PER_TICK)
-    # Without a link layer the kernel wants a table of times by packet size.
+    # Without a link layer the kernel requires a rate table.
     parameters = _PARAMETERS.pack(_LINKLAYER_ETHERNET, 0, 0, 0, per_second, item.limit, buffer, 0)
     verb = "add" if flags == CREATE else "replace"
     options = attribute(_TCA_TBF_PARMS, parameters)
@@ -72,7 +72,7 @@ TOKEN_BUCKETS = ObjectKind(
     replace=lambda item, index_of: new_token_bucket(item, index_of(item.dev), REPLACE),
     remove=lambda item, index_of: no_queue(item.dev, index_of(item.dev)),
     words=lambda item, verb: f"tc {token_bucket_words(item, verb)}",
-    restored_by="replace",  # Something else may be at the root.
+    restored_by="replace",  # The root may have another queueing discipline.
     told=_told,
     dumps=QUEUE_DUMPS,
     read=_read,

@@ -1,4 +1,4 @@
-"""Devices between the kernel and a program (tun)."""
+"""Tun devices."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from testbed.plan.objects.link_kind import LinkKind
 
 @dataclass(frozen=True)
 class Tun:
-    """A device whose packets go to a program and come from it."""
+    """A tun device: a program reads and writes its packets."""
 
     name: str
     index: int

@@ -1,4 +1,4 @@
-"""Pairs of devices: veth and netkit."""
+"""Device pairs: veth and netkit."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _VETH_PEER, _NETKIT_PEER, _NETKIT_MODE, _L3 = 1, 1, 5, 1
 
 @dataclass(frozen=True)
 class VethEnd:
-    """One end of a veth pair: in which space, under which name, and the bridge that it is a port of, if any."""
+    """One end of a veth pair; `master` is the bridge that it is a port of."""
 
     space: str
     name: str
@@ -22,35 +22,35 @@ class VethEnd:
     offload: bool = True
     """Whether it may carry segments larger than its MTU."""
     checksums: bool = True
-    """Whether it may leave checksums to whoever takes its packets; if not, it carries no such segments either."""
+    """Whether it may send partial checksums; if not, segmentation offload is off too."""
     arp: bool = True
-    """Whether it asks for MAC addresses; if not, its packets have its own as the target's."""
+    """Whether it resolves MAC addresses; if not, the target MAC address of its packets is its own."""
 
 
 @dataclass(frozen=True)
 class Veth:
-    """A pair of virtual Ethernet devices: what goes into one end comes out of the other."""
+    """A pair of connected virtual Ethernet devices."""
 
     a: VethEnd
     b: VethEnd
     is_netkit: bool = False
-    """A pair of netkit devices in their layer 3 mode instead: without Ethernet addresses, so without ARP."""
+    """Whether it is a netkit pair in layer 3 mode instead: without MAC addresses and ARP."""
 
 
 def pair_name(is_netkit: bool) -> str:
-    """What the kernel calls such devices."""
+    """The kernel's name of the device kind."""
     return "netkit" if is_netkit else "veth"
 
 
 def pair_data(is_netkit: bool, peer: bytes) -> bytes:
-    """The attributes of its kind in a request that makes a pair; `peer` is the other end's message."""
+    """The kind's attributes in a request that creates a pair; `peer` is the message of the other end."""
     if is_netkit:
         return number(_NETKIT_MODE, _L3) + attribute(_NETKIT_PEER, peer)
     return attribute(_VETH_PEER, peer)
 
 
 def veth_commands(veth: Veth) -> Iterator[str]:
-    """The commands that make that pair and set it up; namespaces are named as `ip netns` knows them."""
+    """The commands that create the pair and set it up, with namespace names of `ip netns`."""
     if veth.is_netkit:
         yield f"ip link add {_end(veth.a)} type netkit mode l3 peer {_end(veth.b)}"
     else:

@@ -14,13 +14,12 @@ _ID, _GROUP, _LINK, _LOCAL, _LEARNING, _DSTPORT, _GROUP6, _LOCAL6, _EXTERNAL = 1
 
 @dataclass(frozen=True)
 class Vxlan:
-    """A VXLAN device (RFC 7348) between `local` and whatever the forwarding database names.
+    """A VXLAN device (RFC 7348) between `local` and the remote ends in the forwarding database.
 
-    Without an underlying device `dev` the route to the remote end decides by which its packets leave, as it would for
-    any other UDP packet. A multicast `group`, to which it sends what it must flood, is joined on `dev`.
+    Without an underlying device `dev`, packets leave by the route to the remote end. Frames to flood are sent to the
+    multicast `group`, which is joined on `dev`.
 
-    An `external` one has neither number nor forwarding entries of its own: routes say of each packet what to put
-    around it.
+    An `external` device has no VNI and no forwarding entries: routes give the outer header of each packet.
     """
 
     name: str

@@ -8,7 +8,7 @@ from testbed.spec.types import Address, Network
 
 @dataclass(frozen=True)
 class WireguardPeer:
-    """Another end: in which space, where it listens, and what may come from it and go to it."""
+    """A peer: its space, its endpoint, and the allowed networks of inner packets."""
 
     space: str
     endpoint: Address
@@ -17,7 +17,7 @@ class WireguardPeer:
 
 @dataclass(frozen=True)
 class Wireguard:
-    """A WireGuard device. Its key is made when the lab is."""
+    """A WireGuard device. Its key is generated when the lab is built."""
 
     name: str
     index: int
@@ -25,7 +25,7 @@ class Wireguard:
     port: int
     peers: tuple[WireguardPeer, ...]
     mark: int = 0
-    """Of the packets that it has encrypted, for rules to know them by; 0 if they have none."""
+    """The mark of encrypted packets, for routing rules; 0 for none."""
 
     mac = ""
     master = None

@@ -1,14 +1,14 @@
-"""Rules and sets of a namespace as objects: iptables, ip6tables, nftables, ipset and IPVS.
+"""Rules and sets of a namespace: iptables, ip6tables, nftables, ipset and IPVS.
 
-parts        what one owner has in one backend (`Ruleset`): chains with rules, and sets
-owners       who has such parts, and in which order they stand in a chain of several
-merge        all owners' parts in one: the `Whole` of a backend
+parts        chains and sets of one owner in one backend (`Ruleset`)
+owners       the owners, and the order of their rules in a shared chain
+merge        the parts of all owners combined: the `Whole` of a backend
 iptables, ipset, nftables, ipvs
-             a whole as text; the smallest change from one whole to another; what a tool listed, as a whole
-claims       whose the rules are that are there
-transactions the order of them all
+             write a whole as text; find the smallest change between two wholes; parse a listing into a whole
+claims       the owners of existing rules
+transactions the texts to load, in order
 
-Most spaces have no rules, so this loads the parts alone.
+Most spaces have no rules, so this package imports only `parts`.
 """
 
 from testbed.plan.rulesets.parts import BACKENDS, BUILT_IN, Backend, Chain, Hook, Ruleset, Set

@@ -1,4 +1,4 @@
-"""Whose the rules are that are there."""
+"""Find the owners of existing rules."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -9,10 +9,10 @@ from testbed.plan.rulesets.parts import Chain, Ruleset
 
 
 def claimed(parts: Iterable[Ruleset], there: Whole, owner: str) -> Iterator[Ruleset]:
-    """Parts that together are what is there: those of the others, and `owner`'s, who put everything else there.
+    """Split the existing rules `there` into the known parts and a part of `owner`, which gets all other rules.
 
-    Where their rules do not stand together any more in the same order, or `owner`'s would not stand around them, the
-    whole chain is the owner's. Sets are not looked at.
+    A chain belongs to `owner` as a whole if the known rules are no longer contiguous and in order, or if the other
+    rules around them do not fit the owner's rank. Sets are ignored.
     """
     parts = tuple(part for part in parts if part.backend == there.backend)
     known = merged(parts, there.backend).chains
@@ -38,7 +38,7 @@ def claimed(parts: Iterable[Ruleset], there: Whole, owner: str) -> Iterator[Rule
 
 
 def _place(part: Sequence[str], whole: Sequence[str]) -> int | None:
-    """Where the one stands in the other, in one piece; None if it does not."""
+    """Position of `part` in `whole` as a contiguous run; None if not found."""
     if not part:
         return 0
     starts = (place for place, line in enumerate(whole) if line == part[0])

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Edits:
-    """Deletions and then insertions, in the order in which they are to be done."""
+    """Deletions, then insertions, in the order to apply them."""
 
     deleted: tuple[int, ...]
-    """Positions in the old list, from the end to the front, so that none moves before its turn."""
+    """Positions in the old list, descending, so that a deletion does not move the next ones."""
     inserted: tuple[int, ...]
-    """Positions in the new list, from the front to the end."""
+    """Positions in the new list, ascending."""
 
     def __len__(self) -> int:
         return len(self.deleted) + len(self.inserted)
 
 
 def edits(old: Sequence[str], new: Sequence[str]) -> Edits:
-    """What turns one list into the other. As few as can be where no line is there twice; O(n log n)."""
+    """The edits that turn `old` into `new`: the fewest possible if no line is repeated; O(n log n)."""
     stay = kept(old, new)
     stayed = set(stay.values())
     return Edits(
@@ -30,42 +30,42 @@ def edits(old: Sequence[str], new: Sequence[str]) -> Edits:
 
 
 def carried(there: Sequence[str], old: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
-    """The new list with the lines of strangers, which are there and not in the old one.
+    """The new list with the foreign lines, which are in `there` but not in `old`.
 
-    Each stays behind the line that it stands behind, or the nearest one before that which stays.
+    Each foreign line stays after the nearest preceding line that stays.
     """
     ours = set(kept(old, there).values())
     stay = kept([there[place] for place in sorted(ours)], new)
-    strangers: dict[int, list[str]] = {}
-    """By the position in the new list that they stand behind; -1 is its head."""
+    foreign: dict[int, list[str]] = {}
+    """By the position in the new list after which they are inserted; -1 for the head."""
     anchor, number = -1, 0
     for place, line in enumerate(there):
         if place in ours:
             anchor, number = stay.get(number, anchor), number + 1
         else:
-            strangers.setdefault(anchor, []).append(line)
-    whole = list(strangers.get(-1, ()))
+            foreign.setdefault(anchor, []).append(line)
+    whole = list(foreign.get(-1, ()))
     for place, line in enumerate(new):
-        whole += (line, *strangers.get(place, ()))
+        whole += (line, *foreign.get(place, ()))
     return tuple(whole)
 
 
 def kept(old: Sequence[str], new: Sequence[str]) -> dict[int, int]:
-    """The lines that stay in their order: positions in the new list by those in the old one."""
-    head = _alike(old, new)
-    tail = _alike(reversed(old[head:]), reversed(new[head:]))
+    """The lines that stay, in order: position in the old list to position in the new list."""
+    head = _common_prefix(old, new)
+    tail = _common_prefix(reversed(old[head:]), reversed(new[head:]))
     before, after = _numbered(old[head : len(old) - tail]), _numbered(new[head : len(new) - tail])
     places = {line: place for place, line in enumerate(before)}
     common = [(places[line], place) for place, line in enumerate(after) if line in places]
     return {
         **{place: place for place in range(head)},
-        **{head + one: head + other for one, other in _rising(common)},
+        **{head + one: head + other for one, other in _longest_increasing(common)},
         **{len(old) - place: len(new) - place for place in range(tail, 0, -1)},
     }
 
 
-def _alike(one: Iterable[str], other: Iterable[str]) -> int:
-    """With how many equal lines they begin."""
+def _common_prefix(one: Iterable[str], other: Iterable[str]) -> int:
+    """Number of equal lines at the start."""
     number = 0
     for a, b in zip(one, other, strict=False):
         if a != b:
@@ -75,7 +75,7 @@ def _alike(one: Iterable[str], other: Iterable[str]) -> int:
 
 
 def _numbered(lines: Iterable[str]) -> list[tuple[str, int]]:
-    """Each line with how often it was there before."""
+    """Each line with the number of its earlier occurrences."""
     seen: Counter[str] = Counter()
     numbered = []
     for line in lines:
@@ -84,8 +84,8 @@ def _numbered(lines: Iterable[str]) -> list[tuple[str, int]]:
     return numbered
 
 
-def _rising(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The longest subsequence whose first numbers rise (patience sorting)."""
+def _longest_increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The longest subsequence with increasing first numbers (patience sorting)."""
     tops: list[int] = []
     ends: list[int] = []
     before: list[int] = []

@@ -1,7 +1,7 @@
 """Sets of ipset(8), as `ipset save` writes them and `ipset -exist restore` reads them.
 
-Each line is carried out by itself. What may be there already or no longer is passed over (`-exist`), so that a text
-can be read twice.
+Each line takes effect separately. With `-exist`, entries that exist already or no longer are ignored, so a text can be
+loaded twice.
 """
 
 import re
@@ -10,17 +10,17 @@ from collections.abc import Iterable, Iterator
 from testbed.plan.rulesets.merge import Whole, WholeSet
 
 NEXT = "testbed-next"
-"""A set that takes another one's place."""
+"""Temporary name of a set that replaces another one."""
 _CHOICES = re.compile(r" (?:bucketsize|initval) \w+")
-"""What newer kernels and programs choose by themselves."""
+"""Properties that newer kernels and tools choose."""
 
 
 class SetChangesType(ValueError):
-    """A set cannot become one of another type while rules name it."""
+    """The type of a set cannot change while rules refer to it."""
 
 
 def listed(text: str) -> Whole:
-    """What `ipset save` printed."""
+    """Parse the output of `ipset save`."""
     kinds: dict[str, str] = {}
     members: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -35,12 +35,12 @@ def listed(text: str) -> Whole:
 
 
 def text(whole: Whole) -> str:
-    """All sets, where there are none."""
+    """The text that creates all sets."""
     return difference(Whole("ipset"), whole)
 
 
 def difference(old: Whole, new: Whole) -> str:
-    """New sets and single members. A set with other properties is made beside the old one and swapped with it.
+    """The text that adds and changes sets and members. A set with changed properties is created and swapped in.
 
     Raises SetChangesType.
     """
@@ -48,13 +48,13 @@ def difference(old: Whole, new: Whole) -> str:
 
 
 def removal(old: Whole, new: Whole) -> str:
-    """Sets that are no more; after the rules that named them."""
+    """The text that removes sets; to load after the rules that refer to them are removed."""
     gone = [(name, old.sets["", name].kind) for _, name in old.sets if ("", name) not in new.sets]
     return "".join(f"destroy {name}\n" for name, _ in sorted(gone, key=lambda one: not _is_list(one[1])))
 
 
 def lines(whole: Whole) -> Iterator[tuple[str, str]]:
-    """Every set and member in the words of ipset, each with its owner; sorted."""
+    """Every set and member in the syntax of ipset, each with its owner; sorted."""
     found = []
     for (_, name), one in whole.sets.items():
         found.append((f"create {name} {one.kind}", one.owner))
@@ -68,7 +68,7 @@ def _is_list(kind: str) -> bool:
 
 
 def _changes(old: Whole, new: Whole) -> Iterator[str]:
-    # Members of lists are there before them.
+    # Lists come after their members.
     for (_, name), one in sorted(new.sets.items(), key=lambda item: _is_list(item[1].kind)):
         before = old.sets.get(("", name))
         if before is None:
@@ -78,8 +78,8 @@ def _changes(old: Whole, new: Whole) -> Iterator[str]:
             yield from _members(name, before.members, one.members)
         elif before.kind.split()[0] != one.kind.split()[0]:
             raise SetChangesType(
-                f"ipset: the set {name} cannot become {one.kind.split()[0]} from {before.kind.split()[0]} while rules "
-                "name it; give the new one another name"
+                f"ipset: set {name}: cannot change the type from {before.kind.split()[0]} to {one.kind.split()[0]} "
+                "while rules refer to it; use another name for the new set"
             )
         else:
             yield f"create {NEXT} {one.kind}"

@@ -1,7 +1,7 @@
 """Rules of iptables and ip6tables, as iptables-save(8) writes them and iptables-restore(8) reads them.
 
 *filter
-:KUBE-FORWARD - [0:0]                     a chain of one's own; with --noflush one that is there is emptied
+:KUBE-FORWARD - [0:0]                     a user-defined chain; with --noflush an existing one is flushed
 -I FORWARD -j KUBE-FORWARD                 at the head of a chain
 -A FORWARD -i weave -j ACCEPT              at its end
 COMMIT                                     each table is one transaction
@@ -16,29 +16,29 @@ from testbed.plan.rulesets.merge import Key, Whole, WholeChain
 from testbed.plan.rulesets.parts import BUILT_IN, Backend, Chain
 
 FAMILIES: dict[Backend, str] = {"iptables": "ip", "ip6tables": "ip6"}
-"""As nftables names them."""
+"""Families of nftables."""
 TABLES = ("raw", "mangle", "nat", "filter", "security")
-"""In the order in which packets meet most of them."""
+"""In the order in which packets traverse most of them."""
 _COUNTERS = re.compile(r"\s*\[\d+:\d+\]$")
 
 
 def tool(family: int) -> Literal["iptables", "ip6tables"]:
-    """Which of the two is of that family, 4 or 6."""
+    """The backend for a family, 4 or 6."""
     return "iptables" if family == 4 else "ip6tables"
 
 
 def chains(
     table: str, rules: Mapping[str, Iterable[str]], last: Mapping[str, Iterable[str]] | None = None
 ) -> Iterator[Chain]:
-    """An owner's chains of one table: by name, the rules at the head, and those at the end."""
+    """An owner's chains of one table, from rules at the head (`rules`) and at the end (`last`), by chain name."""
     last = last or {}
     for name in dict.fromkeys((*rules, *last)):
         yield Chain(table, name, tuple(rules.get(name, ())), tuple(last.get(name, ())))
 
 
 def read(text: str) -> tuple[Chain, ...]:
-    """An owner's chains of a text: what it inserts (`-I`) comes to the head of the kernel's own chains, in this order;
-    what it appends (`-A`) to their end."""
+    """Parse an owner's chains. In built-in chains inserted rules (`-I`) go to the head, in this order, and appended
+    rules (`-A`) to the end."""
     found: dict[Key, tuple[list[str], list[str]]] = {}
     policies: dict[Key, str] = {}
     table = ""
@@ -59,7 +59,7 @@ def read(text: str) -> tuple[Chain, ...]:
 
 
 def listed(backend: Backend, text: str) -> Whole:
-    """What iptables-save printed."""
+    """Parse the output of iptables-save."""
     chains = read(text)
     return Whole(
         backend,
@@ -73,15 +73,15 @@ def listed(backend: Backend, text: str) -> Whole:
 
 
 def text(whole: Whole) -> str:
-    """All tables, for iptables-restore: each is emptied and filled in one transaction."""
+    """All tables, for iptables-restore: each is flushed and filled in one transaction."""
     return "".join(f"{line}\n" for table in _tables(whole) for line in _table(table, whole.chains_of(table)))
 
 
 def difference(old: Whole, new: Whole) -> str:
-    """For iptables-restore --noflush: only what differs, chain by chain; empty if nothing does.
+    """The changes for iptables-restore --noflush, chain by chain; empty if nothing differs.
 
-    A chain is written anew where that is shorter than single deletions and insertions, but for those of the kernel,
-    which others use too.
+    A user-defined chain is rewritten if this is shorter than single deletions and insertions. Built-in chains are
+    never rewritten, since others use them too.
     """
     lines: list[str] = []
     for table in _tables(old, new):
@@ -91,13 +91,13 @@ def difference(old: Whole, new: Whole) -> str:
 
 
 def tables(whole: Whole) -> frozenset[str]:
-    """Those that it is about, as nftables lists them: `ip nat`."""
+    """Its tables, with names as in nftables: `ip nat`."""
     return frozenset(f"{FAMILIES[whole.backend]} {table}" for table in whole.tables)
 
 
 def lines(whole: Whole) -> Iterator[tuple[str, str]]:
-    """Every chain, policy and rule in the words of iptables, each with its owner; but for the kernel's own chains that
-    are empty and accept."""
+    """Every chain, policy and rule in the syntax of iptables, each with its owner; without built-in chains that have
+    no rules and the policy ACCEPT."""
     for (table, name), chain in sorted(whole.chains.items()):
         owner = chain.owners[0] if chain.owners else ""
         if name not in BUILT_IN:
@@ -110,7 +110,7 @@ def lines(whole: Whole) -> Iterator[tuple[str, str]]:
 
 
 def _tables(*wholes: Whole) -> list[str]:
-    return sorted({table for whole in wholes for table in whole.tables}, key=TABLES.index)  # As packets meet them.
+    return sorted({table for whole in wholes for table in whole.tables}, key=TABLES.index)
 
 
 def _table(name: str, chains: Mapping[str, WholeChain]) -> Iterator[str]:
@@ -128,7 +128,7 @@ def _declared(chains: Mapping[str, WholeChain]) -> Iterator[str]:
 
 
 def _changes(old: Mapping[str, WholeChain], new: Mapping[str, WholeChain]) -> Iterator[str]:
-    """New chains are there before rules jump to them, and old ones until none does."""
+    """New chains are created before rules jump to them; old chains are deleted after the last jump."""
     nothing = WholeChain()
     gone = [name for name in old if name not in new and name not in BUILT_IN]
     written: dict[str, WholeChain] = {}

@@ -1,7 +1,7 @@
 """Virtual services of IPVS and their real servers, as ipvsadm(8) saves and restores them.
 
-A service is a set whose name is its address (`-t 10.96.0.10:80`, `-u`, `-f MARK`), whose kind is how it is balanced
-(`-s rr`), and whose members are its servers (`-r 10.244.0.2:8080 -m -w 1`).
+A service is a set: its name is the address (`-t 10.96.0.10:80`, `-u`, `-f MARK`), its kind the scheduler (`-s rr`),
+its members the real servers (`-r 10.244.0.2:8080 -m -w 1`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,18 +23,18 @@ def service(
     scheduler: str = "rr",
     affinity_s: int = 0,
 ) -> Set:
-    """A virtual service. With `affinity_s` a client stays with its server for so many seconds."""
+    """A virtual service. With `affinity_s` a client keeps its server for that many seconds."""
     stays = f" -p {affinity_s}" if affinity_s else ""
     return Set(f"{_PROTOCOLS[protocol]} {_place(address, port)}", f"-s {scheduler}{stays}", tuple(servers))
 
 
 def server(address: Address, port: int, weight: int = 1) -> str:
-    """A real server that is reached by translating addresses (masquerading); of weight 0 no new connections."""
+    """A real server, reached by NAT (masquerading); with weight 0 it gets no new connections."""
     return f"-r {_place(address, port)} -m -w {weight}"
 
 
 def listed(text: str) -> Whole:
-    """What `ipvsadm --save --numeric` printed."""
+    """Parse the output of `ipvsadm --save --numeric`."""
     kinds: dict[str, str] = {}
     members: dict[str, list[str]] = {}
     for line in text.splitlines():
@@ -50,17 +50,17 @@ def listed(text: str) -> Whole:
 
 
 def text(whole: Whole) -> str:
-    """All services, instead of those that are there."""
+    """The text that replaces all services."""
     return "-C\n" + difference(Whole("ipvs"), whole)
 
 
 def difference(old: Whole, new: Whole) -> str:
-    """Single services and servers, for `ipvsadm --restore`."""
+    """The changed services and servers, for `ipvsadm --restore`."""
     return "".join(f"{line}\n" for line in _changes(old, new))
 
 
 def lines(whole: Whole) -> Iterator[tuple[str, str]]:
-    """Every service and server in the words of ipvsadm, each with its owner; sorted."""
+    """Every service and server in the syntax of ipvsadm, each with its owner; sorted."""
     found = []
     for (_, name), one in whole.sets.items():
         found.append((f"-A {name} {one.kind}", one.owner))

@@ -1,4 +1,4 @@
-"""The whole of one backend in one namespace, of all owners' parts. Their order is that of `OWNERS`, not of calls."""
+"""Combine the parts of all owners in one backend of a namespace. The order follows `OWNERS`, not the calls."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,17 +20,17 @@ class WholeChain:
     hook: Hook | None = None
     policy: str = ""
     runs: tuple[tuple[str, int], ...] = ()
-    """Owners, each with the number of rules that follow one another there."""
+    """Owners of consecutive rules, each with the number of rules."""
 
     @cached_property
     def owners(self) -> tuple[str, ...]:
-        """Of each rule."""
+        """The owner of each rule."""
         return tuple(joined.from_iterable((owner,) * number for owner, number in self.runs))
 
 
 @dataclass(frozen=True)
 class WholeSet:
-    """A set and its members, in no order."""
+    """A set and its members, unordered."""
 
     kind: str
     members: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class Whole:
         return tuple(dict.fromkeys(table for table, _ in (*self.chains, *self.sets)))
 
     def only(self, *tables: str) -> "Whole":
-        """The whole of these tables."""
+        """The same, restricted to these tables."""
         return Whole(
             self.backend,
             {key: chain for key, chain in self.chains.items() if key[0] in tables},
@@ -67,9 +67,9 @@ class Whole:
 
 
 def merged(parts: Iterable[Ruleset], backend: Backend) -> Whole:
-    """All parts of that backend in one.
+    """Combine all parts of a backend.
 
-    Raises ValueError if two parts contradict one another, or if two of one owner's have the same chain or set.
+    Raises ValueError if two parts conflict, or if one owner has a chain or set twice.
     """
     own = sorted((part for part in parts if part.backend == backend), key=lambda part: rank(part.owner))
     chains: dict[Key, list[tuple[str, Chain]]] = {}
@@ -80,7 +80,7 @@ def merged(parts: Iterable[Ruleset], backend: Backend) -> Whole:
         for one in part.sets:
             other = sets.get((one.table, one.name))
             if other:
-                raise ValueError(f"{backend}: {other.owner} and {part.owner} both have the set {one.name}")
+                raise ValueError(f"{backend}: {other.owner} and {part.owner} both define the set {one.name}")
             sets[one.table, one.name] = WholeSet(one.kind, one.members, part.owner)
     return Whole(
         backend,
@@ -90,7 +90,7 @@ def merged(parts: Iterable[Ruleset], backend: Backend) -> Whole:
 
 
 def _place(key: Key) -> tuple[str, int, str]:
-    """Chains that the kernel makes come before those that they jump to."""
+    """Sort key: built-in chains come before those that they jump to."""
     table, name = key
     return table, BUILT_IN.index(name) if name in BUILT_IN else len(BUILT_IN), name
 
@@ -98,11 +98,11 @@ def _place(key: Key) -> tuple[str, int, str]:
 def _chain(what: str, parts: list[tuple[str, Chain]]) -> WholeChain:
     owners = [owner for owner, _ in parts]
     if len(set(owners)) < len(owners):
-        raise ValueError(f"{what}: two parts of {next(o for o in owners if owners.count(o) > 1)} have this chain")
+        raise ValueError(f"{what}: {next(o for o in owners if owners.count(o) > 1)} defines this chain twice")
     hooks = {chain.hook for _, chain in parts if chain.hook}
     policies = {chain.policy for _, chain in parts if chain.policy}
     if len(hooks) > 1 or len(policies) > 1:
-        raise ValueError(f"{what}: {' and '.join(owners)} want different hooks or policies")
+        raise ValueError(f"{what}: {' and '.join(owners)} have different hooks or policies")
     runs = [
         *((owner, chain.rules) for owner, chain in parts),
         *((owner, chain.last) for owner, chain in reversed(parts)),

@@ -1,7 +1,7 @@
-"""Tables of nftables, as libnftables' JSON (libnftables-json(5)), which `nft -j -f -` reads as one transaction.
+"""Tables of nftables, in libnftables' JSON (libnftables-json(5)), which `nft -j -f -` reads as one transaction.
 
-Only own tables are touched. Rules, kinds of sets and elements are kept as JSON in one spelling, so that equal trees are
-equal texts. They are to be written as nft lists them: numbers for priorities and ports, `{"counter":null}` without
+Only the testbed's own tables are changed. Rules, set kinds and elements are kept as canonical JSON, so that equal trees
+are equal texts. They must be written as nft lists them: numbers for priorities and ports, `{"counter":null}` without
 values.
 """
 
@@ -14,16 +14,16 @@ from testbed.plan.rulesets.merge import Key, Whole, WholeChain, WholeSet
 from testbed.plan.rulesets.parts import Hook, Set
 
 _FILLED_BY_RULES = ("timeout", "dynamic")
-"""Flags of sets whose elements come from packets and go by themselves; what is in them is not held against a plan."""
+"""Flags of sets whose elements packets add; these elements are not compared with a plan."""
 
 
 def canonical(tree: Any) -> str:
-    """A tree's one spelling."""
+    """A tree as canonical JSON."""
     return json.dumps(tree, sort_keys=True, separators=(",", ":"))
 
 
 def rule(*expressions: Any, comment: str = "") -> str:
-    """A rule of these matches and statements, each a tree as libnftables has it."""
+    """A rule with these matches and statements, each a tree in the format of libnftables."""
     return canonical({"expr": expressions} | ({"comment": comment} if comment else {}))
 
 
@@ -37,7 +37,7 @@ def set_of(
     flags: Iterable[str] = (),
     timeout_s: int = 0,
 ) -> Set:
-    """A set; or a map, `to` a type or a `verdict`, whose elements are pairs."""
+    """A set; or with `to` (a type or `verdict`) a map, whose elements are pairs."""
     kind: dict[str, Any] = {"type": type}
     if to:
         kind["map"] = to
@@ -49,7 +49,7 @@ def set_of(
 
 
 def listed(text: str) -> Whole:
-    """What `nft -j list table` printed."""
+    """Parse the output of `nft -j list table`."""
     chains: dict[Key, tuple[Hook | None, str, list[str]]] = {}
     sets: dict[Key, WholeSet] = {}
     for item in json.loads(text)["nftables"] if text else ():
@@ -72,14 +72,14 @@ def listed(text: str) -> Whole:
 
 
 def text(whole: Whole) -> str:
-    """All tables, instead of those of the same names that are there."""
+    """The text that creates all tables, or replaces those of the same name."""
     return _transaction(joined.from_iterable(_table(whole, table) for table in whole.tables))
 
 
 def difference(old: Whole, new: Whole) -> str:
-    """Elements of sets, and chains whose rules differ, which are written anew. Empty if nothing differs.
+    """The changed set elements, and all rules of changed chains. Empty if nothing differs.
 
-    A table in which a set becomes one of another kind, or a chain gets another hook, is replaced as a whole.
+    A table is replaced as a whole if the kind of a set or the hook of a chain changes.
     """
     commands: list[str] = []
     for table in dict.fromkeys((*old.tables, *new.tables)):
@@ -93,7 +93,7 @@ def difference(old: Whole, new: Whole) -> str:
 
 
 def lines(whole: Whole) -> Iterator[tuple[str, str]]:
-    """Every chain, set, element and rule, each with its owner; what packets put into sets is left out."""
+    """Every chain, set, element and rule, each with its owner; without elements that packets add."""
     for (table, name), one in sorted(whole.sets.items()):
         yield f"set {table} {name} {one.kind}", one.owner
         if not _is_filled_by_rules(one):
@@ -109,7 +109,7 @@ def _hook(tree: Mapping[str, Any]) -> Hook | None:
 
 
 def _props(chain: WholeChain) -> str:
-    """A chain's hook and policy in JSON."""
+    """A chain's hook and policy as JSON."""
     hook = chain.hook
     if hook is None:
         return "{}"
@@ -118,7 +118,7 @@ def _props(chain: WholeChain) -> str:
 
 
 def _without_counts(tree: Any) -> Any:
-    """What packets change by themselves."""
+    """The tree without counter values, which packets change."""
     if isinstance(tree, list):
         return [_without_counts(one) for one in tree]
     if isinstance(tree, dict):
@@ -138,7 +138,7 @@ def _transaction(commands: Iterable[str]) -> str:
 
 
 def _command(verb: str, what: str, table: str, *further: str) -> str:
-    """A command about a table, or something in it; `further` are members of its tree, as JSON."""
+    """A command for a table or an object in it; `further` are members of its tree, as JSON."""
     family, name = table.split(" ")
     members = [f'"family":"{family}"', f'"{"name" if what == "table" else "table"}":{json.dumps(name)}', *further]
     return f'{{"{verb}":{{"{what}":{{{",".join(members)}}}}}}}'
@@ -154,7 +154,7 @@ def _kind(one: WholeSet) -> str:
 
 
 def _table(whole: Whole, table: str) -> Iterator[str]:
-    """Adding it first makes sure that there is one to delete."""
+    """Create the table; it is first added and deleted, so that an existing one is replaced."""
     yield _command("add", "table", table)
     yield _command("delete", "table", table)
     yield _command("add", "table", table)
@@ -169,7 +169,7 @@ def _is_other(old: Whole, new: Whole, table: str) -> bool:
 
 
 def _changes(old: Whole, new: Whole, table: str) -> Iterator[str]:
-    """Chains and sets are there before something names them, and until nothing does."""
+    """Chains and sets are created before something refers to them, and deleted after the last reference."""
     chains_before, chains = old.chains_of(table), new.chains_of(table)
     sets_before, sets = old.sets_of(table), new.sets_of(table)
     for name, chain in chains.items():
@@ -191,7 +191,7 @@ def _changes(old: Whole, new: Whole, table: str) -> Iterator[str]:
     for name in (*fresh, *differing):
         at = f'"chain":{json.dumps(name)}'
         yield from (_command("add", "rule", table, at, rule[1:-1]) for rule in chains[name].rules)
-    # Verdicts in a map that goes may name chains that go.
+    # Verdicts in deleted maps may refer to deleted chains.
     yield from (_named("delete", _kind(sets_before[name]), (table, name)) for name in gone_sets)
     yield from (_named("delete", "chain", (table, name)) for name in gone_chains)
 

@@ -1,13 +1,13 @@
-"""Who puts rules on a node, and in which order they stand in a chain that several of them use.
+"""Owners of rules on a node, and the order of their rules in a shared chain.
 
 Programs of a cluster that share a chain, such as FORWARD of iptables, insert their rules at its head or append them at
-its end. Whoever starts later stands further outside, on both sides:
+its end. The rules of a program that starts later are further outside, on both sides:
 
-    head    user, cni, policies, felix, ..., kube-proxy      rules that are inserted: in the order of `OWNERS`
-    end     kube-proxy, ..., felix, policies, cni, user      rules that are appended: in the reverse order
+    head    user, cni, policies, felix, ..., kube-proxy      inserted rules, in the order of `OWNERS`
+    end     kube-proxy, ..., felix, policies, cni, user      appended rules, in the reverse order
 
-So a packet meets policies before Services, a node's own rules before whatever may accept it, and what a user appends
-by hand last.
+So a packet traverses policies before Services, node rules before rules that may accept it, and rules that a user
+appends last.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Owner:
-    """A program, or a person, that has rules on a node."""
+    """A program or person with rules on a node."""
 
     name: str
     title: str
-    """What a reader calls it."""
+    """The name in messages."""
 
 
 OWNERS = {
@@ -40,13 +40,13 @@ OWNERS = {
         Owner("kube-proxy", "kube-proxy"),
     )
 }
-"""By name, from the outermost one to the innermost one."""
+"""By name, from the outermost to the innermost."""
 _RANKS = {name: rank for rank, name in enumerate(OWNERS)}
 
 
 def rank(owner: str) -> int:
-    """How far inside an owner stands; 0 is outermost. Raises ValueError if nobody is called so."""
+    """Position of an owner in `OWNERS`; 0 is the outermost. Raises ValueError if the owner is unknown."""
     try:
         return _RANKS[owner]
     except KeyError:
-        raise ValueError(f"no owner of rules is called {owner!r}; known: {', '.join(OWNERS)}") from None
+        raise ValueError(f"unknown owner of rules {owner!r}; known: {', '.join(OWNERS)}") from None

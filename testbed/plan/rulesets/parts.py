@@ -1,6 +1,6 @@
-"""What one owner has in one backend of a namespace: chains with rules, and sets.
+"""Rules and sets of one owner in one backend of a namespace.
 
-Rules and members are kept as text, one string each, since a node may have 10,000 of them:
+Each rule and member is one string, since a node may have 10,000 of them:
 
     backend     table          a chain's rule                       a set's member
     iptables    filter         -s 10.0.0.1/32 -j DROP               (none)
@@ -8,7 +8,7 @@ Rules and members are kept as text, one string each, since a node may have 10,00
     nftables    ip kube-proxy  [{"drop":null}], as JSON             "10.0.0.1", as JSON
     ipvs        (empty)        (none)                               -r 10.244.0.2:8080 -m -w 1
 
-Texts are in the very words in which the backend lists them, so that what is read back can be compared.
+Strings are written exactly as the backend lists them, so that they can be compared with a listing.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from typing import Literal
 
 Backend = Literal["ipset", "iptables", "ip6tables", "nftables", "ipvs"]
 BACKENDS: tuple[Backend, ...] = ("ipset", "iptables", "ip6tables", "nftables", "ipvs")
-"""In the order in which they are told: sets come before the rules that name them."""
+"""In the order of loading: sets come before the rules that refer to them."""
 BUILT_IN = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
-"""Chains of iptables that the kernel makes, in the order in which packets meet them."""
+"""Built-in chains of iptables, in the order in which packets traverse them."""
 
 
 @dataclass(frozen=True)
 class Hook:
-    """Where the kernel hands packets to a chain of nftables."""
+    """The hook of an nftables base chain."""
 
     type: Literal["filter", "nat", "route"]
     name: str
@@ -31,7 +31,7 @@ class Hook:
     priority: int
     """Chains of lower priority come first."""
     dev: str = ""
-    """The device, of the family netdev."""
+    """The device, for the family netdev."""
 
 
 @dataclass(frozen=True)
@@ -39,35 +39,34 @@ class Chain:
     """An owner's rules in a chain. Other owners may have rules in the same chain: see `OWNERS` for the order."""
 
     table: str
-    """Of iptables `filter`; of nftables with the family, `ip kube-proxy`; `inet filter`."""
+    """For iptables `filter`; for nftables with the family, such as `ip kube-proxy` or `inet filter`."""
     name: str
     rules: tuple[str, ...] = ()
-    """At the chain's head: of iptables what stands behind `-A NAME `, of nftables see `nftables.rule`."""
+    """At the head of the chain: for iptables the text after `-A NAME `, for nftables see `nftables.rule`."""
     last: tuple[str, ...] = ()
-    """At its end."""
+    """At the end of the chain."""
     hook: Hook | None = None
-    """Of nftables; none of a chain that rules jump to."""
+    """For base chains of nftables."""
     policy: str = ""
-    """What becomes of packets that no rule decides on: `ACCEPT`, `DROP`; of nftables in small letters. Empty leaves
-    it as it is, which is to accept."""
+    """`ACCEPT` or `DROP`; lower case for nftables. Empty: unchanged, which is to accept."""
 
 
 @dataclass(frozen=True)
 class Set:
-    """A set or map that rules name; or a virtual service of IPVS, whose members are its real servers."""
+    """A set or map that rules refer to; or a virtual service of IPVS, whose members are its real servers."""
 
     name: str
     kind: str
-    """Of ipset what stands behind `create NAME `; of nftables JSON, see `nftables.set_of`; of IPVS `-s rr`."""
+    """For ipset the text after `create NAME `; for nftables JSON, see `nftables.set_of`; for IPVS `-s rr`."""
     members: tuple[str, ...] = ()
-    """Of ipset what stands behind `add NAME `; of nftables JSON; of IPVS what stands behind `-a -t SERVICE `."""
+    """For ipset the text after `add NAME `; for nftables JSON; for IPVS the text after `-a -t SERVICE `."""
     table: str = ""
-    """Of nftables."""
+    """For nftables."""
 
 
 @dataclass(frozen=True)
 class Ruleset:
-    """What an owner has in one backend of a namespace."""
+    """The chains and sets of an owner in one backend of a namespace."""
 
     owner: str
     """One of `OWNERS`."""

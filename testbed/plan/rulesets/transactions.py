@@ -1,6 +1,6 @@
-"""What a namespace's backends are told, and in which order, so that it holds the parts of all owners.
+"""The texts that load the parts of all owners into a namespace, in order.
 
-Sets are made before rules that name them, and taken away behind them. Each text is carried out by one program.
+Sets are created before the rules that refer to them, and removed after them. Each text is loaded by one command.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,21 +19,21 @@ class Transaction:
     command: tuple[str, ...]
     text: str
     table: str = ""
-    """Of iptables the only one that it is about; empty if it is about several."""
+    """For iptables, the table that the text changes; empty if there are several."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """How one backend is told."""
+    """How to load the texts of a backend."""
 
     load: tuple[str, ...]
-    """Reads a `text`."""
+    """The command that reads a `text`."""
     change: tuple[str, ...]
-    """Reads a `difference`."""
+    """The command that reads a `difference`."""
     text: Callable[[Whole], str]
     difference: Callable[[Whole, Whole], str]
     lines: Callable[[Whole], Iterator[tuple[str, str]]]
-    """What a whole consists of, in words, each with its owner; the same for what is read back."""
+    """The contents of a whole, planned or listed, each line with its owner."""
 
 
 def _iptables(name: str) -> Tool:
@@ -52,21 +52,21 @@ TOOLS: dict[Backend, Tool] = {
 
 
 def wholes(parts: Iterable[Ruleset]) -> dict[Backend, Whole]:
-    """The whole of each backend that these parts are of, in the order in which they are told. Raises ValueError."""
+    """The whole of each backend of these parts, in the order of loading. Raises ValueError."""
     parts = tuple(parts)
     named = {part.backend for part in parts}
     return {backend: merged(parts, backend) for backend in BACKENDS if backend in named}
 
 
 def loading(wanted: Mapping[Backend, Whole]) -> tuple[Transaction, ...]:
-    """What fills a namespace that has nothing yet. Tables that are there are emptied."""
+    """The transactions for a namespace without rules. Existing tables are flushed."""
     return tuple(
         Transaction(backend, TOOLS[backend].load, TOOLS[backend].text(whole)) for backend, whole in wanted.items()
     )
 
 
 def changing(old: Mapping[Backend, Whole], new: Mapping[Backend, Whole]) -> tuple[Transaction, ...]:
-    """What turns the one into the other; nothing of a backend in which they are alike.
+    """The transactions that turn `old` into `new`; none for a backend in which they are equal.
 
     Raises SetChangesType.
     """
@@ -79,7 +79,7 @@ def _steps(old: Mapping[Backend, Whole], new: Mapping[Backend, Whole]) -> Iterat
         before, after = old.get(backend, nothing), new.get(backend, nothing)
         if before is after:
             continue
-        # A text of several tables of iptables is several transactions, of which only some may be carried out.
+        # iptables applies each table separately, so a text of several tables may be applied only in part.
         tables = dict.fromkeys((*before.tables, *after.tables)) if backend in iptables.FAMILIES else ()
         for table in sorted(tables, key=iptables.TABLES.index) or [""]:
             one, other = (before.only(table), after.only(table)) if table else (before, after)

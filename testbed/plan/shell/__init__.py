@@ -1,7 +1,7 @@
-"""A plan as the commands that a person would type: `ip`, `bridge`, `sysctl`, in `ip netns` namespaces.
+"""A plan as shell commands: `ip`, `bridge`, `sysctl`, in `ip netns` namespaces.
 
-The script is true: run with `sh -e` as root in an empty network and mount namespace it builds the very network that
-`testbed.kernel` builds from the same plan.
+Run with `sh -e` as root in an empty network and mount namespace, the script builds the same network as
+`testbed.kernel` does from the plan.
 """
 
 from testbed.plan.objects.addresses import address_words

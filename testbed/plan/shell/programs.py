@@ -1,4 +1,4 @@
-"""What runs on nodes, as commands: rules, files and folders of their own, eBPF programs, other programs."""
+"""Commands for rules, files, private folders, eBPF programs and processes."""
 
 import shlex
 from collections.abc import Iterator
@@ -7,15 +7,15 @@ from testbed.plan.objects import BPF_FOLDER, Bpf, BpfEntry, BpfHook, File, Plan,
 from testbed.plan.rulesets import Ruleset
 
 OVERLAID = ("/etc", "/var/lib")
-"""Folders of which a space that has files or programs sees a version of its own,"""
+"""Folders with a private overlay in each space that has files or programs."""
 OWN_RUN, OWN_BPF = "/run", BPF_FOLDER
-"""beside these, which are empty."""
+"""Private folders that are empty at first."""
 MAP_PINS = f"{OWN_BPF}/tc/globals"
-"""Where the maps of eBPF programs are, by name, as `tc` would have it."""
+"""Where maps of eBPF programs are pinned by name; the default of `tc`."""
 
 
 def rulesets(plan: Plan) -> Iterator[str]:
-    """Rules and sets of all spaces, one command a backend."""
+    """Rules and sets of all spaces, one command per backend."""
     from testbed.plan.rulesets.transactions import loading, wholes  # Most labs have none.
 
     for space in plan.spaces:
@@ -24,23 +24,23 @@ def rulesets(plan: Plan) -> Iterator[str]:
 
 
 def heredoc(command: str, text: str) -> Iterator[str]:
-    """A command that is given a text to read."""
+    """A command with a text as its standard input."""
     yield f"{command} <<'END'"
     yield from text.splitlines()
     yield "END"
 
 
 ROOTS = "/run/roots"
-"""Where the folders of spaces' own are while the printed commands are carried out."""
+"""Where the printed commands keep the private folders of spaces."""
 
 
 def files(plan: Plan) -> Iterator[str]:
-    """Folders of a space's own lie over those of the machine, which are left as they are."""
+    """The private folders of spaces with their files; the machine's folders do not change."""
     spaces = [space for space in plan.spaces if space.has_folders]
     if not spaces:
         return
     folders = " ".join((*OVERLAID, OWN_BPF, OWN_RUN))
-    yield "# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name"
+    yield "# in_folders_of NAME COMMAND...: run a command in the network and private folders of NAME"
     yield "in_folders_of() {"
     yield "    ip netns exec $1 sh -ec '"
     yield f"        for each in {folders}; do mount --rbind {ROOTS}/$1$each $each; done"
@@ -62,7 +62,7 @@ def files(plan: Plan) -> Iterator[str]:
 
 
 def bpf(plan: Plan) -> Iterator[str]:
-    """eBPF programs of all spaces: compiled, loaded, hung on their devices, and told what is in their maps."""
+    """eBPF programs of all spaces: compile, load, attach to devices, fill maps."""
     objects: dict[str, Bpf] = {}
     for space in plan.spaces:
         if space.bpf:
@@ -88,12 +88,12 @@ def bpf(plan: Plan) -> Iterator[str]:
 
 
 def object_of(bpf: Bpf) -> str:
-    """The name of the file that it is compiled to."""
+    """The name of the compiled file."""
     return "-".join((bpf.source, *(define.lower() for define in bpf.defines))) + ".o"
 
 
 def compile_words(bpf: Bpf, folder: str, to: str, machine: str) -> tuple[str, ...]:
-    """The compiler's command; `machine` is what the C library's folders are called here."""
+    """The compiler's command; `machine` is the multiarch name of the C library's folders."""
     defines = (f"-D{define}" for define in bpf.defines)
     flags = ("-O2", "-g", "-Wall", "-Wextra", "-Werror", "-target", "bpf", f"-I/usr/include/{machine}")
     return ("clang", *flags, *defines, "-c", f"{folder}/{bpf.source}.c", "-o", to)
@@ -105,29 +105,29 @@ def load_words(bpf: Bpf, file: str, root: str = "") -> tuple[str, ...]:
 
 
 def clsact_words(dev: str) -> str:
-    """What `tc` is told so that a device can have programs."""
+    """Arguments of `tc` that prepare a device for programs."""
     return f"qdisc add dev {dev} clsact"
 
 
 def hook_words(hook: BpfHook, pins: str, verb: str = "add") -> str:
-    """What `tc` is told to `add` or `replace` that program, which is pinned in that folder."""
+    """Arguments of `tc` that `add` or `replace` a program, pinned in the folder `pins`."""
     pinned = f"{pins}/{hook.program}"
     return f"filter {verb} dev {hook.dev} {hook.where} prio 1 handle 1 bpf direct-action object-pinned {pinned}"
 
 
 def entry_words(entry: BpfEntry, root: str = "", verb: str = "update") -> str:
-    """What `bpftool` is told to `update` or `delete` that entry."""
+    """Arguments of `bpftool` that `update` or `delete` the entry."""
     value = f" value hex {entry.value.hex(' ')}" if verb == "update" else ""
     return f"map {verb} pinned {root}{MAP_PINS}/{entry.map} key hex {entry.key.hex(' ')}{value}"
 
 
 def log_of(program: Program) -> str:
-    """The file that has what a program prints."""
+    """The file with a program's output."""
     return f"{OWN_RUN}/log/{program.name}.log"
 
 
 def programs(plan: Plan) -> Iterator[str]:
-    """The testbed's own programs and the system's, started in the background."""
+    """Commands that start the programs in the background."""
     for variable in sorted({program.secret for space in plan.spaces for program in space.of(Program)} - {""}):
         yield f"export {variable}=$(od -An -v -tx1 -N16 /dev/urandom | tr -d ' \\n')    # python3 needs PyNaCl"
     for space in plan.spaces:

@@ -46,7 +46,7 @@ def script(plan: Plan) -> str:
 def _lines(plan: Plan) -> Iterator[str]:
     yield "#!/bin/sh -e"
     yield f"# Topology {plan.topology} under the design {plan.design}; pods have an MTU of {plan.pod_mtu}."
-    yield "# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;"
+    yield "# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;"
     yield "#   . ./THIS-FILE; exec sh'"
     yield from _section("Namespaces")
     for space in plan.spaces:
@@ -58,15 +58,15 @@ def _lines(plan: Plan) -> Iterator[str]:
     for veth in plan.veths:
         yield from veth_commands(veth)
     if plan.children:
-        yield from _section("Devices that share another one")
+        yield from _section("macvlan and ipvlan devices")
         for child in plan.children:
             yield from child_commands(child)
     for space in plan.spaces:
         if commands := list(_addresses_and_routes(space)):
-            yield from _section(f"{space.name}: addresses and ways to the others")
+            yield from _section(f"{space.name}: addresses and routes")
             yield from commands
     if commands := [*_wireguard(plan), *_esp(plan)]:
-        yield from _section("Keys, made now, and who has which")
+        yield from _section("Keys, generated now")
         yield from commands
     if commands := list(rulesets(plan)):
         yield from _section("Rules and sets")
@@ -78,7 +78,7 @@ def _lines(plan: Plan) -> Iterator[str]:
         yield from _section("Pods that CNI plugins attach")
         yield from commands
     if commands := list(_offloads(plan)):
-        yield from _section("What devices do not leave to others: checksums, or segments larger than the MTU")
+        yield from _section("Offloads that are off")
         yield from commands
 
 
@@ -87,7 +87,7 @@ def _offloads(plan: Plan) -> Iterator[str]:
         for dev in plan.without_offload(space.name):
             yield f"ip netns exec {space.name} ethtool -K {dev} tso off gso off gro off"
         for dev in plan.without_checksums(space.name):
-            # Of what follows from that it tells.
+            # ethtool prints the other features that this turns off.
             yield f"ip netns exec {space.name} ethtool -K {dev} tx off > /dev/null"
 
 
@@ -109,7 +109,7 @@ def _wireguard(plan: Plan) -> Iterator[str]:
 
 
 def _esp(plan: Plan) -> Iterator[str]:
-    """Each way between two addresses has a key of its own, which both ends are told."""
+    """Each direction between two addresses has its own key, known to both ends."""
     if not any(space.of(Esp) for space in plan.spaces):
         return
     yield "new_key() { printf 0x; od -An -v -tx1 -N$1 /dev/urandom | tr -d ' \\n'; }"
@@ -147,7 +147,7 @@ def _settings(space: Space, sysctls: Sequence[Sysctl]) -> Iterator[str]:
     if required:
         yield f"ip netns exec {space.name} sysctl -qw {' '.join(required)}"
     if optional:
-        # -e: kernels without the key go without it.
+        # -e: ignore keys that the kernel lacks.
         yield f"ip netns exec {space.name} sysctl -qew {' '.join(optional)}"
 
 
@@ -171,7 +171,7 @@ def _addresses_and_routes(space: Space) -> Iterator[str]:
             yield from _link_commands(space, link)
     yield from _settings(space, [sysctl for sysctl in space.of(Sysctl) if sysctl.dev])
     for kind in KINDS.values():
-        if kind.type is Route:  # An address can be the source of a header only when it is there.
+        if kind.type is Route:  # The source address of headers must exist, so this comes after the addresses.
             yield from (f"{ip} {segment_source_words(source)}" for source in space.of(SegmentSource))
         for item in space.of(kind.type):
             program, _, words = kind.words(item, "add").partition(" ")

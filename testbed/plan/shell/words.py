@@ -1,4 +1,4 @@
-"""Single objects of a plan, in the words in which `ip` is told of them."""
+"""Arguments of `ip` for single objects of a plan."""
 
 from collections.abc import Callable, Iterator
 
@@ -8,12 +8,12 @@ _WINDOW_WITHOUT_ESN = 64
 
 
 def esp_key_bytes(item: Esp) -> int:
-    """The length of its keys, with RFC 4106's salt."""
+    """Length of its keys in bytes, including the salt of RFC 4106."""
     return item.key_bits // 8 + 4
 
 
 def esp_words(item: Esp, key: Callable[[int], str]) -> Iterator[str]:
-    """What `ip` is told of IPsec between two addresses; `key` gives the key of an SPI, as a hexadecimal number."""
+    """Arguments of `ip` that add IPsec between two addresses; `key` returns the key of an SPI, in hexadecimal."""
     ways = (("out", item.local, item.remote, item.spi_out), ("in", item.remote, item.local, item.spi_in))
     window = f"replay-window {item.window}{' flag esn' if item.window > _WINDOW_WITHOUT_ESN else ''}"
     for _, source, target, spi in ways:
@@ -30,7 +30,7 @@ def esp_words(item: Esp, key: Callable[[int], str]) -> Iterator[str]:
 
 
 def no_esp_words(item: Esp) -> Iterator[str]:
-    """What `ip` is told so that there is no IPsec between two addresses any more."""
+    """Arguments of `ip` that remove IPsec between two addresses."""
     ways = (("out", item.local, item.remote, item.spi_out), ("in", item.remote, item.local, item.spi_in))
     for way, source, target, _ in ways[:1] if item.mark else ways:
         which = f"dir {way} mark 0x{item.mark:x} mask 0x{item.mark:x}" if item.mark else f"dport {item.port} dir {way}"
@@ -40,5 +40,5 @@ def no_esp_words(item: Esp) -> Iterator[str]:
 
 
 def segment_source_words(source: SegmentSource) -> str:
-    """What `ip` is told of the source of headers that segment routing adds."""
+    """Arguments of `ip` that set the source address of outer headers of segment routing."""
     return f"sr tunsrc set {source.address}"

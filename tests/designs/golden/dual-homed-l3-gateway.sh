@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology dual-homed under the design l3-gateway; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -135,7 +135,7 @@ ip link add veth-web-3 index 138 netns node3 address 02:13:7f:6e:db:1a mtu 1500 
 ip -n node3 link set veth-web-3 master kube-bridge up
 ip -n web-3 link set eth0 up
 
-# --- leaf1: addresses and ways to the others
+# --- leaf1: addresses and routes
 ip -n leaf1 address add 172.31.0.0/31 dev to-spine1
 ip -n leaf1 address add fd00:172:31::/127 dev to-spine1
 ip -n leaf1 address add 172.31.0.2/31 dev to-spine2
@@ -163,7 +163,7 @@ ip -n leaf1 -6 route add fd00:172:31::8/127 via fd00:172:31::1 dev to-spine1
 ip -n leaf1 -4 route add 172.31.0.12/31 via 172.31.0.1 dev to-spine1
 ip -n leaf1 -6 route add fd00:172:31::c/127 via fd00:172:31::1 dev to-spine1
 
-# --- leaf2: addresses and ways to the others
+# --- leaf2: addresses and routes
 ip -n leaf2 address add 172.31.0.4/31 dev to-spine1
 ip -n leaf2 address add fd00:172:31::4/127 dev to-spine1
 ip -n leaf2 address add 172.31.0.6/31 dev to-spine2
@@ -193,7 +193,7 @@ ip -n leaf2 -6 route add fd00:172:31::8/127 via fd00:172:31::5 dev to-spine1
 ip -n leaf2 -4 route add 172.31.0.12/31 via 172.31.0.5 dev to-spine1
 ip -n leaf2 -6 route add fd00:172:31::c/127 via fd00:172:31::5 dev to-spine1
 
-# --- leaf3: addresses and ways to the others
+# --- leaf3: addresses and routes
 ip -n leaf3 address add 172.31.0.8/31 dev to-spine1
 ip -n leaf3 address add fd00:172:31::8/127 dev to-spine1
 ip -n leaf3 address add 172.31.0.10/31 dev to-spine2
@@ -221,7 +221,7 @@ ip -n leaf3 -6 route add fd00:172:31::4/127 via fd00:172:31::9 dev to-spine1
 ip -n leaf3 -4 route add 172.31.0.12/31 via 172.31.0.9 dev to-spine1
 ip -n leaf3 -6 route add fd00:172:31::c/127 via fd00:172:31::9 dev to-spine1
 
-# --- leaf4: addresses and ways to the others
+# --- leaf4: addresses and routes
 ip -n leaf4 address add 172.31.0.12/31 dev to-spine1
 ip -n leaf4 address add fd00:172:31::c/127 dev to-spine1
 ip -n leaf4 address add 172.31.0.14/31 dev to-spine2
@@ -249,7 +249,7 @@ ip -n leaf4 -6 route add fd00:172:31::4/127 via fd00:172:31::d dev to-spine1
 ip -n leaf4 -4 route add 172.31.0.8/31 via 172.31.0.13 dev to-spine1
 ip -n leaf4 -6 route add fd00:172:31::8/127 via fd00:172:31::d dev to-spine1
 
-# --- spine1: addresses and ways to the others
+# --- spine1: addresses and routes
 ip -n spine1 address add 172.31.0.1/31 dev to-leaf1
 ip -n spine1 address add fd00:172:31::1/127 dev to-leaf1
 ip -n spine1 address add 172.31.0.5/31 dev to-leaf2
@@ -273,7 +273,7 @@ ip -n spine1 -6 route add fd00:10:244:2::/64 nexthop via fd00:172:31:: dev to-le
 ip -n spine1 -4 route add 172.31.0.2/31 via 172.31.0.0 dev to-leaf1
 ip -n spine1 -6 route add fd00:172:31::2/127 via fd00:172:31:: dev to-leaf1
 
-# --- spine2: addresses and ways to the others
+# --- spine2: addresses and routes
 ip -n spine2 address add 172.31.0.3/31 dev to-leaf1
 ip -n spine2 address add fd00:172:31::3/127 dev to-leaf1
 ip -n spine2 address add 172.31.0.7/31 dev to-leaf2
@@ -303,7 +303,7 @@ ip -n spine2 -6 route add fd00:172:31::8/127 via fd00:172:31::a dev to-leaf3
 ip -n spine2 -4 route add 172.31.0.12/31 via 172.31.0.14 dev to-leaf4
 ip -n spine2 -6 route add fd00:172:31::c/127 via fd00:172:31::e dev to-leaf4
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 address add 172.31.0.16/31 dev eth0
 ip -n node1 address add fd00:172:31::10/127 dev eth0
 ip -n node1 address add 172.31.0.18/31 dev eth1
@@ -315,7 +315,7 @@ ip -n node1 address add fd00:10:244::1/64 dev kube-bridge
 ip -n node1 -4 route add default src 192.168.0.1 nexthop via 172.31.0.17 dev eth0 nexthop via 172.31.0.19 dev eth1
 ip -n node1 -6 route add default src fd00:192:168::1 nexthop via fd00:172:31::11 dev eth0 nexthop via fd00:172:31::13 dev eth1
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 address add 172.31.0.20/31 dev eth0
 ip -n node2 address add fd00:172:31::14/127 dev eth0
 ip -n node2 address add 172.31.0.22/31 dev eth1
@@ -327,7 +327,7 @@ ip -n node2 address add fd00:10:244:1::1/64 dev kube-bridge
 ip -n node2 -4 route add default src 192.168.0.2 nexthop via 172.31.0.21 dev eth0 nexthop via 172.31.0.23 dev eth1
 ip -n node2 -6 route add default src fd00:192:168::2 nexthop via fd00:172:31::15 dev eth0 nexthop via fd00:172:31::17 dev eth1
 
-# --- node3: addresses and ways to the others
+# --- node3: addresses and routes
 ip -n node3 address add 172.31.0.24/31 dev eth0
 ip -n node3 address add fd00:172:31::18/127 dev eth0
 ip -n node3 address add 172.31.0.26/31 dev eth1
@@ -339,25 +339,25 @@ ip -n node3 address add fd00:10:244:2::1/64 dev kube-bridge
 ip -n node3 -4 route add default src 192.168.0.3 nexthop via 172.31.0.25 dev eth0 nexthop via 172.31.0.27 dev eth1
 ip -n node3 -6 route add default src fd00:192:168::3 nexthop via fd00:172:31::19 dev eth0 nexthop via fd00:172:31::1b dev eth1
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/24 dev eth0
 ip -n client address add fd00:10:244::2/64 dev eth0
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 ip -n client -6 route add default via fd00:10:244::1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/24 dev eth0
 ip -n web-1 address add fd00:10:244::3/64 dev eth0
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/24 dev eth0
 ip -n web-2 address add fd00:10:244:1::2/64 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
 ip -n web-2 -6 route add default via fd00:10:244:1::1 dev eth0
 
-# --- web-3: addresses and ways to the others
+# --- web-3: addresses and routes
 ip -n web-3 address add 10.244.2.2/24 dev eth0
 ip -n web-3 address add fd00:10:244:2::2/64 dev eth0
 ip -n web-3 -4 route add default via 10.244.2.1 dev eth0

@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology leaf-spine under the design l3-gateway; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -189,7 +189,7 @@ ip link add veth-web-4 index 149 netns node4 address 02:f7:26:88:ee:29 mtu 1500 
 ip -n node4 link set veth-web-4 master kube-bridge up
 ip -n web-4 link set eth0 up
 
-# --- leaf1: addresses and ways to the others
+# --- leaf1: addresses and routes
 ip -n leaf1 address add 172.31.0.0/31 dev to-spine1
 ip -n leaf1 address add fd00:172:31::/127 dev to-spine1
 ip -n leaf1 address add 172.31.0.2/31 dev to-spine2
@@ -211,7 +211,7 @@ ip -n leaf1 -6 route add fd00:10:244:2::/64 nexthop via fd00:172:31::1 dev to-sp
 ip -n leaf1 -4 route add 10.244.3.0/24 nexthop via 172.31.0.1 dev to-spine1 nexthop via 172.31.0.3 dev to-spine2
 ip -n leaf1 -6 route add fd00:10:244:3::/64 nexthop via fd00:172:31::1 dev to-spine1 nexthop via fd00:172:31::3 dev to-spine2
 
-# --- leaf2: addresses and ways to the others
+# --- leaf2: addresses and routes
 ip -n leaf2 address add 172.31.0.4/31 dev to-spine1
 ip -n leaf2 address add fd00:172:31::4/127 dev to-spine1
 ip -n leaf2 address add 172.31.0.6/31 dev to-spine2
@@ -237,7 +237,7 @@ ip -n leaf2 -6 route add fd00:172:31::/127 via fd00:172:31::5 dev to-spine1
 ip -n leaf2 -4 route add 172.31.0.2/31 via 172.31.0.7 dev to-spine2
 ip -n leaf2 -6 route add fd00:172:31::2/127 via fd00:172:31::7 dev to-spine2
 
-# --- leaf3: addresses and ways to the others
+# --- leaf3: addresses and routes
 ip -n leaf3 address add 172.31.0.8/31 dev to-spine1
 ip -n leaf3 address add fd00:172:31::8/127 dev to-spine1
 ip -n leaf3 address add 172.31.0.10/31 dev to-spine2
@@ -263,7 +263,7 @@ ip -n leaf3 -6 route add fd00:172:31::/127 via fd00:172:31::9 dev to-spine1
 ip -n leaf3 -4 route add 172.31.0.2/31 via 172.31.0.11 dev to-spine2
 ip -n leaf3 -6 route add fd00:172:31::2/127 via fd00:172:31::b dev to-spine2
 
-# --- leaf4: addresses and ways to the others
+# --- leaf4: addresses and routes
 ip -n leaf4 address add 172.31.0.12/31 dev to-spine1
 ip -n leaf4 address add fd00:172:31::c/127 dev to-spine1
 ip -n leaf4 address add 172.31.0.14/31 dev to-spine2
@@ -289,7 +289,7 @@ ip -n leaf4 -6 route add fd00:172:31::/127 via fd00:172:31::d dev to-spine1
 ip -n leaf4 -4 route add 172.31.0.2/31 via 172.31.0.15 dev to-spine2
 ip -n leaf4 -6 route add fd00:172:31::2/127 via fd00:172:31::f dev to-spine2
 
-# --- spine1: addresses and ways to the others
+# --- spine1: addresses and routes
 ip -n spine1 address add 172.31.0.1/31 dev to-leaf1
 ip -n spine1 address add fd00:172:31::1/127 dev to-leaf1
 ip -n spine1 address add 172.31.0.5/31 dev to-leaf2
@@ -317,7 +317,7 @@ ip -n spine1 -6 route add fd00:10:244:3::/64 via fd00:172:31::c dev to-leaf4
 ip -n spine1 -4 route add 172.31.0.2/31 via 172.31.0.0 dev to-leaf1
 ip -n spine1 -6 route add fd00:172:31::2/127 via fd00:172:31:: dev to-leaf1
 
-# --- spine2: addresses and ways to the others
+# --- spine2: addresses and routes
 ip -n spine2 address add 172.31.0.3/31 dev to-leaf1
 ip -n spine2 address add fd00:172:31::3/127 dev to-leaf1
 ip -n spine2 address add 172.31.0.7/31 dev to-leaf2
@@ -345,7 +345,7 @@ ip -n spine2 -6 route add fd00:10:244:3::/64 via fd00:172:31::e dev to-leaf4
 ip -n spine2 -4 route add 172.31.0.0/31 via 172.31.0.2 dev to-leaf1
 ip -n spine2 -6 route add fd00:172:31::/127 via fd00:172:31::2 dev to-leaf1
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 address add 192.168.0.1/24 dev eth0
 ip -n node1 address add fd00:192:168::1/64 dev eth0
 ip -n node1 address add 10.244.0.1/24 dev kube-bridge
@@ -353,7 +353,7 @@ ip -n node1 address add fd00:10:244::1/64 dev kube-bridge
 ip -n node1 -4 route add default via 192.168.0.254 dev eth0
 ip -n node1 -6 route add default via fd00:192:168:0:ffff:ffff:ffff:ffff dev eth0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 address add 192.168.1.1/24 dev eth0
 ip -n node2 address add fd00:192:168:1::1/64 dev eth0
 ip -n node2 address add 10.244.1.1/24 dev kube-bridge
@@ -361,7 +361,7 @@ ip -n node2 address add fd00:10:244:1::1/64 dev kube-bridge
 ip -n node2 -4 route add default via 192.168.1.254 dev eth0
 ip -n node2 -6 route add default via fd00:192:168:1:ffff:ffff:ffff:ffff dev eth0
 
-# --- node3: addresses and ways to the others
+# --- node3: addresses and routes
 ip -n node3 address add 192.168.2.1/24 dev eth0
 ip -n node3 address add fd00:192:168:2::1/64 dev eth0
 ip -n node3 address add 10.244.2.1/24 dev kube-bridge
@@ -369,7 +369,7 @@ ip -n node3 address add fd00:10:244:2::1/64 dev kube-bridge
 ip -n node3 -4 route add default via 192.168.2.254 dev eth0
 ip -n node3 -6 route add default via fd00:192:168:2:ffff:ffff:ffff:ffff dev eth0
 
-# --- node4: addresses and ways to the others
+# --- node4: addresses and routes
 ip -n node4 address add 192.168.3.1/24 dev eth0
 ip -n node4 address add fd00:192:168:3::1/64 dev eth0
 ip -n node4 address add 10.244.3.1/24 dev kube-bridge
@@ -377,31 +377,31 @@ ip -n node4 address add fd00:10:244:3::1/64 dev kube-bridge
 ip -n node4 -4 route add default via 192.168.3.254 dev eth0
 ip -n node4 -6 route add default via fd00:192:168:3:ffff:ffff:ffff:ffff dev eth0
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/24 dev eth0
 ip -n client address add fd00:10:244::2/64 dev eth0
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 ip -n client -6 route add default via fd00:10:244::1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/24 dev eth0
 ip -n web-1 address add fd00:10:244::3/64 dev eth0
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/24 dev eth0
 ip -n web-2 address add fd00:10:244:1::2/64 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
 ip -n web-2 -6 route add default via fd00:10:244:1::1 dev eth0
 
-# --- web-3: addresses and ways to the others
+# --- web-3: addresses and routes
 ip -n web-3 address add 10.244.2.2/24 dev eth0
 ip -n web-3 address add fd00:10:244:2::2/64 dev eth0
 ip -n web-3 -4 route add default via 10.244.2.1 dev eth0
 ip -n web-3 -6 route add default via fd00:10:244:2::1 dev eth0
 
-# --- web-4: addresses and ways to the others
+# --- web-4: addresses and routes
 ip -n web-4 address add 10.244.3.2/24 dev eth0
 ip -n web-4 address add fd00:10:244:3::2/64 dev eth0
 ip -n web-4 -4 route add default via 10.244.3.1 dev eth0

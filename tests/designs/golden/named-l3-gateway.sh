@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology named under the design l3-gateway; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -157,7 +157,7 @@ ip link add veth-web-3 index 136 netns node3 address 02:13:7f:6e:db:1a mtu 1500 
 ip -n node3 link set veth-web-3 master kube-bridge up
 ip -n web-3 link set eth0 up
 
-# --- core: addresses and ways to the others
+# --- core: addresses and routes
 ip -n core address add 192.168.1.254/24 dev to-rack1
 ip -n core address add 192.168.2.254/24 dev to-rack2
 ip -n core address add 172.31.255.0/31 dev to-far
@@ -166,7 +166,7 @@ ip -n core -4 route add 10.244.0.0/24 via 192.168.1.1 dev to-rack1
 ip -n core -4 route add 10.244.1.0/24 via 192.168.2.1 dev to-rack2
 ip -n core -4 route add 10.244.2.0/24 via 172.31.255.1 dev to-far
 
-# --- far: addresses and ways to the others
+# --- far: addresses and routes
 ip -n far address add 172.31.255.1/31 dev to-core
 ip -n far address add 192.168.3.254/24 dev to-branch
 ip -n far -4 route add 192.168.1.0/24 via 172.31.255.0 dev to-core
@@ -175,41 +175,41 @@ ip -n far -4 route add 10.244.0.0/24 via 172.31.255.0 dev to-core
 ip -n far -4 route add 10.244.1.0/24 via 172.31.255.0 dev to-core
 ip -n far -4 route add 10.244.2.0/24 via 192.168.3.1 dev to-branch
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 address add 192.168.1.1/24 dev eth0
 ip -n node1 address add 10.244.0.1/24 dev kube-bridge
 ip -n node1 -4 route add default via 192.168.1.254 dev eth0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 address add 192.168.2.1/24 dev eth0
 ip -n node2 address add 10.244.1.1/24 dev kube-bridge
 ip -n node2 -4 route add default via 192.168.2.254 dev eth0
 
-# --- node3: addresses and ways to the others
+# --- node3: addresses and routes
 ip -n node3 address add 192.168.3.1/24 dev eth0
 ip -n node3 address add 10.244.2.1/24 dev kube-bridge
 ip -n node3 -4 route add default via 192.168.3.254 dev eth0
 
-# --- core_far: addresses and ways to the others
+# --- core_far: addresses and routes
 tc -n core_far qdisc add dev to-far root tbf rate 50000000bit burst 6250 limit 312500
 tc -n core_far qdisc add dev to-core root tbf rate 10000000bit burst 3028 limit 70000
 
-# --- node3_desk: addresses and ways to the others
+# --- node3_desk: addresses and routes
 tc -n node3_desk qdisc add dev to-desk root tbf rate 1000000000bit burst 125000 limit 6250000
 tc -n node3_desk qdisc add dev to-node3 root tbf rate 1000000000bit burst 125000 limit 6250000
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/24 dev eth0
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/24 dev eth0
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/24 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
 
-# --- web-3: addresses and ways to the others
+# --- web-3: addresses and routes
 ip -n web-3 address add 10.244.2.2/24 dev eth0
 ip -n web-3 -4 route add default via 10.244.2.1 dev eth0

@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology two-nodes under the design l2; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -83,31 +83,31 @@ ip link add veth-web-2 index 120 netns node2 address 02:eb:2d:6d:ae:48 mtu 1500 
 ip -n node2 link set veth-web-2 master kube-bridge up
 ip -n web-2 link set eth0 up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 ip -n gateway -4 route add 10.244.0.0/16 dev eth0
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 address add 192.168.56.1/24 dev br-node
 ip -n node1 -4 route add default via 192.168.56.254 dev br-node
 ip -n node1 -4 route add 10.244.0.0/16 dev br-node
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 address add 192.168.56.2/24 dev br-node
 ip -n node2 -4 route add default via 192.168.56.254 dev br-node
 ip -n node2 -4 route add 10.244.0.0/16 dev br-node
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/16 dev eth0
 ip -n client -4 route add 192.168.56.0/24 dev eth0
 ip -n client -4 route add default via 192.168.56.254 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/16 dev eth0
 ip -n web-1 -4 route add 192.168.56.0/24 dev eth0
 ip -n web-1 -4 route add default via 192.168.56.254 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/16 dev eth0
 ip -n web-2 -4 route add 192.168.56.0/24 dev eth0
 ip -n web-2 -4 route add default via 192.168.56.254 dev eth0

@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology two-subnets under the design l3-gateway; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -99,7 +99,7 @@ ip link add veth-web-3 index 122 netns node3 address 02:13:7f:6e:db:1a mtu 1500 
 ip -n node3 link set veth-web-3 master kube-bridge up
 ip -n web-3 link set eth0 up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.0.254/24 dev to-rack1
 ip -n gateway address add fd00:192:168:0:ffff:ffff:ffff:ffff/64 dev to-rack1
 ip -n gateway address add 192.168.1.254/24 dev to-rack2
@@ -111,7 +111,7 @@ ip -n gateway -6 route add fd00:10:244:1::/64 via fd00:192:168:1::1 dev to-rack2
 ip -n gateway -4 route add 10.244.2.0/24 via 192.168.0.2 dev to-rack1
 ip -n gateway -6 route add fd00:10:244:2::/64 via fd00:192:168::2 dev to-rack1
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 address add 192.168.0.1/24 dev eth0
 ip -n node1 address add fd00:192:168::1/64 dev eth0
 ip -n node1 address add 10.244.0.1/24 dev kube-bridge
@@ -119,7 +119,7 @@ ip -n node1 address add fd00:10:244::1/64 dev kube-bridge
 ip -n node1 -4 route add default via 192.168.0.254 dev eth0
 ip -n node1 -6 route add default via fd00:192:168:0:ffff:ffff:ffff:ffff dev eth0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 address add 192.168.1.1/24 dev eth0
 ip -n node2 address add fd00:192:168:1::1/64 dev eth0
 ip -n node2 address add 10.244.1.1/24 dev kube-bridge
@@ -127,7 +127,7 @@ ip -n node2 address add fd00:10:244:1::1/64 dev kube-bridge
 ip -n node2 -4 route add default via 192.168.1.254 dev eth0
 ip -n node2 -6 route add default via fd00:192:168:1:ffff:ffff:ffff:ffff dev eth0
 
-# --- node3: addresses and ways to the others
+# --- node3: addresses and routes
 ip -n node3 address add 192.168.0.2/24 dev eth0
 ip -n node3 address add fd00:192:168::2/64 dev eth0
 ip -n node3 address add 10.244.2.1/24 dev kube-bridge
@@ -135,25 +135,25 @@ ip -n node3 address add fd00:10:244:2::1/64 dev kube-bridge
 ip -n node3 -4 route add default via 192.168.0.254 dev eth0
 ip -n node3 -6 route add default via fd00:192:168:0:ffff:ffff:ffff:ffff dev eth0
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/24 dev eth0
 ip -n client address add fd00:10:244::2/64 dev eth0
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 ip -n client -6 route add default via fd00:10:244::1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/24 dev eth0
 ip -n web-1 address add fd00:10:244::3/64 dev eth0
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/24 dev eth0
 ip -n web-2 address add fd00:10:244:1::2/64 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
 ip -n web-2 -6 route add default via fd00:10:244:1::1 dev eth0
 
-# --- web-3: addresses and ways to the others
+# --- web-3: addresses and routes
 ip -n web-3 address add 10.244.2.2/24 dev eth0
 ip -n web-3 address add fd00:10:244:2::2/64 dev eth0
 ip -n web-3 -4 route add default via 10.244.2.1 dev eth0

@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology wan under the design l3-gateway; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -184,7 +184,7 @@ ip link add veth-web-3 index 149 netns node3 address 02:13:7f:6e:db:1a mtu 1500 
 ip -n node3 link set veth-web-3 master kube-bridge up
 ip -n web-3 link set eth0 up
 
-# --- edge1: addresses and ways to the others
+# --- edge1: addresses and routes
 ip -n edge1 address add 172.31.0.0/31 dev to-edge2
 ip -n edge1 address add 172.31.0.2/31 dev to-edge3
 ip -n edge1 address add 192.168.0.254/24 dev to-site1
@@ -194,7 +194,7 @@ ip -n edge1 -4 route add 10.244.0.0/24 via 192.168.0.1 dev to-site1
 ip -n edge1 -4 route add 10.244.1.0/24 via 172.31.0.1 dev to-edge2
 ip -n edge1 -4 route add 10.244.2.0/24 via 172.31.0.3 dev to-edge3
 
-# --- edge2: addresses and ways to the others
+# --- edge2: addresses and routes
 ip -n edge2 address add 172.31.0.1/31 dev to-edge1
 ip -n edge2 address add 172.31.0.4/31 dev to-edge3
 ip -n edge2 address add 192.168.1.254/24 dev to-site2
@@ -204,7 +204,7 @@ ip -n edge2 -4 route add 10.244.0.0/24 via 172.31.0.0 dev to-edge1
 ip -n edge2 -4 route add 10.244.1.0/24 via 192.168.1.1 dev to-site2
 ip -n edge2 -4 route add 10.244.2.0/24 via 172.31.0.5 dev to-edge3
 
-# --- edge3: addresses and ways to the others
+# --- edge3: addresses and routes
 ip -n edge3 address add 172.31.0.3/31 dev to-edge1
 ip -n edge3 address add 172.31.0.5/31 dev to-edge2
 ip -n edge3 address add 192.168.2.254/24 dev to-site3
@@ -214,51 +214,51 @@ ip -n edge3 -4 route add 10.244.0.0/24 via 172.31.0.2 dev to-edge1
 ip -n edge3 -4 route add 10.244.1.0/24 via 172.31.0.4 dev to-edge2
 ip -n edge3 -4 route add 10.244.2.0/24 via 192.168.2.1 dev to-site3
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 address add 192.168.0.1/24 dev eth0
 ip -n node1 address add 10.244.0.1/24 dev kube-bridge
 ip -n node1 -4 route add default via 192.168.0.254 dev eth0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 address add 192.168.1.1/24 dev eth0
 ip -n node2 address add 10.244.1.1/24 dev kube-bridge
 ip -n node2 -4 route add default via 192.168.1.254 dev eth0
 
-# --- node3: addresses and ways to the others
+# --- node3: addresses and routes
 ip -n node3 address add 192.168.2.1/24 dev eth0
 ip -n node3 address add 10.244.2.1/24 dev kube-bridge
 ip -n node3 -4 route add default via 192.168.2.254 dev eth0
 
-# --- edge1_edge2: addresses and ways to the others
+# --- edge1_edge2: addresses and routes
 tc -n edge1_edge2 qdisc add dev to-edge2 root tbf rate 100000000bit burst 12500 limit 1000000
 tc -n edge1_edge2 qdisc add dev to-edge1 root tbf rate 100000000bit burst 12500 limit 1000000
 tc -n edge1_edge2 qdisc add dev x1 root netem limit 4167 delay 20000us
 tc -n edge1_edge2 qdisc add dev x2 root netem limit 4167 delay 20000us
 
-# --- edge1_edge3: addresses and ways to the others
+# --- edge1_edge3: addresses and routes
 tc -n edge1_edge3 qdisc add dev to-edge3 root tbf rate 100000000bit burst 12500 limit 1000000
 tc -n edge1_edge3 qdisc add dev to-edge1 root tbf rate 100000000bit burst 12500 limit 1000000
 tc -n edge1_edge3 qdisc add dev x1 root netem limit 4167 delay 20000us
 tc -n edge1_edge3 qdisc add dev x2 root netem limit 4167 delay 20000us
 
-# --- edge2_edge3: addresses and ways to the others
+# --- edge2_edge3: addresses and routes
 tc -n edge2_edge3 qdisc add dev to-edge3 root tbf rate 100000000bit burst 12500 limit 1000000
 tc -n edge2_edge3 qdisc add dev to-edge2 root tbf rate 100000000bit burst 12500 limit 1000000
 tc -n edge2_edge3 qdisc add dev x1 root netem limit 4167 delay 20000us
 tc -n edge2_edge3 qdisc add dev x2 root netem limit 4167 delay 20000us
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/24 dev eth0
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/24 dev eth0
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/24 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
 
-# --- web-3: addresses and ways to the others
+# --- web-3: addresses and routes
 ip -n web-3 address add 10.244.2.2/24 dev eth0
 ip -n web-3 -4 route add default via 10.244.2.1 dev eth0

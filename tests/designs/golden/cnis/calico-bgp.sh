@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology two-nodes under the design calico-bgp; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -69,33 +69,33 @@ ip link add cali9fb0db7f13e index 112 netns node2 address ee:ee:ee:ee:ee:ee mtu 
 ip -n node2 link set cali9fb0db7f13e up
 ip -n web-2 link set eth0 up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip netns exec node1 sysctl -qw net/ipv4/conf/calia7a3e029a7b/proxy_arp=1 net/ipv4/neigh/calia7a3e029a7b/proxy_delay=0 net/ipv4/conf/cali0761ccbeace/proxy_arp=1 net/ipv4/neigh/cali0761ccbeace/proxy_delay=0 net/ipv4/conf/calia7a3e029a7b/route_localnet=1 net/ipv4/conf/calia7a3e029a7b/forwarding=1 net/ipv4/conf/calia7a3e029a7b/rp_filter=0 net/ipv4/conf/cali0761ccbeace/route_localnet=1 net/ipv4/conf/cali0761ccbeace/forwarding=1 net/ipv4/conf/cali0761ccbeace/rp_filter=0
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 ip -n node1 -4 route add 10.244.0.1/32 dev calia7a3e029a7b
 ip -n node1 -4 route add 10.244.0.2/32 dev cali0761ccbeace
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip netns exec node2 sysctl -qw net/ipv4/conf/cali9fb0db7f13e/proxy_arp=1 net/ipv4/neigh/cali9fb0db7f13e/proxy_delay=0 net/ipv4/conf/cali9fb0db7f13e/route_localnet=1 net/ipv4/conf/cali9fb0db7f13e/forwarding=1 net/ipv4/conf/cali9fb0db7f13e/rp_filter=0
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -4 route add 10.244.0.65/32 dev cali9fb0db7f13e
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.1/32 dev eth0
 ip -n client -4 route add 169.254.1.1/32 dev eth0
 ip -n client -4 route add default via 169.254.1.1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.2/32 dev eth0
 ip -n web-1 -4 route add 169.254.1.1/32 dev eth0
 ip -n web-1 -4 route add default via 169.254.1.1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.0.65/32 dev eth0
 ip -n web-2 -4 route add 169.254.1.1/32 dev eth0
 ip -n web-2 -4 route add default via 169.254.1.1 dev eth0
@@ -377,7 +377,7 @@ COMMIT
 END
 
 # --- Programs
-# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
+# in_folders_of NAME COMMAND...: run a command in the network and private folders of NAME
 in_folders_of() {
     ip netns exec $1 sh -ec '
         for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done

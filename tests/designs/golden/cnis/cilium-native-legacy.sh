@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology two-nodes under the design cilium-native-legacy; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -75,10 +75,10 @@ ip link add cilium_host index 116 netns node2 address 02:4b:2b:fa:be:34 mtu 1500
 ip -n node2 link set cilium_host arp off up
 ip -n node2 link set cilium_net arp off up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip netns exec node1 sysctl -qw net/ipv4/conf/lxc948fe603f61d/rp_filter=0 net/ipv4/conf/lxcc4719afa76fa/rp_filter=0 net/ipv4/conf/cilium_host/rp_filter=0 net/ipv4/conf/cilium_host/accept_local=1 net/ipv4/conf/cilium_net/rp_filter=0 net/ipv4/conf/cilium_net/accept_local=1
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 address add 10.244.0.1/32 dev cilium_host
@@ -89,7 +89,7 @@ ip -n node1 -4 route add 10.244.0.0/24 via 10.244.0.1 dev cilium_host src 10.244
 ip -n node1 -4 rule add from all lookup 255 priority 100
 ip -n node1 -4 rule del from all lookup 255 priority 0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip netns exec node2 sysctl -qw net/ipv4/conf/lxc612f7a0edd33/rp_filter=0 net/ipv4/conf/cilium_host/rp_filter=0 net/ipv4/conf/cilium_host/accept_local=1 net/ipv4/conf/cilium_net/rp_filter=0 net/ipv4/conf/cilium_net/accept_local=1
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add 10.244.1.1/32 dev cilium_host
@@ -100,17 +100,17 @@ ip -n node2 -4 route add 10.244.1.0/24 via 10.244.1.1 dev cilium_host src 10.244
 ip -n node2 -4 rule add from all lookup 255 priority 100
 ip -n node2 -4 rule del from all lookup 255 priority 0
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/32 dev eth0
 ip -n client -4 route add 10.244.0.1/32 dev eth0
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/32 dev eth0
 ip -n web-1 -4 route add 10.244.0.1/32 dev eth0
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/32 dev eth0
 ip -n web-2 -4 route add 10.244.1.1/32 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
@@ -144,7 +144,7 @@ COMMIT
 END
 
 # --- Programs
-# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
+# in_folders_of NAME COMMAND...: run a command in the network and private folders of NAME
 in_folders_of() {
     ip netns exec $1 sh -ec '
         for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done

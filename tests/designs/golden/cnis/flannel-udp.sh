@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology two-nodes under the design flannel-udp; pods have an MTU of 1472.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -64,16 +64,16 @@ ip link add to-node2 index 106 netns fabric address 02:c3:04:04:4e:27 mtu 1500 t
 ip -n fabric link set to-node2 master br0 up
 ip -n node2 link set eth0 up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 address add 10.244.0.0/32 dev flannel0
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 ip -n node1 -4 route add 10.244.0.0/16 dev flannel0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add 10.244.1.0/32 dev flannel0
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
@@ -118,7 +118,7 @@ COMMIT
 END
 
 # --- Programs
-# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
+# in_folders_of NAME COMMAND...: run a command in the network and private folders of NAME
 in_folders_of() {
     ip netns exec $1 sh -ec '
         for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done

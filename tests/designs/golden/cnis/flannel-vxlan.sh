@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology two-nodes under the design flannel-vxlan; pods have an MTU of 1450.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -60,10 +60,10 @@ ip link add to-node2 index 106 netns fabric address 02:c3:04:04:4e:27 mtu 1500 t
 ip -n fabric link set to-node2 master br0 up
 ip -n node2 link set eth0 up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 link add flannel.1 index 108 address 02:9c:51:9f:4e:26 mtu 1450 type vxlan id 1 dstport 8472 local 192.168.56.1 dev eth0 nolearning
 ip -n node1 link set flannel.1 up
 ip -n node1 address add 192.168.56.1/24 dev eth0
@@ -73,7 +73,7 @@ bridge -n node1 fdb add 02:a3:29:54:fe:a6 dev flannel.1 dst 192.168.56.2 self pe
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 ip -n node1 -4 route add 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 link add flannel.1 index 109 address 02:a3:29:54:fe:a6 mtu 1450 type vxlan id 1 dstport 8472 local 192.168.56.2 dev eth0 nolearning
 ip -n node2 link set flannel.1 up
 ip -n node2 address add 192.168.56.2/24 dev eth0
@@ -122,7 +122,7 @@ COMMIT
 END
 
 # --- Programs
-# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
+# in_folders_of NAME COMMAND...: run a command in the network and private folders of NAME
 in_folders_of() {
     ip netns exec $1 sh -ec '
         for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done

@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology two-nodes under the design weave-fastdp; pods have an MTU of 1376.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -83,10 +83,10 @@ ip link add vethwe-bridge index 120 netns node2 address 02:94:52:0f:ab:59 mtu 13
 ip -n node2 link set vethwe-bridge master weave up
 ip -n node2 link set vethwe-datapath up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip netns exec node1 ovs-dpctl add-dp datapath
 ip netns exec node1 ovs-dpctl add-if datapath vethwe-datapath,port_no=1 vxlan-6784,port_no=2
 ip netns exec node1 ip link set datapath address 02:7a:03:05:58:d8 mtu 1376 up
@@ -102,7 +102,7 @@ ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 address add 10.244.0.1/16 dev weave
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip netns exec node2 ovs-dpctl add-dp datapath
 ip netns exec node2 ovs-dpctl add-if datapath vethwe-datapath,port_no=1 vxlan-6784,port_no=2
 ip netns exec node2 ip link set datapath address 02:b3:c1:12:c8:7c mtu 1376 up
@@ -119,17 +119,17 @@ ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add 10.244.1.1/16 dev weave
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip netns exec client sysctl -qew net/ipv4/neigh/eth0/base_reachable_time=5 net/ipv4/neigh/eth0/delay_first_probe_time=2 net/ipv4/neigh/eth0/ucast_solicit=1
 ip -n client address add 10.244.0.2/16 dev eth0
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip netns exec web-1 sysctl -qew net/ipv4/neigh/eth0/base_reachable_time=5 net/ipv4/neigh/eth0/delay_first_probe_time=2 net/ipv4/neigh/eth0/ucast_solicit=1
 ip -n web-1 address add 10.244.0.3/16 dev eth0
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip netns exec web-2 sysctl -qew net/ipv4/neigh/eth0/base_reachable_time=5 net/ipv4/neigh/eth0/delay_first_probe_time=2 net/ipv4/neigh/eth0/ucast_solicit=1
 ip -n web-2 address add 10.244.1.2/16 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0

@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology two-nodes under the design weave-sleeve-encrypted; pods have an MTU of 1376.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -79,32 +79,32 @@ ip link add vethwe-bridge index 118 netns node2 address 02:94:52:0f:ab:59 mtu 13
 ip -n node2 link set vethwe-bridge master weave up
 ip -n node2 link set vethwe-pcap up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip netns exec node1 sysctl -qew net/ipv4/neigh/weave/base_reachable_time=5 net/ipv4/neigh/weave/delay_first_probe_time=2 net/ipv4/neigh/weave/ucast_solicit=1
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 address add 10.244.0.1/16 dev weave
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip netns exec node2 sysctl -qew net/ipv4/neigh/weave/base_reachable_time=5 net/ipv4/neigh/weave/delay_first_probe_time=2 net/ipv4/neigh/weave/ucast_solicit=1
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add 10.244.1.1/16 dev weave
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip netns exec client sysctl -qew net/ipv4/neigh/eth0/base_reachable_time=5 net/ipv4/neigh/eth0/delay_first_probe_time=2 net/ipv4/neigh/eth0/ucast_solicit=1
 ip -n client address add 10.244.0.2/16 dev eth0
 ip -n client -4 route add default via 10.244.0.1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip netns exec web-1 sysctl -qew net/ipv4/neigh/eth0/base_reachable_time=5 net/ipv4/neigh/eth0/delay_first_probe_time=2 net/ipv4/neigh/eth0/ucast_solicit=1
 ip -n web-1 address add 10.244.0.3/16 dev eth0
 ip -n web-1 -4 route add default via 10.244.0.1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip netns exec web-2 sysctl -qew net/ipv4/neigh/eth0/base_reachable_time=5 net/ipv4/neigh/eth0/delay_first_probe_time=2 net/ipv4/neigh/eth0/ucast_solicit=1
 ip -n web-2 address add 10.244.1.2/16 dev eth0
 ip -n web-2 -4 route add default via 10.244.1.1 dev eth0
@@ -230,7 +230,7 @@ COMMIT
 END
 
 # --- Programs
-# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
+# in_folders_of NAME COMMAND...: run a command in the network and private folders of NAME
 in_folders_of() {
     ip netns exec $1 sh -ec '
         for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done
@@ -262,7 +262,7 @@ export WEAVE_PASSWORD=$(od -An -v -tx1 -N16 /dev/urandom | tr -d ' \n')    # pyt
 in_folders_of node1 python3 -I testbed/programs/sleeve.py vethwe-pcap 6783 @/run/weave/peers > /run/roots/node1/run/log/sleeve.log 2>&1 &
 in_folders_of node2 python3 -I testbed/programs/sleeve.py vethwe-pcap 6783 @/run/weave/peers > /run/roots/node2/run/log/sleeve.log 2>&1 &
 
-# --- What devices do not leave to others: checksums, or segments larger than the MTU
+# --- Offloads that are off
 ip netns exec node1 ethtool -K weave tx off > /dev/null
 ip netns exec node1 ethtool -K vethwe-bridge tx off > /dev/null
 ip netns exec node2 ethtool -K weave tx off > /dev/null

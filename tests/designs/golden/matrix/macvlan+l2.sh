@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology dual-stack under the design macvlan+l2; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -54,7 +54,7 @@ ip link add to-node2 index 106 netns fabric address 02:c3:04:04:4e:27 mtu 1500 t
 ip -n fabric link set to-node2 master br0 up
 ip -n node2 link set eth0 up
 
-# --- Devices that share another one
+# --- macvlan and ipvlan devices
 ip -n node1 link add link eth0 macvlan0 index 108 netns node1 address 02:4f:57:5e:f1:74 mtu 1500 type macvlan mode bridge
 ip -n node1 link set macvlan0 up
 ip -n node1 link add link eth0 eth0 index 109 netns client address 02:9b:d1:f3:d1:55 mtu 1500 type macvlan mode bridge
@@ -66,13 +66,13 @@ ip -n node2 link set macvlan0 up
 ip -n node2 link add link eth0 eth0 index 112 netns web-2 address 02:8a:17:62:53:70 mtu 1500 type macvlan mode bridge
 ip -n web-2 link set eth0 up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0 nodad
 ip -n gateway -4 route add 10.244.0.0/16 dev eth0
 ip -n gateway -6 route add fd00:10:244::/56 dev eth0
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 address add 192.168.56.1/24 dev macvlan0
 ip -n node1 address add fd00:192:168:56::1/64 dev macvlan0 nodad
 ip -n node1 -4 route add default via 192.168.56.254 dev macvlan0
@@ -80,7 +80,7 @@ ip -n node1 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev mac
 ip -n node1 -4 route add 10.244.0.0/16 dev macvlan0
 ip -n node1 -6 route add fd00:10:244::/56 dev macvlan0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 address add 192.168.56.2/24 dev macvlan0
 ip -n node2 address add fd00:192:168:56::2/64 dev macvlan0 nodad
 ip -n node2 -4 route add default via 192.168.56.254 dev macvlan0
@@ -88,7 +88,7 @@ ip -n node2 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev mac
 ip -n node2 -4 route add 10.244.0.0/16 dev macvlan0
 ip -n node2 -6 route add fd00:10:244::/56 dev macvlan0
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/16 dev eth0
 ip -n client address add fd00:10:244::2/56 dev eth0 nodad
 ip -n client -4 route add 192.168.56.0/24 dev eth0
@@ -96,7 +96,7 @@ ip -n client -6 route add fd00:192:168:56::/64 dev eth0
 ip -n client -4 route add default via 192.168.56.254 dev eth0
 ip -n client -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/16 dev eth0
 ip -n web-1 address add fd00:10:244::3/56 dev eth0 nodad
 ip -n web-1 -4 route add 192.168.56.0/24 dev eth0
@@ -104,7 +104,7 @@ ip -n web-1 -6 route add fd00:192:168:56::/64 dev eth0
 ip -n web-1 -4 route add default via 192.168.56.254 dev eth0
 ip -n web-1 -6 route add default via fd00:192:168:56:ffff:ffff:ffff:ffff dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/16 dev eth0
 ip -n web-2 address add fd00:10:244:1::2/56 dev eth0 nodad
 ip -n web-2 -4 route add 192.168.56.0/24 dev eth0

@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology dual-stack under the design ptp+geneve; pods have an MTU of 1430.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -67,11 +67,11 @@ ip link add veth-web-2 index 112 netns node2 address 02:eb:2d:6d:ae:48 mtu 1430 
 ip -n node2 link set veth-web-2 up
 ip -n web-2 link set eth0 up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0 nodad
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 address add fd00:192:168:56::1/64 dev eth0 nodad
 ip -n node1 address add 10.244.0.1/32 dev veth-client
@@ -91,7 +91,7 @@ ip -n node1 -6 route add fd00:10:244::3/128 dev veth-web-1
 ip -n node1 -4 route add 10.244.1.0/24 encap ip id 1 src 192.168.56.1 dst 192.168.56.2 ttl 64 via 10.244.1.0 dev genev_sys onlink
 ip -n node1 -6 route add fd00:10:244:1::/64 encap ip6 id 1 src fd00:192:168:56::1 dst fd00:192:168:56::2 hoplimit 64 csum via fd00:10:244:1:: dev genev_sys onlink
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add fd00:192:168:56::2/64 dev eth0 nodad
 ip -n node2 address add 10.244.1.1/32 dev veth-web-2
@@ -107,7 +107,7 @@ ip -n node2 -6 route add fd00:10:244:1::2/128 dev veth-web-2
 ip -n node2 -4 route add 10.244.0.0/24 encap ip id 1 src 192.168.56.2 dst 192.168.56.1 ttl 64 via 10.244.0.0 dev genev_sys onlink
 ip -n node2 -6 route add fd00:10:244::/64 encap ip6 id 1 src fd00:192:168:56::2 dst fd00:192:168:56::1 hoplimit 64 csum via fd00:10:244:: dev genev_sys onlink
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/24 dev eth0 noprefixroute
 ip -n client address add fd00:10:244::2/64 dev eth0 nodad noprefixroute
 ip -n client -4 route add 10.244.0.1/32 dev eth0
@@ -117,7 +117,7 @@ ip -n client -6 route add fd00:10:244::1/128 dev eth0
 ip -n client -6 route add fd00:10:244::/64 via fd00:10:244::1 dev eth0
 ip -n client -6 route add default via fd00:10:244::1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/24 dev eth0 noprefixroute
 ip -n web-1 address add fd00:10:244::3/64 dev eth0 nodad noprefixroute
 ip -n web-1 -4 route add 10.244.0.1/32 dev eth0
@@ -127,7 +127,7 @@ ip -n web-1 -6 route add fd00:10:244::1/128 dev eth0
 ip -n web-1 -6 route add fd00:10:244::/64 via fd00:10:244::1 dev eth0
 ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/24 dev eth0 noprefixroute
 ip -n web-2 address add fd00:10:244:1::2/64 dev eth0 nodad noprefixroute
 ip -n web-2 -4 route add 10.244.1.1/32 dev eth0

@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology dual-stack under the design ptp+udp; pods have an MTU of 1452.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -67,11 +67,11 @@ ip link add veth-web-2 index 112 netns node2 address 02:eb:2d:6d:ae:48 mtu 1452 
 ip -n node2 link set veth-web-2 up
 ip -n web-2 link set eth0 up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0 nodad
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 address add fd00:192:168:56::1/64 dev eth0 nodad
 ip -n node1 address add 10.244.0.1/32 dev veth-client
@@ -89,7 +89,7 @@ ip -n node1 -6 route add fd00:10:244::3/128 dev veth-web-1
 ip -n node1 -4 route add 10.244.0.0/16 dev flannel0
 ip -n node1 -6 route add fd00:10:244::/56 dev flannel0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add fd00:192:168:56::2/64 dev eth0 nodad
 ip -n node2 address add 10.244.1.1/32 dev veth-web-2
@@ -103,7 +103,7 @@ ip -n node2 -6 route add fd00:10:244:1::2/128 dev veth-web-2
 ip -n node2 -4 route add 10.244.0.0/16 dev flannel0
 ip -n node2 -6 route add fd00:10:244::/56 dev flannel0
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/24 dev eth0 noprefixroute
 ip -n client address add fd00:10:244::2/64 dev eth0 nodad noprefixroute
 ip -n client -4 route add 10.244.0.1/32 dev eth0
@@ -113,7 +113,7 @@ ip -n client -6 route add fd00:10:244::1/128 dev eth0
 ip -n client -6 route add fd00:10:244::/64 via fd00:10:244::1 dev eth0
 ip -n client -6 route add default via fd00:10:244::1 dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/24 dev eth0 noprefixroute
 ip -n web-1 address add fd00:10:244::3/64 dev eth0 nodad noprefixroute
 ip -n web-1 -4 route add 10.244.0.1/32 dev eth0
@@ -123,7 +123,7 @@ ip -n web-1 -6 route add fd00:10:244::1/128 dev eth0
 ip -n web-1 -6 route add fd00:10:244::/64 via fd00:10:244::1 dev eth0
 ip -n web-1 -6 route add default via fd00:10:244::1 dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/24 dev eth0 noprefixroute
 ip -n web-2 address add fd00:10:244:1::2/64 dev eth0 nodad noprefixroute
 ip -n web-2 -4 route add 10.244.1.1/32 dev eth0
@@ -134,7 +134,7 @@ ip -n web-2 -6 route add fd00:10:244:1::/64 via fd00:10:244:1::1 dev eth0
 ip -n web-2 -6 route add default via fd00:10:244:1::1 dev eth0
 
 # --- Programs
-# in_folders_of NAME COMMAND...: runs a command there, in the network and with the folders of that name
+# in_folders_of NAME COMMAND...: run a command in the network and private folders of NAME
 in_folders_of() {
     ip netns exec $1 sh -ec '
         for each in /etc /var/lib /sys/fs/bpf /run; do mount --rbind /run/roots/$1$each $each; done

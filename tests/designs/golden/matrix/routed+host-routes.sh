@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # Topology dual-stack under the design routed+host-routes; pods have an MTU of 1500.
-# Run as root where it can do no harm: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
+# Run as root in new namespaces: unshare --net --mount sh -ec 'mount -t tmpfs tmpfs /run;
 #   . ./THIS-FILE; exec sh'
 
 # --- Namespaces
@@ -63,11 +63,11 @@ ip link add cali9fb0db7f13e index 112 netns node2 address ee:ee:ee:ee:ee:ee mtu 
 ip -n node2 link set cali9fb0db7f13e up
 ip -n web-2 link set eth0 up
 
-# --- gateway: addresses and ways to the others
+# --- gateway: addresses and routes
 ip -n gateway address add 192.168.56.254/24 dev eth0
 ip -n gateway address add fd00:192:168:56:ffff:ffff:ffff:ffff/64 dev eth0 nodad
 
-# --- node1: addresses and ways to the others
+# --- node1: addresses and routes
 ip netns exec node1 sysctl -qw net/ipv4/conf/calia7a3e029a7b/proxy_arp=1 net/ipv4/neigh/calia7a3e029a7b/proxy_delay=0 net/ipv4/conf/cali0761ccbeace/proxy_arp=1 net/ipv4/neigh/cali0761ccbeace/proxy_delay=0
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 address add fd00:192:168:56::1/64 dev eth0 nodad
@@ -82,7 +82,7 @@ ip -n node1 -6 route add fd00:10:244::3/128 dev cali0761ccbeace
 ip -n node1 -4 route add 10.244.1.0/24 via 192.168.56.2 dev eth0
 ip -n node1 -6 route add fd00:10:244:1::/64 via fd00:192:168:56::2 dev eth0
 
-# --- node2: addresses and ways to the others
+# --- node2: addresses and routes
 ip netns exec node2 sysctl -qw net/ipv4/conf/cali9fb0db7f13e/proxy_arp=1 net/ipv4/neigh/cali9fb0db7f13e/proxy_delay=0
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add fd00:192:168:56::2/64 dev eth0 nodad
@@ -95,21 +95,21 @@ ip -n node2 -6 route add fd00:10:244:1::2/128 dev cali9fb0db7f13e
 ip -n node2 -4 route add 10.244.0.0/24 via 192.168.56.1 dev eth0
 ip -n node2 -6 route add fd00:10:244::/64 via fd00:192:168:56::1 dev eth0
 
-# --- client: addresses and ways to the others
+# --- client: addresses and routes
 ip -n client address add 10.244.0.2/32 dev eth0
 ip -n client address add fd00:10:244::2/128 dev eth0 nodad
 ip -n client -4 route add 169.254.1.1/32 dev eth0
 ip -n client -4 route add default via 169.254.1.1 dev eth0
 ip -n client -6 route add default via fe80::ecee:eeff:feee:eeee dev eth0
 
-# --- web-1: addresses and ways to the others
+# --- web-1: addresses and routes
 ip -n web-1 address add 10.244.0.3/32 dev eth0
 ip -n web-1 address add fd00:10:244::3/128 dev eth0 nodad
 ip -n web-1 -4 route add 169.254.1.1/32 dev eth0
 ip -n web-1 -4 route add default via 169.254.1.1 dev eth0
 ip -n web-1 -6 route add default via fe80::ecee:eeff:feee:eeee dev eth0
 
-# --- web-2: addresses and ways to the others
+# --- web-2: addresses and routes
 ip -n web-2 address add 10.244.1.2/32 dev eth0
 ip -n web-2 address add fd00:10:244:1::2/128 dev eth0 nodad
 ip -n web-2 -4 route add 169.254.1.1/32 dev eth0
