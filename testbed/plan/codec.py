@@ -6,11 +6,12 @@ Nothing here knows a kind of object. What a field holds is read from its annotat
 - a dataclass is a mapping of its fields; those that have their default are left out
 - where one of several dataclasses may stand, `type` is its name
 - addresses and networks are text, bytes are hexadecimal, an enumeration is its value, a tuple is a list
+- a mapping is a list of its items, as its keys may be tuples
 """
 
 import json
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache, lru_cache
@@ -125,6 +126,8 @@ def _codec(annotation: Any) -> _Codec:
         return _scalar(_one_of(arguments), _types(arguments), _types(arguments), _same, read)
     if origin is tuple:
         return _tuple(arguments)
+    if origin is Mapping:
+        return _mapping(arguments)
     if origin in (Union, types.UnionType):
         return _union(arguments)
     raise TypeError(f"a plan with {annotation!r}: there is no way to write that as data")
@@ -193,6 +196,12 @@ def _tuple(arguments: tuple[Any, ...]) -> _Codec:
         return tuple(found)
 
     return _Codec(encode, decode, (tuple,), (list,))
+
+
+def _mapping(arguments: tuple[Any, ...]) -> _Codec:
+    item: Any = tuple.__class_getitem__(arguments)
+    items = _tuple((item, ...))
+    return _Codec(lambda value: items.encode(value.items()), lambda data: dict(items.decode(data)), (dict,), (list,))
 
 
 def _union(arguments: tuple[Any, ...]) -> _Codec:
