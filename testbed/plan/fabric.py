@@ -62,7 +62,7 @@ def fabric(
     its first port; `uplink_master` the bridge that this port is a port of. `carried` are further ranges, by node, that
     all routers of the fabric route to that node.
     """
-    draft = Draft(numbers)
+    draft = Draft(numbers, layout.nodes)
     underlay = layout.underlay
     mtus = {name: segment.mtu for segment in layout.segments for name in segment.switches}
     for name in underlay.switches:
