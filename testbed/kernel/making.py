@@ -47,6 +47,8 @@ from testbed.plan.shell import needs_cables, object_of
 Roots = Mapping[str, Path]
 """By space: where its own root folder is, of those that have folders of their own."""
 MOST_THREADS = 4
+LEAST_ITEMS = 4
+"""Of a thread: to start it takes as long as to do the work for a few."""
 T = TypeVar("T")
 
 
@@ -135,9 +137,8 @@ class Making:
 
     def _tell(self) -> None:
         """What programs tell the kernel."""
-        there = self._old.spaces if self._old else ()
-        before = {space.name: space for space in there if space.name not in self._fresh}
-        changes = self._changes
+        changes, old = self._changes, self._old
+        before = {name: old[name] for name in changes.works if old and old.has(name) and name not in self._fresh}
         try:
             tell_by_programs(changes.works, changes.changing, self._devices, before, self._new, self._namespaces)
         except OSError as error:
@@ -162,7 +163,7 @@ def _at_once(work: Callable[[Sequence[T]], None], items: Sequence[T]) -> None:
     The kernel makes namespaces on several CPUs at a time. It changes devices and routes on one alone, but meanwhile the
     next requests can be made ready.
     """
-    threads = min(len(os.sched_getaffinity(0)), MOST_THREADS, len(items))
+    threads = min(len(os.sched_getaffinity(0)), MOST_THREADS, len(items) // LEAST_ITEMS)
     if threads < 2:
         work(items)
         return

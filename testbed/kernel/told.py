@@ -5,14 +5,14 @@ Keys are made for one lab, and nobody else ever has them.
 
 import base64
 import secrets
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any, Protocol, TypeVar
 
 from testbed.kernel import rulesets
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.tools import call
-from testbed.plan.objects import Esp, Plan, SegmentSource, Space, Wireguard
+from testbed.plan.objects import Device, Esp, Plan, SegmentSource, Space, Wireguard
 from testbed.plan.rulesets import Ruleset
 from testbed.plan.shell import esp_key_bytes, esp_words, no_esp_words, segment_source_words
 
@@ -33,15 +33,15 @@ class Work(Protocol):
 def tell_by_programs(
     works: Mapping[str, Work],
     changing: Iterable[tuple[str, object, object]],
-    made: Mapping[str, Container[str]],
+    made: Mapping[str, Mapping[str, Device]],
     before: Mapping[str, Space],
     plan: Plan,
     namespaces: Mapping[str, Namespace],
 ) -> None:
     """Gives devices and addresses that encrypt their keys, and tells them those of the others; and the like.
 
-    `works` is what comes and goes in spaces, `changing` are devices that stay, `made` the names of those that were
-    made, `before` the spaces that stay, as they were. By wg(8), ip-xfrm(8), ip-sr(8), and the tools of rulesets, one or
+    `works` is what comes and goes in spaces, `changing` are devices that stay, `made` those that were made, `before`
+    the spaces that stay, as they were. By wg(8), ip-xfrm(8), ip-sr(8), and the tools of rulesets, one or
     two calls a node. Raises ToolFailed.
     """
     changed = {(space, new.name) for space, _, new in changing if isinstance(new, Wireguard)}
@@ -60,13 +60,15 @@ def tell_by_programs(
 
 def _wireguard(
     plan: Plan,
-    made: Mapping[str, Container[str]],
-    changed: Container[tuple[str, str]],
+    made: Mapping[str, Mapping[str, Device]],
+    changed: Collection[tuple[str, str]],
     namespaces: Mapping[str, Namespace],
 ) -> None:
     """New devices get a key; whoever has a new peer, or another one than before, is told."""
+    fresh = {(space, name) for space, devices in made.items() for name in devices if type(devices[name]) is Wireguard}
+    if not fresh and not changed:
+        return
     ends = [(space.name, link) for space in plan.spaces for link in space.of(Wireguard)]
-    fresh = {(space, link.name) for space, link in ends if link.name in made.get(space, ())}
     for space, link in ends:
         if (space, link.name) in fresh:
             key = base64.b64encode(secrets.token_bytes(32)).decode()
