@@ -142,14 +142,14 @@ def unlike(plan: Plan, other: Plan) -> Unlike:
     one, two = parts_of(plan), parts_of(other)
     if not one or not two or len(one.nodes) != len(two.nodes):
         return Unlike(
-            _others(plan.spaces, other.spaces),
-            _others(plan.veths, other.veths),
-            _others(plan.children, other.children),
+            others(plan.spaces, other.spaces),
+            others(plan.veths, other.veths),
+            others(plan.children, other.children),
         )
     fixed = (space for name, space in one.fixed.items() if two.fixed.get(name) is not space)
     pairs = [(part, two.nodes.get(name)) for name, part in one.nodes.items()]
     differing = [(part, there) for part, there in pairs if part is not there]
-    pods = (_others(part.pod_spaces, there.pod_spaces if there else ()) for part, there in differing)
+    pods = (others(part.pod_spaces, there.pod_spaces if there else ()) for part, there in differing)
     shared = [
         (own, there.shared[step] if there else Shared())
         for step in range(STEPS)
@@ -159,14 +159,14 @@ def unlike(plan: Plan, other: Plan) -> Unlike:
     return Unlike(
         (*fixed, *chain.from_iterable(pods)),
         (
-            *_others(one.fabric, two.fabric),
-            *chain.from_iterable(_others(own.veths, there.veths) for own, there in shared),
+            *others(one.fabric, two.fabric),
+            *chain.from_iterable(others(own.veths, there.veths) for own, there in shared),
         ),
-        tuple(chain.from_iterable(_others(own.children, there.children) for own, there in shared)),
+        tuple(chain.from_iterable(others(own.children, there.children) for own, there in shared)),
     )
 
 
-def _others(items: tuple[T, ...], known: tuple[T, ...]) -> tuple[T, ...]:
+def others(items: tuple[T, ...], known: tuple[T, ...]) -> tuple[T, ...]:
     """Those that are not the very same among the known ones. It takes hardly any time for each that is."""
     if items is known:
         return ()
