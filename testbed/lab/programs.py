@@ -22,6 +22,7 @@ from testbed.kernel.refusal import PlanRefused
 from testbed.lab.places import Places
 from testbed.plan.change import touched
 from testbed.plan.objects import OWN_PROGRAMS, PYTHON, Command, File, Plan, Program, Route, Says, Signal, Space
+from testbed.plan.parts import differ_in_pods
 from testbed.plan.shell import log_of
 
 HERE = Path(__file__).parents[2]
@@ -179,12 +180,7 @@ class Programs:
         self._places.change(new)
         self.start(steps.started, steps.reloaded)
         if whole:  # Without a program that somebody has ended, others may wait in vain.
-            # As long as no program notices anything, whoever is the very same in both plans has what it has learned.
-            among = (
-                new.spaces
-                if steps.stopped or steps.started or steps.reloaded
-                else tuple(new[name] for name in touched(old, new) if new.has(name))
-            )
+            among = new.spaces if steps.stopped or steps.started or steps.reloaded else _unsettled(old, new)
             self.converge(new, gone(old, new), among)
 
     def _started(self, item: Item) -> _Running:
@@ -317,6 +313,17 @@ class Programs:
             _, one = self._running.popitem()
             one.process.kill()
             one.process.communicate()
+
+
+def _unsettled(old: Plan, new: Plan) -> tuple[Space, ...]:
+    """Where routes may have to be learned anew although no program is told anything.
+
+    It is not where spaces are the very same, nor where pods come and go, which nobody tells others of.
+    """
+    spaces = [(old[name] if old.has(name) else None, new[name]) for name in touched(old, new) if new.has(name)]
+    if differ_in_pods(old, new):
+        return tuple(after for before, after in spaces if not before or before.learned != after.learned)
+    return tuple(after for _, after in spaces)
 
 
 def gone(old: Plan, new: Plan) -> dict[str, set[Route]]:

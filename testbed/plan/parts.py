@@ -179,6 +179,12 @@ def parts_of(plan: Plan) -> Parts | None:
     return plan.made_of if isinstance(plan.made_of, Parts) else None
 
 
+def differ_in_pods(plan: Plan, other: Plan) -> bool:
+    """Whether one of the plans is the other one with other pods; False also where that is not known."""
+    one, two = parts_of(plan), parts_of(other)
+    return bool(one and two and one.bare is two.bare)
+
+
 def numbered(parts: Iterable[NodePart]) -> Iterator[Key]:
     """The devices of nodes that have interface indices, without the fabric's."""
     for part in parts:
