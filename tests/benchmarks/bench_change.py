@@ -1,6 +1,6 @@
 """What one more pod costs a lab that lives, against the share of a pod in a fresh lab, and against a small lab.
 
-sudo .venv/bin/python -m tests.benchmarks.bench_change [--rounds 3] [--design vxlan]
+sudo .venv/bin/python -m tests.benchmarks.bench_change [--rounds 3] [--design vxlan] [--most 4000]
 """
 
 import argparse
@@ -23,11 +23,11 @@ PODS = 5
 """Added one after the other to each lab."""
 
 
-def work(design: str, rounds: int) -> int:
+def work(design: str, rounds: int, most: int) -> int:
     setLogLevel("critical")
     chosen = design_of(design)
     shares: dict[str, list[float]] = {}
-    arms = {f"{pods} pods": partial(a_pod_more, chosen, nodes, pods, shares) for nodes, pods in SIZES}
+    arms = {f"{pods} pods": partial(a_pod_more, chosen, nodes, pods, shares) for nodes, pods in SIZES if pods <= most}
     taken = taken_in_turn(arms, rounds)
     show(f"{design}, a pod more, {rounds} rounds", "ms", taken, next(iter(arms)))
     for name, values in taken.items():
@@ -58,8 +58,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--design", default="vxlan")
+    parser.add_argument("--most", type=int, default=SIZES[-1][1], help="leave out labs of more pods")
     chosen = parser.parse_args()
-    return enclosed(lambda: work(chosen.design, chosen.rounds))
+    return enclosed(lambda: work(chosen.design, chosen.rounds, chosen.most))
 
 
 if __name__ == "__main__":
