@@ -45,7 +45,8 @@ class Attachment:
     """Names of kernel features, see `testbed.kernel.features`."""
     hands: Hands
     attach: Callable[[Draft, Layout, int, bool], None]
-    """Adds the pods to the draft, whose MTU is given; and whether they are to be on the fabric's own Ethernet."""
+    """Adds `pods` of the draft's `nodes`, whose MTU is given; and whether they are to be on the fabric's own Ethernet.
+    The layout has no pods unless the transport or the agent knows them."""
     on_fabric: Uplink = Uplink()
     """Where the node's own address is if pods are on the fabric's own Ethernet."""
     has_own_macs: bool = False

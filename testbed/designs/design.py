@@ -1,21 +1,24 @@
 """What a design is: a choice of attachment and transport, put together to one pure function from topology to plan."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 from testbed.designs.attachment import Attachment, Hands, Uplink
 from testbed.designs.node_rules import add_node_rules, tools
 from testbed.designs.transport import Joining, Leg, Transport, skips, straight
-from testbed.plan.addressing import Layout, layout
+from testbed.plan.addressing import Layout, NodePlace, layout, with_pods
 from testbed.plan.allocation import Allocation, Allocator
+from testbed.plan.draft import Draft, unmasked
 from testbed.plan.fabric import UPLINK, fabric
 from testbed.plan.objects import Plan, Space
+from testbed.plan.parts import Parts, parts_of
 from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Tunnel, Way, between, inside
 from testbed.plan.ways import ways
 from testbed.spec.design import DesignSpec, ReadCni, TransportSpec, spelt_out
 from testbed.spec.problems import Misfit
-from testbed.spec.topology import MIN_MTU, Topology
+from testbed.spec.topology import MIN_MTU, Topology, with_other_pods
+from testbed.spec.types import Address
 
 _WANTED = {
     Hands.PACKETS: "joins pods of all nodes on one Ethernet, but {attach} has the node route its pods' packets",
@@ -59,9 +62,15 @@ class Design:
     like: tuple[str, ...] = ()
     """Who does it so in real clusters."""
     agent: Callable[[Joining], None] = _nothing_more
-    """Adds what a CNI's agent leaves on nodes besides: rules, files, daemons."""
+    """Adds what a CNI's agent leaves on nodes besides: rules, files, daemons. On `nodes` of what it is given."""
+    agent_knows_pods: bool = False
+    """Whether the agent of a node knows single pods of others. If not, the layout that it is given has no pods."""
+    masks: Callable[[NodePlace], tuple[Address, ...]] = unmasked
+    """The addresses that packets of a node's pods come from where they leave the pods' network."""
     addressing: Callable[[Topology, Allocator], Layout] = layout
     """Hands out addresses."""
+    pods_addressing: Callable[[Layout, Topology, Collection[str], Allocator], Layout] = with_pods
+    """The same for a topology that differs from a layout's in pods of some nodes alone."""
     also_needs: tuple[str, ...] = ()
     """Names of kernel features that the agent needs."""
     programs: tuple[str, ...] = ()
@@ -154,6 +163,10 @@ class Design:
             )
             return
         yield from self._mtu_misfits(topology, addresses)
+        yield from self.pod_misfits(topology)
+
+    def pod_misfits(self, topology: Topology) -> Iterator[Misfit]:
+        """Those of `misfits` that depend on which pods there are."""
         for name in self.plugins.pods if self.plugins else ():
             if name not in topology.pod_ids:
                 message = f"{self.name} has something to tell plugins of a pod '{name}', which there is not"
@@ -195,14 +208,24 @@ class Design:
         """Names of the system's programs that the design runs, and those that the topology's rules need."""
         return tuple(dict.fromkeys((*self.programs, *tools(topology))))
 
-    def plan(self, topology: Topology, offload: bool = True, before: Allocation | None = None) -> Plan:
+    @property
+    def _knows_pods(self) -> bool:
+        """Whether what a node has depends on single pods of others."""
+        return self.agent_knows_pods or self.attachment.hands in self.transport.knows_pods
+
+    def plan(self, topology: Topology, offload: bool = True, before: Plan | Allocation | None = None) -> Plan:
         """The plan of a topology that has no misfits with this design.
 
-        Without `offload` no device carries segments larger than its MTU. `before` is the allocation of the plan that
-        this one is to take the place of: who is in both keeps all addresses and numbers. Raises Exhausted where that
-        lab has used up a range.
+        Without `offload` no device carries segments larger than its MTU. `before` is the plan that this one is to take
+        the place of, or its allocation: who is in both keeps all addresses and numbers. Where the topologies of both
+        differ in pods alone, the nodes of these are planned, and all else is taken over from the plan before; the
+        result is the same. Raises Exhausted where that lab has used up a range.
         """
-        numbers = Allocator(before)
+        known = parts_of(before) if isinstance(before, Plan) and before.offload == offload else None
+        if known and known.design == self and (nodes := with_other_pods(known.layout.topology, topology)) is not None:
+            assert isinstance(before, Plan)
+            return self._exchanged(before, known, topology, nodes)
+        numbers = Allocator(before.allocation if isinstance(before, Plan) else before)
         addresses = self.addressing(topology, numbers)
         mtu = self._pod_mtu(addresses)
         uplink = self.uplink
@@ -213,12 +236,36 @@ class Design:
             uplink_master=uplink.master,
             carried=self.transport.carried(addresses),
         )
-        self.attachment.attach(draft, addresses, mtu, self._is_on_fabric)
-        joining = Joining(draft, addresses, mtu, self.options, self.attachment.hands, uplink.node_device)
+        shown = addresses if self._knows_pods else addresses.without_pods()
+        joining = self._attached(draft, shown, mtu)
+        draft.begin()
         self.transport.join(joining)
-        add_node_rules(draft, addresses)
+        add_node_rules(draft, shown)
+        draft.begin()
         self.agent(joining)
-        return replace(draft.finished(topology.name, self.name, mtu), offload=offload)
+        plan = draft.finished(topology.name, self.name, mtu, offload)
+        if not self._knows_pods:
+            draft.remember(plan, self, addresses, shown)
+        return plan
+
+    def _exchanged(self, before: Plan, parts: Parts, topology: Topology, names: Collection[str]) -> Plan:
+        """The plan before with other pods on these nodes."""
+        numbers = Allocator(before.allocation, keeps=True)
+        addresses = self.pods_addressing(parts.layout, topology, names, numbers)
+        draft = Draft(numbers, [node for node in addresses.nodes if node.name in names], parts.nodes)
+        joining = self._attached(draft, parts.bare, before.pod_mtu)
+        draft.begin()
+        draft.join_as_before()
+        draft.begin()
+        self.agent(joining)
+        return draft.exchanged(before, parts, addresses)
+
+    def _attached(self, draft: Draft, shown: Layout, mtu: int) -> Joining:
+        """Attaches pods; what joins their nodes goes on from there. `shown` is all that may be read."""
+        draft.masks = self.masks
+        draft.begin()
+        self.attachment.attach(draft, shown, mtu, self._is_on_fabric)
+        return Joining(draft, shown, mtu, self.options, self.attachment.hands, self.uplink.node_device)
 
     def leg(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> Leg:
         """How a pod's packets, of family 4 or 6, leave its node for another pod's."""

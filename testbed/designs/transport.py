@@ -28,6 +28,11 @@ class Joining(NamedTuple):
     node_device: str
     """That of each node which has its address on the fabric."""
 
+    @property
+    def nodes(self) -> tuple[NodePlace, ...]:
+        """Those that are to be worked on, with their pods: all, or those alone whose pods are planned anew."""
+        return self.draft.nodes
+
     def tunnelled(self, node: NodePlace) -> Iterator[NodePlace]:
         """The nodes whose pods are reached through a tunnel: all others, but where it is to be left out.
 
@@ -87,7 +92,10 @@ class Transport:
     takes: frozenset[Hands]
     """From which attachments."""
     join: Callable[[Joining], None]
-    """Adds to the draft what lets each node reach all others' pods."""
+    """Adds to the draft what lets each node of the layout reach all others' pods."""
+    knows_pods: frozenset[Hands] = frozenset()
+    """From which attachments it tells nodes of single pods of others, so that a pod that comes or goes matters to all.
+    From others the layout that it is given has no pods."""
     leg: Callable[[Plan, Layout, TransportSpec, NodePlace, NodePlace, int], Leg] = _straight
     """How packets of family 4 or 6 travel from a node to another one."""
     room: Callable[[int, Layout], int] = _fabric_mtu
@@ -125,18 +133,17 @@ def skips(layout: Layout, options: TransportSpec, one: NodePlace, other: NodePla
 
 def others(layout: Layout, node: NodePlace) -> Iterator[NodePlace]:
     """All nodes but this one."""
-    return (other for other in layout.nodes if other is not node)
+    return (other for other in layout.nodes if other.name != node.name)
 
 
 def outer_family(pod_family: int, layout: Layout) -> int:
     """The family of a tunnel's outer header: that of the packet inside, if the fabric has it."""
-    families = layout.fabric_families
-    return pod_family if pod_family in families else families[0]
+    return layout.outer_family(pod_family)
 
 
 def outer_families(layout: Layout) -> tuple[int, ...]:
     """Those of the tunnels for all pods."""
-    return tuple(sorted({outer_family(cidr.version, layout) for cidr in layout.pod_cidrs}))
+    return layout.outer_families
 
 
 def less(headers: Mapping[int, int]) -> Callable[[int, Layout], int]:

@@ -5,13 +5,13 @@ Keys are made for one lab and not stored.
 
 import base64
 import secrets
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any, Protocol, TypeVar
 
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.tools import call
-from testbed.plan.objects import Esp, Plan, SegmentSource, Space, Wireguard
+from testbed.plan.objects import Device, Esp, Plan, SegmentSource, Space, Wireguard
 from testbed.plan.rulesets import Ruleset
 from testbed.plan.shell import esp_key_bytes, esp_words, no_esp_words, segment_source_words
 
@@ -32,7 +32,7 @@ class Work(Protocol):
 def apply_by_tools(
     works: Mapping[str, Work],
     changing: Iterable[tuple[str, object, object]],
-    made: Mapping[str, Container[str]],
+    made: Mapping[str, Mapping[str, Device]],
     before: Mapping[str, Space],
     plan: Plan,
     namespaces: Mapping[str, Namespace],
@@ -65,13 +65,15 @@ def _rules(namespace: Namespace, before: Space | None, space: Space) -> None:
 
 def _wireguard(
     plan: Plan,
-    made: Mapping[str, Container[str]],
-    changed: Container[tuple[str, str]],
+    made: Mapping[str, Mapping[str, Device]],
+    changed: Collection[tuple[str, str]],
     namespaces: Mapping[str, Namespace],
 ) -> None:
     """Give new devices a key, and set the peers of devices with a new or changed peer."""
+    fresh = {(space, name) for space, devices in made.items() for name in devices if type(devices[name]) is Wireguard}
+    if not fresh and not changed:
+        return
     ends = [(space.name, link) for space in plan.spaces for link in space.of(Wireguard)]
-    fresh = {(space, link.name) for space, link in ends if link.name in made.get(space, ())}
     for space, link in ends:
         if (space, link.name) in fresh:
             key = base64.b64encode(secrets.token_bytes(32)).decode()

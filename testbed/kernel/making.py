@@ -50,6 +50,8 @@ Roots = Mapping[str, Path]
 MOST_THREADS = 4
 _WITHOUT_NETLINK: Mapping[type, Callable[[Any], None]] = {Tun: make_tun, Datapath: make_datapath}
 """Functions that make devices without netlink, by type."""
+LEAST_ITEMS = 4
+"""Of a thread: starting one takes as long as the work for a few items."""
 T = TypeVar("T")
 
 
@@ -137,9 +139,8 @@ class Making:
             switch_checksums(limited, on=False)
 
     def _apply_by_tools(self) -> None:
-        there = self._old.spaces if self._old else ()
-        before = {space.name: space for space in there if space.name not in self._fresh}
-        changes = self._changes
+        changes, old = self._changes, self._old
+        before = {name: old[name] for name in changes.works if old and old.has(name) and name not in self._fresh}
         try:
             apply_by_tools(changes.works, changes.changing, self._devices, before, self._new, self._namespaces)
         except OSError as error:
@@ -164,7 +165,7 @@ def _at_once(work: Callable[[Sequence[T]], None], items: Sequence[T]) -> None:
     The kernel makes namespaces on several CPUs in parallel. It changes devices and routes on only one, but meanwhile
     other threads can prepare requests.
     """
-    threads = min(len(os.sched_getaffinity(0)), MOST_THREADS, len(items))
+    threads = min(len(os.sched_getaffinity(0)), MOST_THREADS, len(items) // LEAST_ITEMS)
     if threads < 2:
         work(items)
         return

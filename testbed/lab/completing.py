@@ -3,10 +3,10 @@
 All unplanned objects of nodes, and of pods that plugins attach, are attributed to the plugins.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
-from typing import Literal, TypeVar, cast
+from typing import Literal, NamedTuple, TypeVar, cast
 
 from testbed.cni.result import GivenAddress, Result
 from testbed.kernel.links import number_of
@@ -43,38 +43,89 @@ Found = dict[str, DeviceState]
 """The unplanned devices of a space, by name."""
 
 
-def completed(
-    plan: Plan,
-    states: Mapping[str, State],
-    addresses: Mapping[str, tuple[Address, ...]],
-    namespaces: Mapping[str, Namespace],
-) -> Plan:
-    """The plan with all that these spaces hold besides, and pods under the addresses that they have got."""
-    found = {name: _unplanned(plan, name, state) for name, state in states.items()}
-    veths = tuple(_pairs(plan, found, namespaces))
-    children = tuple(_children(plan, found))
-    taken = {(end.space, end.name) for veth in veths for end in (veth.a, veth.b)}
-    taken |= {(child.space, child.name) for child in children}
-    spaces = []
-    for space in plan.spaces:
-        if state := states.get(space.name):
-            rest = (device for device in found[space.name].values() if (space.name, device.name) not in taken)
-            space = _completed(space, state, tuple(map(_link, rest)))
-            down = (DownDevice(dev) for dev, device in found[space.name].items() if not device.up)
+class _Made(NamedTuple):
+    """A node and its pods with all that plugins have made there."""
+
+    spaces: Mapping[str, Space]
+    veths: tuple[Veth, ...]
+    children: tuple[Child, ...]
+
+
+class Completion:
+    """A lab's plans with what plugins have made, each of which takes over what was not looked at since the last one."""
+
+    def __init__(self, namespaces: Mapping[str, Namespace]) -> None:
+        self._namespaces = namespaces
+        self._made: dict[str, _Made] = {}
+        """By node."""
+        self._is_by_node = False
+        """Whether all pairs of devices were found, both ends of each on one node."""
+
+    def completed(
+        self,
+        plan: Plan,
+        states: Mapping[str, State],
+        addresses: Mapping[str, tuple[Address, ...]],
+        places: Iterable[str],
+    ) -> Plan:
+        """The plan with all that spaces hold besides by their states, and pods under the addresses that they have got.
+
+        `places` are those whose plan or state is another one than last time.
+        """
+        there = {plan[name].home for name in states}
+        stale = there.intersection(plan[name].home for name in places)
+        if not self._is_by_node or not self._look(plan, states, addresses, stale):
+            self._look(plan, states, addresses, there)
+        made = [self._made[space.name] for space in plan.of_kind(Kind.NODE) if space.name in there]
+        spaces = {name: space for one in made for name, space in one.spaces.items()}
+        mtus = [
+            device.mtu
+            for item in plan.plugged
+            if item.space in addresses and (device := states[item.space].devices.get(item.ifname))
+        ]
+        return replace(
+            plan,
+            pod_mtu=min(mtus, default=plan.pod_mtu),
+            spaces=tuple(spaces.get(space.name, space) for space in plan.spaces),
+            veths=(*plan.veths, *chain.from_iterable(one.veths for one in made)),
+            children=(*plan.children, *chain.from_iterable(one.children for one in made)),
+        )
+
+    def _look(
+        self,
+        plan: Plan,
+        states: Mapping[str, State],
+        addresses: Mapping[str, tuple[Address, ...]],
+        nodes: Collection[str],
+    ) -> bool:
+        """Finds what was made on these nodes; whether both ends of all pairs are on one node."""
+        found = {name: _unplanned(plan, name, state) for name, state in states.items() if plan[name].home in nodes}
+        known = {
+            frozenset(((veth.a.space, veth.a.index), (veth.b.space, veth.b.index)))
+            for node in self._made.keys() & set(nodes)
+            for veth in self._made[node].veths
+        }
+        veths = tuple(_pairs(plan, found, self._namespaces, known))
+        children = tuple(_children(plan, found))
+        taken = {(end.space, end.name) for veth in veths for end in (veth.a, veth.b)}
+        self._is_by_node = all(plan[veth.a.space].home == plan[veth.b.space].home for veth in veths) and not any(
+            device.kind == "veth" and (name, device.name) not in taken
+            for name, own in found.items()
+            for device in own.values()
+        )
+        taken |= {(child.space, child.name) for child in children}
+        spaces: dict[str, dict[str, Space]] = {node: {} for node in nodes}
+        for name, own in found.items():
+            rest = (device for device in own.values() if (name, device.name) not in taken)
+            space = _completed(plan[name], states[name], tuple(map(_link, rest)))
+            down = (DownDevice(dev) for dev, device in own.items() if not device.up)
             space = replace(space, objects=(*space.objects, *down))
-        spaces.append(replace(space, reached_at=addresses.get(space.name, space.reached_at)))
-    mtus = [
-        device.mtu
-        for item in plan.plugged
-        if item.space in addresses and (device := states[item.space].devices.get(item.ifname))
-    ]
-    return replace(
-        plan,
-        pod_mtu=min(mtus, default=plan.pod_mtu),
-        spaces=tuple(spaces),
-        veths=(*plan.veths, *veths),
-        children=(*plan.children, *children),
-    )
+            spaces[space.home][name] = replace(space, reached_at=addresses.get(name, space.reached_at))
+        for node in nodes:
+            own_veths = tuple(veth for veth in veths if plan[veth.a.space].home == node)
+            own_children = tuple(child for child in children if child.node == node)
+            self._made[node] = _Made(spaces[node], own_veths, own_children)
+        return self._is_by_node
 
 
 def _unplanned(plan: Plan, name: str, state: State) -> Found:
@@ -82,10 +133,17 @@ def _unplanned(plan: Plan, name: str, state: State) -> Found:
     return {dev: device for dev, device in state.devices.items() if dev not in planned and dev not in BUILT_IN}
 
 
-def _pairs(plan: Plan, found: Mapping[str, Found], namespaces: Mapping[str, Namespace]) -> Iterator[Veth]:
+Pair = frozenset[tuple[str, int]]
+"""The ends of a pair of devices: each its place and its number there."""
+
+
+def _pairs(
+    plan: Plan, found: Mapping[str, Found], namespaces: Mapping[str, Namespace], known: Collection[Pair]
+) -> Iterator[Veth]:
     """Each end knows the number of the other, and its own namespace's number for the one that the other is in.
 
-    Numbers of devices alone tell nothing: the first device of each pod is the same to all nodes.
+    Numbers of devices alone tell nothing: the first device of each pod is the same to all nodes. The kernel is asked of
+    pairs that are not known from before.
     """
     left = {
         (name, device.index): device for name, own in found.items() for device in own.values() if device.kind == "veth"
@@ -95,7 +153,10 @@ def _pairs(plan: Plan, found: Mapping[str, Found], namespaces: Mapping[str, Name
             # Usually the other end is on the same node; with many nodes, querying all would take long.
             for place in sorted(found, key=lambda place: plan[place].home != plan[name].home):
                 other = left.get((place, device.link))
-                if other and other.link == index and _is_beyond(device, namespaces[name], namespaces[place]):
+                if not other or other.link != index:
+                    continue
+                ends = frozenset(((name, index), (place, other.index)))
+                if ends in known or _is_beyond(device, namespaces[name], namespaces[place]):
                     del left[place, other.index]
                     yield Veth(_end(name, device), _end(place, other))
                     break

@@ -1,12 +1,13 @@
 """What a living lab is told to become: its topology edited, and planned anew with the numbers that it has."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from testbed.designs import design_of_data
+from testbed.designs import Design
 from testbed.plan.allocation import Exhausted
 from testbed.plan.objects import Plan
 from testbed.spec import edit
+from testbed.spec.problems import Misfit
 from testbed.spec.topology import Topology
 
 EDITS: Mapping[str, Callable[..., Topology]] = {
@@ -17,6 +18,7 @@ EDITS: Mapping[str, Callable[..., Topology]] = {
     "link set": edit.with_link,
 }
 """By the words of the verbs: functions from a topology to another one."""
+_OF_PODS = ("pod add", "pod remove")
 
 
 class EditRefused(Exception):
@@ -24,15 +26,18 @@ class EditRefused(Exception):
 
 
 def edited(
-    topology: object, design_spec: Mapping[str, Any], plan: Plan, verb: str, arguments: Mapping[str, Any]
-) -> tuple[dict[str, Any], Plan]:
-    """The topology that is asked for, ready for JSON, and its plan. Raises EditRefused."""
-    before = Topology.of_data(topology)
-    design = design_of_data(design_spec)
+    topology: Topology, design: Design, plan: Plan, verb: str, arguments: Mapping[str, Any]
+) -> tuple[Topology, Plan]:
+    """The topology that is asked for, and its plan. Raises EditRefused."""
     try:
-        after = EDITS[verb](before, **arguments)
-        for misfit in design.misfits(after):
+        after = EDITS[verb](topology, **arguments)
+        for misfit in _misfits(design, after, verb):
             raise EditRefused(misfit.message)
-        return after.as_data(), design.plan(after, plan.offload, plan.allocation)
+        return after, design.plan(after, plan.offload, plan)
     except (edit.EditError, Exhausted) as error:
         raise EditRefused(str(error)) from error
+
+
+def _misfits(design: Design, topology: Topology, verb: str) -> Iterator[Misfit]:
+    """Why the design cannot be had on a topology that was edited, when it could be had before."""
+    return design.pod_misfits(topology) if verb in _OF_PODS else design.misfits(topology)

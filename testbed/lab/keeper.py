@@ -17,6 +17,7 @@ It answers eight questions, each asked over a connection of its own (`testbed.la
   pods a second answer tells, in a file of JSON, what they were called for then and what failed.
 """
 
+import gc
 import json
 import os
 import secrets
@@ -24,21 +25,26 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from testbed.cni.calls import Call, log_lines
+from testbed.designs import Design, design_of_data
 from testbed.kernel.folders import NETNS, SHARED, root_of, within
 from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
 from testbed.lab.entering import BASHRC, CAPSULE
 from testbed.lab.lab import Lab
-from testbed.lab.names import hosts
+from testbed.lab.names import hosts, lines_of
 from testbed.lab.steps import UNPLUG_PATIENCE_S, VERBS
+from testbed.plan.change import touched
 from testbed.plan.objects import Kind, Plan
+from testbed.plan.parts import parts_of
+from testbed.spec.topology import Topology
 
 T = TypeVar("T")
 HOSTS = Path(SHARED, "hosts")
@@ -82,8 +88,12 @@ class _Keeper:
         self._drawn = plan
         """As the design has it."""
         self._facts = {key: value for key, value in facts.items() if key != "topology_spec"}
-        self._topology = facts.get("topology_spec")
-        self._plan_told, self._topology_told = _Told(_plan_text), _Told[Any](json.dumps)
+        self._topology: Topology | object = facts.get("topology_spec")
+        """As data until the lab is changed for the first time."""
+        self._plan_told, self._topology_told = _Told(_plan_text), _Told[Any](_topology_text)
+        self._names: _Names | None = None
+        self._design: Design | None = None
+        """Made when the lab is changed for the first time."""
         self._lab: Lab | None = None
         self._error: dict[str, Any] | None = None
         self._calls: list[Call] = []
@@ -105,11 +115,13 @@ class _Keeper:
         begin = time.monotonic()
         try:
             self._lab = Lab(self._drawn, self._calls)
-            _furnish(self._lab)
+            self._names = _Names(self._lab)
         except (PlanRefused, OSError) as error:
             self._error = {"error": str(error)}
         self._facts |= {"seconds": time.monotonic() - begin, "started": time.time()}
         self._built.set()
+        # A plan has a million objects, all of which stay: no need to look again and again for those that nobody has.
+        gc.freeze()
 
     def wait(self) -> int:
         """Until the lab is to end. The processes of Mininet and all others are the kernel's to end."""
@@ -216,7 +228,8 @@ class _Keeper:
             step, plan = lab.plugging.step(verb, place)
             if plan:
                 lab.places.change(plan)
-            _write_names(lab)
+            assert self._names
+            self._names.follow()
         with _file(json.dumps(step.as_data()).encode()) as file:
             say(connection, {}, [file])
 
@@ -230,9 +243,8 @@ class _Keeper:
         begin = time.monotonic()
         with self._stepping:
             try:
-                topology, plan = edited(
-                    self._topology, self._facts["design_spec"], lab.drawn, question["verb"], question["arguments"]
-                )
+                before, design = self._edited_last()
+                topology, plan = edited(before, design, lab.drawn, question["verb"], question["arguments"])
             except EditRefused as error:
                 say(connection, {"refused": str(error)})
                 return
@@ -244,11 +256,21 @@ class _Keeper:
             except (PlanRefused, OSError) as error:
                 answer = {"failed": str(error)}
             self._topology = topology
-            _refurnish(lab)
+            assert self._names
+            self._names.follow()
             calls = log_lines(self._calls[known:])
         connection.settimeout(PATIENCE_S)
         with _file(calls.encode()) as file:
             say(connection, answer | {"seconds": time.monotonic() - begin}, [file])
+
+    def _edited_last(self) -> tuple[Topology, Design]:
+        """The topology as it is now, and the design."""
+        if not isinstance(self._topology, Topology):
+            parts = parts_of(self._drawn)
+            self._topology = parts.layout.topology if parts else Topology.of_data(self._topology)
+        if self._design is None:
+            self._design = design_of_data(self._facts["design_spec"])
+        return self._topology, self._design
 
     def _let_in(self, connection: socket.socket, question: dict[str, Any]) -> None:
         places = question.get("places")
@@ -288,9 +310,13 @@ class _Keeper:
 
 
 def _plan_text(plan: Plan) -> str:
-    from testbed.plan.codec import to_text  # It is read as soon as the lab is built, but `up` does not wait for that.
+    from testbed.plan.codec import to_text  # Requested only when the lab is built, so `up` need not load it.
 
     return to_text(plan)
+
+
+def _topology_text(topology: Topology | object) -> str:
+    return json.dumps(topology.as_data() if isinstance(topology, Topology) else topology)
 
 
 def _nodes_with_plugins(plan: Plan) -> list[str]:
@@ -314,52 +340,75 @@ def _hung_up(connection: socket.socket) -> bool:
     return bool(select.select([connection], [], [], 0)[0])
 
 
-def _furnish(lab: Lab) -> None:
+class _Names:
     """Names for every pod and node, where programs look for names; and a prompt that tells where one is."""
-    Path(BASHRC).write_text(_BASHRC)
-    _write_names(lab)
-    _name_namespaces(lab, Path("/"))
-    _bind_names()
-    for space in lab.plan.spaces:
-        if space.has_folders and space.kind is not Kind.POD:
-            pid = lab.hosts[space.name].pid
-            _name_namespaces(lab, root_of(pid))
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._known: dict[str, str] = {}
+        """By place: its lines in the file of names."""
+        self._plan = lab.plan
+        """That which the names are of."""
+        self._linked = set(lab.namespaces)
+        """The places that `ip netns` knows."""
+        Path(BASHRC).write_text(_BASHRC)
+        self._write(space.name for space in lab.plan.spaces)
+        self._name_namespaces(Path("/"), lab.namespaces)
+        _bind_names()
+        for pid in self._with_folders():
+            self._name_namespaces(root_of(pid), lab.namespaces)
             within(pid, _bind_names)
 
-
-def _refurnish(lab: Lab) -> None:
-    """The names of what has come, and without those of what has gone."""
-    _write_names(lab)
-    _name_namespaces(lab, Path("/"))
-    for space in lab.plan.spaces:
-        if space.has_folders and space.kind is not Kind.POD:
-            pid = lab.hosts[space.name].pid
-            is_new = not (root_of(pid) / Path(NETNS).relative_to("/")).exists()
-            _name_namespaces(lab, root_of(pid))
+    def follow(self) -> None:
+        """Names what has come, and no more what has gone."""
+        before, self._plan = self._plan, self._lab.plan
+        # Where a change has failed, namespaces may be gone that are in both plans.
+        names = {*touched(before, self._plan), *(self._linked ^ self._lab.namespaces.keys())}
+        self._linked = set(self._lab.namespaces)
+        self._write(names)
+        self._name_namespaces(Path("/"), names)
+        for pid in self._with_folders():
+            is_new = not _netns(root_of(pid)).exists()
+            self._name_namespaces(root_of(pid), self._lab.namespaces if is_new else names)
             if is_new:
                 within(pid, _bind_names)
+
+    def _with_folders(self) -> Iterator[int]:
+        """Processes that see the folders of places other than pods."""
+        for name, host in self._lab.hosts.items():
+            if self._plan.has(name) and self._plan[name].has_folders:
+                yield host.pid
+
+    def _write(self, names: Iterable[str]) -> None:
+        """Under which name each pod and node is known, to programs anywhere but in pods; anew for these."""
+        for name in names:
+            if self._plan.has(name):
+                self._known[name] = lines_of(self._plan[name])
+            else:
+                self._known.pop(name, None)
+        HOSTS.write_text(hosts(map(self._known.__getitem__, map(attrgetter("name"), self._plan.spaces))))
+
+    def _name_namespaces(self, root: Path, names: Iterable[str]) -> None:
+        """For `ip netns`, in a /run that may be a place's own."""
+        netns, namespaces = _netns(root), self._lab.namespaces
+        netns.mkdir(exist_ok=True)
+        for name in names:
+            link = netns / name
+            wanted = f"/proc/{os.getpid()}/fd/{namespaces[name].fd}" if name in namespaces else ""
+            if link.is_symlink():
+                # A number may be another namespace's by now.
+                if os.readlink(link) == wanted:  # noqa: PTH115
+                    continue
+                link.unlink()
+            if wanted and not link.exists():
+                link.symlink_to(wanted)
+
+
+def _netns(root: Path) -> Path:
+    return root / Path(NETNS).relative_to("/")
 
 
 def _bind_names() -> None:
     """In a place's own folders, of which a lab without root may write in /run alone."""
     if Path("/etc/hosts").exists():
         mount(str(HOSTS), "/etc/hosts", "", MS_BIND)
-
-
-def _write_names(lab: Lab) -> None:
-    """Under which name each pod and node is known, to programs anywhere but in pods."""
-    HOSTS.write_text(hosts(lab.plan))
-
-
-def _name_namespaces(lab: Lab, root: Path) -> None:
-    """For `ip netns`, in a /run that may be a place's own."""
-    netns = root / Path(NETNS).relative_to("/")
-    netns.mkdir(exist_ok=True)
-    wanted = {name: f"/proc/{os.getpid()}/fd/{namespace.fd}" for name, namespace in lab.namespaces.items()}
-    for link in netns.iterdir():
-        # A number may be another namespace's by now.
-        if link.is_symlink() and os.readlink(link) != wanted.get(link.name):  # noqa: PTH115
-            link.unlink()
-    for name, target in wanted.items():
-        if not (netns / name).is_symlink() and not (netns / name).exists():
-            (netns / name).symlink_to(target)

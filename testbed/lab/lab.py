@@ -38,14 +38,20 @@ def introduce(host: Node, space: Space, plan: Plan) -> None:
 
     A node's first interface stands for it, so the one with its address comes first.
     """
+    known = host.nameToIntf
     host.intfs, host.ports, host.nameToIntf = {}, {}, {}
     addresses = {item.dev: item.interface for item in space.of(DeviceAddress) if item.interface.version == 4}
     devices = plan.devices_of(space.name)
-    for dev in sorted(devices, key=lambda dev: dev not in addresses or addresses[dev].ip not in space.reached_at):
-        interface = _PlannedInterface(dev, node=host, mac=devices[dev].mac, moveIntfFn=lambda *_: None)
-        if dev in addresses:
-            interface.ip = str(addresses[dev].ip)
-            interface.prefixLen = addresses[dev].network.prefixlen
+    in_order = sorted(devices, key=lambda dev: dev not in addresses or addresses[dev].ip not in space.reached_at)
+    for port, dev in enumerate(in_order):
+        mac, address = devices[dev].mac, addresses.get(dev)
+        ip, length = (str(address.ip), address.network.prefixlen) if address else (None, None)
+        interface = known.get(dev)
+        if interface and (interface.mac, interface.ip, interface.prefixLen) == (mac, ip, length):
+            host.intfs[port], host.ports[interface], host.nameToIntf[dev] = interface, port, interface
+            continue
+        interface = _PlannedInterface(dev, node=host, port=port, mac=mac, moveIntfFn=lambda *_: None)
+        interface.ip, interface.prefixLen = ip, length
 
 
 class Lab:

@@ -1,6 +1,6 @@
 """Names of places for programs in a lab: /etc/hosts, and the host name of pods."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from testbed.plan.objects import File, Kind, Plan, Space
@@ -17,15 +17,24 @@ fe00::2\tip6-allrouters
 """
 """Start of each pod's file in Kubernetes; the pod itself follows."""
 
+_NAMED = (Kind.POD, Kind.NODE, Kind.ROUTER)
+
 
 def host_name(pod: Space) -> str:
     """The pod's name, without its namespace."""
     return pod.name.partition(".")[0]
 
 
-def hosts(plan: Plan) -> str:
-    """The file of all places but pods: every pod, node and router."""
-    return "\n".join(["127.0.0.1 localhost", "::1 localhost", *_known(plan)]) + "\n"
+def hosts(lines: Iterable[str]) -> str:
+    """The file of all places but pods: the lines of every pod, node and router."""
+    return "127.0.0.1 localhost\n::1 localhost\n" + "".join(lines)
+
+
+def lines_of(space: Space) -> str:
+    """Those of a place in that file; none of a switch or a link."""
+    if space.kind not in _NAMED:
+        return ""
+    return "".join(f"{address} {space.name}\n" for address in space.reached_at)
 
 
 def hosts_of_pod(plan: Plan, pod: Space) -> str:
@@ -35,8 +44,8 @@ def hosts_of_pod(plan: Plan, pod: Space) -> str:
     return _KUBELETS + "\n".join([*own, "", "# The others of this lab.", *_known(plan, pod)]) + "\n"
 
 
-def _known(plan: Plan, but: Space | None = None) -> Iterator[str]:
-    for space in plan.of_kind(Kind.POD, Kind.NODE, Kind.ROUTER):
+def _known(plan: Plan, but: Space) -> Iterator[str]:
+    for space in plan.of_kind(*_NAMED):
         if space is not but:
             yield from (f"{address} {space.name}" for address in space.reached_at)
 

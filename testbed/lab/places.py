@@ -10,6 +10,7 @@ from testbed.kernel.folders import Folders, make_folders, root_of
 from testbed.kernel.namespace import Namespace
 from testbed.lab.mininet_nodes import Host
 from testbed.lab.names import files_of_pod, host_name
+from testbed.plan.change import touched
 from testbed.plan.objects import File, Kind, Plan, Space
 
 RUN_PATIENCE_S = 60.0
@@ -44,8 +45,7 @@ class Places:
 
     def roots(self) -> dict[str, Path]:
         """By node with folders of its own: where they are, seen from here."""
-        spaces = (space for space in self.plan.spaces if _has_them_at_once(space))
-        return {space.name: root_of(self.hosts[space.name].pid) for space in spaces}
+        return {name: root_of(self.hosts[name].pid) for name in self._folders if name in self.hosts}
 
     def _make_node_s(self, node: Space) -> None:
         pid = self.hosts[node.name].pid
@@ -101,14 +101,21 @@ class Places:
     def change(self, plan: Plan) -> None:
         """Goes by another plan from now on: its files, and its names in pods that have folders. Raises OSError."""
         before, self.plan = self.plan, plan
-        known = {space.name for space in before.spaces}
-        for space in plan.spaces:
-            with self._making:
-                old = before[space.name] if space.name in known else None
-                if folders := self._folders.get(space.name):
-                    _rewrite(folders, _files(before, old) if old else (), _files(plan, space))
-                elif _has_them_at_once(space):
-                    self._make_node_s(space)
+        if plan is before:
+            return
+        # A pod's file of names has all others in it.
+        pods = [name for name in self._folders if name not in self.hosts]
+        for name in dict.fromkeys((*touched(before, plan), *pods)):
+            if plan.has(name):
+                with self._making:
+                    self._refit(plan[name], before[name] if before.has(name) else None, before)
+
+    def _refit(self, space: Space, old: Space | None, before: Plan) -> None:
+        """Puts right the files of a place, of which an `old` one is in the plan `before`."""
+        if folders := self._folders.get(space.name):
+            _rewrite(folders, _files(before, old) if old else (), _files(self.plan, space))
+        elif _has_them_at_once(space):
+            self._make_node_s(space)
 
     def remove(self, place: str) -> None:
         """Lets go of one place, and ends what its Mininet host has started."""

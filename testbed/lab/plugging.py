@@ -5,7 +5,7 @@ On one node pods are attached one after the other, on several at once.
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,11 +21,13 @@ from testbed.kernel.offload import switch_offloads
 from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
-from testbed.lab.completing import completed, places_of, untruths
+from testbed.lab.completing import Completion, places_of, untruths
 from testbed.lab.steps import UNPLUG_PATIENCE_S, Step, Verb
+from testbed.plan.change import touched
 from testbed.plan.objects import Plan, Plugged, Sysctl
 from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
+from testbed.plan.parts import others
 from testbed.plan.plugged import attachment_of
 from testbed.plan.rulesets import Backend, iptables
 
@@ -65,6 +67,9 @@ class Plugging:
         self._bound: set[str] = set()
         self._states: dict[str, State] = {}
         """What plugins have left, as it was when they had."""
+        self._completion = Completion(namespaces)
+        self._stale = {space.name for space in plan.spaces}
+        """Places whose plan has changed since it was completed."""
         self._known: dict[str, frozenset[str]] = {}
         """The versions that plugins have said that they support."""
 
@@ -85,9 +90,8 @@ class Plugging:
 
     def leave(self, plan: Plan) -> tuple[str, ...]:
         """Takes back the attachments of pods that another plan has not, or has otherwise; what failed."""
-        items = set(plan.plugged)
         failed = []
-        for item in [item for item in self.drawn.plugged if item not in items]:
+        for item in _others(self.drawn, plan):
             for known in (self._states, self._results):
                 known.pop(item.space, None)
             if item.space in self._begun:
@@ -102,16 +106,23 @@ class Plugging:
 
     def follow(self, plan: Plan, pids: Mapping[str, int]) -> None:
         """Goes by another plan from now on, and attaches the pods that are new in it. Raises PlanRefused."""
-        known = set(self.drawn.plugged)
+        fresh = _others(plan, self.drawn)
+        self._stale.update(touched(self.drawn, plan))
         self.drawn, self._pids = plan, pids
         for name in [name for name in self._states if not plan.has(name)]:
             del self._states[name]
-        self._add_each(item for item in plan.plugged if item not in known)
+        self._add_each(fresh)
 
     def completed(self) -> Plan:
-        """The plan with what plugins have made of it, everywhere. Raises PlanRefused if one has not said the truth."""
+        """The plan with what plugins have made of it. Raises PlanRefused if one has not said the truth.
+
+        It looks where the plan has changed since it was asked last, at first everywhere: what somebody else has broken
+        meanwhile in other places stays a difference.
+        """
         # A node that has lost its last pod may still have something of it.
-        plan = self._completed(dict.fromkeys((*places_of(self.drawn), *self._states)))
+        places = dict.fromkeys((*places_of(self.drawn), *self._states))
+        plan = self._completed([name for name in places if name in self._stale])
+        self._stale.clear()
         items = {item.space: item for item in self.drawn.plugged}
         for pod, what in self._untruths(items):
             raise PlanRefused(f"in {items[pod].node}, pod {pod}: {what}")
@@ -119,9 +130,9 @@ class Plugging:
 
     def _untruths(self, pods: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Pods, each with what plugins have answered for it and is not so; of two with one address the latter."""
-        networks = {item.space: network_of_texts(item.texts).name for item in self.drawn.plugged}
         for pod, what in untruths({pod: self._results[pod] for pod in pods if pod in self._results}, self._states):
-            yield pod, f"network {networks[pod]}: {what}"
+            texts = next(item.texts for item in self.drawn.plugged if item.space == pod)
+            yield pod, f"network {network_of_texts(texts).name}: {what}"
 
     def _on_nodes(self, work: Callable[[str], None], nodes: Sequence[str] | Mapping[str, object]) -> None:
         with ThreadPoolExecutor(NODES_AT_A_TIME) as pool:
@@ -160,7 +171,7 @@ class Plugging:
         self.calls.append(call)
         del self.calls[:-MOST_CALLS]
 
-    def _completed(self, places: Iterable[str]) -> Plan:
+    def _completed(self, places: Collection[str]) -> Plan:
         """The plan with what plugins have made until now in these places, and had made before in others."""
         fresh = {}
         for name in places:
@@ -174,7 +185,9 @@ class Plugging:
             for item in self.drawn.plugged
             if item.space in self._results
         }
-        return completed(self.drawn, self._states, addresses, self._namespaces)
+        # After a change that has failed, more may be other than it was.
+        looked_at = [name for name in {*places, *self._stale} if self.drawn.has(name)]
+        return self._completion.completed(self.drawn, self._states, addresses, looked_at)
 
     def _switch_offloads_off(self, states: Mapping[str, State]) -> None:
         for name, found in states.items():
@@ -274,6 +287,13 @@ class Plugging:
     def _look(self, place: str) -> Sight:
         with self._namespaces[place].entered():
             return Sight(tuple(_lines(state((), _backends()))), all_settings())
+
+
+def _others(plan: Plan, known: Plan) -> list[Plugged]:
+    """The attachments of a plan that are not in the other one."""
+    # Most are the very same, and to compare a configuration takes long.
+    there = set(others(known.plugged, plan.plugged))
+    return [item for item in others(plan.plugged, known.plugged) if item not in there]
 
 
 def _backends() -> dict[Backend, tuple[str, ...]]:

@@ -20,7 +20,9 @@ from typing import IO, NamedTuple
 
 from testbed.kernel.refusal import PlanRefused
 from testbed.lab.places import Places
+from testbed.plan.change import touched
 from testbed.plan.objects import OWN_PROGRAMS, PYTHON, Command, File, Plan, Program, Route, Says, Signal, Space
+from testbed.plan.parts import differ_in_pods
 from testbed.plan.shell import log_of
 
 HERE = Path(__file__).parents[2]
@@ -72,15 +74,14 @@ def change(old: Plan, new: Plan) -> Change:
     - If its files change, it is reloaded, or restarted if it cannot reload.
     - Other programs are not affected.
     """
-    before = {space.name: space for space in old.spaces}
-    after = {space.name: space for space in new.spaces}
     stopped: list[Item] = []
     started: list[Item] = []
     reloaded: list[Item] = []
-    for name in {**before, **after}:
-        was, now = _by_name(before.get(name)), _by_name(after.get(name))
+    for name in touched(old, new):
+        before, after = (plan[name] if plan.has(name) else None for plan in (old, new))
+        was, now = _by_name(before), _by_name(after)
         stopped += (Item(name, program) for key, program in was.items() if key not in now)
-        files = _changed(before.get(name), after.get(name))
+        files = _changed(before, after)
         for key, program in now.items():
             item = Item(name, program)
             if key not in was:
@@ -179,7 +180,8 @@ class Programs:
         self._places.change(new)
         self.start(steps.started, steps.reloaded)
         if whole:  # Without a program that somebody has ended, others may wait in vain.
-            self.converge(new, gone(old, new))
+            among = new.spaces if steps.stopped or steps.started or steps.reloaded else _unsettled(old, new)
+            self.converge(new, gone(old, new), among)
 
     def _started(self, item: Item) -> _Running:
         place, program = item
@@ -260,12 +262,15 @@ class Programs:
         ready = item.program.ready
         return isinstance(ready, Command) and not self._places.run(item.place, ready.words).returncode
 
-    def converge(self, plan: Plan, gone: Mapping[str, Collection[Route]] | None = None) -> None:
+    def converge(
+        self, plan: Plan, gone: Mapping[str, Collection[Route]] | None = None, among: Iterable[Space] | None = None
+    ) -> None:
         """Returns when all routes that programs are to learn are in the kernel, and none that are to be `gone`.
 
-        Raises PlanRefused.
+        It looks at all spaces, or `among` some. Raises PlanRefused.
         """
-        waiting = [space.name for space in plan.spaces if space.learned or (gone or {}).get(space.name)]
+        spaces = plan.spaces if among is None else among
+        waiting = [space.name for space in spaces if space.learned or (gone or {}).get(space.name)]
         if not waiting:
             return
         from testbed.kernel.state import routes  # It takes a tenth of a second to load, and most labs do not need it.
@@ -309,10 +314,25 @@ class Programs:
             one.process.communicate()
 
 
+def _unsettled(old: Plan, new: Plan) -> tuple[Space, ...]:
+    """Where routes may have to be learned anew although no program is told anything.
+
+    It is not where spaces are the very same, nor where pods come and go, which nobody tells others of.
+    """
+    spaces = [(old[name] if old.has(name) else None, new[name]) for name in touched(old, new) if new.has(name)]
+    if differ_in_pods(old, new):
+        return tuple(after for before, after in spaces if not before or before.learned != after.learned)
+    return tuple(after for _, after in spaces)
+
+
 def gone(old: Plan, new: Plan) -> dict[str, set[Route]]:
     """By place that is in both plans: the routes that programs were to learn, and that nobody is to have now."""
-    after = {space.name: {*space.learned, *space.of(Route)} for space in new.spaces}
-    return {space.name: set(space.learned) - after[space.name] for space in old.spaces if space.name in after}
+    spaces = [(old[name], new[name]) for name in touched(old, new) if old.has(name) and new.has(name)]
+    return {
+        after.name: set(before.learned).difference(after.learned, after.of(Route))
+        for before, after in spaces
+        if before.learned
+    }
 
 
 def _unlearned(missing: Collection[Route], extra: Collection[Route]) -> str:

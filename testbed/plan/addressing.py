@@ -9,8 +9,8 @@ Where a lab has been laid out before, all that was there keeps what it has (`tes
 """
 
 import ipaddress
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
@@ -27,7 +27,19 @@ MAX_EVER_NODES = 4095
 """Of a lab, with those that are gone: Weave has 12 bits for a peer's number."""
 MAX_EVER_PODS = 65535
 """Of a node, with those that are gone: Cilium has 16 bits for an endpoint's number."""
+FIRST_POD = 2
+"""Of the addresses in a node's share: behind the network's and the bridge's."""
 _ANEW = "bring the lab up anew"
+_WITHOUT_PODS = (
+    "families",
+    "outer_families",
+    "fabric_cidrs",
+    "routing",
+    "is_one_subnet",
+    "_linked_switches",
+    "fabric_mtu",
+)
+"""What is found out about a layout once, and does not depend on pods."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,16 @@ class Layout:
     segments: tuple[Segment, ...]
     links: tuple[PluggedLink, ...]
 
+    def with_pods(self, topology: Topology, nodes: tuple[NodePlace, ...]) -> "Layout":
+        """The same with other pods on nodes, as that topology has them."""
+        made = replace(self, topology=topology, nodes=nodes)
+        vars(made).update((name, vars(self)[name]) for name in _WITHOUT_PODS if name in vars(self))
+        return made
+
+    def without_pods(self) -> "Layout":
+        """What there is but for pods: to be read where nothing may depend on them."""
+        return self.with_pods(self.topology, tuple(replace(node, pods=()) for node in self.nodes))
+
     @property
     def pod_cidrs(self) -> tuple[Network, ...]:
         return self.topology.cluster.pod_cidr
@@ -107,7 +129,7 @@ class Layout:
         own = self.underlay.loopbacks if any(node.is_on_loopback for node in self.nodes) else ()
         return (*subnets, *own)
 
-    @property
+    @cached_property
     def families(self) -> tuple[int, ...]:
         """The address families in use anywhere."""
         return tuple(sorted({cidr.version for cidr in self.pod_cidrs} | set(self.fabric_families)))
@@ -115,6 +137,16 @@ class Layout:
     @property
     def fabric_families(self) -> tuple[int, ...]:
         return self.underlay.families
+
+    @cached_property
+    def outer_families(self) -> tuple[int, ...]:
+        """Those of the outer headers of tunnels for all pods."""
+        return tuple(sorted({self.outer_family(cidr.version) for cidr in self.pod_cidrs}))
+
+    def outer_family(self, pod_family: int) -> int:
+        """That of a tunnel's outer header: the family of the packet inside, if the fabric has it."""
+        families = self.fabric_families
+        return pod_family if pod_family in families else families[0]
 
     @cached_property
     def places(self) -> dict[str, NodePlace | RouterPlace]:
@@ -242,8 +274,10 @@ def layout(topology: Topology, numbers: Allocator | None = None) -> Layout:
         own = tuple(ports[name])
         addresses = loopbacks[name] if name in loopbacks else own[0].addresses
         cidrs = tuple(share(cidr, prefix, number) for cidr, prefix in topology.cluster.ranges)
-        pods = tuple(_pod_places(topology, name, number, cidrs, numbers))
-        nodes.append(NodePlace(name, number, serials[name], addresses, cidrs, pods, own))
+        pods = topology.pods_of(name)
+        indices = _pod_numbers(name, number, pods, cidrs, numbers)
+        places_of_pods = tuple(_pod_place(pod, index, cidrs) for pod, index in zip(pods, indices, strict=True))
+        nodes.append(NodePlace(name, number, serials[name], addresses, cidrs, places_of_pods, own))
     near = {segment.number for segment in ethernets if segment.switches}
     near.update(node.ports[0].segment for node in nodes if not node.is_on_loopback)
     routers = tuple(
@@ -253,6 +287,31 @@ def layout(topology: Topology, numbers: Allocator | None = None) -> Layout:
         )
     )
     return Layout(topology, underlay, tuple(nodes), routers, ethernets, links)
+
+
+def with_pods(
+    before: Layout, topology: Topology, names: Collection[str], numbers: Allocator, first: int = FIRST_POD
+) -> Layout:
+    """The layout of a topology that differs in the pods of these nodes alone. Raises Exhausted.
+
+    A node's first pod has the address of that number in the node's range.
+    """
+
+    def changed(node: NodePlace) -> NodePlace:
+        shares = tuple(share(cidr, prefix, node.number) for cidr, prefix in topology.cluster.ranges)
+        pods = topology.pods_of(node.name)
+        indices = _pod_numbers(node.name, node.number, pods, shares, numbers)
+        known = {place.number: place for place in node.pods}
+        places = [
+            # Most are the very same pods.
+            place
+            if (place := known.get(index + 1)) and (place.pod is pod or place.pod == pod)
+            else _pod_place(pod, index, node.pod_cidrs, first)
+            for pod, index in zip(pods, indices, strict=True)
+        ]
+        return replace(node, pods=tuple(places))
+
+    return before.with_pods(topology, tuple(changed(node) if node.name in names else node for node in before.nodes))
 
 
 def _node_room(topology: Topology) -> Room:
@@ -278,14 +337,15 @@ def _loopbacks(underlay: Underlay, nodes: list[str], numbers: Allocator) -> dict
     }
 
 
-def _pod_places(
-    topology: Topology, node: str, number: int, cidrs: tuple[Network, ...], numbers: Allocator
-) -> Iterator[PodPlace]:
-    pods = topology.pods_of(node)
+def _pod_numbers(
+    node: str, number: int, pods: Iterable[Pod], cidrs: tuple[Network, ...], numbers: Allocator
+) -> tuple[int, ...]:
     # The network's address, the bridge's and (IPv4) that for broadcast are no pod's.
     size = min(cidr.num_addresses - (3 if cidr.version == 4 else 2) for cidr in cidrs)
     mend = f"add the pod to another node, or {_ANEW}"
     room = Room(min(size, MAX_EVER_PODS), f"pod address on {node} ({', '.join(map(str, cidrs))})", mend)
-    found = numbers.numbers(pods_domain(number), ((pod.id,) for pod in pods), room)
-    for pod, index in zip(pods, found, strict=True):
-        yield PodPlace(pod, index + 1, tuple(at(cidr, index + 2) for cidr in cidrs))
+    return numbers.numbers(pods_domain(number), ((pod.id,) for pod in pods), room)
+
+
+def _pod_place(pod: Pod, index: int, cidrs: tuple[Network, ...], first: int = FIRST_POD) -> PodPlace:
+    return PodPlace(pod, index + 1, tuple(at(cidr, index + first) for cidr in cidrs))

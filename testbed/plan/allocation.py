@@ -10,6 +10,9 @@ Other values are no numbers, but follow from what there is at first, as the size
     numbers = Allocator(before)                    # None for the first plan of a lab
     numbers.number("routers", ("core",))           # 0
     numbers.finished()                             # an Allocation: what was asked for, and every domain's count
+
+Where a plan takes over parts of the one before, nobody asks for the numbers of these. There all numbers stay in use
+that nobody frees.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -29,7 +32,7 @@ class Domain:
     name: str
     given: int
     """How many numbers it ever gave: the next one."""
-    live: tuple[tuple[Key, int], ...]
+    live: Mapping[Key, int] = field(hash=False)
     """Those in use, by name."""
 
 
@@ -42,12 +45,12 @@ class Allocation:
     """Values that were settled once, by domain and name."""
 
     @cached_property
-    def _live(self) -> Mapping[str, Mapping[Key, int]]:
-        return {domain.name: dict(domain.live) for domain in self.domains}
+    def _by_name(self) -> Mapping[str, Domain]:
+        return {domain.name: domain for domain in self.domains}
 
     def number(self, domain: str, key: Key) -> int:
         """The number in use of that name; KeyError if there is none."""
-        return self._live[domain][key]
+        return self._by_name[domain].live[key]
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,14 @@ class _Open:
 class Allocator:
     """Gives out numbers while one plan is made."""
 
-    def __init__(self, before: Allocation | None = None) -> None:
+    def __init__(self, before: Allocation | None = None, *, keeps: bool = False) -> None:
+        """With `keeps` all that was in use stays so until it is freed; otherwise what nobody asks for is free."""
         before = before or Allocation()
+        self._keeps = keeps
         self._before = {domain.name: domain for domain in before.domains}
         self._settled_before = {(domain, key): value for domain, key, value in before.settled}
         self._open: dict[str, _Open] = {}
-        self._settled: dict[tuple[str, Key], str | int] = {}
+        self._settled: dict[tuple[str, Key], str | int] = dict(self._settled_before) if keeps else {}
 
     def number(self, domain: str, key: Key) -> int:
         """The number of that name: the one that it has, or else the domain's next."""
@@ -109,10 +114,18 @@ class Allocator:
 
     def numbers(self, domain: str, keys: Iterable[Key], room: Room | None = None) -> tuple[int, ...]:
         """Those of several names, which are all that are in use of the domain; Exhausted if there is no room."""
-        found = tuple(map(self._opened(domain).number, keys))
+        opened = self._opened(domain)
+        opened.live.clear()
+        found = tuple(map(opened.number, keys))
         if room:
             self.check(domain, room)
         return found
+
+    def free(self, domain: str, keys: Iterable[Key]) -> None:
+        """Nobody has these numbers any more."""
+        live = self._opened(domain).live
+        for key in keys:
+            live.pop(key, None)
 
     def check(self, domain: str, room: Room) -> None:
         """Raises Exhausted if the domain has given out more numbers than there is room for."""
@@ -133,16 +146,22 @@ class Allocator:
         return cast(SettledT, found)
 
     def finished(self) -> Allocation:
-        """What was asked for, and of the domains that nobody asked how many numbers they ever gave."""
-        asked = (Domain(name, opened.given, tuple(opened.live.items())) for name, opened in self._open.items())
-        idle = (Domain(name, had.given, ()) for name, had in self._before.items() if name not in self._open)
+        """What is in use, and of the domains that nobody asked how many numbers they ever gave."""
+        asked = {name: Domain(name, opened.given, opened.live) for name, opened in self._open.items()}
+        if self._keeps:
+            found = self._before | asked
+        else:
+            found = asked | {
+                name: Domain(name, had.given, {}) for name, had in self._before.items() if name not in asked
+            }
         settled = ((domain, key, value) for (domain, key), value in self._settled.items())
-        return Allocation((*asked, *idle), tuple(settled))
+        return Allocation(tuple(found.values()), tuple(settled))
 
     def _opened(self, name: str) -> _Open:
         opened = self._open.get(name)
         if opened is None:
             before = self._before.get(name)
-            opened = _Open(dict(before.live), before.given) if before else _Open({}, 0)
+            had = before.live if before else {}
+            opened = _Open(had, before.given if before else 0, dict(had) if self._keeps else {})
             self._open[name] = opened
         return opened

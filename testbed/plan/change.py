@@ -7,7 +7,7 @@ What hangs on a device goes with it. So of a device that goes nothing else is re
 to be made anew, because the kernel cannot change what differs, all that hangs on it is made anew as well.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from testbed.plan.objects import (
     LINKS,
     Bpf,
+    Child,
     CutRoute,
     Datapath,
     DeviceAddress,
@@ -34,6 +35,7 @@ from testbed.plan.objects import (
     Vxlan,
 )
 from testbed.plan.objects.kinds import KINDS
+from testbed.plan.parts import unlike
 
 Place = tuple[str, str]
 """A device: its space and its name."""
@@ -104,10 +106,13 @@ def diff(old: Plan | None, new: Plan) -> tuple[Change, ...]:
 
 
 def _changes(old: Plan, new: Plan) -> Iterator[Change]:
+    devices = _Devices(old, new)
+    if not devices.is_all:
+        devices = _Devices(old, new, whole=True)
+    old, new = devices.old, devices.new
     there = {space.name: space for space in old.spaces}
     staying = {space.name for space in new.spaces if _is_same(there.get(space.name), space)}
     fresh = [space for space in new.spaces if space.name not in staying]
-    devices = _Devices(old, new, staying)
     entries = [
         change
         for space in new.spaces
@@ -124,6 +129,21 @@ def _changes(old: Plan, new: Plan) -> Iterator[Change]:
         name = space.name
         yield from (Make(name, item) for item in space.objects if not isinstance(item, LINKS + OBSERVED))
     yield from (change for change in entries if not isinstance(change, Remove))
+
+
+def touched(old: Plan, new: Plan) -> tuple[str, ...]:
+    """The names of the spaces that are not the very same in both plans, or share devices that are not."""
+    names: dict[str, None] = {}
+    for found in (unlike(old, new), unlike(new, old)):
+        names.update((space.name, None) for space in found.spaces)
+        names.update((end.space, None) for veth in found.veths for end in (veth.a, veth.b))
+        names.update((name, None) for child in found.children for name in (child.space, child.node))
+    return tuple(names)
+
+
+def _differing(plan: Plan, other: Plan) -> Plan:
+    """What of a plan is not the very same in the other one."""
+    return replace(plan, **unlike(plan, other)._asdict())
 
 
 def _is_same(one: Space | None, other: Space) -> bool:
@@ -191,21 +211,40 @@ def _in_space(space: str, link: Link) -> _Held:
 
 
 class _Devices:
-    """What becomes of devices."""
+    """What becomes of devices: of those that are not the very same in both plans, or with `whole` of all."""
 
-    def __init__(self, old: Plan, new: Plan, staying: AbstractSet[str]) -> None:
-        self._there, self._planned = _held(old), _held(new)
-        lost = {place for held in self._there.values() if not self._stays(held, staying) for place in held.places}
+    def __init__(self, old: Plan, new: Plan, whole: bool = False) -> None:
+        self.old, self.new = (old, new) if whole else (_differing(old, new), _differing(new, old))
+        """What is looked at of either plan."""
+        self._there, self._planned = _held(self.old), _held(self.new)
+        there = {space.name: space for space in self.old.spaces}
+        staying = {space.name for space in self.new.spaces if _is_same(there.get(space.name), space)}
+        leaving = there.keys() - staying
+        lost = {place for held in self._there.values() if not self._stays(held, leaving) for place in held.places}
         while more := self._hanging_on(lost):
             lost |= more
         self._lost: dict[str, set[str]] = {}
         for space, name in lost:
             self._lost.setdefault(space, set()).add(name)
+        self.is_all = whole or not self._reach_further(lost, there, old.children)
+        """Whether nothing changes but what is looked at."""
 
-    def _stays(self, held: _Held, staying: AbstractSet[str]) -> bool:
+    def _reach_further(self, lost: AbstractSet[Place], there: Mapping[str, Space], children: Iterable[Child]) -> bool:
+        """Whether what is the very same in both plans may hang on devices that are lost.
+
+        In a space that is looked at all entries and links are, but not the ends of pairs that are ports of a bridge,
+        nor devices that share another one.
+        """
+        if not self._lost.keys() <= there.keys():
+            return True
+        if any(isinstance(self._there[places].item, LINKS) for places in self._there if not lost.isdisjoint(places)):
+            return True
+        return any((child.node, child.parent) in lost for child in children)
+
+    def _stays(self, held: _Held, leaving: AbstractSet[str]) -> bool:
         """Whether it is there afterwards, be it changed."""
         other = self._planned.get(held.places)
-        if other is None or any(space not in staying for space, _ in held.places):
+        if other is None or any(space in leaving for space, _ in held.places):
             return False
         return other.item is held.item or _can_become(held.item, other.item)
 

@@ -6,11 +6,12 @@ This module does not depend on kinds of objects: it follows the annotations of t
 - a dataclass is a mapping of its fields, without those that have their default
 - if one of several dataclasses is possible, `type` is its name
 - addresses and networks are text, bytes are hexadecimal, an enumeration is its value, a tuple is a list
+- a mapping is a list of its items, as its keys may be tuples
 """
 
 import json
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache, lru_cache
@@ -125,6 +126,8 @@ def _codec(annotation: Any) -> _Codec:
         return _scalar(_one_of(arguments), _types(arguments), _types(arguments), _same, read)
     if origin is tuple:
         return _tuple(arguments)
+    if origin is Mapping:
+        return _mapping(arguments)
     if origin in (Union, types.UnionType):
         return _union(arguments)
     raise TypeError(f"{annotation!r} in a plan: cannot be converted to data")
@@ -193,6 +196,12 @@ def _tuple(arguments: tuple[Any, ...]) -> _Codec:
         return tuple(found)
 
     return _Codec(encode, decode, (tuple,), (list,))
+
+
+def _mapping(arguments: tuple[Any, ...]) -> _Codec:
+    item: Any = tuple.__class_getitem__(arguments)
+    items = _tuple((item, ...))
+    return _Codec(lambda value: items.encode(value.items()), lambda data: dict(items.decode(data)), (dict,), (list,))
 
 
 def _union(arguments: tuple[Any, ...]) -> _Codec:

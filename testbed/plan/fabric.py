@@ -61,7 +61,7 @@ def fabric(
     the node's first port. `uplink_master` is the bridge of the first port. `carried` has additional ranges, by node,
     which all routers of the fabric route to that node.
     """
-    draft = Draft(numbers)
+    draft = Draft(numbers, layout.nodes)
     underlay = layout.underlay
     mtus = {name: segment.mtu for segment in layout.segments for name in segment.switches}
     for name in underlay.switches:

@@ -7,7 +7,7 @@ from testbed.plan.draft import Draft, SpaceDraft
 from testbed.plan.fabric import DEFAULT_ROUTE, quiet
 from testbed.plan.naming import interface_name
 from testbed.plan.objects import Kind
-from testbed.spec.types import Interface
+from testbed.spec.types import Address, Interface
 
 POD_INTERFACE = "eth0"
 POD_BRIDGE = "kube-bridge"
@@ -18,9 +18,15 @@ def host_veth(pod: str) -> str:
     return interface_name("veth", pod)
 
 
+def behind_node(node: NodePlace) -> tuple[Address, ...]:
+    """What masks pods whose node masquerades them: all its addresses."""
+    return tuple(address.ip for address in node.addresses)
+
+
 def add_pod(draft: Draft, layout: Layout, node: NodePlace, place: PodPlace) -> SpaceDraft:
     """A pod's namespace, without a device yet."""
     space = draft.space(place.pod.id, Kind.POD, node.name, tuple(at.ip for at in place.addresses))
+    space.masked_by = draft.masks(node)
     quiet(space, layout)
     return space
 

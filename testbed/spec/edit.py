@@ -67,12 +67,11 @@ def with_pod(
 
 def without_pod(topology: Topology, name: str) -> Topology:
     """The topology without the pod; `name` is its id, `web-1` or `web-1.shop`."""
-    for node, spec in topology.nodes.items():
-        pods = topology.pods_of(node)
-        left = tuple(pod for pod in pods if pod.id != name)
-        if len(left) < len(pods):
-            return _with_nodes(topology, topology.nodes | {node: spec.model_copy(update={"pods": left})})
-    raise EditError(f"unknown pod '{name}'", topology.pod_ids, name)
+    node = topology.home_of(name)
+    if not node:
+        raise EditError(f"unknown pod '{name}'", topology.pod_ids, name)
+    left = tuple(pod for pod in topology.pods_of(node) if pod.id != name)
+    return _with_nodes(topology, topology.nodes | {node: topology.nodes[node].model_copy(update={"pods": left})})
 
 
 def with_node(
@@ -155,7 +154,7 @@ def _node(topology: Topology, name: str) -> Node:
 
 
 def _refuse_taken(topology: Topology, name: str) -> None:
-    if by := topology.names().get(name):
+    if by := topology.taken_by(name):
         raise EditError(f"the name '{name}' is already used by {by}; choose another")
 
 

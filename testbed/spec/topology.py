@@ -148,12 +148,13 @@ class Topology(Spec):
 
     def pods_of(self, node: str) -> tuple[Pod, ...]:
         """The node's pods; a number N is short for NODE-pod-1 to NODE-pod-N."""
-        pods = self._pods(node)
+        pods = self.written_pods(node)
         if isinstance(pods, int):
             return tuple(Pod(name=f"{node}-pod-{index}") for index in range(1, pods + 1))
         return pods
 
-    def _pods(self, node: str) -> int | tuple[Pod, ...]:
+    def written_pods(self, node: str) -> int | tuple[Pod, ...]:
+        """The node's pods as they are written, be it by `pods_per_node`: by name, or how many."""
         spec = self.nodes[node]
         return spec.pods if "pods" in spec.model_fields_set else self.pods_per_node
 
@@ -200,10 +201,25 @@ class Topology(Spec):
         yield from self._count_misfits()
         yield from self._prefix_misfits()
 
-    def names(self) -> dict[str, str]:
-        """Names in use, and what uses them."""
-        taken = self.fabric.places() | dict.fromkeys(self.nodes, "a node")
-        return taken | {pod.id: f"a pod of {node}" for node in self.nodes for pod in self.pods_of(node)}
+    def taken_by(self, name: str) -> str:
+        """What uses that name, such as `a node`; empty if the name is free."""
+        if name in self.nodes:
+            return "a node"
+        home = self.home_of(name)
+        return f"a pod of {home}" if home else self.fabric.places().get(name, "")
+
+    def home_of(self, pod_id: str) -> str:
+        """The node of that pod; empty for an unknown pod. Pods that are given as a number are not listed."""
+        name = pod_id.partition(".")[0]
+        for node in self.nodes:
+            pods = self.written_pods(node)
+            if isinstance(pods, int):
+                index = pod_id.removeprefix(f"{node}-pod-")
+                if index != pod_id and index.isdecimal() and index == str(int(index)) and 1 <= int(index) <= pods:
+                    return node
+            elif any(pod.name == name and pod.id == pod_id for pod in pods):
+                return node
+        return ""
 
     def _count_misfits(self) -> Iterator[Misfit]:
         """Problems of pod counts, found before the pods are created."""
@@ -215,9 +231,8 @@ class Topology(Spec):
                 at_key=True,
             )
         for node in self.nodes:
-            pods = self._pods(node)
-            last = f"{node}-pod-{pods}"
-            if isinstance(pods, int) and pods and len(last) > NAME_LENGTH:
+            pods = self.written_pods(node)
+            if isinstance(pods, int) and pods and len(last := f"{node}-pod-{pods}") > NAME_LENGTH:
                 yield Misfit(
                     ("nodes", node),
                     f"pod names such as '{last}' would have {len(last)} characters, but a name can have at most "
@@ -226,7 +241,7 @@ class Topology(Spec):
                 )
 
     def _pod_count(self, node: str) -> int:
-        pods = self._pods(node)
+        pods = self.written_pods(node)
         return pods if isinstance(pods, int) else len(pods)
 
     def _prefix_misfits(self) -> Iterator[Misfit]:
@@ -322,8 +337,23 @@ class Topology(Spec):
             for index, pod in enumerate(self.pods_of(node)):
                 if pod.id in taken:
                     pods: Loc = ("nodes", node, "pods")
-                    yield Misfit(pods if isinstance(self._pods(node), int) else (*pods, index), _taken(pod.id, taken))
+                    yield Misfit(
+                        pods if isinstance(self.written_pods(node), int) else (*pods, index), _taken(pod.id, taken)
+                    )
                 taken.setdefault(pod.id, f"a pod of {node}")
+
+
+def with_other_pods(one: Topology, other: Topology) -> frozenset[str] | None:
+    """The nodes that have other pods in the other topology; None if the two differ in anything else."""
+    if list(one.nodes) != list(other.nodes) or any(getattr(one, key) != getattr(other, key) for key in _BESIDE_NODES):
+        return None
+    edited = [name for name, node in one.nodes.items() if node is not other.nodes[name]]
+    if any(one.nodes[name].at != other.nodes[name].at for name in edited):
+        return None
+    return frozenset(name for name in edited if one.written_pods(name) != other.written_pods(name))
+
+
+_BESIDE_NODES = tuple(key for key in Topology.model_fields if key != "nodes")
 
 
 def _taken(name: str, taken: dict[str, str]) -> str:

@@ -1,6 +1,5 @@
 """Changes to running labs of every preset: after each change the lab passes all checks."""
 
-import json
 from typing import Any
 
 import pytest
@@ -49,19 +48,17 @@ class Edited:
     """A lab that follows the edits of its topology."""
 
     def __init__(self, design: str, topology: Topology, lab: Lab) -> None:
-        self.design, self.lab = design_of(design), lab
-        self.spec = json.loads(self.design.spec.model_dump_json())
-        self.topology: Any = topology.as_data()
+        self.design, self.lab, self.topology = design_of(design), lab, topology
 
     def edit(self, verb: str, **arguments: Any) -> None:
-        self.topology, plan = edited(self.topology, self.spec, self.lab.drawn, verb, arguments)
+        self.topology, plan = edited(self.topology, self.design, self.lab.drawn, verb, arguments)
         self.lab.change(plan)
 
     def prove(self) -> None:
         """Check that all reach all by the design's way, and nothing differs from the plan."""
         lab = self.lab
         assert inspect(lab.plan, lab.namespaces, lab.ended()) == ()
-        verdict = check(self.design, Topology.of_data(self.topology), lab.plan, lab.namespaces)
+        verdict = check(self.design, self.topology, lab.plan, lab.namespaces)
         assert (verdict.failures, verdict.astray) == ((), ())
 
 
@@ -76,7 +73,7 @@ def test_pods_nodes_and_links_can_be_changed(design: str) -> None:
         edited.edit("node add", name="fresh", pods=["one", "two"])
         edited.prove()
         assert {pod: lab.plan[pod].reached_at for pod in own} == own
-        link = next(link for link in Topology.of_data(edited.topology).underlay.links if nodes[0] in link.ends)
+        link = next(link for link in edited.topology.underlay.links if nodes[0] in link.ends)
         edited.edit("link set", ends=",".join(link.ends), rate="500Mbit")
         edited.prove()
         edited.edit("pod remove", name="late.shop")

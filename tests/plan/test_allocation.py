@@ -60,3 +60,32 @@ def test_the_error_of_a_full_domain_has_the_numbers_in_use_and_freed() -> None:
         "add the pod to another node"
     )
     assert (error.value.in_use, error.value.freed) == (2, 1)
+
+
+def test_what_is_kept_stays_in_use_until_it_is_freed() -> None:
+    first = Allocator()
+    first.numbers("pods", [("a",), ("b",)])
+    first.number("devices", ("eth0",))
+    first.settle("blocks", ("bits",), 6)
+    kept = Allocator(first.finished(), keeps=True)
+    kept.number("pods", ("c",))
+    kept.free("pods", [("a",)])
+    second = kept.finished()
+    assert (second.number("pods", ("b",)), second.number("pods", ("c",)), second.number("devices", ("eth0",))) == (
+        1,
+        2,
+        0,
+    )
+    assert second.settled == first.finished().settled
+    with pytest.raises(KeyError):
+        second.number("pods", ("a",))
+    assert Allocator(second, keeps=True).number("pods", ("a",)) == 3
+    assert first.finished().number("pods", ("a",)) == 0
+
+
+def test_all_that_are_in_use_of_a_domain_are_so_where_numbers_are_kept_too() -> None:
+    first = Allocator()
+    first.numbers("pods", [("a",), ("b",)])
+    kept = Allocator(first.finished(), keeps=True)
+    assert kept.numbers("pods", [("b",), ("c",)]) == (1, 2)
+    assert dict(kept.finished().domains[0].live) == {("b",): 1, ("c",): 2}

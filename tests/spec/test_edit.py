@@ -7,7 +7,7 @@ import pytest
 
 from testbed.spec.edit import EditError, with_link, with_node, with_pod, without_node, without_pod
 from testbed.spec.load import topology_of_text
-from testbed.spec.topology import Topology
+from testbed.spec.topology import Topology, with_other_pods
 from testbed.spec.underlay import Link, Quality
 
 ONE = "{subnet: 192.168.56.0/24}"
@@ -51,6 +51,31 @@ def test_a_pod_is_added_after_the_others_of_its_node() -> None:
 
 def test_a_counted_pod_is_removed_without_renaming_others() -> None:
     assert without_pod(made(), "node2-pod-1").pod_ids == ("a", "b", "node2-pod-2")
+
+
+def test_who_has_a_name_is_known_without_writing_counted_pods_out() -> None:
+    topology = with_pod(made(), "web", "node1", "shop")
+    homes = {name: topology.home_of(name) for name in ("a", "web.shop", "web", "node2-pod-1", "node2-pod-2")}
+    assert homes == {"a": "node1", "web.shop": "node1", "web": "", "node2-pod-1": "node2", "node2-pod-2": "node2"}
+    absent = ("node2-pod-0", "node2-pod-3", "node2-pod-01", "node2-pod-", "node2", "node2-pod-1.shop", "")
+    assert not any(map(topology.home_of, absent))
+    assert topology.taken_by("node2") == "a node"
+    assert topology.taken_by("node2-pod-1") == "a pod of node2"
+    assert topology.taken_by("fresh") == ""
+
+
+def test_two_topologies_may_differ_in_pods_alone() -> None:
+    topology = made()
+    assert with_other_pods(topology, topology) == frozenset()
+    assert with_other_pods(topology, made()) == frozenset()
+    assert with_other_pods(topology, without_pod(with_pod(topology, "c", "node2"), "a")) == {"node1", "node2"}
+    usual = made(nodes="{node1: {pods: []}, node2: {}}").model_copy(update={"pods_per_node": 1})
+    assert with_other_pods(usual, without_pod(usual, "node2-pod-1")) == {"node2"}
+    assert with_other_pods(topology, with_node(topology, "node3")) is None
+    assert with_other_pods(topology, without_node(topology, "node2")) is None
+    assert with_other_pods(topology, topology.model_copy(update={"pods_per_node": 3})) is None
+    first = topology.underlay.links[0]
+    assert with_other_pods(topology, with_link(topology, first.ends, delay="3ms")) is None
 
 
 @pytest.mark.parametrize("fabric", [RACKS, HOMES])

@@ -15,14 +15,14 @@ from testbed.plan.pods import POD_BRIDGE, POD_INTERFACE, add_pod, host_veth
 
 
 def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-    for node in layout.nodes:
+    for node in draft.nodes:
         space = draft[node.name]
         forward(space, layout)
         space.bridge(POD_BRIDGE, mtu)
         gateways = [at(cidr, 1) for cidr in node.pod_cidrs]
         for gateway in gateways:
             space.address(POD_BRIDGE, gateway)
-        for place in node.pods:
+        for place in draft.pods(node):
             pod = add_pod(draft, layout, node, place)
             draft.veth((node.name, host_veth(place.pod.id)), (place.pod.id, POD_INTERFACE), mtu, a_master=POD_BRIDGE)
             for address in place.addresses:

@@ -29,7 +29,7 @@ def attachment_of(spec: ReadCni) -> Attachment:
     """How the pods of a design with CNI plugins are attached."""
 
     def attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-        for node in layout.nodes:
+        for node in draft.nodes:
             _attach(draft, layout, spec, node, _values(layout, node, mtu))
 
     return Attachment(
@@ -58,7 +58,7 @@ def _attach(draft: Draft, layout: Layout, spec: ReadCni, node: NodePlace, values
     first = PurePath(texts[0][0]).parent
     for file, text in texts:
         space.file(f"{CONFIGURATIONS}/{PurePath(file).relative_to(first)}", text)
-    for place in node.pods:
+    for place in draft.pods(node):
         pod = add_pod(draft, layout, node, place)
         pod.reached_at = ()  # Known as soon as the plugins have said so.
         _both_families(pod)

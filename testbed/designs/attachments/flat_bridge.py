@@ -22,7 +22,7 @@ NODE_BRIDGE = "br-node"
 
 
 def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-    for node in layout.nodes:
+    for node in draft.nodes:
         space = draft[node.name]
         space.bridge(POD_BRIDGE, mtu)
         own = () if on_fabric else own_addresses(layout, node)
@@ -33,7 +33,7 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
             forward(space, layout)
             for address in own:
                 space.address(POD_BRIDGE, address)
-        for place in node.pods:
+        for place in draft.pods(node):
             pod = add_pod(draft, layout, node, place)
             draft.veth((node.name, host_veth(place.pod.id)), (place.pod.id, POD_INTERFACE), mtu, a_master=POD_BRIDGE)
             if on_fabric:

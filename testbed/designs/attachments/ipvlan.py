@@ -22,22 +22,22 @@ NODE_DEVICE = "ipvlan0"
 
 
 def _attach_l2(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-    for node in layout.nodes:
+    for node in draft.nodes:
         draft.ipvlan((node.name, NODE_DEVICE), (node.name, UPLINK), mtu, "l2")
-        for place in node.pods:
+        for place in draft.pods(node):
             pod = add_pod(draft, layout, node, place)
             draft.ipvlan((place.pod.id, POD_INTERFACE), (node.name, UPLINK), mtu, "l2")
             settle_on_fabric(pod, layout, place)
 
 
 def _attach_l3(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-    for node in layout.nodes:
+    for node in draft.nodes:
         space = draft[node.name]
         forward(space, layout)
         draft.ipvlan((node.name, NODE_DEVICE), (node.name, UPLINK), mtu, "l3")
         for cidr in node.pod_cidrs:
             space.route(cidr, NODE_DEVICE)
-        for place in node.pods:
+        for place in draft.pods(node):
             pod = add_pod(draft, layout, node, place)
             draft.ipvlan((place.pod.id, POD_INTERFACE), (node.name, UPLINK), mtu, "l3")
             for address in place.addresses:

@@ -16,9 +16,9 @@ NODE_DEVICE = "macvlan0"
 
 
 def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-    for node in layout.nodes:
+    for node in draft.nodes:
         draft.macvlan((node.name, NODE_DEVICE), (node.name, UPLINK), mtu)
-        for place in node.pods:
+        for place in draft.pods(node):
             pod = add_pod(draft, layout, node, place)
             draft.macvlan((place.pod.id, POD_INTERFACE), (node.name, UPLINK), mtu)
             settle_on_fabric(pod, layout, place)

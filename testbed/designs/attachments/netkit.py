@@ -15,10 +15,10 @@ from testbed.plan.pods import POD_INTERFACE, add_pod, alone
 
 
 def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-    for node in layout.nodes:
+    for node in draft.nodes:
         space = draft[node.name]
         forward(space, layout)
-        for place in node.pods:
+        for place in draft.pods(node):
             dev = interface_name("nk", place.pod.id)
             pod = add_pod(draft, layout, node, place)
             draft.netkit((node.name, dev), (place.pod.id, POD_INTERFACE), mtu)

@@ -16,11 +16,11 @@ from testbed.plan.pods import POD_INTERFACE, add_pod, alone, host_veth
 
 
 def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-    for node in layout.nodes:
+    for node in draft.nodes:
         space = draft[node.name]
         forward(space, layout)
         gateways = [at(cidr, 1) for cidr in node.pod_cidrs]
-        for place in node.pods:
+        for place in draft.pods(node):
             dev = host_veth(place.pod.id)
             pod = add_pod(draft, layout, node, place)
             draft.veth((node.name, dev), (place.pod.id, POD_INTERFACE), mtu)

@@ -31,7 +31,7 @@ def host_end(pod: Pod) -> str:
 
 
 def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-    for node in layout.nodes:
+    for node in draft.nodes:
         space = draft[node.name]
         forward(space, layout)
         for cidr in node.pod_cidrs:
@@ -42,7 +42,7 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
 def hang_pods(draft: Draft, layout: Layout, node: NodePlace, mtu: int) -> None:
     """Adds a node's pods, each with its veth pair and its routes."""
     space = draft[node.name]
-    for place in node.pods:
+    for place in draft.pods(node):
         name, dev = place.pod.id, host_end(place.pod)
         pod = add_pod(draft, layout, node, place)
         draft.veth((node.name, dev), (name, POD_INTERFACE), mtu, a_mac=HOST_MAC)

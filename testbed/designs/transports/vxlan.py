@@ -111,6 +111,7 @@ TRANSPORT = Transport(
     like=("Flannel vxlan", "Calico VXLAN", "Docker overlay (with flat-bridge)"),
     needs=("vxlan",),
     takes=frozenset({Hands.PACKETS, Hands.FRAMES}),
+    knows_pods=frozenset({Hands.FRAMES}),
     join=join,
     leg=_leg,
     room=less(VXLAN_HEADERS),

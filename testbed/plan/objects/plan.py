@@ -1,6 +1,6 @@
 """Network namespaces with their objects, and the plan of all namespaces."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -148,6 +148,34 @@ class Plan:
     def has(self, name: str) -> bool:
         """Whether the plan has a space with that name."""
         return name in self._by_name
+
+    @property
+    def made_of(self) -> object:
+        """What the next plan of the same lab can take over, see `testbed.plan.parts`.
+
+        No field, as it is no part of the value: it is neither compared nor written down, and `replace` leaves it out.
+        """
+        return vars(self).get("_made_of")
+
+    def remember(self, made_of: object) -> None:
+        """To be called once, by whoever has made the plan."""
+        vars(self)["_made_of"] = made_of
+
+    def know_from(
+        self,
+        before: "Plan",
+        gone: Iterable[str],
+        fresh: Iterable[Space],
+        devices: Mapping[str, Mapping[str, Device]],
+    ) -> None:
+        """Takes over what was found out about another plan, of which these spaces are gone, and these fresh here."""
+        names = tuple(gone)
+        for known, own in (("_by_name", {space.name: space for space in fresh}), ("_devices", devices)):
+            if known in vars(before):
+                found = vars(before)[known].copy()
+                for name in names:
+                    found.pop(name, None)
+                vars(self)[known] = found | own
 
     def of_kind(self, *kinds: Kind) -> tuple[Space, ...]:
         return tuple(space for space in self.spaces if space.kind in kinds)

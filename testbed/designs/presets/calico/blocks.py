@@ -4,8 +4,10 @@ Blocks are as small as 64 addresses (/26, and /122 of IPv6), and a node's own ad
 block as well: it is the first, pods follow.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
+from testbed.plan import addressing
 from testbed.plan.addressing import Layout, NodePlace, at, layout, pods_domain, share
 from testbed.plan.allocation import Allocator, Room
 from testbed.spec.topology import Topology
@@ -32,14 +34,25 @@ def lay_out(topology: Topology, numbers: Allocator | None = None) -> Layout:
     nodes = []
     for node in addresses.nodes:
         blocks = tuple(share(cidr, prefix, node.number) for cidr, prefix in prefixes)
-        size = min(block.num_addresses for block in blocks) - 1
-        what = f"pod address on {node.name} (block {', '.join(map(str, blocks))})"
-        mend = (
-            "add the pod to another node, or bring the lab up anew, where blocks are as large as the fullest node needs"
-        )
-        numbers.check(pods_domain(node.number), Room(size, what, mend))
+        _check(node, blocks, numbers)
         nodes.append(_with_blocks(node, blocks))
     return replace(addresses, nodes=tuple(nodes))
+
+
+def with_pods(before: Layout, topology: Topology, names: Collection[str], numbers: Allocator) -> Layout:
+    """The layout of a topology that differs in the pods of these nodes alone. Raises Exhausted."""
+    addresses = addressing.with_pods(before, topology, names, numbers, first=1)
+    for node in addresses.nodes:
+        if node.name in names:
+            _check(node, node.pod_cidrs, numbers)
+    return addresses
+
+
+def _check(node: NodePlace, blocks: tuple[Network, ...], numbers: Allocator) -> None:
+    size = min(block.num_addresses for block in blocks) - 1
+    what = f"pod address on {node.name} (block {', '.join(map(str, blocks))})"
+    mend = "add the pod to another node, or bring the lab up anew, where blocks are as large as the fullest node needs"
+    numbers.check(pods_domain(node.number), Room(size, what, mend))
 
 
 def _with_blocks(node: NodePlace, blocks: tuple[Network, ...]) -> NodePlace:

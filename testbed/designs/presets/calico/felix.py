@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from testbed.designs.design import Design
 from testbed.designs.presets import pages
-from testbed.designs.presets.calico.blocks import lay_out
+from testbed.designs.presets.calico.blocks import lay_out, with_pods
 from testbed.designs.presets.calico.firewall import MASQUERADED, Tunnels, protect
 from testbed.designs.presets.calico.pods import ATTACHMENT
 from testbed.designs.transport import Joining, Leg, Transport
@@ -18,6 +18,7 @@ from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import SpaceDraft
 from testbed.plan.objects import Plan
 from testbed.spec.design import TransportSpec
+from testbed.spec.types import Address
 
 PROTOCOL = 80
 """Of its routes, as `ip route` prints it."""
@@ -61,7 +62,9 @@ def preset(
         summary,
         ("Calico",),
         agent=_with_rules(tunnels),
+        masks=_masks,
         addressing=lay_out,
+        pods_addressing=with_pods,
         also_needs=("masquerade", "ipset"),
         programs=(*programs, *RULES),
         page=pages.whole(page, UNLIKE),
@@ -70,14 +73,14 @@ def preset(
 
 def _with_rules(tunnels: Tunnels) -> Callable[[Joining], None]:
     def agent(joining: Joining) -> None:
-        for node in joining.layout.nodes:
+        for node in joining.nodes:
             protect(joining.draft[node.name], joining.layout, node, tunnels)
-            for place in node.pods:
-                joining.draft[place.pod.id].masked_by = tuple(
-                    at.ip for at in node.addresses if at.version in MASQUERADED
-                )
 
     return agent
+
+
+def _masks(node: NodePlace) -> tuple[Address, ...]:
+    return tuple(at.ip for at in node.addresses if at.version in MASQUERADED)
 
 
 def vtep_mac(node: str, family: int) -> str:

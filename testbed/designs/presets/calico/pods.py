@@ -22,7 +22,7 @@ _OF_6 = {"proxy_ndp": 1, "forwarding": 1, "accept_ra": 0}
 
 def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
     families = {cidr.version for cidr in layout.pod_cidrs}
-    for node in layout.nodes:
+    for node in draft.nodes:
         space = draft[node.name]
         forward(space, layout)
         routed.hang_pods(draft, layout, node, mtu)

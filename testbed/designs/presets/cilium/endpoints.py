@@ -29,7 +29,7 @@ def router_addresses(node: NodePlace) -> tuple[Interface, ...]:
 
 
 def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool, *, netkit: bool) -> None:
-    for node in layout.nodes:
+    for node in draft.nodes:
         space = draft[node.name]
         forward(space, layout)
         for place in node.pods:

@@ -44,6 +44,7 @@ PRESET = Design(
     options=TransportSpec(kind="host-routes"),
     summary="eBPF programs put pods' packets into pods and onto the fabric, past the node's stack",
     like=("Cilium with routing-mode=native and eBPF host routing",),
+    agent_knows_pods=True,
     agent=Agent(),
     also_needs=("masquerade", "ipset"),
     programs=PROGRAMS,

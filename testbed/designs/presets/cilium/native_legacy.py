@@ -27,6 +27,7 @@ PRESET = replace(
     name="cilium-native-legacy",
     summary="as cilium-native, but between nodes packets take the node's stack and iptables",
     like=("Cilium with routing-mode=native and bpf.hostLegacyRouting=true",),
+    agent_knows_pods=True,
     agent=Agent(legacy=True),
     page=pages.whole(__doc__, UNLIKE),
 )

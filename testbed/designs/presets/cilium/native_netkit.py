@@ -26,6 +26,7 @@ PRESET = replace(
     attachment=NETKIT,
     summary="as cilium-native, with netkit devices instead of veth pairs",
     like=("Cilium with routing-mode=native and bpf.datapathMode=netkit",),
+    agent_knows_pods=True,
     agent=Agent(netkit=True),
     page=pages.whole(__doc__, UNLIKE),
 )

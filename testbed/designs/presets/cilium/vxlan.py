@@ -33,6 +33,7 @@ PRESET = replace(
     options=TransportSpec(kind=TRANSPORT.name),
     summary="eBPF programs put pods' packets into VXLAN, with the sender's identity as its number",
     like=("Cilium with routing-mode=tunnel",),
+    agent_knows_pods=True,
     agent=Agent(tunnel=True),
     labelled=says_who,
     page=pages.whole(__doc__, tunnel.UNLIKE, UNLIKE),

@@ -21,6 +21,7 @@ PRESET = replace(
     attachment=NETKIT,
     summary="as cilium-vxlan, with netkit devices instead of veth pairs",
     like=("Cilium with routing-mode=tunnel and bpf.datapathMode=netkit",),
+    agent_knows_pods=True,
     agent=Agent(tunnel=True, netkit=True),
     page=pages.whole(__doc__, tunnel.UNLIKE, UNLIKE),
 )

@@ -20,13 +20,11 @@ MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 def run(joining: Joining) -> None:
     """Adds it to the draft."""
     layout = joining.layout
-    for node in layout.nodes:
+    for node in joining.nodes:
         space = joining.draft[node.name]
         space.file(SUBNET_FILE, subnet_env(node, layout.pod_cidrs, joining.mtu))
         for own, network in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
             space.ruleset("flannel", iptables.tool(own.version), iptables.read(rules(own, network)))
-        for place in node.pods:
-            joining.draft[place.pod.id].masked_by = tuple(address.ip for address in node.addresses)
 
 
 def subnet_env(node: NodePlace, networks: tuple[Network, ...], mtu: int) -> str:

@@ -4,6 +4,7 @@ from testbed.designs.design import Design
 from testbed.designs.presets import pages
 from testbed.designs.presets.flannel import agent, pods
 from testbed.designs.transport import Transport
+from testbed.plan.pods import behind_node
 from testbed.spec.design import TransportSpec
 
 
@@ -18,6 +19,7 @@ def preset(backend: str, transport: Transport, summary: str, page: str | None, m
         summary=summary,
         like=(f"Flannel's backend {backend}",),
         agent=agent.run,
+        masks=behind_node,
         also_needs=("masquerade", "bridge-nf"),
         programs=("iptables", "ip6tables", "/usr/lib/cni/bridge"),
         on_link="packets that it masquerades have the address of the device that they leave by",

@@ -11,7 +11,7 @@ POD_SUBNETS, NODE_IPS = "kube-router-pod-subnets", "kube-router-node-ips"
 def run(joining: Joining, overlay: routing.Overlay) -> None:
     """Adds it to the draft."""
     layout = joining.layout
-    for node in layout.nodes:
+    for node in joining.nodes:
         space = joining.draft[node.name]
         families = sorted(cidr.version for cidr in layout.pod_cidrs)
         space.ruleset("kube-router", "ipset", sets=(one for family in families for one in sets(layout, family)))

@@ -22,7 +22,7 @@ def attachment(checksums: bool) -> Attachment:
     """Weave's bridge. Without `checksums` none is left to others, as a program that captures frames needs it."""
 
     def attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
-        for node in layout.nodes:
+        for node in draft.nodes:
             space = draft[node.name]
             space.bridge(BRIDGE, mtu, checksums=checksums)
             _ask_neighbours_often(space, BRIDGE)
@@ -35,7 +35,6 @@ def attachment(checksums: bool) -> Attachment:
             ends = _host_ends(node.pods)
             for place in node.pods:
                 pod = add_pod(draft, layout, node, place)
-                pod.masked_by = tuple(address.ip for address in node.addresses)
                 draft.veth(
                     (node.name, ends[place.pod.id]),
                     (place.pod.id, POD_INTERFACE),

@@ -7,6 +7,7 @@ from testbed.designs.presets.weave import rules
 from testbed.designs.transport import Transport
 from testbed.plan.addressing import NodePlace
 from testbed.plan.naming import mac_address
+from testbed.plan.pods import behind_node
 from testbed.spec.design import TransportSpec
 
 UNLIKE = """
@@ -46,6 +47,8 @@ def preset(
         summary=summary,
         like=("Weave Net",),
         agent=rules.run,
+        agent_knows_pods=True,
+        masks=behind_node,
         also_needs=rules.NEEDS,
         on_link="packets that it masquerades have the address of the device that they leave by",
         programs=(*rules.PROGRAMS, *programs),
