@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.attachments import ATTACHMENTS
 from testbed.designs.design import Design, refusal
 from testbed.designs.presets import Presets, plain
@@ -29,7 +29,7 @@ DESIGNS: Mapping[str, Design] = Presets()
 
 def _refusal(attach: str, transport: TransportSpec) -> str:
     attachment = ATTACHMENTS[attach]
-    if transport.mode and attachment.hands is Hands.FRAMES:
+    if transport.mode and attachment.delivers is Delivers.FRAMES:
         return f"pods that {attach} keeps on one Ethernet are never routed, so there is no mode"
     return refusal(attachment, TRANSPORTS[transport.kind])
 
@@ -41,7 +41,7 @@ def _read_network(path: Path) -> NetworkTexts:
 
 
 _CNI_TRANSPORTS = {NO_TRANSPORT: none.TRANSPORT} | {
-    transport.name: transport for transport in TRANSPORTS.values() if Hands.PACKETS in transport.takes
+    transport.name: transport for transport in TRANSPORTS.values() if Delivers.PACKETS in transport.takes
 }
 
 CATALOGUE = Catalogue(

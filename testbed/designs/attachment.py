@@ -9,8 +9,8 @@ from testbed.plan.draft import Draft
 from testbed.plan.fabric import UPLINK
 
 
-class Hands(StrEnum):
-    """What of its pods' traffic an attachment hands on to the transport."""
+class Delivers(StrEnum):
+    """What an attachment delivers to the transport."""
 
     PACKETS = "packets"
     """The node routes its pods' packets."""
@@ -43,7 +43,7 @@ class Attachment:
     """Who does it so in real clusters."""
     needs: tuple[str, ...]
     """Names of kernel features, see `testbed.kernel.features`."""
-    hands: Hands
+    delivers: Delivers
     attach: Callable[[Draft, Layout, int, bool], None]
     """Adds `pods` of the draft's `nodes`, whose MTU is given; and whether they are to be on the fabric's own Ethernet.
     The layout has no pods unless the transport or the agent knows them."""

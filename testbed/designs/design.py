@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
-from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.attachment import Attachment, Delivers, Uplink
 from testbed.designs.node_rules import add_node_rules, tools
 from testbed.designs.transport import Joining, Leg, Transport, skips, straight
 from testbed.plan.addressing import Layout, NodePlace, layout, with_pods
@@ -21,14 +21,14 @@ from testbed.spec.topology import MIN_MTU, Topology, with_other_pods
 from testbed.spec.types import Address
 
 _WANTED = {
-    Hands.PACKETS: "joins pods of all nodes on one Ethernet, but {attach} has the node route its pods' packets",
-    Hands.FRAMES: "carries packets that nodes route, but {attach} keeps the pods of all nodes on one Ethernet",
-    Hands.FABRIC_FRAMES: "would put something around packets or route them, but {attach} puts pods' frames on the "
+    Delivers.PACKETS: "joins pods of all nodes on one Ethernet, but {attach} has the node route its pods' packets",
+    Delivers.FRAMES: "carries packets that nodes route, but {attach} keeps the pods of all nodes on one Ethernet",
+    Delivers.FABRIC_FRAMES: "would put something around packets or route them, but {attach} puts pods' frames on the "
     "fabric past their node, which neither routes nor wraps them",
-    Hands.FABRIC_PACKETS: "takes packets that may leave their node by any device, but {attach} routes them to the "
+    Delivers.FABRIC_PACKETS: "takes packets that may leave their node by any device, but {attach} routes them to the "
     "node's device on the fabric alone",
 }
-"""Why a transport does not go with what an attachment hands on."""
+"""Why a transport does not accept what an attachment delivers, by the latter."""
 
 
 def _nothing_more(joining: Joining) -> None:
@@ -42,9 +42,9 @@ def _unlabelled(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tu
 
 def refusal(attachment: Attachment, transport: Transport) -> str:
     """Why there is no such design; empty if there is."""
-    if attachment.hands in transport.takes:
+    if attachment.delivers in transport.takes:
         return ""
-    return f"{transport.name} {_WANTED[attachment.hands].format(attach=attachment.name)}"
+    return f"{transport.name} {_WANTED[attachment.delivers].format(attach=attachment.name)}"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Design:
     masks: Callable[[NodePlace], tuple[Address, ...]] = unmasked
     """The addresses that packets of a node's pods come from where they leave the pods' network."""
     addressing: Callable[[Topology, Allocator], Layout] = layout
-    """Hands out addresses."""
+    """Delivers out addresses."""
     pods_addressing: Callable[[Layout, Topology, Collection[str], Allocator], Layout] = with_pods
     """The same for a topology that differs from a layout's in pods of some nodes alone."""
     also_needs: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ class Design:
     @property
     def _is_on_fabric(self) -> bool:
         """Whether pods are on the fabric's own Ethernet."""
-        return self.attachment.hands is not Hands.PACKETS and Hands.FABRIC_FRAMES in self.transport.takes
+        return self.attachment.delivers is not Delivers.PACKETS and Delivers.FABRIC_FRAMES in self.transport.takes
 
     @property
     def uplink(self) -> Uplink:
@@ -211,7 +211,7 @@ class Design:
     @property
     def _knows_pods(self) -> bool:
         """Whether what a node has depends on single pods of others."""
-        return self.agent_knows_pods or self.attachment.hands in self.transport.knows_pods
+        return self.agent_knows_pods or self.attachment.delivers in self.transport.knows_pods
 
     def plan(self, topology: Topology, offload: bool = True, before: Plan | Allocation | None = None) -> Plan:
         """The plan of a topology that has no misfits with this design.
@@ -265,7 +265,7 @@ class Design:
         draft.masks = self.masks
         draft.begin()
         self.attachment.attach(draft, shown, mtu, self._is_on_fabric)
-        return Joining(draft, shown, mtu, self.options, self.attachment.hands, self.uplink.node_device)
+        return Joining(draft, shown, mtu, self.options, self.attachment.delivers, self.uplink.node_device)
 
     def leg(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> Leg:
         """How a pod's packets, of family 4 or 6, leave its node for another pod's."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import UPLINK
@@ -24,7 +24,7 @@ class Joining(NamedTuple):
     mtu: int
     """Of the pods, and so of tunnels."""
     options: TransportSpec
-    hands: Hands
+    delivers: Delivers
     node_device: str
     """That of each node which has its address on the fabric."""
 
@@ -89,11 +89,11 @@ class Transport:
     """Who does it so in real clusters."""
     needs: tuple[str, ...]
     """Names of kernel features, see `testbed.kernel.features`."""
-    takes: frozenset[Hands]
+    takes: frozenset[Delivers]
     """From which attachments."""
     join: Callable[[Joining], None]
     """Adds to the draft what lets each node of the layout reach all others' pods."""
-    knows_pods: frozenset[Hands] = frozenset()
+    knows_pods: frozenset[Delivers] = frozenset()
     """From which attachments it tells nodes of single pods of others, so that a pod that comes or goes matters to all.
     From others the layout that it is given has no pods."""
     leg: Callable[[Plan, Layout, TransportSpec, NodePlace, NodePlace, int], Leg] = _straight

@@ -7,7 +7,7 @@ each other by ARP; for all else the bridge's address is their default route. The
 its other devices.
 """
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout, at
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -36,7 +36,7 @@ ATTACHMENT = Attachment(
     summary="a bridge on each node, whose address is its pods' gateway",
     like=("CNI plugin bridge", "Flannel", "kube-router", "kubenet"),
     needs=("veth", "bridge"),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=_attach,
     page=__doc__,
 )

@@ -14,7 +14,7 @@ from pathlib import PurePath
 
 from testbed.cni.network import filled_network, network_of_texts
 from testbed.cni.template import EXAMPLE, ClusterValues, NodeValues, Values
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import Draft, SpaceDraft
 from testbed.plan.fabric import forward
@@ -37,7 +37,7 @@ def attachment_of(spec: ReadCni) -> Attachment:
         summary=f"CNI plugins, as the network {spec.name} has them",
         like=(),
         needs=("veth", "bridge"),
-        hands=Hands.PACKETS,
+        delivers=Delivers.PACKETS,
         attach=attach,
         page=__doc__,
     )

@@ -11,7 +11,7 @@ its address:
 Inside a tunnel the pods' bridge is a link of its own, on which the node has an address, its pods' way out.
 """
 
-from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.attachment import Attachment, Delivers, Uplink
 from testbed.plan.addressing import Layout, NodePlace, at
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -58,7 +58,7 @@ ATTACHMENT = Attachment(
     summary="bridges that are joined to one Ethernet of all pods",
     like=("Weave Net", "Docker's overlay networks", "a bridge on a flat network"),
     needs=("veth", "bridge"),
-    hands=Hands.FRAMES,
+    delivers=Delivers.FRAMES,
     attach=_attach,
     on_fabric=Uplink(NODE_BRIDGE, NODE_BRIDGE),
     has_own_macs=True,

@@ -12,7 +12,7 @@ As with macvlan a device of the parent's does not reach the parent itself. In th
 such a device as well; in the other the node has one by which it routes to its own pods.
 """
 
-from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.attachment import Attachment, Delivers, Uplink
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, UPLINK, forward
@@ -51,7 +51,7 @@ L2 = Attachment(
     summary="pods on the fabric's own Ethernet, past the node's stack, all with the node's MAC address",
     like=("CNI plugin ipvlan", "Terway (Alibaba Cloud)"),
     needs=("veth", "bridge", "ipvlan"),
-    hands=Hands.FABRIC_FRAMES,
+    delivers=Delivers.FABRIC_FRAMES,
     attach=_attach_l2,
     on_fabric=Uplink(NODE_DEVICE),
     page=__doc__,
@@ -61,7 +61,7 @@ L3 = Attachment(
     summary="pods behind the node's eth0, told apart by IP address, routed by the node's tables",
     like=("CNI plugin ipvlan in mode l3",),
     needs=("veth", "bridge", "ipvlan"),
-    hands=Hands.FABRIC_PACKETS,
+    delivers=Delivers.FABRIC_PACKETS,
     attach=_attach_l3,
     page=__doc__,
 )

@@ -6,7 +6,7 @@ Packets do not pass the node's stack at all. macvlan devices of one parent reach
 the parent itself; so that the node reaches its own pods, its address is on a macvlan device too.
 """
 
-from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.attachment import Attachment, Delivers, Uplink
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import UPLINK
@@ -29,7 +29,7 @@ ATTACHMENT = Attachment(
     summary="pods on the fabric's own Ethernet, past the node's stack, with MAC addresses of their own",
     like=("CNI plugin macvlan", "Multus with macvlan"),
     needs=("veth", "bridge", "macvlan"),
-    hands=Hands.FABRIC_FRAMES,
+    delivers=Delivers.FABRIC_FRAMES,
     attach=_attach,
     on_fabric=Uplink(NODE_DEVICE),
     has_own_macs=True,

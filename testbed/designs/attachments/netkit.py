@@ -6,7 +6,7 @@ In their layer 3 mode, which this is, they carry packets without Ethernet header
 hangs its eBPF programs into them; here there are none, and packets go through the node's stack.
 """
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -34,7 +34,7 @@ ATTACHMENT = Attachment(
     summary="no bridge: a netkit pair and a route for each pod, without Ethernet between pod and node",
     like=("Cilium with bpf.datapathMode=netkit (without its programs)",),
     needs=("netkit",),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=_attach,
     page=__doc__,
 )

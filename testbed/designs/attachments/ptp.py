@@ -8,7 +8,7 @@ the gateway alone is on its link, and pods of the same node are reached by way o
 
 from ipaddress import ip_network
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout, at
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -38,7 +38,7 @@ ATTACHMENT = Attachment(
     summary="no bridge: a veth pair for each pod, all with the gateway's address at the node's end",
     like=("CNI plugin ptp", "kindnet", "GKE", "Azure CNI"),
     needs=("veth",),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=_attach,
     page=__doc__,
 )

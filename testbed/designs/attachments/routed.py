@@ -12,7 +12,7 @@ The node drops what is for a pod of its own that is not there (a blackhole of it
 import hashlib
 from ipaddress import ip_address, ip_network
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -63,7 +63,7 @@ ATTACHMENT = Attachment(
     summary="no bridge: a veth pair and a route for each pod, the node answers ARP for everybody",
     like=("Calico",),
     needs=("veth",),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=_attach,
     page=__doc__,
 )

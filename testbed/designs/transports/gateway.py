@@ -7,7 +7,7 @@ tell the senders of the shorter way by ICMP redirects; all namespaces have these
 
 from collections.abc import Mapping
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Transport
 from testbed.plan.addressing import Layout
 from testbed.spec.types import Network
@@ -26,7 +26,7 @@ TRANSPORT = Transport(
     summary="nodes send pod traffic to the fabric's routers, which know each node's pods",
     like=("cloud route tables", "a router kept by hand", "Calico peering with top-of-rack routers"),
     needs=(),
-    takes=frozenset({Hands.PACKETS, Hands.FABRIC_PACKETS}),
+    takes=frozenset({Delivers.PACKETS, Delivers.FABRIC_PACKETS}),
     join=_join,
     carried=_carried,
     by_router=True,

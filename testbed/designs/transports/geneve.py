@@ -4,7 +4,7 @@ The header is as long as VXLAN's, but has room for options, of which none is use
 no forwarding entries, so it is either one device for each remote node or, as here, an `external` one.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Transport, less
 from testbed.designs.transports.external import External
 from testbed.designs.transports.overlay import GENEVE_HEADERS
@@ -26,7 +26,7 @@ TRANSPORT = Transport(
     summary="inside UDP (Geneve), by one device that routes tell what to put around packets",
     like=("Antrea", "OVN-Kubernetes", "Cilium with tunnelProtocol geneve"),
     needs=("geneve", "lwtunnel"),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_WAY.join,
     leg=_WAY.leg,
     room=less(GENEVE_HEADERS),

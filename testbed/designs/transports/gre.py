@@ -6,7 +6,7 @@ The header has four bytes beside the outer IP header.
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -53,7 +53,7 @@ TRANSPORT = Transport(
     summary="inside GRE, with a device for each remote node",
     like=("Antrea and Open vSwitch with tunnel type gre",),
     needs=("gre", "ip6gre"),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     leg=_leg,
     room=own_family_less(HEADERS),

@@ -4,7 +4,7 @@ No encapsulation, one route a remote node. All nodes must be in one subnet, sinc
 beyond it the routers, which know nothing of pods, would drop their packets.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Transport, others
 from testbed.plan.fabric import UPLINK
 
@@ -21,7 +21,7 @@ TRANSPORT = Transport(
     summary="each node routes to every other node's pods by way of that node",
     like=("Flannel host-gw", "Calico without encapsulation", "kube-router", "Cilium native routing"),
     needs=(),
-    takes=frozenset({Hands.PACKETS, Hands.FABRIC_PACKETS}),
+    takes=frozenset({Delivers.PACKETS, Delivers.FABRIC_PACKETS}),
     join=_join,
     one_subnet="a node's next hop to another node's pods has to be its neighbour",
     page=__doc__,

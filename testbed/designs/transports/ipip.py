@@ -7,7 +7,7 @@ for each remote node, named after it. Each device carries packets of its own fam
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -68,7 +68,7 @@ TRANSPORT = Transport(
     summary="inside one more IP header (IP in IP)",
     like=("Calico IPIP", "Flannel ipip", "kube-router across subnets"),
     needs=("ipip", "ip6tnl"),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=join,
     leg=leg,
     room=own_family_less(IP_HEADER),

@@ -8,7 +8,7 @@ ESP adds a header (8 bytes), a counter (8), padding to four bytes with its lengt
 a tag (16), beside the 50 or 70 bytes of VXLAN.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Leg, Transport, others, outer_families, outer_family, skips
 from testbed.designs.transports import vxlan
 from testbed.designs.transports.overlay import IP_HEADER, VXLAN_HEADERS
@@ -70,7 +70,7 @@ TRANSPORT = Transport(
     summary="VXLAN inside ESP (AES-GCM) between nodes, encrypted; keys are made with the lab",
     like=("Weave Net, encrypted", "Antrea with IPsec"),
     needs=("vxlan", "esp"),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     leg=_leg,
     room=room,

@@ -4,7 +4,7 @@ All nodes must be on one Ethernet, whose switches learn every pod's MAC address 
 fabric's router has the whole pod range on its link.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Transport
 
 
@@ -23,7 +23,7 @@ TRANSPORT = Transport(
     summary="the fabric is the pods' Ethernet too",
     like=("macvlan and bridge networks", "Weave Net without its overlay"),
     needs=(),
-    takes=frozenset({Hands.FRAMES, Hands.FABRIC_FRAMES}),
+    takes=frozenset({Delivers.FRAMES, Delivers.FABRIC_FRAMES}),
     join=_join,
     one_subnet="all pods are on one Ethernet",
     page=__doc__,

@@ -1,6 +1,6 @@
 """none: nothing of ours between the nodes. Pods of other nodes are reached by what CNI plugins make, or not at all."""
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Transport
 from testbed.spec.design import NO_TRANSPORT
 
@@ -14,7 +14,7 @@ TRANSPORT = Transport(
     summary="nothing but what the plugins make",
     like=(),
     needs=(),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     claims=False,
     page=__doc__,

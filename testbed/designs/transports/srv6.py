@@ -10,7 +10,7 @@ Headers take 64 bytes: 40 of IPv6, 24 of routing header with one segment.
 import ipaddress
 from collections.abc import Mapping
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Leg, Transport, others
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.fabric import UPLINK
@@ -70,7 +70,7 @@ TRANSPORT = Transport(
     summary="inside IPv6 with a segment routing header",
     like=("Cilium with SRv6", "Calico VPP with SRv6"),
     needs=("seg6",),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     leg=_leg,
     room=lambda fabric_mtu, _: fabric_mtu - HEADERS,

@@ -7,7 +7,7 @@ in Python, and slower than Flannel's in C: its figures tell what a tunnel in use
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -67,7 +67,7 @@ TRANSPORT = Transport(
     summary="inside UDP, by a program in user space",
     like=("Flannel udp",),
     needs=("tun",),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     leg=_leg,
     room=less(UDP_HEADERS),

@@ -14,7 +14,7 @@ for everybody goes to each node (head-end replication), as in Docker's overlay n
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -52,7 +52,7 @@ def device(options: TransportSpec, outer: int) -> str:
 def join(joining: Joining, dev: str = "") -> None:
     """The devices and what they are told of remote nodes; their packets leave by `dev`, or by whatever routes say."""
     draft, layout, options = joining.draft, joining.layout, joining.options
-    flat = joining.hands is Hands.FRAMES
+    flat = joining.delivers is Delivers.FRAMES
     # One tunnel is enough for frames, which may hold packets of any family.
     families = outer_families(layout)[:1] if flat else outer_families(layout)
     for node in layout.nodes:
@@ -110,8 +110,8 @@ TRANSPORT = Transport(
     summary="inside UDP (VXLAN), tunnel ends known in advance",
     like=("Flannel vxlan", "Calico VXLAN", "Docker overlay (with flat-bridge)"),
     needs=("vxlan",),
-    takes=frozenset({Hands.PACKETS, Hands.FRAMES}),
-    knows_pods=frozenset({Hands.FRAMES}),
+    takes=frozenset({Delivers.PACKETS, Delivers.FRAMES}),
+    knows_pods=frozenset({Delivers.FRAMES}),
     join=join,
     leg=_leg,
     room=less(VXLAN_HEADERS),

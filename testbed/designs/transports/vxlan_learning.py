@@ -9,7 +9,7 @@ Under a flat bridge the device is a port of it, and pods of all nodes share one 
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -39,7 +39,7 @@ MULTICAST = "multicast"
 
 def _join(joining: Joining) -> None:
     draft, layout, options = joining.draft, joining.layout, joining.options
-    flat = joining.hands is Hands.FRAMES
+    flat = joining.delivers is Delivers.FRAMES
     families = outer_families(layout)[:1] if flat else outer_families(layout)
     multicast = options.flood == MULTICAST
     for node in layout.nodes:
@@ -81,7 +81,7 @@ TRANSPORT = Transport(
     summary="inside UDP (VXLAN), tunnel ends learn by flooding who is where",
     like=("RFC 7348", "OpenStack's linuxbridge networks", "Weave Net (with flat-bridge, much alike)"),
     needs=("vxlan",),
-    takes=frozenset({Hands.PACKETS, Hands.FRAMES}),
+    takes=frozenset({Delivers.PACKETS, Delivers.FRAMES}),
     join=_join,
     leg=_leg,
     room=less(VXLAN_HEADERS),

@@ -5,7 +5,7 @@ light-weight tunnel). Programs in the kernel can do the same for each packet: Ci
 the number. A permanent neighbour entry gives the inner frame the MAC address of the device at the other end.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Transport, less
 from testbed.designs.transports.external import External
 from testbed.designs.transports.overlay import VXLAN_HEADERS
@@ -27,7 +27,7 @@ TRANSPORT = Transport(
     summary="inside UDP (VXLAN), by one device that routes tell what to put around packets",
     like=("Cilium tunnel mode (with routes in place of its programs)", "Antrea and OVN-Kubernetes, by Open vSwitch"),
     needs=("vxlan", "lwtunnel"),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_WAY.join,
     leg=_WAY.leg,
     room=less(VXLAN_HEADERS),

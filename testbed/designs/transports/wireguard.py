@@ -10,7 +10,7 @@ leaves room.
 import ipaddress
 from collections.abc import Mapping
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -80,7 +80,7 @@ TRANSPORT = Transport(
     summary="inside WireGuard, encrypted; keys are made with the lab",
     like=("Flannel wireguard", "Calico and Cilium with WireGuard"),
     needs=("wireguard",),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=join,
     leg=leg,
     room=less(HEADERS),

@@ -19,7 +19,7 @@ Routes are there a second or two after BIRD was started, one of which it waits b
     iptables-save; ipset list        Felix' rules and sets
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.transport import Joining, Transport
@@ -36,7 +36,7 @@ PRESET = felix.preset(
         summary="nodes tell each other their blocks by BGP, everyone everyone else",
         like=("Calico without encapsulation",),
         needs=(),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         one_subnet=bird.NOT_KNOWN,
         page="A BGP session between every two nodes; each puts what it hears into its kernel.",

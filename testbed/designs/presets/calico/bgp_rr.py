@@ -19,7 +19,7 @@ Unlike in a cluster, where nodes with a label are chosen as reflectors (`peerSel
 the node's `routeReflectorClusterID`), nodes have no labels here, so the first ones are taken.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.transport import Joining, Transport
@@ -36,7 +36,7 @@ PRESET = felix.preset(
         summary="nodes tell their blocks by BGP to one or two nodes, which tell all others",
         like=("Calico with route reflectors",),
         needs=(),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         one_subnet=bird.NOT_KNOWN,
         page="BGP sessions of all nodes with route reflectors; each puts what it hears into its kernel.",

@@ -22,7 +22,7 @@ its own before (Calico's `numAllowedLocalASNumbers: 1`).
     cat /run/bird/bird.conf
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.transport import Joining, Transport
@@ -44,7 +44,7 @@ PRESET = felix.preset(
         summary="nodes tell the fabric's routers their blocks by BGP, and routers each other",
         like=("Calico peering with top-of-rack routers",),
         needs=(),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         needs_router=True,
         page="BGP sessions of nodes with the routers on their links, and between routers.",

@@ -21,7 +21,7 @@ encapsulation: so that both ways are there to be compared, and what it means whe
 
 from dataclasses import replace
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.presets.calico.firewall import Tunnels
@@ -49,7 +49,7 @@ PRESET = felix.preset(
         summary="as it is within a subnet, blocks told by BGP; inside UDP (VXLAN) across subnets",
         like=("Calico VXLANCrossSubnet",),
         needs=("vxlan",),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         leg=felix.vxlan_leg,
         room=own_family_less(VXLAN_HEADERS),

@@ -26,7 +26,7 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import replace
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.bgp import TunnelHop
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
@@ -80,7 +80,7 @@ PRESET = felix.preset(
         summary="inside one more IPv4 header (IP in IP), blocks told by BGP; IPv6 without",
         like=("Calico IPIP",),
         needs=("ipip",),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         leg=_leg,
         room=_room,

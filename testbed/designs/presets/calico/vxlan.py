@@ -18,7 +18,7 @@ bytes, and by 70 over IPv6. VXLAN packets are not tracked as connections (`raw`)
     iptables-save -t raw; ipset list cali40all-vxlan-net
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets.calico import felix
 from testbed.designs.presets.calico.firewall import Tunnels
 from testbed.designs.transport import Joining, Transport, others, own_family_less
@@ -42,7 +42,7 @@ PRESET = felix.preset(
         summary="inside UDP (VXLAN), all told by Felix",
         like=("Calico VXLAN",),
         needs=("vxlan",),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         leg=felix.vxlan_leg,
         room=own_family_less(VXLAN_HEADERS),

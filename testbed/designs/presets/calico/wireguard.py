@@ -24,7 +24,7 @@ Unlike in a cluster, each peer may also send from its node's own address, as ans
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.presets.calico.firewall import Tunnels
@@ -86,7 +86,7 @@ PRESET = felix.preset(
         summary="inside WireGuard, encrypted, by a table of its own; blocks told by BGP",
         like=("Calico with WireGuard",),
         needs=("wireguard",),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         leg=_leg,
         room=own_family_less(HEADERS),

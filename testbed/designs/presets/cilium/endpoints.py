@@ -10,7 +10,7 @@ import hashlib
 from functools import partial
 from ipaddress import ip_network
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout, NodePlace, at
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -53,7 +53,7 @@ VETH = Attachment(
     summary="a veth pair for each pod, with an eBPF program on the node's end",
     like=("Cilium",),
     needs=("veth", "bpf"),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=partial(_attach, netkit=False),
     page=__doc__,
 )
@@ -62,7 +62,7 @@ NETKIT = Attachment(
     summary="a netkit pair for each pod, with an eBPF program where the pod sends",
     like=("Cilium with bpf.datapathMode=netkit",),
     needs=("netkit", "bpf"),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=partial(_attach, netkit=True),
     page=__doc__,
 )

@@ -9,7 +9,7 @@ network number (VNI) who sends: the security identity of the pod. The device has
 
 from dataclasses import replace
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets.cilium.datapath import HOST_DEVICE, TUNNEL_DEVICE
 from testbed.designs.presets.cilium.endpoints import host_end
 from testbed.designs.presets.cilium.maps import NO_MAC, REMOTE_NODE, identity
@@ -58,7 +58,7 @@ TRANSPORT = Transport(
     summary="inside UDP (VXLAN), by one device that eBPF programs tell what to put around packets",
     like=("Cilium tunnel mode",),
     needs=("vxlan",),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     leg=_leg,
     room=less(VXLAN_HEADERS),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 
 from testbed.designs import bgp
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Leg, Transport, others, straight
 from testbed.designs.transports.overlay import IP_HEADER
 from testbed.plan.addressing import Layout, NodePlace
@@ -112,7 +112,7 @@ def transport(overlay: Overlay) -> Transport:
         summary="by routes that nodes tell each other by BGP, inside IP in IP where a router is between them",
         like=("kube-router",),
         needs=(),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=overlay.join,
         leg=overlay.leg,
         room=overlay.room,

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.designs.attachments.flat_bridge import own_addresses
 from testbed.plan.addressing import Layout, PodPlace
 from testbed.plan.draft import Draft, SpaceDraft
@@ -53,7 +53,7 @@ def attachment(checksums: bool) -> Attachment:
         summary="bridges that an overlay joins to one Ethernet of all pods",
         like=("Weave Net",),
         needs=("veth", "bridge"),
-        hands=Hands.FRAMES,
+        delivers=Delivers.FRAMES,
         attach=attach,
         has_own_macs=True,
         page=__doc__ or "",

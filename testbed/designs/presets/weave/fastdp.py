@@ -27,7 +27,7 @@ is in the sets that WEAVE-NPC-DEFAULT and WEAVE-NPC-EGRESS-DEFAULT let through; 
 
 from collections.abc import Iterator
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets.weave import bridge
 from testbed.designs.presets.weave.preset import peer_name, preset
 from testbed.designs.transport import Joining, Leg, Transport, less, others
@@ -107,7 +107,7 @@ TRANSPORT = Transport(
     summary="frames inside UDP (VXLAN), by a datapath of Open vSwitch in the kernel",
     like=("Weave Net",),
     needs=("vxlan", "openvswitch"),
-    takes=frozenset({Hands.FRAMES}),
+    takes=frozenset({Delivers.FRAMES}),
     join=join,
     leg=_leg,
     room=less(VXLAN_HEADERS),

@@ -26,7 +26,7 @@ is in the sets that WEAVE-NPC-DEFAULT and WEAVE-NPC-EGRESS-DEFAULT let through; 
 Unlike in Weave, where peers are connected by TCP (port 6783) in any case, there is no TCP here without a password.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets.weave import bridge
 from testbed.designs.presets.weave.preset import peer_name, preset
 from testbed.designs.transport import Joining, Leg, Transport, others
@@ -94,7 +94,7 @@ def transport(encrypts: bool) -> Transport:
         summary=f"frames inside UDP, by a program in user space{', encrypted' if encrypts else ''}",
         like=("Weave Net",),
         needs=(),
-        takes=frozenset({Hands.FRAMES}),
+        takes=frozenset({Delivers.FRAMES}),
         join=join,
         leg=leg,
         room=lambda fabric_mtu, _: fabric_mtu - UDP_HEADERS[4] - inside,
