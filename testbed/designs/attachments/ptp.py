@@ -1,9 +1,9 @@
-"""ptp: a veth pair for each pod with the same gateway address at every node's end, and a route to the pod.
+"""ptp: a veth pair for each pod, with the same gateway address at every node's end, and a route to the pod.
 
     pod eth0 10.244.0.2/24, default via 10.244.0.1 -- veth 10.244.0.1/32 node, 10.244.0.2 dev vethX
 
-What the CNI plugin `ptp` makes. The pod has the prefix of its node's share, but not the route that would come with it:
-the gateway alone is on its link, and pods of the same node are reached by way of it.
+Like the CNI plugin `ptp`. The pod has the prefix length of its node's share, but no on-link route for it: only the
+gateway is on-link, and pods of the same node are reached through it.
 """
 
 from ipaddress import ip_network
