@@ -672,7 +672,7 @@ def test_without_encapsulation_routers_would_have_to_know_blocks(preset: str) ->
     (misfit,) = DESIGNS[f"calico-{preset}"].misfits(topology("two-subnets"))
     assert misfit.loc == ("fabric",)
     assert "needs all nodes in one subnet (" in misfit.message
-    assert "the fabric's routers do not know blocks" in misfit.message
+    assert "the fabric's routers have no routes to blocks" in misfit.message
 
 
 def test_ip_in_ip_is_ipv4s_so_ipv6_needs_one_subnet() -> None:
