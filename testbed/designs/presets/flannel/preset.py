@@ -1,4 +1,4 @@
-"""What makes a preset of a backend: its page, and its transport."""
+"""Creates the preset of a backend from its page and its transport."""
 
 from testbed.designs.design import Design
 from testbed.designs.presets import pages
