@@ -1,9 +1,9 @@
-"""The chains by which kube-router enforces NetworkPolicies, in a cluster that has none: everything may pass.
+"""The chains by which kube-router enforces NetworkPolicies, in a cluster without any: all traffic is accepted.
 
-Each pod has a chain that its packets pass on their way in and out. What is known to conntrack, or comes from the pod's
-own node, is accepted there. All else has to be marked 0x10000 by a policy; for a pod without one KUBE-NWPLCY-DEFAULT
-does it. Unmarked packets would be logged and rejected. Marked ones get 0x20000 instead, and are accepted at the end of
-the chain that they came from, when both pods' chains have been passed.
+Each pod has a chain that its packets traverse in both directions. It accepts packets of tracked connections, and those
+from the pod's own node. Other packets must be marked 0x10000 by a policy; KUBE-NWPLCY-DEFAULT marks them for pods
+without one. Unmarked packets would be logged and rejected. Marked ones get the mark 0x20000 instead, and are accepted
+at the end of the calling chain, after the chains of both pods.
 """
 
 import base64
@@ -15,7 +15,7 @@ from testbed.plan.pods import POD_BRIDGE
 from testbed.plan.rulesets import Chain, iptables
 
 SERVICES = "10.96.0.0/12"
-"""Where the addresses of Services are, by default; there is none for IPv6."""
+"""The default range of Services' addresses; there is none for IPv6."""
 NODE_PORTS = "30000:32767"
 PERMITTED, PASSED = "0x10000/0x10000", "0x20000/0x20000"
 _ICMP = {
@@ -33,7 +33,7 @@ _ICMP = {
         ("ipv6-icmp", "icmp6 --icmpv6-type", 129, "echo reply messages"),
     ),
 }
-"""Protocol, match, type and name of what passes every policy."""
+"""Protocol, match, type and name of the ICMP messages that all policies accept."""
 
 
 def _hash(text: str) -> str:
@@ -68,7 +68,7 @@ def chains(node: NodePlace, family: int) -> tuple[Chain, ...]:
 
 
 def _first(node: NodePlace) -> list[str]:
-    """The ways from the kernel's own chains into kube-router's, which come first; and what is forwarded anyway."""
+    """Jumps from the kernel's chains to kube-router's, which come first; then rules that accept forwarded traffic."""
     jumps = [
         f"-I {chain} {_tagged('kube-router netpol', chain, f'-jKUBE-ROUTER-{chain}')} -j KUBE-ROUTER-{chain}"
         for chain in ("INPUT", "FORWARD", "OUTPUT")
@@ -84,7 +84,7 @@ def _first(node: NodePlace) -> list[str]:
 
 
 def _common(family: int) -> list[str]:
-    """What passes every policy, or none; and the policy of those who have none."""
+    """Rules before all policies, and the default policy of pods without one."""
     common, default = "-A KUBE-NWPLCY-COMMON", "-A KUBE-NWPLCY-DEFAULT"
     return [
         f"{common} {_said('rule to drop invalid state for pod')} -m conntrack --ctstate INVALID -j DROP",
@@ -98,7 +98,7 @@ def _common(family: int) -> list[str]:
 
 
 def _from_outside(family: int) -> list[str]:
-    """Traffic to Services is not held against pods' policies before it is known which pod it is for."""
+    """Traffic to Services skips pods' policies until its pod is known."""
     chain, comment = "KUBE-ROUTER-INPUT", "allow traffic to primary/secondary cluster IP range"
     said = _tagged(comment, chain, f"-d{SERVICES}-jRETURN")
     lines = [f"-A {chain} -d {SERVICES} {said} -j RETURN"] if family == 4 else []
@@ -111,7 +111,7 @@ def _from_outside(family: int) -> list[str]:
 
 
 def _pod(place: PodPlace, address: str, family: int) -> list[str]:
-    """The ways into a pod's chain, routed and bridged, and the chain."""
+    """Jumps to a pod's chain, for routed and bridged packets, and the chain."""
     namespace, name = place.pod.namespace, place.pod.name
     chain = pod_chain(namespace, name)
     which = f"POD name:{name} namespace: {namespace}"
