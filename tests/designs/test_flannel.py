@@ -303,7 +303,7 @@ def test_udp() -> None:
 def test_backends_without_ipv6_say_so(backend: str, of: str) -> None:
     (misfit,) = DESIGNS[f"flannel-{backend}"].misfits(topology(of))
     assert misfit.loc[:2] == ("cluster", "pod_cidr")
-    assert misfit.message == f"flannel-{backend} carries IPv4 packets alone, which fd00:10:244::/56 has none of"
+    assert misfit.message == f"flannel-{backend} carries only IPv4 packets, but fd00:10:244::/56 is IPv6"
 
 
 def test_host_gw_needs_neighbours() -> None:

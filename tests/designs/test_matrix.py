@@ -182,4 +182,4 @@ def test_a_smaller_mtu_may_be_asked_for() -> None:
     small = design_of(spelt_out("mine", "routed", TransportSpec(kind="vxlan"), 1400))
     assert small.pod_mtu(topology("two-nodes")) == 1400
     (misfit,) = design_of(spelt_out("mine", "routed", TransportSpec(kind="vxlan"), 1460)).misfits(topology("two-nodes"))
-    assert "pods can have 576 to 1450" in misfit.message
+    assert "it must be 576 to 1450" in misfit.message

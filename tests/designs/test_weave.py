@@ -306,7 +306,7 @@ def test_pods_mtu_is_weaves_own_or_what_fits(name: str) -> None:
 def test_ipv6_is_refused(name: str) -> None:
     (misfit,) = DESIGNS[f"weave-{name}"].misfits(topology("dual-stack"))
     assert misfit.loc == ("cluster", "pod_cidr", 1)
-    assert misfit.message.startswith(f"weave-{name} carries IPv4 packets alone")
+    assert misfit.message.startswith(f"weave-{name} carries only IPv4 packets")
 
 
 def test_frames_in_sleeves_datagrams_are_decoded_unless_they_are_encrypted() -> None:
