@@ -27,7 +27,7 @@ Unlike Cilium with host routing in eBPF, which also masquerades in eBPF, packets
 traverse the stack, which masquerades by iptables.
 Unlike Cilium in IPv6, a packet whose hop limit is exceeded is dropped and counted, without an ICMP message. If pods
 have veth pairs, NDP requests of a pod are answered for every address, not only for the router's.
-Unlike Cilium with its own kube-proxy or host firewall, no program is attached to eth0's way out.
+Unlike Cilium with its own kube-proxy or host firewall, no program is attached to eth0's egress.
 Unlike Cilium since 1.16, which uses tcx links if the kernel supports them, programs are attached as clsact filters of
 tc, except on netkit devices.
 Unlike Cilium, programs count the packets that each endpoint sends and receives (map `endpoint_metric`).

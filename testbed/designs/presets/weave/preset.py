@@ -50,7 +50,7 @@ def preset(
         agent_knows_pods=True,
         masks=behind_node,
         also_needs=rules.NEEDS,
-        on_link="packets that it masquerades have the address of the device that they leave by",
+        on_link="masqueraded packets get the address of the device that they leave through",
         programs=(*rules.PROGRAMS, *programs),
         usual_mtu=MTU,
         page=pages.whole(page, *unlike, UNLIKE),
