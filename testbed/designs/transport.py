@@ -105,7 +105,7 @@ class Transport:
     parameters: tuple[str, ...] = ()
     """Names of the parameters that a user may set."""
     carried: Callable[[Layout], Mapping[str, tuple[Network, ...]]] = _nothing_carried
-    """By node: ranges that the fabric's routers have routes for."""
+    """Ranges that the fabric's routers have routes for, by node."""
     by_router: bool = False
     """Whether packets between nodes of one subnet also go through a router."""
     any_family: bool = False

@@ -75,7 +75,7 @@ TOPICS: dict[str, tuple[str, ...]] = {
 
 
 def unlike(page: str) -> str:
-    """All of a page's statements that begin a line with 'Unlike', each up to the next one or the paragraph's end."""
+    """All statements of a page that begin with 'Unlike', each up to the next one or the end of its paragraph."""
     return " ".join(" ".join(part.split()) for part in re.findall(r"^Unlike .*?(?=^Unlike |^$|\Z)", page, re.M | re.S))
 
 

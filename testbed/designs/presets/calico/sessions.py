@@ -22,7 +22,7 @@ CLUSTER_ID = "244.0.0.1"
 POD_DEVICES = "cali*"
 
 Speakers = dict[str, Speaker]
-"""By node or router."""
+"""Speakers by node or router."""
 
 
 def families(layout: Layout) -> tuple[int, ...]:
