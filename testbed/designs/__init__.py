@@ -1,10 +1,10 @@
-"""Designs: a choice of attachment and transport each. `DESIGNS` holds those with a name of their own."""
+"""Designs: an attachment combined with a transport. `DESIGNS` holds the predefined ones."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.attachments import ATTACHMENTS
 from testbed.designs.design import Design, refusal
 from testbed.designs.presets import Presets, plain
@@ -23,14 +23,14 @@ from testbed.spec.design import (
 )
 
 PLAIN: Mapping[str, Design] = plain.PRESETS
-"""Those that textbooks have."""
+"""The generic designs, not modelled on one CNI."""
 DESIGNS: Mapping[str, Design] = Presets()
 
 
 def _refusal(attach: str, transport: TransportSpec) -> str:
     attachment = ATTACHMENTS[attach]
-    if transport.mode and attachment.hands is Hands.FRAMES:
-        return f"pods that {attach} keeps on one Ethernet are never routed, so there is no mode"
+    if transport.mode and attachment.delivers is Delivers.FRAMES:
+        return f"{attach} puts all pods on one Ethernet; mode applies only to routed packets"
     return refusal(attachment, TRANSPORTS[transport.kind])
 
 
@@ -41,7 +41,7 @@ def _read_network(path: Path) -> NetworkTexts:
 
 
 _CNI_TRANSPORTS = {NO_TRANSPORT: none.TRANSPORT} | {
-    transport.name: transport for transport in TRANSPORTS.values() if Hands.PACKETS in transport.takes
+    transport.name: transport for transport in TRANSPORTS.values() if Delivers.PACKETS in transport.takes
 }
 
 CATALOGUE = Catalogue(
@@ -52,11 +52,11 @@ CATALOGUE = Catalogue(
     {transport.name: transport.parameters for transport in _CNI_TRANSPORTS.values()},
     _read_network,
 )
-"""What users can choose from."""
+"""The attachments, transports and designs that users can choose from."""
 
 
 def pairs() -> tuple[str, ...]:
-    """All designs that there can be without parameters, as ATTACH+TRANSPORT."""
+    """All combinations of attachment and transport that work together, as ATTACH+TRANSPORT."""
     return tuple(
         f"{attachment}{JOINED}{transport}"
         for attachment in ATTACHMENTS
@@ -66,7 +66,7 @@ def pairs() -> tuple[str, ...]:
 
 
 def design_of(choice: Choice) -> Design:
-    """The design that a user chose by name, as ATTACH+TRANSPORT, or spelt out. Raises KeyError if there is none."""
+    """The design that a user chose by name, as ATTACH+TRANSPORT, or in full. Raises KeyError if unknown or invalid."""
     if isinstance(choice, ReadCni) and not any(CATALOGUE.misfits(choice)):
         return _with_plugins(choice)
     if isinstance(choice, CniSpec):
@@ -82,7 +82,7 @@ def design_of(choice: Choice) -> Design:
 
 
 def design_of_data(spec: Mapping[str, Any]) -> Design:
-    """The design whose `spec` that is, as its model writes it for JSON."""
+    """The design of a `spec` in JSON form."""
     if "cni" in spec:
         return design_of(ReadCni.of_data(spec))
     if spec["name"] in DESIGNS:
@@ -92,7 +92,7 @@ def design_of_data(spec: Mapping[str, Any]) -> Design:
 
 
 def _with_plugins(spec: ReadCni) -> Design:
-    """The design of a network for CNI plugins."""
+    """The design of a CNI network configuration."""
     from testbed.designs.attachments.cni import attachment_of
 
     attachment, transport = attachment_of(spec), _CNI_TRANSPORTS[spec.transport.kind]

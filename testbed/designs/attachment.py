@@ -1,4 +1,4 @@
-"""What an attachment is: how a pod hangs on its node."""
+"""The interface of attachments: how a pod is attached to its node."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from testbed.plan.draft import Draft
 from testbed.plan.fabric import UPLINK
 
 
-class Hands(StrEnum):
-    """What of its pods' traffic an attachment hands on to the transport."""
+class Delivers(StrEnum):
+    """What an attachment delivers to the transport."""
 
     PACKETS = "packets"
     """The node routes its pods' packets."""
     FRAMES = "frames"
-    """Pods of all nodes are on one Ethernet, of which each node has a bridge."""
+    """Pods of all nodes are on one Ethernet; each node has a bridge of it."""
     FABRIC_FRAMES = "frames on the fabric"
-    """Pods are on the fabric's own Ethernet, past their node."""
+    """Pods are on the fabric's Ethernet; their frames bypass the node's stack."""
     FABRIC_PACKETS = "packets on the fabric"
-    """The node routes its pods' packets, but to its device on the fabric alone."""
+    """The node routes its pods' packets, but only to its device on the fabric."""
 
 
 @dataclass(frozen=True)
 class Uplink:
-    """Where a node's own address is, if pods share its device on the fabric."""
+    """Where a node has its own address if pods share its device on the fabric."""
 
     node_device: str = UPLINK
     """The device that has the node's address."""
@@ -34,22 +34,22 @@ class Uplink:
 
 @dataclass(frozen=True)
 class Attachment:
-    """How pods hang on their node."""
+    """How pods are attached to their node."""
 
     name: str
     summary: str
     """One line."""
     like: tuple[str, ...]
-    """Who does it so in real clusters."""
+    """Real networks that attach pods in this way."""
     needs: tuple[str, ...]
     """Names of kernel features, see `testbed.kernel.features`."""
-    hands: Hands
+    delivers: Delivers
     attach: Callable[[Draft, Layout, int, bool], None]
-    """Adds `pods` of the draft's `nodes`, whose MTU is given; and whether they are to be on the fabric's own Ethernet.
-    The layout has no pods unless the transport or the agent knows them."""
+    """Adds the pods of the draft's `nodes`. Arguments: draft, layout, MTU of the pods, whether pods are on the fabric's
+    Ethernet. The layout has no pods unless the transport or the agent depends on them."""
     on_fabric: Uplink = Uplink()
-    """Where the node's own address is if pods are on the fabric's own Ethernet."""
+    """Where the node has its own address if pods are on the fabric's Ethernet."""
     has_own_macs: bool = False
     """Whether frames on the fabric's Ethernet have the pods' own MAC addresses."""
     page: str = ""
-    """All that there is to say of it."""
+    """Documentation, shown by `testbed designs`."""

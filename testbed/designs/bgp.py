@@ -1,11 +1,11 @@
-"""BGP between nodes, and with the fabric's routers: who speaks to whom, as the configuration of BIRD 2.
+"""BGP between nodes, and with the fabric's routers, as the configuration of BIRD 2.
 
-One daemon speaks for both address families. It puts what it learns into the kernel's main table, where `ip route` shows
-it as `proto bird`, and looks every two seconds whether it is all still there. Peers are told of pods' ranges alone.
+One daemon handles both address families. It writes learned routes to the kernel's main table, where `ip route` shows
+them as `proto bird`, and checks every two seconds that they are still there. It exports only pod ranges to peers.
 
     birdc show protocols                      the sessions
-    birdc show route all for 10.244.0.64/26   what was learned, from whom
-    ip route show proto bird                  what of that is in the kernel
+    birdc show route all for 10.244.0.64/26   the learned routes with their peers
+    ip route show proto bird                  the routes in the kernel
 """
 
 import ipaddress
@@ -17,12 +17,12 @@ from testbed.plan.objects import Command, Program
 from testbed.spec.types import Address, Network
 
 CONFIGURATION = "/run/bird/bird.conf"
-"""Not in Debian's /etc/bird, where only the user bird may look, who is nobody to a lab that has no root."""
+"""Not in Debian's /etc/bird: only the user bird can read it, which does not exist in a rootless lab."""
 SOCKET = "/run/bird/bird.ctl"
-"""Where `birdc` looks for it."""
+"""The default path of `birdc`."""
 PID_FILE = "/run/bird/bird.pid"
-MAX_WAYS = 255
-"""Equal next hops that BIRD gives a route at most."""
+MAX_NEXT_HOPS = 255
+"""Maximum number of equal-cost next hops of a route in BIRD."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +30,24 @@ class Peer:
     """The other end of a session."""
 
     name: str
-    """What the session is called by `birdc`."""
+    """The session's name in `birdc`."""
     local: Address
-    """The own address that it is spoken from."""
+    """The local address of the session."""
     address: Address
     asn: int
     passive: bool = False
-    """Whether to wait for the other end to connect, so that they do not both."""
+    """Whether to wait for the other end to connect, so that only one end does."""
     is_client: bool = False
     """Whether routes are reflected to it (RFC 4456)."""
     device: str = ""
-    """If what it tells is all beyond this device, whatever next hop it names: the device."""
+    """If set, all routes from this peer use this device, regardless of their next hop."""
     source: Address | None = None
-    """The source address of own packets that go there, if it is to be this one."""
+    """The preferred source address of the routes from this peer, if set."""
 
 
 @dataclass(frozen=True)
 class TunnelHop:
-    """A next hop that is taken for a neighbour on a tunnel's device, though it has its address elsewhere."""
+    """A next hop that is treated as a neighbour on a tunnel device although its address is on another link."""
 
     address: Address
     dev: str
@@ -55,30 +55,30 @@ class TunnelHop:
 
 @dataclass(frozen=True)
 class Speaker:
-    """All that one BIRD is told."""
+    """The configuration of one BIRD."""
 
     router_id: ipaddress.IPv4Address
     asn: int
     pools: tuple[Network, ...]
-    """The ranges of all pods: no other routes are exchanged."""
+    """The ranges of all pods; no other routes are exchanged."""
     peers: tuple[Peer, ...]
     blocks: tuple[Network, ...] = ()
-    """What it originates."""
+    """The blocks that it announces."""
     pod_devices: str = ""
-    """Devices that are none of its links, as a pattern such as `cali*`."""
+    """Pattern of devices to ignore, such as `cali*`."""
     multihop: bool = True
-    """Whether peers may be beyond a router; if not, they are on the same link, and next hops there are passed on."""
+    """Whether peers may be behind a router; if not, they are on the same link, and next hops there are kept."""
     cluster_id: str = ""
-    """Of a route reflector."""
+    """Only for a route reflector."""
     accepts_own_as: bool = False
-    """Whether it takes routes that have passed its own autonomous system before."""
+    """Whether it accepts routes whose AS path contains its own AS."""
     only_near: tuple[Network, ...] = ()
-    """If there are any, the kernel is given only routes whose next hop is in these."""
+    """If not empty, only routes with a next hop in these ranges are written to the kernel."""
     tunnel_hops: tuple[TunnelHop, ...] = ()
     sources: tuple[Address, ...] = ()
-    """The source address of own packets by the routes of its family, if it is not to be one of the device's."""
+    """The preferred source address of the routes of its family, if not an address of the device."""
     drops_rest: bool = True
-    """Whether the kernel is to drop what is in the blocks without a route of its own."""
+    """Whether to write a blackhole route for each block to the kernel."""
 
     @property
     def families(self) -> tuple[int, ...]:
@@ -91,7 +91,7 @@ def session_name(kind: str, peer: Address) -> str:
 
 
 def router_id(addresses: Iterable[Address], number: int) -> ipaddress.IPv4Address:
-    """An IPv4 address of its own; where it has none, one made of a number that no other speaker has, from 0 on."""
+    """The first IPv4 address, or one made from `number`, which is unique among speakers and starts at 0."""
     for address in addresses:
         if isinstance(address, ipaddress.IPv4Address):
             return address
@@ -99,9 +99,9 @@ def router_id(addresses: Iterable[Address], number: int) -> ipaddress.IPv4Addres
 
 
 def run(space: SpaceDraft, speaker: Speaker) -> None:
-    """Has BIRD run in a node's or router's namespace."""
+    """Adds BIRD to the namespace of a node or router."""
     space.file(CONFIGURATION, configuration(speaker))
-    # Debian's script would make the folder that the socket is in; this makes it, too.
+    # Creates the folder of the socket, as Debian's init script does.
     space.file(PID_FILE, "")
     space.add(
         Program(
@@ -115,7 +115,7 @@ def run(space: SpaceDraft, speaker: Speaker) -> None:
 
 
 def configuration(speaker: Speaker) -> str:
-    """The text of its `bird.conf`."""
+    """The text of `bird.conf`."""
     return "\n\n".join("\n".join(section) for section in _sections(speaker)) + "\n"
 
 
@@ -152,7 +152,7 @@ def _family(speaker: Speaker, family: int) -> Iterator[list[str]]:
         "  persist;",
         "  scan time 2;",
         "  metric 0;",
-        f"  merge paths on limit {MAX_WAYS};",
+        f"  merge paths on limit {MAX_NEXT_HOPS};",
         f"  ipv{family} {{",
         "    import all;",
         f"    export filter to_kernel{family};",
@@ -168,7 +168,7 @@ def _family(speaker: Speaker, family: int) -> Iterator[list[str]]:
 
 def _tunnel_hops(family: int, hops: Iterable[TunnelHop]) -> Iterator[list[str]]:
     yield [
-        "# Next hops are looked up here alone, where all of them are on a tunnel.",
+        "# Only this table resolves next hops; all of them are on a tunnel.",
         f"ipv{family} table tunnels{family};",
         "",
         f"protocol static tunnel_hops{family} {{",
@@ -181,7 +181,7 @@ def _tunnel_hops(family: int, hops: Iterable[TunnelHop]) -> Iterator[list[str]]:
 def _filters(speaker: Speaker, family: int) -> Iterator[list[str]]:
     pools = ", ".join(f"{pool}+" for pool in speaker.pools if pool.version == family)
     yield [
-        "# Blocks, own ones and others'; not the routes to single pods, which are the kernel's.",
+        "# Own and learned blocks, not the kernel's routes to single pods.",
         f"filter to_peers{family} {{",
         f"  if source ~ [RTS_STATIC, RTS_BGP] && net ~ [{pools}] then accept;",
         "  reject;",
@@ -232,6 +232,6 @@ def _session(speaker: Speaker, peer: Peer, family: int) -> list[str]:
 
 
 def _beyond(peer: Peer) -> str:
-    """What is made of the routes that come from a peer behind a device."""
+    """Filter statements for routes from a peer behind a device."""
     source = f" krt_prefsrc = {peer.source};" if peer.source else ""
     return f'ifname = "{peer.device}";{source}'

@@ -1,9 +1,9 @@
-"""What a design is: a choice of attachment and transport, put together to one pure function from topology to plan."""
+"""A design combines an attachment and a transport into one pure function from topology to plan."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
-from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.attachment import Attachment, Delivers, Uplink
 from testbed.designs.node_rules import add_node_rules, tools
 from testbed.designs.transport import Joining, Leg, Transport, skips, straight
 from testbed.plan.addressing import Layout, NodePlace, layout, with_pods
@@ -21,30 +21,30 @@ from testbed.spec.topology import MIN_MTU, Topology, with_other_pods
 from testbed.spec.types import Address
 
 _WANTED = {
-    Hands.PACKETS: "joins pods of all nodes on one Ethernet, but {attach} has the node route its pods' packets",
-    Hands.FRAMES: "carries packets that nodes route, but {attach} keeps the pods of all nodes on one Ethernet",
-    Hands.FABRIC_FRAMES: "would put something around packets or route them, but {attach} puts pods' frames on the "
-    "fabric past their node, which neither routes nor wraps them",
-    Hands.FABRIC_PACKETS: "takes packets that may leave their node by any device, but {attach} routes them to the "
-    "node's device on the fabric alone",
+    Delivers.PACKETS: "carries Ethernet frames, but {attach} delivers packets that the node routes",
+    Delivers.FRAMES: "carries routed packets, but {attach} puts the pods of all nodes on one Ethernet",
+    Delivers.FABRIC_FRAMES: "routes or encapsulates packets on the node, but {attach} puts pods' frames on the fabric, "
+    "bypassing the node's stack",
+    Delivers.FABRIC_PACKETS: "requires packets that can leave the node through any device, but {attach} routes them "
+    "only to the node's device on the fabric",
 }
-"""Why a transport does not go with what an attachment hands on."""
+"""Why a transport does not accept what an attachment delivers, by the latter."""
 
 
 def _nothing_more(joining: Joining) -> None:
-    """Of a design without an agent."""
+    """The agent of a design without one."""
 
 
 def _unlabelled(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tunnel:
-    """Of tunnels that are the same for all pods."""
+    """For tunnels that are the same for all pods."""
     return tunnel
 
 
 def refusal(attachment: Attachment, transport: Transport) -> str:
-    """Why there is no such design; empty if there is."""
-    if attachment.hands in transport.takes:
+    """Why the two do not work together; empty if they do."""
+    if attachment.delivers in transport.takes:
         return ""
-    return f"{transport.name} {_WANTED[attachment.hands].format(attach=attachment.name)}"
+    return f"{transport.name} {_WANTED[attachment.delivers].format(attach=attachment.name)}"
 
 
 @dataclass(frozen=True)
@@ -56,39 +56,39 @@ class Design:
     transport: Transport
     options: TransportSpec
     mtu: int | None = None
-    """The pods', in bytes, if it is to be smaller than what fits."""
+    """MTU of the pods in bytes; None for the largest that fits."""
     summary: str = ""
     """One line for a list of designs."""
     like: tuple[str, ...] = ()
-    """Who does it so in real clusters."""
+    """Real networks that work in this way."""
     agent: Callable[[Joining], None] = _nothing_more
-    """Adds what a CNI's agent leaves on nodes besides: rules, files, daemons. On `nodes` of what it is given."""
+    """Adds the other state that a CNI's agent creates on `nodes`: rules, files, daemons."""
     agent_knows_pods: bool = False
-    """Whether the agent of a node knows single pods of others. If not, the layout that it is given has no pods."""
+    """Whether the agent of a node depends on the pods of other nodes. If not, its layout has no pods."""
     masks: Callable[[NodePlace], tuple[Address, ...]] = unmasked
-    """The addresses that packets of a node's pods come from where they leave the pods' network."""
+    """The source addresses of packets that a node's pods send out of the pods' network."""
     addressing: Callable[[Topology, Allocator], Layout] = layout
-    """Hands out addresses."""
+    """Allocates addresses."""
     pods_addressing: Callable[[Layout, Topology, Collection[str], Allocator], Layout] = with_pods
-    """The same for a topology that differs from a layout's in pods of some nodes alone."""
+    """The same for a topology that differs from a layout's only in the pods of some nodes."""
     also_needs: tuple[str, ...] = ()
     """Names of kernel features that the agent needs."""
     programs: tuple[str, ...] = ()
-    """Names of the system's programs that it runs, see `testbed.kernel.programs`."""
+    """Names of the system programs that it runs, see `testbed.kernel.programs`."""
     plugins: ReadCni | None = None
-    """What the user wrote of a design with CNI plugins."""
+    """The user's specification of a design with CNI plugins."""
     usual_mtu: int | None = None
-    """The pods', in bytes, where it fits and the user asks for no other; otherwise what fits."""
+    """Default MTU of the pods in bytes, limited to what fits."""
     on_link: str = ""
-    """Why each node's address must be that of its link to the fabric, if so."""
+    """If each node's address must be on its link to the fabric, the reason."""
     labelled: Callable[[Tunnel, Plan, Layout, Space], Tunnel] = _unlabelled
-    """A tunnel of the transport's, as packets of a pod or node are in it that says who they come from."""
+    """The transport's tunnel for packets of a pod or node, where its header identifies the sender."""
     page: str = ""
-    """All that there is to say of it, if that is more than what its attachment and transport have to say."""
+    """Documentation, if not only that of its attachment and transport."""
 
     @property
     def spec(self) -> DesignSpec | ReadCni:
-        """What a user would write for it."""
+        """The specification that a user would write for it."""
         return self.plugins or spelt_out(self.name, self.attachment.name, self.options, self.mtu)
 
     @property
@@ -98,16 +98,16 @@ class Design:
 
     @property
     def _is_on_fabric(self) -> bool:
-        """Whether pods are on the fabric's own Ethernet."""
-        return self.attachment.hands is not Hands.PACKETS and Hands.FABRIC_FRAMES in self.transport.takes
+        """Whether pods are on the fabric's Ethernet."""
+        return self.attachment.delivers is not Delivers.PACKETS and Delivers.FABRIC_FRAMES in self.transport.takes
 
     @property
     def uplink(self) -> Uplink:
-        """Where each node's own address is."""
+        """Where each node has its own address."""
         return self.attachment.on_fabric if self._is_on_fabric else Uplink()
 
     def lay_out(self, topology: Topology, before: Allocation | None = None) -> Layout:
-        """Who has which address. Of a living lab `before` is its plan's allocation, of a new one there is none."""
+        """The addresses of a topology. `before` is the allocation of a running lab's plan; None for a new lab."""
         return self.addressing(topology, Allocator(before))
 
     def pod_mtu(self, topology: Topology) -> int:
@@ -119,7 +119,7 @@ class Design:
         return min(self.mtu or self.usual_mtu or fitting, fitting)
 
     def misfits(self, topology: Topology) -> Iterator[Misfit]:
-        """Why this design cannot be had on that topology, if so."""
+        """Reasons why this design does not fit the topology."""
         addresses, transport = self.lay_out(topology), self.transport
         families = addresses.fabric_families
         if transport.one_subnet and not addresses.is_one_subnet:
@@ -133,7 +133,7 @@ class Design:
         if self.on_link and any(node.is_on_loopback for node in addresses.nodes):
             yield Misfit(
                 ("fabric",),
-                f"{self.name} needs each node's address to be that of its link to the fabric ({self.on_link}), but "
+                f"{self.name} needs each node's address on its link to the fabric ({self.on_link}), but "
                 "nodes with several links have it on lo",
                 at_key=True,
             )
@@ -146,14 +146,14 @@ class Design:
                 only = " and ".join(f"IPv{family}" for family in transport.pod_families)
                 yield Misfit(
                     ("cluster", "pod_cidr", number),
-                    f"{self.name} carries {only} packets alone, which {cidr} has none of",
+                    f"{self.name} carries only {only} packets, but {cidr} is IPv{cidr.version}",
                 )
                 return
             if cidr.version not in families and not transport.any_family:
                 yield Misfit(
                     ("fabric", "subnet"),
-                    f"{self.name} carries pods' IPv{cidr.version} packets in their own family, so the fabric needs an "
-                    f"IPv{cidr.version} range for {cidr} to be reached over",
+                    f"{self.name} carries pods' IPv{cidr.version} packets over IPv{cidr.version}, so the fabric needs "
+                    f"an IPv{cidr.version} range to carry {cidr}",
                 )
                 return
         if not set(families) & set(transport.outer_families):
@@ -166,17 +166,17 @@ class Design:
         yield from self.pod_misfits(topology)
 
     def pod_misfits(self, topology: Topology) -> Iterator[Misfit]:
-        """Those of `misfits` that depend on which pods there are."""
+        """The subset of `misfits` that depends on the names of pods."""
         for name in self.plugins.pods if self.plugins else ():
             if name not in topology.pod_ids:
-                message = f"{self.name} has something to tell plugins of a pod '{name}', which there is not"
+                message = f"{self.name} has plugin arguments for an unknown pod '{name}'"
                 yield Misfit(("nodes",), message, valid=topology.pod_ids, at_key=True)
 
     def _of_one_subnet(self, reason: str) -> Misfit:
         return Misfit(
             ("fabric",),
             f"{self.name} needs all nodes in one subnet ({reason}), but this fabric has several; "
-            "designs for these have a tunnel, or the transport gateway",
+            "use a design with a tunnel or the transport gateway",
             at_key=True,
         )
 
@@ -189,37 +189,37 @@ class Design:
             yield Misfit(
                 ("fabric", "mtu"),
                 f"{self.name} adds {added} bytes to each packet, which leaves pods an MTU of {fitting}; "
-                f"IPv{family} needs {least}, so the fabric's must be at least {least + added}",
+                f"IPv{family} needs {least}, so the fabric's MTU must be at least {least + added}",
             )
         elif self.mtu is not None and not least <= self.mtu <= fitting:
             yield Misfit(
                 ("fabric", "mtu"),
-                f"{self.name} is to have an MTU of {self.mtu}, but over this fabric pods can have {least} to {fitting}",
+                f"{self.name} sets the pods' MTU to {self.mtu}, but over this fabric it must be {least} to {fitting}",
             )
 
     def needs_on(self, topology: Topology) -> tuple[str, ...]:
-        """Names of the kernel features that the design needs, and those that the topology's fabric does."""
+        """Names of the kernel features that the design and the topology's fabric need."""
         ways = [way for link in topology.underlay.links for way in (link.forth, link.back)]
         rates = ("tbf",) if any(way.rate for way in ways) else ()
         delays = ("netem",) if any(way.is_disturbed for way in ways) else ()
         return (*self.needs, *self.transport.needs_there(self.lay_out(topology)), *rates, *delays)
 
     def programs_on(self, topology: Topology) -> tuple[str, ...]:
-        """Names of the system's programs that the design runs, and those that the topology's rules need."""
+        """Names of the system programs that the design runs and that the topology's rules need."""
         return tuple(dict.fromkeys((*self.programs, *tools(topology))))
 
     @property
     def _knows_pods(self) -> bool:
-        """Whether what a node has depends on single pods of others."""
-        return self.agent_knows_pods or self.attachment.hands in self.transport.knows_pods
+        """Whether the state of a node depends on the pods of other nodes."""
+        return self.agent_knows_pods or self.attachment.delivers in self.transport.knows_pods
 
     def plan(self, topology: Topology, offload: bool = True, before: Plan | Allocation | None = None) -> Plan:
         """The plan of a topology that has no misfits with this design.
 
-        Without `offload` no device carries segments larger than its MTU. `before` is the plan that this one is to take
-        the place of, or its allocation: who is in both keeps all addresses and numbers. Where the topologies of both
-        differ in pods alone, the nodes of these are planned, and all else is taken over from the plan before; the
-        result is the same. Raises Exhausted where that lab has used up a range.
+        Without `offload` no device carries segments larger than its MTU. `before` is the plan that this one replaces,
+        or its allocation: nodes and pods that are in both keep their addresses and numbers. If the two topologies
+        differ only in pods, only the nodes of these pods are planned and the rest is copied from `before`; the result
+        is the same. Raises Exhausted if a range of the lab is used up.
         """
         known = parts_of(before) if isinstance(before, Plan) and before.offload == offload else None
         if known and known.design == self and (nodes := with_other_pods(known.layout.topology, topology)) is not None:
@@ -249,7 +249,7 @@ class Design:
         return plan
 
     def _exchanged(self, before: Plan, parts: Parts, topology: Topology, names: Collection[str]) -> Plan:
-        """The plan before with other pods on these nodes."""
+        """The plan `before` with the pods of these nodes replaced."""
         numbers = Allocator(before.allocation, keeps=True)
         addresses = self.pods_addressing(parts.layout, topology, names, numbers)
         draft = Draft(numbers, [node for node in addresses.nodes if node.name in names], parts.nodes)
@@ -261,14 +261,14 @@ class Design:
         return draft.exchanged(before, parts, addresses)
 
     def _attached(self, draft: Draft, shown: Layout, mtu: int) -> Joining:
-        """Attaches pods; what joins their nodes goes on from there. `shown` is all that may be read."""
+        """Attaches the pods and returns the input of transport and agent, which may read only the layout `shown`."""
         draft.masks = self.masks
         draft.begin()
         self.attachment.attach(draft, shown, mtu, self._is_on_fabric)
-        return Joining(draft, shown, mtu, self.options, self.attachment.hands, self.uplink.node_device)
+        return Joining(draft, shown, mtu, self.options, self.attachment.delivers, self.uplink.node_device)
 
     def leg(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> Leg:
-        """How a pod's packets, of family 4 or 6, leave its node for another pod's."""
+        """How packets of a pod, of family 4 or 6, travel from its node to another pod's node."""
         places = {node.name: node for node in addresses.nodes}
         one, other = places[source.home], places[target.home]
         if skips(addresses, self.options, one, other):
@@ -277,10 +277,10 @@ class Design:
         return leg._replace(tunnel=self.labelled(leg.tunnel, plan, addresses, source)) if leg.tunnel else leg
 
     def crossing(self, plan: Plan, addresses: Layout, source: Space, target: Space, family: int) -> tuple[Way, ...]:
-        """What is to be seen on the fabric of a packet from a pod to a pod of another node, in family 4 or 6.
+        """How a packet of family 4 or 6 from a pod to a pod of another node appears on the fabric.
 
-        Several ways where the fabric has several that are equally short: it takes one of them. None
-        if any way is right.
+        Several ways if the fabric has several equally short ones; the packet takes one of them. Empty if any way is
+        right.
         """
         if not self.transport.claims:
             return ()

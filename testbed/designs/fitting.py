@@ -1,4 +1,4 @@
-"""Whether designs can be had on a topology, before anything is built."""
+"""Checks whether designs fit a topology, before anything is built."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,15 +11,15 @@ from testbed.spec.topology import Topology
 
 
 def check_design(design: Design, topology: Loaded[Topology]) -> None:
-    """Raises SpecError, located in the topology's file, if the design cannot be had there."""
+    """Raises SpecError, located in the topology's file, if the design does not fit the topology."""
     _raise_if([topology.source.problem(misfit) for misfit in design.misfits(topology.value)])
 
 
 def check_designs(loaded: LoadedScenario) -> None:
-    """Raises SpecError if one of a scenario's designs cannot be had on its topology, or in one of its sweep's cells.
+    """Raises SpecError if one of a scenario's designs does not fit its topology, or a cell of its sweep.
 
-    A scenario that leaves designs out where they do not fit needs to have each in one cell at least, and its baseline
-    in all of them.
+    If the scenario leaves out designs that do not fit, each design must fit at least one cell, and the baseline all of
+    them.
     """
     scenario = loaded.value
     if scenario.unfit == "refuse":
@@ -27,7 +27,7 @@ def check_designs(loaded: LoadedScenario) -> None:
         _raise_if(found)
         wrong = [(cell, misfit) for cell in loaded.cells for misfit in _misfits(cell.scenario.designs, cell.topology)]
     else:
-        wrong = list(_nowhere(loaded.cells, scenario.baseline))
+        wrong = list(_unfit_designs(loaded.cells, scenario.baseline))
     if not scenario.sweep:
         _raise_if([loaded.topology.source.problem(misfit) for _, misfit in wrong])
     _raise_if(
@@ -43,8 +43,8 @@ def _misfits(choices: Iterable[Choice], topology: Topology) -> Iterator[Misfit]:
         yield from design_of(choice).misfits(topology)
 
 
-def _nowhere(cells: Sequence[Cell], baseline: str) -> Iterator[tuple[Cell, Misfit]]:
-    """Why designs that fit no cell do not fit the first one, and why the baseline does not fit a cell."""
+def _unfit_designs(cells: Sequence[Cell], baseline: str) -> Iterator[tuple[Cell, Misfit]]:
+    """Misfits of the baseline in any cell, and those in the first cell of designs that fit no cell."""
     for number, choice in enumerate(cells[0].scenario.designs):
         found = [(cell, next(design_of(cell.scenario.designs[number]).misfits(cell.topology), None)) for cell in cells]
         wrong = [(cell, misfit) for cell, misfit in found if misfit]

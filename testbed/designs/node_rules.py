@@ -1,8 +1,8 @@
-"""Rules of iptables on a node that every packet is held against which its stack forwards, and of which none matches.
+"""Non-matching iptables rules on each node, which every forwarded packet traverses.
 
-A cluster's nodes have thousands, mostly for Services; what they cost depends on how many there are, not on what they
-say. Here each has a source address of its own, of the ranges for measurements of devices (RFC 2544, RFC 5180), which
-nobody uses.
+A cluster's nodes have thousands of rules, mostly for Services; their cost depends on their number, not on their
+content. Each rule here matches a different source address from the benchmarking ranges (RFC 2544, RFC 5180), which
+are not in use.
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ _FIRST = {4: ip_address("198.18.0.1"), 6: ip_address("2001:2::1")}
 
 
 def tools(topology: Topology) -> tuple[str, ...]:
-    """The programs that put them there; none without such rules."""
+    """The programs that install the rules; empty without rules."""
     families = {cidr.version for cidr in topology.cluster.pod_cidr}
     wanted = families if topology.cluster.node_rules else set()
     return tuple(iptables.tool(family) for family in sorted(wanted))
 
 
 def add_node_rules(draft: Draft, layout: Layout) -> None:
-    """As many on each node as the topology says, for each family of pods' addresses."""
+    """Adds `cluster.node_rules` rules to each node, for each family of pods' addresses."""
     number = layout.topology.cluster.node_rules
     for cidr in layout.pod_cidrs if number else ():
         chain = Chain("filter", "FORWARD", tuple(_rules(cidr.version, number)))

@@ -1,4 +1,4 @@
-"""How many bytes a transport adds to pods' packets."""
+"""Bytes that a transport adds to pods' packets."""
 
 from functools import cache
 
@@ -13,7 +13,7 @@ _RANGES = {4: "10.244.0.0/16", 6: "fd00:10:244::/56"}
 
 @cache
 def _sample(family: int) -> Layout:
-    """Pods of one family, over a fabric of both."""
+    """A layout with pods of one family, over a fabric with both."""
     return layout(
         Topology.model_validate(
             {
@@ -27,6 +27,6 @@ def _sample(family: int) -> Layout:
 
 
 def overhead(of: Design | Transport) -> dict[int, int]:
-    """By the family of the pods' packets, over a fabric with an MTU of 1500 bytes."""
+    """Bytes by the family of the pods' packets, over a fabric with an MTU of 1500 bytes."""
     transport = of.transport if isinstance(of, Design) else of
     return {family: _FABRIC_MTU - transport.room(_FABRIC_MTU, _sample(family)) for family in (4, 6)}

@@ -1,10 +1,10 @@
-"""What a transport is: how nodes reach each other's pods."""
+"""The interface of transports: how nodes reach each other's pods."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import UPLINK
@@ -17,26 +17,26 @@ CROSS_SUBNET = "cross-subnet"
 
 
 class Joining(NamedTuple):
-    """What a transport is to work on."""
+    """The input of a transport."""
 
     draft: Draft
     layout: Layout
     mtu: int
-    """Of the pods, and so of tunnels."""
+    """MTU of the pods and the tunnels, in bytes."""
     options: TransportSpec
-    hands: Hands
+    delivers: Delivers
     node_device: str
-    """That of each node which has its address on the fabric."""
+    """The device that has the node's address on the fabric."""
 
     @property
     def nodes(self) -> tuple[NodePlace, ...]:
-        """Those that are to be worked on, with their pods: all, or those alone whose pods are planned anew."""
+        """The nodes to plan, with their pods: all, or only those whose pods change."""
         return self.draft.nodes
 
     def tunnelled(self, node: NodePlace) -> Iterator[NodePlace]:
-        """The nodes whose pods are reached through a tunnel: all others, but where it is to be left out.
+        """The other nodes whose pods are reached through a tunnel.
 
-        To the pods of those that it is left out for there are routes afterwards.
+        Adds direct routes to the pods of all other nodes (mode cross-subnet).
         """
         for remote in others(self.layout, node):
             if skips(self.layout, self.options, node, remote):
@@ -50,9 +50,9 @@ class Leg(NamedTuple):
     """How packets of one family travel from one node to another."""
 
     device: str
-    """By which they leave the first node; empty if by the one on the fabric."""
+    """The device that sends them from the first node; empty for its device on the fabric."""
     tunnel: Tunnel | None
-    """What is around them, if anything."""
+    """The encapsulation, if any."""
     outer: int
     """The family of the outermost header."""
 
@@ -86,44 +86,44 @@ class Transport:
     summary: str
     """One line."""
     like: tuple[str, ...]
-    """Who does it so in real clusters."""
+    """Real networks that work in this way."""
     needs: tuple[str, ...]
     """Names of kernel features, see `testbed.kernel.features`."""
-    takes: frozenset[Hands]
-    """From which attachments."""
+    takes: frozenset[Delivers]
+    """The attachments that it works with, by what they deliver."""
     join: Callable[[Joining], None]
-    """Adds to the draft what lets each node of the layout reach all others' pods."""
-    knows_pods: frozenset[Hands] = frozenset()
-    """From which attachments it tells nodes of single pods of others, so that a pod that comes or goes matters to all.
-    From others the layout that it is given has no pods."""
+    """Adds the devices and routes to the draft by which each node reaches the pods of all others."""
+    knows_pods: frozenset[Delivers] = frozenset()
+    """The attachments with which nodes have entries for single pods of other nodes, so that a pod that is added or
+    removed changes all nodes. With others the layout given to it has no pods."""
     leg: Callable[[Plan, Layout, TransportSpec, NodePlace, NodePlace, int], Leg] = _straight
-    """How packets of family 4 or 6 travel from a node to another one."""
+    """How packets of family 4 or 6 travel from one node to another."""
     room: Callable[[int, Layout], int] = _fabric_mtu
-    """The largest packet of pods that fits the fabric's, in bytes, with all the families in use."""
+    """The largest MTU of pods, in bytes, for the fabric's MTU and the families in use."""
     needs_there: Callable[[Layout], tuple[str, ...]] = _nothing_needed
-    """Names of the kernel features that it needs besides on some layouts alone."""
+    """Names of additional kernel features that it needs for this layout."""
     parameters: tuple[str, ...] = ()
-    """Names of what a user may set."""
+    """Names of the parameters that a user may set."""
     carried: Callable[[Layout], Mapping[str, tuple[Network, ...]]] = _nothing_carried
-    """By node: ranges that the fabric's routers are to know."""
+    """Ranges that the fabric's routers have routes for, by node."""
     by_router: bool = False
-    """Whether packets go by way of a router between nodes of one subnet, too."""
+    """Whether packets between nodes of one subnet also go through a router."""
     any_family: bool = False
     """Whether pods may use an address family that the fabric does not have."""
     needs_router: bool = False
-    """Whether nodes speak with a router, though packets may go without."""
+    """Whether nodes have sessions with a router, even if packets do not go through it."""
     pod_families: tuple[int, ...] = (4, 6)
-    """Those that pods may use."""
+    """The address families that pods may use."""
     one_subnet: str = ""
-    """Why all nodes must be in one subnet, if so."""
+    """If all nodes must be in one subnet, the reason."""
     one_subnet_of: tuple[int, str] | None = None
-    """A family of pods' addresses with which all nodes must be in one subnet, and why."""
+    """A family of pods' addresses that requires all nodes in one subnet, and the reason."""
     outer_families: tuple[int, ...] = (4, 6)
-    """Those of which the fabric must have one."""
+    """The families of which the fabric must have at least one."""
     claims: bool = True
-    """Whether it says by which way packets go; otherwise any way is right."""
+    """Whether it predicts the way of packets; otherwise any way is right."""
     page: str = ""
-    """All that there is to say of it."""
+    """Documentation, shown by `testbed designs`."""
 
 
 def skips(layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace) -> bool:
@@ -132,7 +132,7 @@ def skips(layout: Layout, options: TransportSpec, one: NodePlace, other: NodePla
 
 
 def others(layout: Layout, node: NodePlace) -> Iterator[NodePlace]:
-    """All nodes but this one."""
+    """All nodes except this one."""
     return (other for other in layout.nodes if other.name != node.name)
 
 
@@ -142,15 +142,15 @@ def outer_family(pod_family: int, layout: Layout) -> int:
 
 
 def outer_families(layout: Layout) -> tuple[int, ...]:
-    """Those of the tunnels for all pods."""
+    """The families of the outer headers of all tunnels."""
     return layout.outer_families
 
 
 def less(headers: Mapping[int, int]) -> Callable[[int, Layout], int]:
-    """Room for pods' packets where so many bytes of headers are around them, by outer family."""
+    """A `Transport.room` for tunnels with these header sizes in bytes, by outer family."""
     return lambda fabric_mtu, layout: fabric_mtu - max(headers[family] for family in outer_families(layout))
 
 
 def own_family_less(headers: Mapping[int, int]) -> Callable[[int, Layout], int]:
-    """As `less`, where the outer header is always of the family of the packet inside."""
+    """As `less`, for tunnels whose outer header has the family of the inner packet."""
     return lambda fabric_mtu, layout: fabric_mtu - max(headers[cidr.version] for cidr in layout.pod_cidrs)

@@ -29,7 +29,7 @@ MAX_EVER_PODS = 65535
 """Of a node, with those that are gone: Cilium has 16 bits for an endpoint's number."""
 FIRST_POD = 2
 """Of the addresses in a node's share: behind the network's and the bridge's."""
-_ANEW = "bring the lab up anew"
+_ANEW = "recreate the lab"
 _WITHOUT_PODS = (
     "families",
     "outer_families",

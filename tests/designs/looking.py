@@ -1,4 +1,4 @@
-"""Looking at a living lab with the programs that a person would use, and not with the testbed's own eyes."""
+"""Inspects a running lab with standard programs (ip, bridge, iptables), independent of the testbed's own code."""
 
 import json
 import re
@@ -25,12 +25,12 @@ PORT = 7999
 
 @cache
 def topology(name: str) -> Topology:
-    """A shipped one."""
+    """A shipped topology by name."""
     return load_topology(ROOT / f"topologies/{name}.yaml").value
 
 
 def marked(cni: str, names: Iterable[str], rare: Iterable[str] = ()) -> list[ParameterSet]:
-    """Parameters, each with what its design needs; what only kernels with modules have runs in the virtual machine."""
+    """Parameters, each marked with the needs of its design; those in `rare` run in the virtual machine."""
     found = []
     for name in names:
         marks = [pytest.mark.needs(*DESIGNS[f"{cni}-{name}"].needs)]
@@ -39,7 +39,7 @@ def marked(cni: str, names: Iterable[str], rare: Iterable[str] = ()) -> list[Par
 
 
 def proven(name: str, chosen: Topology) -> None:
-    """Everybody reaches everybody, packets go where the design says, and inspect finds nothing; for tests that look."""
+    """All places reach each other, packets take the planned ways, and inspect finds no differences."""
     design = DESIGNS[name]
     assert list(design.misfits(chosen)) == []
     with shared(design.plan(chosen)) as lab:
@@ -50,7 +50,7 @@ def proven(name: str, chosen: Topology) -> None:
 
 
 def ended(lab: Lab, place: str, *command: str) -> str:
-    """What a command in a place prints; it must succeed."""
+    """Output of a command in a place; the command must succeed."""
     done = lab.run(place, list(command))
     assert done.returncode == 0, f"{place}: {' '.join(command)}: {done.stderr}"
     return done.stdout
@@ -61,19 +61,19 @@ def as_json(lab: Lab, place: str, *command: str) -> Any:
 
 
 def link(lab: Lab, place: str, dev: str) -> dict[str, Any]:
-    """A device, as `ip -d link` has it."""
+    """A device, as printed by `ip -d link`."""
     (found,) = as_json(lab, place, "ip", "-j", "-d", "link", "show", dev)
     return dict(found)
 
 
 def addresses(lab: Lab, place: str, dev: str) -> set[str]:
-    """Of a device, without link-local ones."""
+    """Addresses of a device, without link-local ones."""
     (found,) = as_json(lab, place, "ip", "-j", "address", "show", dev)
     return {f"{item['local']}/{item['prefixlen']}" for item in found["addr_info"] if item["scope"] != "link"}
 
 
 def routes(lab: Lab, place: str, *which: str, family: int = 4) -> set[str]:
-    """Lines of `ip route`, without what is the same for all: metrics, preferences and link-local routes."""
+    """Lines of `ip route`, without metrics, preferences and link-local routes."""
     lines = ended(lab, place, "ip", f"-{family}", "route", "show", *which).splitlines()
     words = [line.partition(" metric ")[0].strip() for line in lines]
     return {line for line in words if not line.startswith(("fe80::", "ff00::", "multicast"))}
@@ -90,25 +90,25 @@ def permanent_neighbours(lab: Lab, place: str, dev: str) -> dict[str, str]:
 
 
 def forwarding(lab: Lab, place: str, dev: str) -> dict[str, str]:
-    """The tunnel end behind each MAC address, of permanent entries of the device itself."""
+    """Tunnel end by MAC address, from permanent entries of the device itself."""
     found = as_json(lab, place, "bridge", "-j", "fdb", "show", "dev", dev)
     assert all(item["state"] == "permanent" and item["flags"] == ["self"] for item in found)
     return {item["mac"]: item["dst"] for item in found}
 
 
 def rules(lab: Lab, place: str, tool: str, table: str) -> list[str]:
-    """The lines of rules of a table."""
+    """The rules of a table, one per line."""
     return [line for line in ended(lab, place, f"{tool}-save", "-t", table).splitlines() if line.startswith("-A ")]
 
 
 def passed(lab: Lab, place: str, rule: str, tool: str = "iptables") -> int:
-    """Packets that those rules of the table `filter` have matched whose text the expression is found in."""
+    """Packets matched by the rules of the table `filter` whose text matches the expression."""
     listed = ended(lab, place, f"{tool}-save", "-c", "-t", "filter")
     return sum(int(packets) for packets in re.findall(rf"^\[(\d+):\d+\] -A .*{rule}", listed, re.MULTILINE))
 
 
 def seen_from(lab: Lab, source: str, target: str, address: str) -> str:
-    """Connects from one place to an address of another one, over TCP; the address that is seen there."""
+    """Connects by TCP to an address of another place, and returns the source address seen there."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with lab.namespaces[target].entered():
         listener = socket.create_server((address, PORT), family=family)
@@ -123,13 +123,13 @@ def seen_from(lab: Lab, source: str, target: str, address: str) -> str:
 
 @contextmanager
 def unbroken(lab: Lab, source: str, target: str, count: int = 5000) -> Iterator[None]:
-    """A ping each millisecond from before the block until after it; none is lost."""
+    """Sends a ping every millisecond during the block and asserts that none is lost."""
     address = str(lab.plan[target].reached_at[0])
     ended(lab, source, "ping", "-n", "-c", "1", "-W", "10", address)
     pings = lab.start(source, ["ping", "-n", "-q", "-i", "0.001", "-c", str(count), "-W", "5", address])
     assert pings.stdout
     assert pings.stdout.readline().startswith(b"PING")
     yield
-    assert pings.poll() is None, "they have ended before the change has"
+    assert pings.poll() is None, "ping ended before the change did"
     said = pings.communicate(timeout=60)[0].decode()
     assert f"{count} packets transmitted, {count} received" in re.sub(r" errors,.*", "", said), said

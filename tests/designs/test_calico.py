@@ -1,6 +1,6 @@
-"""Calico's presets, held against what Calico leaves on a node, as ip, bridge, iptables, ipset, wg and birdc show it.
+"""Calico's presets, compared with Calico's state on a node, as shown by ip, bridge, iptables, ipset, wg and birdc.
 
-The tables here are those of the reference: blocks of 64 addresses in the nodes' order, 10.244.0.0/26 for node1.
+The values are those of the reference: blocks of 64 addresses in the nodes' order, 10.244.0.0/26 for node1.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ WITH_BIRD = ("bgp", "bgp-rr", "bgp-tor", "ipip", "cross-subnet", "wireguard")
 EVERY = (*WITH_BIRD, "vxlan")
 PATIENCE_S = 120.0
 MTU = {"ipip": 1480, "vxlan": 1450, "cross-subnet": 1450, "wireguard": 1440}
-"""Of pods and tunnels with IPv4 and an underlay of 1500, where that is less."""
+"""MTU of pods and tunnels if less than the underlay's 1500, with IPv4."""
 BLOCK = {"node1": "10.244.0.0/26", "node2": "10.244.0.64/26", "node3": "10.244.0.128/26", "node4": "10.244.0.192/26"}
 
 
@@ -78,7 +78,7 @@ def vtep_mac(node: str) -> str:
 
 
 def sessions(lab: Lab, place: str) -> dict[str, str]:
-    """By name: what birdc says of it last."""
+    """State in birdc by session name."""
     lines = [line.split() for line in ended(lab, place, "birdc", "show", "protocols").splitlines()]
     return {words[0]: words[-1] for words in lines if len(words) > 1 and words[1] == "BGP"}
 
@@ -88,7 +88,7 @@ def established(lab: Lab, place: str) -> set[str]:
 
 
 def learned(lab: Lab, place: str, family: int = 4) -> set[str]:
-    """Routes that BIRD has put into the kernel, each in a line."""
+    """Routes that BIRD has written to the kernel, one per line."""
     found = as_json(lab, place, "ip", f"-{family}", "-j", "route", "show", "proto", "bird")
     lines = set()
     for route in found:
@@ -101,32 +101,32 @@ def learned(lab: Lab, place: str, family: int = 4) -> set[str]:
 
 
 def until(done: Callable[[], bool]) -> None:
-    """Waits for something that is to come."""
+    """Waits until the condition is true."""
     end = time.monotonic() + PATIENCE_S
     while not done():
         assert time.monotonic() < end
 
 
-# What each does for pods
+# Pods
 
 
 @pytest.mark.looks
 @pytest.mark.parametrize("preset", marked("calico", EVERY, RARE))
-def test_it_does_what_it_claims(preset: str) -> None:
+def test_pods_reach_each_other_as_planned(preset: str) -> None:
     proven(f"calico-{preset}", topology("three-nodes"))
 
 
 @pytest.mark.looks
 @pytest.mark.parametrize("of", ["dual-stack", "ipv6-only"])
 @pytest.mark.parametrize("preset", marked("calico", EVERY, RARE))
-def test_it_does_so_with_ipv6(preset: str, of: str) -> None:
+def test_pods_reach_each_other_with_ipv6(preset: str, of: str) -> None:
     proven(f"calico-{preset}", topology(of))
 
 
 @pytest.mark.looks
 @pytest.mark.parametrize("of", ["two-subnets", "leaf-spine", "dual-homed"])
 @pytest.mark.parametrize("preset", marked("calico", ("bgp-tor", "vxlan", "cross-subnet"), RARE))
-def test_it_does_so_across_subnets(preset: str, of: str) -> None:
+def test_pods_reach_each_other_across_subnets(preset: str, of: str) -> None:
     proven(f"calico-{preset}", topology(of))
 
 
@@ -138,7 +138,7 @@ def test_encrypted_packets_cross_subnets(preset: str) -> None:
 
 @pytest.mark.looks
 @pytest.mark.parametrize("preset", marked("calico", EVERY, RARE))
-def test_pods_have_an_address_without_neighbours(preset: str) -> None:
+def test_pods_have_a_host_address_and_felix_settings(preset: str) -> None:
     with look(preset) as lab:
         mtu = MTU.get(preset, 1500)
         for pod, address in {"client": "10.244.0.1", "web-1": "10.244.0.2"}.items():
@@ -163,7 +163,7 @@ def test_pods_have_an_address_without_neighbours(preset: str) -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
-def test_pods_have_ipv6_by_the_link_local_address_that_all_nodes_ends_have() -> None:
+def test_pods_ipv6_gateway_is_the_link_local_address_of_the_nodes_end() -> None:
     with look("bgp", "dual-stack") as lab:
         assert addresses(lab, "client", "eth0") == {"10.244.0.1/32", "fd00:10:244::1/128"}
         gateway = "fe80::ecee:eeff:feee:eeee"
@@ -174,13 +174,13 @@ def test_pods_have_ipv6_by_the_link_local_address_that_all_nodes_ends_have() -> 
         assert ended(lab, "node1", "sysctl", "-n", *(f"{conf}/{key}" for key in keys)).split() == ["1", "1", "0"]
 
 
-# Routes, by whom
+# Routes
 
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
 @pytest.mark.parametrize("preset", ["bgp", "bgp-rr"])
-def test_routes_to_blocks_are_birds_and_lead_to_the_node(preset: str) -> None:
+def test_bird_writes_routes_to_blocks_via_their_node(preset: str) -> None:
     with look(preset) as lab:
         for number, (node, own) in enumerate(BLOCK.items(), start=1):
             if node == "node4":
@@ -198,17 +198,17 @@ def test_routes_to_blocks_are_birds_and_lead_to_the_node(preset: str) -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
-def test_everybody_speaks_with_everybody_in_the_mesh() -> None:
+def test_all_nodes_have_sessions_in_the_full_mesh() -> None:
     with look("bgp") as lab:
         assert sessions(lab, "node1") == {"Mesh_192_168_56_2": "Established", "Mesh_192_168_56_3": "Established"}
         assert "Neighbor AS:      64512" in ended(lab, "node1", "birdc", "show", "protocols", "all")
         told = ended(lab, "node2", "birdc", "show", "route", "protocol", "Mesh_192_168_56_1")
-        assert re.findall(r"10\.244\.\S+", told) == ["10.244.0.0/26"]  # And not those to single pods.
+        assert re.findall(r"10\.244\.\S+", told) == ["10.244.0.0/26"]  # Not the routes to single pods.
 
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
-def test_both_families_have_sessions_and_routes_of_their_own() -> None:
+def test_both_families_have_separate_sessions_and_routes() -> None:
     with look("bgp", "dual-stack") as lab:
         assert set(sessions(lab, "node1")) == {"Mesh_192_168_56_2", "Mesh_fd00_192_168_56__2"}
         assert learned(lab, "node1", 6) == {
@@ -219,7 +219,7 @@ def test_both_families_have_sessions_and_routes_of_their_own() -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp-rr"].needs)
-def test_nodes_that_do_not_reflect_speak_with_those_that_do() -> None:
+def test_other_nodes_have_sessions_only_with_reflectors() -> None:
     with look("bgp-rr", "sixteen-nodes") as lab:
         reflectors = {"Node_192_168_56_1", "Node_192_168_56_2"}
         assert set(sessions(lab, "node9")) == reflectors
@@ -232,7 +232,7 @@ def test_nodes_that_do_not_reflect_speak_with_those_that_do() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.needs(*DESIGNS["calico-bgp-rr"].needs)
-def test_without_one_of_two_reflectors_all_other_routes_stay() -> None:
+def test_the_failure_of_one_reflector_removes_only_its_own_routes() -> None:
     with up("bgp-rr") as lab:
         before = learned(lab, "node3")
         kill_bird(lab, "node1")
@@ -242,7 +242,7 @@ def test_without_one_of_two_reflectors_all_other_routes_stay() -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
-def test_routers_tell_each_other_blocks_and_share_out_flows() -> None:
+def test_routers_announce_blocks_and_use_equal_paths() -> None:
     with look("bgp-tor", "leaf-spine") as lab:
         spines = "via 172.31.0.1 dev to-spine1 via 172.31.0.3 dev to-spine2"
         assert learned(lab, "leaf1") == {
@@ -260,7 +260,7 @@ def test_routers_tell_each_other_blocks_and_share_out_flows() -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
-def test_within_a_rack_the_router_hands_the_next_hop_on() -> None:
+def test_within_a_rack_the_router_keeps_the_next_hop() -> None:
     with look("bgp-tor", "two-subnets") as lab:
         assert learned(lab, "node1") == {
             f"blackhole {BLOCK['node1']}",
@@ -273,7 +273,7 @@ def test_within_a_rack_the_router_hands_the_next_hop_on() -> None:
 @pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*DESIGNS["calico-ipip"].needs)
-def test_ip_in_ip_goes_by_the_kernels_own_tunnel() -> None:
+def test_ip_in_ip_uses_tunl0() -> None:
     with look("ipip") as lab:
         assert addresses(lab, "node1", "tunl0") == {"10.244.0.0/32"}
         own = link(lab, "node1", "tunl0")
@@ -292,7 +292,7 @@ def test_ip_in_ip_goes_by_the_kernels_own_tunnel() -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-vxlan"].needs)
-def test_vxlan_is_told_all_by_felix() -> None:
+def test_felix_writes_all_vxlan_entries() -> None:
     with look("vxlan") as lab:
         own = link(lab, "node1", "vxlan.calico")
         data = own["linkinfo"]["info_data"]
@@ -319,7 +319,7 @@ def test_vxlan_is_told_all_by_felix() -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-cross-subnet"].needs)
-def test_across_subnets_alone_packets_are_inside_vxlan() -> None:
+def test_vxlan_is_used_only_across_subnets() -> None:
     with look("cross-subnet", "two-subnets") as lab:
         near = f"{BLOCK['node3']} via 192.168.0.2 dev eth0"
         assert learned(lab, "node1") == {f"blackhole {BLOCK['node1']}", near}
@@ -332,7 +332,7 @@ def test_across_subnets_alone_packets_are_inside_vxlan() -> None:
 @pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*DESIGNS["calico-wireguard"].needs)
-def test_wireguard_has_a_table_and_a_rule_of_its_own() -> None:
+def test_wireguard_has_its_own_table_and_rule() -> None:
     with look("wireguard") as lab:
         assert link(lab, "node1", "wireguard.cali")["mtu"] == 1440
         assert addresses(lab, "node1", "wireguard.cali") == {"10.244.0.0/32"}
@@ -364,8 +364,8 @@ def members(lab: Lab, name: str) -> set[str]:
 
 @pytest.mark.sealed
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
-def test_packets_walk_through_felix_chains() -> None:
-    """From one pod to another on a node: out of the first one's chain, into the second one's, and accepted."""
+def test_packets_traverse_felix_chains() -> None:
+    """Packets between pods of one node traverse the chains of both and are accepted."""
     with up("bgp") as lab:
         ended(lab, "client", "ping", "-c1", "10.244.0.2")
         counted = {
@@ -378,7 +378,9 @@ def test_packets_walk_through_felix_chains() -> None:
         }
         assert set(counted) == {f"cali-{way}-{cali(pod)}" for way in ("fw", "tw") for pod in ("client", "web-1")}
         listed = ended(lab, "node1", "iptables-save", "-c", "-t", "filter")
-        walked = {chain for packets, chain in re.findall(r"^\[(\d+):\d+\] -A (cali-\S+)", listed, re.M) if int(packets)}
+        traversed = {
+            chain for packets, chain in re.findall(r"^\[(\d+):\d+\] -A (cali-\S+)", listed, re.M) if int(packets)
+        }
         out, into = f"cali-fw-{cali('client')}", f"cali-tw-{cali('web-1')}"
         assert {
             "cali-FORWARD",
@@ -387,7 +389,7 @@ def test_packets_walk_through_felix_chains() -> None:
             "cali-pro-kns.default",
             into,
             "cali-pri-kns.default",
-        } <= walked
+        } <= traversed
         forward = [rule for rule in rules(lab, "node1", "iptables", "filter") if rule.startswith("-A FORWARD")]
         assert forward[0] == "-A FORWARD -j cali-FORWARD"
         assert "--mark 0x10000/0x10000 -j ACCEPT" in forward[1]
@@ -395,7 +397,7 @@ def test_packets_walk_through_felix_chains() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
-def test_a_device_that_is_nobodys_and_a_false_sender_get_nowhere() -> None:
+def test_packets_of_unknown_devices_and_forged_senders_are_dropped() -> None:
     with up("bgp") as lab:
         dispatch = rules(lab, "node1", "iptables", "filter")
         for chain in ("cali-from-wl-dispatch", "cali-to-wl-dispatch"):
@@ -407,7 +409,7 @@ def test_a_device_that_is_nobodys_and_a_false_sender_get_nowhere() -> None:
 
 
 def sent_from(lab: Lab, place: str, protocol: int, payload: bytes, to: str) -> None:
-    """One packet: for UDP to VXLAN's port, else with nothing of its own but the IP header."""
+    """Sends one packet: for UDP to VXLAN's port, otherwise only an IP header with the payload."""
     family = socket.AF_INET6 if ":" in to else socket.AF_INET
     kind = socket.SOCK_DGRAM if protocol == socket.IPPROTO_UDP else socket.SOCK_RAW
     with lab.namespaces[place].entered(), socket.socket(family, kind, protocol) as sock:
@@ -416,7 +418,7 @@ def sent_from(lab: Lab, place: str, protocol: int, payload: bytes, to: str) -> N
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("preset", marked("calico", ("bgp", "vxlan", "ipip"), RARE))
-def test_pods_may_not_send_what_is_a_tunnels(preset: str) -> None:
+def test_tunnel_packets_from_pods_are_dropped(preset: str) -> None:
     targets = {"iptables": "10.244.0.65", "ip6tables": "fd00:10:244::41"}
     with up(preset, "dual-stack") as lab:
         for tool, to in targets.items():
@@ -429,7 +431,7 @@ def test_pods_may_not_send_what_is_a_tunnels(preset: str) -> None:
 
 
 def forged(preset: str, to: str) -> tuple[int, bytes]:
-    """A protocol, and what of it a tunnel's end takes for a datagram from web-2 to the client."""
+    """Protocol and payload of an encapsulated datagram from web-2 to the client."""
     datagram = struct.pack("!4H", PORT, PORT, 8 + 5, 0) + b"hello"
     ends = bytes([10, 244, 0, 65, 10, 244, 0, 1])
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 0, 0, 64, socket.IPPROTO_UDP, 0) + ends
@@ -442,8 +444,8 @@ def forged(preset: str, to: str) -> tuple[int, bytes]:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("preset", marked("calico", ("vxlan", "ipip"), RARE))
-def test_a_tunnels_packets_are_taken_from_nodes_alone(preset: str) -> None:
-    """The same packet, from a router, from a pod of the node, and from another node."""
+def test_tunnel_packets_are_accepted_only_from_nodes(preset: str) -> None:
+    """Sends the same packet from a router, from a pod of the node, and from another node."""
     protocol, payload = forged(preset, "node1")
     dropped, taken = (
         ("Drop IPIP packets from non-Calico hosts", "Allow IPIP packets from Calico hosts")
@@ -471,7 +473,7 @@ def test_a_tunnels_packets_are_taken_from_nodes_alone(preset: str) -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
-def test_what_leaves_the_pods_network_has_its_nodes_address() -> None:
+def test_packets_that_leave_the_pods_network_have_the_nodes_address() -> None:
     with look("bgp", "dual-stack") as lab:
         assert members(lab, "cali40masq-ipam-pools") == members(lab, "cali40network-ip-pools") == {"10.244.0.0/16"}
         assert members(lab, "cali60masq-ipam-pools") == set()
@@ -480,7 +482,7 @@ def test_what_leaves_the_pods_network_has_its_nodes_address() -> None:
         assert seen_from(lab, "client", "node2", "fd00:192:168:56::2") == "fd00:10:244::1"
 
 
-def test_interfaces_whose_names_begin_alike_have_a_chain_in_between() -> None:
+def test_interfaces_with_a_common_prefix_share_an_intermediate_chain() -> None:
     chains = firewall.dispatch("cali-from-wl-dispatch", "-i", "cali-fw-", ["cali1a", "cali1b", "cali2c"])
     unknown = '-m comment --comment "Unknown interface" -j DROP'
     assert chains == {
@@ -502,17 +504,17 @@ def test_long_names_of_namespaces_fit_chains() -> None:
         ended(lab, "pod-1.a-rather-long-namespace-1", "ping", "-c1", "-W2", "10.244.0.65")
 
 
-# Daemons that end, and come again
+# Daemons that end and restart
 
 
 def kill_bird(lab: Lab, place: str) -> None:
-    """At once and without a word to its peers."""
+    """Kills BIRD without notification of its peers."""
     os.kill(int(ended(lab, place, "cat", PID_FILE)), signal.SIGKILL)
 
 
 @contextmanager
 def bird_again(lab: Lab, place: str) -> Iterator[None]:
-    """Started once more, as it was."""
+    """Runs BIRD again during the block, with the same command."""
     (program,) = lab.plan[place].of(Program)
     process = lab.start(place, program.command, stdout=subprocess.DEVNULL)
     try:
@@ -524,7 +526,7 @@ def bird_again(lab: Lab, place: str) -> Iterator[None]:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("preset", marked("calico", ("bgp", "bgp-rr", "ipip", "wireguard"), RARE))
-def test_a_node_without_its_bird_is_forgotten_by_its_peers_until_it_comes_again(preset: str) -> None:
+def test_peers_withdraw_a_nodes_routes_until_its_bird_restarts(preset: str) -> None:
     with up(preset) as lab:
         whole = {node: learned(lab, node) for node in ("node1", "node3")}
         dev, flags = ("tunl0", " onlink") if preset == "ipip" else ("eth0", "")
@@ -532,7 +534,7 @@ def test_a_node_without_its_bird_is_forgotten_by_its_peers_until_it_comes_again(
         assert all(lost < known for known in whole.values())
         kill_bird(lab, "node2")
         until(lambda: all(learned(lab, node) == whole[node] - lost for node in whole))
-        # With WireGuard packets go by Felix' table, and BIRD's routes are not used.
+        # With WireGuard packets use Felix' table, not BIRD's routes.
         is_reached = lab.run("client", ["ping", "-c1", "-W5", "10.244.0.65"]).returncode == 0
         assert is_reached is (preset == "wireguard")
         (missing,) = [one.what for one in inspect(lab.plan, lab.namespaces) if one.place == "node1"]
@@ -546,7 +548,7 @@ def test_a_node_without_its_bird_is_forgotten_by_its_peers_until_it_comes_again(
 
 @pytest.mark.sealed
 @pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
-def test_a_racks_router_takes_back_what_its_node_told_and_so_do_all_others() -> None:
+def test_routers_and_nodes_withdraw_the_routes_of_a_node_without_bird() -> None:
     with up("bgp-tor", "leaf-spine") as lab:
         spines = "via 172.31.0.1 dev to-spine1 via 172.31.0.3 dev to-spine2"
         lost = {
@@ -569,7 +571,7 @@ def test_a_racks_router_takes_back_what_its_node_told_and_so_do_all_others() -> 
 
 @pytest.mark.sealed
 @pytest.mark.needs(*DESIGNS["calico-cross-subnet"].needs)
-def test_without_a_nodes_bird_its_neighbours_lose_it_and_those_beyond_the_tunnel_do_not() -> None:
+def test_without_a_nodes_bird_only_its_neighbours_lose_its_routes() -> None:
     """node3 is node1's neighbour, and in another subnet than node2."""
     with up("cross-subnet", "two-subnets") as lab:
         near = {4: f"{BLOCK['node3']} via 192.168.0.2 dev eth0", 6: "fd00:10:244::80/122 via fd00:192:168::2 dev eth0"}
@@ -594,7 +596,7 @@ def test_without_a_nodes_bird_its_neighbours_lose_it_and_those_beyond_the_tunnel
 
 @pytest.mark.sealed
 @pytest.mark.needs(*DESIGNS["calico-bgp-tor"].needs)
-def test_a_spine_without_its_bird_is_left_out_of_the_ways() -> None:
+def test_a_spine_without_bird_is_not_a_next_hop() -> None:
     with up("bgp-tor", "leaf-spine") as lab:
         kill_bird(lab, "spine1")
         until(lambda: f"{BLOCK['node2']} via 172.31.0.3 dev to-spine2" in learned(lab, "leaf1"))
@@ -603,7 +605,7 @@ def test_a_spine_without_its_bird_is_left_out_of_the_ways() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.needs(*DESIGNS["calico-bgp"].needs)
-def test_what_bird_put_into_the_kernel_comes_back_when_somebody_takes_it_away() -> None:
+def test_bird_restores_a_deleted_route() -> None:
     with up("bgp") as lab:
         whole = learned(lab, "node1")
         ended(lab, "node1", "ip", "route", "del", BLOCK["node2"])
@@ -613,7 +615,7 @@ def test_what_bird_put_into_the_kernel_comes_back_when_somebody_takes_it_away() 
 # Plans
 
 
-def test_blocks_are_as_small_as_64_addresses_and_handed_out_in_order() -> None:
+def test_blocks_have_64_addresses_and_are_allocated_in_order() -> None:
     laid_out = blocks.lay_out(topology("dual-stack"))
     assert [list(map(str, node.pod_cidrs)) for node in laid_out.nodes] == [
         ["10.244.0.0/26", "fd00:10:244::/122"],
@@ -656,7 +658,7 @@ def test_no_block_is_larger_than_the_nodes_share_of_the_range() -> None:
         ("cross-subnet", "two-subnets", "node1"),
     ],
 )
-def test_birds_configuration_is_the_golden_one_and_bird_takes_it(preset: str, of: str, place: str) -> None:
+def test_birds_configuration_is_the_golden_one_and_valid(preset: str, of: str, place: str) -> None:
     (text,) = [file.text for file in planned(preset, of)[place].of(File) if file.path == CONFIGURATION]
     golden = GOLDEN / f"{preset}-{of}-{place}.conf"
     if UPDATE:
@@ -668,14 +670,14 @@ def test_birds_configuration_is_the_golden_one_and_bird_takes_it(preset: str, of
 
 
 @pytest.mark.parametrize("preset", ["bgp", "bgp-rr"])
-def test_without_encapsulation_routers_would_have_to_know_blocks(preset: str) -> None:
+def test_without_encapsulation_all_nodes_must_be_in_one_subnet(preset: str) -> None:
     (misfit,) = DESIGNS[f"calico-{preset}"].misfits(topology("two-subnets"))
     assert misfit.loc == ("fabric",)
     assert "needs all nodes in one subnet (" in misfit.message
-    assert "the fabric's routers do not know blocks" in misfit.message
+    assert "the fabric's routers have no routes to blocks" in misfit.message
 
 
-def test_ip_in_ip_is_ipv4s_so_ipv6_needs_one_subnet() -> None:
+def test_ipip_requires_one_subnet_for_ipv6() -> None:
     chosen = topology("two-subnets")
     (misfit,) = DESIGNS["calico-ipip"].misfits(chosen)
     assert "for IPv6" in misfit.message

@@ -1,4 +1,4 @@
-"""Every design's plan, held against a golden file and against what all plans must keep."""
+"""Compares every design's plan with a golden file, and checks invariants of all plans."""
 
 import os
 from collections import Counter
@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[2]
 TOPOLOGIES = ROOT / "topologies"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
-"""UPDATE_GOLDEN=1 writes the golden files anew; read the difference before you commit it."""
+"""UPDATE_GOLDEN=1 rewrites the golden files; read the difference before you commit it."""
 
 every_design = pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
 every_plain_design = pytest.mark.parametrize("design", list(PLAIN))
@@ -31,7 +31,7 @@ def topology_named(name: str) -> Topology:
 
 
 def as_golden(plan: Plan, file: Path) -> None:
-    """The testbed's own programs are named as they are from its folder."""
+    """Paths of the testbed's own programs are relative to the repository."""
     text = script(plan).replace(f"{ROOT}/", "")
     if UPDATE:
         file.write_text(text)
@@ -45,12 +45,12 @@ def test_the_plan_is_the_golden_one(design: str, topology: str) -> None:
 
 
 @every_preset
-def test_the_plan_of_a_cnis_design_is_the_golden_one(design: str) -> None:
+def test_the_plan_of_a_preset_is_the_golden_one(design: str) -> None:
     as_golden(DESIGNS[design].plan(topology_named("two-nodes")), GOLDEN / "cnis" / f"{design}.sh")
 
 
 def plans(design: Design) -> Iterator[Plan]:
-    """Of all shipped topologies that can carry it."""
+    """Plans of all shipped topologies that the design fits."""
     for file in sorted(TOPOLOGIES.glob("*.yaml")):
         topology = load_topology(file).value
         if next(design.misfits(topology), None) is None:
@@ -58,13 +58,13 @@ def plans(design: Design) -> Iterator[Plan]:
 
 
 @every_design
-def test_some_topology_can_carry_it(design: Design) -> None:
+def test_the_design_fits_some_topology(design: Design) -> None:
     assert any(plans(design))
 
 
 @every_design
 def test_device_numbers_are_unique_over_the_whole_plan(design: Design) -> None:
-    """Equal numbers at both ends of a veth would cost a second, and the kernel refuses two alike in a namespace."""
+    """Equal numbers at both ends of a veth cost a second, and the kernel rejects duplicates in a namespace."""
     for plan in plans(design):
         numbers = Counter(device.index for space in plan.spaces for device in plan.devices_of(space.name).values())
         assert max(numbers.values()) == 1
@@ -72,7 +72,7 @@ def test_device_numbers_are_unique_over_the_whole_plan(design: Design) -> None:
 
 
 @every_design
-def test_everything_refers_to_devices_that_are_there(design: Design) -> None:
+def test_objects_refer_to_existing_devices(design: Design) -> None:
     for plan in plans(design):
         for space in plan.spaces:
             devices = plan.devices_of(space.name)
@@ -87,7 +87,7 @@ def test_everything_refers_to_devices_that_are_there(design: Design) -> None:
 
 @every_design
 def test_no_two_devices_share_a_mac_address(design: Design) -> None:
-    """But for the ends of pods' pairs that Calico has on nodes, which are all alike."""
+    """Except the node's ends of Calico's pods, which all have the same address."""
     for plan in plans(design):
         macs = Counter(device.mac for space in plan.spaces for device in plan.devices_of(space.name).values())
         assert {mac for mac, times in macs.items() if times > 1} <= {"", HOST_MAC}
@@ -107,8 +107,8 @@ def test_vxlan_leaves_room_for_its_headers(two_nodes: Topology, dual_stack: Topo
     assert DESIGNS["vxlan"].pod_mtu(dual_stack) == 1500 - 70
 
 
-def test_the_routed_designs_are_alike_on_a_node(two_nodes: Topology) -> None:
-    """So that a difference measured on the same node cannot come from the design."""
+def test_the_routed_designs_are_equal_on_a_node(two_nodes: Topology) -> None:
+    """Differences measured on one node therefore cannot come from the design."""
     one, other = (DESIGNS[name].plan(two_nodes) for name in ("l3-gateway", "l3-host-routes"))
     for pod in one.of_kind(Kind.POD):
         assert pod == other[pod.name]

@@ -1,4 +1,4 @@
-"""What becomes of designs that a scenario's topology cannot carry, before anything is built."""
+"""Designs that do not fit a scenario's topology are refused or left out before anything is built."""
 
 from pathlib import Path
 
@@ -34,15 +34,15 @@ def test_designs_that_fit_a_cell_may_be_left_out_of_others(tmp_path: Path, repos
     assert problems(tmp_path, repository, "vxlan", "leave-out", "rack1, rack2") == []
 
 
-def test_otherwise_they_are_refused(tmp_path: Path, repository: Path) -> None:
+def test_unfit_refuse_rejects_designs_that_do_not_fit(tmp_path: Path, repository: Path) -> None:
     assert problems(tmp_path, repository, "vxlan", "refuse", "rack1, rack2")
 
 
-def test_the_baseline_must_fit_everywhere(tmp_path: Path, repository: Path) -> None:
+def test_the_baseline_must_fit_all_cells(tmp_path: Path, repository: Path) -> None:
     (problem,) = problems(tmp_path, repository, "l3-host-routes", "leave-out", "rack1, rack2")
     assert problem.startswith("at=rack2: l3-host-routes needs all nodes in one subnet")
 
 
-def test_each_design_must_fit_somewhere(tmp_path: Path, repository: Path) -> None:
+def test_each_design_must_fit_at_least_one_cell(tmp_path: Path, repository: Path) -> None:
     found = problems(tmp_path, repository, "vxlan", "leave-out", "rack2")
     assert [problem.split()[1] for problem in found] == ["l3-host-routes", "l2"]

@@ -1,6 +1,6 @@
-"""Flannel's presets, held against what flanneld and its CNI plugin leave on a node, as ip, bridge and the like show it.
+"""Flannel's presets, compared with the state of flanneld and its CNI plugin on a node, shown by ip, bridge and others.
 
-The tables here are those of the reference: node1 has 10.244.0.0/24, node2 10.244.1.0/24.
+The values are those of the reference: node1 has 10.244.0.0/24, node2 10.244.1.0/24.
 """
 
 import json
@@ -30,7 +30,7 @@ from tests.shared import shared
 
 OUTSIDE = {4: "203.0.113.1", 6: "2001:db8::1"}
 MTU = {"vxlan": 1450, "direct-routing": 1450, "host-gw": 1500, "ipip": 1480, "wireguard": 1420, "udp": 1472}
-"""By backend: of pods and of the tunnel's device, with IPv4 and an underlay of 1500."""
+"""MTU of pods and tunnel device by backend, with IPv4 and an underlay MTU of 1500."""
 RARE = ("ipip", "wireguard")
 V4_ONLY = ("ipip", "udp")
 PORTMAP = {"type": "portmap", "capabilities": {"portMappings": True}}
@@ -47,14 +47,14 @@ def look(backend: str, of: str = "two-nodes") -> AbstractContextManager[Lab]:
 
 @pytest.mark.looks
 @pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
-def test_it_does_what_it_claims(backend: str) -> None:
+def test_pods_reach_each_other_as_planned(backend: str) -> None:
     proven(f"flannel-{backend}", topology("two-nodes"))
 
 
 @pytest.mark.looks
 @pytest.mark.parametrize("of", ["dual-stack", "ipv6-only"])
 @pytest.mark.parametrize("backend", marked("flannel", ("vxlan", "host-gw", "direct-routing", "wireguard"), RARE))
-def test_it_does_so_with_ipv6(backend: str, of: str) -> None:
+def test_pods_reach_each_other_with_ipv6(backend: str, of: str) -> None:
     proven(f"flannel-{backend}", topology(of))
 
 
@@ -62,13 +62,13 @@ def test_it_does_so_with_ipv6(backend: str, of: str) -> None:
 @pytest.mark.needs(*DESIGNS["flannel-direct-routing"].needs)
 @pytest.mark.parametrize("of", ["two-subnets", "leaf-spine"])
 @pytest.mark.parametrize("backend", ["vxlan", "direct-routing"])
-def test_it_does_so_across_subnets(backend: str, of: str) -> None:
+def test_pods_reach_each_other_across_subnets(backend: str, of: str) -> None:
     proven(f"flannel-{backend}", topology(of))
 
 
 @pytest.mark.looks
 @pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
-def test_pods_hang_on_cni0_with_three_routes(backend: str) -> None:
+def test_pods_are_attached_to_cni0_with_three_routes(backend: str) -> None:
     with look(backend) as lab:
         mtu = MTU[backend]
         assert link(lab, "node1", "cni0")["mtu"] == mtu
@@ -91,7 +91,7 @@ def test_pods_hang_on_cni0_with_three_routes(backend: str) -> None:
 
 @pytest.mark.looks
 @pytest.mark.parametrize("backend", marked("flannel", MTU, RARE))
-def test_flanneld_tells_the_plugin_by_its_file(backend: str) -> None:
+def test_subnet_env_and_cni_configuration_are_flannels(backend: str) -> None:
     with look(backend) as lab:
         assert ended(lab, "node2", "cat", "/run/flannel/subnet.env").splitlines() == [
             "FLANNEL_NETWORK=10.244.0.0/16",
@@ -110,7 +110,7 @@ def test_flanneld_tells_the_plugin_by_its_file(backend: str) -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["flannel-vxlan"].needs)
-def test_both_families_are_told_and_attached() -> None:
+def test_both_families_are_configured_and_attached() -> None:
     with look("vxlan", "dual-stack") as lab:
         assert ended(lab, "node2", "cat", "/run/flannel/subnet.env").splitlines() == [
             "FLANNEL_NETWORK=10.244.0.0/16",
@@ -158,7 +158,7 @@ def test_the_rules_are_flannels(backend: str) -> None:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("backend", marked("flannel", ("vxlan", "host-gw", "wireguard"), RARE))
-def test_what_leaves_the_cluster_comes_from_the_node(backend: str) -> None:
+def test_packets_that_leave_the_cluster_have_the_nodes_address(backend: str) -> None:
     with up(backend, "dual-stack") as lab:
         (router,) = (space.name for space in lab.plan.of_kind(Kind.ROUTER))
         nodes = {4: "192.168.56.1", 6: "fd00:192:168:56::1"}
@@ -212,7 +212,7 @@ def test_vxlan_has_a_second_device_for_ipv6() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.needs(*DESIGNS["flannel-vxlan"].needs)
-def test_inspect_knows_the_device_below_and_the_rules() -> None:
+def test_inspect_reports_the_underlying_device_and_rules() -> None:
     with up("vxlan") as lab:
         ended(lab, "node1", "ip", "link", "del", "flannel.1")
         made = ("id", "1", "dstport", "8472", "local", "192.168.56.1", "nolearning")
@@ -226,7 +226,7 @@ def test_inspect_knows_the_device_below_and_the_rules() -> None:
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["flannel-vxlan"].needs)
 def test_vxlans_largest_packet() -> None:
-    """1422 bytes of ICMP with Don't Fragment pass, 1423 are refused at home."""
+    """1422 bytes of ICMP with Don't Fragment pass, 1423 are rejected locally."""
     with look("vxlan") as lab:
         ping = ["ping", "-n", "-c", "1", "-W", "5", "-M", "do", "10.244.1.2", "-s"]
         assert lab.run("client", [*ping, "1422"]).returncode == 0
@@ -243,7 +243,7 @@ def test_host_gw() -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*DESIGNS["flannel-direct-routing"].needs)
-def test_direct_routing_has_a_tunnel_to_other_subnets_alone() -> None:
+def test_direct_routing_has_tunnels_only_to_other_subnets() -> None:
     """node1 and node3 are neighbours."""
     with look("direct-routing", "two-subnets") as lab:
         mac = link(lab, "node2", "flannel.1")["address"]
@@ -294,16 +294,16 @@ def test_udp() -> None:
         assert addresses(lab, "node1", "flannel0") == {"10.244.0.0/32"}
         assert routes(lab, "node1", "dev", "flannel0") == {"10.244.0.0/16 scope link"}
         assert "192.168.56.1:8285" in ended(lab, "node1", "ss", "-lun")
-        # Two nodes forward, and the program takes one of the TTL on each.
+        # On each node forwarding and the process both decrease the TTL.
         assert "ttl=60" in ended(lab, "client", "ping", "-n", "-c", "1", "10.244.1.2")
 
 
 @pytest.mark.parametrize("backend", V4_ONLY)
 @pytest.mark.parametrize("of", ["dual-stack", "ipv6-only"])
-def test_backends_without_ipv6_say_so(backend: str, of: str) -> None:
+def test_backends_without_ipv6_do_not_fit_ipv6_pods(backend: str, of: str) -> None:
     (misfit,) = DESIGNS[f"flannel-{backend}"].misfits(topology(of))
     assert misfit.loc[:2] == ("cluster", "pod_cidr")
-    assert misfit.message == f"flannel-{backend} carries IPv4 packets alone, which fd00:10:244::/56 has none of"
+    assert misfit.message == f"flannel-{backend} carries only IPv4 packets, but fd00:10:244::/56 is IPv6"
 
 
 def test_host_gw_needs_neighbours() -> None:
@@ -316,8 +316,8 @@ def test_masquerading_needs_the_nodes_address_on_its_link() -> None:
     assert "nodes with several links have it on lo" in misfit.message
 
 
-def test_vxlan_goes_over_the_familys_own_fabric() -> None:
-    """As Flannel does, other than the plain design `vxlan`."""
+def test_vxlan_requires_the_pods_family_on_the_fabric() -> None:
+    """As in Flannel, and unlike in the plain design `vxlan`."""
     chosen = topology("dual-stack")
     fabric = chosen.fabric.model_copy(update={"subnet": chosen.fabric.subnet[:1]})
     without = chosen.model_copy(update={"fabric": fabric})

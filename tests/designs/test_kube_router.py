@@ -1,4 +1,4 @@
-"""kube-router's presets, held against what kube-router leaves on a node, as ip, ipset, birdc and the like show it.
+"""kube-router's presets, compared with kube-router's state on a node, as shown by ip, ipset, birdc and others.
 
 node1 has 10.244.0.0/24, node2 10.244.1.0/24, node3 10.244.2.0/24.
 """
@@ -37,14 +37,14 @@ def look(of: str, name: str = NAME) -> AbstractContextManager[Lab]:
 
 
 def tunnel(digits: str) -> str:
-    """The device to the node whose address has these digits."""
+    """The tunnel device to the node whose address has these digits."""
     return "tun-" + hashlib.sha256(digits.encode()).hexdigest()[:11]
 
 
 @pytest.mark.looks
 @pytest.mark.needs(*NEEDS)
 @pytest.mark.parametrize("of", ["two-nodes", "ipv6-only", "dual-stack", "three-nodes"])
-def test_it_does_what_it_claims(of: str) -> None:
+def test_pods_reach_each_other_as_planned(of: str) -> None:
     proven(NAME, topology(of))
 
 
@@ -52,20 +52,20 @@ def test_it_does_what_it_claims(of: str) -> None:
 @pytest.mark.vm
 @pytest.mark.needs(*TUNNELS)
 @pytest.mark.parametrize("of", ["two-subnets", "dual-homed"])
-def test_it_does_so_across_subnets(of: str) -> None:
+def test_pods_reach_each_other_across_subnets(of: str) -> None:
     proven(NAME, topology(of))
 
 
 @pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*TUNNELS)
-def test_it_does_so_with_tunnels_between_neighbours() -> None:
+def test_pods_reach_each_other_with_the_full_overlay() -> None:
     proven(FULL, topology("dual-stack"))
 
 
 @pytest.mark.looks
 @pytest.mark.needs(*NEEDS)
-def test_pods_hang_on_kube_bridge() -> None:
+def test_pods_are_attached_to_kube_bridge() -> None:
     with look("dual-stack") as lab:
         assert link(lab, "node1", "kube-bridge")["mtu"] == 1500
         assert addresses(lab, "node1", "kube-bridge") == {"10.244.0.1/24", "fd00:10:244::1/64"}
@@ -100,7 +100,7 @@ def test_pods_hang_on_kube_bridge() -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*NEEDS)
-def test_neighbours_have_plain_routes_that_bird_put_there() -> None:
+def test_bird_writes_direct_routes_to_neighbours() -> None:
     with look("three-nodes") as lab:
         assert routes(lab, "node1", "proto", "bird") == {
             "10.244.1.0/24 via 192.168.56.2 dev eth0",
@@ -114,14 +114,14 @@ def test_neighbours_have_plain_routes_that_bird_put_there() -> None:
         assert sessions == [("Node_192_168_56_2", "Established"), ("Node_192_168_56_3", "Established")]
         learned = ended(lab, "node1", "birdc", "show", "route", "all", "10.244.1.0/24")
         assert "BGP.next_hop: 192.168.56.2" in learned
-        assert re.search(r"BGP.as_path: *$", learned, re.M)  # Of the same autonomous system.
+        assert re.search(r"BGP.as_path: *$", learned, re.M)  # Empty within one autonomous system.
         assert "64512" in ended(lab, "node1", "birdc", "show", "protocols", "all", "Node_192_168_56_2")
 
 
 @pytest.mark.looks
 @pytest.mark.vm
 @pytest.mark.needs(*TUNNELS)
-def test_other_subnets_are_beyond_tunnels() -> None:
+def test_tunnels_lead_to_other_subnets() -> None:
     """node1 and node3 are neighbours, node2 is behind a router."""
     with look("two-subnets") as lab:
         dev, back = tunnel("19216811"), tunnel("19216801")
@@ -159,7 +159,7 @@ def test_full_overlay_has_tunnels_to_neighbours() -> None:
 
 @pytest.mark.looks
 @pytest.mark.needs(*NEEDS)
-def test_the_sets_and_the_rule_that_asks_them() -> None:
+def test_sets_and_the_rule_that_matches_them() -> None:
     with look("dual-stack") as lab:
         saved = {line.partition(" bucketsize")[0] for line in ended(lab, "node1", "ipset", "save").splitlines()}
         assert saved == {
@@ -186,8 +186,8 @@ def test_the_sets_and_the_rule_that_asks_them() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.needs(*NEEDS)
-def test_what_leaves_the_cluster_comes_from_the_node() -> None:
-    """What goes to pods and nodes does not."""
+def test_packets_that_leave_the_cluster_have_the_nodes_address() -> None:
+    """Packets to pods and nodes keep the pod's address."""
     with up("dual-stack") as lab:
         (router,) = (space.name for space in lab.plan.of_kind(Kind.ROUTER))
         nodes = {4: ("192.168.56.1", "192.168.56.2"), 6: ("fd00:192:168:56::1", "fd00:192:168:56::2")}
@@ -203,10 +203,10 @@ def test_what_leaves_the_cluster_comes_from_the_node() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.needs(*NEEDS)
-def test_the_chains_of_policies_let_everything_pass() -> None:
+def test_the_chains_of_policies_accept_all_traffic() -> None:
     with up("two-nodes") as lab:
         found = rules(lab, "node2", "iptables", "filter")
-        # The very hashes that kube-router itself writes.
+        # The hashes are those of kube-router itself.
         assert found[0] == '-A INPUT -m comment --comment "kube-router netpol - 4IA2OSFRMVNDXBVV" -j KUBE-ROUTER-INPUT'
         for line in (
             '-A FORWARD -m comment --comment "kube-router netpol - TEMCG2JMHZYE7H7T" -j KUBE-ROUTER-FORWARD',
@@ -238,8 +238,8 @@ def test_the_chains_of_policies_let_everything_pass() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.needs(*NEEDS)
-def test_a_policy_would_hold_between_pods_of_one_bridge() -> None:
-    """Bridged packets pass their pods' chains: without the mark of the default policy they are rejected."""
+def test_policies_apply_between_pods_of_one_bridge() -> None:
+    """Bridged packets traverse their pods' chains and are rejected without the mark of the default policy."""
     with up("two-nodes") as lab:
         assert seen_from(lab, "client", "web-1", "10.244.0.3") == "10.244.0.2"
         assert passed(lab, "node1", "--physdev-is-bridged") > 0
@@ -251,7 +251,7 @@ def test_a_policy_would_hold_between_pods_of_one_bridge() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.needs(*NEEDS)
-def test_when_bird_ends_its_peers_take_its_routes_back() -> None:
+def test_when_bird_ends_its_peers_withdraw_its_routes() -> None:
     with up("three-nodes") as lab:
         pid = int(ended(lab, "node2", "cat", "/run/bird/bird.pid"))
         assert "bird" in Path(f"/proc/{pid}/comm").read_text()

@@ -1,7 +1,7 @@
-"""Every attachment with every transport: planned, brought up, checked, proven on the wire, taken down; or refused.
+"""Every combination of attachment and transport: planned, brought up, checked on the wire and taken down; or refused.
 
-What this kernel lacks is skipped here and runs in the virtual machine: of those a subset in which every attachment and
-every transport is at least once (marked `vm`), and with `--whole-matrix` all of them.
+Combinations that this kernel does not support are skipped here and run in the virtual machine: a subset with every
+attachment and every transport (marked `vm`), and with `--whole-matrix` all of them.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.designs.looking import topology
 
 GOLDEN = Path(__file__).parent / "golden" / "matrix"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
-SENSELESS = [(a, t) for a in ATTACHMENTS for t in TRANSPORTS if f"{a}+{t}" not in pairs()]
+INCOMPATIBLE = [(a, t) for a in ATTACHMENTS for t in TRANSPORTS if f"{a}+{t}" not in pairs()]
 TUNNELS = [name for name, transport in TRANSPORTS.items() if "mode" in transport.parameters]
 COVERING = (
     "ipvlan-l2+l2",
@@ -35,7 +35,7 @@ COVERING = (
     "bridge+wireguard",
     "bridge+ipsec",
 )
-"""Of the pairs that the plain kernel of the machine where this is developed lacks: each part at least once."""
+"""A subset of the pairs that the development kernel does not support, with each part at least once."""
 RARE = ("ipvlan", "netkit", "ipip", "ip6tnl", "gre", "ip6gre", "geneve", "wireguard", "esp")
 """Features that only kernels with modules have."""
 FAMILIES = ("two-nodes", "ipv6-only", "dual-stack")
@@ -46,7 +46,7 @@ def is_rare(name: str) -> bool:
 
 
 def marked(names: list[str], covering: tuple[str, ...], families: tuple[str, ...] = ()) -> list[ParameterSet]:
-    """Parameters, each marked with what it needs; the rare ones with where they run."""
+    """Parameters, each marked with its needs; the rare ones also with where they run."""
     found = []
     for name in names:
         for family in families or ("",):
@@ -60,7 +60,7 @@ def marked(names: list[str], covering: tuple[str, ...], families: tuple[str, ...
 
 
 def wanted(name: str, family: str) -> Topology:
-    """Segment routing needs IPv6 between nodes, whatever the pods have."""
+    """Segment routing needs IPv6 between nodes, also for IPv4 pods."""
     chosen = topology(family)
     if "srv6" in name and family == "two-nodes":
         fabric = chosen.fabric.model_copy(update={"subnet": topology("dual-stack").fabric.subnet})
@@ -79,7 +79,7 @@ def test_the_plan_is_the_golden_one(name: str) -> None:
 
 
 def prove(name: str, chosen: Topology, mode: str | None = None) -> Plan:
-    """Brings the design up, has everybody reach everybody, and holds the wire and the kernel against the plan."""
+    """Brings the design up, checks that all places reach each other, and compares wire and kernel with the plan."""
     design = design_of(name)
     if mode:
         kind = design.transport.name
@@ -105,14 +105,14 @@ def test_a_pair_does_what_it_claims(name: str, family: str) -> None:
     "name", marked([f"bridge+{kind}" for kind in TUNNELS], tuple(f"bridge+{kind}" for kind in TUNNELS))
 )
 def test_a_tunnel_is_left_out_inside_a_subnet(name: str) -> None:
-    """The path proof knows: two of the nodes are neighbours, the third is behind a router."""
+    """Two of the nodes are neighbours, the third is behind a router."""
     prove(name, topology("two-subnets"), "cross-subnet")
 
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("attach", ["bridge", "flat-bridge"])
-def test_multicast_floods_as_well(attach: str, family: str) -> None:
+def test_multicast_carries_broadcast_frames(attach: str, family: str) -> None:
     transport = TransportSpec(kind="vxlan-learning", flood="multicast", vni=7, port=4788)
     design, chosen = design_of(spelt_out("mine", attach, transport)), topology(family)
     with Lab(design.plan(chosen)) as lab:
@@ -120,8 +120,8 @@ def test_multicast_floods_as_well(attach: str, family: str) -> None:
         assert inspect(lab.plan, lab.namespaces) == ()
 
 
-@pytest.mark.parametrize(("attach", "kind"), SENSELESS)
-def test_a_senseless_pair_is_refused_with_the_reason(attach: str, kind: str) -> None:
+@pytest.mark.parametrize(("attach", "kind"), INCOMPATIBLE)
+def test_an_incompatible_pair_is_refused_with_the_reason(attach: str, kind: str) -> None:
     (misfit,) = CATALOGUE.misfits(spelt_out("mine", attach, TransportSpec(kind=kind)))
     assert misfit.message.startswith(f"{kind} ")
     assert f"but {attach} " in misfit.message
@@ -130,8 +130,8 @@ def test_a_senseless_pair_is_refused_with_the_reason(attach: str, kind: str) -> 
         design_of(f"{attach}+{kind}")
 
 
-def test_every_pair_is_valid_or_senseless() -> None:
-    assert len(pairs()) + len(SENSELESS) == len(ATTACHMENTS) * len(TRANSPORTS)
+def test_every_pair_is_valid_or_incompatible() -> None:
+    assert len(pairs()) + len(INCOMPATIBLE) == len(ATTACHMENTS) * len(TRANSPORTS)
     assert {name.partition("+")[0] for name in pairs()} == set(ATTACHMENTS)
     assert {name.partition("+")[2] for name in pairs()} == set(TRANSPORTS)
 
@@ -161,10 +161,10 @@ ROOM = {
     "gre": (1476, 1456),
     # IP, UDP, a header of 16 bytes, a tag of 16.
     "wireguard": (1440, 1420),
-    # IP, ESP header 8, counter 8, tag 16, trailer 2; the rest a multiple of four; less UDP, VXLAN, Ethernet.
+    # IP, ESP header 8, IV 8, tag 16, trailer 2; the rest a multiple of four; less UDP, VXLAN, Ethernet.
     "ipsec": ((1500 - 20 - 32) // 4 * 4 - 2 - 30, (1500 - 40 - 32) // 4 * 4 - 2 - 30),
     "udp": (1472, 1452),
-    # IPv6 whatever is inside, and a routing header with one segment.
+    # IPv6 for both families, and a routing header with one segment.
     "srv6": (1500 - 40 - 8 - 16, 1500 - 40 - 8 - 16),
 }
 
@@ -178,8 +178,8 @@ def test_the_mtu_of_pods_is_what_the_headers_leave(kind: str) -> None:
     assert design.pod_mtu(topology("dual-stack")) == min(four, six)
 
 
-def test_a_smaller_mtu_may_be_asked_for() -> None:
+def test_a_smaller_mtu_can_be_set() -> None:
     small = design_of(spelt_out("mine", "routed", TransportSpec(kind="vxlan"), 1400))
     assert small.pod_mtu(topology("two-nodes")) == 1400
     (misfit,) = design_of(spelt_out("mine", "routed", TransportSpec(kind="vxlan"), 1460)).misfits(topology("two-nodes"))
-    assert "pods can have 576 to 1450" in misfit.message
+    assert "it must be 576 to 1450" in misfit.message

@@ -1,4 +1,4 @@
-"""Every CNI's preset has a page that stands by itself: how to look at it, and in what it is unlike the real thing."""
+"""Every preset has a complete page: how to inspect it, and how it departs from the real CNI."""
 
 import re
 
@@ -28,7 +28,7 @@ OF_CALICO = (*OF_BIRD, *OF_FELIX)
 OF_CILIUM = topics(
     "no agent, cilium-cni, health, no policies, no connection tracking, no services, endpoint routes, egress gateway,"
     "Geneve, encryption, priority 9, 20 and 111, for the router, masquerades by iptables, hop limit, NDP,"
-    "eth0's way out, tcx, endpoint_metric, come from one"
+    "eth0's egress, tcx, endpoint_metric, come from one"
 )
 OF_NATIVE = topics("auto-direct-node-routes")
 OF_NETKIT = topics("netkit-l2")
@@ -71,11 +71,11 @@ TOPICS: dict[str, tuple[str, ...]] = {
     "kube-router": OF_KUBE_ROUTER,
     "kube-router-full-overlay": OF_KUBE_ROUTER,
 }
-"""By preset: words of what its lines that begin with 'Unlike' must be about."""
+"""Words that the lines beginning with 'Unlike' must contain, by preset."""
 
 
 def unlike(page: str) -> str:
-    """All of a page's statements that begin a line with 'Unlike', each up to the next one or the paragraph's end."""
+    """All statements of a page that begin with 'Unlike', each up to the next one or the end of its paragraph."""
     return " ".join(" ".join(part.split()) for part in re.findall(r"^Unlike .*?(?=^Unlike |^$|\Z)", page, re.M | re.S))
 
 
@@ -86,21 +86,21 @@ def test_each_page_says_where_its_preset_departs_from_the_real_cni(name: str) ->
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_no_page_leaves_its_departures_to_another_one(name: str) -> None:
+def test_no_page_refers_to_another_one_for_its_departures(name: str) -> None:
     page = DESIGNS[name].page
     assert re.findall(r"differs? from|what is unlike|is unlike there", page) == []
     assert unlike(page.rsplit("\n\n", 1)[-1]), "departures come last"
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_each_page_shows_what_is_seen_of_its_preset(name: str) -> None:
-    """In lines that are set off; and with birdc, where BIRD runs."""
+def test_each_page_shows_commands_to_inspect_its_preset(name: str) -> None:
+    """In indented lines; with birdc if BIRD runs."""
     page = DESIGNS[name].page
     assert re.search(r"^    \S", page, re.M)
     assert ("birdc show" in page) == ("birdc" in DESIGNS[name].programs)
 
 
-def test_no_preset_is_left_out_here_or_in_the_tests_of_its_cni() -> None:
+def test_all_presets_are_tested_here_and_in_the_tests_of_their_cni() -> None:
     tested = (
         *(f"flannel-{backend}" for backend in FLANNEL),
         *(f"calico-{mode}" for mode in CALICO),

@@ -1,7 +1,7 @@
-"""Numbers that stay, over designs and fabrics: whoever is in two plans of a lab has all the same in both.
+"""Addresses and numbers stay: nodes and pods that are in two plans of a lab have the same values in both.
 
-Pods and nodes come and go at random. After each step nobody else's addresses, indices, numbers or keys' names have
-changed, no two have the same, and what somebody had is nobody else's later on.
+Pods and nodes are added and removed at random. After each step no remaining address, index, number or key name has
+changed, no two are equal, and released values are not allocated to others.
 """
 
 import re
@@ -66,13 +66,13 @@ CHANGES = ("with_pod", "without_pod", "with_node", "without_node", "with_link")
 
 
 def first_topology(design: Design, fabric: str) -> Topology:
-    """Dual-stack, or IPv4 where the design takes no other pods."""
+    """Dual-stack, or IPv4 if the design supports nothing else."""
     topologies = (topology_of_text(text.format(fabric=FABRICS[fabric]), "t.yaml").value for text in (TEXT, IPV4))
     return next(topology for topology in topologies if not list(design.misfits(topology)))
 
 
 def step(topology: Topology, change: str, which: int) -> Topology:
-    """One change; names come from a few, so that some are taken again by others later on."""
+    """Applies one change; names are from a small set, so that some are used again later."""
     nodes, pods = list(topology.nodes), topology.pod_ids
     match change:
         case "with_pod":
@@ -87,17 +87,17 @@ def step(topology: Topology, change: str, which: int) -> Topology:
     return with_link(topology, links[which % len(links)].ends, delay="3ms")
 
 
-Had = tuple[str, object]
-"""What somebody has: of which kind, and the value."""
+Value = tuple[str, object]
+"""A value that was allocated, with its kind."""
 
 
-def values(plan: Plan, layout: Layout) -> dict[tuple[str, ...], Had]:
-    """What everybody has that nobody else may have, by their name and what it is."""
-    found: dict[tuple[str, ...], Had] = {}
+def values(plan: Plan, layout: Layout) -> dict[tuple[str, ...], Value]:
+    """Values that must be unique, by their owner and kind."""
+    found: dict[tuple[str, ...], Value] = {}
     for space in plan.spaces:
         for dev, device in plan.devices_of(space.name).items():
             found[space.name, "index", dev] = ("index", device.index)
-        for address in space.reached_at if space.kind is not Kind.ROUTER else ():  # Which may lose its first port.
+        for address in space.reached_at if space.kind is not Kind.ROUTER else ():  # A router may lose its first port.
             found[space.name, "reached at", str(address.version)] = ("address", address)
     for node in layout.nodes:
         for cidr in node.pod_cidrs:
@@ -123,14 +123,14 @@ def values(plan: Plan, layout: Layout) -> dict[tuple[str, ...], Had]:
 
 
 def router_ids(plan: Plan) -> Iterator[str]:
-    """By which BGP speakers know each other."""
+    """The router ids of BGP speakers."""
     for space in plan.spaces:
         for file in space.of(File):
             yield from re.findall(r"router id (.*);", file.text)
 
 
 def macs(plan: Plan) -> list[str]:
-    """Of pods and nodes on what they share with others."""
+    """MAC addresses of pods and nodes on shared Ethernets."""
     ends = (plan.devices_of(space.name).get(POD_INTERFACE) for space in plan.spaces)
     return [mac for end in ends if end and (mac := getattr(end, "mac", ""))]
 
@@ -138,14 +138,12 @@ def macs(plan: Plan) -> list[str]:
 @pytest.mark.parametrize(("name", "fabric"), CASES)
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(CHANGES), st.integers(0, 60)), min_size=1, max_size=7))
-def test_who_stays_keeps_all_and_nothing_is_given_out_twice(
-    name: str, fabric: str, changes: list[tuple[str, int]]
-) -> None:
+def test_values_stay_and_are_never_allocated_twice(name: str, fabric: str, changes: list[tuple[str, int]]) -> None:
     design = DESIGNS.get(name) or design_of(name)
     topology = first_topology(design, fabric)
     plan = design.plan(topology)
-    had: dict[Had, tuple[str, ...]] = {}
-    before: dict[tuple[str, ...], Had] = {}
+    had: dict[Value, tuple[str, ...]] = {}
+    before: dict[tuple[str, ...], Value] = {}
     for change, which in [("", 0), *changes]:
         try:
             topology = step(topology, change, which) if change else topology
@@ -157,7 +155,7 @@ def test_who_stays_keeps_all_and_nothing_is_given_out_twice(
         for key in now.keys() & before.keys():
             assert now[key] == before[key], (key, change, which)
         for key, value in now.items():
-            # Whoever else had it: it was somebody of another life, or somebody of another name.
+            # The value is new, or the owner had it before.
             assert had.get(value, key) == key, (value, key, had[value])
             assert key in before or value not in had, (value, key)
             had[value] = key
@@ -177,7 +175,7 @@ LEAVES = """
 """
 
 
-def test_a_router_keeps_its_device_and_its_address_when_a_node_is_plugged_into_it() -> None:
+def test_a_router_keeps_device_and_address_when_a_node_is_linked_to_it() -> None:
     design = DESIGNS["vxlan"]
     topology = topology_of_text(IPV4.format(fabric=LEAVES), "t.yaml").value
     before = design.plan(topology)
@@ -188,7 +186,7 @@ def test_a_router_keeps_its_device_and_its_address_when_a_node_is_plugged_into_i
     assert after["r2"].reached_at == before["r2"].reached_at
 
 
-def test_a_node_that_has_given_out_all_its_addresses_says_so() -> None:
+def test_a_node_without_free_addresses_raises_exhausted() -> None:
     text = IPV4.replace("pod_cidr: 10.244.0.0/16", "pod_cidr: 10.244.0.0/16, node_prefix: 29")
     topology = topology_of_text(text.format(fabric=FABRICS["one-subnet"]), "t.yaml").value
     plan = DESIGNS["vxlan"].plan(topology)
@@ -200,12 +198,12 @@ def test_a_node_that_has_given_out_all_its_addresses_says_so() -> None:
         DESIGNS["vxlan"].plan(topology, before=plan.allocation)
     assert str(error.value) == (
         "no pod address on node1 (10.244.0.0/29) left: 4 of 5 in use, 1 freed in this lab and not given out again; "
-        "add the pod to another node, or bring the lab up anew"
+        "add the pod to another node, or recreate the lab"
     )
     assert DESIGNS["vxlan"].plan(topology)["x3"].reached_at
 
 
-def test_calicos_blocks_keep_the_size_that_they_had_at_first() -> None:
+def test_calicos_blocks_keep_their_first_size() -> None:
     design = DESIGNS["calico-vxlan"]
     topology = topology_of_text(IPV4.format(fabric=FABRICS["one-subnet"]), "t.yaml").value
     plan = design.plan(topology)

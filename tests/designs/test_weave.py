@@ -1,6 +1,6 @@
-"""Weave Net's presets, held against what weaver and weave-npc leave on a node, as ip, bridge and the like show it.
+"""Weave Net's presets, compared with the state of weaver and weave-npc on a node, as shown by ip, bridge and others.
 
-The tables here are those of the reference: node1 has 10.244.0.0/24 of the pods' 10.244.0.0/16, node2 10.244.1.0/24.
+The values are those of the reference: node1 has 10.244.0.0/24 of the pods' 10.244.0.0/16, node2 10.244.1.0/24.
 """
 
 import secrets
@@ -27,7 +27,7 @@ from tests.shared import shared
 SLEEVE, FASTDP = ("sleeve", "sleeve-encrypted"), ("fastdp", "fastdp-encrypted")
 NAMES = (*SLEEVE, *FASTDP)
 OVERHEAD = {"sleeve": 62, "sleeve-encrypted": 86, "fastdp": 50, "fastdp-encrypted": 84}
-"""Bytes, with IPv4: the program's own headers inside UDP, or VXLAN's; and those of the encryption."""
+"""Overhead in bytes, with IPv4: headers of sleeve or VXLAN, and of the encryption."""
 TWO_SUBNETS = """
 name: racks
 cluster: {pod_cidr: 10.32.0.0/12, node_prefix: 24}
@@ -55,14 +55,14 @@ def look(name: str) -> AbstractContextManager[Lab]:
 
 @pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
-def test_it_does_what_it_claims_across_subnets_too(name: str) -> None:
+def test_pods_reach_each_other_across_subnets(name: str) -> None:
     proven(f"weave-{name}", two_subnets())
 
 
 @pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
-def test_the_kernel_holds_what_the_reference_lists(name: str) -> None:
-    """The bridge, its ports and their MTU; addresses in one range, no route to any node's share; settings."""
+def test_the_kernel_has_weaves_state(name: str) -> None:
+    """The bridge, its ports and MTUs; addresses in one range, no routes to nodes' shares; settings."""
     with look(name) as lab:
         bridge = link(lab, "node1", "weave")
         assert (bridge["linkinfo"]["info_kind"], bridge["mtu"]) == ("bridge", 1376)
@@ -125,8 +125,8 @@ def test_rules_and_sets_are_weaves(name: str) -> None:
             assert members == {"10.244.0.2", "10.244.0.3", "10.244.1.2"}
 
 
-def test_sets_have_the_names_that_they_have_in_a_cluster() -> None:
-    """As they are found in listings of rules that people have shown."""
+def test_sets_have_the_names_of_a_cluster() -> None:
+    """The names are from published listings of rules."""
     assert may_receive("default") == "weave-;rGqyMIl1HN^cfDki~Z$3]6!N"
     assert may_send("default") == "weave-s_+ChJId4Uy_$}G;WdH|~TK)I"
     assert may_receive("kube-system") == "weave-P.B|!ZhkAr5q=XZ?3}tMBA+0"
@@ -134,8 +134,8 @@ def test_sets_have_the_names_that_they_have_in_a_cluster() -> None:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("name", marked("weave", ("sleeve",), FASTDP))
-def test_a_pod_that_is_in_no_set_gets_nothing(name: str) -> None:
-    """So the rules are passed by frames that are bridged, on one node and from another one."""
+def test_traffic_of_a_pod_outside_the_sets_is_dropped(name: str) -> None:
+    """Bridged frames therefore traverse the rules, within a node and from another node."""
     with up(name) as lab:
         assert lab.run("client", ["ping", "-c1", "-W5", "10.244.0.3"]).returncode == 0
         ended(lab, "node1", "ipset", "del", may_receive("default"), "10.244.0.3")
@@ -147,7 +147,7 @@ def test_a_pod_that_is_in_no_set_gets_nothing(name: str) -> None:
 
 @pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
-def test_pods_are_masqueraded_where_they_leave_the_range_and_nodes_are_exposed(name: str) -> None:
+def test_pods_are_masqueraded_outside_the_range_and_nodes_are_exposed(name: str) -> None:
     with look(name) as lab:
         assert seen_from(lab, "client", "web-2", "10.244.1.2") == "10.244.0.2"
         assert seen_from(lab, "client", "node2", "192.168.56.2") == "192.168.56.1"
@@ -158,7 +158,7 @@ def test_pods_are_masqueraded_where_they_leave_the_range_and_nodes_are_exposed(n
 @pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", SLEEVE, FASTDP))
 def test_sleeve_is_between_the_bridge_and_udp(name: str) -> None:
-    """Frames are captured whole: those who send them compute checksums, and cut segments."""
+    """Captured frames are complete: checksum offload is off."""
     with look(name) as lab:
         assert link(lab, "node1", "vethwe-bridge")["link"] == "vethwe-pcap"
         sockets = ended(lab, "node1", "ss", "-Huln").split()
@@ -171,7 +171,7 @@ def test_sleeve_is_between_the_bridge_and_udp(name: str) -> None:
 
 @pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", FASTDP, FASTDP))
-def test_the_datapath_has_the_ports_and_flows_of_weaves(name: str) -> None:
+def test_the_datapath_has_weaves_ports_and_flows(name: str) -> None:
     with look(name) as lab:
         shown = ended(lab, "node1", "ovs-dpctl", "show")
         assert "port 0: datapath (internal)" in shown
@@ -198,7 +198,7 @@ def test_the_datapath_has_the_ports_and_flows_of_weaves(name: str) -> None:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("name", marked("weave", ("fastdp",), FASTDP))
-def test_inspect_sees_what_was_done_to_the_datapath_and_how_to_mend_it(name: str) -> None:
+def test_inspect_reports_and_fixes_changes_of_the_datapath(name: str) -> None:
     with up(name) as lab:
         (flow, *_) = [
             line for line in ended(lab, "node1", "ovs-dpctl", "dump-flows").splitlines() if "in_port(1)" in line
@@ -219,7 +219,7 @@ def test_inspect_sees_what_was_done_to_the_datapath_and_how_to_mend_it(name: str
 
 @pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", ("fastdp-encrypted",), FASTDP))
-def test_esp_is_used_by_marks(name: str) -> None:
+def test_marks_select_packets_for_esp(name: str) -> None:
     with look(name) as lab:
         assert rules(lab, "node1", "iptables", "mangle") == [
             "-A INPUT -j WEAVE-IPSEC-IN",
@@ -244,7 +244,7 @@ def test_esp_is_used_by_marks(name: str) -> None:
 
 
 def echo_in_vxlan(lab: Lab, text: bytes) -> bytes:
-    """What the second node's datapath would send for a ping from web-2 to client, but not encrypted."""
+    """The unencrypted packet of the second node's datapath for a ping from web-2 to client."""
     echo = dpkt.icmp.ICMP(type=8, data=dpkt.icmp.ICMP.Echo(id=1, seq=1, data=text))
     ip = dpkt.ip.IP(src=b"\x0a\xf4\x01\x02", dst=b"\x0a\xf4\x00\x02", p=1, ttl=64, data=echo)
     ip.len = len(ip)
@@ -255,25 +255,25 @@ def echo_in_vxlan(lab: Lab, text: bytes) -> bytes:
 
 @pytest.mark.sealed
 @pytest.mark.parametrize("name", marked("weave", ("fastdp-encrypted",), FASTDP))
-def test_what_is_not_encrypted_is_not_let_in(name: str) -> None:
-    """Frames in the clear from the peer, which has lost its rules; without those of the receiver they come through."""
+def test_unencrypted_packets_are_dropped(name: str) -> None:
+    """The peer, without its rules, sends unencrypted frames; the receiver's rules drop them."""
     with up(name) as lab:
         ended(lab, "node2", "iptables", "-t", "mangle", "-F", "WEAVE-IPSEC-OUT")
         with lab.namespaces["node2"].entered():
             sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with sender, tap(lab.namespaces["client"]) as at_client:
-            for text, comes in ((b"forged", False), (b"let in", True)):
-                if comes:
+            for text, arrives in ((b"forged", False), (b"let in", True)):
+                if arrives:
                     ended(lab, "node1", "iptables", "-F", "WEAVE-IPSEC-IN")
                 sender.sendto(echo_in_vxlan(lab, text), ("192.168.56.1", 6784))
                 assert lab.run("client", ["ping", "-c1", "-W5", "10.244.0.3"]).returncode == 0
-                assert any(text in seen.data for seen in frames(at_client)) is comes
+                assert any(text in seen.data for seen in frames(at_client)) is arrives
 
 
 @pytest.mark.looks
 @pytest.mark.parametrize("name", marked("weave", NAMES, FASTDP))
-def test_what_is_encrypted_is_nowhere_in_the_clear_on_the_fabric(name: str) -> None:
-    """A mark in a datagram from pod to pod is seen at the switch only if nothing is encrypted."""
+def test_encrypted_payload_is_not_visible_on_the_fabric(name: str) -> None:
+    """The payload of a datagram between pods is visible at the switch only without encryption."""
     mark = secrets.token_bytes(64)
     with look(name) as lab:
         assert lab.run("client", ["ping", "-c1", "-W5", "10.244.1.2"]).returncode == 0
@@ -294,7 +294,7 @@ def test_what_is_encrypted_is_nowhere_in_the_clear_on_the_fabric(name: str) -> N
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pods_mtu_is_weaves_own_or_what_fits(name: str) -> None:
+def test_pods_mtu_is_weaves_default_or_less(name: str) -> None:
     design, ordinary = DESIGNS[f"weave-{name}"], topology("two-nodes")
     assert overhead(design)[4] == OVERHEAD[name]
     assert design.pod_mtu(ordinary) == 1376
@@ -304,13 +304,13 @@ def test_pods_mtu_is_weaves_own_or_what_fits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ipv6_is_refused(name: str) -> None:
+def test_ipv6_pods_do_not_fit(name: str) -> None:
     (misfit,) = DESIGNS[f"weave-{name}"].misfits(topology("dual-stack"))
     assert misfit.loc == ("cluster", "pod_cidr", 1)
-    assert misfit.message.startswith(f"weave-{name} carries IPv4 packets alone")
+    assert misfit.message.startswith(f"weave-{name} carries only IPv4 packets")
 
 
-def test_frames_in_sleeves_datagrams_are_decoded_unless_they_are_encrypted() -> None:
+def test_frames_in_sleeves_datagrams_are_decoded_unless_encrypted() -> None:
     inner = dpkt.ethernet.Ethernet(
         dst=b"\x02pod02",
         src=b"\x02pod01",
@@ -332,7 +332,7 @@ def test_frames_in_sleeves_datagrams_are_decoded_unless_they_are_encrypted() -> 
     assert (opaque.tunnels[0].is_opaque, opaque.packet) == (True, None)
 
 
-def test_flows_are_read_as_they_were_written() -> None:
+def test_flows_are_parsed() -> None:
     line = (
         "tunnel(tun_id=0x1002,src=192.168.0.2,dst=192.168.0.1,flags(+key)),in_port(2),"
         "eth(dst=00:00:00:00:00:00/01:00:00:00:00:00),eth_type(0/0x0000), packets:4, bytes:336, used:0.849s, "

@@ -1,4 +1,4 @@
-"""Attachments: one file each. A new one is a new file and a row here."""
+"""Attachments, one file each. A new one needs a new file and a row here."""
 
 from testbed.designs.attachment import Attachment
 from testbed.designs.attachments import bridge, flat_bridge, ipvlan, macvlan, netkit, ptp, routed

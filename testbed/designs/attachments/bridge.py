@@ -1,13 +1,13 @@
-"""bridge: each pod is a port of a bridge on its node, which is the pods' router.
+"""bridge: each pod is a port of a bridge on its node, and the bridge is the pods' gateway.
 
     pod eth0 10.244.0.2/24 -- veth [kube-bridge 10.244.0.1/24] node
 
-What the CNI plugin `bridge` makes as a gateway: the node's share of the pod range is one Ethernet, on which pods find
-each other by ARP; for all else the bridge's address is their default route. The node forwards between that bridge and
-its other devices.
+Like the CNI plugin `bridge` with `isGateway`: the node's share of the pod range is one Ethernet, on which pods resolve
+each other by ARP. Their default route is the bridge's address. The node forwards between the bridge and its other
+devices.
 """
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout, at
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -33,10 +33,10 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
 
 ATTACHMENT = Attachment(
     name="bridge",
-    summary="a bridge on each node, whose address is its pods' gateway",
+    summary="a bridge on each node, which is its pods' gateway",
     like=("CNI plugin bridge", "Flannel", "kube-router", "kubenet"),
     needs=("veth", "bridge"),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=_attach,
     page=__doc__,
 )

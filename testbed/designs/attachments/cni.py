@@ -1,12 +1,12 @@
-"""cni: pods are attached by CNI plugins, which the lab calls as a container runtime would.
+"""cni: pods are attached by CNI plugins, which the lab calls as a container runtime does.
 
-    pod eth0 - whatever the plugins make - node
+    pod eth0 - devices of the plugins - node
 
-Each node has the network's configuration in /etc/cni/net.d, filled with its own values if it is a template, and
-/var/lib/cni and /run of its own. What the plugins made is read from the kernel when they are through, and belongs to
-the lab's plan from then on.
+Each node has the network's configuration in /etc/cni/net.d, rendered with its values if it is a template, and its own
+/var/lib/cni and /run. After the plugins have run, the lab reads what they created from the kernel and adds it to its
+plan.
 
-Nodes forward packets, and show bridged ones to iptables, as Kubernetes wants of every node before a plugin is called.
+Nodes forward packets and pass bridged ones to iptables, as Kubernetes requires before a plugin is called.
 """
 
 import json
@@ -14,7 +14,7 @@ from pathlib import PurePath
 
 from testbed.cni.network import filled_network, network_of_texts
 from testbed.cni.template import EXAMPLE, ClusterValues, NodeValues, Values
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import Draft, SpaceDraft
 from testbed.plan.fabric import forward
@@ -26,7 +26,7 @@ CONFIGURATIONS = "/etc/cni/net.d"
 
 
 def attachment_of(spec: ReadCni) -> Attachment:
-    """How the pods of a design with CNI plugins are attached."""
+    """The attachment of a design with CNI plugins."""
 
     def attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
         for node in draft.nodes:
@@ -34,17 +34,17 @@ def attachment_of(spec: ReadCni) -> Attachment:
 
     return Attachment(
         name="cni",
-        summary=f"CNI plugins, as the network {spec.name} has them",
+        summary=f"CNI plugins of the network {spec.name}",
         like=(),
         needs=("veth", "bridge"),
-        hands=Hands.PACKETS,
+        delivers=Delivers.PACKETS,
         attach=attach,
         page=__doc__,
     )
 
 
 def plugins_of(spec: ReadCni) -> tuple[str, ...]:
-    """The names of the programs that are called, those that hand out addresses too."""
+    """The names of the plugins that are called, including IPAM plugins."""
     return network_of_texts(filled_network(spec.texts, EXAMPLE)).programs
 
 
@@ -60,7 +60,7 @@ def _attach(draft: Draft, layout: Layout, spec: ReadCni, node: NodePlace, values
         space.file(f"{CONFIGURATIONS}/{PurePath(file).relative_to(first)}", text)
     for place in draft.pods(node):
         pod = add_pod(draft, layout, node, place)
-        pod.reached_at = ()  # Known as soon as the plugins have said so.
+        pod.reached_at = ()  # Known when the plugins have returned.
         _both_families(pod)
         capabilities = {**spec.capabilities, **spec.pods.get(place.pod.id, {})}
         draft.plugged(
@@ -78,7 +78,7 @@ def _attach(draft: Draft, layout: Layout, spec: ReadCni, node: NodePlace, values
 
 
 def _both_families(space: SpaceDraft) -> None:
-    """IPv6 is there for plugins that want it, whatever the topology has."""
+    """Enables IPv6 for plugins that use it, even if the topology has only IPv4."""
     for scope in ("all", "default"):
         space.sysctl(f"net.ipv6.conf.{scope}.disable_ipv6", 0, optional=True)
         space.sysctl(f"net.ipv6.conf.{scope}.accept_dad", 0, optional=True)

@@ -1,17 +1,17 @@
-"""flat-bridge: one Ethernet for the pods of all nodes, of which each node has a bridge.
+"""flat-bridge: the pods of all nodes share one Ethernet; each node has a bridge of it.
 
-Every pod has the whole pod range as its link and finds all others by ARP. What joins the nodes' bridges is the
-transport's: the fabric itself (`l2`), or a tunnel that carries frames.
+For every pod the whole pod range is on-link; it resolves all other pods by ARP. The transport joins the nodes' bridges:
+through the fabric itself (`l2`), or a tunnel that carries frames.
 
-Under `l2` the pods' bridge hangs by a veth pair on a second one, which is the node's own link to the fabric and holds
-its address:
+With `l2` a veth pair connects the pods' bridge to a second bridge, which is the node's link to the fabric and has its
+address:
 
     pod eth0 - veth [kube-bridge] to-fabric - to-pods [br-node] eth0 - switch - eth0 [br-node] ...
 
-Inside a tunnel the pods' bridge is a link of its own, on which the node has an address, its pods' way out.
+With a tunnel the node has an address on the pods' bridge, which is the pods' gateway.
 """
 
-from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.attachment import Attachment, Delivers, Uplink
 from testbed.plan.addressing import Layout, NodePlace, at
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -46,7 +46,7 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
 
 
 def own_addresses(layout: Layout, node: NodePlace) -> tuple[Interface, ...]:
-    """The node's on its pods' bridge: the first of its share, with the prefix of the whole range."""
+    """The node's addresses on its pods' bridge: the first of its share, with the prefix length of the whole range."""
     return tuple(
         type(first)((first.ip, cidr.prefixlen))
         for first, cidr in zip((at(share, 1) for share in node.pod_cidrs), layout.pod_cidrs, strict=True)
@@ -55,10 +55,10 @@ def own_addresses(layout: Layout, node: NodePlace) -> tuple[Interface, ...]:
 
 ATTACHMENT = Attachment(
     name="flat-bridge",
-    summary="bridges that are joined to one Ethernet of all pods",
+    summary="a bridge on each node, joined to one Ethernet of all pods",
     like=("Weave Net", "Docker's overlay networks", "a bridge on a flat network"),
     needs=("veth", "bridge"),
-    hands=Hands.FRAMES,
+    delivers=Delivers.FRAMES,
     attach=_attach,
     on_fabric=Uplink(NODE_BRIDGE, NODE_BRIDGE),
     has_own_macs=True,

@@ -1,18 +1,18 @@
-"""ipvlan: pods share the node's eth0 and its MAC address; which packet is whose is told by IP address.
+"""ipvlan: pods share the node's eth0 and its MAC address; packets are assigned to pods by IP address.
 
     pod eth0 (ipvlan of the node's eth0) -- eth0 -- switch
 
-ipvlan-l2: pods are on the fabric's own Ethernet, answer ARP for their addresses, and have the whole pod range as their
-link. For clouds and switches that allow one MAC address a machine.
+ipvlan-l2: pods are on the fabric's Ethernet and answer ARP for their addresses; the whole pod range is on-link. For
+clouds and switches that allow one MAC address per machine.
 
-ipvlan-l3: no ARP; what a pod sends is routed by the node's tables, but out of eth0 alone, and what comes for it is
-handed to it before the node's stack sees it.
+ipvlan-l3: no ARP. Packets from a pod are routed by the node's tables, but only out of eth0; packets to a pod are
+delivered to it before the node's stack sees them.
 
-As with macvlan a device of the parent's does not reach the parent itself. In the first mode the node's address is on
-such a device as well; in the other the node has one by which it routes to its own pods.
+As with macvlan, a device cannot reach its parent. With ipvlan-l2 the node's address is therefore on an ipvlan device as
+well; with ipvlan-l3 the node has an ipvlan device with routes to its own pods.
 """
 
-from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.attachment import Attachment, Delivers, Uplink
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, UPLINK, forward
@@ -48,20 +48,20 @@ def _attach_l3(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
 
 L2 = Attachment(
     name="ipvlan-l2",
-    summary="pods on the fabric's own Ethernet, past the node's stack, all with the node's MAC address",
+    summary="pods on the fabric's Ethernet with the node's MAC address; they bypass the node's stack",
     like=("CNI plugin ipvlan", "Terway (Alibaba Cloud)"),
     needs=("veth", "bridge", "ipvlan"),
-    hands=Hands.FABRIC_FRAMES,
+    delivers=Delivers.FABRIC_FRAMES,
     attach=_attach_l2,
     on_fabric=Uplink(NODE_DEVICE),
     page=__doc__,
 )
 L3 = Attachment(
     name="ipvlan-l3",
-    summary="pods behind the node's eth0, told apart by IP address, routed by the node's tables",
+    summary="pods behind the node's eth0, distinguished by IP address, routed by the node's tables",
     like=("CNI plugin ipvlan in mode l3",),
     needs=("veth", "bridge", "ipvlan"),
-    hands=Hands.FABRIC_PACKETS,
+    delivers=Delivers.FABRIC_PACKETS,
     attach=_attach_l3,
     page=__doc__,
 )

@@ -1,12 +1,12 @@
-"""macvlan: pods are on the fabric's own Ethernet, each with a MAC address of its own on the node's eth0.
+"""macvlan: pods are on the fabric's Ethernet, each with its own MAC address on the node's eth0.
 
     pod eth0 (macvlan of the node's eth0) 10.244.0.2/16 -- eth0 -- switch
 
-Packets do not pass the node's stack at all. macvlan devices of one parent reach each other (mode `bridge`), but not
-the parent itself; so that the node reaches its own pods, its address is on a macvlan device too.
+Packets bypass the node's stack. macvlan devices of one parent reach each other (mode `bridge`), but not the parent.
+The node's address is therefore on a macvlan device too, so that the node can reach its own pods.
 """
 
-from testbed.designs.attachment import Attachment, Hands, Uplink
+from testbed.designs.attachment import Attachment, Delivers, Uplink
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import UPLINK
@@ -26,10 +26,10 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
 
 ATTACHMENT = Attachment(
     name="macvlan",
-    summary="pods on the fabric's own Ethernet, past the node's stack, with MAC addresses of their own",
+    summary="pods on the fabric's Ethernet with their own MAC addresses; they bypass the node's stack",
     like=("CNI plugin macvlan", "Multus with macvlan"),
     needs=("veth", "bridge", "macvlan"),
-    hands=Hands.FABRIC_FRAMES,
+    delivers=Delivers.FABRIC_FRAMES,
     attach=_attach,
     on_fabric=Uplink(NODE_DEVICE),
     has_own_macs=True,

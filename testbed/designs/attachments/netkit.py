@@ -1,12 +1,12 @@
-"""netkit: as routed, with netkit devices (Linux 6.7) in place of the veth pair.
+"""netkit: as `routed`, with a netkit pair (Linux 6.7) instead of the veth pair.
 
     pod eth0 10.244.0.2/32, default dev eth0 -- netkit nkX node, 10.244.0.2 dev nkX
 
-In their layer 3 mode, which this is, they carry packets without Ethernet headers, so there is no ARP either. Cilium
-hangs its eBPF programs into them; here there are none, and packets go through the node's stack.
+The devices are in layer 3 mode: packets have no Ethernet headers, and there is no ARP. Cilium attaches eBPF programs to
+them; this attachment has none, and packets traverse the node's stack.
 """
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -31,10 +31,10 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
 
 ATTACHMENT = Attachment(
     name="netkit",
-    summary="no bridge: a netkit pair and a route for each pod, without Ethernet between pod and node",
+    summary="no bridge: a netkit pair and a route for each pod, no Ethernet between pod and node",
     like=("Cilium with bpf.datapathMode=netkit (without its programs)",),
     needs=("netkit",),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=_attach,
     page=__doc__,
 )

@@ -1,14 +1,14 @@
-"""ptp: a veth pair for each pod with the same gateway address at every node's end, and a route to the pod.
+"""ptp: a veth pair for each pod, with the same gateway address at every node's end, and a route to the pod.
 
     pod eth0 10.244.0.2/24, default via 10.244.0.1 -- veth 10.244.0.1/32 node, 10.244.0.2 dev vethX
 
-What the CNI plugin `ptp` makes. The pod has the prefix of its node's share, but not the route that would come with it:
-the gateway alone is on its link, and pods of the same node are reached by way of it.
+Like the CNI plugin `ptp`. The pod has the prefix length of its node's share, but no on-link route for it: only the
+gateway is on-link, and pods of the same node are reached through it.
 """
 
 from ipaddress import ip_network
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout, at
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -38,7 +38,7 @@ ATTACHMENT = Attachment(
     summary="no bridge: a veth pair for each pod, all with the gateway's address at the node's end",
     like=("CNI plugin ptp", "kindnet", "GKE", "Azure CNI"),
     needs=("veth",),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=_attach,
     page=__doc__,
 )

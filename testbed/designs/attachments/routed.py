@@ -1,18 +1,18 @@
-"""routed: no bridge. Each pod has an address without neighbours, and its node a route to it: Calico's way.
+"""routed: no bridge. Each pod has a /32 or /128 address, and its node a route to it, as with Calico.
 
     pod eth0 10.244.0.2/32, default via 169.254.1.1 -- veth caliX node, 10.244.0.2 dev caliX
 
-The pod's next hop, 169.254.1.1, is an address that nobody has: the node answers for it, as it would for any (proxy
-ARP), since it has a default route by another device. In IPv6 the next hop is the link-local address of the node's end,
-which is the same for all pods, as its MAC address is. Packets between pods of one node are routed as well.
+The pod's next hop, 169.254.1.1, is not assigned to any device. The node answers ARP for every address (proxy ARP),
+because its default route uses another device. For IPv6 the next hop is the link-local address of the node's end, which
+is the same for all pods, as is its MAC address. Packets between pods of one node are routed too.
 
-The node drops what is for a pod of its own that is not there (a blackhole of its whole share).
+A blackhole route for the node's share drops packets to pods that do not exist.
 """
 
 import hashlib
 from ipaddress import ip_address, ip_network
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -22,7 +22,7 @@ from testbed.spec.types import Address
 
 HOST_MAC = "ee:ee:ee:ee:ee:ee"
 NEXT_HOP: dict[int, Address] = {4: ip_address("169.254.1.1"), 6: ip_address("fe80::ecee:eeff:feee:eeee")}
-"""Of pods, by family."""
+"""Next hop of pods, by family."""
 
 
 def host_end(pod: Pod) -> str:
@@ -36,11 +36,11 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
         forward(space, layout)
         for cidr in node.pod_cidrs:
             space.blackhole(cidr)
-        hang_pods(draft, layout, node, mtu)
+        attach_pods(draft, layout, node, mtu)
 
 
-def hang_pods(draft: Draft, layout: Layout, node: NodePlace, mtu: int) -> None:
-    """Adds a node's pods, each with its veth pair and its routes."""
+def attach_pods(draft: Draft, layout: Layout, node: NodePlace, mtu: int) -> None:
+    """Adds a node's pods with their veth pairs and routes."""
     space = draft[node.name]
     for place in draft.pods(node):
         name, dev = place.pod.id, host_end(place.pod)
@@ -48,7 +48,7 @@ def hang_pods(draft: Draft, layout: Layout, node: NodePlace, mtu: int) -> None:
         draft.veth((node.name, dev), (name, POD_INTERFACE), mtu, a_mac=HOST_MAC)
         if 4 in (address.version for address in place.addresses):
             space.sysctl(f"net/ipv4/conf/{dev}/proxy_arp", 1, dev=dev)
-            # Or the first packet would wait for up to eight tenths of a second.
+            # Otherwise the first packet is delayed by up to 0.8 s.
             space.sysctl(f"net/ipv4/neigh/{dev}/proxy_delay", 0, dev=dev)
             pod.route(ip_network(NEXT_HOP[4]), POD_INTERFACE)
         for address in place.addresses:
@@ -60,10 +60,10 @@ def hang_pods(draft: Draft, layout: Layout, node: NodePlace, mtu: int) -> None:
 
 ATTACHMENT = Attachment(
     name="routed",
-    summary="no bridge: a veth pair and a route for each pod, the node answers ARP for everybody",
+    summary="no bridge: a veth pair and a route for each pod; the node answers ARP for all addresses",
     like=("Calico",),
     needs=("veth",),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=_attach,
     page=__doc__,
 )

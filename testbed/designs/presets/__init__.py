@@ -1,6 +1,6 @@
-"""Designs with a name. Those of a CNI plugin are a package, in which each has a file: its page, and what it is.
+"""The predefined designs. Each CNI is a package with one file per preset, which holds its page and its `PRESET`.
 
-A CNI's file is read when its design is first asked for. A new preset is a new file and a row here.
+The file of a preset is imported when the preset is first used. A new preset needs a new file and a row in `FILES`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,11 +35,11 @@ FILES: Mapping[str, str] = {
     "kube-router": "kube_router.subnet",
     "kube-router-full-overlay": "kube_router.full_overlay",
 }
-"""Where each design of a CNI is, as its `PRESET`."""
+"""The module of each CNI's preset, by the preset's name."""
 
 
 class Presets(Mapping[str, Design]):
-    """All designs that have a name, the plain ones first."""
+    """All predefined designs, the generic ones first."""
 
     def __init__(self) -> None:
         self._read = dict(plain.PRESETS)

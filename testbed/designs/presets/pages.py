@@ -1,6 +1,6 @@
-"""Pages that stand by themselves: a preset's own text, and in what all of its kind are unlike the real thing."""
+"""Pages of presets: the preset's own text followed by the departures that presets of its kind share."""
 
 
 def whole(text: str | None, *unlike: str) -> str:
-    """The text, and behind it each of the others in a paragraph of its own."""
+    """The text, followed by each of the others as a paragraph."""
     return "\n\n".join(part.strip() for part in (text or "", *unlike))

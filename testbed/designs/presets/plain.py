@@ -1,4 +1,4 @@
-"""The designs that textbooks have: rows of one table."""
+"""The generic designs, as rows of one table."""
 
 from collections.abc import Mapping
 
@@ -27,14 +27,14 @@ _ROWS = (
         "gateway",
         "nodes send pod traffic to the fabric's gateway, which routes it to the node that has the pod",
         "cloud route tables",
-        "a router kept by hand",
+        "a manually configured router",
         "Calico with a top-of-rack router",
     ),
     _preset(
         "l3-host-routes",
         "bridge",
         "host-routes",
-        "each node routes to every other node's pod range by way of that node, without encapsulation",
+        "each node has a route to every other node's pod range via that node, without encapsulation",
         "Flannel host-gw",
         "Calico without encapsulation",
         "kube-router",
@@ -44,7 +44,7 @@ _ROWS = (
         "vxlan",
         "bridge",
         "vxlan",
-        "pod packets travel between nodes inside UDP (VXLAN), tunnel ends known in advance",
+        "pod packets travel between nodes inside UDP (VXLAN), static entries for remote nodes",
         "Flannel vxlan",
         "Calico VXLAN",
         "Cilium tunnel mode",

@@ -1,4 +1,4 @@
-"""Transports: one file each. A new one is a new file and a row here."""
+"""Transports, one file each. A new one needs a new file and a row here."""
 
 from testbed.designs.transport import Transport
 from testbed.designs.transports import (

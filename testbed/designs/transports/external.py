@@ -1,4 +1,4 @@
-"""Tunnels by one device a node, of which routes say what to put around packets. Not a transport itself."""
+"""Tunnels with one device per node, where routes set the encapsulation. Not a transport itself."""
 
 import ipaddress
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from testbed.spec.design import TransportSpec
 
 @dataclass(frozen=True)
 class External:
-    """A kind of such tunnels: what it is called on the wire, its device, UDP port and number, and how it is made."""
+    """A tunnel type: protocol name, device, UDP port, network identifier, and a function that creates the device."""
 
     kind: str
     device: str
     port: int
     number: int
     make: Callable[[SpaceDraft, int, int], None]
-    """Adds the device to a node; its MTU and port are given."""
+    """Adds the device to a node. Arguments: node, MTU, port."""
 
     def join(self, joining: Joining) -> None:
         draft, layout, options = joining.draft, joining.layout, joining.options

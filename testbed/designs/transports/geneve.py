@@ -1,10 +1,10 @@
-"""geneve: inside UDP with Geneve's header (RFC 8926), by one device that routes tell what to put around packets.
+"""geneve: Geneve (RFC 8926) inside UDP, with one device per node; routes set the encapsulation.
 
-The header is as long as VXLAN's, but has room for options, of which none is used here. The kernel's Geneve device knows
-no forwarding entries, so it is either one device for each remote node or, as here, an `external` one.
+The header is as long as VXLAN's and can have options; none is used here. The kernel's Geneve device has no forwarding
+entries: it needs one device per remote node or, as here, one `external` device.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Transport, less
 from testbed.designs.transports.external import External
 from testbed.designs.transports.overlay import GENEVE_HEADERS
@@ -19,16 +19,16 @@ def _make(space: SpaceDraft, mtu: int, port: int) -> None:
     space.geneve(DEVICE, mtu, port)
 
 
-_WAY = External("Geneve", DEVICE, PORT, VNI, _make)
+_TUNNELS = External("Geneve", DEVICE, PORT, VNI, _make)
 
 TRANSPORT = Transport(
     name="geneve",
-    summary="inside UDP (Geneve), by one device that routes tell what to put around packets",
+    summary="inside UDP (Geneve), one device per node, encapsulation set by routes",
     like=("Antrea", "OVN-Kubernetes", "Cilium with tunnelProtocol geneve"),
     needs=("geneve", "lwtunnel"),
-    takes=frozenset({Hands.PACKETS}),
-    join=_WAY.join,
-    leg=_WAY.leg,
+    takes=frozenset({Delivers.PACKETS}),
+    join=_TUNNELS.join,
+    leg=_TUNNELS.leg,
     room=less(GENEVE_HEADERS),
     parameters=("port", "vni", "mode"),
     any_family=True,

@@ -1,12 +1,12 @@
-"""gre: inside GRE (RFC 2784), with a device for each remote node.
+"""gre: inside GRE (RFC 2784), with one device per remote node.
 
-A GRE device of the kernel's is between two addresses, so a node has one for each other node and family, named after it.
-The header has four bytes beside the outer IP header.
+A GRE device of the kernel connects two addresses, so a node has one per remote node and family, named after the remote
+node. The GRE header adds four bytes to the outer IP header.
 """
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -50,10 +50,10 @@ def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, oth
 
 TRANSPORT = Transport(
     name="gre",
-    summary="inside GRE, with a device for each remote node",
+    summary="inside GRE, one device per remote node",
     like=("Antrea and Open vSwitch with tunnel type gre",),
     needs=("gre", "ip6gre"),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     leg=_leg,
     room=own_family_less(HEADERS),

@@ -1,10 +1,10 @@
-"""host-routes: every node has a route for every other node's pods, by way of that node.
+"""host-routes: every node has a route to every other node's pods via that node.
 
-No encapsulation, one route a remote node. All nodes must be in one subnet, since a next hop has to be a neighbour;
-beyond it the routers, which know nothing of pods, would drop their packets.
+No encapsulation, one route per remote node. All nodes must be in one subnet, because a next hop must be a neighbour;
+the fabric's routers have no routes to pods and would drop the packets.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Transport, others
 from testbed.plan.fabric import UPLINK
 
@@ -18,11 +18,11 @@ def _join(joining: Joining) -> None:
 
 TRANSPORT = Transport(
     name="host-routes",
-    summary="each node routes to every other node's pods by way of that node",
+    summary="each node has a route to every other node's pods via that node",
     like=("Flannel host-gw", "Calico without encapsulation", "kube-router", "Cilium native routing"),
     needs=(),
-    takes=frozenset({Hands.PACKETS, Hands.FABRIC_PACKETS}),
+    takes=frozenset({Delivers.PACKETS, Delivers.FABRIC_PACKETS}),
     join=_join,
-    one_subnet="a node's next hop to another node's pods has to be its neighbour",
+    one_subnet="a node's next hop to another node's pods must be its neighbour",
     page=__doc__,
 )

@@ -1,13 +1,13 @@
-"""ipip: IP in IP (RFC 2003; RFC 2473 for IPv6), the smallest tunnel there is: one more IP header.
+"""ipip: IP in IP (RFC 2003; RFC 2473 for IPv6), the smallest tunnel: one additional IP header.
 
-For IPv4 a node has one device, `ipip0`, without a remote end of its own: a route's next hop is the other end, the
-remote node's address on the fabric. IPv6 takes no next hop on another link than its own, so there a node has a device
-for each remote node, named after it. Each device carries packets of its own family alone.
+For IPv4 a node has one device, `ipip0`, without a remote end: the next hop of a route is the tunnel end, the remote
+node's address on the fabric. IPv6 does not accept a next hop on another link, so a node has one device per remote node,
+named after it. Each device carries only packets of its own family.
 """
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -25,12 +25,12 @@ DEVICE = "ipip0"
 
 
 def device(remote: NodePlace, family: int, name: str = DEVICE) -> str:
-    """The device by which packets for a remote node leave; `name` is that of IPv4's."""
+    """The device for packets to a remote node; `name` is that of the IPv4 device."""
     return name if family == 4 else interface_name("ip6", remote.name)
 
 
 def join(joining: Joining, name: str = DEVICE) -> None:
-    """The devices and the routes by way of them."""
+    """Adds the devices and the routes through them."""
     draft, layout = joining.draft, joining.layout
     for node in layout.nodes:
         space = draft[node.name]
@@ -58,17 +58,17 @@ def leg(
     family: int,
     name: str = DEVICE,
 ) -> Leg:
-    """Between the nodes' addresses on the fabric."""
+    """The tunnel between the nodes' addresses on the fabric."""
     ends = str(one.address(family)), str(other.address(family))
     return Leg(device(other, family, name), Tunnel("IP in IP", *ends), family)
 
 
 TRANSPORT = Transport(
     name="ipip",
-    summary="inside one more IP header (IP in IP)",
+    summary="inside an additional IP header (IP in IP)",
     like=("Calico IPIP", "Flannel ipip", "kube-router across subnets"),
     needs=("ipip", "ip6tnl"),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=join,
     leg=leg,
     room=own_family_less(IP_HEADER),

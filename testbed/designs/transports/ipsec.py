@@ -1,14 +1,14 @@
-"""ipsec: VXLAN whose UDP is encrypted between nodes by ESP in transport mode, with AES-GCM (RFC 4106).
+"""ipsec: VXLAN with its UDP packets encrypted between nodes by ESP in transport mode, with AES-GCM (RFC 4106).
 
-As Weave Net encrypts its fast data path. The devices and entries are those of `vxlan`, with a port of its own; for UDP
-to that port the kernel has a security policy, and an association with a key of its own for each way between two nodes,
-made with the lab. Whatever is not encrypted is not let in.
+Weave Net encrypts its fast data path in this way. Devices and entries are those of `vxlan`, with a different port. The
+kernel has a security policy for UDP to that port, and a security association per direction between two nodes, each with
+its own key, created with the lab. Unencrypted packets to the port are dropped.
 
-ESP adds a header (8 bytes), a counter (8), padding to four bytes with its length and the next header (2 to 5), and
-a tag (16), beside the 50 or 70 bytes of VXLAN.
+ESP adds a header (8 bytes), an initialisation vector (8), padding to four bytes with its length and the next header
+(2 to 5), and a tag (16), in addition to the 50 or 70 bytes of VXLAN.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Leg, Transport, others, outer_families, outer_family, skips
 from testbed.designs.transports import vxlan
 from testbed.designs.transports.overlay import IP_HEADER, VXLAN_HEADERS
@@ -18,7 +18,7 @@ from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
 
 PORT = 4790
-"""So that a VXLAN of somebody else's is left alone."""
+"""Not the default port, so that other VXLANs are not affected."""
 FIRST_SPI = 0x1000
 _HEADER, _COUNTER, _TRAILER, _TAG, _ALIGNMENT = 8, 8, 2, 16, 4
 
@@ -46,7 +46,7 @@ def _join(joining: Joining) -> None:
 
 
 def spi_of(source: NodePlace, target: NodePlace, family: int) -> int:
-    """A number for each way between two nodes, in either family."""
+    """The SPI of packets from `source` to `target`, unique per direction and family."""
     return FIRST_SPI + (source.number << 17 | target.number << 1 | (family == 6))
 
 
@@ -57,7 +57,7 @@ def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, oth
 
 
 def room(fabric_mtu: int, layout: Layout) -> int:
-    """The encrypted part, of which the length is a multiple of four, holds UDP, VXLAN, the frame and the trailer."""
+    """The encrypted part holds UDP, VXLAN, frame and trailer; its length is a multiple of four."""
     rooms = []
     for family in outer_families(layout):
         encrypted = (fabric_mtu - IP_HEADER[family] - _HEADER - _COUNTER - _TAG) // _ALIGNMENT * _ALIGNMENT
@@ -67,10 +67,10 @@ def room(fabric_mtu: int, layout: Layout) -> int:
 
 TRANSPORT = Transport(
     name="ipsec",
-    summary="VXLAN inside ESP (AES-GCM) between nodes, encrypted; keys are made with the lab",
+    summary="VXLAN inside ESP (AES-GCM), encrypted; keys are created with the lab",
     like=("Weave Net, encrypted", "Antrea with IPsec"),
     needs=("vxlan", "esp"),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     leg=_leg,
     room=room,

@@ -1,10 +1,10 @@
-"""l2: the fabric itself is the pods' Ethernet. Nothing is routed and nothing put around packets.
+"""l2: the fabric is also the pods' Ethernet, without routing or encapsulation.
 
-All nodes must be on one Ethernet, whose switches learn every pod's MAC address (or, with ipvlan, the nodes'). The
-fabric's router has the whole pod range on its link.
+All nodes must be on one Ethernet, whose switches learn every pod's MAC address (with ipvlan only the nodes'). For the
+fabric's router the whole pod range is on-link.
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Transport
 
 
@@ -20,10 +20,10 @@ def _join(joining: Joining) -> None:
 
 TRANSPORT = Transport(
     name="l2",
-    summary="the fabric is the pods' Ethernet too",
+    summary="the fabric is also the pods' Ethernet",
     like=("macvlan and bridge networks", "Weave Net without its overlay"),
     needs=(),
-    takes=frozenset({Hands.FRAMES, Hands.FABRIC_FRAMES}),
+    takes=frozenset({Delivers.FRAMES, Delivers.FABRIC_FRAMES}),
     join=_join,
     one_subnet="all pods are on one Ethernet",
     page=__doc__,

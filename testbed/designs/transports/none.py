@@ -1,20 +1,20 @@
-"""none: nothing of ours between the nodes. Pods of other nodes are reached by what CNI plugins make, or not at all."""
+"""none: no transport between nodes. The CNI plugins connect pods of different nodes, or nothing does."""
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Transport
 from testbed.spec.design import NO_TRANSPORT
 
 
 def _join(joining: Joining) -> None:
-    """There is nothing to add."""
+    """Nothing to add."""
 
 
 TRANSPORT = Transport(
     name=NO_TRANSPORT,
-    summary="nothing but what the plugins make",
+    summary="only what the plugins create",
     like=(),
     needs=(),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     claims=False,
     page=__doc__,

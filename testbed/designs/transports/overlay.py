@@ -1,4 +1,4 @@
-"""What the transports with tunnels have in common. Not a transport itself."""
+"""Functions common to transports with tunnels. Not a transport itself."""
 
 from collections.abc import Mapping
 
@@ -13,31 +13,31 @@ _IP = {4: 20, 6: 40}
 _UDP, _ETHERNET = 8, 14
 
 IP_HEADER = _IP
-"""In bytes, by family."""
+"""Size in bytes, by family."""
 UDP_HEADERS = {family: size + _UDP for family, size in _IP.items()}
 VXLAN_HEADERS = {family: size + _UDP + 8 + _ETHERNET for family, size in _IP.items()}
 """Outer IP, UDP, VXLAN and inner Ethernet header."""
 GENEVE_HEADERS = VXLAN_HEADERS
-"""Without options it is as long."""
+"""Geneve without options has the length of VXLAN."""
 
 
 def tunnel_address(pod_cidr: Network) -> Address:
-    """A node's address on its tunnel device: the first of its share, which no pod or bridge has."""
+    """A node's address on its tunnel device: the first of its share, not used by pods or bridges."""
     return pod_cidr.network_address
 
 
 def named(kind: str, number: int) -> str:
-    """A device's name, as `flannel.1`."""
+    """The name of a device with a number, such as `flannel.1`."""
     name = f"{kind}.{number}"
     return name if len(name) <= IFNAME_LENGTH else interface_name(kind, str(number))
 
 
 def carried_by(plan: Plan, node: NodePlace, devices: Mapping[int, str], outer: int) -> int:
-    """The outer family of the node's tunnel: frames, which may hold packets of any family, have one tunnel for all."""
+    """The outer family of the node's tunnel. One tunnel carries frames with packets of either family."""
     return outer if devices[outer] in plan.devices_of(node.name) else 10 - outer
 
 
 def frame_tunnel(plan: Plan, device: str, kind: str, port: int, outer: int, one: NodePlace, other: NodePlace) -> Leg:
-    """A leg inside a tunnel that carries frames between devices of one name at both ends."""
+    """A leg through a tunnel that carries frames, between devices with the same name on both nodes."""
     macs = plan.device(one.name, device).mac, plan.device(other.name, device).mac
     return Leg(device, Tunnel(kind, str(one.address(outer)), str(other.address(outer)), port, macs), outer)

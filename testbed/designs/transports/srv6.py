@@ -1,16 +1,16 @@
-"""srv6: segment routing over IPv6 (RFC 8986). Each node has segments, addresses that say what to do with a packet.
+"""srv6: segment routing over IPv6 (RFC 8986). Each node has segments: IPv6 addresses that select an action.
 
-For pods on another node a route puts an IPv6 header around their packets with a segment of that node as its
-destination, and a routing header that lists it (H.Encaps). There the segment's own route takes both away and sends on
-what was inside (End.DX4 or End.DX6, by its own destination). A node's segments are in a range of its own, its locator,
-which the fabric's routers know; its neighbours route to it directly. The fabric must have IPv6; pods may have either.
-Headers take 64 bytes: 40 of IPv6, 24 of routing header with one segment.
+A route to another node's pods encapsulates packets (H.Encaps) in an IPv6 header, whose destination is a segment of that
+node, and a routing header that lists the segment. On the remote node the segment's route removes both headers and
+forwards the inner packet by its destination (End.DX4 or End.DX6). A node's segments are in its locator, a range for
+which the fabric's routers have a route; neighbours have a direct route. The fabric must have IPv6; pods may use either
+family. The headers take 64 bytes: 40 of IPv6, 24 of routing header with one segment.
 """
 
 import ipaddress
 from collections.abc import Mapping
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Leg, Transport, others
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.fabric import UPLINK
@@ -20,7 +20,7 @@ from testbed.spec.design import TransportSpec
 from testbed.spec.types import Address, Network
 
 LOCATORS = ipaddress.IPv6Network("fc00:5::/32")
-"""The range from which each node has a /64."""
+"""The range of the locators, one /64 per node."""
 HEADERS = 40 + 24
 _ACTION: dict[int, SegmentEnd] = {4: SegmentEnd("End.DX4"), 6: SegmentEnd("End.DX6")}
 
@@ -51,7 +51,7 @@ def _join(joining: Joining) -> None:
                 space.route(locator(remote), UPLINK, via=remote.address(6))
         for remote in joining.tunnelled(node):
             for cidr in remote.pod_cidrs:
-                # Routers know the address on the loopback device, not those of the links.
+                # Routers have routes to the address on the loopback device, not to those of the links.
                 has_own = node.is_on_loopback and cidr.version in layout.fabric_families
                 source = node.address(cidr.version) if has_own else None
                 space.route(cidr, UPLINK, encap=Segments((segment(remote, cidr.version),)), source=source)
@@ -70,7 +70,7 @@ TRANSPORT = Transport(
     summary="inside IPv6 with a segment routing header",
     like=("Cilium with SRv6", "Calico VPP with SRv6"),
     needs=("seg6",),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     leg=_leg,
     room=lambda fabric_mtu, _: fabric_mtu - HEADERS,

@@ -1,13 +1,13 @@
-"""udp: Flannel's tunnel in user space. A program on each node takes packets from a TUN device and sends them by UDP.
+"""udp: Flannel's tunnel in user space. A process on each node reads packets from a TUN device and sends them by UDP.
 
-It is what its name says: no header of its own, no encryption, and every packet is copied twice between the kernel and
-a program. Flannel keeps it for kernels without anything better. Here the program is `testbed/programs/udp_tunnel.py`,
-in Python, and slower than Flannel's in C: its figures tell what a tunnel in user space costs in kind, not in degree.
+No header except IP and UDP, and no encryption. Every packet is copied twice between the kernel and the process. Flannel
+keeps it for kernels that support nothing better. Here the process is `testbed/programs/udp_tunnel.py`, in Python, which
+is slower than Flannel's in C: its figures show the kind of cost of a tunnel in user space, not its size.
 """
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -25,7 +25,7 @@ PORT = 8285
 DEVICE = "flannel0"
 PROGRAM = "udp_tunnel"
 TABLE = "/run/flannel/leases"
-"""Which prefix is on which node."""
+"""File of the table from prefix to node."""
 
 
 def _join(joining: Joining) -> None:
@@ -64,10 +64,10 @@ def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, oth
 
 TRANSPORT = Transport(
     name="udp",
-    summary="inside UDP, by a program in user space",
+    summary="inside UDP, by a process in user space",
     like=("Flannel udp",),
     needs=("tun",),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     leg=_leg,
     room=less(UDP_HEADERS),

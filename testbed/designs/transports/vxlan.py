@@ -1,20 +1,20 @@
-"""vxlan: Flannel's way. One VXLAN device a node, told of every remote node in advance; nothing is learned or flooded.
+"""vxlan: one VXLAN device per node with static entries for every remote node, as with Flannel; no learning or flooding.
 
-For each remote node there are three entries: a permanent neighbour (that node's tunnel address has this MAC), an FDB
-entry (that MAC is behind this node's fabric address), and an on-link route to its pods by way of its tunnel address.
-The tunnel address is the first of the node's pod range, on no other device. A pod's packets are smaller by the outer
-headers: 50 bytes with IPv4 outside, 70 with IPv6.
+For each remote node there are three entries: a permanent neighbour (its tunnel address has this MAC address), an FDB
+entry (the MAC address is behind its fabric address), and an on-link route to its pods via its tunnel address. The
+tunnel address is the first of the node's pod range and is used on no other device. The outer headers reduce the pods'
+MTU by 50 bytes over IPv4, by 70 over IPv6.
 
-As with Flannel there is one device for each outer family, `flannel.1` and `flannel-v6.1`. Pods' packets take the device
-of their own family; where the fabric has one family only, both kinds take that one's.
+As with Flannel there is one device per outer family, `flannel.1` and `flannel-v6.1`. Pods' packets use the device of
+their own family; if the fabric has only one family, both use its device.
 
-Under a flat bridge the device is a port of it, and its forwarding entries are the remote pods' MAC addresses; what is
-for everybody goes to each node (head-end replication), as in Docker's overlay networks.
+With flat-bridge the device is a port of the bridge, and its FDB entries are the remote pods' MAC addresses. Broadcast
+frames are copied to each node (head-end replication), as in Docker's overlay networks.
 """
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -41,7 +41,7 @@ from testbed.spec.design import TransportSpec
 
 VNI = 1
 PORT = 8472
-"""The Linux kernel's own default, which Flannel keeps; IANA's is 4789."""
+"""The default of the Linux kernel and Flannel; IANA assigned 4789."""
 
 
 def device(options: TransportSpec, outer: int) -> str:
@@ -50,10 +50,10 @@ def device(options: TransportSpec, outer: int) -> str:
 
 
 def join(joining: Joining, dev: str = "") -> None:
-    """The devices and what they are told of remote nodes; their packets leave by `dev`, or by whatever routes say."""
+    """Adds the devices and the entries for remote nodes. Encapsulated packets leave by `dev`, or as routed if empty."""
     draft, layout, options = joining.draft, joining.layout, joining.options
-    flat = joining.hands is Hands.FRAMES
-    # One tunnel is enough for frames, which may hold packets of any family.
+    flat = joining.delivers is Delivers.FRAMES
+    # Frames can hold packets of either family, so one tunnel is enough.
     families = outer_families(layout)[:1] if flat else outer_families(layout)
     for node in layout.nodes:
         space = draft[node.name]
@@ -79,7 +79,7 @@ def join(joining: Joining, dev: str = "") -> None:
 
 
 def _reach(space: SpaceDraft, remote: NodePlace, layout: Layout, options: TransportSpec) -> None:
-    """The three entries for a remote node, the route last, so that no packet goes out before it can be addressed."""
+    """The three entries for a remote node. The route is last, so that no packet is sent before the others exist."""
     for family in outer_families(layout):
         dev = device(options, family)
         space.fdb(mac_address(remote.name, dev), dev, remote.address(family))
@@ -90,7 +90,7 @@ def _reach(space: SpaceDraft, remote: NodePlace, layout: Layout, options: Transp
 
 
 def _reach_flat(space: SpaceDraft, remote: NodePlace, dev: str, family: int) -> None:
-    """The MAC addresses that are behind a remote node, and a copy for it of what is for everybody."""
+    """FDB entries for the MAC addresses behind a remote node and for broadcast frames to it."""
     to = remote.address(family)
     space.fdb(FLOODED, dev, to)
     space.fdb(mac_address(remote.name, POD_BRIDGE), dev, to)
@@ -107,11 +107,11 @@ def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, oth
 
 TRANSPORT = Transport(
     name="vxlan",
-    summary="inside UDP (VXLAN), tunnel ends known in advance",
+    summary="inside UDP (VXLAN), static entries for remote nodes",
     like=("Flannel vxlan", "Calico VXLAN", "Docker overlay (with flat-bridge)"),
     needs=("vxlan",),
-    takes=frozenset({Hands.PACKETS, Hands.FRAMES}),
-    knows_pods=frozenset({Hands.FRAMES}),
+    takes=frozenset({Delivers.PACKETS, Delivers.FRAMES}),
+    knows_pods=frozenset({Delivers.FRAMES}),
     join=join,
     leg=_leg,
     room=less(VXLAN_HEADERS),

@@ -1,15 +1,15 @@
-"""vxlan-learning: VXLAN as RFC 7348 has it, flood and learn.
+"""vxlan-learning: VXLAN with flood and learn (RFC 7348).
 
-Nobody tells the tunnel ends of each other's addresses. What is for everybody, such as an ARP question, goes to all of
-them, either as a copy for each (`flood: head-end`, a list of nodes) or to a multicast group that they have joined
-(`flood: multicast`, inside one subnet); from what comes back they learn which MAC address is behind which node.
+Tunnel ends have no entries for each other's addresses. Broadcast frames, such as ARP requests, are sent to all tunnel
+ends: as one copy each (`flood: head-end`, a list of nodes), or to a multicast group that they have joined (`flood:
+multicast`, within one subnet). From the frames that they receive they learn which MAC address is behind which node.
 
-Under a flat bridge the device is a port of it, and pods of all nodes share one Ethernet.
+With flat-bridge the device is a port of the bridge, and pods of all nodes share one Ethernet.
 """
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -30,16 +30,16 @@ from testbed.spec.types import Address
 
 VNI = 42
 PORT = 4789
-"""IANA's."""
+"""Assigned by IANA."""
 DEVICE = {4: "vxlan0", 6: "vxlan0-v6"}
-"""By outer family."""
+"""Device by outer family."""
 GROUP: dict[int, Address] = {4: ipaddress.ip_address("239.1.1.1"), 6: ipaddress.ip_address("ff05::100")}
 MULTICAST = "multicast"
 
 
 def _join(joining: Joining) -> None:
     draft, layout, options = joining.draft, joining.layout, joining.options
-    flat = joining.hands is Hands.FRAMES
+    flat = joining.delivers is Delivers.FRAMES
     families = outer_families(layout)[:1] if flat else outer_families(layout)
     multicast = options.flood == MULTICAST
     for node in layout.nodes:
@@ -78,10 +78,10 @@ def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, oth
 
 TRANSPORT = Transport(
     name="vxlan-learning",
-    summary="inside UDP (VXLAN), tunnel ends learn by flooding who is where",
-    like=("RFC 7348", "OpenStack's linuxbridge networks", "Weave Net (with flat-bridge, much alike)"),
+    summary="inside UDP (VXLAN), with flood and learn",
+    like=("RFC 7348", "OpenStack's linuxbridge networks", "Weave Net (similar, with flat-bridge)"),
     needs=("vxlan",),
-    takes=frozenset({Hands.PACKETS, Hands.FRAMES}),
+    takes=frozenset({Delivers.PACKETS, Delivers.FRAMES}),
     join=_join,
     leg=_leg,
     room=less(VXLAN_HEADERS),

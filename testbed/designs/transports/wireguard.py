@@ -1,16 +1,15 @@
-"""wireguard: inside WireGuard, encrypted and authenticated (ChaCha20-Poly1305). Keys are made with the lab.
+"""wireguard: inside WireGuard, encrypted and authenticated (ChaCha20-Poly1305). Keys are created with the lab.
 
-One device a node for each outer family, with every remote node as a peer: where it listens, and which packets may go to
-it and come from it (its pods', and its own, which answers pods from its address on the fabric). There is one route, for
-the whole pod range: which peer a packet is for WireGuard tells by its address. A packet is larger by 60 bytes with IPv4
-outside (20 IP, 8 UDP, 16 header, 16 tag), and by 80 with IPv6; what is inside is padded to 16 bytes where the MTU
-leaves room.
+A node has one device per outer family, with every remote node as a peer. A peer has an endpoint and the addresses
+allowed to and from it: those of its pods, and its own fabric address, from which it answers pods. One route covers the
+whole pod range; WireGuard selects the peer by destination address. Packets grow by 60 bytes over IPv4 (20 IP, 8 UDP, 16
+header, 16 tag), by 80 over IPv6; the inner packet is padded to 16 bytes where the MTU leaves room.
 """
 
 import ipaddress
 from collections.abc import Mapping
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import (
     Joining,
     Leg,
@@ -31,12 +30,12 @@ HEADERS = {family: size + 32 for family, size in UDP_HEADERS.items()}
 
 
 def _port(options: TransportSpec, outer: int) -> int:
-    """Each device listens on a port of its own, as with Flannel."""
+    """Each device listens on its own port, as with Flannel."""
     return (options.port or PORT) + (1 if outer == 6 else 0)
 
 
 def join(joining: Joining, devices: Mapping[int, str] = DEVICE, of_nodes: bool = True) -> None:
-    """The devices, one for each outer family; and whether nodes' own addresses may be inside as well as pods'."""
+    """Adds the devices, one per outer family. `of_nodes`: whether nodes' own addresses are allowed inside too."""
     draft, layout, options = joining.draft, joining.layout, joining.options
     for node in layout.nodes:
         space = draft[node.name]
@@ -69,7 +68,7 @@ def leg(
     family: int,
     devices: Mapping[int, str] = DEVICE,
 ) -> Leg:
-    """Between the nodes' addresses on the fabric."""
+    """The tunnel between the nodes' addresses on the fabric."""
     outer = outer_family(family, layout)
     ends = str(one.address(outer)), str(other.address(outer))
     return Leg(devices[outer], Tunnel("WireGuard", *ends, _port(options, outer), is_opaque=True), outer)
@@ -77,10 +76,10 @@ def leg(
 
 TRANSPORT = Transport(
     name="wireguard",
-    summary="inside WireGuard, encrypted; keys are made with the lab",
+    summary="inside WireGuard, encrypted; keys are created with the lab",
     like=("Flannel wireguard", "Calico and Cilium with WireGuard"),
     needs=("wireguard",),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=join,
     leg=leg,
     room=less(HEADERS),

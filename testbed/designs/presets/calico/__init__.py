@@ -1,1 +1,1 @@
-"""Calico: a route for each pod, blocks of addresses for nodes, and several ways of telling nodes of each other's."""
+"""Calico: a route for each pod, a block of addresses for each node, and several ways to distribute the blocks."""

@@ -1,25 +1,25 @@
-"""Calico without encapsulation: nodes tell each other their blocks by BGP, everyone everyone else (the full mesh).
+"""Calico without encapsulation: nodes announce their blocks by BGP to all other nodes (full mesh).
 
-BIRD runs on each node, in AS 64512 as all others, and has a session with every other one, `Mesh_<address>`: with n
-nodes n(n-1)/2 in all. It tells its peers the node's block, not the routes to single pods in it, and puts what it hears
-into the kernel. A route's next hop is the node that has the pods, so all nodes have to be neighbours.
+BIRD runs on each node, in AS 64512, with a session `Mesh_<address>` to every other node: n(n-1)/2 sessions for n nodes.
+It announces the node's block, not the routes to single pods in it, and writes learned routes to the kernel. The next
+hop of a route is the node that has the pods, so all nodes must be neighbours.
 
     10.244.0.64/26 via 192.168.56.2 dev eth0 proto bird
     blackhole 10.244.0.0/26 proto bird
 
-The second one is the node's own block: what is for a pod that it does not have is dropped there, since all others count
-on it for the whole of the block. Packets are as large as the fabric takes. IPv6 routes come by sessions over IPv6.
+The second route is the node's own block. It drops packets to pods that do not exist, because the other nodes send
+packets for the whole block to this node. Pods have the fabric's MTU. IPv6 routes are exchanged in IPv6 sessions.
 
-Routes are there a second or two after BIRD was started, one of which it waits before it connects to anybody.
+Routes appear one to two seconds after BIRD starts; it waits for one second before it connects to peers.
 
     birdc show protocols             the sessions, and since when
-    birdc show route all             what was heard from whom
-    ip route show proto bird         what of it the kernel has
-    cat /run/bird/bird.conf          what BIRD was told
+    birdc show route all             the learned routes with their peers
+    ip route show proto bird         the routes in the kernel
+    cat /run/bird/bird.conf          BIRD's configuration
     iptables-save; ipset list        Felix' rules and sets
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.transport import Joining, Transport
@@ -33,14 +33,14 @@ PRESET = felix.preset(
     "calico-bgp",
     Transport(
         name="bgp-mesh",
-        summary="nodes tell each other their blocks by BGP, everyone everyone else",
+        summary="blocks announced by BGP in a full mesh",
         like=("Calico without encapsulation",),
         needs=(),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
-        one_subnet=bird.NOT_KNOWN,
-        page="A BGP session between every two nodes; each puts what it hears into its kernel.",
+        one_subnet=bird.DIRECT,
+        page="A BGP session between every two nodes; each writes learned routes to its kernel.",
     ),
-    "Calico: blocks told by BGP, from every node to every other one",
+    "Calico: blocks announced by BGP in a full mesh of nodes",
     pages.whole(__doc__, bird.UNLIKE),
 )

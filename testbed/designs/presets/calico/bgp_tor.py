@@ -1,28 +1,27 @@
-"""Calico without encapsulation, with the fabric's routers as peers: so each rack's router, and by it the whole fabric,
-knows where pods are.
+"""Calico without encapsulation, with the fabric's routers as BGP peers, so that the whole fabric has routes to pods.
 
-Each node speaks BGP with the routers on its links (`Global_<address>`), and not with other nodes. Nodes are in AS
-64512, routers in one of their own each, from 4200000000 on, and routers speak with the routers next to them: as in RFC
-7938, the fabric has no other routing protocol for pods, and the way with the fewest routers is taken. Where several are
-equal, flows are shared out among them, on routers and on nodes with several links.
+Each node has sessions with the routers on its links (`Global_<address>`), not with other nodes. Nodes are in AS 64512;
+each router has its own AS, from 4200000000 on, and has sessions with adjacent routers. As in RFC 7938, BGP is the only
+routing protocol for pods, and the path with the fewest routers is used. Flows are distributed over equal paths, on
+routers and on nodes with several links.
 
-    node     10.244.0.64/26 via 192.168.0.254 dev eth0 proto bird          in another rack, by the rack's router
-             10.244.0.128/26 via 192.168.0.2 dev eth0 proto bird           in the same rack, straight
+    node     10.244.0.64/26 via 192.168.0.254 dev eth0 proto bird          in another rack, via the rack's router
+             10.244.0.128/26 via 192.168.0.2 dev eth0 proto bird           in the same rack, directly
     leaf     10.244.0.64/26 proto bird
                  nexthop via 172.31.0.1 dev to-spine1
                  nexthop via 172.31.0.3 dev to-spine2
 
-In the same rack packets do not go through the router, since it hands the next hop on where it is on the Ethernet that
-it tells of it (RFC 4271, 5.1.3). As all nodes are in one autonomous system, each has to accept routes that have passed
-its own before (Calico's `numAllowedLocalASNumbers: 1`).
+In the same rack packets do not go through the router: it keeps the next hop if that is on the Ethernet on which it
+announces the route (RFC 4271, 5.1.3). As all nodes are in one AS, each must accept routes whose AS path contains its
+own AS (Calico's `numAllowedLocalASNumbers: 1`).
 
     birdc show protocols                       on node1, and on leaf1
-    birdc show route all for 10.244.0.64/26    BGP.as_path tells the routers on the way
+    birdc show route all for 10.244.0.64/26    BGP.as_path lists the routers on the path
     ip route show proto bird
     cat /run/bird/bird.conf
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.transport import Joining, Transport
@@ -41,14 +40,14 @@ PRESET = felix.preset(
     "calico-bgp-tor",
     Transport(
         name="bgp-routers",
-        summary="nodes tell the fabric's routers their blocks by BGP, and routers each other",
+        summary="blocks announced by BGP to the fabric's routers, and between routers",
         like=("Calico peering with top-of-rack routers",),
         needs=(),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         needs_router=True,
         page="BGP sessions of nodes with the routers on their links, and between routers.",
     ),
-    "Calico: blocks told by BGP to the fabric's routers, which tell each other",
+    "Calico: blocks announced by BGP to the fabric's routers",
     pages.whole(__doc__, bird.UNLIKE),
 )

@@ -1,7 +1,7 @@
-"""Calico's address management: a block of the pod range for each node, whatever share Kubernetes gave it.
+"""Calico's address management: a block of the pod range for each node, independent of Kubernetes' share.
 
-Blocks are as small as 64 addresses (/26, and /122 of IPv6), and a node's own address inside its tunnel comes out of its
-block as well: it is the first, pods follow.
+A block has at least 64 addresses (/26, and /122 for IPv6). The first is the node's own address on its tunnel device;
+pods use the rest.
 """
 
 from collections.abc import Collection
@@ -14,20 +14,20 @@ from testbed.spec.topology import Topology
 from testbed.spec.types import Network
 
 BLOCK_BITS = 6
-"""Of an address within a block: 64 of them."""
+"""Bits of an address within a block: 64 addresses."""
 
 
 def lay_out(topology: Topology, numbers: Allocator | None = None) -> Layout:
-    """The blocks in the nodes' order, all of one size: 64 addresses, or as many more as the fullest node needs.
+    """A layout with blocks in the nodes' order, all of one size: 64 addresses, or more if the fullest node needs more.
 
-    They keep the size that they have at first. Raises Exhausted where a node has used up its block.
+    The size never changes afterwards. Raises Exhausted if a node has used up its block.
     """
     numbers = numbers or Allocator()
     addresses = layout(topology, numbers)
     fullest = max(len(node.pods) for node in addresses.nodes)
     bits = numbers.settle("blocks", ("bits",), max(BLOCK_BITS, fullest.bit_length()))
     prefixes = [
-        # Never more than Kubernetes' share, of which there is one for each node.
+        # Never larger than Kubernetes' share, so that there is one for each node.
         (cidr, max(prefix, cidr.max_prefixlen - bits))
         for cidr, prefix in topology.cluster.ranges
     ]
@@ -40,7 +40,7 @@ def lay_out(topology: Topology, numbers: Allocator | None = None) -> Layout:
 
 
 def with_pods(before: Layout, topology: Topology, names: Collection[str], numbers: Allocator) -> Layout:
-    """The layout of a topology that differs in the pods of these nodes alone. Raises Exhausted."""
+    """The layout of a topology that differs only in the pods of these nodes. Raises Exhausted."""
     addresses = addressing.with_pods(before, topology, names, numbers, first=1)
     for node in addresses.nodes:
         if node.name in names:
@@ -51,8 +51,8 @@ def with_pods(before: Layout, topology: Topology, names: Collection[str], number
 def _check(node: NodePlace, blocks: tuple[Network, ...], numbers: Allocator) -> None:
     size = min(block.num_addresses for block in blocks) - 1
     what = f"pod address on {node.name} (block {', '.join(map(str, blocks))})"
-    mend = "add the pod to another node, or bring the lab up anew, where blocks are as large as the fullest node needs"
-    numbers.check(pods_domain(node.number), Room(size, what, mend))
+    fix = "add the pod to another node, or recreate the lab, which makes blocks as large as the fullest node needs"
+    numbers.check(pods_domain(node.number), Room(size, what, fix))
 
 
 def _with_blocks(node: NodePlace, blocks: tuple[Network, ...]) -> NodePlace:

@@ -1,6 +1,6 @@
-"""What Felix, Calico's agent on each node, does for more than one way across the fabric: VXLAN, and rules.
+"""The state that Felix, Calico's agent on each node, creates in several presets: VXLAN, and rules.
 
-Its routes are of protocol 80.
+Its routes have protocol 80.
 """
 
 import hashlib
@@ -21,24 +21,24 @@ from testbed.spec.design import TransportSpec
 from testbed.spec.types import Address
 
 PROTOCOL = 80
-"""Of its routes, as `ip route` prints it."""
+"""Protocol of its routes, as `ip route` prints it."""
 VNI, VXLAN_PORT = 4096, 4789
 VXLAN = {4: "vxlan.calico", 6: "vxlan-v6.calico"}
-"""By the family of the pods' packets, and of the outer ones."""
+"""Device by the family of the pods' packets, which is also the outer family."""
 UNLIKE = """
-Unlike in a cluster, no Felix runs: what it leaves is written once, when the lab comes up. Nothing is watched, and of
-its rules, sets and routes none that has been deleted is put back: `testbed inspect` shows it instead.
+Unlike in a cluster, no Felix runs: its rules, sets and routes are written once, when the lab comes up. Nothing is
+watched, and what is deleted is not put back; `testbed inspect` shows it.
 Unlike in a cluster, the testbed itself attaches pods, without Calico's CNI plugins.
-Unlike in a cluster with policies, there are none, and no tiers and no host endpoints: the chains of host endpoints are
-empty, and each pod is let through by the profile of its namespace.
-Unlike Felix, which can have eBPF programs do this (eBPF mode), or write rules for nftables, it is iptables alone here.
-Unlike in a cluster, blocks are handed out in the nodes' order, one to each; where a node has more pods than fit 64
-addresses, all have larger ones, instead of several.
-Unlike Felix' own, rules have no `cali:` comments, by which it knows them.
+Unlike in a cluster with policies, there are no policies, tiers or host endpoints: the chains of host endpoints are
+empty, and the profile of its namespace accepts each pod's traffic.
+Unlike Felix, which can also use eBPF programs (eBPF mode) or nftables, the presets use iptables only.
+Unlike in a cluster, blocks are allocated in the nodes' order, one per node; if a node has more pods than fit 64
+addresses, all nodes have larger blocks, instead of several.
+Unlike Felix' own, rules have no `cali:` comments, by which Felix identifies them.
 """
 RULES = ("iptables", "ip6tables", "ipset")
 BGP = ("bird", "birdc")
-"""Programs."""
+"""Programs that presets with BGP run."""
 WITHOUT = Tunnels()
 
 
@@ -52,7 +52,7 @@ def preset(
     programs: tuple[str, ...] = BGP,
     tunnels: Tunnels = WITHOUT,
 ) -> Design:
-    """A design that is Calico's but for the way across the fabric."""
+    """A Calico design with the given transport."""
     return Design(
         name,
         ATTACHMENT,
@@ -84,7 +84,7 @@ def _masks(node: NodePlace) -> tuple[Address, ...]:
 
 
 def vtep_mac(node: str, family: int) -> str:
-    """Of a node's VXLAN device: 66, and five bytes that follow from the node's name."""
+    """MAC address of a node's VXLAN device: 66, and five bytes of the SHA-1 of the node's name."""
     digest = hashlib.sha1(f"{node}{'-v6' if family == 6 else ''}".encode()).digest()[:5]
     return ":".join(f"{byte:02x}" for byte in (0x66, *digest))
 
@@ -95,14 +95,14 @@ def vxlan(joining: Joining, node: NodePlace) -> None:
     for block in node.pod_cidrs:
         family, own = block.version, tunnel_address(block)
         mac = vtep_mac(node.name, family)
-        # A node with several links has its address on none of them.
+        # The address of a node with several links is not on any of them.
         dev = "" if node.is_on_loopback else joining.node_device
         space.vxlan(VXLAN[family], joining.mtu, VNI, VXLAN_PORT, node.address(family), dev=dev, mac=mac)
         space.address(VXLAN[family], ipaddress.ip_interface(own))
 
 
 def reach_by_vxlan(space: SpaceDraft, remote: NodePlace) -> None:
-    """The entries for a remote node: which tunnel end has its MAC address, who its tunnel address is, its block."""
+    """The entries for a remote node: FDB entry, neighbour of its tunnel address, route to its block."""
     for block in remote.pod_cidrs:
         dev, there = VXLAN[block.version], tunnel_address(block)
         mac = vtep_mac(remote.name, block.version)

@@ -1,9 +1,9 @@
-"""Felix' rules for a cluster without policies, which packets walk through all the same.
+"""Felix' rules in a cluster without policies. Packets traverse them even so.
 
-Each packet from a pod or to one comes by its interface's name to a chain of the pod's own, where new connections are
-let through by the profile of the pod's namespace. In between, marks say what was decided so far. IPv4 packets from pods
-to anywhere outside the pod ranges, nodes too, get their node's address as their source (`natOutgoing`), as with
-Calico's default pools.
+Each packet from or to a pod is dispatched by its interface's name to the pod's own chain, where the profile of the
+pod's namespace accepts new connections. Marks record the decisions so far. IPv4 packets from pods to destinations
+outside the pod ranges, including nodes, get their node's address as source (`natOutgoing`), as with Calico's default
+pools.
 """
 
 import base64
@@ -19,16 +19,16 @@ from testbed.plan.rulesets import Chain, Set, iptables
 from testbed.spec.topology import Pod
 
 ACCEPT, PASS, FROM_POD = 0x10000, 0x20000, 0x80000
-"""Bits of a packet's mark: let through; left to the next tier; come in from a pod."""
+"""Bits of a packet's mark: accepted; passed to the next tier; received from a pod."""
 ALL_BITS = 0x1B0000
 POD_DEVICES = "cali+"
 CHAIN_LENGTH = 28
 _IS_ACCEPTED = f"-m mark --mark {ACCEPT:#x}/{ACCEPT:#x}"
 MASQUERADED = (4,)
-"""The families in which what pods send to anywhere outside the pod ranges has their node's address as its source."""
+"""The families in which packets from pods to destinations outside the pod ranges get their node's address."""
 _IPIP = "ipencap"
 Chains = Mapping[str, list[str]]
-"""By name: what is behind `-A NAME` of each rule."""
+"""By name of the chain: the rules, each without `-A NAME`."""
 _LAST: Mapping[str, Chains] = {
     "filter": {
         "FORWARD": [
@@ -37,15 +37,15 @@ _LAST: Mapping[str, Chains] = {
         ]
     }
 }
-"""By table: what is appended, behind the rules of all others."""
+"""By table: rules appended after those of all others."""
 
 
 @dataclass(frozen=True)
 class Tunnels:
-    """What of a node's own traffic is a tunnel's."""
+    """The tunnels of a node, which the rules on its own traffic accept."""
 
     vxlan_port: int = 0
-    """0 without VXLAN, as are the others."""
+    """0 without VXLAN."""
     has_ipip: bool = False
     wireguard_ports: tuple[tuple[int, int], ...] = ()
     """Family and port."""
@@ -104,7 +104,7 @@ def _set_mark(bits: int) -> str:
     return f"-j MARK --set-xmark {bits:#x}/{bits:#x}"
 
 
-def _said(comment: str) -> str:
+def _comment(comment: str) -> str:
     return f'-m comment --comment "{comment}"'
 
 
@@ -143,13 +143,13 @@ def _mangle() -> dict[str, list[str]]:
             "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
             f"{_IS_ACCEPTED} -j ACCEPT",
             "-j cali-from-host-endpoint",
-            f"{_said('Host endpoint policy accepted packet.')} {_IS_ACCEPTED} -j ACCEPT",
+            f"{_comment('Host endpoint policy accepted packet.')} {_IS_ACCEPTED} -j ACCEPT",
         ],
         "cali-POSTROUTING": [
             f"{_IS_ACCEPTED} -j RETURN",
             _clear(ALL_BITS),
             "-m conntrack --ctstate DNAT -j cali-to-host-endpoint",
-            f"{_said('Host endpoint policy accepted packet.')} {_IS_ACCEPTED} -j RETURN",
+            f"{_comment('Host endpoint policy accepted packet.')} {_IS_ACCEPTED} -j RETURN",
         ],
         "cali-from-host-endpoint": [],
         "cali-to-host-endpoint": [],
@@ -157,7 +157,7 @@ def _mangle() -> dict[str, list[str]]:
 
 
 def _nat(node: NodePlace, family: int, tunnels: Tunnels) -> dict[str, list[str]]:
-    own_but_wrong = "-m addrtype ! --src-type LOCAL --limit-iface-out -m addrtype --src-type LOCAL"
+    local_but_not_of_device = "-m addrtype ! --src-type LOCAL --limit-iface-out -m addrtype --src-type LOCAL"
     leaving = (
         f"-m set --match-set {_set(4, 'masq-ipam-pools')} src -m set ! --match-set {_set(4, 'network-ip-pools')} dst"
     )
@@ -170,7 +170,7 @@ def _nat(node: NodePlace, family: int, tunnels: Tunnels) -> dict[str, list[str]]
         "cali-POSTROUTING": [
             "-j cali-fip-snat",
             "-j cali-nat-outgoing",
-            *(f"-o {dev} {own_but_wrong} -j MASQUERADE --random-fully" for dev in tunnels.of(family)),
+            *(f"-o {dev} {local_but_not_of_device} -j MASQUERADE --random-fully" for dev in tunnels.of(family)),
         ],
         "cali-fip-dnat": [],
         "cali-fip-snat": [],
@@ -179,14 +179,14 @@ def _nat(node: NodePlace, family: int, tunnels: Tunnels) -> dict[str, list[str]]
 
 
 def _outgoing(node: NodePlace, family: int) -> str:
-    """Which source packets get that leave the pods' network: the device's address, or Felix' `natOutgoingAddress`."""
+    """The target that sets the source of outgoing packets: the device's address, or Felix' `natOutgoingAddress`."""
     if node.is_on_loopback:
         return f"-j SNAT --to-source {node.address(family)} --random-fully"
     return "-j MASQUERADE --random-fully"
 
 
 def _filter(family: int, tunnels: Tunnels) -> dict[str, list[str]]:
-    accepted = f"{_said('Host endpoint policy accepted packet.')} {_IS_ACCEPTED} -j ACCEPT"
+    accepted = f"{_comment('Host endpoint policy accepted packet.')} {_IS_ACCEPTED} -j ACCEPT"
     return {
         "INPUT": ["-j cali-INPUT"],
         "FORWARD": ["-j cali-FORWARD"],
@@ -218,7 +218,7 @@ def _filter(family: int, tunnels: Tunnels) -> dict[str, list[str]]:
         "cali-wl-to-host": [
             *(_router_solicitations() if family == 6 else ()),
             "-j cali-from-wl-dispatch",
-            f"{_said('Configured DefaultEndpointToHostAction')} -j ACCEPT",
+            f"{_comment('Configured DefaultEndpointToHostAction')} -j ACCEPT",
         ],
         "cali-from-hep-forward": [],
         "cali-to-hep-forward": [],
@@ -229,26 +229,26 @@ def _filter(family: int, tunnels: Tunnels) -> dict[str, list[str]]:
 
 
 def _router_solicitations() -> Iterator[str]:
-    """What a node needs of its pods to be their router: multicast listeners, router and neighbour solicitations."""
+    """Accepts ICMPv6 that a router needs from pods: multicast listener reports, router and neighbour solicitations."""
     for kind in (130, 131, 132, 133, 135, 136):
         yield f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT"
 
 
 def _tunnels_in(family: int, tunnels: Tunnels) -> Iterator[str]:
-    """Packets of tunnels come from other nodes alone."""
+    """Accepts tunnel packets only from other nodes."""
     local = "-m addrtype --dst-type LOCAL"
     if tunnels.has_ipip and family == 4:
         known = f"-m set --match-set {_set(4, 'all-hosts-net')} src {local}"
-        yield f"-p {_IPIP} {_said('Allow IPIP packets from Calico hosts')} {known} -j ACCEPT"
-        yield f"-p {_IPIP} {_said('Drop IPIP packets from non-Calico hosts')} -j DROP"
+        yield f"-p {_IPIP} {_comment('Allow IPIP packets from Calico hosts')} {known} -j ACCEPT"
+        yield f"-p {_IPIP} {_comment('Drop IPIP packets from non-Calico hosts')} -j DROP"
     if tunnels.vxlan_port:
         what = f"IPv{family} VXLAN packets from"
         start, port = "-p udp", f"-m multiport --dports {tunnels.vxlan_port}"
         known = f"-m set --match-set {_set(family, 'all-vxlan-net')} src {local}"
-        yield f"{start} {_said(f'Allow {what} allowed hosts')} {port} {known} -j ACCEPT"
-        yield f"{start} {_said(f'Drop {what} non-allowed hosts')} {port} {local} -j DROP"
+        yield f"{start} {_comment(f'Allow {what} allowed hosts')} {port} {known} -j ACCEPT"
+        yield f"{start} {_comment(f'Drop {what} non-allowed hosts')} {port} {local} -j DROP"
     if number := tunnels.wireguard_port(family):
-        what = _said(f"Allow incoming IPv{family} Wireguard packets")
+        what = _comment(f"Allow incoming IPv{family} Wireguard packets")
         yield f"-p udp {what} -m multiport --dports {number} {local} -j ACCEPT"
 
 
@@ -256,25 +256,26 @@ def _tunnels_out(family: int, tunnels: Tunnels) -> Iterator[str]:
     local = "-m addrtype --src-type LOCAL"
     if tunnels.has_ipip and family == 4:
         known = f"-m set --match-set {_set(4, 'all-hosts-net')} dst {local}"
-        yield f"-p {_IPIP} {_said('Allow IPIP packets to other Calico hosts')} {known} -j ACCEPT"
+        yield f"-p {_IPIP} {_comment('Allow IPIP packets to other Calico hosts')} {known} -j ACCEPT"
     if tunnels.vxlan_port:
         port = f"-m multiport --dports {tunnels.vxlan_port}"
         known = f"{local} -m set --match-set {_set(family, 'all-vxlan-net')} dst"
-        yield f"-p udp {_said(f'Allow IPv{family} VXLAN packets to other allowed hosts')} {port} {known} -j ACCEPT"
+        yield f"-p udp {_comment(f'Allow IPv{family} VXLAN packets to other allowed hosts')} {port} {known} -j ACCEPT"
     if number := tunnels.wireguard_port(family):
-        what = _said(f"Allow outgoing IPv{family} Wireguard packets")
+        what = _comment(f"Allow outgoing IPv{family} Wireguard packets")
         yield f"-p udp {what} -m multiport --dports {number} {local} -j ACCEPT"
 
 
 def _endpoints(pods: Iterable[Pod], tunnels: Tunnels) -> dict[str, list[str]]:
-    """The ways from an interface's name to the pod's own chains, these, and those of profiles."""
+    """Chains that dispatch by interface name, chains of pods, and chains of profiles."""
     by_device = {host_end(pod): pod for pod in pods}
     chains = dispatch("cali-from-wl-dispatch", "-i", "cali-fw-", sorted(by_device))
     chains |= dispatch("cali-to-wl-dispatch", "-o", "cali-tw-", sorted(by_device))
     port = tunnels.vxlan_port or 4789
     encapsulated = [
-        f"-p udp {_said('Drop VXLAN encapped packets originating in workloads')} -m multiport --dports {port} -j DROP",
-        f"-p {_IPIP} {_said('Drop IPinIP encapped packets originating in workloads')} -j DROP",
+        f"-p udp {_comment('Drop VXLAN encapped packets originating in workloads')} "
+        f"-m multiport --dports {port} -j DROP",
+        f"-p {_IPIP} {_comment('Drop IPinIP encapped packets originating in workloads')} -j DROP",
     ]
     for dev, pod in by_device.items():
         profiles = (f"kns.{pod.namespace}", f"ksa.{pod.namespace}.default")
@@ -288,7 +289,7 @@ def _endpoints(pods: Iterable[Pod], tunnels: Tunnels) -> dict[str, list[str]]:
                 _clear(ACCEPT | PASS),
                 *dropped,
                 *(rule for profile in profiles for rule in _by_profile(_chain(prefix, profile))),
-                f"{_said('Drop if no profiles matched')} -j DROP",
+                f"{_comment('Drop if no profiles matched')} -j DROP",
             ]
             namespace, account = (_chain(prefix, profile) for profile in profiles)
             chains[namespace] = [_set_mark(ACCEPT), f"{_IS_ACCEPTED} -j RETURN"]
@@ -297,11 +298,11 @@ def _endpoints(pods: Iterable[Pod], tunnels: Tunnels) -> dict[str, list[str]]:
 
 
 def _by_profile(chain: str) -> tuple[str, str]:
-    return f"-j {chain}", f"{_said('Return if profile accepted')} {_IS_ACCEPTED} -j RETURN"
+    return f"-j {chain}", f"{_comment('Return if profile accepted')} {_IS_ACCEPTED} -j RETURN"
 
 
 def _chain(prefix: str, name: str) -> str:
-    """A name of a chain, or where that is too long for iptables a hash of it."""
+    """The name of a chain, hashed if too long for iptables."""
     if len(prefix + name) <= CHAIN_LENGTH:
         return prefix + name
     digest = base64.urlsafe_b64encode(hashlib.sha256(name.encode()).digest()).decode()
@@ -309,22 +310,22 @@ def _chain(prefix: str, name: str) -> str:
 
 
 def dispatch(chain: str, option: str, to: str, devices: list[str]) -> dict[str, list[str]]:
-    """A tree of two levels: by the first letter in which the names differ, then by the name."""
-    unknown = f"{_said('Unknown interface')} -j DROP"
-    common = _alike(devices[0], devices[-1]) if devices else 0
+    """A tree of chains with two levels: by the first character in which names differ, then by name."""
+    unknown = f"{_comment('Unknown interface')} -j DROP"
+    common = _common_length(devices[0], devices[-1]) if devices else 0
     chains: dict[str, list[str]] = {chain: []}
     for prefix, group in groupby(devices, key=lambda dev: dev[: common + 1]):
-        alike = [f"{option} {dev} -g {to}{dev}" for dev in group]
-        if len(alike) == 1:
-            chains[chain] += alike
+        rules = [f"{option} {dev} -g {to}{dev}" for dev in group]
+        if len(rules) == 1:
+            chains[chain] += rules
         else:
             below = f"{chain}-{prefix[common:]}"
             chains[chain].append(f"{option} {prefix}+ -g {below}")
-            chains[below] = [*alike, unknown]
+            chains[below] = [*rules, unknown]
     chains[chain].append(unknown)
     return chains
 
 
-def _alike(one: str, other: str) -> int:
-    """How many letters they begin with in common."""
+def _common_length(one: str, other: str) -> int:
+    """Length of the common prefix."""
     return next((number for number, (a, b) in enumerate(zip(one, other, strict=True)) if a != b), len(one))

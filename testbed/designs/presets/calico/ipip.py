@@ -1,32 +1,32 @@
-"""Calico with IP in IP on all ways between nodes (`ipipMode: Always`), the smallest tunnel there is.
+"""Calico with IP in IP between all nodes (`ipipMode: Always`), the smallest tunnel.
 
-The tunnel's device is `tunl0`, which a kernel that can do IP in IP has in each network namespace, without ends of its
-own: the next hop of a route is the other end, though it is a node's address on the fabric (`onlink`). The device has
-the first address of the node's block. Nodes tell each other their blocks by BGP in a full mesh, as in `calico-bgp`;
-packets are larger by 20 bytes, and the fabric sees those of nodes alone, so it may have several subnets.
+The tunnel device is `tunl0`, which the kernel's IP in IP module creates in each network namespace, without tunnel ends.
+The next hop of a route is the tunnel end, although it is a node's address on the fabric (`onlink`). The device has the
+first address of the node's block. Nodes announce their blocks by BGP in a full mesh, as in `calico-bgp`. Packets grow
+by 20 bytes. The fabric sees only packets between nodes, so it may have several subnets.
 
     10.244.0.64/26 via 192.168.56.2 dev tunl0 proto bird onlink
     blackhole 10.244.0.0/26 proto bird
 
-IP in IP is IPv4's. Calico's pools of IPv6 addresses have no such mode: their packets go as they are, so with IPv6 all
-nodes have to be in one subnet.
+IP in IP is for IPv4 only. Calico's IPv6 pools have no such mode: their packets are not encapsulated, so with IPv6 all
+nodes must be in one subnet.
 
     ip -d link show tunl0
     ip route show proto bird
     birdc show route table tunnels4            the next hops, all on tunl0
     iptables -S cali-INPUT; ipset list cali40all-hosts-net
 
-Unlike Calico's BIRD, Debian's cannot be told the tunnel of a route (`krt_tunnel`): next hops are looked up in a table
-of its own, `tunnels4`, in which each node's address is on tunl0. The routes are the same.
-Unlike Calico from v3.33 on, where Felix writes these routes, they are BIRD's, as they were before: so that what takes
-them back when a node's BIRD ends can be seen.
+Unlike Calico's BIRD, Debian's has no setting for the tunnel of a route (`krt_tunnel`): next hops are resolved in a
+separate table, `tunnels4`, in which each node's address is on tunl0. The routes are the same.
+Unlike Calico from v3.33 on, where Felix writes these routes, BIRD writes them, as in earlier versions. This shows how
+they are withdrawn when a node's BIRD ends.
 """
 
 import ipaddress
 from collections.abc import Iterator
 from dataclasses import replace
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.bgp import TunnelHop
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
@@ -55,10 +55,10 @@ def _join(joining: Joining) -> None:
         for block in node.pod_cidrs:
             if block.version == 4:
                 space.address(DEVICE, ipaddress.ip_interface(tunnel_address(block)))
-    bird.speak(joining, speakers, _heard)
+    bird.speak(joining, speakers, _learned_routes)
 
 
-def _heard(layout: Layout, node: NodePlace) -> Iterator[Route]:
+def _learned_routes(layout: Layout, node: NodePlace) -> Iterator[Route]:
     yield from learned.by_tunnel(layout, node, 4, DEVICE)
     yield from (route for route in learned.by_neighbours(layout, node) if route.to.version == 6)
 
@@ -77,17 +77,17 @@ PRESET = felix.preset(
     "calico-ipip",
     Transport(
         name="bgp-ipip",
-        summary="inside one more IPv4 header (IP in IP), blocks told by BGP; IPv6 without",
+        summary="inside an additional IPv4 header (IP in IP), blocks announced by BGP; IPv6 unencapsulated",
         like=("Calico IPIP",),
         needs=("ipip",),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         leg=_leg,
         room=_room,
-        one_subnet_of=(6, bird.NOT_KNOWN),
-        page="Routes by one tunnel's device, told by BGP between every two nodes.",
+        one_subnet_of=(6, bird.DIRECT),
+        page="Routes through one tunnel device, announced by BGP in a full mesh.",
     ),
-    "Calico: blocks told by BGP, IPv4 packets inside IP in IP",
+    "Calico: blocks announced by BGP, IPv4 packets inside IP in IP",
     pages.whole(__doc__, bird.UNLIKE),
     tunnels=Tunnels(has_ipip=True, devices=((4, DEVICE),)),
 )

@@ -1,4 +1,4 @@
-"""The routes that BIRD is to put into each kernel, as they follow from the sessions."""
+"""The routes that BIRD is expected to write to each kernel, derived from the sessions."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -12,13 +12,13 @@ from testbed.spec.types import Network
 
 
 def own_blocks(node: NodePlace) -> Iterator[Route]:
-    """What is for a pod that a node does not have is dropped there."""
+    """Blackhole routes for the node's blocks: they drop packets to pods that do not exist."""
     for block in node.pod_cidrs:
         yield Route(block, "", blackhole=True, protocol=BIRD)
 
 
 def by_neighbours(layout: Layout, node: NodePlace) -> Iterator[Route]:
-    """To the blocks of the nodes that are its neighbours, by way of these."""
+    """Routes to the blocks of neighbours, via these."""
     for remote in others(layout, node):
         if layout.are_neighbours(node, remote):
             for block in remote.pod_cidrs:
@@ -26,7 +26,7 @@ def by_neighbours(layout: Layout, node: NodePlace) -> Iterator[Route]:
 
 
 def by_default_route(layout: Layout, node: NodePlace) -> Iterator[Route]:
-    """To the blocks of nodes that are no neighbours, by the default route, as that is the way to these nodes."""
+    """Routes to the blocks of nodes that are not neighbours, via the default gateway, which leads to these nodes."""
     steps = layout.routing.first_steps(node.ports)
     for remote in others(layout, node):
         if not layout.are_neighbours(node, remote):
@@ -35,7 +35,7 @@ def by_default_route(layout: Layout, node: NodePlace) -> Iterator[Route]:
 
 
 def by_tunnel(layout: Layout, node: NodePlace, family: int, dev: str) -> Iterator[Route]:
-    """To the blocks of one family, by a tunnel's device on which all nodes are taken for neighbours."""
+    """Routes to the blocks of one family, through a tunnel device on which all nodes are treated as neighbours."""
     for remote in others(layout, node):
         for block in remote.pod_cidrs:
             if block.version == family:
@@ -43,7 +43,7 @@ def by_tunnel(layout: Layout, node: NodePlace, family: int, dev: str) -> Iterato
 
 
 def of_nodes_with_routers(layout: Layout, node: NodePlace) -> Iterator[Route]:
-    """A node's routes where it speaks with its routers: by the nearest of these, or straight on a common Ethernet."""
+    """Routes of a node that has sessions with routers: via the nearest of these, or directly on a common Ethernet."""
     for remote in others(layout, node):
         steps = list(_nearest(layout, node, remote))
         for block in remote.pod_cidrs:
@@ -52,7 +52,7 @@ def of_nodes_with_routers(layout: Layout, node: NodePlace) -> Iterator[Route]:
 
 
 def of_router(layout: Layout, router: str) -> Iterator[Route]:
-    """A router's routes to the blocks of all nodes."""
+    """Routes of a router to the blocks of all nodes."""
     for node in layout.nodes:
         steps = layout.routing.to_node(router, node.ports)
         for block in node.pod_cidrs:
@@ -60,10 +60,10 @@ def of_router(layout: Layout, router: str) -> Iterator[Route]:
 
 
 def _nearest(layout: Layout, node: NodePlace, remote: NodePlace) -> Iterator[Step]:
-    """What the best ones of the routers on a node's links tell it of the way to another node.
+    """The next hops to another node that the nearest routers on the node's links announce.
 
-    A router that has heard of the node's block on the Ethernet on which it tells of it passes the next hop on (RFC
-    4271, 5.1.3), so that packets need not go through it.
+    A router that learned the block on the Ethernet on which it announces it keeps the next hop (RFC 4271, 5.1.3), so
+    packets do not go through the router.
     """
     goal = [port.segment for port in remote.ports]
     towards = layout.routing.towards(goal)
@@ -77,7 +77,7 @@ def _nearest(layout: Layout, node: NodePlace, remote: NodePlace) -> Iterator[Ste
 
 
 def _distance(layout: Layout, router: str, goal: Iterable[int]) -> int:
-    """How many routers there are between a router and the nearest of these Ethernets."""
+    """Number of routers between a router and the nearest of these Ethernets."""
     towards, length = layout.routing.towards(goal), 0
     while steps := towards[router]:
         router, length = steps[0].to.owner, length + 1

@@ -1,12 +1,12 @@
-"""Calico's way of attaching a pod: that of the attachment `routed`, with all of the settings that Felix makes.
+"""Calico's attachment of pods: the attachment `routed` with all settings that Felix makes.
 
     pod eth0 10.244.0.1/32, default via 169.254.1.1 -- veth caliX node, 10.244.0.1 dev caliX
 
-The node's end has the MAC address ee:ee:ee:ee:ee:ee and answers ARP for every address (`proxy_arp`, and `proxy_ndp`),
-at once (`proxy_delay` 0). It forwards, takes packets to 127.0.0.0/8 (`route_localnet`, for services of the node's own),
-and no router's advertisements. Where a pod's packets may come from is checked by a rule (`rpfilter`), not by
-`rp_filter`. What drops packets for pods that are not there, the route to the block, is left to whoever speaks for the
-block.
+The node's end has the MAC address ee:ee:ee:ee:ee:ee. It answers ARP and NDP for every address (`proxy_arp`,
+`proxy_ndp`) without delay (`proxy_delay` 0). It forwards packets, accepts those to 127.0.0.0/8 (`route_localnet`, for
+services of the node), and ignores router advertisements. An iptables rule (`rpfilter`) checks the source of a pod's
+packets, not `rp_filter`. The transport adds the blackhole route of the block, which drops packets to pods that do not
+exist.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ def _attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
     for node in draft.nodes:
         space = draft[node.name]
         forward(space, layout)
-        routed.hang_pods(draft, layout, node, mtu)
+        routed.attach_pods(draft, layout, node, mtu)
         for dev in (routed.host_end(place.pod) for place in node.pods):
             for family, settings in ((4, _OF_4), (6, _OF_6)):
                 for name, value in settings.items() if family in families else ():

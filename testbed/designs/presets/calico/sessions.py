@@ -1,8 +1,7 @@
-"""Who speaks BGP with whom.
+"""The BGP sessions: every node with all others (full mesh), with route reflectors (RFC 4456), or with its routers.
 
-Three ways: every node with every other one (the full mesh); every node with a few that reflect (RFC 4456); every node
-with the routers that it is linked to, and these among themselves. Sessions are within the family of the pods whose
-routes they carry.
+In the last case the routers also have sessions with each other. A session uses the address family of the pods whose
+routes it carries.
 """
 
 from collections.abc import Iterator
@@ -15,35 +14,35 @@ from testbed.plan.segments import Port
 from testbed.spec.types import Address
 
 NODE_AS = 64512
-"""Of all nodes, as Calico has it: the first of those for private use (RFC 6996)."""
+"""The AS of all nodes, as in Calico: the first for private use (RFC 6996)."""
 FIRST_ROUTER_AS = 4_200_000_000
-"""Each router has one of its own: from the first of those for private use that have four bytes."""
+"""The AS of the first router, the first four-byte one for private use; each router has its own."""
 CLUSTER_ID = "244.0.0.1"
-"""Of the route reflectors, as in Calico's documentation."""
+"""Cluster id of the route reflectors, as in Calico's documentation."""
 POD_DEVICES = "cali*"
 
 Speakers = dict[str, Speaker]
-"""By node or router."""
+"""Speakers by node or router."""
 
 
 def families(layout: Layout) -> tuple[int, ...]:
-    """Those of pods' addresses."""
+    """The address families of pods."""
     return tuple(sorted(cidr.version for cidr in layout.pod_cidrs))
 
 
 def mesh(layout: Layout) -> Speakers:
-    """Every node with every other one."""
+    """Sessions between all nodes."""
     return {node.name: _node(layout, node, _meshed(layout, node)) for node in layout.nodes}
 
 
 def reflectors(layout: Layout) -> tuple[NodePlace, ...]:
-    """The nodes that reflect: the first two; of two nodes the first."""
+    """The route reflectors: the first two nodes, or the first of two."""
     in_order = tuple(sorted(layout.nodes, key=lambda node: node.number))
     return in_order[:2] if len(in_order) > 2 else in_order[:1]
 
 
 def reflected(layout: Layout) -> Speakers:
-    """Every node with those that reflect, and these with each other."""
+    """Sessions of every node with the route reflectors, and between these."""
     central = reflectors(layout)
     speakers = {}
     for node in layout.nodes:
@@ -58,7 +57,7 @@ def reflected(layout: Layout) -> Speakers:
 
 
 def with_routers(layout: Layout) -> Speakers:
-    """Every node with the routers on its links, every router with those on its own."""
+    """Sessions of nodes and routers with the routers on their links."""
     speakers = {}
     for node in layout.nodes:
         peers = [
@@ -78,7 +77,7 @@ def with_routers(layout: Layout) -> Speakers:
 
 
 def sources(node: NodePlace) -> tuple[Address, ...]:
-    """By which a node's own packets come, where that is none of its links' addresses."""
+    """The preferred source addresses of a node's routes, if not those of its links."""
     return tuple(address.ip for address in node.addresses) if node.is_on_loopback else ()
 
 
@@ -99,13 +98,13 @@ def _node(layout: Layout, node: NodePlace, peers: Iterator[Peer] | list[Peer]) -
 
 
 def _with(node: NodePlace, other: NodePlace, family: int, kind: str, is_client: bool = False) -> Peer:
-    """A node's session with another one: of the two the one with the lower address connects, as with Calico."""
+    """A session between two nodes. The one with the lower address connects, as with Calico."""
     here, there = node.address(family), other.address(family)
     return Peer(session_name(kind, there), here, there, NODE_AS, int(here) > int(there), is_client)
 
 
 def _of_router(layout: Layout, router: RouterPlace) -> Iterator[Peer]:
-    """With nodes it waits for them to connect, and with routers if its own address is the higher one."""
+    """Sessions of a router. It waits for nodes to connect, and for routers with a lower address."""
     routers = layout.underlay.routers
     for port in router.ports:
         for other in layout.segments[port.segment].ports:
@@ -121,6 +120,6 @@ def _of_router(layout: Layout, router: RouterPlace) -> Iterator[Peer]:
 
 
 def _at(port: Port, other: Port, family: int, asn: int, kind: str) -> Peer:
-    """A session between two on one link."""
+    """A session between two ends of one link."""
     there = other.address(family)
     return Peer(session_name(kind, there), port.address(family), there, asn)

@@ -1,16 +1,16 @@
-"""Calico with VXLAN on all ways between nodes (`vxlanMode: Always`): no BGP, and no daemon that speaks it.
+"""Calico with VXLAN between all nodes (`vxlanMode: Always`), without BGP.
 
-Each node has one device, `vxlan.calico`, with the VNI 4096 and the UDP port 4789, whose address is the first of the
-node's block and whose MAC address is 66 and five bytes of the SHA-1 of the node's name. All that it has to know of
-each other node it is told, as Felix would tell it, and it learns nothing by itself:
+Each node has one device, `vxlan.calico`, with VNI 4096 and UDP port 4789. Its address is the first of the node's block;
+its MAC address is 66 and five bytes of the SHA-1 of the node's name. It learns nothing; Felix writes all entries for
+each other node:
 
     10.244.0.64/26 via 10.244.0.64 dev vxlan.calico proto 80 onlink
     10.244.0.64 dev vxlan.calico lladdr 66:... PERMANENT
     66:... dev vxlan.calico dst 192.168.56.2 self permanent
 
-So pods of one node are reached by one route, its tunnel address by a permanent neighbour entry, and that one's MAC
-address by a forwarding entry. IPv6 has all of it once more, on `vxlan-v6.calico`, over IPv6. Packets are larger by 50
-bytes, and by 70 over IPv6. VXLAN packets are not tracked as connections (`raw`), and taken from nodes alone.
+One route reaches the pods of a node, a permanent neighbour entry resolves its tunnel address, and an FDB entry locates
+the MAC address. IPv6 has the same entries on `vxlan-v6.calico`, over IPv6. Packets grow by 50 bytes, and by 70 over
+IPv6. VXLAN packets are not tracked by conntrack (`raw`), and accepted only from nodes.
 
     ip -d link show vxlan.calico
     ip route show proto 80
@@ -18,7 +18,7 @@ bytes, and by 70 over IPv6. VXLAN packets are not tracked as connections (`raw`)
     iptables-save -t raw; ipset list cali40all-vxlan-net
 """
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets.calico import felix
 from testbed.designs.presets.calico.firewall import Tunnels
 from testbed.designs.transport import Joining, Transport, others, own_family_less
@@ -39,14 +39,14 @@ PRESET = felix.preset(
     "calico-vxlan",
     Transport(
         name="felix-vxlan",
-        summary="inside UDP (VXLAN), all told by Felix",
+        summary="inside UDP (VXLAN), all entries written by Felix",
         like=("Calico VXLAN",),
         needs=("vxlan",),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         leg=felix.vxlan_leg,
         room=own_family_less(VXLAN_HEADERS),
-        page="One VXLAN device a node and family; a route, a neighbour and a forwarding entry for each other node.",
+        page="One VXLAN device per node and family; a route, a neighbour and an FDB entry for each other node.",
     ),
     "Calico: a route for each pod, VXLAN between all nodes, no BGP",
     __doc__,

@@ -1,30 +1,30 @@
-"""Calico with WireGuard: what goes from pod to pod on another node is encrypted.
+"""Calico with WireGuard: traffic between pods of different nodes is encrypted.
 
-Each node has a device `wireguard.cali` with every other one as its peer, at UDP port 51820, for the peer's block. The
-main table has the routes of `calico-bgp`, told by BGP from every node to every other one. But before it is asked, a
-rule of priority 99 sends all packets to table 1, in which Felix has a route to each block by the device; all but those
-that have been encrypted, which the device marks.
+Each node has a device `wireguard.cali` with every other node as a peer on UDP port 51820, for the peer's block. The
+main table has the routes of `calico-bgp`, announced in a full mesh. Before the main table, a rule of priority 99 sends
+all packets to table 1, in which Felix has a route to each block through the device. Packets that are already encrypted
+have a mark from the device and skip the rule.
 
     99: not from all fwmark 0x200000/0x200000 lookup 1
     10.244.0.64/26 dev wireguard.cali proto 80 scope link              in table 1
-    10.244.0.64/26 via 192.168.56.2 dev eth0 proto bird                in the main table, and not used
+    10.244.0.64/26 via 192.168.56.2 dev eth0 proto bird                in the main table, not used
 
-Nodes in other subnets are reached, too; BIRD's route to their blocks is then that of the default route, by which a
-packet would not come there. Packets of nodes themselves to each other are not encrypted. Packets of pods are larger by
-60 bytes, and by 80 over IPv6, for which there is all of it once more: `wg-v6.cali`, port 51821, table 2.
+Nodes in other subnets are also reached; BIRD's route to their blocks then has the next hop of the default route, which
+would not lead to the pods. Packets between nodes themselves are not encrypted. Packets of pods grow by 60 bytes, and by
+80 over IPv6, which has a separate device, port and table: `wg-v6.cali`, 51821, 2.
 
-    wg show                                     peers, their ends, and when they last shook hands
+    wg show                                     peers, their endpoints and latest handshakes
     ip rule; ip route show table 1
     birdc show protocols; ip route show proto bird
 
-Unlike Felix, which leaves `throw` routes for the node's own addresses in table 1, there are none; they matter where a
-node's pods have addresses out of another one's block.
-Unlike in a cluster, each peer may also send from its node's own address, as answers of programs on nodes have it.
+Unlike Felix, which adds `throw` routes for the node's own addresses to table 1, the preset has none; they matter only
+if a node's pods have addresses from another node's block.
+Unlike in a cluster, each peer may also send from its node's own address, which processes on nodes use in answers.
 """
 
 import ipaddress
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets import pages
 from testbed.designs.presets.calico import bird, felix, learned, sessions
 from testbed.designs.presets.calico.firewall import Tunnels
@@ -47,15 +47,15 @@ def _join(joining: Joining) -> None:
     for node in joining.layout.nodes:
         for block in node.pod_cidrs:
             _encrypt(joining, node, block)
-    bird.speak(joining, sessions.mesh(joining.layout), _heard)
+    bird.speak(joining, sessions.mesh(joining.layout), _learned_routes)
 
 
-def _heard(layout: Layout, node: NodePlace) -> tuple[Route, ...]:
+def _learned_routes(layout: Layout, node: NodePlace) -> tuple[Route, ...]:
     return (*learned.by_neighbours(layout, node), *learned.by_default_route(layout, node))
 
 
 def _encrypt(joining: Joining, node: NodePlace, own: Network) -> None:
-    """The device of one family, and the table with what goes by it."""
+    """Adds the device of one family, and the table with the routes through it."""
     space, family = joining.draft[node.name], own.version
     dev, table = DEVICE[family], TABLE[family]
     peers, routes = [], []
@@ -70,7 +70,7 @@ def _encrypt(joining: Joining, node: NodePlace, own: Network) -> None:
         space.route(block, dev, table=table, protocol=felix.PROTOCOL)
     space.add(RoutingRule(PRIORITY, 4 if family == 4 else 6, table, mark=MARK, mask=MARK, inverted=True))
     if family == 4:
-        # Or an encrypted packet's mark would not count where the way back to its sender is looked for.
+        # Otherwise the reverse path lookup ignores the mark of encrypted packets.
         space.sysctl("net.ipv4.conf.all.src_valid_mark", 1)
 
 
@@ -83,16 +83,16 @@ PRESET = felix.preset(
     "calico-wireguard",
     Transport(
         name="bgp-wireguard",
-        summary="inside WireGuard, encrypted, by a table of its own; blocks told by BGP",
+        summary="inside WireGuard, encrypted, by a separate routing table; blocks announced by BGP",
         like=("Calico with WireGuard",),
         needs=("wireguard",),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=_join,
         leg=_leg,
         room=own_family_less(HEADERS),
-        page="A rule before the main table sends packets for other nodes' blocks by WireGuard.",
+        page="A rule before the main table sends packets for other nodes' blocks through WireGuard.",
     ),
-    "Calico: what pods send to other nodes encrypted by WireGuard",
+    "Calico: traffic between pods of different nodes encrypted by WireGuard",
     pages.whole(__doc__, bird.UNLIKE),
     programs=(*felix.BGP, "wg"),
     tunnels=Tunnels(wireguard_ports=tuple(PORT.items()), devices=tuple(DEVICE.items())),

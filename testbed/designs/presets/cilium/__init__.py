@@ -1,1 +1,1 @@
-"""Cilium: pods' packets are forwarded by eBPF programs instead of the node's stack."""
+"""Cilium: eBPF programs forward pods' packets instead of the node's stack."""

@@ -1,4 +1,4 @@
-"""What Cilium's agent leaves on a node, whatever the mode: `cilium_host`, the programs on devices, and their maps."""
+"""The state that Cilium's agent creates on a node in every mode: `cilium_host`, programs on devices, and their maps."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,50 +16,51 @@ from testbed.plan.rulesets import Set, iptables
 from testbed.spec.types import Network
 
 UNLIKE = """
-Unlike in a cluster, no agent runs that watches an API server: all is known and written when the lab comes up, numbers
-follow from that, and pods are attached without the CNI plugin `cilium-cni`. No node has an endpoint for health checks.
-Unlike Cilium, there are no policies, no connection tracking and no services here: every identity may talk to all.
-Unlike Cilium, it can have no endpoint routes (one to each lxc device), no egress gateway, no Geneve and no encryption;
-and the rules that lead to proxies (priority 9) and to tables of single endpoints (20 and 111) are never there.
-Unlike Cilium, which takes a free address of the share for the router, it is the first one.
-Unlike Cilium with host routing in eBPF, which masquerades in eBPF too, packets to whoever is outside take the stack,
-which masquerades by iptables.
-Unlike Cilium in IPv6, a packet whose hop limit is used up is dropped and counted, without an ICMP message; and where
-pods have veth pairs, any address that a pod asks for by NDP is answered, not the router's alone.
-Unlike Cilium with its own kube-proxy or host firewall, no program hangs on eth0's way out.
-Unlike Cilium since 1.16, which takes tcx links where the kernel has them, programs hang by clsact filters of tc, but
-for those on netkit devices.
-Unlike Cilium, programs count what each endpoint sends and receives (map `endpoint_metric`).
-Unlike Cilium, which keeps them in a file for each device, all programs come from one.
+Unlike in a cluster, no agent runs that watches an API server: everything is written when the lab comes up, with
+deterministic identities and endpoint ids. Pods are attached without the CNI plugin `cilium-cni`. Nodes have no endpoint
+for health checks.
+Unlike Cilium, there are no policies, no connection tracking and no services: all identities may talk to each other.
+Unlike Cilium, endpoint routes (one per lxc device), egress gateway, Geneve and encryption are not supported. The
+routing rules for proxies (priority 9) and for tables of single endpoints (20 and 111) are never present.
+Unlike Cilium, which allocates a free address of the share for the router, the presets use the first one.
+Unlike Cilium with host routing in eBPF, which also masquerades in eBPF, packets to destinations outside the cluster
+traverse the stack, which masquerades by iptables.
+Unlike Cilium in IPv6, a packet whose hop limit is exceeded is dropped and counted, without an ICMP message. If pods
+have veth pairs, NDP requests of a pod are answered for every address, not only for the router's.
+Unlike Cilium with its own kube-proxy or host firewall, no program is attached to eth0's egress.
+Unlike Cilium since 1.16, which uses tcx links if the kernel supports them, programs are attached as clsact filters of
+tc, except on netkit devices.
+Unlike Cilium, programs count the packets that each endpoint sends and receives (map `endpoint_metric`).
+Unlike Cilium, which compiles one object file per device, all programs come from one object file.
 """
-"""In what all presets are."""
+"""Departures from Cilium that all presets share."""
 SOURCE = "cilium"
 HOST_DEVICE, NET_DEVICE, TUNNEL_DEVICE = "cilium_host", "cilium_net", "cilium_vxlan"
 PROGRAMS = ("clang", "bpftool", "iptables", "ip6tables", "ipset")
-"""Of the system's, that a lab needs."""
+"""System programs that a lab needs."""
 LOCAL_PRIORITY = 100
-"""Of the rule for a node's own addresses, behind those that rules for proxies would have."""
+"""Priority of the rule for a node's own addresses, after the priorities of rules for proxies."""
 _SETS = {4: ("cilium_node_set_v4", "inet"), 6: ("cilium_node_set_v6", "inet6")}
-"""Of nodes' addresses: name and family of the set."""
+"""Name and family of the set of nodes' addresses."""
 
 
 @dataclass(frozen=True)
 class Agent:
-    """What the agent does on each node, with its configuration."""
+    """The agent on each node, with its configuration."""
 
     tunnel: bool = False
-    """Whether pods of other nodes are behind a tunnel."""
+    """Whether a tunnel leads to pods of other nodes."""
     legacy: bool = False
-    """Whether the node's stack forwards between nodes."""
+    """Whether the node's stack forwards packets between nodes."""
     netkit: bool = False
 
     def __call__(self, joining: Joining) -> None:
         pods = (place.pod for node in joining.layout.nodes for place in node.pods)
         known = maps.identities(pods, joining.draft.numbers)
         for node in joining.layout.nodes:
-            self._settle(joining, node, known)
+            self._set_up(joining, node, known)
 
-    def _settle(self, joining: Joining, node: NodePlace, known: Mapping[str, int]) -> None:
+    def _set_up(self, joining: Joining, node: NodePlace, known: Mapping[str, int]) -> None:
         draft, layout, space = joining.draft, joining.layout, joining.draft[node.name]
         draft.veth((node.name, HOST_DEVICE), (node.name, NET_DEVICE), joining.mtu, arp=False)
         for dev in (HOST_DEVICE, NET_DEVICE) if 4 in layout.families else ():
@@ -67,7 +68,7 @@ class Agent:
             space.sysctl(f"net/ipv4/conf/{dev}/accept_local", 1, dev=dev)
         for router, cidr in zip(router_addresses(node), node.pod_cidrs, strict=True):
             space.address(HOST_DEVICE, router)
-            if router.version == 4:  # In IPv6 the kernel makes this route of the address.
+            if router.version == 4:  # For IPv6 the kernel adds this route with the address.
                 space.route(router.network, HOST_DEVICE)
             self._route(space, cidr, node)
         for family in layout.families:
@@ -82,7 +83,7 @@ class Agent:
         space.bpf(SOURCE, map(str.upper, defines), self._hooks(node), entries, counts)
 
     def _route(self, space: SpaceDraft, to: Network, node: NodePlace) -> None:
-        """By way of the pair that the programs are on. IPv6 takes none of a node's own addresses for a next hop."""
+        """A route through `cilium_host`. IPv6 does not accept a node's own address as next hop."""
         own = next(router.ip for router in router_addresses(node) if router.version == to.version)
         space.route(to, HOST_DEVICE, via=own if to.version == 4 else None, source=own)
 
@@ -109,34 +110,32 @@ class Agent:
         for place in node.pods:
             name, dev = place.pod.id, host_end(place.pod.id)
             macs = ("", "") if self.netkit else (mac_address(name, POD_INTERFACE), mac_address(node.name, dev))
-            says = f"{name}, endpoint {place.number}"
+            note = f"{name}, endpoint {place.number}"
             for address in place.addresses:
-                yield maps.endpoint(address.ip, indices[dev], place.number, known[name], *macs, dev, says)
+                yield maps.endpoint(address.ip, indices[dev], place.number, known[name], *macs, dev, note)
         for other in layout.nodes:
-            yield from self._whereabouts(layout, other, other is node, known)
+            yield from self._ipcache(layout, other, other is node, known)
 
-    def _whereabouts(
-        self, layout: Layout, node: NodePlace, is_own: bool, known: Mapping[str, int]
-    ) -> Iterator[BpfEntry]:
-        """What a node is to know of all that is on another one, or itself."""
+    def _ipcache(self, layout: Layout, node: NodePlace, is_own: bool, known: Mapping[str, int]) -> Iterator[BpfEntry]:
+        """Entries of `cilium_ipcache` on one node for the addresses of `node`; `is_own` if these are the same."""
         identity = maps.HOST if is_own else maps.REMOTE_NODE
         ports = (address for port in node.ports for address in port.addresses)
         for own in dict.fromkeys(item.ip for item in (*node.addresses, *ports)):
-            yield maps.behind(ip_network(own), identity, None)
+            yield maps.location(ip_network(own), identity, None)
         for router, cidr in zip(router_addresses(node), node.pod_cidrs, strict=True):
             is_far = self.tunnel and not is_own
             end = node.address(outer_family(cidr.version, layout)) if is_far else None
-            yield maps.behind(router.network, identity, end)
+            yield maps.location(router.network, identity, end)
             for place in node.pods:
                 for address in place.addresses:
                     if address.version == cidr.version:
-                        yield maps.behind(alone(address).network, known[place.pod.id], end)
+                        yield maps.location(alone(address).network, known[place.pod.id], end)
             if end:
-                yield maps.behind(cidr, maps.WORLD, end)
+                yield maps.location(cidr, maps.WORLD, end)
 
 
 def _masquerade(space: SpaceDraft, layout: Layout, node: NodePlace) -> None:
-    """Pods' packets to whoever is neither pod nor node get the node's address, so that answers find their way."""
+    """Masquerades packets from pods to destinations that are neither pods nor nodes, so that replies reach the node."""
     sets: list[Set] = []
     for cidr, whole in zip(node.pod_cidrs, layout.pod_cidrs, strict=True):
         if cidr.version not in layout.fabric_families:

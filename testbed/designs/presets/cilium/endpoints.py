@@ -1,16 +1,16 @@
-"""How pods hang on their node: a pair each, with a program on the node's end, and no route to the pod.
+"""Cilium's attachment of pods: one pair each, with a program on the node's end, and no route to the pod.
 
     pod eth0 10.244.0.2/32, default via 10.244.0.1 -- lxcX [cil_from_container] node
 
-The next hop is the address of the node's `cilium_host`, but nobody asks that device: whatever address the pod asks for
-by ARP or NDP, the program answers with the MAC address of the node's end. With netkit there is nothing to ask.
+The next hop is the address of the node's `cilium_host`, but that device does not resolve it: the program answers the
+pod's ARP and NDP requests for every address with the MAC address of the node's end. Netkit needs no resolution.
 """
 
 import hashlib
 from functools import partial
 from ipaddress import ip_network
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.plan.addressing import Layout, NodePlace, at
 from testbed.plan.draft import Draft
 from testbed.plan.fabric import DEFAULT_ROUTE, forward
@@ -19,12 +19,12 @@ from testbed.spec.types import Interface
 
 
 def host_end(pod: str) -> str:
-    """The node's end of a pod's pair: `lxc` and a hash, as many characters as fit."""
+    """The node's end of a pod's pair: `lxc` and a truncated hash."""
     return "lxc" + hashlib.sha256(pod.encode()).hexdigest()[:12]
 
 
 def router_addresses(node: NodePlace) -> tuple[Interface, ...]:
-    """Those of `cilium_host`, one a family: the first of the node's share."""
+    """The addresses of `cilium_host`, one per family: the first of the node's share."""
     return tuple(alone(at(cidr, 1)) for cidr in node.pod_cidrs)
 
 
@@ -53,16 +53,16 @@ VETH = Attachment(
     summary="a veth pair for each pod, with an eBPF program on the node's end",
     like=("Cilium",),
     needs=("veth", "bpf"),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=partial(_attach, netkit=False),
     page=__doc__,
 )
 NETKIT = Attachment(
     name="cilium-netkit",
-    summary="a netkit pair for each pod, with an eBPF program where the pod sends",
+    summary="a netkit pair for each pod, with an eBPF program on the packets that the pod sends",
     like=("Cilium with bpf.datapathMode=netkit",),
     needs=("netkit", "bpf"),
-    hands=Hands.PACKETS,
+    delivers=Delivers.PACKETS,
     attach=partial(_attach, netkit=True),
     page=__doc__,
 )

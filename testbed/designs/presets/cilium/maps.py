@@ -1,5 +1,4 @@
-"""What the agent writes into the maps of its programs, as `testbed/bpf/maps.h` has the structures; and who has which
-identity."""
+"""Entries of the maps of Cilium's programs, in the layout of `testbed/bpf/maps.h`, and the identities of pods."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -10,19 +9,19 @@ from testbed.spec.topology import Pod
 from testbed.spec.types import Address, Network
 
 HOST, WORLD, REMOTE_NODE = 1, 2, 6
-"""Identities that are reserved: the node itself, whoever is outside of the cluster, other nodes."""
+"""Reserved identities: the node itself, destinations outside the cluster, other nodes."""
 FIRST_IDENTITY = 256
-"""The first that is given to pods."""
+"""The first identity of pods."""
 ENDPOINT_IS_HOST = 1
 
 _IDENTITIES = "Cilium's identities"
-_IDENTITY_ROOM = Room(65536 - FIRST_IDENTITY, "security identity of pods", "bring the lab up anew")
-"""Without those of other clusters, which have more bits."""
+_IDENTITY_ROOM = Room(65536 - FIRST_IDENTITY, "security identity of pods", "recreate the lab")
+"""Identities of one cluster; those of other clusters have more bits."""
 _ENDPOINT_KEY = struct.Struct("=16sB3x")
 _ENDPOINT = struct.Struct("=IHHI6s6s")
 _IPCACHE_KEY = struct.Struct("=I3xB16s")
 _IPCACHE_BEFORE = 32
-"""Bits of a key before the address, that always count."""
+"""Bits of a key before the address, which are always part of the prefix."""
 _REMOTE = struct.Struct("=IB3x16s")
 _CONFIG = struct.Struct("=II6s2x")
 _FAMILY = {4: 1, 6: 2}
@@ -30,14 +29,14 @@ NO_MAC = "00:00:00:00:00:00"
 
 
 def identities(pods: Iterable[Pod], numbers: Allocator) -> dict[str, int]:
-    """By pod: a number for all pods of a namespace that have the same labels."""
+    """Identities by pod. Pods of a namespace with the same labels share one."""
     found = {pod.id: FIRST_IDENTITY + numbers.number(_IDENTITIES, _labels(pod)) for pod in pods}
     numbers.check(_IDENTITIES, _IDENTITY_ROOM)
     return found
 
 
 def identity(pod: Pod, allocation: Allocation) -> int:
-    """That of a pod of a plan."""
+    """The identity of a pod, from a plan's allocation."""
     return FIRST_IDENTITY + allocation.number(_IDENTITIES, _labels(pod))
 
 
@@ -46,7 +45,7 @@ def _labels(pod: Pod) -> Key:
 
 
 def config(host_index: int, host_mac: str, tunnel_index: int) -> BpfEntry:
-    """What the programs are to know of their node's devices."""
+    """The devices of the node that the programs use."""
     value = _CONFIG.pack(host_index, tunnel_index, _mac(host_mac))
     return BpfEntry("cilium_config", struct.pack("=I", 0), value, note="devices: cilium_host, cilium_vxlan")
 
@@ -54,7 +53,7 @@ def config(host_index: int, host_mac: str, tunnel_index: int) -> BpfEntry:
 def endpoint(
     address: Address, index: int, number: int, identity: int, mac: str, node_mac: str, dev: str, note: str
 ) -> BpfEntry:
-    """A pod of this node's, behind the device `dev` with that index."""
+    """A pod of this node, behind the device `dev` with index `index`."""
     value = _ENDPOINT.pack(index, number, 0, identity, _mac(mac), _mac(node_mac))
     return BpfEntry("cilium_lxc", _endpoint_key(address), value, dev, f"{address}: {note}")
 
@@ -65,8 +64,8 @@ def own_address(address: Address) -> BpfEntry:
     return BpfEntry("cilium_lxc", _endpoint_key(address), value, note=f"{address}: the node itself")
 
 
-def behind(network: Network, identity: int, tunnel: Address | None) -> BpfEntry:
-    """Who has these addresses, and the node to tunnel to."""
+def location(network: Network, identity: int, tunnel: Address | None) -> BpfEntry:
+    """The identity of these addresses, and the node to tunnel to, if any."""
     key = _IPCACHE_KEY.pack(
         _IPCACHE_BEFORE + network.prefixlen, _FAMILY[network.version], _address(network.network_address)
     )
@@ -95,13 +94,13 @@ REASONS = (
     (171, "invalid identity"),
     (196, "TTL exceeded"),
 )
-"""By Cilium's numbers."""
+"""Reasons by Cilium's numbers."""
 INTO_PODS, FROM_PODS = "to pods", "from pods"
 _DIRECTIONS = ((1, INTO_PODS), (2, FROM_PODS))
 
 
 def counts(endpoints: Iterable[tuple[int, str]]) -> Iterator[CountingMap]:
-    """The maps in which a node's programs count; the pods by the numbers of their endpoints."""
+    """The maps in which a node's programs count; `endpoints` are pods by endpoint id."""
     by = tuple(enumerate(PROGRAMS, start=1))
     way = KeyPart("direction", 1, 1, _DIRECTIONS)
     yield CountingMap("cilium_metrics", (KeyPart("program", 2, 1, by), way, KeyPart("reason", 0, 1, REASONS)))

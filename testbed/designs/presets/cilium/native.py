@@ -1,33 +1,33 @@
-"""cilium-native: Cilium with native routing and eBPF host routing. Packets between pods skip the node's stack.
+"""cilium-native: Cilium with native routing and eBPF host routing. Packets between pods bypass the node's stack.
 
     pod eth0 -- lxcX [cil_from_container] - eth0 ~~ fabric ~~ eth0 [cil_from_netdev] - pod eth0
 
 On each node:
 
-- each pod has eth0 with its address alone (/32), a route to the router address, and a default route by way of it; the
-  node's end of its veth pair is `lxc` and a hash. `tc filter show dev lxcX ingress` names the program on it;
-- `cilium_host` and `cilium_net`, a pair without ARP, of which `cilium_host` has the router address, the first one of
-  the node's share. The node's own packets to its pods go out there: `10.244.0.0/24 via 10.244.0.1 dev cilium_host`;
-- a route for each other node's share by way of that node (auto-direct-node-routes). Nodes are in one subnet;
-- programs, compiled from `testbed/bpf/cilium.c`, pinned in `/sys/fs/bpf/cilium`: `cil_from_container` on every lxc
+- each pod has eth0 with its /32 address, a route to the router address, and a default route via it. The node's end of
+  the veth pair is named `lxc` and a hash; `tc filter show dev lxcX ingress` shows the program on it;
+- `cilium_host` and `cilium_net` are a veth pair without ARP. `cilium_host` has the router address, the first of the
+  node's share, and carries the node's own packets to its pods: `10.244.0.0/24 via 10.244.0.1 dev cilium_host`;
+- a route to each other node's share via that node (auto-direct-node-routes). Nodes must be in one subnet;
+- programs, compiled from `testbed/bpf/cilium.c` and pinned in `/sys/fs/bpf/cilium`: `cil_from_container` on every lxc
   device, `cil_from_netdev` on eth0, `cil_from_host` and `cil_to_host` on cilium_host;
-- maps, pinned in `/sys/fs/bpf/tc/globals`, shared by all programs of the node: `cilium_lxc` (its own addresses and
-  endpoints), `cilium_ipcache` (the identity behind every address of the cluster), `cilium_metrics` (what was forwarded
-  and dropped, and why). `testbed exec node1 -- bpftool map dump pinned /sys/fs/bpf/tc/globals/cilium_lxc` shows one,
-  `testbed inspect --counters` reads those that count;
-- the rule for the local table at priority 100 instead of 0; rp_filter 0;
-- iptables masquerades what pods send to whoever is neither pod nor node.
+- maps, pinned in `/sys/fs/bpf/tc/globals` and shared by all programs of the node: `cilium_lxc` (the node's own
+  addresses and endpoints), `cilium_ipcache` (the identity of every address of the cluster), `cilium_metrics` (forwarded
+  and dropped packets, by reason). `testbed exec node1 -- bpftool map dump pinned /sys/fs/bpf/tc/globals/cilium_lxc`
+  shows a map, `testbed inspect --counters` the counters;
+- the rule for the local table has priority 100 instead of 0; rp_filter is 0;
+- iptables masquerades packets from pods to destinations that are neither pods nor nodes.
 
-A packet to a pod of the same node is put straight into that pod's namespace (bpf_redirect_peer), with one hop less to
-live. One to another node leaves by the device and next hop that the node's routes say (bpf_fib_lookup), to the MAC
-address that its neighbour table says (bpf_redirect_neigh); there the program on eth0 puts it into the pod. Neither
-node's stack sees it: no routing, no iptables, no connection tracking. A packet to the node itself, or to anybody whom
-`cilium_ipcache` does not know, is the stack's.
+A packet to a pod of the same node is redirected into that pod's namespace (bpf_redirect_peer); its TTL decreases by
+one. A packet to another node is sent to the device and next hop of the node's routes (bpf_fib_lookup) and the MAC
+address of its neighbour table (bpf_redirect_neigh); there the program on eth0 redirects it into the pod. It bypasses
+both nodes' stacks: no routing, no iptables, no connection tracking. Packets to the node itself, or to addresses that
+are not in `cilium_ipcache`, are passed to the stack.
 
 Pods of one namespace with the same labels share an identity, numbered from 256; 1 to 8 are reserved.
 
 Unlike Cilium, which without auto-direct-node-routes leaves pods' ranges to the fabric's routers, or to BGP, nodes have
-a route for each other one, and have to be neighbours.
+a route to each other node and must be neighbours.
 """
 
 from testbed.designs.design import Design
@@ -42,7 +42,7 @@ PRESET = Design(
     attachment=VETH,
     transport=TRANSPORTS["host-routes"],
     options=TransportSpec(kind="host-routes"),
-    summary="eBPF programs put pods' packets into pods and onto the fabric, past the node's stack",
+    summary="eBPF programs forward packets between pods and the fabric, bypassing the node's stack",
     like=("Cilium with routing-mode=native and eBPF host routing",),
     agent_knows_pods=True,
     agent=Agent(),

@@ -2,18 +2,18 @@
 
     pod eth0 -- lxcX [cil_from_container] - stack - eth0 ~~ eth0 - stack - cilium_host [cil_from_host] - lxcX -- pod
 
-The same devices, routes, maps and programs as `cilium-native`, compiled with LEGACY: what Cilium does where the kernel
-or the configuration do not allow more (bpf.hostLegacyRouting=true). A packet to another node is passed to the stack,
-which routes it, holds it against iptables, tracks its connection and sends it; at the other end the stack routes it to
-cilium_host, where the program puts it into the pod's device. So it has four hops less to live instead of two.
+The devices, routes, maps and programs of `cilium-native`, compiled with LEGACY. Cilium uses this mode if the kernel or
+the configuration does not allow eBPF host routing (bpf.hostLegacyRouting=true). A packet to another node is passed to
+the stack, which routes it through iptables and connection tracking. On the other node the stack routes it to
+cilium_host, where the program redirects it to the pod's device. Its TTL decreases by four instead of two.
 
-Packets between pods of one node are handed on by the program on the lxc device here too, to the other pod's device
-(bpf_redirect instead of bpf_redirect_peer): that is not the stack's business in either mode.
+Between pods of one node, the program on the lxc device redirects packets to the other pod's device, here with
+bpf_redirect instead of bpf_redirect_peer. Both modes bypass the stack for these.
 
-Unlike Cilium, whose iptables rules mark and accept pods' packets in several chains, the node has those for masquerading
-alone.
+Unlike Cilium, whose iptables rules mark and accept pods' packets in several chains, the node has only the rules for
+masquerading.
 Unlike Cilium, which without auto-direct-node-routes leaves pods' ranges to the fabric's routers, or to BGP, nodes have
-a route for each other one, and have to be neighbours.
+a route to each other node and must be neighbours.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ from testbed.designs.presets.cilium.datapath import UNLIKE, Agent
 PRESET = replace(
     native.PRESET,
     name="cilium-native-legacy",
-    summary="as cilium-native, but between nodes packets take the node's stack and iptables",
+    summary="as cilium-native, but packets between nodes traverse the node's stack and iptables",
     like=("Cilium with routing-mode=native and bpf.hostLegacyRouting=true",),
     agent_knows_pods=True,
     agent=Agent(legacy=True),

@@ -1,16 +1,16 @@
-"""cilium-native-netkit: as `cilium-native`, with netkit devices in place of the veth pairs (bpf.datapathMode=netkit).
+"""cilium-native-netkit: as `cilium-native`, with netkit devices instead of veth pairs (bpf.datapathMode=netkit).
 
     pod eth0 - [cil_from_container] - lxcX node
 
-A netkit pair has no queueing discipline and, in layer 3 mode, no Ethernet addresses: there is no ARP. The program runs
-where the pod sends, in the pod's own system call, and before the packet has changed namespaces. It hangs on the primary
-device, the node's, by a link that is pinned in `/sys/fs/bpf/cilium/links`; the pod cannot take it away. Between pods of
-one node it sends to the other's primary device (bpf_redirect), which is as good as bpf_redirect_peer here, as no packet
-waits in a queue between the two.
+A netkit pair has no queueing discipline and, in layer 3 mode, no Ethernet addresses and no ARP. The program runs when
+the pod sends, in the pod's system call, before the packet changes namespaces. It is attached to the primary device, the
+node's, by a link that is pinned in `/sys/fs/bpf/cilium/links`; the pod cannot remove it. Between pods of one node it
+redirects to the other's primary device (bpf_redirect). This equals bpf_redirect_peer, because no packet waits in a
+queue in between.
 
-Unlike Cilium, which has a layer 2 mode of netkit as well (bpf.datapathMode=netkit-l2), it is layer 3 alone here.
+Unlike Cilium, which has a layer 2 mode of netkit as well (bpf.datapathMode=netkit-l2), only layer 3 is supported.
 Unlike Cilium, which without auto-direct-node-routes leaves pods' ranges to the fabric's routers, or to BGP, nodes have
-a route for each other one, and have to be neighbours.
+a route to each other node and must be neighbours.
 """
 
 from dataclasses import replace

@@ -1,15 +1,14 @@
-"""How packets get to other nodes' pods: in one VXLAN device for all (UDP 8472), told for each packet what to put around
-it.
+"""Cilium's tunnel: one VXLAN device per node (UDP 8472), with the encapsulation set for each packet.
 
     lxcX [cil_from_container] - cilium_vxlan ~~ cilium_vxlan [cil_from_overlay] - pod
 
-The program looks the target up in the map `cilium_ipcache`, which says the node to send it to, and writes into the
-network number (VNI) who sends: the security identity of the pod. The device has no forwarding entries.
+The program looks up the destination in the map `cilium_ipcache`, which contains the node to send to. The VNI is the
+sender's security identity. The device has no forwarding entries.
 """
 
 from dataclasses import replace
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets.cilium.datapath import HOST_DEVICE, TUNNEL_DEVICE
 from testbed.designs.presets.cilium.endpoints import host_end
 from testbed.designs.presets.cilium.maps import NO_MAC, REMOTE_NODE, identity
@@ -22,10 +21,10 @@ from testbed.plan.sightings import Tunnel
 from testbed.spec.design import TransportSpec
 
 UNLIKE = """
-Unlike Cilium, which takes a packet of identity 0 for one of an unknown sender, and leaves frames that are not IP to the
-stack, `cil_from_overlay` drops both. Identity 1 it drops as Cilium's does: a node writes 6, remote-node, instead.
-Unlike Cilium, which leaves devices their full MTU and says in routes how large packets for the tunnel may be, pods' and
-the cilium_ devices have the smaller MTU themselves.
+Unlike Cilium, which treats packets of identity 0 as from an unknown sender and passes frames that are not IP to the
+stack, `cil_from_overlay` drops both. It drops identity 1 as Cilium does; nodes send identity 6, remote-node, instead.
+Unlike Cilium, which keeps the full MTU on devices and sets the MTU of routes through the tunnel, the pods' and the
+cilium_ devices have the smaller MTU.
 """
 PORT = 8472
 
@@ -41,8 +40,8 @@ def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, oth
     return Leg(TUNNEL_DEVICE, Tunnel("VXLAN", *ends, PORT), outer)
 
 
-def says_who(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tunnel:
-    """The tunnel of a packet of that pod or node: its number is the sender's identity, and the frame is untouched."""
+def labelled(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tunnel:
+    """The tunnel of a packet of that pod or node: the VNI is the sender's identity; the inner frame is unchanged."""
     if sender.kind is Kind.POD:
         own = plan.device(sender.name, POD_INTERFACE).mac
         macs = own or NO_MAC, plan.device(sender.home, host_end(sender.name)).mac or NO_MAC
@@ -55,10 +54,10 @@ def says_who(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tunne
 
 TRANSPORT = Transport(
     name="cilium-vxlan",
-    summary="inside UDP (VXLAN), by one device that eBPF programs tell what to put around packets",
+    summary="inside UDP (VXLAN), one device per node, encapsulation set by eBPF programs",
     like=("Cilium tunnel mode",),
     needs=("vxlan",),
-    takes=frozenset({Hands.PACKETS}),
+    takes=frozenset({Delivers.PACKETS}),
     join=_join,
     leg=_leg,
     room=less(VXLAN_HEADERS),

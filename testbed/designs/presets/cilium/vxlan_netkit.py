@@ -1,11 +1,11 @@
-"""cilium-vxlan-netkit: as `cilium-vxlan`, with netkit devices in place of the veth pairs (bpf.datapathMode=netkit).
+"""cilium-vxlan-netkit: as `cilium-vxlan`, with netkit devices instead of veth pairs (bpf.datapathMode=netkit).
 
     pod eth0 - [cil_from_container] - cilium_vxlan ~~ cilium_vxlan [cil_from_overlay] - pod eth0
 
-What netkit changes is told by `testbed designs cilium-native-netkit`, what the tunnel is by that of `cilium-vxlan`. The
-frame inside the tunnel has no MAC addresses but zeros.
+`testbed designs cilium-native-netkit` describes netkit, `testbed designs cilium-vxlan` the tunnel. The MAC addresses of
+the inner frame are zero.
 
-Unlike Cilium, which has a layer 2 mode of netkit as well (bpf.datapathMode=netkit-l2), it is layer 3 alone here.
+Unlike Cilium, which has a layer 2 mode of netkit as well (bpf.datapathMode=netkit-l2), only layer 3 is supported.
 """
 
 from dataclasses import replace

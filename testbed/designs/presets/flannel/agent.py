@@ -1,4 +1,4 @@
-"""What flanneld leaves on every node, whichever backend it has: subnet.env, and rules of iptables."""
+"""The state that flanneld creates on every node with every backend: subnet.env and iptables rules."""
 
 from testbed.designs.transport import Joining
 from testbed.plan.addressing import NodePlace, at
@@ -6,11 +6,11 @@ from testbed.plan.rulesets import iptables
 from testbed.spec.types import Network
 
 UNLIKE = """
-Unlike in a cluster, no flanneld runs: what it leaves is written once, when the lab comes up. There are no annotations
-`flannel.alpha.coreos.com/*`, by which nodes learn of each other, and no node is added or taken away later.
-Unlike flanneld, which looks after its rules every few seconds, nobody puts back what somebody has deleted: `testbed
-inspect` shows it instead.
-Unlike flanneld, which can write its rules for nftables instead (`EnableNFTables`), they are for iptables alone here.
+Unlike in a cluster, no flanneld runs: its state is written once, when the lab comes up. There are no annotations
+`flannel.alpha.coreos.com/*`, by which nodes discover each other, and no node is added or taken away later.
+Unlike flanneld, which puts back deleted rules every few seconds, the testbed does not; `testbed inspect` shows what is
+missing.
+Unlike flanneld, which can use nftables instead (`EnableNFTables`), the presets use iptables only.
 Unlike Flannel's own, which is in Go, the CNI plugin `flannel` is the testbed's, in Python.
 """
 SUBNET_FILE = "/run/flannel/subnet.env"
@@ -18,7 +18,7 @@ MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 
 
 def run(joining: Joining) -> None:
-    """Adds it to the draft."""
+    """Adds this state to the draft."""
     layout = joining.layout
     for node in joining.nodes:
         space = joining.draft[node.name]
@@ -28,7 +28,7 @@ def run(joining: Joining) -> None:
 
 
 def subnet_env(node: NodePlace, networks: tuple[Network, ...], mtu: int) -> str:
-    """The file by which flanneld tells the CNI plugin what it needs to know of the node."""
+    """The file by which flanneld passes the node's values to the CNI plugin."""
     lines = []
     for own, network in zip(node.pod_cidrs, networks, strict=True):
         family = "" if own.version == 4 else "IPV6_"
@@ -37,9 +37,9 @@ def subnet_env(node: NodePlace, networks: tuple[Network, ...], mtu: int) -> str:
 
 
 def rules(own: Network, network: Network) -> str:
-    """Of one family: pods are forwarded, and masqueraded where they leave the cluster.
+    """The rules of one family: they accept pods' packets and masquerade those that leave the cluster.
 
-    Packets with the mark 0x4000 are left to kube-proxy, which masquerades them itself.
+    Packets with the mark 0x4000 are excluded, because kube-proxy masquerades them.
     """
     forwarded = '-m comment --comment "flanneld forward"'
     masked = '-m comment --comment "flanneld masq"'

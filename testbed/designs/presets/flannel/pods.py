@@ -1,4 +1,4 @@
-"""How Flannel's pods hang on their node: by the CNI plugins `flannel` and `portmap`, in Flannel's own configuration."""
+"""Flannel's attachment of pods: the CNI plugins `flannel` and `portmap`, with Flannel's own configuration."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ CONFLIST = """{
 }
 """
 OWN_PLUGINS = str(Path(cni.__file__).parent / "plugins")
-"""Where the plugin `flannel` is, which Debian has not."""
+"""The folder of the plugin `flannel`, which is not in Debian."""
 
 ATTACHMENT = attachment_of(
     ReadCni(

@@ -1,4 +1,4 @@
-"""What makes a preset of a backend: its page, and its transport."""
+"""Creates the preset of a backend from its page and its transport."""
 
 from testbed.designs.design import Design
 from testbed.designs.presets import pages
@@ -22,6 +22,6 @@ def preset(backend: str, transport: Transport, summary: str, page: str | None, m
         masks=behind_node,
         also_needs=("masquerade", "bridge-nf"),
         programs=("iptables", "ip6tables", "/usr/lib/cni/bridge"),
-        on_link="packets that it masquerades have the address of the device that they leave by",
+        on_link="masqueraded packets get the address of the device that they leave through",
         page=pages.whole(page, agent.UNLIKE),
     )

@@ -1,20 +1,20 @@
-"""flannel-wireguard: pods' packets cross the fabric inside WireGuard, encrypted and authenticated.
+"""flannel-wireguard: packets between nodes are encrypted and authenticated by WireGuard.
 
     pod eth0 10.244.0.2/24 - veth [cni0 10.244.0.1/24] node1 [flannel-wg 10.244.0.0/32] - eth0 - UDP 51820 to node2
 
     wg show flannel-wg     peer: KEY, endpoint: 192.168.56.2:51820, allowed ips: 10.244.1.0/24
     ip route               10.244.0.0/16 dev flannel-wg
 
-One peer a node, and one route for all pods: to which peer a packet goes WireGuard tells by the addresses that are
-allowed to come from it. With IPv6 there is a second device, `flannel-wg-v6`, which listens on 51821 (Flannel's mode
-`separate`). A pod's packets have 80 bytes less than the fabric's: what IPv6 outside needs; with IPv4 60 would do.
+Every other node is a peer, and one route covers all pods; WireGuard selects the peer by its allowed IPs. With IPv6
+there is a second device, `flannel-wg-v6`, which listens on 51821 (Flannel's mode `separate`). Pods' MTU is 80 bytes
+less than the fabric's, as IPv6 needs; IPv4 needs 60.
 
-Nodes' own addresses are not allowed inside. What a pod sends to another node goes around the tunnel, unencrypted, from
-its own node's address; what a node sends to a pod comes from its `flannel-wg`.
+Nodes' own addresses are not allowed IPs. Packets from a pod to another node bypass the tunnel, unencrypted, with their
+node's address as source; packets from a node to a pod have the address of its `flannel-wg`.
 
-The keys are made with the lab. The pods are attached by CNI and the rules are those of `flannel-vxlan`.
+The keys are created with the lab. CNI plugins and iptables rules are those of `flannel-vxlan`.
 
-Unlike flanneld, which keeps its key in `/run/flannel/wgkey`, the testbed gives it to the kernel alone.
+Unlike flanneld, which keeps its key in `/run/flannel/wgkey`, the testbed passes it to the kernel only.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What kube-router leaves on every node besides routes: sets of addresses, masquerading, and the chains of policies."""
+"""The state that kube-router creates on every node: sets of addresses, masquerading, chains of policies, and routes."""
 
 from testbed.designs.presets.kube_router import policies, routing
 from testbed.designs.transport import Joining
@@ -9,7 +9,7 @@ POD_SUBNETS, NODE_IPS = "kube-router-pod-subnets", "kube-router-node-ips"
 
 
 def run(joining: Joining, overlay: routing.Overlay) -> None:
-    """Adds it to the draft."""
+    """Adds this state to the draft."""
     layout = joining.layout
     for node in joining.nodes:
         space = joining.draft[node.name]
@@ -26,7 +26,7 @@ def _named(name: str, family: int) -> str:
 
 
 def sets(layout: Layout, family: int) -> tuple[Set, ...]:
-    """All pods' ranges, and all nodes' addresses, of one family."""
+    """The sets of all pods' ranges and of all nodes' addresses, for one family."""
     inet = "inet" if family == 4 else "inet6"
     pods, nodes = (_named(name, family) for name in (POD_SUBNETS, NODE_IPS))
     ranges = [cidr for node in layout.nodes for cidr in node.pod_cidrs if cidr.version == family]
@@ -38,7 +38,7 @@ def sets(layout: Layout, family: int) -> tuple[Set, ...]:
 
 
 def masquerading(family: int) -> Chain:
-    """What pods send to neither pods nor nodes comes from their node's address."""
+    """Masquerades packets from pods to destinations that are neither pods nor nodes."""
     pods, nodes = (_named(name, family) for name in (POD_SUBNETS, NODE_IPS))
     leaving = f"-m set --match-set {pods} src -m set ! --match-set {pods} dst -m set ! --match-set {nodes} dst"
     return Chain("nat", "POSTROUTING", last=(f"{leaving} -j MASQUERADE --random-fully",))

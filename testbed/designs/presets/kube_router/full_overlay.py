@@ -5,8 +5,8 @@
     ip rule             32765: from 10.244.0.0/24 lookup 77
     ip route ls t 77    192.168.56.2 dev tun-ID
 
-For networks that drop packets from addresses that they do not know, as some clouds' do: between nodes there is nothing
-but packets from node to node. All else is as in `kube-router`; `birdc show route` tells what has come by BGP.
+For networks that drop packets with unknown addresses, as some clouds do: the fabric carries only packets from node to
+node. The rest is as in `kube-router`; `birdc show route` shows the routes learned by BGP.
 """
 
 from testbed.designs.presets.kube_router.preset import preset

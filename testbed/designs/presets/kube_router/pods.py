@@ -1,4 +1,4 @@
-"""How kube-router's pods hang on their node: by the CNI plugin `bridge` alone."""
+"""kube-router's attachment of pods: the CNI plugin `bridge`."""
 
 from testbed.designs.attachments.cni import attachment_of
 from testbed.spec.design import ReadCni
@@ -25,7 +25,7 @@ CONFLIST = """{
   ]
 }
 """
-"""kube-router's own, and what it adds to it on each node: the pods' ranges and the MTU."""
+"""kube-router's configuration, with the values that it adds on each node: the pods' ranges and the MTU."""
 
 ATTACHMENT = attachment_of(
     ReadCni(cni="10-kuberouter.conflist", name="mynet", texts=(("10-kuberouter.conflist", CONFLIST),))

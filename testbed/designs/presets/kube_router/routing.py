@@ -1,11 +1,11 @@
-"""BGP between all nodes, and what becomes of the routes: plain ones among neighbours, tunnels to all others."""
+"""BGP between all nodes; learned routes lead directly to neighbours, and through tunnels to other nodes."""
 
 import hashlib
 from dataclasses import dataclass
 from ipaddress import ip_network
 
 from testbed.designs import bgp
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.transport import Joining, Leg, Transport, others, straight
 from testbed.designs.transports.overlay import IP_HEADER
 from testbed.plan.addressing import Layout, NodePlace
@@ -20,17 +20,17 @@ from testbed.spec.types import Address
 ASN = 64512
 TABLE = 77
 PRIORITY = 32765
-"""That of a rule that `ip rule add` is told none for: the one before the main table's."""
+"""The default of `ip rule add`: just before the main table's rule."""
 
 
 def tunnel_name(node: Address) -> str:
-    """The name of the device whose other end is a node: 11 digits of the hash of its address's own."""
+    """The name of the tunnel device to a node: 11 digits of the hash of its address's digits."""
     digits = str(node).replace(".", "").replace(":", "")
     return f"tun-{hashlib.sha256(digits.encode()).hexdigest()[:11]}"
 
 
 def run(space: SpaceDraft, layout: Layout, node: NodePlace, overlay: "Overlay") -> None:
-    """Has BIRD speak with all other nodes, and tells what it is to put into the kernel."""
+    """Adds BIRD with sessions to all other nodes, and the routes that it is expected to write to the kernel."""
     peers = []
     for remote in others(layout, node):
         beyond = overlay.is_between(layout, node, remote)
@@ -60,10 +60,10 @@ def run(space: SpaceDraft, layout: Layout, node: NodePlace, overlay: "Overlay") 
 
 @dataclass(frozen=True)
 class Overlay:
-    """Between which nodes there are tunnels: kube-router's `--overlay-type`."""
+    """The pairs of nodes with tunnels between them: kube-router's `--overlay-type`."""
 
     is_full: bool = False
-    """Whether among neighbours as well."""
+    """Whether also between neighbours."""
 
     def is_between(self, layout: Layout, one: NodePlace, other: NodePlace) -> bool:
         return self.is_full or not layout.are_neighbours(one, other)
@@ -72,7 +72,7 @@ class Overlay:
         return self.is_full or not layout.is_one_subnet
 
     def join(self, joining: Joining) -> None:
-        """Adds tunnels, the table that leads to nodes through them, and the rule by which pods' packets use it."""
+        """Adds tunnels, the table with routes to nodes through them, and the rule that selects it for pods' packets."""
         layout = joining.layout
         for node in layout.nodes:
             space = joining.draft[node.name]
@@ -100,19 +100,19 @@ class Overlay:
         return fabric_mtu - headers if self.is_anywhere(layout) else fabric_mtu
 
     def needs_there(self, layout: Layout) -> tuple[str, ...]:
-        """Tunnels, where there are any."""
+        """Tunnels, if there are any."""
         named = {4: "ipip", 6: "ip6tnl"}
         return tuple(named[cidr.version] for cidr in layout.pod_cidrs) if self.is_anywhere(layout) else ()
 
 
 def transport(overlay: Overlay) -> Transport:
-    """kube-router's, with tunnels where that overlay has them."""
+    """kube-router's transport, with the tunnels of this overlay."""
     return Transport(
         name="kube-router",
-        summary="by routes that nodes tell each other by BGP, inside IP in IP where a router is between them",
+        summary="by routes announced by BGP, inside IP in IP if a router is between nodes",
         like=("kube-router",),
         needs=(),
-        takes=frozenset({Hands.PACKETS}),
+        takes=frozenset({Delivers.PACKETS}),
         join=overlay.join,
         leg=overlay.leg,
         room=overlay.room,

@@ -1,5 +1,5 @@
-"""Weave Net: one Ethernet for the pods of all nodes, whichever way its frames travel between them.
+"""Weave Net: one Ethernet for the pods of all nodes.
 
-Its data paths differ in that way. Common to them are the bridge `weave` on each node, the addresses, and the rules of
-iptables. It knows IPv4 alone. The project has ended; its last release is 2.8.1.
+The data paths differ in how frames travel between nodes. Common to all are the bridge `weave` on each node, the
+addresses, and the iptables rules. Weave supports only IPv4. The project has ended; its last release is 2.8.1.
 """

@@ -1,9 +1,9 @@
-"""How Weave's pods hang on their node: all of them, on all nodes, on one Ethernet and in one range of addresses."""
+"""Weave's attachment of pods: the pods of all nodes are on one Ethernet and in one range of addresses."""
 
 import hashlib
 from collections.abc import Sequence
 
-from testbed.designs.attachment import Attachment, Hands
+from testbed.designs.attachment import Attachment, Delivers
 from testbed.designs.attachments.flat_bridge import own_addresses
 from testbed.plan.addressing import Layout, PodPlace
 from testbed.plan.draft import Draft, SpaceDraft
@@ -15,19 +15,19 @@ OVERLAY_PORT = "vethwe-bridge"
 """The bridge's port towards other nodes."""
 _HOST_PREFIX, _HASH = "vethwepl", 7
 _NEIGHBOURS = {"base_reachable_time": 5, "delay_first_probe_time": 2, "ucast_solicit": 1}
-"""Pods may move from node to node, so neighbours are asked after again soon, and once alone."""
+"""Pods may move between nodes, so neighbour entries expire early and are probed only once."""
 
 
 def attachment(checksums: bool) -> Attachment:
-    """Weave's bridge. Without `checksums` none is left to others, as a program that captures frames needs it."""
+    """Weave's bridge. Without `checksums`, checksum offload is disabled, as a process that captures frames requires."""
 
     def attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
         for node in draft.nodes:
             space = draft[node.name]
             space.bridge(BRIDGE, mtu, checksums=checksums)
-            _ask_neighbours_often(space, BRIDGE)
+            _probe_neighbours_early(space, BRIDGE)
             forward(space, layout)
-            # Frames that are bridged pass the node's rules as well.
+            # Bridged frames traverse the node's iptables rules too.
             space.sysctl("net.bridge.bridge-nf-call-iptables", 1, optional=True)
             gateways = own_addresses(layout, node)
             for address in gateways:
@@ -42,7 +42,7 @@ def attachment(checksums: bool) -> Attachment:
                     a_master=BRIDGE,
                     b_checksums=checksums,
                 )
-                _ask_neighbours_often(pod, POD_INTERFACE)
+                _probe_neighbours_early(pod, POD_INTERFACE)
                 for address in in_whole_range(place, layout):
                     pod.address(POD_INTERFACE, address)
                 for gateway in gateways:
@@ -50,24 +50,24 @@ def attachment(checksums: bool) -> Attachment:
 
     return Attachment(
         name=BRIDGE,
-        summary="bridges that an overlay joins to one Ethernet of all pods",
+        summary="a bridge on each node, joined by an overlay to one Ethernet of all pods",
         like=("Weave Net",),
         needs=("veth", "bridge"),
-        hands=Hands.FRAMES,
+        delivers=Delivers.FRAMES,
         attach=attach,
         has_own_macs=True,
         page=__doc__ or "",
     )
 
 
-def _ask_neighbours_often(space: SpaceDraft, dev: str) -> None:
+def _probe_neighbours_early(space: SpaceDraft, dev: str) -> None:
     for name, value in _NEIGHBOURS.items():
-        # Not to be had where somebody who is not root has made the namespace.
+        # Not available in a namespace that was created without root.
         space.sysctl(f"net/ipv4/neigh/{dev}/{name}", value, optional=True, dev=dev)
 
 
 def _host_ends(pods: Sequence[PodPlace]) -> dict[str, str]:
-    """By pod the name of its node's end: as Weave's, which has the first seven digits of a container's number."""
+    """The name of the node's end by pod, with seven digits as Weave's, which uses those of the container's id."""
     ends: dict[str, str] = {}
     for place in pods:
         digits = hashlib.sha256(place.pod.id.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""weave-fastdp: Weave Net's fast data path. A datapath of Open vSwitch in the kernel carries frames in VXLAN.
+"""weave-fastdp: Weave Net's fast data path. An Open vSwitch datapath in the kernel carries frames in VXLAN.
 
 Weave's default, its bridge type `bridged_fastdp`. On node1, which is 192.168.56.1 and has 10.32.0.0/24 of the pods'
 10.32.0.0/12:
@@ -8,26 +8,26 @@ Weave's default, its bridge type `bridged_fastdp`. On node1, which is 192.168.56
 
     ip -d link show                  weave, a bridge; datapath, of openvswitch; its ports vethwe-datapath, vxlan-6784
     ovs-dpctl show                   the datapath's ports, by number
-    ovs-dpctl dump-flows             what is done to which frames, and how many those were
-    tcpdump -ni eth0 udp port 6784   VXLAN, TTL 64, not to be fragmented, without a UDP checksum
-    iptables-save; ipset save        who may send and receive, and who is masqueraded
+    ovs-dpctl dump-flows             the flows with their matches, actions and packet counts
+    tcpdump -ni eth0 udp port 6784   VXLAN, TTL 64, don't fragment, without a UDP checksum
+    iptables-save; ipset save        the rules and sets of policies and masquerading
 
-To a pod all others are neighbours, on its own node or not: it asks for them by ARP, and there are no routes. The
-datapath has a flow for each MAC address on another node, one for what is for everybody, which goes to all nodes, and
-two for each node that frames come from. Each puts around a frame from whom and for whom it is: every peer has a number
-of 12 bits, and the network's number (VNI) is the sender's in its lower half and the receiver's in its upper one. What
-has come from a peer goes to the bridge alone, so nothing goes in circles. There is no daemon of Open vSwitch.
+All pods are on-link for each other, also across nodes: they use ARP, and there are no routes. The datapath has one flow
+for each MAC address on another node, one for broadcast frames, which go to all nodes, and two for each node that frames
+come from. A flow sets the VNI to sender and receiver: every peer has a number of 12 bits, and the VNI has the sender's
+in its lower and the receiver's in its upper half. Frames from a peer go only to the bridge, so there are no loops. No
+Open vSwitch daemon runs.
 
-Pods have `weave` as their way out: to anything that is not a pod, nodes too, their packets come from their node's
-address (WEAVE, in the nat table). Their MTU is 1376, Weave's own, or what is left of the fabric's less 50 bytes.
+`weave` is the pods' gateway. Packets to destinations that are not pods, including nodes, get their node's address
+(WEAVE, in the nat table). Pods' MTU is 1376, Weave's default, or the fabric's less 50 bytes if that is smaller.
 
-Frames that are bridged pass iptables, which is how Weave's policies work. No policy selects any pod here, so that each
-is in the sets that WEAVE-NPC-DEFAULT and WEAVE-NPC-EGRESS-DEFAULT let through; what is in none is dropped.
+Bridged frames traverse iptables, which Weave's policies use. No policy selects a pod here, so each pod is in the sets
+that WEAVE-NPC-DEFAULT and WEAVE-NPC-EGRESS-DEFAULT accept; other packets are dropped.
 """
 
 from collections.abc import Iterator
 
-from testbed.designs.attachment import Hands
+from testbed.designs.attachment import Delivers
 from testbed.designs.presets.weave import bridge
 from testbed.designs.presets.weave.preset import peer_name, preset
 from testbed.designs.transport import Joining, Leg, Transport, less, others
@@ -41,25 +41,25 @@ from testbed.spec.design import TransportSpec
 
 UNLIKE = """
 Unlike weaver, which has a control connection with each peer (TCP 6783), there is none here.
-Unlike weaver, which adds a flow for two MAC addresses when their first frame has come up to it, and takes it away again
-when it is not used, the testbed has all flows from the start, for the target's address alone. A MAC address that the
-plan does not know is thus sent nothing.
-Unlike weaver, which has the datapath make `vxlan-6784`, the testbed makes that device first and then a port of it, as
-Open vSwitch itself does today; the datapath calls it a port of the kind netdev.
-Unlike in Weave, whose peers choose their numbers at random, they are numbered as they come, at first
-in the topology's order.
-Unlike in Weave, where a smaller fabric makes frames as large as the MTU fail, so that sleeve is used, pods' MTU fits
-it.
+Unlike weaver, which adds a flow for two MAC addresses on their first frame, and removes it when it is not used, the
+testbed adds all flows at the start, by destination address only. Frames to MAC addresses that are not in the plan are
+dropped.
+Unlike weaver, which has the datapath create `vxlan-6784`, the testbed creates the device and adds it as a port of type
+netdev, as Open vSwitch itself does today.
+Unlike in Weave, whose peers choose their numbers at random, numbers are allocated in order, at first that of the
+topology.
+Unlike in Weave, where frames with the MTU fail on a fabric with a smaller MTU, so that sleeve is used, pods' MTU fits
+the fabric.
 """
-"""In what the fast data path is, encrypted or not."""
+"""Departures from Weave of the fast data path, encrypted or not."""
 PORT = 6784
 DATAPATH, BRIDGE_END, DEVICE = "datapath", "vethwe-datapath", f"vxlan-{PORT}"
 OWN_PORT, BRIDGE_PORT, TUNNEL_PORT = 0, 1, 2
-"""The datapath's ports: its own device, the bridge's, and the tunnel's."""
+"""Port numbers of the datapath: its own device, the bridge, and the tunnel."""
 DEVICE_MTU = 65485
-"""As large as a VXLAN device's can be with IPv4 around it. What a frame may be is decided before."""
+"""The maximum of a VXLAN device over IPv4; the pods' devices limit the frames."""
 TO_ONE, TO_MANY = "00:00:00:00:00:00/01:00:00:00:00:00", "01:00:00:00:00:00/01:00:00:00:00:00"
-"""MAC addresses by their first bit that is sent: whether a frame is for several."""
+"""Matches of unicast and of multicast or broadcast MAC addresses, by the bit sent first."""
 _TTL = 64
 
 
@@ -73,7 +73,7 @@ def join(joining: Joining) -> None:
 
 
 def number(node: NodePlace) -> int:
-    """By which a peer is known in 12 bits."""
+    """The 12-bit number of a peer."""
     return node.number + 1
 
 
@@ -82,7 +82,7 @@ def vni(source: NodePlace, target: NodePlace) -> int:
 
 
 def flows(layout: Layout, node: NodePlace) -> Iterator[Flow]:
-    """Of one node's datapath, in the words in which ovs-dpctl(8) prints them."""
+    """The flows of a node's datapath, in the format of ovs-dpctl(8)."""
     flooding = []
     for peer in others(layout, node):
         ends = f"tun_id=0x{vni(node, peer):x},src={node.address(4)},dst={peer.address(4)}"
@@ -104,10 +104,10 @@ def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, oth
 
 TRANSPORT = Transport(
     name="weave-fastdp",
-    summary="frames inside UDP (VXLAN), by a datapath of Open vSwitch in the kernel",
+    summary="frames inside UDP (VXLAN), by an Open vSwitch datapath in the kernel",
     like=("Weave Net",),
     needs=("vxlan", "openvswitch"),
-    takes=frozenset({Hands.FRAMES}),
+    takes=frozenset({Delivers.FRAMES}),
     join=join,
     leg=_leg,
     room=less(VXLAN_HEADERS),
@@ -120,7 +120,7 @@ PRESET = preset(
     "fastdp",
     bridge.attachment(checksums=True),
     TRANSPORT,
-    "Weave Net's default: frames of one Ethernet of all pods, in VXLAN by Open vSwitch's datapath",
+    "Weave Net's default: one Ethernet of all pods, frames in VXLAN by an Open vSwitch datapath",
     __doc__,
     UNLIKE,
     programs=("ovs-dpctl",),

@@ -1,21 +1,21 @@
-"""weave-fastdp-encrypted: Weave Net's fast data path, whose packets the kernel encrypts by ESP in transport mode.
+"""weave-fastdp-encrypted: Weave Net's fast data path, encrypted by the kernel with ESP in transport mode.
 
-All is as in `weave-fastdp`, and between each two nodes there are two security associations besides, one each way, with
-AES-GCM (RFC 4106), keys of 256 bits and extended sequence numbers. What they are used for is decided by marks:
+As `weave-fastdp`, with two security associations between each two nodes, one per direction, with AES-GCM (RFC 4106),
+keys of 256 bits and extended sequence numbers. Marks select the packets to encrypt:
 
     iptables-save -t mangle          WEAVE-IPSEC-OUT marks UDP to port 6784 of a peer with 0x20000
-    ip xfrm policy                   what has that mark is to be encrypted
+    ip xfrm policy                   packets with this mark are encrypted
     ip xfrm state                    the associations and their keys
-    iptables-save -t filter          what has the mark and is not encrypted is not sent; WEAVE-IPSEC-IN drops UDP to
-                                     port 6784 that was not marked as it came in encrypted (by its like in mangle)
-    tcpdump -ni eth0 esp             what is seen of it on the fabric
+    iptables-save -t filter          packets with the mark that are not encrypted are not sent; WEAVE-IPSEC-IN drops UDP
+                                     to port 6784 that arrived unencrypted: without the mark that mangle sets on ESP
+    tcpdump -ni eth0 esp             the encrypted packets on the fabric
 
-ESP adds a header (8 bytes), a counter (8), padding to four bytes with its length and the next header (2 to 5), and a
-tag (16), beside VXLAN's 50. Weave's MTU of 1376 has room for them where the fabric's is 1464 or more.
+ESP adds a header (8 bytes), an initialisation vector (8), padding to four bytes with its length and the next header
+(2 to 5), and a tag (16), in addition to VXLAN's 50. They fit Weave's MTU of 1376 if the fabric's is 1464 or more.
 
-Unlike in Weave, keys are random, instead of made of a password; they are made with the lab.
-Unlike in Weave, security parameter indexes are numbered, and a policy names its association by a request number, which
-is the same as its index.
+Unlike in Weave, keys are random and created with the lab, instead of derived from a password.
+Unlike in Weave, security parameter indexes are allocated in order, and a policy refers to its association by a request
+number, which is the same as its index.
 """
 
 from dataclasses import replace
@@ -56,7 +56,7 @@ def _leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, oth
 TRANSPORT = replace(
     fastdp.TRANSPORT,
     name="weave-fastdp-encrypted",
-    summary="frames inside UDP (VXLAN) inside ESP, by a datapath of Open vSwitch in the kernel",
+    summary="frames inside UDP (VXLAN) inside ESP, by an Open vSwitch datapath in the kernel",
     needs=(*fastdp.TRANSPORT.needs, "esp", "esp-marks"),
     join=_join,
     leg=_leg,

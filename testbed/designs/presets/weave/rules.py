@@ -1,8 +1,8 @@
-"""The rules and sets that Weave leaves on a node of a cluster without network policies.
+"""Weave's rules and sets on a node of a cluster without network policies.
 
-Those of the nat table are weave's own: pods are masqueraded where they leave the pods' range, and who comes from
-elsewhere. Those of the filter table are weave-npc's, which lets in and out what no policy selects: a namespace's pods
-are in a set each for what they may receive and send.
+weave writes the nat table: it masquerades packets between pods and destinations outside the pods' range, in both
+directions. weave-npc writes the filter table, which accepts traffic of pods that no policy selects: each namespace has
+sets of its pods that may receive and send.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ NEEDS = ("ipset", "masquerade", "bridge-nf")
 LOCAL_SET = "weaver-no-masq-local"
 MULTICAST = "224.0.0.0/4"
 MARK = "0x40000/0x40000"
-"""Of packets that a policy, or the want of one, lets out."""
+"""Mark of packets that egress policies accept, or that no policy selects."""
 _SYMBOLS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789(){}[]+=_$%^!*|/?.;:@#~"
 _CREATE = "family inet hashsize {size} maxelem 65536 comment"
 _LEAST_HASH = 1024
@@ -40,7 +40,7 @@ def run(joining: Joining) -> None:
 
 
 def set_name(meaning: str) -> str:
-    """What weave-npc calls a set: a SHA-1 in as many symbols as a set's name may have, the lowest digit first."""
+    """The name that weave-npc gives a set: a SHA-1 in the base of `_SYMBOLS`, lowest digit first."""
     number, digits = int.from_bytes(hashlib.sha1(meaning.encode(), usedforsecurity=False).digest(), "big"), ""
     while number:
         number, digit = divmod(number, len(_SYMBOLS))
@@ -61,7 +61,7 @@ def may_send(namespace: str) -> str:
 
 
 def _namespaces(layout: Layout) -> dict[str, list[PodPlace]]:
-    """By name, with their pods on all nodes."""
+    """Namespaces by name, with their pods on all nodes."""
     found: dict[str, list[PodPlace]] = {}
     for place in (place for node in layout.nodes for place in node.pods):
         found.setdefault(place.pod.namespace, []).append(place)
@@ -69,12 +69,12 @@ def _namespaces(layout: Layout) -> dict[str, list[PodPlace]]:
 
 
 def local_set(own: Network) -> Set:
-    """The node's share of the range."""
+    """The set with the node's share of the range."""
     return Set(LOCAL_SET, f"hash:net {_CREATE.format(size=_LEAST_HASH)}", (str(own),))
 
 
 def sets(namespaces: dict[str, list[PodPlace]]) -> Iterator[Set]:
-    """Each namespace's pods three times."""
+    """Three sets of the pods of each namespace."""
     for namespace, places in namespaces.items():
         size = max(_LEAST_HASH, 1 << (len(places) - 1).bit_length())
         members = tuple(
@@ -100,8 +100,8 @@ COMMIT
 
 
 def filter_rules(namespaces: dict[str, list[PodPlace]]) -> str:
-    """The two packets of a pair of pods on one node pass both halves; what came through the overlay, the second."""
-    note = "NOTE: this must go before \\'-j KUBE-FORWARD\\'"  # As iptables-save writes it.
+    """Packets between pods of one node traverse egress and ingress rules; those from the overlay only ingress."""
+    note = "NOTE: this must go before \\'-j KUBE-FORWARD\\'"  # As iptables-save prints it.
     before = f'-m comment --comment "{note}"'
     ingress, egress = "", ""
     for name in namespaces:
@@ -145,9 +145,9 @@ def filter_rules(namespaces: dict[str, list[PodPlace]]) -> str:
 
 
 def ipsec_rules(node: NodePlace, peers: Iterable[tuple[str, int]], port: int, mark: int) -> str:
-    """Marks what must be encrypted, and drops what is not.
+    """Rules that mark packets to encrypt and drop unencrypted ones.
 
-    `peers` are the others' addresses, with the numbers (SPI) of what comes from them.
+    `peers` are the addresses of the other nodes, with the SPI of packets from them.
     """
     own, marked = node.address(4), f"0x{mark:x}/0x{mark:x}"
     marking = inward = outward = ""

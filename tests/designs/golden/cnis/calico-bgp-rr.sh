@@ -408,7 +408,7 @@ protocol static blocks4 {
   route 10.244.0.0/26 blackhole;
 }
 
-# Blocks, own ones and others'; not the routes to single pods, which are the kernel's.
+# Own and learned blocks, not the kernel's routes to single pods.
 filter to_peers4 {
   if source ~ [RTS_STATIC, RTS_BGP] && net ~ [10.244.0.0/16+] then accept;
   reject;
@@ -478,7 +478,7 @@ protocol static blocks4 {
   route 10.244.0.64/26 blackhole;
 }
 
-# Blocks, own ones and others'; not the routes to single pods, which are the kernel's.
+# Own and learned blocks, not the kernel's routes to single pods.
 filter to_peers4 {
   if source ~ [RTS_STATIC, RTS_BGP] && net ~ [10.244.0.0/16+] then accept;
   reject;

@@ -428,7 +428,7 @@ protocol static blocks4 {
   route 10.244.0.0/26 blackhole;
 }
 
-# Next hops are looked up here alone, where all of them are on a tunnel.
+# Only this table resolves next hops; all of them are on a tunnel.
 ipv4 table tunnels4;
 
 protocol static tunnel_hops4 {
@@ -436,7 +436,7 @@ protocol static tunnel_hops4 {
   route 192.168.56.2/32 via 192.168.56.2%tunl0 onlink;
 }
 
-# Blocks, own ones and others'; not the routes to single pods, which are the kernel's.
+# Own and learned blocks, not the kernel's routes to single pods.
 filter to_peers4 {
   if source ~ [RTS_STATIC, RTS_BGP] && net ~ [10.244.0.0/16+] then accept;
   reject;
@@ -505,7 +505,7 @@ protocol static blocks4 {
   route 10.244.0.64/26 blackhole;
 }
 
-# Next hops are looked up here alone, where all of them are on a tunnel.
+# Only this table resolves next hops; all of them are on a tunnel.
 ipv4 table tunnels4;
 
 protocol static tunnel_hops4 {
@@ -513,7 +513,7 @@ protocol static tunnel_hops4 {
   route 192.168.56.1/32 via 192.168.56.1%tunl0 onlink;
 }
 
-# Blocks, own ones and others'; not the routes to single pods, which are the kernel's.
+# Own and learned blocks, not the kernel's routes to single pods.
 filter to_peers4 {
   if source ~ [RTS_STATIC, RTS_BGP] && net ~ [10.244.0.0/16+] then accept;
   reject;
