@@ -1,6 +1,8 @@
 """A design combines an attachment and a transport into one pure function from topology to plan."""
 
+import gc
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from testbed.designs.attachment import Attachment, Delivers, Uplink
@@ -38,6 +40,21 @@ def _nothing_more(joining: Joining) -> None:
 def _unlabelled(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tunnel:
     """For tunnels that are the same for all pods."""
     return tunnel
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage is looked for: a plan has up to a million objects, all of which stay.
+
+    To look through them again and again while more are made would take as long as to make them.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def refusal(attachment: Attachment, transport: Transport) -> str:
@@ -225,7 +242,12 @@ class Design:
         if known and known.design == self and (nodes := with_other_pods(known.layout.topology, topology)) is not None:
             assert isinstance(before, Plan)
             return self._exchanged(before, known, topology, nodes)
-        numbers = Allocator(before.allocation if isinstance(before, Plan) else before)
+        with _uncollected():
+            return self._whole(topology, offload, before.allocation if isinstance(before, Plan) else before)
+
+    def _whole(self, topology: Topology, offload: bool, before: Allocation | None) -> Plan:
+        """The plan, all of it made."""
+        numbers = Allocator(before)
         addresses = self.addressing(topology, numbers)
         mtu = self._pod_mtu(addresses)
         uplink = self.uplink
