@@ -193,7 +193,7 @@ def test_packets_that_leave_the_cluster_have_the_nodes_address() -> None:
         nodes = {4: ("192.168.56.1", "192.168.56.2"), 6: ("fd00:192:168:56::1", "fd00:192:168:56::2")}
         pods = {4: ("10.244.0.2", "10.244.1.2"), 6: ("fd00:10:244::2", "fd00:10:244:1::2")}
         for family, outside in OUTSIDE.items():
-            ended(lab, router, "ip", "address", "add", outside, "dev", "lo")
+            ended(lab, router, "ip", "address", "add", outside, "dev", "lo", "nodad")
             own, remote = pods[family]
             node, other = nodes[family]
             assert seen_from(lab, "client", router, outside) == node
