@@ -75,18 +75,20 @@ class Making:
         self._settings({space.name for space in pods})
         _load_programs(self._changes, self._roots)
         self._links()
-        for name, batch in (*_cables(self._changes, self._new, self._namespaces), *self._children()):
-            self._send(name, batch)
-        for rank in (Veth, LINKS, Child):  # Lower devices first: the MTU of an upper one cannot exceed theirs.
-            for name, batch in _device_changes(self._changes, self._new, rank).items():
-                self._send(name, batch)
+        self._send_all(_cables(self._changes, self._new, self._namespaces))
+        # Lower devices first: the MTU of an upper one cannot exceed theirs.
+        for rank in (Veth, LINKS):
+            self._send_all(_device_changes(self._changes, self._new, rank))
+        self._send_all(self._children())
+        self._send_all(_device_changes(self._changes, self._new, Child))
         _at_once(self._finish, tuple(dict.fromkeys((*self._fresh, *self._changes.works, *self._far, *self._devices))))
         _switch_features(self._changes, self._new, self._namespaces)
         self._apply_by_tools()
 
-    def _send(self, name: str, batch: Iterable[Request]) -> None:
-        with inside(name, self._namespaces):
-            send(batch)
+    def _send_all(self, batches: Iterable[tuple[str, list[Request]]]) -> None:
+        for name, batch in batches:
+            with inside(name, self._namespaces):
+                send(batch)
 
     def _settings(self, done: Container[str]) -> None:
         """Write sysctls that belong to no device, except in the spaces `done`."""
@@ -246,7 +248,7 @@ def _master(plan: Plan, end: VethEnd) -> int | None:
     return None if end.master is None else plan.device(end.space, end.master).index
 
 
-def _device_changes(changes: Changes, plan: Plan, rank: type | tuple[type, ...]) -> dict[str, list[Request]]:
+def _device_changes(changes: Changes, plan: Plan, rank: type | tuple[type, ...]) -> Iterable[tuple[str, list[Request]]]:
     """Netlink requests that change devices of these types, by space."""
     requests: dict[str, list[Request]] = {}
     for space, old, new in changes.changing:
@@ -265,7 +267,7 @@ def _device_changes(changes: Changes, plan: Plan, rank: type | tuple[type, ...])
                 name="" if is_numbered else device.name,
             )
             requests.setdefault(place, []).append(request)
-    return requests
+    return requests.items()
 
 
 def _ends_of(space: str, old: Any, new: Any) -> tuple[tuple[str, Device, Device], ...]:
