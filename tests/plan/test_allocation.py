@@ -56,7 +56,7 @@ def test_the_error_of_a_full_domain_has_the_numbers_in_use_and_freed() -> None:
     with pytest.raises(Exhausted) as error:
         Allocator(second.finished()).numbers("pods", [("b",), ("c",), ("d",)], ROOM)
     assert str(error.value) == (
-        "no pod address on node1 left: 2 of 3 in use, 1 freed in this lab and not given out again; "
+        "no pod address on node1 left: 2 of 3 in use, 1 freed in this lab and not allocated again; "
         "add the pod to another node"
     )
     assert (error.value.in_use, error.value.freed) == (2, 1)
