@@ -153,13 +153,13 @@ class Plugging:
             self._bound.add(item.space)
         return runtime.add(network_of_texts(item.texts), attachment_of(item))
 
-    def _on(self, item: Plugged, work: Callable[[Runtime], T], heard: Callable[[Call], None] | None = None) -> T:
+    def _on(self, item: Plugged, work: Callable[[Runtime], T], on_call: Callable[[Call], None] | None = None) -> T:
         """Calls `work` in the network and the folders of the pod's node, and returns its result.
 
-        With `heard`, a step by hand, the plugins are asked for their versions again, as the user may have changed them.
+        With `on_call` (a step by hand) plugins report their versions again, as the user may have changed them.
         """
-        known = {} if heard else self._known
-        runtime = Runtime(item.folders, patience_s=item.patience_s, on_call=heard or self._hear, known=known)
+        known = {} if on_call else self._known
+        runtime = Runtime(item.folders, patience_s=item.patience_s, on_call=on_call or self._record, known=known)
 
         def there() -> T:
             with self._namespaces[item.node].entered():
@@ -167,7 +167,7 @@ class Plugging:
 
         return within(self._pids[item.node], there)
 
-    def _hear(self, call: Call) -> None:
+    def _record(self, call: Call) -> None:
         self.calls.append(call)
         del self.calls[:-MOST_CALLS]
 
@@ -237,14 +237,14 @@ class Plugging:
         places = dict.fromkeys((item.node, place))
         calls: list[Call] = []
 
-        def hear(call: Call) -> None:
+        def record(call: Call) -> None:
             calls.append(call)
-            self._hear(call)
+            self._record(call)
 
         before = {name: self._look(name) for name in places}
         error = ""
         try:
-            self._on(item, lambda runtime: self._do(verb, runtime, item), hear)
+            self._on(item, lambda runtime: self._do(verb, runtime, item), record)
         except (CniError, OSError) as problem:
             error = str(problem)
         changes = {name: _difference(before[name], self._look(name)) for name in places}
