@@ -27,7 +27,7 @@ from testbed.plan.change import touched
 from testbed.plan.objects import Plan, Plugged, Sysctl
 from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
-from testbed.plan.parts import others
+from testbed.plan.parts import not_identical_items
 from testbed.plan.plugged import attachment_of
 from testbed.plan.rulesets import Backend, iptables
 
@@ -91,7 +91,7 @@ class Plugging:
     def leave(self, plan: Plan) -> tuple[str, ...]:
         """Detaches the pods whose attachment is missing or different in another plan. Returns the errors."""
         failed = []
-        for item in _others(self.drawn, plan):
+        for item in _differing(self.drawn, plan):
             for known in (self._states, self._results):
                 known.pop(item.space, None)
             if item.space in self._begun:
@@ -106,7 +106,7 @@ class Plugging:
 
     def follow(self, plan: Plan, pids: Mapping[str, int]) -> None:
         """Switches to another plan, and attaches its new pods. Raises PlanRefused."""
-        fresh = _others(plan, self.drawn)
+        fresh = _differing(plan, self.drawn)
         self._stale.update(touched(self.drawn, plan))
         self.drawn, self._pids = plan, pids
         for name in [name for name in self._states if not plan.has(name)]:
@@ -289,11 +289,11 @@ class Plugging:
             return Sight(tuple(_lines(state((), _backends()))), all_settings())
 
 
-def _others(plan: Plan, known: Plan) -> list[Plugged]:
+def _differing(plan: Plan, known: Plan) -> list[Plugged]:
     """The attachments of a plan that are not in the other one."""
     # Skip identical ones first: comparing configurations takes long.
-    there = set(others(known.plugged, plan.plugged))
-    return [item for item in others(plan.plugged, known.plugged) if item not in there]
+    there = set(not_identical_items(known.plugged, plan.plugged))
+    return [item for item in not_identical_items(plan.plugged, known.plugged) if item not in there]
 
 
 def _backends() -> dict[Backend, tuple[str, ...]]:

@@ -35,7 +35,7 @@ from testbed.plan.objects import (
     Vxlan,
 )
 from testbed.plan.objects.kinds import KINDS
-from testbed.plan.parts import unlike
+from testbed.plan.parts import not_identical
 
 Place = tuple[str, str]
 """A device: its space and its name."""
@@ -134,7 +134,7 @@ def _changes(old: Plan, new: Plan) -> Iterator[Change]:
 def touched(old: Plan, new: Plan) -> tuple[str, ...]:
     """The names of the spaces that are not identical (`is`) in both plans, or share a device that is not."""
     names: dict[str, None] = {}
-    for found in (unlike(old, new), unlike(new, old)):
+    for found in (not_identical(old, new), not_identical(new, old)):
         names.update((space.name, None) for space in found.spaces)
         names.update((end.space, None) for veth in found.veths for end in (veth.a, veth.b))
         names.update((name, None) for child in found.children for name in (child.space, child.node))
@@ -143,7 +143,7 @@ def touched(old: Plan, new: Plan) -> tuple[str, ...]:
 
 def _differing(plan: Plan, other: Plan) -> Plan:
     """The plan without objects that are identical (`is`) in the other one."""
-    return replace(plan, **unlike(plan, other)._asdict())
+    return replace(plan, **not_identical(plan, other)._asdict())
 
 
 def _is_same(one: Space | None, other: Space) -> bool:

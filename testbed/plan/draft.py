@@ -75,7 +75,7 @@ class SpaceDraft:
         self._objects.append(item)
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
-        """Sets a sysctl; a later value replaces an earlier one. The key has slashes for dots if it names a device."""
+        """Sets a sysctl; a later value replaces an earlier one. For a device the key has slashes instead of dots."""
         self._settings.append(Sysctl(key, str(value), optional, dev))
 
     def bridge(self, name: str, mtu: int, promiscuous: bool = False, checksums: bool = True) -> None:
@@ -237,7 +237,7 @@ class Draft:
         nodes: Iterable[NodePlace] = (),
         before: Mapping[str, NodePart] | None = None,
     ) -> None:
-        """`before` has the previous parts of the nodes if only their pods have changed. Then the draft contains only
+        """`before` has the previous parts of the nodes if only their pods have changed. The draft then contains only
         these nodes, and their spaces start with the objects of the fabric.
         """
         self.numbers = numbers or Allocator()
@@ -392,7 +392,7 @@ class Draft:
         for name, part in fresh.items():
             links = {link.name: link for link in part.space.links}
             devices[name] = {**links, **made_of.uplinks[name], **devices[name]}
-        plan.know_from(before, [space.name for part in gone for space in part.spaces], fresh_spaces, devices)
+        plan.reuse_lookups(before, [space.name for part in gone for space in part.spaces], fresh_spaces, devices)
         return plan
 
     def _shared(self) -> Shared:

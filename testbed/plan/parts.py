@@ -127,7 +127,7 @@ class Parts:
         )
 
 
-class Unlike(NamedTuple):
+class NotIdentical(NamedTuple):
     """Objects of a plan that are not identical (`is`) to one of another plan."""
 
     spaces: tuple[Space, ...]
@@ -135,39 +135,39 @@ class Unlike(NamedTuple):
     children: tuple[Child, ...]
 
 
-def unlike(plan: Plan, other: Plan) -> Unlike:
+def not_identical(plan: Plan, other: Plan) -> NotIdentical:
     """The objects of a plan that are not identical (`is`) to one of the other plan, in order.
 
     If both plans have parts, only differing nodes are examined.
     """
     one, two = parts_of(plan), parts_of(other)
     if not one or not two or len(one.nodes) != len(two.nodes):
-        return Unlike(
-            others(plan.spaces, other.spaces),
-            others(plan.veths, other.veths),
-            others(plan.children, other.children),
+        return NotIdentical(
+            not_identical_items(plan.spaces, other.spaces),
+            not_identical_items(plan.veths, other.veths),
+            not_identical_items(plan.children, other.children),
         )
     fixed = (space for name, space in one.fixed.items() if two.fixed.get(name) is not space)
     pairs = [(part, two.nodes.get(name)) for name, part in one.nodes.items()]
     differing = [(part, there) for part, there in pairs if part is not there]
-    pods = (others(part.pod_spaces, there.pod_spaces if there else ()) for part, there in differing)
+    pods = (not_identical_items(part.pod_spaces, there.pod_spaces if there else ()) for part, there in differing)
     shared = [
         (own, there.shared[step] if there else Shared())
         for step in range(STEPS)
         for part, there in differing
         for own in (part.shared[step],)
     ]
-    return Unlike(
+    return NotIdentical(
         (*fixed, *chain.from_iterable(pods)),
         (
-            *others(one.fabric, two.fabric),
-            *chain.from_iterable(others(own.veths, there.veths) for own, there in shared),
+            *not_identical_items(one.fabric, two.fabric),
+            *chain.from_iterable(not_identical_items(own.veths, there.veths) for own, there in shared),
         ),
-        tuple(chain.from_iterable(others(own.children, there.children) for own, there in shared)),
+        tuple(chain.from_iterable(not_identical_items(own.children, there.children) for own, there in shared)),
     )
 
 
-def others(items: tuple[T, ...], known: tuple[T, ...]) -> tuple[T, ...]:
+def not_identical_items(items: tuple[T, ...], known: tuple[T, ...]) -> tuple[T, ...]:
     """The items that are not identical (`is`) to a known one. Fast for large tuples."""
     if items is known:
         return ()

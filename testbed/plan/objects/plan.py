@@ -161,7 +161,7 @@ class Plan:
         """Records the parts. To be called once, by the creator of the plan."""
         vars(self)["_made_of"] = made_of
 
-    def know_from(
+    def reuse_lookups(
         self,
         before: "Plan",
         gone: Iterable[str],
