@@ -44,7 +44,7 @@ Found = dict[str, DeviceState]
 
 
 class _Made(NamedTuple):
-    """A node and its pods with all that plugins have made there."""
+    """The spaces of a node and its pods, and the devices between spaces, with all objects of plugins."""
 
     spaces: Mapping[str, Space]
     veths: tuple[Veth, ...]
@@ -52,14 +52,14 @@ class _Made(NamedTuple):
 
 
 class Completion:
-    """A lab's plans with what plugins have made, each of which takes over what was not looked at since the last one."""
+    """Completes the successive plans of a lab; results for unchanged places are reused."""
 
     def __init__(self, namespaces: Mapping[str, Namespace]) -> None:
         self._namespaces = namespaces
         self._made: dict[str, _Made] = {}
-        """By node."""
+        """The last results, by node."""
         self._is_by_node = False
-        """Whether all pairs of devices were found, both ends of each on one node."""
+        """Whether both ends of every device pair were found, on the same node."""
 
     def completed(
         self,
@@ -68,14 +68,14 @@ class Completion:
         addresses: Mapping[str, tuple[Address, ...]],
         places: Iterable[str],
     ) -> Plan:
-        """The plan with all that spaces hold besides by their states, and pods under the addresses that they have got.
+        """The plan with all unplanned objects of the states, and with the pods' addresses.
 
-        `places` are those whose plan or state is another one than last time.
+        `places` are the places whose plan or state has changed since the last call.
         """
         there = {plan[name].home for name in states}
         stale = there.intersection(plan[name].home for name in places)
-        if not self._is_by_node or not self._look(plan, states, addresses, stale):
-            self._look(plan, states, addresses, there)
+        if not self._is_by_node or not self._find(plan, states, addresses, stale):
+            self._find(plan, states, addresses, there)
         made = [self._made[space.name] for space in plan.of_kind(Kind.NODE) if space.name in there]
         spaces = {name: space for one in made for name, space in one.spaces.items()}
         mtus = [
@@ -91,14 +91,14 @@ class Completion:
             children=(*plan.children, *chain.from_iterable(one.children for one in made)),
         )
 
-    def _look(
+    def _find(
         self,
         plan: Plan,
         states: Mapping[str, State],
         addresses: Mapping[str, tuple[Address, ...]],
         nodes: Collection[str],
     ) -> bool:
-        """Finds what was made on these nodes; whether both ends of all pairs are on one node."""
+        """Finds the objects of plugins on these nodes. Returns whether both ends of every pair are on the same node."""
         found = {name: _unplanned(plan, name, state) for name, state in states.items() if plan[name].home in nodes}
         known = {
             frozenset(((veth.a.space, veth.a.index), (veth.b.space, veth.b.index)))
@@ -134,23 +134,23 @@ def _unplanned(plan: Plan, name: str, state: State) -> Found:
 
 
 Pair = frozenset[tuple[str, int]]
-"""The ends of a pair of devices: each its place and its number there."""
+"""The ends of a device pair, each with its place and interface index."""
 
 
 def _pairs(
     plan: Plan, found: Mapping[str, Found], namespaces: Mapping[str, Namespace], known: Collection[Pair]
 ) -> Iterator[Veth]:
-    """Each end knows the number of the other, and its own namespace's number for the one that the other is in.
+    """Pairs of unplanned veth ends. Each end has the index of the other, and the ID of the other's namespace.
 
-    Numbers of devices alone tell nothing: the first device of each pod is the same to all nodes. The kernel is asked of
-    pairs that are not known from before.
+    Indices are not sufficient, as the first devices of all pods have the same. For pairs that are not `known`, the
+    kernel is asked for the namespace.
     """
     left = {
         (name, device.index): device for name, own in found.items() for device in own.values() if device.kind == "veth"
     }
     for (name, index), device in tuple(left.items()):
         if left.pop((name, index), None):
-            # Usually the other end is on the same node; with many nodes, querying all would take long.
+            # Usually the other end is on the same node; querying many nodes would take long.
             for place in sorted(found, key=lambda place: plan[place].home != plan[name].home):
                 other = left.get((place, device.link))
                 if not other or other.link != index:
@@ -175,7 +175,7 @@ def _end(space: str, device: DeviceState) -> VethEnd:
 
 
 def _children(plan: Plan, found: Mapping[str, Found]) -> Iterator[Child]:
-    """macvlan and ipvlan devices, whose parent is on their node."""
+    """Unplanned macvlan and ipvlan devices with a parent on their node."""
     for name, own in found.items():
         node = plan[name].home
         for device in own.values():
@@ -251,7 +251,7 @@ def _tables(state: State) -> frozenset[str]:
     return frozenset().union(*map(iptables.tables, found))
 
 
-def untruths(results: Mapping[str, Result], states: Mapping[str, State]) -> Iterator[tuple[str, str]]:
+def mismatches(results: Mapping[str, Result], states: Mapping[str, State]) -> Iterator[tuple[str, str]]:
     """Pods with an error for each interface or address of a plugin's result that the kernel does not have."""
     owners: dict[Address, str] = {}
     for pod, result in results.items():

@@ -1,4 +1,4 @@
-"""What a living lab is told to become: its topology edited, and planned anew with the numbers that it has."""
+"""Edits of a running lab's topology, and the new plan, which keeps the lab's allocated numbers."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -17,18 +17,18 @@ EDITS: Mapping[str, Callable[..., Topology]] = {
     "node remove": edit.without_node,
     "link set": edit.with_link,
 }
-"""By the words of the verbs: functions from a topology to another one."""
+"""By the words of the CLI verbs: the function that edits a topology."""
 _OF_PODS = ("pod add", "pod remove")
 
 
 class EditRefused(Exception):
-    """What was asked for cannot be had, in words for the one who asked."""
+    """An invalid edit, described for the user."""
 
 
 def edited(
     topology: Topology, design: Design, plan: Plan, verb: str, arguments: Mapping[str, Any]
 ) -> tuple[Topology, Plan]:
-    """The topology that is asked for, and its plan. Raises EditRefused."""
+    """The edited topology and its plan. Raises EditRefused."""
     try:
         after = EDITS[verb](topology, **arguments)
         for misfit in _misfits(design, after, verb):
@@ -39,5 +39,5 @@ def edited(
 
 
 def _misfits(design: Design, topology: Topology, verb: str) -> Iterator[Misfit]:
-    """Why the design cannot be had on a topology that was edited, when it could be had before."""
+    """Why the design does not fit the edited topology, given that it fitted the previous one."""
     return design.pod_misfits(topology) if verb in _OF_PODS else design.misfits(topology)

@@ -1,20 +1,18 @@
-"""The process that a lab lives in while it is up: builds it, holds its namespaces, and opens its door to others.
+"""The process that runs a lab: it builds the lab, holds its namespaces open, and answers requests at the lab's door.
 
-It answers eight questions, each asked over a connection of its own (`testbed.lab.door`):
+Each request uses a separate connection (`testbed.lab.door`); larger answers are JSON files, passed as descriptors:
 
-- `built`: whether the lab could be built, once that is known. Whoever asks must then say `keep`, and is told when that
-  is so: a lab whose maker went away meanwhile ends, so that nothing stays that nobody was told of. A `tied` lab ends
-  with that connection.
-- `facts`: what it was made from, and which places it has now, in a file of JSON.
-- `plan` and `topology`: as they are now, in a file of JSON, with a mark; whoever tells the mark that he has heard last
-  gets no file if nothing has changed.
+- `built`: waits until the lab is built, and returns the result. The caller must then send `keep`, which is confirmed:
+  if the caller has ended meanwhile, the lab ends too, so that no unknown lab is left. A `tied` lab ends with this
+  connection.
+- `facts`: the lab's sources and its current places.
+- `plan` and `topology`: the current ones, with a mark; without a file if the mark in the request is still current.
 - `enter`: the namespaces of the capsule, and the network namespaces of places in the lab.
-- `ended`: which of the plan's programs and daemons run no more, in a file of JSON.
-- `cni`: has its container runtime do one step by hand (`testbed.lab.plugging`), and tells what came of it, in a file of
-  JSON.
-- `change`: has it become what an edited topology comes to (`testbed.lab.editing`), and tells what has changed.
-- `down`: a descriptor of the capsule's first process, whose end is that of the lab. Where CNI plugins have attached
-  pods a second answer tells, in a file of JSON, what they were called for then and what failed.
+- `ended`: the processes of the plan that have ended.
+- `cni`: runs one step of the container runtime by hand (`testbed.lab.plugging`), and returns its result.
+- `change`: changes the lab to an edited topology (`testbed.lab.editing`), and returns the number of changes.
+- `down`: a descriptor of the capsule's first process; the lab has ended when this process has. If CNI plugins have
+  attached pods, a second answer has the log of their calls and the errors.
 """
 
 import gc
@@ -56,9 +54,9 @@ unset PROMPT_COMMAND
 
 
 def keep(door: socket.socket, plan: Plan, facts: dict[str, Any]) -> int:
-    """Builds the plan and keeps it up until told to let go. To be called in a capsule of its own.
+    """Builds the lab and runs it until a `down` request. To be called in a separate capsule.
 
-    `facts` are those of `testbed.lab.living.facts_of`.
+    `facts` are the result of `testbed.lab.living.facts_of`.
     """
     keeper = _Keeper(plan, facts)
     threading.Thread(target=keeper.attend, args=[door], daemon=True).start()
@@ -66,49 +64,49 @@ def keep(door: socket.socket, plan: Plan, facts: dict[str, Any]) -> int:
     return keeper.wait()
 
 
-class _Told(Generic[T]):
-    """What is told of a value that is replaced now and then: its text, written once, and a mark of its own."""
+class _Cached(Generic[T]):
+    """The text of a value, serialized once, with a unique mark; both are renewed when the value is replaced."""
 
     def __init__(self, write: Callable[[T], str]) -> None:
         self._write = write
         self._value: T | None = None
-        self._said: tuple[str, bytes] | None = None
+        self._written: tuple[str, bytes] | None = None
 
     def of(self, value: T) -> tuple[str, bytes]:
-        """The mark and the text of the value as it is now. For one thread at a time."""
-        if self._said is None or value is not self._value:
-            self._value, self._said = value, (secrets.token_hex(8), self._write(value).encode())
-        return self._said
+        """The mark and the text of the current value. Not thread-safe."""
+        if self._written is None or value is not self._value:
+            self._value, self._written = value, (secrets.token_hex(8), self._write(value).encode())
+        return self._written
 
 
 class _Keeper:
-    """What the answering threads and the one that builds know in common."""
+    """State shared by the thread that builds the lab and the threads that answer requests."""
 
     def __init__(self, plan: Plan, facts: dict[str, Any]) -> None:
         self._drawn = plan
-        """As the design has it."""
+        """The plan made by the design."""
         self._facts = {key: value for key, value in facts.items() if key != "topology_spec"}
         self._topology: Topology | object = facts.get("topology_spec")
-        """As data until the lab is changed for the first time."""
-        self._plan_told, self._topology_told = _Told(_plan_text), _Told[Any](_topology_text)
+        """Plain data until the first change of the lab."""
+        self._plan_text, self._topology_text = _Cached(_plan_text), _Cached[Any](_topology_text)
         self._names: _Names | None = None
         self._design: Design | None = None
-        """Made when the lab is changed for the first time."""
+        """Loaded at the first change of the lab."""
         self._lab: Lab | None = None
         self._error: dict[str, Any] | None = None
         self._calls: list[Call] = []
-        """Of CNI plugins, those of a lab that could not be built as well."""
+        """Calls of CNI plugins, also if the lab could not be built."""
         self._stepping = threading.Lock()
-        """Held while the plan changes, or is told."""
+        """Held while the plan is changed or serialized."""
         self._unplugging = threading.Lock()
-        """Held while plugins take everything back."""
+        """Held while plugins detach all pods."""
         self._built = threading.Event()
         self._kept = threading.Event()
         self._ended = threading.Event()
 
     @property
     def _plan(self) -> Plan:
-        """As it is now."""
+        """The current plan."""
         return self._drawn if self._lab is None else self._lab.plan
 
     def build(self) -> None:
@@ -120,42 +118,42 @@ class _Keeper:
             self._error = {"error": str(error)}
         self._facts |= {"seconds": time.monotonic() - begin, "started": time.time()}
         self._built.set()
-        # A plan has a million objects, all of which stay: no need to look again and again for those that nobody has.
+        # A plan can have a million objects, all of which are kept: exclude them from garbage collection.
         gc.freeze()
 
     def wait(self) -> int:
-        """Until the lab is to end. The processes of Mininet and all others are the kernel's to end."""
+        """Waits until the lab should end. The kernel ends Mininet's and all other processes."""
         if self._kept.wait(PATIENCE_S) and self._error is None:
             self._ended.wait()
         self._unplug()
         return 0
 
     def _unplug(self) -> dict[str, Any]:
-        """What came of it; nothing the second time."""
+        """Detaches all pods by plugins, and returns errors and log; both are empty the second time."""
         with self._unplugging:
-            self._calls.clear()  # Those until now were told when they were made.
+            self._calls.clear()  # Earlier calls have already been reported.
             failed = self._lab.unplug() if self._lab is not None else ()
             return {"errors": failed, "log": log_lines(self._calls)}
 
     def attend(self, door: socket.socket) -> None:
-        """Answers whoever may ask, each in a thread, so that nobody waits for anybody else."""
+        """Answers each connection in a separate thread, so that requests do not block each other."""
         while True:
             connection, _ = door.accept()
             threading.Thread(target=self._answer, args=[connection], daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
         questions: dict[Any, Callable[[socket.socket, dict[str, Any]], None]] = {
-            "built": self._tell_built,
-            "facts": self._tell_facts,
-            "plan": lambda at, asked: self._tell(at, asked, self._plan_told, lambda: self._plan),
-            "topology": lambda at, asked: self._tell(at, asked, self._topology_told, lambda: self._topology),
-            "enter": self._let_in,
-            "ended": self._tell_ended,
+            "built": self._send_built,
+            "facts": self._send_facts,
+            "plan": lambda at, asked: self._send(at, asked, self._plan_text, lambda: self._plan),
+            "topology": lambda at, asked: self._send(at, asked, self._topology_text, lambda: self._topology),
+            "enter": self._send_namespaces,
+            "ended": self._send_ended,
             "cni": self._plug,
             "change": self._change,
             "down": self._end,
         }
-        # Callers who hang up, or are no callers at all, are nobody's mistake here.
+        # A caller may close the connection at any time; ignore this.
         with connection, suppress(OSError):
             connection.settimeout(PATIENCE_S)
             if caller(connection).user == os.geteuid():
@@ -164,7 +162,7 @@ class _Keeper:
                 if answer := questions.get(question.get("ask")):
                     answer(connection, question)
 
-    def _tell_built(self, connection: socket.socket, _: dict[str, Any]) -> None:
+    def _send_built(self, connection: socket.socket, _: dict[str, Any]) -> None:
         while not self._built.wait(0.05):
             if _hung_up(connection):
                 os._exit(1)
@@ -177,13 +175,13 @@ class _Keeper:
         with suppress(OSError):
             say(connection, {"kept": True})
             if reply.get("tied"):
-                # Until the maker hangs up, which the kernel does for it however it ends.
+                # Wait until the caller closes the connection; the kernel does so when the caller ends.
                 connection.settimeout(None)
                 hear(connection)
         if reply.get("tied"):
             os._exit(0)
 
-    def _tell_facts(self, connection: socket.socket, _: dict[str, Any]) -> None:
+    def _send_facts(self, connection: socket.socket, _: dict[str, Any]) -> None:
         plan = self._plan
         known = self._facts | {
             "state": "up" if self._kept.is_set() else "building",
@@ -198,20 +196,20 @@ class _Keeper:
         with _file(json.dumps(known).encode()) as file:
             say(connection, {}, [file])
 
-    def _tell(
-        self, connection: socket.socket, question: dict[str, Any], told: _Told[T], value: Callable[[], T]
+    def _send(
+        self, connection: socket.socket, question: dict[str, Any], cached: _Cached[T], value: Callable[[], T]
     ) -> None:
         if self._lab is None or not self._built.is_set():
             return
         with self._stepping:
-            mark, text = told.of(value())
+            mark, text = cached.of(value())
         if question.get("known") == mark:
             say(connection, {"mark": mark})
             return
         with _file(text) as file:
             say(connection, {"mark": mark}, [file])
 
-    def _tell_ended(self, connection: socket.socket, _: dict[str, Any]) -> None:
+    def _send_ended(self, connection: socket.socket, _: dict[str, Any]) -> None:
         if self._lab is not None and self._built.is_set():
             with _file(json.dumps(self._lab.ended()).encode()) as file:
                 say(connection, {}, [file])
@@ -234,8 +232,8 @@ class _Keeper:
             say(connection, {}, [file])
 
     def _change(self, connection: socket.socket, question: dict[str, Any]) -> None:
-        """Says what was wrong with the question, or what failed, or how much has changed and how long it took."""
-        from testbed.lab.editing import EditRefused, edited  # Many labs are never changed, and none while it is built.
+        """Changes the lab; answers with the number of changes and the duration, or with the error."""
+        from testbed.lab.editing import EditRefused, edited  # Loaded only when needed: many labs are never changed.
 
         lab = self._lab if self._built.is_set() else None
         if lab is None:
@@ -264,7 +262,7 @@ class _Keeper:
             say(connection, answer | {"seconds": time.monotonic() - begin}, [file])
 
     def _edited_last(self) -> tuple[Topology, Design]:
-        """The topology as it is now, and the design."""
+        """The current topology, and the design."""
         if not isinstance(self._topology, Topology):
             parts = parts_of(self._drawn)
             self._topology = parts.layout.topology if parts else Topology.of_data(self._topology)
@@ -272,7 +270,7 @@ class _Keeper:
             self._design = design_of_data(self._facts["design_spec"])
         return self._topology, self._design
 
-    def _let_in(self, connection: socket.socket, question: dict[str, Any]) -> None:
+    def _send_namespaces(self, connection: socket.socket, question: dict[str, Any]) -> None:
         places = question.get("places")
         lab = self._lab if self._built.is_set() else None
         if lab is None or not isinstance(places, list):
@@ -280,7 +278,7 @@ class _Keeper:
         if unknown := [place for place in places if place not in lab.namespaces]:
             say(connection, {"unknown": unknown[0]})
             return
-        # Whoever goes to one place alone finds its folders there.
+        # A caller that enters a single place also gets its folders.
         folders = lab.places.folders_of(places[0]) if len(places) == 1 else None
         its = {"mnt": folders.mounts, "uts": folders.host_name} if folders else {}
         own = [
@@ -298,7 +296,7 @@ class _Keeper:
         with suppress(OSError):
             say(connection, {"patience": UNPLUG_PATIENCE_S if plugged else 0}, [first])
         os.close(first)
-        # Before it is up nobody waits for its end.
+        # Nobody waits for the end of a lab that is not up yet.
         if not self._kept.is_set():
             os._exit(0)
         try:
@@ -325,7 +323,7 @@ def _nodes_with_plugins(plan: Plan) -> list[str]:
 
 @contextmanager
 def _file(data: bytes) -> Iterator[int]:
-    """A file in memory with that, to be handed over."""
+    """A file in memory with the data, to pass to the caller."""
     file = os.memfd_create("answer", os.MFD_CLOEXEC)
     try:
         with os.fdopen(os.dup(file), "wb") as whole:
@@ -336,21 +334,21 @@ def _file(data: bytes) -> Iterator[int]:
 
 
 def _hung_up(connection: socket.socket) -> bool:
-    """While nothing is expected of the other side."""
+    """Whether the caller has closed the connection; valid only while it has nothing to send."""
     return bool(select.select([connection], [], [], 0)[0])
 
 
 class _Names:
-    """Names for every pod and node, where programs look for names; and a prompt that tells where one is."""
+    """Names of all pods and nodes in /etc/hosts and for `ip netns`; and a shell prompt that shows the place."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self._known: dict[str, str] = {}
-        """By place: its lines in the file of names."""
+        """The lines of each place in /etc/hosts."""
         self._plan = lab.plan
-        """That which the names are of."""
+        """The plan whose names are written."""
         self._linked = set(lab.namespaces)
-        """The places that `ip netns` knows."""
+        """The places with a name for `ip netns`."""
         Path(BASHRC).write_text(_BASHRC)
         self._write(space.name for space in lab.plan.spaces)
         self._name_namespaces(Path("/"), lab.namespaces)
@@ -360,9 +358,9 @@ class _Names:
             within(pid, _bind_names)
 
     def follow(self) -> None:
-        """Names what has come, and no more what has gone."""
+        """Updates the names after a change of the lab."""
         before, self._plan = self._plan, self._lab.plan
-        # Where a change has failed, namespaces may be gone that are in both plans.
+        # After a failed change, namespaces that are in both plans may be gone.
         names = {*touched(before, self._plan), *(self._linked ^ self._lab.namespaces.keys())}
         self._linked = set(self._lab.namespaces)
         self._write(names)
@@ -374,13 +372,13 @@ class _Names:
                 within(pid, _bind_names)
 
     def _with_folders(self) -> Iterator[int]:
-        """Processes that see the folders of places other than pods."""
+        """PIDs of processes in the private folders of places other than pods."""
         for name, host in self._lab.hosts.items():
             if self._plan.has(name) and self._plan[name].has_folders:
                 yield host.pid
 
     def _write(self, names: Iterable[str]) -> None:
-        """Under which name each pod and node is known, to programs anywhere but in pods; anew for these."""
+        """Writes /etc/hosts for all places except pods; `names` are the places that have changed."""
         for name in names:
             if self._plan.has(name):
                 self._known[name] = lines_of(self._plan[name])
@@ -389,14 +387,14 @@ class _Names:
         HOSTS.write_text(hosts(map(self._known.__getitem__, map(attrgetter("name"), self._plan.spaces))))
 
     def _name_namespaces(self, root: Path, names: Iterable[str]) -> None:
-        """For `ip netns`, in a /run that may be a place's own."""
+        """Updates the names for `ip netns` below `root`, which may have a private /run."""
         netns, namespaces = _netns(root), self._lab.namespaces
         netns.mkdir(exist_ok=True)
         for name in names:
             link = netns / name
             wanted = f"/proc/{os.getpid()}/fd/{namespaces[name].fd}" if name in namespaces else ""
             if link.is_symlink():
-                # A number may be another namespace's by now.
+                # The descriptor's number may have been reused for another namespace.
                 if os.readlink(link) == wanted:  # noqa: PTH115
                     continue
                 link.unlink()
@@ -409,6 +407,6 @@ def _netns(root: Path) -> Path:
 
 
 def _bind_names() -> None:
-    """In a place's own folders, of which a lab without root may write in /run alone."""
+    """Binds the hosts file to /etc/hosts: in private folders, a lab without root can only write in /run."""
     if Path("/etc/hosts").exists():
         mount(str(HOSTS), "/etc/hosts", "", MS_BIND)

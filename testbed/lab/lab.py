@@ -1,4 +1,4 @@
-"""A lab: Mininet hosts as nodes, switches and routers, namespaces as pods, and in them what the plan says."""
+"""A lab: Mininet hosts for nodes, switches and routers, namespaces for pods, and the plan's objects in them."""
 
 import subprocess
 import time
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 
 HOSTS_AT_A_TIME = 4
 MANY_PODS = 16
-"""With fewer, what else the machine allocates meanwhile is more than the pods do."""
+"""With fewer pods, the kernel's other allocations would exceed theirs."""
 
 
 class _PlannedInterface(Intf):  # type: ignore[misc]  # Mininet has no types
-    """An interface that the plan has already set up, made known to its Mininet host."""
+    """A Mininet interface for a device that is already configured."""
 
     def config(self, **_: Any) -> dict[str, Any]:
-        """Leaves the device as it is; Mininet's own would call ifconfig for it."""
+        """Does nothing; Mininet would call ifconfig."""
         return {}
 
 
 def introduce(host: Node, space: Space, plan: Plan) -> None:
-    """Lets a Mininet node know its interfaces, so that `host.IP()` and the like answer.
+    """Registers a Mininet node's interfaces, so that `host.IP()` and similar methods work.
 
-    A node's first interface stands for it, so the one with its address comes first.
+    Mininet uses the first interface as the default, so the one with the node's address is first.
     """
     known = host.nameToIntf
     host.intfs, host.ports, host.nameToIntf = {}, {}, {}
@@ -55,30 +55,29 @@ def introduce(host: Node, space: Space, plan: Plan) -> None:
 
 
 class Lab:
-    """One plan brought to life. To be used inside a capsule (`testbed.lab.capsule`), as a context manager.
+    """A running plan. To be used in a capsule (`testbed.lab.capsule`), as a context manager.
 
-    Nodes, switches and routers are Mininet hosts (`hosts`); pods and links with a rate or a delay are namespaces
-    without a process, held open here.
+    Nodes, switches and routers are Mininet hosts (`hosts`); pods, and links with a rate or a delay, are namespaces
+    without a process, held open by this object.
     """
 
     plugging: "Plugging | None" = None
-    """The container runtime, of a plan with pods that CNI plugins attach."""
+    """The container runtime, if CNI plugins attach pods."""
     convergence_seconds: float | None = None
-    """What it took from the start of programs until all had put the routes that they learn into the kernel; None
-    without such."""
+    """Time from the start of programs until all learned routes were in the kernel; None if no routes are learned."""
     attach_seconds: float | None = None
-    """What attaching a pod took, on average over all of them; None without pods."""
+    """Average time to attach a pod; None without pods."""
     pod_memory_kib: float | None = None
-    """Kernel memory that came into use while pods were made, for each of them; None for fewer than MANY_PODS."""
+    """Increase of kernel memory while pods were created, per pod; None for fewer than MANY_PODS."""
 
     def __init__(self, plan: Plan, calls: list[Call] | None = None) -> None:
-        """Brings the plan up; what was there already is taken down if a part of it fails.
+        """Builds the plan; if a part fails, all is taken down again.
 
-        `calls` hears of every call of a CNI plugin, if there are such.
+        Every call of a CNI plugin is appended to `calls`.
         """
         self._calls = [] if calls is None else calls
         self.drawn = plan
-        """The plan as the design has it, without what CNI plugins made."""
+        """The plan made by the design, without objects of CNI plugins."""
         self.places = Places(plan)
         self.programs = Programs(self.places)
         pods = plan.of_kind(Kind.POD)
@@ -101,7 +100,7 @@ class Lab:
             if len(pods) >= MANY_PODS:
                 self.pod_memory_kib = (kernel_memory_kib() - before) / len(pods)
             if self.plugging:
-                self.places.change(self.plugging.completed())  # What plugins made belongs to the plan from then on.
+                self.places.change(self.plugging.completed())  # From now on the plan includes the plugins' objects.
             self.programs.start(items(pods))
             for name, host in self.hosts.items():
                 introduce(host, self.plan[name], self.plan)
@@ -114,35 +113,35 @@ class Lab:
 
     @property
     def plan(self) -> Plan:
-        """What it holds now."""
+        """The current plan, with the objects of CNI plugins."""
         return self.places.plan
 
     @property
     def hosts(self) -> dict[str, Host]:
-        """Its Mininet hosts, by place."""
+        """The Mininet hosts, by place."""
         return self.places.hosts
 
     @property
     def namespaces(self) -> dict[str, Namespace]:
-        """The network of every place."""
+        """The network namespaces, by place."""
         return self.places.namespaces
 
     def _runtime(self, plan: Plan) -> "Plugging":
-        """What has CNI plugins attach pods."""
-        from testbed.lab.plugging import Plugging  # Which takes a tenth of a second to load, and most labs do without.
+        """A container runtime, which attaches pods by CNI plugins."""
+        from testbed.lab.plugging import Plugging  # It takes a tenth of a second to load, and most labs do not need it.
 
         pids = {name: host.pid for name, host in self.hosts.items()}
         return Plugging(plan, self.namespaces, pids, self._calls)
 
     def _start_hosts(self, names: Sequence[str]) -> None:
-        """A Mininet host for each. Several at a time, as one mostly waits for its shell's first prompt."""
+        """Starts a Mininet host for each name, several at a time: each mostly waits for its shell's first prompt."""
         with ThreadPoolExecutor(HOSTS_AT_A_TIME) as pool:
-            # Each is known as soon as it is there, so that those of a half-built lab are ended too.
+            # Each is registered as soon as it runs, so that it also ends if the build fails.
             for starting in [pool.submit(self.places.add_host, name) for name in names]:
                 starting.result()
 
     def _run_programs(self) -> None:
-        """Starts those of nodes and routers, and waits for the routes that they learn."""
+        """Starts the programs of nodes and routers, and waits for their learned routes."""
         begin = time.monotonic()
         others = [space for space in self.plan.spaces if space.kind is not Kind.POD]
         self.programs.start(items(others))
@@ -151,20 +150,21 @@ class Lab:
             self.convergence_seconds = time.monotonic() - begin
 
     def change(self, plan: Plan) -> tuple[Change, ...]:
-        """Becomes what another plan says; returns what has changed. Who is the same in both notices nothing.
+        """Changes the lab to another plan, and returns the changes. Objects that are equal in both are not touched.
 
-        Raises PlanRefused, OSError; the lab may then be in between, and `inspect` tells what differs from the new plan.
+        Raises PlanRefused, OSError; the change may then be incomplete, and `inspect` lists differences from the new
+        plan.
         """
         old, self.drawn = self.drawn, plan
         applied = Applied(old, plan)
-        coming = [space for space in applied.coming if space.kind is not Kind.POD]
+        fresh = [space for space in applied.coming if space.kind is not Kind.POD]
         with self.programs.changing(old, plan):
             failed = self.plugging.leave(plan) if self.plugging else ()
             applied.remove(self.namespaces)
             for name in applied.going:
                 self.places.remove(name)
-            self._start_hosts([space.name for space in coming if space.kind is not Kind.CABLE])
-            for space in coming:
+            self._start_hosts([space.name for space in fresh if space.kind is not Kind.CABLE])
+            for space in fresh:
                 if space.kind is Kind.CABLE:
                     self.namespaces[space.name] = Namespace.create()
             self.places.change(plan)
@@ -183,7 +183,7 @@ class Lab:
         return applied.changes
 
     def ended(self) -> tuple[Ended, ...]:
-        """The programs of the plan that run no more."""
+        """The programs of the plan that have ended."""
         return self.programs.ended()
 
     def __enter__(self) -> Self:
@@ -200,24 +200,21 @@ class Lab:
         stderr: int | IO[bytes] = subprocess.PIPE,
         environment: Mapping[str, str] | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Starts a program in a pod or on a node, with its own process group and nothing to read."""
+        """Starts a program in a pod or on a node, with a separate process group and empty standard input."""
         return self.places.start(place, command, stdout, stderr, environment)
 
     def run(self, place: str, command: Sequence[str], given: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs a program there to its end; see `Places.run`."""
+        """Runs a program in a place to completion; see `Places.run`."""
         return self.places.run(place, command, given)
 
     def unplug(self) -> tuple[str, ...]:
-        """Has CNI plugins take back what they made, as far as that is done in time; see `testbed.lab.plugging`.
-
-        What failed.
-        """
+        """Detaches pods by CNI plugins, within a time limit (see `testbed.lab.plugging`). Returns the errors."""
         return self.plugging.remove_all() if self.plugging is not None else ()
 
     def down(self) -> tuple[str, ...]:
-        """Ends all programs and lets go of the namespaces. May be called twice, and on a half-built lab.
+        """Detaches pods, ends all programs and releases the namespaces. Returns errors of CNI plugins.
 
-        What failed when CNI plugins were to take back what they made.
+        May be called twice, and on a partially built lab.
         """
         failed = self.unplug()
         self.programs.down()

@@ -26,12 +26,12 @@ def host_name(pod: Space) -> str:
 
 
 def hosts(lines: Iterable[str]) -> str:
-    """The file of all places but pods: the lines of every pod, node and router."""
+    """/etc/hosts of all places except pods: the lines of every pod, node and router."""
     return "127.0.0.1 localhost\n::1 localhost\n" + "".join(lines)
 
 
 def lines_of(space: Space) -> str:
-    """Those of a place in that file; none of a switch or a link."""
+    """The lines of a place in /etc/hosts; empty for a switch or a link."""
     if space.kind not in _NAMED:
         return ""
     return "".join(f"{address} {space.name}\n" for address in space.reached_at)
@@ -41,12 +41,12 @@ def hosts_of_pod(plan: Plan, pod: Space) -> str:
     """/etc/hosts of a pod, as kubelet writes it, followed by all other places."""
     names = " ".join(dict.fromkeys((host_name(pod), pod.name)))
     own = [f"{address}\t{names}" for address in pod.reached_at]
-    return _KUBELETS + "\n".join([*own, "", "# The others of this lab.", *_known(plan, pod)]) + "\n"
+    return _KUBELETS + "\n".join([*own, "", "# Other places of this lab.", *_others(plan, pod)]) + "\n"
 
 
-def _known(plan: Plan, but: Space) -> Iterator[str]:
+def _others(plan: Plan, pod: Space) -> Iterator[str]:
     for space in plan.of_kind(*_NAMED):
-        if space is not but:
+        if space is not pod:
             yield from (f"{address} {space.name}" for address in space.reached_at)
 
 

@@ -1,4 +1,4 @@
-"""Where programs of a lab run: the network, the folders and the host name of each place."""
+"""The environment of a lab's programs: the network, the folders and the host name of each place."""
 
 import subprocess
 import threading
@@ -18,10 +18,11 @@ T = TypeVar("T")
 
 
 class Places:
-    """The places of a lab. Those that hold processes are Mininet hosts; all are namespaces, held open here.
+    """The places of a lab. All are network namespaces, held open by this object; those except pods and links are
+    Mininet hosts.
 
-    Nodes with files or programs have folders of their own from the start. A pod has some, and a host name, as soon as
-    the first program is started there: most pods of a lab never run one.
+    Nodes with files or programs have private folders from the start. A pod's private folders and host name are created
+    when its first program is started, since most pods never run one.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -32,28 +33,28 @@ class Places:
         self._making = threading.Lock()
 
     def add_host(self, name: str) -> None:
-        """Makes a place that is a Mininet host."""
+        """Adds a place as a Mininet host."""
         host = self.hosts[name] = Host(name)
         self.namespaces[name] = Namespace.of_process(host.pid)
 
     def make_folders(self) -> dict[str, Path]:
-        """Those of nodes. By node: where they are, seen from here."""
-        spaces = [space for space in self.plan.spaces if _has_them_at_once(space)]
+        """Creates the private folders of nodes, and returns their roots."""
+        spaces = [space for space in self.plan.spaces if _needs_folders_at_start(space)]
         for space in spaces:
-            self._make_node_s(space)
+            self._make_node_folders(space)
         return self.roots()
 
     def roots(self) -> dict[str, Path]:
-        """By node with folders of its own: where they are, seen from here."""
+        """The roots of nodes' private folders, as paths of this process, by node."""
         return {name: root_of(self.hosts[name].pid) for name in self._folders if name in self.hosts}
 
-    def _make_node_s(self, node: Space) -> None:
+    def _make_node_folders(self, node: Space) -> None:
         pid = self.hosts[node.name].pid
         make_folders(pid, node.of(File))
         self._folders[node.name] = Folders.of_process(pid)
 
     def folders_of(self, place: str) -> Folders | None:
-        """Those that programs of a place see; None if these are the capsule's. A pod's are made now. Raises OSError."""
+        """The private folders of a place; None if it has none. A pod's are created if missing. Raises OSError."""
         space = self.plan[place]
         if space.kind is Kind.POD:
             with self._making:
@@ -62,7 +63,7 @@ class Places:
         return self._folders.get(place)
 
     def within(self, place: str, work: Callable[[], T]) -> T:
-        """What `work` returns or raises, done where programs of a place are: in its network, with its folders."""
+        """Calls `work` in the network and the folders of a place, and returns its result."""
 
         def there() -> T:
             with self.namespaces[place].entered():
@@ -80,7 +81,7 @@ class Places:
         environment: Mapping[str, str] | None = None,
         stdin: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
-        """Starts a program in a place, with its own process group and nothing to read."""
+        """Starts a program in a place, with a separate process group and, by default, empty standard input."""
         return self.within(
             place,
             lambda: subprocess.Popen(
@@ -89,7 +90,7 @@ class Places:
         )
 
     def run(self, place: str, command: Sequence[str], given: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs a program there to its end, which must come within RUN_PATIENCE_S; raises TimeoutExpired otherwise."""
+        """Runs a program in a place to completion. Raises TimeoutExpired after RUN_PATIENCE_S."""
         with self.start(place, command, stdin=subprocess.PIPE) as process:
             try:
                 out, err = process.communicate(given.encode(), RUN_PATIENCE_S)
@@ -99,26 +100,26 @@ class Places:
         return subprocess.CompletedProcess(command, process.returncode, out.decode(), err.decode())
 
     def change(self, plan: Plan) -> None:
-        """Goes by another plan from now on: its files, and its names in pods that have folders. Raises OSError."""
+        """Switches to another plan: writes its files, and its names in pods with folders. Raises OSError."""
         before, self.plan = self.plan, plan
         if plan is before:
             return
-        # A pod's file of names has all others in it.
+        # A pod's /etc/hosts contains all places.
         pods = [name for name in self._folders if name not in self.hosts]
         for name in dict.fromkeys((*touched(before, plan), *pods)):
             if plan.has(name):
                 with self._making:
-                    self._refit(plan[name], before[name] if before.has(name) else None, before)
+                    self._update_files(plan[name], before[name] if before.has(name) else None, before)
 
-    def _refit(self, space: Space, old: Space | None, before: Plan) -> None:
-        """Puts right the files of a place, of which an `old` one is in the plan `before`."""
+    def _update_files(self, space: Space, old: Space | None, before: Plan) -> None:
+        """Updates the files of a place; `old` is its space in the plan `before`, if any."""
         if folders := self._folders.get(space.name):
             _rewrite(folders, _files(before, old) if old else (), _files(self.plan, space))
-        elif _has_them_at_once(space):
-            self._make_node_s(space)
+        elif _needs_folders_at_start(space):
+            self._make_node_folders(space)
 
     def remove(self, place: str) -> None:
-        """Lets go of one place, and ends what its Mininet host has started."""
+        """Releases a place, and ends its Mininet host with all its processes."""
         if folders := self._folders.pop(place, None):
             folders.close()
         if host := self.hosts.pop(place, None):
@@ -126,14 +127,14 @@ class Places:
         self.namespaces.pop(place).close()
 
     def close(self) -> None:
-        """Lets go of all; may be called twice."""
+        """Releases all places; may be called twice."""
         while self._folders:
             self._folders.popitem()[1].close()
         for place in tuple(self.namespaces):
             self.remove(place)
 
 
-def _has_them_at_once(space: Space) -> bool:
+def _needs_folders_at_start(space: Space) -> bool:
     return space.has_folders and space.kind is not Kind.POD
 
 

@@ -1,6 +1,6 @@
-"""A lab's container runtime: the CNI plugins of its pods, called on their nodes, and what they made.
+"""A lab's container runtime: it calls CNI plugins on the nodes of pods, and reads the objects that they created.
 
-On one node pods are attached one after the other, on several at once.
+Pods of one node are attached one after the other; several nodes work in parallel.
 """
 
 import shutil
@@ -21,57 +21,57 @@ from testbed.kernel.offload import switch_offloads
 from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
-from testbed.lab.completing import Completion, places_of, untruths
+from testbed.lab.completing import Completion, mismatches, places_of
 from testbed.lab.steps import UNPLUG_PATIENCE_S, Step, Verb
 from testbed.plan.change import touched
 from testbed.plan.objects import Plan, Plugged, Sysctl
 from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
-from testbed.plan.parts import others
+from testbed.plan.parts import not_identical_items
 from testbed.plan.plugged import attachment_of
 from testbed.plan.rulesets import Backend, iptables
 
 T = TypeVar("T")
 NODES_AT_A_TIME = 4
 _COUNTING = ("net/netfilter/nf_conntrack_count",)
-"""Settings that change by themselves."""
+"""Sysctls whose value is a counter."""
 MOST_CALLS = 10_000
-"""That are remembered, the last ones."""
+"""Number of logged calls; older ones are dropped."""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What a place has at one time."""
+    """A snapshot of a place."""
 
     lines: tuple[str, ...]
-    """Devices, addresses, routes, rules, ..., in the words of the commands that would make them."""
+    """Devices, addresses, routes, rules and other objects, in the syntax of the commands that create them."""
     settings: Mapping[str, str]
 
 
 class Plugging:
-    """The runtime of all nodes of a lab."""
+    """The container runtime of all nodes of a lab."""
 
     def __init__(
         self, plan: Plan, namespaces: Mapping[str, Namespace], pids: Mapping[str, int], calls: list[Call]
     ) -> None:
-        """`pids` are processes that see the nodes' folders, by node; `calls` hears of every call."""
+        """`pids` are processes in the nodes' folders, by node; every call is appended to `calls`."""
         self.drawn = plan
-        """As the design has it."""
+        """The plan made by the design."""
         self.calls = calls
         self._namespaces = namespaces
         self._pids = pids
         self._results: dict[str, Result] = {}
-        """What plugins have answered to ADD, by pod."""
+        """Results of ADD, by pod."""
         self._begun: set[str] = set()
-        """Pods for which ADD was begun, whatever came of it."""
+        """Pods for which ADD was started, also if it failed."""
         self._bound: set[str] = set()
         self._states: dict[str, State] = {}
-        """What plugins have left, as it was when they had."""
+        """The state of places after the last plugin call."""
         self._completion = Completion(namespaces)
         self._stale = {space.name for space in plan.spaces}
-        """Places whose plan has changed since it was completed."""
+        """Places whose plan has changed since it was last completed."""
         self._known: dict[str, frozenset[str]] = {}
-        """The versions that plugins have said that they support."""
+        """The supported versions that plugins reported."""
 
     def add_all(self) -> None:
         """Attaches every pod. Raises PlanRefused with the first failure."""
@@ -89,9 +89,9 @@ class Plugging:
         self._on_nodes(add_on, by_node)
 
     def leave(self, plan: Plan) -> tuple[str, ...]:
-        """Takes back the attachments of pods that another plan has not, or has otherwise; what failed."""
+        """Detaches the pods whose attachment is missing or different in another plan. Returns the errors."""
         failed = []
-        for item in _others(self.drawn, plan):
+        for item in _differing(self.drawn, plan):
             for known in (self._states, self._results):
                 known.pop(item.space, None)
             if item.space in self._begun:
@@ -105,8 +105,8 @@ class Plugging:
         return tuple(failed)
 
     def follow(self, plan: Plan, pids: Mapping[str, int]) -> None:
-        """Goes by another plan from now on, and attaches the pods that are new in it. Raises PlanRefused."""
-        fresh = _others(plan, self.drawn)
+        """Switches to another plan, and attaches its new pods. Raises PlanRefused."""
+        fresh = _differing(plan, self.drawn)
         self._stale.update(touched(self.drawn, plan))
         self.drawn, self._pids = plan, pids
         for name in [name for name in self._states if not plan.has(name)]:
@@ -114,23 +114,23 @@ class Plugging:
         self._add_each(fresh)
 
     def completed(self) -> Plan:
-        """The plan with what plugins have made of it. Raises PlanRefused if one has not said the truth.
+        """The plan with the objects of plugins. Raises PlanRefused if a plugin's result does not match the kernel.
 
-        It looks where the plan has changed since it was asked last, at first everywhere: what somebody else has broken
-        meanwhile in other places stays a difference.
+        Only places whose plan has changed since the last call are read (at first all): in other places, changes from
+        outside remain differences.
         """
-        # A node that has lost its last pod may still have something of it.
+        # A node without pods may still have objects of its last pod.
         places = dict.fromkeys((*places_of(self.drawn), *self._states))
         plan = self._completed([name for name in places if name in self._stale])
         self._stale.clear()
         items = {item.space: item for item in self.drawn.plugged}
-        for pod, what in self._untruths(items):
+        for pod, what in self._mismatches(items):
             raise PlanRefused(f"in {items[pod].node}, pod {pod}: {what}")
         return plan
 
-    def _untruths(self, pods: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """Pods, each with what plugins have answered for it and is not so; of two with one address the latter."""
-        for pod, what in untruths({pod: self._results[pod] for pod in pods if pod in self._results}, self._states):
+    def _mismatches(self, pods: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Pods whose plugin result does not match the kernel, with the error; of two with one address the later."""
+        for pod, what in mismatches({pod: self._results[pod] for pod in pods if pod in self._results}, self._states):
             texts = next(item.texts for item in self.drawn.plugged if item.space == pod)
             yield pod, f"network {network_of_texts(texts).name}: {what}"
 
@@ -153,13 +153,13 @@ class Plugging:
             self._bound.add(item.space)
         return runtime.add(network_of_texts(item.texts), attachment_of(item))
 
-    def _on(self, item: Plugged, work: Callable[[Runtime], T], heard: Callable[[Call], None] | None = None) -> T:
-        """What the work returns or raises, done on the pod's node: in its network, with its folders.
+    def _on(self, item: Plugged, work: Callable[[Runtime], T], on_call: Callable[[Call], None] | None = None) -> T:
+        """Calls `work` in the network and the folders of the pod's node, and returns its result.
 
-        Somebody who listens may have changed the plugins since they were asked for their versions.
+        With `on_call` (a step by hand) plugins report their versions again, as the user may have changed them.
         """
-        known = {} if heard else self._known
-        runtime = Runtime(item.folders, patience_s=item.patience_s, on_call=heard or self._hear, known=known)
+        known = {} if on_call else self._known
+        runtime = Runtime(item.folders, patience_s=item.patience_s, on_call=on_call or self._record, known=known)
 
         def there() -> T:
             with self._namespaces[item.node].entered():
@@ -167,12 +167,12 @@ class Plugging:
 
         return within(self._pids[item.node], there)
 
-    def _hear(self, call: Call) -> None:
+    def _record(self, call: Call) -> None:
         self.calls.append(call)
         del self.calls[:-MOST_CALLS]
 
     def _completed(self, places: Collection[str]) -> Plan:
-        """The plan with what plugins have made until now in these places, and had made before in others."""
+        """The plan with the objects of plugins: in these places the current ones, in others the last known ones."""
         fresh = {}
         for name in places:
             with self._namespaces[name].entered():
@@ -185,7 +185,7 @@ class Plugging:
             for item in self.drawn.plugged
             if item.space in self._results
         }
-        # After a change that has failed, more may be other than it was.
+        # After a failed change, other places may differ too.
         looked_at = [name for name in {*places, *self._stale} if self.drawn.has(name)]
         return self._completion.completed(self.drawn, self._states, addresses, looked_at)
 
@@ -198,9 +198,9 @@ class Plugging:
                     switch_offloads(made, on=False)
 
     def remove_all(self) -> tuple[str, ...]:
-        """Takes all attachments back, as far as that can be done in UNPLUG_PATIENCE_S; may be repeated.
+        """Detaches all pods within UNPLUG_PATIENCE_S; may be repeated.
 
-        What failed, as it goes on over failures.
+        Continues after errors, and returns them.
         """
         end = time.monotonic() + UNPLUG_PATIENCE_S
         by_node: dict[str, list[Plugged]] = {}
@@ -214,7 +214,7 @@ class Plugging:
                 try:
                     self._remove(item, end - time.monotonic())
                 except (CniError, OSError) as error:
-                    # The namespaces go anyway, and what is in them.
+                    # The namespaces are released anyway, with all their objects.
                     failed.append(f"in {item.node}, pod {item.space}: {error}")
 
         self._on_nodes(remove_on, by_node)
@@ -224,27 +224,27 @@ class Plugging:
         """Raises CniError and OSError."""
         self._begun.discard(item.space)
         if patience_s <= 0:
-            raise CniError(f"no DEL, as all of them have {UNPLUG_PATIENCE_S:.0f} s")
+            raise CniError(f"DEL skipped: the time for all calls, {UNPLUG_PATIENCE_S:.0f} s, is used up")
         hasty = replace(item, patience_s=min(item.patience_s, patience_s))
         self._on(hasty, lambda runtime: runtime.delete(network_of_texts(item.texts), attachment_of(item)))
 
     def step(self, verb: Verb, place: str) -> tuple[Step, Plan | None]:
-        """One command by hand: for a pod, or `status` and `gc` for a node. With the new plan, if there is one.
+        """One command by hand: for a pod, or `status` and `gc` for a node. Returns also the new plan, if it changed.
 
-        What only looks changes no plan: what somebody else has broken stays a difference.
+        `check` and `status` do not change the plan: changes from outside remain differences.
         """
         item = next(item for item in self.drawn.plugged if place in (item.space, item.node))
         places = dict.fromkeys((item.node, place))
         calls: list[Call] = []
 
-        def hear(call: Call) -> None:
+        def record(call: Call) -> None:
             calls.append(call)
-            self._hear(call)
+            self._record(call)
 
         before = {name: self._look(name) for name in places}
         error = ""
         try:
-            self._on(item, lambda runtime: self._do(verb, runtime, item), hear)
+            self._on(item, lambda runtime: self._do(verb, runtime, item), record)
         except (CniError, OSError) as problem:
             error = str(problem)
         changes = {name: _difference(before[name], self._look(name)) for name in places}
@@ -254,12 +254,12 @@ class Plugging:
         plan = self._completed(places)
         if verb == "add" and not error:
             others = [pod for pod in self._results if pod != place]
-            told = self._untruths([*others, place])
-            step = replace(step, error=next((what for pod, what in told if pod == place), ""))
+            wrong = self._mismatches([*others, place])
+            step = replace(step, error=next((what for pod, what in wrong if pod == place), ""))
         return step, plan
 
     def _do(self, verb: Verb, runtime: Runtime, item: Plugged) -> None:
-        """Raises CniError and OSError. An ADD that a plugin failed is taken back by DEL, as every runtime must."""
+        """Runs one command. After a failed ADD it runs DEL, as runtimes must. Raises CniError and OSError."""
         network, attachment = network_of_texts(item.texts), attachment_of(item)
         match verb:
             case "add":
@@ -289,15 +289,15 @@ class Plugging:
             return Sight(tuple(_lines(state((), _backends()))), all_settings())
 
 
-def _others(plan: Plan, known: Plan) -> list[Plugged]:
+def _differing(plan: Plan, known: Plan) -> list[Plugged]:
     """The attachments of a plan that are not in the other one."""
-    # Most are the very same, and to compare a configuration takes long.
-    there = set(others(known.plugged, plan.plugged))
-    return [item for item in others(plan.plugged, known.plugged) if item not in there]
+    # Skip identical ones first: comparing configurations takes long.
+    there = set(not_identical_items(known.plugged, plan.plugged))
+    return [item for item in not_identical_items(plan.plugged, known.plugged) if item not in there]
 
 
 def _backends() -> dict[Backend, tuple[str, ...]]:
-    """Those of iptables whose programs are here; none where the calling thread's namespace has no rules."""
+    """The installed backends of iptables; empty if the calling thread's namespace has no rules."""
     has_rules = any(nft_tables()) or _has_legacy_tables()
     return {tool: () for tool in iptables.FAMILIES if shutil.which(f"{tool}-save")} if has_rules else {}
 
@@ -314,7 +314,7 @@ def _has_legacy_tables() -> bool:
 
 
 def _lines(found: State) -> list[str]:
-    """What there is, a line each, in an order that does not change by itself."""
+    """One line per object, in a stable order."""
     devices = []
     for name, device in sorted(found.devices.items()):
         master = f" master {device.master}" if device.master else ""
@@ -332,19 +332,19 @@ def _lines(found: State) -> list[str]:
 
 
 def _line(kind: ObjectKind[Any], item: Any) -> str:
-    """`ip -4 route add default ...` as `route default ...`."""
+    """The object in short: `route default ...` for `ip -4 route add default ...`."""
     words = kind.words(item, "add").removesuffix(" nodad").split()[1:]
     noun, _, *rest = words[1:] if words[0].startswith("-") else words
     return " ".join((noun, *rest))
 
 
 def _difference(before: Sight, after: Sight) -> tuple[str, ...]:
-    """Settings are compared where there are such before and after: those of a device come and go with it."""
+    """Removed (`-`) and added (`+`) lines. Sysctls that exist only before or after, with a device, are skipped."""
     settings = [
         (f"- sysctl {key} = {value}", f"+ sysctl {key} = {after.settings[key]}")
         for key, value in before.settings.items()
         if after.settings.get(key, value) != value and not key.startswith(_COUNTING)
     ]
-    gone = [f"- {line}" for line in before.lines if line not in after.lines]
-    came = [f"+ {line}" for line in after.lines if line not in before.lines]
-    return (*gone, *(old for old, _ in settings), *came, *(new for _, new in settings))
+    removed = [f"- {line}" for line in before.lines if line not in after.lines]
+    added = [f"+ {line}" for line in after.lines if line not in before.lines]
+    return (*removed, *(old for old, _ in settings), *added, *(new for _, new in settings))

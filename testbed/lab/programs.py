@@ -179,7 +179,7 @@ class Programs:
         yield
         self._places.change(new)
         self.start(steps.started, steps.reloaded)
-        if whole:  # Without a program that somebody has ended, others may wait in vain.
+        if whole:  # If a program was ended from outside, the routes of others may never arrive.
             among = new.spaces if steps.stopped or steps.started or steps.reloaded else _unsettled(old, new)
             self.converge(new, gone(old, new), among)
 
@@ -255,7 +255,7 @@ class Programs:
             return _quoted(log.read().decode(errors="replace"))
 
     def _answers(self, item: Item) -> bool:
-        """Whether it runs, also if restarted from outside."""
+        """Whether it runs, including when it was restarted from outside."""
         one = self._running.get(_key(item))
         if one is None or one.process.poll() is None:
             return one is not None
@@ -265,9 +265,9 @@ class Programs:
     def converge(
         self, plan: Plan, gone: Mapping[str, Collection[Route]] | None = None, among: Iterable[Space] | None = None
     ) -> None:
-        """Returns when all routes that programs are to learn are in the kernel, and none that are to be `gone`.
+        """Wait until all learned routes of the plan are in the kernel, and no route of `gone` is left.
 
-        It looks at all spaces, or `among` some. Raises PlanRefused.
+        `among` are the spaces to check; all if None. Raises PlanRefused.
         """
         spaces = plan.spaces if among is None else among
         waiting = [space.name for space in spaces if space.learned or (gone or {}).get(space.name)]
@@ -315,9 +315,9 @@ class Programs:
 
 
 def _unsettled(old: Plan, new: Plan) -> tuple[Space, ...]:
-    """Where routes may have to be learned anew although no program is told anything.
+    """Spaces in which learned routes may change although no program is restarted or reloaded.
 
-    It is not where spaces are the very same, nor where pods come and go, which nobody tells others of.
+    Identical spaces are skipped. If only pods change, so are spaces with the same learned routes.
     """
     spaces = [(old[name] if old.has(name) else None, new[name]) for name in touched(old, new) if new.has(name)]
     if differ_in_pods(old, new):
@@ -326,7 +326,7 @@ def _unsettled(old: Plan, new: Plan) -> tuple[Space, ...]:
 
 
 def gone(old: Plan, new: Plan) -> dict[str, set[Route]]:
-    """By place that is in both plans: the routes that programs were to learn, and that nobody is to have now."""
+    """The learned routes of the old plan that must disappear, by place; only places in both plans."""
     spaces = [(old[name], new[name]) for name in touched(old, new) if old.has(name) and new.has(name)]
     return {
         after.name: set(before.learned).difference(after.learned, after.of(Route))

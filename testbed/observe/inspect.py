@@ -184,9 +184,9 @@ def _objects(kind: ObjectKind[T], space: Space, now: State) -> Iterator[Finding]
     for item in space.of(kind.type):
         other = there.pop(kind.key(item), None)
         if other != item:
-            yield kind.told(item, other), kind.words(item, "replace" if other else kind.restored_by)
+            yield kind.describe(item, other), kind.words(item, "replace" if other else kind.restored_by)
     for item in sorted(there.values(), key=str):
-        yield kind.told(None, item), kind.words(item, "del")
+        yield kind.describe(None, item), kind.words(item, "del")
 
 
 def _routes(space: Space, now: State) -> Iterator[Finding]:
@@ -207,11 +207,11 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
         elif route in space.learned:
             asked = ((program.name, program.ready) for program in space.of(Program))
             names = " or ".join(f"{name} (ask {ready.words[0]})" for name, ready in asked if isinstance(ready, Command))
-            yield f"{ROUTES.told(route, None)}; expected from {names}", ""
+            yield f"{ROUTES.describe(route, None)}; expected from {names}", ""
         else:
-            yield ROUTES.told(route, None), ROUTES.words(route, "add")
+            yield ROUTES.describe(route, None), ROUTES.words(route, "add")
     for route in sorted(extra, key=str):
-        yield ROUTES.told(None, route), ROUTES.words(route, "del")
+        yield ROUTES.describe(None, route), ROUTES.words(route, "del")
     for refusal in sorted(now.refusals):
         yield f"unexpected route `{refusal}`", f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}"
 
@@ -219,11 +219,11 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
 def _rules(space: Space, now: State) -> Iterator[Finding]:
     for rule in space.of(RoutingRule):
         if rule not in now.of(RoutingRule):
-            yield RULES.told(rule, None), RULES.words(rule, "add")
+            yield RULES.describe(rule, None), RULES.words(rule, "add")
     first = {RoutingRule(0, family, LOCAL_TABLE) for family in (4, 6)}
     moved = {replace(rule, priority=0) for rule in space.of(RoutingRule) if rule.table == LOCAL_TABLE}
     for rule in sorted(now.of(RoutingRule) - set(space.of(RoutingRule)) - (first - moved), key=str):
-        yield RULES.told(None, rule), RULES.words(rule, "del")
+        yield RULES.describe(None, rule), RULES.words(rule, "del")
 
 
 def _associations(space: Space, now: State) -> Iterator[Finding]:

@@ -1,11 +1,11 @@
-"""Who gets which address: node CIDRs as Kubernetes hands them out, then pods, nodes and routers.
+"""Address allocation: node CIDRs as in Kubernetes, and addresses of pods, nodes and routers.
 
-In a fresh lab node i (in the topology's order) gets the i-th share of each pod range, as kube-controller-manager's
-range allocator gives them to a fresh cluster. In its share the first address is the node's bridge, pods follow from the
-second. On an Ethernet of the fabric its i-th node gets the i-th address, its routers the last ones. A node with several
-links has addresses on each, and one of its own by which others know it, on its loopback device.
+In a new lab node i (in the topology's order) gets the i-th share of each pod range, like from kube-controller-manager's
+range allocator in a new cluster. The first address of a share is for the node's bridge, the following ones are for
+pods. On an Ethernet of the fabric the i-th node gets the i-th address, and routers get the last ones. A node with
+several links has an address on each, and a node address on its loopback device.
 
-Where a lab has been laid out before, all that was there keeps what it has (`testbed.plan.allocation`).
+When a running lab is planned again, existing places keep their addresses (`testbed.plan.allocation`).
 """
 
 import ipaddress
@@ -24,12 +24,12 @@ from testbed.spec.underlay import Underlay
 __all__ = ["Layout", "NodePlace", "PodPlace", "RouterPlace", "at", "layout", "of_family", "share"]
 
 MAX_EVER_NODES = 4095
-"""Of a lab, with those that are gone: Weave has 12 bits for a peer's number."""
+"""Maximum for a lab, including removed nodes: Weave has 12 bits for a peer's number."""
 MAX_EVER_PODS = 65535
-"""Of a node, with those that are gone: Cilium has 16 bits for an endpoint's number."""
+"""Maximum for a node, including removed pods: Cilium has 16 bits for an endpoint's number."""
 FIRST_POD = 2
-"""Of the addresses in a node's share: behind the network's and the bridge's."""
-_ANEW = "recreate the lab"
+"""Offset of the first pod's address in a node's share, after the network's and the bridge's."""
+_RECREATE = "recreate the lab"
 _WITHOUT_PODS = (
     "families",
     "outer_families",
@@ -39,16 +39,16 @@ _WITHOUT_PODS = (
     "_linked_switches",
     "fabric_mtu",
 )
-"""What is found out about a layout once, and does not depend on pods."""
+"""Cached properties of a layout that do not depend on pods."""
 
 
 @dataclass(frozen=True)
 class PodPlace:
-    """A pod with its addresses, one for each family; their prefix is that of the node's share."""
+    """A pod with its addresses, one per family, with the prefix length of the node's share."""
 
     pod: Pod
     number: int
-    """Among all pods that its node ever had, counted from 1."""
+    """Unique among all pods that its node ever had, from 1."""
     addresses: tuple[Interface, ...]
 
 
@@ -58,22 +58,22 @@ class NodePlace:
 
     name: str
     number: int
-    """Among all nodes that the lab ever had, counted from 0: which share it has."""
+    """Unique among all nodes that the lab ever had, from 0; the index of its share."""
     serial: int
-    """Among all nodes and routers that the lab ever had, counted from 0."""
+    """Unique among all nodes and routers that the lab ever had, from 0."""
     addresses: tuple[Interface, ...]
-    """By which others know it: those of its one port, or with several ports those of its loopback device."""
+    """The node addresses: those of its only port, or of its loopback device if it has several ports."""
     pod_cidrs: tuple[Network, ...]
     pods: tuple[PodPlace, ...]
     ports: tuple[Port, ...]
 
     @property
     def is_on_loopback(self) -> bool:
-        """Whether its address is none of its links'."""
+        """Whether its node address is on the loopback device."""
         return len(self.ports) > 1
 
     def address(self, family: int) -> Address:
-        """Its address on the fabric in that family, 4 or 6."""
+        """Its address on the fabric in the family, 4 or 6."""
         return of_family(self.addresses, family)
 
 
@@ -83,22 +83,22 @@ class RouterPlace:
 
     name: str
     number: int
-    """Among all routers that the lab ever had, counted from 0."""
+    """Unique among all routers that the lab ever had, from 0."""
     serial: int
-    """Among all nodes and routers that the lab ever had, counted from 0."""
+    """Unique among all nodes and routers that the lab ever had, from 0."""
     ports: tuple[Port, ...]
     known_by: Port
-    """The one by whose addresses others know it: towards nodes, if it has such a port."""
+    """The port with the router's main addresses; it faces nodes if possible."""
 
     @property
     def addresses(self) -> tuple[Interface, ...]:
-        """By which others know it."""
+        """Its main addresses."""
         return self.known_by.addresses
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A topology with every address handed out."""
+    """A topology with all addresses allocated."""
 
     topology: Topology
     underlay: Underlay
@@ -108,13 +108,13 @@ class Layout:
     links: tuple[PluggedLink, ...]
 
     def with_pods(self, topology: Topology, nodes: tuple[NodePlace, ...]) -> "Layout":
-        """The same with other pods on nodes, as that topology has them."""
+        """The layout with the nodes and pods of a topology that differs only in pods."""
         made = replace(self, topology=topology, nodes=nodes)
         vars(made).update((name, vars(self)[name]) for name in _WITHOUT_PODS if name in vars(self))
         return made
 
     def without_pods(self) -> "Layout":
-        """What there is but for pods: to be read where nothing may depend on them."""
+        """The layout without pods, for code that must not depend on them."""
         return self.with_pods(self.topology, tuple(replace(node, pods=()) for node in self.nodes))
 
     @property
@@ -123,7 +123,7 @@ class Layout:
 
     @cached_property
     def fabric_cidrs(self) -> tuple[Network, ...]:
-        """The ranges that nodes have addresses from."""
+        """The ranges of the nodes' addresses."""
         used = sorted({port.segment for node in self.nodes for port in node.ports})
         subnets = dict.fromkeys(chain.from_iterable(self.segments[number].subnets for number in used))
         own = self.underlay.loopbacks if any(node.is_on_loopback for node in self.nodes) else ()
@@ -131,7 +131,7 @@ class Layout:
 
     @cached_property
     def families(self) -> tuple[int, ...]:
-        """The address families in use anywhere."""
+        """All address families in use."""
         return tuple(sorted({cidr.version for cidr in self.pod_cidrs} | set(self.fabric_families)))
 
     @property
@@ -140,11 +140,11 @@ class Layout:
 
     @cached_property
     def outer_families(self) -> tuple[int, ...]:
-        """Those of the outer headers of tunnels for all pods."""
+        """The families of the outer headers of tunnels, for all pods."""
         return tuple(sorted({self.outer_family(cidr.version) for cidr in self.pod_cidrs}))
 
     def outer_family(self, pod_family: int) -> int:
-        """That of a tunnel's outer header: the family of the packet inside, if the fabric has it."""
+        """The family of a tunnel's outer header: that of the inner packet if the fabric has it."""
         families = self.fabric_families
         return pod_family if pod_family in families else families[0]
 
@@ -160,7 +160,7 @@ class Layout:
 
     @property
     def gateway(self) -> tuple[Interface, ...]:
-        """The addresses of the first router on the nodes' one Ethernet; none where there is no such thing."""
+        """The addresses of the first router on the nodes' common Ethernet; empty if either is missing."""
         if not self.is_one_subnet:
             return ()
         steps = self.routing.first_steps(self.nodes[0].ports)
@@ -168,29 +168,29 @@ class Layout:
 
     @cached_property
     def is_one_subnet(self) -> bool:
-        """Whether all nodes are neighbours."""
+        """Whether all nodes are on the same Ethernet."""
         return all(self.are_neighbours(self.nodes[0], node) for node in self.nodes)
 
     def are_neighbours(self, one: NodePlace, other: NodePlace) -> bool:
-        """Whether they share an Ethernet, and know each other by addresses on it."""
+        """Whether both node addresses are on the same Ethernet."""
         if one.is_on_loopback or other.is_on_loopback:
             return False
         return one.ports[0].segment == other.ports[0].segment
 
     def subnet_of(self, node: NodePlace) -> tuple[Network, ...]:
-        """The subnet that a node's address is in, one a family; of one on the loopback device the address alone."""
+        """The subnets of the node's addresses, one per family; for the loopback device the addresses themselves."""
         if node.is_on_loopback:
             return tuple(address.network for address in node.addresses)
         return self.segments[node.ports[0].segment].subnets
 
     def switches_between(self, one: Port, other: Port) -> tuple[str, ...]:
-        """The switches between two ports of an Ethernet, in order; none on a link without one."""
+        """The switches between two ports of an Ethernet, in order; empty for a direct link."""
         if not self.segments[one.segment].switches:
             return ()
         return self._switch_path(one.plug, other.plug)
 
     def _switch_path(self, start: str, end: str) -> tuple[str, ...]:
-        """Switches that are linked with each other are a tree, so there is one way."""
+        """The only path: linked switches form a tree."""
         paths: dict[str, tuple[str, ...]] = {start: (start,)}
         frontier = [start]
         while end not in paths:
@@ -213,14 +213,14 @@ class Layout:
 
     @cached_property
     def fabric_mtu(self) -> int:
-        """The largest packet that comes from any node to any other: the smallest MTU of a link on a way."""
+        """The path MTU that holds between all nodes: the smallest MTU of the links in use."""
         sizes = {segment.mtu for segment in self.segments}
         if len(sizes) == 1:
             return sizes.pop()
         return min(self.segments[number].mtu for number in self._crossed())
 
     def _crossed(self) -> set[int]:
-        """The Ethernets that packets between nodes cross."""
+        """The Ethernets that packets between nodes traverse."""
         ends = [frozenset(port.segment for port in node.ports) for node in self.nodes]
         crossed = set(chain.from_iterable(ends))
         first = {step.to.owner for node in self.nodes for step in self.routing.first_steps(node.ports)}
@@ -237,18 +237,18 @@ class Layout:
 
 
 def share(cidr: Network, prefix: int, index: int) -> Network:
-    """The index-th subnet of that prefix length in cidr, counted from 0."""
+    """The subnet of `cidr` with that prefix length and index, from 0."""
     offset = index << (cidr.max_prefixlen - prefix)
     return ipaddress.ip_network((cidr.network_address + offset, prefix))
 
 
 def pods_domain(node: int) -> str:
-    """Of the numbers of the pods of the node of that number, which no later node of the same name has."""
+    """The domain of a node's pod numbers; a later node with the same name has another number and domain."""
     return f"pods of node {node}"
 
 
 def layout(topology: Topology, numbers: Allocator | None = None) -> Layout:
-    """Hands out every address of a valid topology. Raises Exhausted where a lab has used up a range."""
+    """Allocates all addresses of a valid topology. Raises Exhausted if the lab has used up a range."""
     numbers = numbers or Allocator()
     underlay, names = topology.underlay, tuple(topology.nodes)
     shares = numbers.numbers("nodes", ((name,) for name in names), _node_room(topology))
@@ -264,7 +264,7 @@ def layout(topology: Topology, numbers: Allocator | None = None) -> Layout:
     for number, link in enumerate(links):
         order |= dict.fromkeys(link.ends, number)
     for name, found in ports.items():
-        # A node's first port is eth0, wherever its link stands.
+        # A node's first port is eth0, regardless of the order of links.
         found.sort(
             key=lambda port: (number_of.get(name) is not None and port.dev != UPLINK, order[port.owner, port.dev])
         )
@@ -292,9 +292,9 @@ def layout(topology: Topology, numbers: Allocator | None = None) -> Layout:
 def with_pods(
     before: Layout, topology: Topology, names: Collection[str], numbers: Allocator, first: int = FIRST_POD
 ) -> Layout:
-    """The layout of a topology that differs in the pods of these nodes alone. Raises Exhausted.
+    """The layout of a topology that differs only in the pods of these nodes. Raises Exhausted.
 
-    A node's first pod has the address of that number in the node's range.
+    `first` is the offset of the first pod's address in the node's share.
     """
 
     def changed(node: NodePlace) -> NodePlace:
@@ -303,7 +303,7 @@ def with_pods(
         indices = _pod_numbers(node.name, node.number, pods, shares, numbers)
         known = {place.number: place for place in node.pods}
         places = [
-            # Most are the very same pods.
+            # Reuse unchanged pods.
             place
             if (place := known.get(index + 1)) and (place.pod is pod or place.pod == pod)
             else _pod_place(pod, index, node.pod_cidrs, first)
@@ -317,7 +317,7 @@ def with_pods(
 def _node_room(topology: Topology) -> Room:
     size = min(1 << (prefix - cidr.prefixlen) for cidr, prefix in topology.cluster.ranges)
     ranges = " and ".join(map(str, topology.cluster.pod_cidr))
-    return Room(min(size, MAX_EVER_NODES), f"node range of {ranges}", f"{_ANEW}, or with a larger pod_cidr")
+    return Room(min(size, MAX_EVER_NODES), f"node range of {ranges}", f"{_RECREATE}, or with a larger pod_cidr")
 
 
 def _known_by(router: str, ports: list[Port], near: set[int], numbers: Allocator) -> Port:
@@ -327,9 +327,9 @@ def _known_by(router: str, ports: list[Port], near: set[int], numbers: Allocator
 
 
 def _loopbacks(underlay: Underlay, nodes: list[str], numbers: Allocator) -> dict[str, tuple[Interface, ...]]:
-    """By node with several links: its own address in each family."""
+    """The loopback addresses of nodes with several links, by node."""
     size = min((cidr.num_addresses - 1 for cidr in underlay.loopbacks), default=0)
-    room = Room(size, "node address on loopback devices", f"{_ANEW}, or with a larger range for loopbacks")
+    room = Room(size, "node address on loopback devices", f"{_RECREATE}, or with a larger range for loopbacks")
     found = numbers.numbers("loopbacks", ((name,) for name in nodes), room)
     return {
         name: tuple(ipaddress.ip_interface(at(cidr, number + 1).ip) for cidr in underlay.loopbacks)
@@ -340,10 +340,10 @@ def _loopbacks(underlay: Underlay, nodes: list[str], numbers: Allocator) -> dict
 def _pod_numbers(
     node: str, number: int, pods: Iterable[Pod], cidrs: tuple[Network, ...], numbers: Allocator
 ) -> tuple[int, ...]:
-    # The network's address, the bridge's and (IPv4) that for broadcast are no pod's.
+    # Pods cannot have the network address, the bridge's address and (IPv4) the broadcast address.
     size = min(cidr.num_addresses - (3 if cidr.version == 4 else 2) for cidr in cidrs)
-    mend = f"add the pod to another node, or {_ANEW}"
-    room = Room(min(size, MAX_EVER_PODS), f"pod address on {node} ({', '.join(map(str, cidrs))})", mend)
+    remedy = f"add the pod to another node, or {_RECREATE}"
+    room = Room(min(size, MAX_EVER_PODS), f"pod address on {node} ({', '.join(map(str, cidrs))})", remedy)
     return numbers.numbers(pods_domain(number), ((pod.id,) for pod in pods), room)
 
 

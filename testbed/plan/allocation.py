@@ -1,18 +1,18 @@
-"""Numbers that stay: what one plan of a lab gave out, so that the next plan of that lab gives the same to the same.
+"""Stable numbers: the next plan of a lab allocates the same numbers to the same names.
 
-A domain is what is numbered on its own: the nodes, the pods of one node, the interface indices of the lab. Each gives
-out numbers from 0 by name. Who is in the next plan as well keeps its number, who is new gets one that nobody had, and
-what is freed is never given out again: a domain remembers how many numbers it ever gave. What a number means, an
-address in a subnet or an autonomous system, is up to whoever asks.
+A domain is a separate sequence of numbers: the nodes, the pods of one node, the interface indices of the lab. It
+allocates numbers from 0 by name. A name that is also in the next plan keeps its number, a new name gets an unused one,
+and a freed number is not allocated again: a domain counts all numbers that it ever allocated. The caller decides what a
+number means, for example an address in a subnet or an autonomous system.
 
-Other values are no numbers, but follow from what there is at first, as the size of blocks does. They are settled once.
+Other values depend on the lab's first topology, such as the size of blocks. They are settled once.
 
     numbers = Allocator(before)                    # None for the first plan of a lab
     numbers.number("routers", ("core",))           # 0
-    numbers.finished()                             # an Allocation: what was asked for, and every domain's count
+    numbers.finished()                             # an Allocation: the numbers in use, and every domain's count
 
-Where a plan takes over parts of the one before, nobody asks for the numbers of these. There all numbers stay in use
-that nobody frees.
+If a plan reuses parts of the previous one, the numbers of these parts are not requested again. An allocator with
+`keeps` therefore keeps all numbers in use until they are freed.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -27,50 +27,50 @@ SettledT = TypeVar("SettledT", str, int)
 
 @dataclass(frozen=True)
 class Domain:
-    """What a domain has given out."""
+    """The numbers that a domain has allocated."""
 
     name: str
     given: int
-    """How many numbers it ever gave: the next one."""
+    """Count of all numbers ever allocated; equals the next number."""
     live: Mapping[Key, int] = field(hash=False)
-    """Those in use, by name."""
+    """The numbers in use, by name."""
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """What a plan has given out."""
+    """The numbers and settled values of a plan."""
 
     domains: tuple[Domain, ...] = ()
     settled: tuple[tuple[str, Key, str | int], ...] = ()
-    """Values that were settled once, by domain and name."""
+    """Settled values, with domain and name."""
 
     @cached_property
     def _by_name(self) -> Mapping[str, Domain]:
         return {domain.name: domain for domain in self.domains}
 
     def number(self, domain: str, key: Key) -> int:
-        """The number in use of that name; KeyError if there is none."""
+        """The number in use for a name. Raises KeyError if it has none."""
         return self._by_name[domain].live[key]
 
 
 @dataclass(frozen=True)
 class Room:
-    """How many numbers a domain can give in all."""
+    """The capacity of a domain, including freed numbers."""
 
     size: int
     what: str
-    """What they are, as `pod addresses of node1`."""
-    mend: str
-    """What to do when all are given out."""
+    """What is allocated, such as `pod address on node1`."""
+    remedy: str
+    """What to do if the domain is full."""
 
 
 class Exhausted(Exception):
-    """A domain has given out all its numbers, counted with those that were freed."""
+    """A domain is full: all its numbers are in use or freed."""
 
     def __init__(self, room: Room, in_use: int, freed: int) -> None:
         super().__init__(
-            f"no {room.what} left: {in_use} of {room.size} in use, {freed} freed in this lab and not given out again; "
-            f"{room.mend}"
+            f"no {room.what} left: {in_use} of {room.size} in use, {freed} freed in this lab and not allocated again; "
+            f"{room.remedy}"
         )
         self.room = room
         self.in_use = in_use
@@ -79,16 +79,16 @@ class Exhausted(Exception):
 
 @dataclass
 class _Open:
-    """A domain while a plan is made."""
+    """A domain during planning."""
 
-    had: Mapping[Key, int]
+    before: Mapping[Key, int]
     given: int
     live: dict[Key, int] = field(default_factory=dict)
 
     def number(self, key: Key) -> int:
         number = self.live.get(key)
         if number is None:
-            number = self.had.get(key)
+            number = self.before.get(key)
             if number is None:
                 number = self.given
                 self.given += 1
@@ -97,10 +97,10 @@ class _Open:
 
 
 class Allocator:
-    """Gives out numbers while one plan is made."""
+    """Allocates numbers during planning."""
 
     def __init__(self, before: Allocation | None = None, *, keeps: bool = False) -> None:
-        """With `keeps` all that was in use stays so until it is freed; otherwise what nobody asks for is free."""
+        """With `keeps`, numbers stay in use until freed; otherwise numbers that are not requested are freed."""
         before = before or Allocation()
         self._keeps = keeps
         self._before = {domain.name: domain for domain in before.domains}
@@ -109,11 +109,11 @@ class Allocator:
         self._settled: dict[tuple[str, Key], str | int] = dict(self._settled_before) if keeps else {}
 
     def number(self, domain: str, key: Key) -> int:
-        """The number of that name: the one that it has, or else the domain's next."""
+        """The number of a name; the domain's next one if the name is new."""
         return self._opened(domain).number(key)
 
     def numbers(self, domain: str, keys: Iterable[Key], room: Room | None = None) -> tuple[int, ...]:
-        """Those of several names, which are all that are in use of the domain; Exhausted if there is no room."""
+        """The numbers of all names of a domain; others are freed. Raises Exhausted if there is no room."""
         opened = self._opened(domain)
         opened.live.clear()
         found = tuple(map(opened.number, keys))
@@ -122,23 +122,23 @@ class Allocator:
         return found
 
     def free(self, domain: str, keys: Iterable[Key]) -> None:
-        """Nobody has these numbers any more."""
+        """Frees the numbers of these names."""
         live = self._opened(domain).live
         for key in keys:
             live.pop(key, None)
 
     def check(self, domain: str, room: Room) -> None:
-        """Raises Exhausted if the domain has given out more numbers than there is room for."""
+        """Raises Exhausted if the domain has allocated more numbers than there is room for."""
         if (opened := self._opened(domain)).given > room.size:
             in_use = sum(number < room.size for number in opened.live.values())
             raise Exhausted(room, in_use, room.size - in_use)
 
     def given(self, domain: str) -> int:
-        """How many numbers the domain ever gave."""
+        """Count of all numbers that the domain ever allocated."""
         return self._opened(domain).given
 
     def settle(self, domain: str, key: Key, value: SettledT, among: Container[str | int] | None = None) -> SettledT:
-        """The value that was settled before, if it is among those that are possible; otherwise this one from now on."""
+        """The value settled earlier if it is still possible (in `among`); otherwise settles `value`."""
         found = self._settled_before.get((domain, key))
         if found is None or (among is not None and found not in among):
             found = value
@@ -146,13 +146,13 @@ class Allocator:
         return cast(SettledT, found)
 
     def finished(self) -> Allocation:
-        """What is in use, and of the domains that nobody asked how many numbers they ever gave."""
-        asked = {name: Domain(name, opened.given, opened.live) for name, opened in self._open.items()}
+        """The numbers in use; for domains that were not used, only their count."""
+        used = {name: Domain(name, opened.given, opened.live) for name, opened in self._open.items()}
         if self._keeps:
-            found = self._before | asked
+            found = self._before | used
         else:
-            found = asked | {
-                name: Domain(name, had.given, {}) for name, had in self._before.items() if name not in asked
+            found = used | {
+                name: Domain(name, unused.given, {}) for name, unused in self._before.items() if name not in used
             }
         settled = ((domain, key, value) for (domain, key), value in self._settled.items())
         return Allocation(tuple(found.values()), tuple(settled))
@@ -161,7 +161,7 @@ class Allocator:
         opened = self._open.get(name)
         if opened is None:
             before = self._before.get(name)
-            had = before.live if before else {}
-            opened = _Open(had, before.given if before else 0, dict(had) if self._keeps else {})
+            live = before.live if before else {}
+            opened = _Open(live, before.given if before else 0, dict(live) if self._keeps else {})
             self._open[name] = opened
         return opened

@@ -1,10 +1,10 @@
-"""The difference of two plans: what is to be made, removed and replaced so that one becomes the other.
+"""The difference of two plans: the objects to create, remove and replace.
 
-Bringing a lab up is the difference of nothing and a plan. Whatever is the same in both is in no change, so that nobody
-notices one who takes no part in it.
+A new lab is built from the difference between an empty plan and its plan. Objects that are equal in both plans are not
+touched, so the traffic of uninvolved places is not disturbed.
 
-What hangs on a device goes with it. So of a device that goes nothing else is removed one by one; and where a device has
-to be made anew, because the kernel cannot change what differs, all that hangs on it is made anew as well.
+The kernel removes a device's dependent objects with the device, so they are not removed separately. A device must be
+recreated if the kernel cannot change a differing property; its dependent objects are then recreated too.
 """
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
@@ -35,28 +35,28 @@ from testbed.plan.objects import (
     Vxlan,
 )
 from testbed.plan.objects.kinds import KINDS
-from testbed.plan.parts import unlike
+from testbed.plan.parts import not_identical
 
 Place = tuple[str, str]
 """A device: its space and its name."""
 
 
 class Make(NamedTuple):
-    """Something that is not there yet."""
+    """An object to create."""
 
     space: str
     item: Any
 
 
 class Remove(NamedTuple):
-    """Something that is to go."""
+    """An object to remove."""
 
     space: str
     item: Any
 
 
 class Replace(NamedTuple):
-    """Something that is to take the place of what has the same key."""
+    """An object that replaces one with the same key."""
 
     space: str
     old: Any
@@ -66,11 +66,11 @@ class Replace(NamedTuple):
 Change = Make | Remove | Replace
 
 OBSERVED = (LearnedRoute, CutRoute, DownDevice, NftTable)
-"""What others put there, or took away: it is looked for, and not made."""
+"""Objects that daemons or CNI plugins add or remove: they are expected, but not created here."""
 _CHANGEABLE = frozenset(
     ("mtu", "mac", "master", "offload", "checksums", "arp", "promiscuous", "peers", "flows", "ports")
 )
-"""What of a device can be changed while it is there; where anything else differs it is made anew."""
+"""Properties of a device that can be changed; if another one differs, the device is recreated."""
 _KEYS: Mapping[type, Callable[[Any], Hashable]] = {
     **{kind.type: kind.key for kind in KINDS.values()},
     Sysctl: lambda item: item.key,
@@ -79,12 +79,12 @@ _KEYS: Mapping[type, Callable[[Any], Hashable]] = {
     SegmentSource: lambda item: None,
     Esp: lambda item: (item.local, item.remote, item.port, item.mark),
 }
-"""What objects of one kind in one space are told apart by; all that is not here by all that they are."""
+"""By kind: the key that is unique in a space; for other kinds the object itself."""
 _DEVICES: Mapping[type, Callable[[Any], Collection[str]]] = {
     **{kind.type: kind.devices for kind in KINDS.values()},
     Sysctl: lambda item: (item.dev,) if item.dev else (),
 }
-"""The devices that objects hang on."""
+"""By kind: the devices that an object depends on."""
 
 
 def _itself(item: Hashable) -> Hashable:
@@ -96,12 +96,12 @@ def _none(item: Any) -> Collection[str]:
 
 
 def _hooked(bpf: Bpf) -> Collection[str]:
-    """The devices whose programs are to be hung again when they are made anew."""
+    """The devices with programs, which must be attached again if the device is recreated."""
     return {hook.dev for hook in bpf.hooks}
 
 
 def diff(old: Plan | None, new: Plan) -> tuple[Change, ...]:
-    """The changes, in an order that works: removals, what hangs on something first; then the rest, the other way."""
+    """The changes in order: removals, dependent objects first; then the others, dependent objects last."""
     return tuple(_changes(old or replace(new, spaces=(), veths=(), children=(), plugged=()), new))
 
 
@@ -116,7 +116,7 @@ def _changes(old: Plan, new: Plan) -> Iterator[Change]:
     entries = [
         change
         for space in new.spaces
-        # Most spaces are the very same in a change, and nothing that they have is made anew.
+        # Skip unchanged spaces, which are most of them.
         if space.name in staying and (there[space.name].objects != space.objects or devices.lost_in(space.name))
         for change in _entries(there[space.name], space, devices.lost_in(space.name))
     ]
@@ -132,9 +132,9 @@ def _changes(old: Plan, new: Plan) -> Iterator[Change]:
 
 
 def touched(old: Plan, new: Plan) -> tuple[str, ...]:
-    """The names of the spaces that are not the very same in both plans, or share devices that are not."""
+    """The names of the spaces that are not identical (`is`) in both plans, or share a device that is not."""
     names: dict[str, None] = {}
-    for found in (unlike(old, new), unlike(new, old)):
+    for found in (not_identical(old, new), not_identical(new, old)):
         names.update((space.name, None) for space in found.spaces)
         names.update((end.space, None) for veth in found.veths for end in (veth.a, veth.b))
         names.update((name, None) for child in found.children for name in (child.space, child.node))
@@ -142,18 +142,18 @@ def touched(old: Plan, new: Plan) -> tuple[str, ...]:
 
 
 def _differing(plan: Plan, other: Plan) -> Plan:
-    """What of a plan is not the very same in the other one."""
-    return replace(plan, **unlike(plan, other)._asdict())
+    """The plan without objects that are identical (`is`) in the other one."""
+    return replace(plan, **not_identical(plan, other)._asdict())
 
 
 def _is_same(one: Space | None, other: Space) -> bool:
-    """Whether it is the same namespace; a pod of another node is another one, whatever its name."""
+    """Whether it is the same namespace; a pod that moves to another node gets a new one."""
     return one is not None and (one.kind, one.node) == (other.kind, other.node)
 
 
 def _entries(old: Space, new: Space, lost: AbstractSet[str]) -> Iterator[Change]:
-    """What changes in a space beside its devices, of which some are lost with all that hangs on them."""
-    poorer = _losing_addresses(old, new)
+    """The changes of a space, except its devices; `lost` are the devices that are removed or recreated."""
+    losing = _losing_addresses(old, new)
     for kind in dict.fromkeys((*old.types, *new.types)):
         if kind in LINKS or kind in OBSERVED:
             continue
@@ -161,8 +161,8 @@ def _entries(old: Space, new: Space, lost: AbstractSet[str]) -> Iterator[Change]
         touching = _hooked if kind is Bpf else devices
         one: tuple[Any, ...] = old.of(kind)
         other: tuple[Any, ...] = new.of(kind)
-        shaken = lost | poorer if kind in (DeviceAddress, Route) else lost
-        if one is other and not shaken:
+        affected = lost | losing if kind in (DeviceAddress, Route) else lost
+        if one is other and not affected:
             continue
         there = {key(item): item for item in one}
         planned = {key(item): item for item in other}
@@ -173,32 +173,32 @@ def _entries(old: Space, new: Space, lost: AbstractSet[str]) -> Iterator[Change]
             before = there.get(name)
             if before is None or _is_lost(devices(before), lost):
                 yield Make(new.name, item)
-            elif (before is not item and before != item) or not shaken.isdisjoint(touching(item)):
+            elif (before is not item and before != item) or not affected.isdisjoint(touching(item)):
                 yield Replace(new.name, before, item)
 
 
 def _losing_addresses(old: Space, new: Space) -> AbstractSet[str]:
-    """The devices that lose an address: with it the kernel may drop others of its subnet, and routes by the device."""
+    """The devices that lose an address; the kernel may then also remove others of its subnet, and routes."""
     planned = set(new.of(DeviceAddress))
     return {item.dev for item in old.of(DeviceAddress) if item not in planned}
 
 
 def _is_lost(devices: Collection[str], lost: AbstractSet[str]) -> bool:
-    """Whether something goes with the devices that it hangs on: with all of them."""
+    """Whether an object is removed with its devices: if all of them are lost."""
     return bool(devices) and all(dev in lost for dev in devices)
 
 
 class _Held(NamedTuple):
-    """Something that makes devices: in a space of its own a link, between two a pair, or what shares another one."""
+    """An object that creates devices: a link, a veth pair, or a child of another device."""
 
     item: Any
     places: tuple[Place, ...]
     below: tuple[Place, ...] = ()
-    """The device that it goes with."""
+    """The device that it depends on."""
 
 
 def _held(plan: Plan) -> dict[tuple[Place, ...], _Held]:
-    """By the places of their devices, which tell them apart."""
+    """All such objects, by the places of their devices."""
     found = [_in_space(space.name, link) for space in plan.spaces for link in space.links]
     found += (_Held(veth, ((veth.a.space, veth.a.name), (veth.b.space, veth.b.name))) for veth in plan.veths)
     found += (_Held(child, ((child.space, child.name),), ((child.node, child.parent),)) for child in plan.children)
@@ -211,29 +211,29 @@ def _in_space(space: str, link: Link) -> _Held:
 
 
 class _Devices:
-    """What becomes of devices: of those that are not the very same in both plans, or with `whole` of all."""
+    """The changes of devices: of those that are not identical (`is`) in both plans, or with `whole` of all."""
 
     def __init__(self, old: Plan, new: Plan, whole: bool = False) -> None:
         self.old, self.new = (old, new) if whole else (_differing(old, new), _differing(new, old))
-        """What is looked at of either plan."""
+        """The examined objects of each plan."""
         self._there, self._planned = _held(self.old), _held(self.new)
         there = {space.name: space for space in self.old.spaces}
         staying = {space.name for space in self.new.spaces if _is_same(there.get(space.name), space)}
         leaving = there.keys() - staying
-        lost = {place for held in self._there.values() if not self._stays(held, leaving) for place in held.places}
-        while more := self._hanging_on(lost):
+        lost = {place for held in self._there.values() if not self._is_kept(held, leaving) for place in held.places}
+        while more := self._depending_on(lost):
             lost |= more
         self._lost: dict[str, set[str]] = {}
         for space, name in lost:
             self._lost.setdefault(space, set()).add(name)
         self.is_all = whole or not self._reach_further(lost, there, old.children)
-        """Whether nothing changes but what is looked at."""
+        """Whether all changes are among the examined objects."""
 
     def _reach_further(self, lost: AbstractSet[Place], there: Mapping[str, Space], children: Iterable[Child]) -> bool:
-        """Whether what is the very same in both plans may hang on devices that are lost.
+        """Whether objects that are identical in both plans may depend on lost devices.
 
-        In a space that is looked at all entries and links are, but not the ends of pairs that are ports of a bridge,
-        nor devices that share another one.
+        All entries and links of an examined space are examined, but not its ends of pairs that are ports of a bridge,
+        and not the children of its devices.
         """
         if not self._lost.keys() <= there.keys():
             return True
@@ -241,15 +241,15 @@ class _Devices:
             return True
         return any((child.node, child.parent) in lost for child in children)
 
-    def _stays(self, held: _Held, leaving: AbstractSet[str]) -> bool:
-        """Whether it is there afterwards, be it changed."""
+    def _is_kept(self, held: _Held, leaving: AbstractSet[str]) -> bool:
+        """Whether it is kept, possibly changed."""
         other = self._planned.get(held.places)
         if other is None or any(space in leaving for space, _ in held.places):
             return False
         return other.item is held.item or _can_become(held.item, other.item)
 
-    def _hanging_on(self, lost: AbstractSet[Place]) -> set[Place]:
-        """The devices that go with these, and are not among them."""
+    def _depending_on(self, lost: AbstractSet[Place]) -> set[Place]:
+        """The other devices that are removed with these."""
         return {
             place
             for held in self._there.values()
@@ -259,7 +259,7 @@ class _Devices:
         }
 
     def lost_in(self, space: str) -> set[str]:
-        """The devices of a space that go, those that are made anew among them."""
+        """The devices of a space that are removed or recreated."""
         return self._lost.get(space, set())
 
     def _is_lost(self, held: _Held) -> bool:
@@ -267,7 +267,7 @@ class _Devices:
 
     def removals(self) -> Iterator[Remove]:
         for held in reversed(self._there.values()):
-            # What goes with the device below it goes first, as some kernels would leave its name taken for a while.
+            # Dependent devices first: on some kernels their names would otherwise stay in use for a while.
             if self._is_lost(held):
                 yield Remove(held.places[0][0], held.item)
 
@@ -280,7 +280,7 @@ class _Devices:
                 yield Replace(places[0][0], before.item, held.item)
 
     def _lost_master(self, held: _Held) -> bool:
-        """Whether the bridge that it is a port of is made anew, or a port of a datapath."""
+        """Whether its bridge is recreated; for a datapath, whether one of its ports is."""
         if isinstance(held.item, Datapath):
             return not self.lost_in(held.places[0][0]).isdisjoint(held.item.ports)
         ends = (held.item.a, held.item.b) if isinstance(held.item, Veth) else (held.item,)
@@ -288,7 +288,7 @@ class _Devices:
 
 
 def _can_become(one: Any, other: Any) -> bool:
-    """Whether the kernel can change the one device to the other while it is there."""
+    """Whether the kernel can change a device to the other without recreating it."""
     if isinstance(one, Veth) and isinstance(other, Veth):
         ends = ((one.a, other.a), (one.b, other.b))
         return one.is_netkit == other.is_netkit and all(_can_become(*pair) for pair in ends)
@@ -299,7 +299,7 @@ def _can_become(one: Any, other: Any) -> bool:
 
 
 def without_pods(plan: Plan) -> Plan:
-    """The nodes and the fabric of a plan, with nothing that hangs on devices which come with pods."""
+    """The nodes and the fabric of a plan, without objects that depend on pods' devices."""
     pods = {space.name for space in plan.of_kind(Kind.POD)}
     veths = tuple(veth for veth in plan.veths if not pods & {veth.a.space, veth.b.space})
     late: dict[str, set[str]] = {}
@@ -317,7 +317,7 @@ def without_pods(plan: Plan) -> Plan:
 
 
 def _without(space: Space, devices: AbstractSet[str]) -> Space:
-    """A space without what hangs on these devices."""
+    """A space without objects that depend on these devices."""
     if not devices:
         return space
     objects = (item for item in space.objects if devices.isdisjoint(_DEVICES.get(type(item), lambda item: ())(item)))

@@ -1,4 +1,4 @@
-"""A plan in the making: what a design function adds objects to before it returns the finished plan."""
+"""Drafts: a design function adds objects to a draft, which then becomes a plan."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -48,12 +48,13 @@ from testbed.plan.rulesets import Backend, Chain, Ruleset, Set
 from testbed.spec.types import Address, Interface, Network
 
 FIRST_INDEX = 101
-"""Behind the numbers of devices that some kernels put into each new namespace (tunl0, sit0, ...)."""
+"""First index of a planned device; lower ones are left to devices that some kernels create in each new namespace
+(tunl0, sit0, ...)."""
 
 
 @dataclass
 class SpaceDraft:
-    """A namespace in the making; its methods read like the commands that they stand for."""
+    """A draft of a namespace; its methods are named after the commands that create the objects."""
 
     name: str
     kind: Kind
@@ -62,26 +63,26 @@ class SpaceDraft:
     _index: Callable[[str, str], int]
     _settings: list[Sysctl] = field(default_factory=list)
     _objects: list[Object] = field(default_factory=list)
-    masked_by: tuple[Address, ...] = ()
+    snat_addresses: tuple[Address, ...] = ()
 
     @property
     def links(self) -> tuple[Link, ...]:
-        """Those so far, without ends of pairs."""
+        """Its devices so far, except ends of pairs."""
         return tuple(item for item in self._objects if isinstance(item, LINKS))
 
     def add(self, item: Object) -> None:
-        """Any object; the methods below are for those that are made in many places."""
+        """Adds an object; the methods below are for frequent types."""
         self._objects.append(item)
 
     def sysctl(self, key: str, value: int, optional: bool = False, dev: str = "") -> None:
-        """Sets a kernel setting; a later value replaces an earlier one. That of a device has slashes for dots."""
+        """Sets a sysctl; a later value replaces an earlier one. For a device the key has slashes instead of dots."""
         self._settings.append(Sysctl(key, str(value), optional, dev))
 
     def bridge(self, name: str, mtu: int, promiscuous: bool = False, checksums: bool = True) -> None:
         mac = mac_address(self.name, name)
         self._objects.append(Bridge(name, self._index(self.name, name), mac, mtu, promiscuous, checksums=checksums))
-        # Bridged frames stay out of the IP layer's hooks. Kernels with br_netfilter turn them on in each new
-        # namespace, kernels without it have no such key; either way the design is the same.
+        # Keep bridged frames out of the IP layer's hooks. Kernels with br_netfilter enable these in each new namespace;
+        # kernels without it do not have the keys.
         for table in ("iptables", "ip6tables", "arptables"):
             self.sysctl(f"net.bridge.bridge-nf-call-{table}", 0, optional=True)
 
@@ -146,7 +147,7 @@ class SpaceDraft:
         self._objects.append(Route(to, dev, via, onlink, encap, source=source, table=table, protocol=protocol))
 
     def routes(self, to: Network, hops: Sequence[NextHop], source: Address | None = None) -> None:
-        """A route by one or several ways; own packets have that source, unless they have another one already."""
+        """Adds a route with one or several next hops, and optionally a preferred source address."""
         if len(hops) == 1:
             self._objects.append(Route(to, hops[0].dev, hops[0].via, source=source))
         else:
@@ -159,7 +160,7 @@ class SpaceDraft:
         self._objects.append(File(path, text, mode))
 
     def ruleset(self, owner: str, backend: Backend, chains: Iterable[Chain] = (), sets: Iterable[Set] = ()) -> None:
-        """What an owner, one of `OWNERS`, has in a backend: rules in chains, sets."""
+        """Adds the rules and sets of an owner (one of `OWNERS`) in a backend."""
         self._objects.append(Ruleset(owner, backend, tuple(chains), tuple(sets)))
 
     def bpf(
@@ -170,32 +171,32 @@ class SpaceDraft:
         entries: Iterable[BpfEntry],
         counts: Iterable[CountingMap] = (),
     ) -> None:
-        """The eBPF programs of a space."""
+        """Adds the eBPF programs of the space."""
         self._objects.append(Bpf(source, tuple(defines), tuple(hooks), tuple(entries), tuple(counts)))
 
     def mark(self) -> tuple[int, int]:
-        """How much is written until now."""
+        """The current position: number of sysctls and of other objects."""
         return len(self._settings), len(self._objects)
 
     def written(self, start: tuple[int, int] = (0, 0), end: tuple[int, int] | None = None) -> Written:
-        """What was written between two marks."""
+        """The objects that were added between two marks."""
         settings, objects = end or self.mark()
         return Written(tuple(self._settings[start[0] : settings]), tuple(self._objects[start[1] : objects]))
 
     def write(self, written: Written) -> None:
-        """Writes what was written before in another draft."""
+        """Adds objects from an earlier draft."""
         self._settings += written.settings
         self._objects += written.objects
 
     def finished(self) -> Space:
         settings = {item.key: item for item in self._settings}
         objects = (*settings.values(), *self._objects)
-        return Space(self.name, self.kind, objects, self.node, self.reached_at, self.masked_by)
+        return Space(self.name, self.kind, objects, self.node, self.reached_at, self.snat_addresses)
 
 
 @dataclass
 class _Step:
-    """What is made between spaces in one step of a design, and how much each node's space held when it began."""
+    """The devices that one step of a design creates between spaces, and the marks of the nodes' spaces at its start."""
 
     marks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     veths: list[Veth] = field(default_factory=list)
@@ -216,7 +217,7 @@ class _Step:
 
 
 def unmasked(node: NodePlace) -> tuple[Address, ...]:
-    """What pods are masked by where nobody does."""
+    """The SNAT addresses of pods without masquerading: none."""
     return ()
 
 
@@ -224,10 +225,10 @@ INDICES = "interface indices"
 
 
 class Draft:
-    """All namespaces and veth pairs of a plan in the making, or of those nodes of it that are to be planned anew.
+    """A draft of a plan: its namespaces and the devices between them. It may be limited to the nodes to plan again.
 
-    A design makes the fabric, and then goes on in steps, each begun by `begin`. All steps go through `nodes`, and that
-    which attaches pods through `pods` of each.
+    A design first creates the fabric, then calls `begin` at the start of each further step. Each step iterates over
+    `nodes`; the step that attaches pods also over `pods` of each node.
     """
 
     def __init__(
@@ -236,14 +237,14 @@ class Draft:
         nodes: Iterable[NodePlace] = (),
         before: Mapping[str, NodePart] | None = None,
     ) -> None:
-        """`before` are the parts of nodes whose pods alone are planned: their spaces begin with what the fabric wrote.
-        Of no others there is anything in the draft then.
+        """`before` has the previous parts of the nodes if only their pods have changed. The draft then contains only
+        these nodes, and their spaces start with the objects of the fabric.
         """
         self.numbers = numbers or Allocator()
         self.nodes = tuple(nodes)
-        """The nodes that are planned."""
+        """The nodes to plan."""
         self.masks: Callable[[NodePlace], tuple[Address, ...]] = unmasked
-        """The addresses that pods of a node are masked by."""
+        """The SNAT addresses of a node's pods."""
         self._spaces: dict[str, SpaceDraft] = {}
         self._steps = [_Step()]
         self._before = before or {}
@@ -257,13 +258,13 @@ class Draft:
         return self._steps[-1]
 
     def begin(self) -> None:
-        """The next step begins."""
+        """Starts the next step."""
         self._steps.append(_Step({node.name: self._spaces[node.name].mark() for node in self.nodes}))
 
     def pods(self, node: NodePlace) -> Iterator[PodPlace]:
-        """The node's pods that are to be attached. What is made until the next one is asked for belongs to the pod.
+        """The node's pods to attach. Objects added before the next iteration belong to the pod.
 
-        Those that are the very same in the plan before are taken over with all of that, and left out here.
+        Unchanged pods are reused from the previous plan with their objects, and not yielded.
         """
         space, step, found = self._spaces[node.name], self._step, self._pods[node.name]
         before = self._before.get(node.name)
@@ -271,7 +272,7 @@ class Draft:
         for place in node.pods:
             part = known.get(id(place))
             if part:
-                space.write(part.beside)
+                space.write(part.on_node)
                 step.add(part.shared)
             else:
                 mark, shared = space.mark(), step.mark()
@@ -281,14 +282,14 @@ class Draft:
             found.append(part)
 
     def join_as_before(self) -> None:
-        """What joins the nodes that are planned with others is what joined them before."""
+        """Reuses the previous objects that join the nodes with other nodes."""
         for node in self.nodes:
             before = self._before[node.name]
             self._spaces[node.name].write(before.joined)
             self._step.add(before.shared[JOIN])
 
     def _index(self, space: str, device: str) -> int:
-        """The number of a device, which no other one of the lab ever had."""
+        """The index of a device, unique in the lab and never reused."""
         return FIRST_INDEX + self.numbers.number(INDICES, (space, device))
 
     def __getitem__(self, name: str) -> SpaceDraft:
@@ -313,7 +314,7 @@ class Draft:
         b_checksums: bool = True,
         arp: bool = True,
     ) -> None:
-        """Adds a veth pair between two (space, interface name) places."""
+        """Adds a veth pair; both ends are given as (space, interface name)."""
         self._step.veths.append(
             Veth(
                 VethEnd(
@@ -331,27 +332,27 @@ class Draft:
         )
 
     def indices(self, space: str) -> dict[str, int]:
-        """The numbers of a space's devices so far, by name, without those that share another one."""
+        """The indices of a space's devices so far, by name, except macvlan and ipvlan devices."""
         ends = (end for step in self._steps for veth in step.veths for end in (veth.a, veth.b) if end.space == space)
         return {dev.name: dev.index for dev in (*self._spaces[space].links, *ends)}
 
     def netkit(self, a: tuple[str, str], b: tuple[str, str], mtu: int) -> None:
-        """Adds a pair of netkit devices, the first of which is the primary one."""
+        """Adds a pair of netkit devices; the first is the primary one."""
         one, other = (VethEnd(*end, self._index(*end), "", mtu) for end in (a, b))
         self._step.veths.append(Veth(one, other, is_netkit=True))
 
     def macvlan(self, place: tuple[str, str], parent: tuple[str, str], mtu: int) -> None:
-        """Adds a macvlan device, whose parent is a device of a node."""
+        """Adds a macvlan device; its parent is a device of a node."""
         self._step.children.append(
             Child(*place, self._index(*place), mac_address(*place), mtu, "macvlan", "bridge", *parent)
         )
 
     def ipvlan(self, place: tuple[str, str], parent: tuple[str, str], mtu: int, mode: Literal["l2", "l3"]) -> None:
-        """Adds an ipvlan device, whose parent is a device of a node."""
+        """Adds an ipvlan device; its parent is a device of a node."""
         self._step.children.append(Child(*place, self._index(*place), "", mtu, "ipvlan", mode, *parent))
 
     def plugged(self, plugged: Plugged) -> None:
-        """Adds a pod's attachment that CNI plugins are to make."""
+        """Adds an attachment of a pod by CNI plugins."""
         self._step.plugged.append(plugged)
 
     def finished(self, topology: str, design: str, pod_mtu: int, offload: bool = True) -> Plan:
@@ -363,25 +364,26 @@ class Draft:
         return Plan(topology, design, pod_mtu, spaces, veths, children, plugged, offload, numbers)
 
     def remember(self, plan: Plan, design: object, layout: Layout, bare: Layout) -> None:
-        """Lets the plan, which this draft has come to, know what it is made of.
+        """Records the parts of this draft in its finished plan.
 
-        Of a draft with all steps, whose pods all went through `pods`; `bare` is what the steps have read.
+        Requires a draft with all steps, in which all pods were attached through `pods`. `bare` is the layout that the
+        steps read.
         """
         fixed = {name: plan[name] for name in self._spaces}
         plan.remember(Parts(design, layout, bare, fixed, tuple(self._steps[0].veths), self._parts(fixed)))
 
     def exchanged(self, before: Plan, parts: Parts, layout: Layout) -> Plan:
-        """The plan before with the nodes of this draft in the place of what they were. `parts` are those of that plan.
+        """The previous plan with this draft's nodes replaced. `parts` are the parts of the previous plan.
 
-        All else is taken over as it is: what this costs is what these nodes cost, and little for each of the others.
+        Everything else is reused, so the cost depends mainly on the number of replaced nodes.
         """
         fresh = self._parts({name: space.finished() for name, space in self._spaces.items()})
         gone = [parts.nodes[name] for name in fresh]
         self.numbers.free(INDICES, set(numbered(gone)).difference(numbered(fresh.values())))
         fixed = {**parts.fixed, **{name: part.space for name, part in fresh.items()}}
         made_of = replace(parts, layout=layout, fixed=fixed, nodes={**parts.nodes, **fresh})
-        coming = [space for part in fresh.values() for space in part.spaces]
-        _check_names(coming, *self._shared()[:2])
+        fresh_spaces = [space for part in fresh.values() for space in part.spaces]
+        _check_names(fresh_spaces, *self._shared()[:2])
         plan = replace(
             before, spaces=made_of.spaces(), **made_of.shared()._asdict(), allocation=self.numbers.finished()
         )
@@ -390,7 +392,7 @@ class Draft:
         for name, part in fresh.items():
             links = {link.name: link for link in part.space.links}
             devices[name] = {**links, **made_of.uplinks[name], **devices[name]}
-        plan.know_from(before, [space.name for part in gone for space in part.spaces], coming, devices)
+        plan.reuse_lookups(before, [space.name for part in gone for space in part.spaces], fresh_spaces, devices)
         return plan
 
     def _shared(self) -> Shared:
@@ -401,11 +403,11 @@ class Draft:
         )
 
     def _parts(self, spaces: Mapping[str, Space]) -> dict[str, NodePart]:
-        """By node what the steps have made, if there were all of them. `spaces` are those of the nodes, finished."""
+        """The parts by node, after all steps. `spaces` are the finished spaces of the nodes."""
         steps = [self._by_node(step) for step in self._steps[1:]]
         found = {}
         for node in self.nodes:
-            assert len(self._pods[node.name]) == len(node.pods), f"pods of {node.name} that are in no part"
+            assert len(self._pods[node.name]) == len(node.pods), f"pods of {node.name} without a part"
             draft = self._spaces[node.name]
             attach, join, agent = (step.marks[node.name] for step in self._steps[1:])
             found[node.name] = NodePart(
@@ -419,24 +421,24 @@ class Draft:
         return found
 
     def _by_node(self, step: _Step) -> dict[str, Shared]:
-        """What a step has made between spaces, by the node that has it or whose pods have it."""
+        """The devices that a step created between spaces, by the node that they or their pods belong to."""
         home = {part.space.name: name for name, parts in self._pods.items() for part in parts}
-        sorted_out: dict[str, tuple[list[Veth], list[Child], list[Plugged]]]
-        sorted_out = {node.name: ([], [], []) for node in self.nodes}
+        by_node: dict[str, tuple[list[Veth], list[Child], list[Plugged]]]
+        by_node = {node.name: ([], [], []) for node in self.nodes}
         for veth in step.veths:
-            sorted_out[home.get(veth.a.space, veth.a.space)][0].append(veth)
+            by_node[home.get(veth.a.space, veth.a.space)][0].append(veth)
         for child in step.children:
-            sorted_out[child.node][1].append(child)
+            by_node[child.node][1].append(child)
         for plugged in step.plugged:
-            sorted_out[plugged.node][2].append(plugged)
-        return {name: Shared(tuple(one), tuple(two), tuple(three)) for name, (one, two, three) in sorted_out.items()}
+            by_node[plugged.node][2].append(plugged)
+        return {name: Shared(tuple(one), tuple(two), tuple(three)) for name, (one, two, three) in by_node.items()}
 
 
 def _check_names(spaces: Iterable[Space], veths: Iterable[Veth], children: Iterable[Child]) -> None:
-    """Two devices of one name in one space would be a mistake of the design's, not of the user's."""
+    """Raises ValueError if a space has two devices with the same name, which is a bug of the design."""
     names = [(space.name, link.name) for space in spaces for link in space.links]
     names += [(end.space, end.name) for veth in veths for end in (veth.a, veth.b)]
     names += [(child.space, child.name) for child in children]
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if twice:
-        raise ValueError(f"two devices of one name in one namespace: {sorted(twice)}")
+        raise ValueError(f"two devices with the same name in a namespace: {sorted(twice)}")

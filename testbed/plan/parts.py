@@ -1,11 +1,11 @@
-"""The parts that a plan is made of, so that the next plan of the same lab can take over those that stay.
+"""The parts of a plan, so that the next plan of the same lab can reuse unchanged ones.
 
-A design works in steps: the fabric, then the pods on each node, what joins the nodes, what an agent leaves on each. If
-of a topology nothing but pods has changed, then the fabric is the same, what joins the nodes is the same on each, and
-all that other nodes and other pods have. So a plan remembers by node what each step has made there, and by pod what
-hangs on it. The next plan has the very same objects where it takes over a part, which makes their comparison quick.
+A design works in steps: the fabric, the pods of each node, the objects that join the nodes, and the objects of an agent
+on each node. If only pods of a topology change, the fabric, the joining objects, and all objects of other nodes and
+pods stay the same. Therefore a plan records the objects of each step by node, and the objects of each pod. The next
+plan reuses these objects, and a comparison of the two plans skips identical objects (`is`).
 
-What a plan is made of is no part of its value: two plans are equal however they came about.
+Parts are not compared: two plans can be equal although only one of them has parts.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,19 +21,20 @@ from testbed.plan.objects import Child, Device, Object, Plan, Plugged, Space, Sy
 
 T = TypeVar("T")
 STEPS = 3
-"""Of a design behind the fabric: the first one attaches pods, the second joins the nodes, the last is the agent's."""
+"""Number of steps after the fabric: attach pods, join nodes, agent."""
 JOIN = 1
+"""Index of the step that joins nodes."""
 
 
 class Written(NamedTuple):
-    """What a step has written into a space."""
+    """Objects that a step added to a space."""
 
     settings: tuple[Sysctl, ...] = ()
     objects: tuple[Object, ...] = ()
 
 
 class Shared(NamedTuple):
-    """What a step has made between spaces."""
+    """Devices that a step created between spaces."""
 
     veths: tuple[Veth, ...] = ()
     children: tuple[Child, ...] = ()
@@ -42,12 +43,12 @@ class Shared(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PodPart:
-    """A pod, and all that hangs on it."""
+    """A pod with its objects."""
 
     place: PodPlace
     space: Space
-    beside: Written
-    """In the space of its node."""
+    on_node: Written
+    """Its objects in the space of its node."""
     shared: Shared
 
 
@@ -57,14 +58,14 @@ class NodePart:
 
     place: NodePlace
     fabric: Written
-    """What the fabric has written into its space,"""
+    """Objects of the fabric in its space."""
     joined: Written
-    """and what joins it with the other nodes."""
+    """Objects in its space that join it with other nodes."""
     space: Space
-    """With what all steps have written."""
+    """Its space with the objects of all steps."""
     pods: tuple[PodPart, ...]
     shared: tuple[Shared, ...]
-    """By step, without the fabric's."""
+    """By step, except the fabric."""
 
     @cached_property
     def pod_spaces(self) -> tuple[Space, ...]:
@@ -76,7 +77,7 @@ class NodePart:
 
     @cached_property
     def devices(self) -> Mapping[str, Mapping[str, Device]]:
-        """By space and name, without those that the fabric has made between spaces."""
+        """Devices by space and name, except those of the fabric between spaces."""
         found: dict[str, dict[str, Device]] = {
             space.name: {link.name: link for link in space.links} for space in self.spaces
         }
@@ -90,22 +91,22 @@ class NodePart:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """All that a plan is made of."""
+    """All parts of a plan."""
 
     design: object
-    """That which the plan follows."""
+    """The plan's design."""
     layout: Layout
     bare: Layout
-    """The same without pods: all that the steps read, beside their own nodes."""
+    """The layout without pods; besides the nodes to plan, steps read only this."""
     fixed: Mapping[str, Space]
-    """All spaces but pods, in their order."""
+    """All spaces except pods, in order."""
     fabric: tuple[Veth, ...]
     """The links of the fabric."""
     nodes: Mapping[str, NodePart]
 
     @cached_property
     def uplinks(self) -> Mapping[str, Mapping[str, VethEnd]]:
-        """By node, then by name: its devices on the fabric."""
+        """The nodes' devices on the fabric, by node and name."""
         found: dict[str, dict[str, VethEnd]] = {name: {} for name in self.nodes}
         for veth in self.fabric:
             for end in (veth.a, veth.b):
@@ -117,7 +118,7 @@ class Parts:
         return (*self.fixed.values(), *chain.from_iterable(part.pod_spaces for part in self.nodes.values()))
 
     def shared(self) -> Shared:
-        """In the order in which a design makes them: step by step, node by node."""
+        """All devices between spaces, in order of creation: by step, then by node."""
         steps = list(zip(*(part.shared for part in self.nodes.values()), strict=True))
         return Shared(
             (*self.fabric, *chain.from_iterable(shared.veths for step in steps for shared in step)),
@@ -126,48 +127,48 @@ class Parts:
         )
 
 
-class Unlike(NamedTuple):
-    """What is in one plan, and is not the very same in another one."""
+class NotIdentical(NamedTuple):
+    """Objects of a plan that are not identical (`is`) to one of another plan."""
 
     spaces: tuple[Space, ...]
     veths: tuple[Veth, ...]
     children: tuple[Child, ...]
 
 
-def unlike(plan: Plan, other: Plan) -> Unlike:
-    """What of a plan is not the very same in the other one, in its order.
+def not_identical(plan: Plan, other: Plan) -> NotIdentical:
+    """The objects of a plan that are not identical (`is`) to one of the other plan, in order.
 
-    Where the plans remember their parts, only those nodes are looked at that differ.
+    If both plans have parts, only differing nodes are examined.
     """
     one, two = parts_of(plan), parts_of(other)
     if not one or not two or len(one.nodes) != len(two.nodes):
-        return Unlike(
-            others(plan.spaces, other.spaces),
-            others(plan.veths, other.veths),
-            others(plan.children, other.children),
+        return NotIdentical(
+            not_identical_items(plan.spaces, other.spaces),
+            not_identical_items(plan.veths, other.veths),
+            not_identical_items(plan.children, other.children),
         )
     fixed = (space for name, space in one.fixed.items() if two.fixed.get(name) is not space)
     pairs = [(part, two.nodes.get(name)) for name, part in one.nodes.items()]
     differing = [(part, there) for part, there in pairs if part is not there]
-    pods = (others(part.pod_spaces, there.pod_spaces if there else ()) for part, there in differing)
+    pods = (not_identical_items(part.pod_spaces, there.pod_spaces if there else ()) for part, there in differing)
     shared = [
         (own, there.shared[step] if there else Shared())
         for step in range(STEPS)
         for part, there in differing
         for own in (part.shared[step],)
     ]
-    return Unlike(
+    return NotIdentical(
         (*fixed, *chain.from_iterable(pods)),
         (
-            *others(one.fabric, two.fabric),
-            *chain.from_iterable(others(own.veths, there.veths) for own, there in shared),
+            *not_identical_items(one.fabric, two.fabric),
+            *chain.from_iterable(not_identical_items(own.veths, there.veths) for own, there in shared),
         ),
-        tuple(chain.from_iterable(others(own.children, there.children) for own, there in shared)),
+        tuple(chain.from_iterable(not_identical_items(own.children, there.children) for own, there in shared)),
     )
 
 
-def others(items: tuple[T, ...], known: tuple[T, ...]) -> tuple[T, ...]:
-    """Those that are not the very same among the known ones. It takes hardly any time for each that is."""
+def not_identical_items(items: tuple[T, ...], known: tuple[T, ...]) -> tuple[T, ...]:
+    """The items that are not identical (`is`) to a known one. Fast for large tuples."""
     if items is known:
         return ()
     ids = set(map(id, known))
@@ -175,17 +176,17 @@ def others(items: tuple[T, ...], known: tuple[T, ...]) -> tuple[T, ...]:
 
 
 def parts_of(plan: Plan) -> Parts | None:
-    """What the plan is made of, if it remembers it."""
+    """The parts of a plan; None if it has none."""
     return plan.made_of if isinstance(plan.made_of, Parts) else None
 
 
 def differ_in_pods(plan: Plan, other: Plan) -> bool:
-    """Whether one of the plans is the other one with other pods; False also where that is not known."""
+    """Whether the plans differ only in pods; False if unknown."""
     one, two = parts_of(plan), parts_of(other)
     return bool(one and two and one.bare is two.bare)
 
 
 def numbered(parts: Iterable[NodePart]) -> Iterator[Key]:
-    """The devices of nodes that have interface indices, without the fabric's."""
+    """The keys of the nodes' allocated interface indices, except those of the fabric."""
     for part in parts:
         yield from ((space, dev) for space, devices in part.devices.items() for dev in devices)

@@ -1,4 +1,4 @@
-"""Pods as namespaces, and what is common to the ways in which they hang on their node."""
+"""Pods as namespaces, and helpers shared by the attachments."""
 
 from collections.abc import Iterator
 
@@ -19,20 +19,20 @@ def host_veth(pod: str) -> str:
 
 
 def behind_node(node: NodePlace) -> tuple[Address, ...]:
-    """What masks pods whose node masquerades them: all its addresses."""
+    """The SNAT addresses of pods whose node masquerades them: all addresses of the node."""
     return tuple(address.ip for address in node.addresses)
 
 
 def add_pod(draft: Draft, layout: Layout, node: NodePlace, place: PodPlace) -> SpaceDraft:
-    """A pod's namespace, without a device yet."""
+    """Adds a pod's namespace, without devices."""
     space = draft.space(place.pod.id, Kind.POD, node.name, tuple(at.ip for at in place.addresses))
-    space.masked_by = draft.masks(node)
+    space.snat_addresses = draft.masks(node)
     quiet(space, layout)
     return space
 
 
 def alone(address: Interface) -> Interface:
-    """The address without neighbours: a prefix of its whole length."""
+    """The address with a full-length prefix (/32 or /128)."""
     return type(address)((address.ip, address.max_prefixlen))
 
 
@@ -43,7 +43,10 @@ def in_whole_range(place: PodPlace, layout: Layout) -> Iterator[Interface]:
 
 
 def settle_on_fabric(pod: SpaceDraft, layout: Layout, place: PodPlace) -> None:
-    """What a pod needs on the fabric's own Ethernet: all pods and nodes are on its link, all else behind the router."""
+    """Adds addresses and routes of a pod on the fabric's Ethernet.
+
+    All pods and nodes are reached on the link, other destinations through the router.
+    """
     for address in in_whole_range(place, layout):
         pod.address(POD_INTERFACE, address)
     for cidr in layout.fabric_cidrs:

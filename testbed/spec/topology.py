@@ -154,7 +154,7 @@ class Topology(Spec):
         return pods
 
     def written_pods(self, node: str) -> int | tuple[Pod, ...]:
-        """The node's pods as they are written, be it by `pods_per_node`: by name, or how many."""
+        """The node's pods as written, or `pods_per_node`: a list of pods or a count."""
         spec = self.nodes[node]
         return spec.pods if "pods" in spec.model_fields_set else self.pods_per_node
 
@@ -197,7 +197,7 @@ class Topology(Spec):
             yield from self._name_misfits()
 
     def pod_misfits(self) -> Iterator[Misfit]:
-        """Problems of the number of pods."""
+        """Problems with the number of pods."""
         yield from self._count_misfits()
         yield from self._prefix_misfits()
 
@@ -344,8 +344,8 @@ class Topology(Spec):
 
 
 def with_other_pods(one: Topology, other: Topology) -> frozenset[str] | None:
-    """The nodes that have other pods in the other topology; None if the two differ in anything else."""
-    if list(one.nodes) != list(other.nodes) or any(getattr(one, key) != getattr(other, key) for key in _BESIDE_NODES):
+    """The nodes whose pods differ between two topologies; None if anything else differs."""
+    if list(one.nodes) != list(other.nodes) or any(getattr(one, key) != getattr(other, key) for key in _OTHER_KEYS):
         return None
     edited = [name for name, node in one.nodes.items() if node is not other.nodes[name]]
     if any(one.nodes[name].at != other.nodes[name].at for name in edited):
@@ -353,7 +353,7 @@ def with_other_pods(one: Topology, other: Topology) -> frozenset[str] | None:
     return frozenset(name for name in edited if one.written_pods(name) != other.written_pods(name))
 
 
-_BESIDE_NODES = tuple(key for key in Topology.model_fields if key != "nodes")
+_OTHER_KEYS = tuple(key for key in Topology.model_fields if key != "nodes")
 
 
 def _taken(name: str, taken: dict[str, str]) -> str:

@@ -1,12 +1,12 @@
-"""How long a lab takes to come up and go, against Mininet's own SingleSwitchTopo with a Linux bridge.
+"""Time to build and tear down a lab, compared with Mininet's SingleSwitchTopo with a Linux bridge.
 
     sudo .venv/bin/python -m tests.benchmarks.bench_build [--pods 64] [--nodes 4] [--rounds 5]
 
-Both are taken in turn in one run, so that the ratio holds whatever the machine is doing. Mininet's hosts stand beside
-our pods: a namespace with a link to a bridge, an address and a route each.
+Both are measured alternately in one run, so that the ratio does not depend on the machine's load. Mininet's hosts are
+comparable to our pods: a namespace with a link to a bridge, an address and a route each.
 
-The kernel frees namespaces in the background, after whoever let go of them has gone on. So there are two ratios: one
-of what a user waits for, and one that counts until the kernel has freed all.
+The kernel frees namespaces in the background, after they are released. Therefore two ratios are printed: one of the
+time that a user waits, and one that includes the time until the kernel has freed all namespaces.
 """
 
 import argparse
@@ -26,10 +26,10 @@ from testbed.kernel.freeing import await_freed
 from testbed.lab.capsule import enclosed
 from testbed.lab.lab import Lab
 from testbed.spec.topology import Topology
-from tests.benchmarks.taken_in_turn import spread, topology
+from tests.benchmarks.alternately import spread, topology
 
 Times = tuple[float, float, float]
-"""Seconds to build, to tear down, and from then on until the kernel has freed all."""
+"""Seconds to build, to tear down, and then until the kernel has freed all namespaces."""
 
 
 def timed(build: Callable[[], Callable[[], object]]) -> Times:
@@ -70,14 +70,14 @@ def work(nodes: int, pods: int, rounds: int) -> int:
 
 def show(times: dict[str, list[Times]], pods: int) -> None:
     table = Table(title=f"{pods} pods or hosts, median of {len(next(iter(times.values())))} rounds", box=None)
-    for title in ("", "up", "down", "freed, ms a pod", "Mininet's up + down / ours", "with freeing"):
+    for title in ("", "up", "down", "freed, ms per pod", "Mininet's up + down / ours", "with freeing"):
         table.add_column(title, justify="left" if not title else "right")
     for name, taken in times.items():
         rounds = list(zip(times["Mininet"], taken, strict=True))
         table.add_row(
             name,
             *(f"{statistics.median(part) / pods * 1000:.2f}" for part in zip(*taken, strict=True)),
-            *(spread([sum(ours[:parts]) / sum(mine[:parts]) for ours, mine in rounds], ".1f") for parts in (2, 3)),
+            *(spread([sum(theirs[:parts]) / sum(ours[:parts]) for theirs, ours in rounds], ".1f") for parts in (2, 3)),
         )
     Console(width=120).print(table)
 

@@ -1,9 +1,9 @@
-"""Round trips and throughput between two pods of a lab, against the same network typed by hand with `ip`.
+"""Round trips and throughput between two pods of a lab, compared with the same network built by hand with `ip`.
 
     sudo .venv/bin/python -m tests.benchmarks.bench_by_hand [--design vxlan] [--rounds 12]
 
-The commands are those that `testbed plan` prints, run by `sh`. Both networks, and the lab a second time (A/A), are up
-together and are measured in turn, in another order each round. The interval of the median ratio is a bootstrap's.
+The commands are the output of `testbed plan`, run by `sh`. Both networks, and a second lab (A/A), are up at the same
+time and are measured in a random order in each round. The interval of the median ratio is a bootstrap interval.
 """
 
 import argparse
@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent.parent
 PORT = "7480"
 
 
-def typed(plan: Plan) -> Namespaces:
+def built_by_hand(plan: Plan) -> Namespaces:
     with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
         file.write(script(plan))
         file.flush()
@@ -41,7 +41,7 @@ def typed(plan: Plan) -> Namespaces:
 
 
 def between(namespaces: Namespaces, server: list[str], client: list[str]) -> str:
-    """What a client in the pod `client` prints while a server runs in `web-2`; on a CPU each."""
+    """The output of a client in the pod `client`, with a server in `web-2`; each on a separate CPU."""
     with namespaces["web-2"].entered():
         serving = subprocess.Popen(["taskset", "-c", "1", *server], stdout=subprocess.DEVNULL)
     try:
@@ -74,7 +74,11 @@ def work(design: str, rounds: int) -> int:
     address = str(plan["web-2"].reached_at[0])
     console = Console()
     with Lab(plan) as lab, Lab(plan) as again:
-        networks: dict[str, Namespaces] = {"by hand": typed(plan), "lab": lab.namespaces, "lab again": again.namespaces}
+        networks: dict[str, Namespaces] = {
+            "by hand": built_by_hand(plan),
+            "lab": lab.namespaces,
+            "lab again": again.namespaces,
+        }
         for what, measure in (("round trip, us", round_trip_us), ("throughput, Gbit/s", gbits)):
             taken: dict[str, list[float]] = {name: [] for name in networks}
             for number in range(rounds + 1):

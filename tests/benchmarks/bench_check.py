@@ -1,9 +1,9 @@
-"""How long a check of all pairs takes, against Mininet's pingAll, per pair and protocol; and a million pairs.
+"""Time of a check of all pairs, compared with Mininet's pingAll, per pair and protocol; and of a million pairs.
 
     sudo .venv/bin/python -m tests.benchmarks.bench_check [--pods 200] [--nodes 16] [--rounds 5] [--million]
 
-Both networks are up at the same time and are asked in turn. All pairs of so many of Mininet's hosts would take minutes
-a round, so `--hosts` of them ping each other, which is kind to it: the others would fill the neighbour tables.
+Both networks are up at the same time and are measured alternately. All pairs of Mininet's hosts would take minutes per
+round, so only `--hosts` of them ping each other. This favours Mininet: more hosts would fill the neighbour tables.
 """
 
 import argparse
@@ -23,22 +23,22 @@ from testbed.lab.lab import Lab
 from testbed.observe.questions import PROTOCOLS
 from testbed.observe.reach import check_reach
 from testbed.observe.shots import Protocol
-from tests.benchmarks.taken_in_turn import show, taken_in_turn, topology
+from tests.benchmarks.alternately import measure_alternately, show, topology
 
 
 def pings(net: Mininet, hosts: int) -> float:
-    """Milliseconds a pair."""
+    """Milliseconds per pair."""
     begin = time.perf_counter()
     lost = net.ping(net.hosts[:hosts])
     taken = time.perf_counter() - begin
     assert lost == 0
-    # All namespaces share the room for neighbours.
+    # All namespaces share the limit of neighbour entries.
     forget_learned_in(Namespace.of_process(host.pid) for host in net.hosts[:hosts])
     return taken / (hosts * (hosts - 1)) * 1000
 
 
 def checks(lab: Lab, protocols: tuple[Protocol, ...]) -> float:
-    """Milliseconds a pair and protocol."""
+    """Milliseconds per pair and protocol."""
     begin = time.perf_counter()
     reach = check_reach(lab.plan, lab.namespaces, protocols)
     assert not reach.failed, reach.failures[:3]
@@ -55,7 +55,7 @@ def against_mininet(nodes: int, pods: int, hosts: int, rounds: int) -> int:
                 arms = {"pingAll": lambda: pings(net, hosts), "check": lambda lab=lab: checks(lab, PROTOCOLS)}
                 arms |= {p: lambda lab=lab, p=p: checks(lab, (p,)) for p in PROTOCOLS}  # type: ignore[misc]
                 title = f"{design}, {pods} pods on {nodes} nodes, {rounds} rounds"
-                show(title, "ms a pair and protocol", taken_in_turn(arms, rounds), "pingAll", inverse=True)
+                show(title, "ms per pair and protocol", measure_alternately(arms, rounds), "pingAll", inverse=True)
     finally:
         net.stop()
     return 0

@@ -1,10 +1,10 @@
-"""How long a lab takes to come up, against the least that the kernel takes for as many pods: netlink by hand.
+"""Time to build a lab, compared with the minimum for as many pods: handwritten netlink messages.
 
     sudo .venv/bin/python -m tests.benchmarks.bench_floor [--pods 512] [--nodes 16] [--rounds 5]
 
-The floor makes for each pod a namespace, a veth pair from one node namespace, an address and a default route: raw
-sockets, batches of messages packed by hand, no library, no bridge, no settings, no checks of errors but of the last.
-The lab has bridges, several nodes, Mininet hosts, settings and routes between nodes besides.
+The floor creates for each pod a namespace, a veth pair to a single node namespace, an address and a default route. It
+uses raw sockets and batches of messages, without a library, a bridge or sysctls, and checks only the last error of a
+batch. The lab also has bridges, several nodes, Mininet hosts, sysctls and routes between nodes.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from testbed.kernel.freeing import await_freed
 from testbed.kernel.syscalls import CLONE_NEWNET, setns, unshare
 from testbed.lab.capsule import enclosed
 from testbed.lab.lab import Lab
-from tests.benchmarks.taken_in_turn import show, taken_in_turn, topology
+from tests.benchmarks.alternately import measure_alternately, show, topology
 
 REQUEST, ACK, CREATE = 0x1, 0x4, 0x600
 NEWLINK, NEWADDR, NEWROUTE = 16, 20, 24
@@ -45,8 +45,8 @@ def netlink() -> socket.socket:
     return sock
 
 
-def said(sock: socket.socket, messages: list[bytes]) -> None:
-    """The last of them asks for an acknowledgement."""
+def send(sock: socket.socket, messages: list[bytes]) -> None:
+    """Send messages, the last of which requests an acknowledgement."""
     sock.send(b"".join(messages))
     (error,) = struct.unpack_from("=i", sock.recv(65536), 16)
     assert error == 0, os.strerror(-error)
@@ -58,7 +58,7 @@ def new_namespace() -> int:
 
 
 def floor(pods: int) -> float:
-    """Seconds to build."""
+    """Seconds to build the floor."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     begin = time.perf_counter()
     node = new_namespace()
@@ -74,13 +74,13 @@ def floor(pods: int) -> float:
                 kind = attribute(1, b"veth\0") + attribute(2, attribute(1, peer))
                 body = link(10 + number, 1, attribute(3, b"veth%d\0" % number), attribute(18, kind))
                 batch.append(message(NEWLINK, REQUEST | CREATE | (ACK if number == numbers[-1] else 0), body))
-            said(from_node, batch)
+            send(from_node, batch)
         for number, namespace in enumerate(namespaces):
             setns(namespace, CLONE_NEWNET)
             address, gateway = (socket.inet_aton(f"10.{1 + number // 250}.{number % 250}.{host}") for host in (2, 1))
             index = 1000 + number
             with netlink() as in_pod:
-                said(
+                send(
                     in_pod,
                     [
                         message(NEWLINK, REQUEST, link(index, 1)),
@@ -121,9 +121,9 @@ def work(nodes: int, pods: int, rounds: int) -> int:
     arms = {"floor": lambda: floor(pods)}
     for design in DESIGNS:
         arms[design] = lambda design=design: lab(design, nodes, pods)  # type: ignore[misc]  # bound now, on purpose
-    taken = taken_in_turn(arms, rounds)
+    taken = measure_alternately(arms, rounds)
     in_ms = {name: [value / pods * 1000 for value in values] for name, values in taken.items()}
-    show(f"up of {pods} pods on {nodes} nodes, planning included, {rounds} rounds", "ms a pod", in_ms, "floor")
+    show(f"build of {pods} pods on {nodes} nodes, planning included, {rounds} rounds", "ms per pod", in_ms, "floor")
     return 0
 
 

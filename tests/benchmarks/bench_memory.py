@@ -1,8 +1,8 @@
-"""Memory that the processes of a lab take, for each pod: the kernel's own for namespaces and devices not counted.
+"""Memory of the processes of a lab, per pod; without the kernel's memory for namespaces and devices.
 
     sudo .venv/bin/python tests/benchmarks/bench_memory.py [--design l3-host-routes]
 
-Proportional set sizes (smaps_rollup): pages that processes share are counted once.
+Proportional set sizes (smaps_rollup): shared pages are counted once.
 """
 
 import argparse
@@ -37,9 +37,9 @@ def proportional_kib(process: Path) -> int:
 
 
 def processes_in(name: str) -> list[Path]:
-    """Those whose process numbers are the lab's."""
-    said = [sys.executable, "-m", "testbed", "exec", "-n", name, "fabric", "--", "readlink", "/proc/self/ns/pid"]
-    inside = subprocess.run(said, capture_output=True, text=True, check=True).stdout.strip()
+    """The processes in the lab's PID namespace."""
+    command = [sys.executable, "-m", "testbed", "exec", "-n", name, "fabric", "--", "readlink", "/proc/self/ns/pid"]
+    inside = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -67,7 +67,7 @@ def main() -> int:
                 testbed("down", name)
         Console().print(
             f"{design}, {pods} pods on {nodes} nodes: {len(found)} processes, {taken / 1024:.0f} MiB, "
-            f"{taken / pods:.0f} KiB a pod"
+            f"{taken / pods:.0f} KiB per pod"
         )
     return 0
 

@@ -1,4 +1,4 @@
-"""What a pod of a large lab costs, against one of a small lab.
+"""Build time per pod of a large lab, compared with a small lab.
 
 sudo .venv/bin/python -m tests.benchmarks.bench_scale [--rounds 3]
 """
@@ -10,8 +10,8 @@ from mininet.log import setLogLevel
 
 from testbed.designs import DESIGNS
 from testbed.lab.capsule import enclosed
+from tests.benchmarks.alternately import measure_alternately, show
 from tests.benchmarks.bench_floor import lab
-from tests.benchmarks.taken_in_turn import show, taken_in_turn
 
 SIZES = ((4, 256), (16, 1024), (64, 4096))
 """Nodes and pods."""
@@ -20,12 +20,12 @@ SIZES = ((4, 256), (16, 1024), (64, 4096))
 def work(rounds: int) -> int:
     setLogLevel("critical")
     for design in DESIGNS:
-        arms = {f"{pods} pods on {nodes} nodes": partial(a_pod, design, nodes, pods) for nodes, pods in SIZES}
-        show(f"{design}, up, {rounds} rounds", "ms a pod", taken_in_turn(arms, rounds), next(iter(arms)))
+        arms = {f"{pods} pods on {nodes} nodes": partial(ms_per_pod, design, nodes, pods) for nodes, pods in SIZES}
+        show(f"{design}, up, {rounds} rounds", "ms per pod", measure_alternately(arms, rounds), next(iter(arms)))
     return 0
 
 
-def a_pod(design: str, nodes: int, pods: int) -> float:
+def ms_per_pod(design: str, nodes: int, pods: int) -> float:
     return lab(design, nodes, pods) / pods * 1000
 
 

@@ -1,9 +1,9 @@
-"""How long the command line takes to do what it does, against Python itself.
+"""Duration of CLI commands, compared with Python's startup.
 
     sudo .venv/bin/python -m tests.benchmarks.bench_startup [--rounds 10]
 
-Each verb is timed as a whole process, with its files in the page cache, in turn with `python -c pass`. All of it runs
-in a capsule, where no other lab is seen. The next lab is brought up when the kernel has freed the one before.
+Each verb is timed as a whole process, with its files in the page cache, alternately with `python -c pass`. All runs are
+in a capsule, in which no other lab is visible. The next lab is built when the kernel has freed the previous one.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from testbed.kernel.freeing import await_freed
 from testbed.lab.capsule import enclosed
 from testbed.lab.door import Address
 from testbed.lab.living import LivingLab
-from tests.benchmarks.taken_in_turn import Arm, show, spread, taken_in_turn
+from tests.benchmarks.alternately import Arm, measure_alternately, show, spread
 
 ROOT = Path(__file__).parents[2]
 PYTHON = "python -c pass"
@@ -39,7 +39,7 @@ NAME = f"bench-{os.getpid()}"
 
 
 def process(*words: str) -> float:
-    """Seconds that a process took from its start until it had ended."""
+    """Seconds from start to end of a process."""
     start = time.perf_counter()
     subprocess.run([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, check=True)
     return time.perf_counter() - start
@@ -50,7 +50,7 @@ def verb(*words: str) -> Arm:
 
 
 def up(topology: str) -> tuple[float, float]:
-    """Seconds of `testbed up`, and those of the lab itself."""
+    """Seconds of `testbed up`, and of the build itself."""
     whole = process("-m", "testbed", "up", topology, *DESIGN, "--name", NAME)
     lab = LivingLab(Address(os.geteuid(), NAME))
     built = float(lab.facts["seconds"])
@@ -69,7 +69,7 @@ def main() -> int:
 def work(rounds: int) -> int:
     arms: dict[str, Arm] = {PYTHON: lambda: process("-c", "pass"), "--help": verb("--help")}
     arms |= {f"{name} --help": verb(name, "--help") for name in VERBS}
-    show("help", "seconds", taken_in_turn(arms, rounds), PYTHON)
+    show("help", "seconds", measure_alternately(arms, rounds), PYTHON)
 
     arms = {PYTHON: lambda: process("-c", "pass"), "list": verb("list")}
     arms["exec node1 -- true"] = verb("exec", "-n", NAME, "node1", "--", "true")
@@ -78,19 +78,19 @@ def work(rounds: int) -> int:
     arms["designs"] = verb("designs")
     process("-m", "testbed", "up", SMALL, *DESIGN, "--name", NAME)
     try:
-        show("verbs", "seconds", taken_in_turn(arms, rounds), PYTHON)
+        show("verbs", "seconds", measure_alternately(arms, rounds), PYTHON)
     finally:
         LivingLab(Address(os.geteuid(), NAME)).down()
     await_freed()
 
-    taken = taken_in_turn({PYTHON: lambda: process("-c", "pass"), "up of 2 nodes": lambda: up(SMALL)[0]}, rounds)
+    taken = measure_alternately({PYTHON: lambda: process("-c", "pass"), "up of 2 nodes": lambda: up(SMALL)[0]}, rounds)
     show("up", "seconds", taken, PYTHON)
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as large:
         large.write(LARGE)
         large.flush()
         pairs = [up(large.name) for _ in range(rounds + 1)][1:]
     Console().print(f"\nup of 512 pods on 16 nodes: {statistics.median(whole for whole, _ in pairs):.3f} s")
-    Console().print(f"up / the lab itself: {spread([whole / built for whole, built in pairs])}")
+    Console().print(f"`up` / the build itself: {spread([whole / built for whole, built in pairs])}")
     return 0
 
 

@@ -38,8 +38,8 @@ def covering() -> list[str]:
 def first_topology(design: Design, number: int) -> Topology:
     """A topology that fits, dual-stack if possible; fabrics are assigned round-robin."""
     texts = list(FABRICS.values())
-    turned = texts[number % len(texts) :] + texts[: number % len(texts)]
-    topologies = (topology_of_text(text.format(fabric=it), "t.yaml").value for text in (TEXT, IPV4) for it in turned)
+    ordered = texts[number % len(texts) :] + texts[: number % len(texts)]
+    topologies = (topology_of_text(text.format(fabric=it), "t.yaml").value for text in (TEXT, IPV4) for it in ordered)
     return next(topology for topology in topologies if not list(design.misfits(topology)))
 
 
@@ -94,5 +94,5 @@ def test_numbers_of_reused_parts_are_not_allocated_again() -> None:
     second = design.plan(without_pod(topology, "a"), before=first)
     third = design.plan(topology, before=second)
     assert third["a"].reached_at != first["a"].reached_at
-    had = {device.index for space in first.spaces for device in first.devices_of(space.name).values()}
-    assert third.device("a", "eth0").index not in had
+    used = {device.index for space in first.spaces for device in first.devices_of(space.name).values()}
+    assert third.device("a", "eth0").index not in used

@@ -197,7 +197,7 @@ def test_a_node_without_free_addresses_raises_exhausted() -> None:
     with pytest.raises(Exhausted) as error:
         DESIGNS["vxlan"].plan(topology, before=plan.allocation)
     assert str(error.value) == (
-        "no pod address on node1 (10.244.0.0/29) left: 4 of 5 in use, 1 freed in this lab and not given out again; "
+        "no pod address on node1 (10.244.0.0/29) left: 4 of 5 in use, 1 freed in this lab and not allocated again; "
         "add the pod to another node, or recreate the lab"
     )
     assert DESIGNS["vxlan"].plan(topology)["x3"].reached_at

@@ -276,7 +276,7 @@ def test_pods_that_are_not_detached_in_time_are_reported(
     lab = Lab(designed(OWN, bin=(str(tmp_path),)).plan(two_nodes))
     monkeypatch.setattr("testbed.lab.plugging.UNPLUG_PATIENCE_S", 0.0)
     assert sorted(lab.down()) == [
-        f"in {node}, pod {pod}: no DEL, as all of them have 0 s"
+        f"in {node}, pod {pod}: DEL skipped: the time for all calls, 0 s, is used up"
         for node, pod in (("node1", "client"), ("node1", "web-1"), ("node2", "web-2"))
     ]
 

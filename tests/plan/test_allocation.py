@@ -7,7 +7,7 @@ from testbed.plan.allocation import Allocation, Allocator, Exhausted, Room
 ROOM = Room(3, "pod address on node1", "add the pod to another node")
 
 
-def test_numbers_count_from_zero_in_each_domain_and_stay() -> None:
+def test_each_domain_allocates_stable_numbers_from_zero() -> None:
     numbers = Allocator()
     assert numbers.numbers("pods", [("a",), ("b",)]) == (0, 1)
     assert numbers.number("nodes", ("a",)) == 0
@@ -31,17 +31,17 @@ def test_an_unused_domain_keeps_its_allocated_numbers() -> None:
 
 
 def test_the_same_requests_give_an_equal_allocation() -> None:
-    def asked(before: Allocation | None) -> Allocation:
+    def allocated(before: Allocation | None) -> Allocation:
         numbers = Allocator(before)
         numbers.numbers("pods", [("b",), ("a",)])
         numbers.settle("blocks", ("bits",), 6)
         return numbers.finished()
 
-    assert asked(asked(None)) == asked(None)
-    assert hash(asked(asked(None))) == hash(asked(None))
+    assert allocated(allocated(None)) == allocated(None)
+    assert hash(allocated(allocated(None))) == hash(allocated(None))
 
 
-def test_a_settled_value_stays_while_it_is_possible() -> None:
+def test_a_settled_value_is_kept_while_it_is_possible() -> None:
     first = Allocator()
     assert first.settle("ports", ("core",), "eth0") == "eth0"
     assert Allocator(first.finished()).settle("ports", ("core",), "to-a") == "eth0"
@@ -56,13 +56,13 @@ def test_the_error_of_a_full_domain_has_the_numbers_in_use_and_freed() -> None:
     with pytest.raises(Exhausted) as error:
         Allocator(second.finished()).numbers("pods", [("b",), ("c",), ("d",)], ROOM)
     assert str(error.value) == (
-        "no pod address on node1 left: 2 of 3 in use, 1 freed in this lab and not given out again; "
+        "no pod address on node1 left: 2 of 3 in use, 1 freed in this lab and not allocated again; "
         "add the pod to another node"
     )
     assert (error.value.in_use, error.value.freed) == (2, 1)
 
 
-def test_what_is_kept_stays_in_use_until_it_is_freed() -> None:
+def test_kept_numbers_are_in_use_until_freed() -> None:
     first = Allocator()
     first.numbers("pods", [("a",), ("b",)])
     first.number("devices", ("eth0",))
@@ -83,7 +83,7 @@ def test_what_is_kept_stays_in_use_until_it_is_freed() -> None:
     assert first.finished().number("pods", ("a",)) == 0
 
 
-def test_all_that_are_in_use_of_a_domain_are_so_where_numbers_are_kept_too() -> None:
+def test_a_list_of_names_frees_all_others_also_with_kept_numbers() -> None:
     first = Allocator()
     first.numbers("pods", [("a",), ("b",)])
     kept = Allocator(first.finished(), keeps=True)

@@ -1,4 +1,4 @@
-"""What two plans share is not looked at when they are compared, and what changes is the same as if it were."""
+"""Skipping identical objects in a comparison of plans does not change the result."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -15,8 +15,8 @@ from testbed.spec.topology import Topology
 DESIGNS = ("vxlan", "macvlan+l2", "flat-bridge+l2", "ipvlan-l3+host-routes", "weave-fastdp", "calico-ipip")
 
 
-def others(device: Any) -> Iterator[Any]:
-    """The device with something else that can be changed, and that cannot."""
+def variants(device: Any) -> Iterator[Any]:
+    """Variants of the device: with a property that the kernel can change, and one that it cannot."""
     if isinstance(device, Veth):
         yield replace(device, a=replace(device.a, mtu=device.a.mtu + 1))
         yield replace(device, b=replace(device.b, index=device.b.index + 1000))
@@ -26,7 +26,7 @@ def others(device: Any) -> Iterator[Any]:
 
 
 def without(plan: Plan, place: str) -> Plan:
-    """The plan without a space, and what hangs on it."""
+    """The plan without a space and its devices."""
     return replace(
         plan,
         spaces=tuple(space for space in plan.spaces if space.name != place),
@@ -36,24 +36,24 @@ def without(plan: Plan, place: str) -> Plan:
 
 
 def altered(plan: Plan) -> Iterator[Plan]:
-    """The plan without one space or device, or with another device in its place; all else is the very same."""
+    """The plan with one space or device removed, or one device changed; all other objects are identical."""
     for number, space in enumerate(plan.spaces):
         rest = plan.spaces[:number], plan.spaces[number + 1 :]
         yield without(plan, space.name)
         for place, item in enumerate(space.objects):
             if isinstance(item, LINKS):
-                for instead in ((), *((other,) for other in others(item))):
+                for instead in ((), *((other,) for other in variants(item))):
                     objects = (*space.objects[:place], *instead, *space.objects[place + 1 :])
                     yield replace(plan, spaces=(*rest[0], replace(space, objects=objects), *rest[1]))
     for field in ("veths", "children"):
         devices = getattr(plan, field)
         for number, device in enumerate(devices):
-            for instead in ((), *((other,) for other in others(device))):
+            for instead in ((), *((other,) for other in variants(device))):
                 yield replace(plan, **{field: (*devices[:number], *instead, *devices[number + 1 :])})
 
 
 @pytest.mark.parametrize("name", DESIGNS)
-def test_what_is_shared_changes_nothing(name: str, two_nodes: Topology) -> None:
+def test_identical_objects_do_not_affect_the_difference(name: str, two_nodes: Topology) -> None:
     plan = design_of(name).plan(two_nodes)
     copy = deepcopy(plan)
     assert touched(plan, plan) == ()

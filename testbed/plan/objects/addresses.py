@@ -83,7 +83,7 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> DeviceAddress | None
     return DeviceAddress(names[index], ipaddress.ip_interface((address, prefix)), bare)
 
 
-def _told(planned: DeviceAddress | None, there: DeviceAddress | None) -> str:
+def _describe(planned: DeviceAddress | None, there: DeviceAddress | None) -> str:
     if planned and there:
         return f"{planned.dev}: address {there.interface} {_prefix(there)}, expected {_prefix(planned)}"
     if planned:
@@ -104,7 +104,7 @@ ADDRESSES = ObjectKind(
     replace=lambda item, index_of: new_address(item, index_of(item.dev), REPLACE),
     remove=_remove,
     words=lambda item, verb: f"ip {address_words(item, verb)}",
-    told=_told,
+    describe=_describe,
     dumps=((RTM_GETADDR, _HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)),),
     read=_read,
 )

@@ -70,7 +70,7 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> FdbEntry | None:
     return FdbEntry(address, names[index], remote)
 
 
-def _told(planned: FdbEntry | None, there: FdbEntry | None) -> str:
+def _describe(planned: FdbEntry | None, there: FdbEntry | None) -> str:
     if planned:
         return f"{planned.dev}: FDB entry {planned.mac} dst {planned.remote} missing"
     assert there
@@ -85,7 +85,7 @@ FDB = ObjectKind(
     make=lambda item, index_of: new_fdb_entry(item, index_of(item.dev)),
     remove=_remove,
     words=lambda item, verb: f"bridge {fdb_words(item, verb)}",
-    told=_told,
+    describe=_describe,
     dumps=((RTM_GETNEIGH, NEIGHBOUR_HEADER.pack(socket.AF_BRIDGE, 0, 0, 0, 0)),),
     read=_read,
 )

@@ -73,14 +73,14 @@ def _words(link: IpTunnel) -> str:
     )
 
 
-def _told(local: Address | None, remote: Address | None) -> str:
+def _describe_ends(local: Address | None, remote: Address | None) -> str:
     ends = ("any" if end is None or end.is_unspecified else end for end in (local, remote))
     return "a tunnel from {} to {}".format(*ends)
 
 
 def _read(kind: str, data: Attributes, _: Names) -> str:
     at = (_GRE_LOCAL, _GRE_REMOTE) if kind in _GRE else (_IPTUN_LOCAL, _IPTUN_REMOTE)
-    return _told(*(address_in(data[each]) if each in data else None for each in at))
+    return _describe_ends(*(address_in(data[each]) if each in data else None for each in at))
 
 
 IP_TUNNELS = LinkKind(
@@ -89,7 +89,7 @@ IP_TUNNELS = LinkKind(
     words=_words,
     data=_data,
     name=lambda link: link.kind.value,
-    planned=lambda link: _told(link.local, link.remote),
+    planned=lambda link: _describe_ends(link.local, link.remote),
     read=_read,
     is_kernels_own=lambda link: not link.local,
     is_tunnel=True,

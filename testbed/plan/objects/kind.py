@@ -27,7 +27,7 @@ class ObjectKind(Generic[T]):
     """The request that removes it."""
     words: Callable[[T, str], str]
     """The command that adds (`add`), replaces (`replace`) or removes (`del`) it."""
-    told: Callable[[T | None, T | None], str]
+    describe: Callable[[T | None, T | None], str]
     """Describes a difference between the planned object and the existing one with the same key; either may be None."""
     dumps: tuple[tuple[int, bytes], ...]
     """The requests that list all objects of this kind: RTM_GET..., and the message's body."""

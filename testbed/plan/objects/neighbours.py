@@ -68,7 +68,7 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> Neighbour | None:
     return Neighbour(address_in(found[NDA_DST]), mac_in(found[NDA_LLADDR]), names[index])
 
 
-def _told(planned: Neighbour | None, there: Neighbour | None) -> str:
+def _describe(planned: Neighbour | None, there: Neighbour | None) -> str:
     if planned and there:
         return f"{planned.dev}: neighbour {planned.address} has lladdr {there.mac}, expected {planned.mac}"
     if planned:
@@ -85,7 +85,7 @@ NEIGHBOURS = ObjectKind(
     replace=lambda item, index_of: new_neighbour(item, index_of(item.dev), REPLACE),
     remove=_remove,
     words=lambda item, verb: f"ip {neighbour_words(item, verb)}",
-    told=_told,
+    describe=_describe,
     dumps=((RTM_GETNEIGH, NEIGHBOUR_HEADER.pack(socket.AF_UNSPEC, 0, 0, 0, 0)),),
     read=_read,
 )

@@ -73,7 +73,7 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> Netem | None:
     return Netem(names[index], delay_us, jitter_us, lost, doubled, overtaking, limit)
 
 
-def _told(planned: Netem | None, there: Netem | None) -> str:
+def _describe(planned: Netem | None, there: Netem | None) -> str:
     if planned:
         return f"{planned.dev}: {_brief(there) if there else 'no netem'}, expected {_brief(planned)}"
     assert there
@@ -93,7 +93,7 @@ NETEMS = ObjectKind(
     remove=lambda item, index_of: no_queue(item.dev, index_of(item.dev)),
     words=lambda item, verb: f"tc {netem_words(item, verb)}",
     restored_by="replace",  # The root may have another queueing discipline.
-    told=_told,
+    describe=_describe,
     dumps=QUEUE_DUMPS,
     read=_read,
 )

@@ -71,8 +71,8 @@ class Space:
     """For a pod: the node that it is attached to."""
     reached_at: tuple[Address, ...] = ()
     """The addresses at which others reach this pod or node."""
-    masked_by: tuple[Address, ...] = ()
-    """For a pod: the source addresses that replace its own (masquerading) in packets to other nodes and beyond."""
+    snat_addresses: tuple[Address, ...] = ()
+    """For a pod: the source addresses that replace its own in packets to other nodes and beyond (masquerading)."""
 
     @cached_property
     def _by_type(self) -> dict[type, tuple[Object, ...]]:
@@ -114,7 +114,7 @@ class Space:
         """The source addresses that the other space sees instead of its own; empty if they are not replaced."""
         if other.kind is not Kind.NODE or other.name == self.home:
             return ()
-        return tuple(address for address in self.masked_by if address.version == family)
+        return tuple(address for address in self.snat_addresses if address.version == family)
 
     @property
     def has_folders(self) -> bool:
@@ -151,24 +151,24 @@ class Plan:
 
     @property
     def made_of(self) -> object:
-        """What the next plan of the same lab can take over, see `testbed.plan.parts`.
+        """The parts that the next plan of the same lab can reuse, see `testbed.plan.parts`.
 
-        No field, as it is no part of the value: it is neither compared nor written down, and `replace` leaves it out.
+        Not a field: it is neither compared nor serialized, and `replace` omits it.
         """
         return vars(self).get("_made_of")
 
     def remember(self, made_of: object) -> None:
-        """To be called once, by whoever has made the plan."""
+        """Records the parts. To be called once, by the creator of the plan."""
         vars(self)["_made_of"] = made_of
 
-    def know_from(
+    def reuse_lookups(
         self,
         before: "Plan",
         gone: Iterable[str],
         fresh: Iterable[Space],
         devices: Mapping[str, Mapping[str, Device]],
     ) -> None:
-        """Takes over what was found out about another plan, of which these spaces are gone, and these fresh here."""
+        """Reuses cached lookups of the previous plan, without the spaces `gone`, with `fresh` ones and `devices`."""
         names = tuple(gone)
         for known, own in (("_by_name", {space.name: space for space in fresh}), ("_devices", devices)):
             if known in vars(before):
@@ -182,7 +182,7 @@ class Plan:
 
     @cached_property
     def _devices(self) -> dict[str, dict[str, Device]]:
-        """By space and name."""
+        """All devices, by space and name."""
         devices: dict[str, dict[str, Device]] = {
             space.name: {link.name: link for link in space.links} for space in self.spaces
         }

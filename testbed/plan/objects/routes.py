@@ -250,7 +250,7 @@ def _hops(route: Route) -> str:
     return f"via {route.via} dev {route.dev}" if route.via else f"dev {route.dev}"
 
 
-def _told(planned: Route | None, there: Route | None) -> str:
+def _describe(planned: Route | None, there: Route | None) -> str:
     if planned and there:
         return f"route {destination_words(planned)}: {way_words(there)}, expected {way_words(planned)}"
     if planned:
@@ -269,7 +269,7 @@ ROUTES = ObjectKind(
     replace=lambda item, index_of: new_route(item, index_of, REPLACE),
     remove=_remove,
     words=lambda item, verb: f"ip {route_words(item, verb)}",
-    told=_told,
+    describe=_describe,
     dumps=tuple(
         (RTM_GETROUTE, ROUTE_HEADER.pack(of, 0, 0, 0, 0, 0, 0, 0, 0)) for of in (socket.AF_INET, socket.AF_INET6)
     ),

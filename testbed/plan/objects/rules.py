@@ -83,7 +83,7 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> RoutingRule | None:
     return None if (rule.priority, rule.table) in _LAST else rule
 
 
-def _told(planned: RoutingRule | None, there: RoutingRule | None) -> str:
+def _describe(planned: RoutingRule | None, there: RoutingRule | None) -> str:
     if planned:
         return f"routing rule `{rule_words(planned).partition(' add ')[2]}` missing"
     assert there
@@ -97,7 +97,7 @@ RULES = ObjectKind(
     make=lambda item, index_of: new_rule(item),
     remove=lambda item, index_of: no_rule(item),
     words=lambda item, verb: f"ip {rule_words(item, verb)}",
-    told=_told,
+    describe=_describe,
     dumps=tuple(
         (RTM_GETRULE, ROUTE_HEADER.pack(of, 0, 0, 0, 0, 0, 0, 0, 0)) for of in (socket.AF_INET, socket.AF_INET6)
     ),

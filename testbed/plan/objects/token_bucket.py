@@ -56,7 +56,7 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> TokenBucket | None:
     return TokenBucket(names[index], per_second * 8, buffer * NS_PER_TICK * per_second // 1_000_000_000, limit)
 
 
-def _told(planned: TokenBucket | None, there: TokenBucket | None) -> str:
+def _describe(planned: TokenBucket | None, there: TokenBucket | None) -> str:
     if planned:
         found = f"{there.rate} bit/s" if there else "none"
         return f"{planned.dev}: rate limit {found}, expected {planned.rate} bit/s"
@@ -73,7 +73,7 @@ TOKEN_BUCKETS = ObjectKind(
     remove=lambda item, index_of: no_queue(item.dev, index_of(item.dev)),
     words=lambda item, verb: f"tc {token_bucket_words(item, verb)}",
     restored_by="replace",  # The root may have another queueing discipline.
-    told=_told,
+    describe=_describe,
     dumps=QUEUE_DUMPS,
     read=_read,
 )

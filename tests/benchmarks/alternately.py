@@ -1,4 +1,4 @@
-"""What benchmarks have in common: arms taken in turn in one run, so that ratios hold whatever the machine is doing."""
+"""Helpers for benchmarks: arms are measured alternately in one run, so that ratios do not depend on the load."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +9,11 @@ from rich.table import Table
 from testbed.spec.topology import Topology
 
 Arm = Callable[[], float]
-"""Does it once, and returns what it took."""
+"""Runs once, and returns the measured value."""
 
 
 def topology(nodes: int, pods: int) -> Topology:
-    """Of so many nodes and, on all of them together, so many pods."""
+    """A topology with `nodes` nodes and `pods` pods in total."""
     return Topology.model_validate(
         {
             "name": "benchmark",
@@ -24,8 +24,8 @@ def topology(nodes: int, pods: int) -> Topology:
     )
 
 
-def taken_in_turn(arms: Mapping[str, Arm], rounds: int) -> dict[str, list[float]]:
-    """What each arm took in each round, after one that warms up."""
+def measure_alternately(arms: Mapping[str, Arm], rounds: int) -> dict[str, list[float]]:
+    """The values of each arm, by round, without a first round for warm-up."""
     taken: dict[str, list[float]] = {name: [] for name in arms}
     for number in range(rounds + 1):
         for name, arm in arms.items():
@@ -36,12 +36,12 @@ def taken_in_turn(arms: Mapping[str, Arm], rounds: int) -> dict[str, list[float]
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Median, smallest and largest."""
+    """Median, minimum and maximum, as text."""
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def show(title: str, unit: str, taken: Mapping[str, Sequence[float]], reference: str, inverse: bool = False) -> None:
-    """A row for each arm: what it took, and its ratio to the reference in the same round; `inverse` the other way."""
+    """Print a table of the arms: values, and ratios to the reference in the same round; with `inverse`, from it."""
     table = Table(title=title, box=None)
     ratio = f"{reference} / this" if inverse else f"this / {reference}"
     for heading in ("", unit, ratio):
