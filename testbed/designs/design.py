@@ -1,8 +1,6 @@
 """A design combines an attachment and a transport into one pure function from topology to plan."""
 
-import gc
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from testbed.designs.attachment import Attachment, Delivers, Uplink
@@ -10,6 +8,7 @@ from testbed.designs.node_rules import add_node_rules, tools
 from testbed.designs.transport import Joining, Leg, Transport, skips, straight
 from testbed.plan.addressing import Layout, NodePlace, layout, with_pods
 from testbed.plan.allocation import Allocation, Allocator
+from testbed.plan.collecting import without_collecting
 from testbed.plan.draft import Draft, unmasked
 from testbed.plan.fabric import UPLINK, fabric
 from testbed.plan.objects import Plan, Space
@@ -40,21 +39,6 @@ def _nothing_more(joining: Joining) -> None:
 def _unlabelled(tunnel: Tunnel, plan: Plan, layout: Layout, sender: Space) -> Tunnel:
     """For tunnels that are the same for all pods."""
     return tunnel
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """No garbage is looked for: a plan has up to a million objects, all of which stay.
-
-    To look through them again and again while more are made would take as long as to make them.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def refusal(attachment: Attachment, transport: Transport) -> str:
@@ -242,7 +226,7 @@ class Design:
         if known and known.design == self and (nodes := with_other_pods(known.layout.topology, topology)) is not None:
             assert isinstance(before, Plan)
             return self._exchanged(before, known, topology, nodes)
-        with _uncollected():
+        with without_collecting():
             return self._whole(topology, offload, before.allocation if isinstance(before, Plan) else before)
 
     def _whole(self, topology: Topology, offload: bool, before: Allocation | None) -> Plan:

@@ -15,6 +15,7 @@ from testbed.lab.mininet_nodes import Host, Intf, Node
 from testbed.lab.places import Places
 from testbed.lab.programs import Ended, Programs, items
 from testbed.plan.change import Change, without_pods
+from testbed.plan.collecting import without_collecting
 from testbed.plan.objects import DeviceAddress, Kind, Plan, Space
 
 if TYPE_CHECKING:
@@ -80,8 +81,13 @@ class Lab:
         """The plan made by the design, without objects of CNI plugins."""
         self.places = Places(plan)
         self.programs = Programs(self.places)
-        pods = plan.of_kind(Kind.POD)
         begin = time.monotonic()
+        with without_collecting():
+            self._build(plan)
+        self.up_seconds = time.monotonic() - begin
+
+    def _build(self, plan: Plan) -> None:
+        pods = plan.of_kind(Kind.POD)
         try:
             self._start_hosts([space.name for space in plan.spaces if space.kind not in (Kind.POD, Kind.CABLE)])
             for cable in plan.of_kind(Kind.CABLE):
@@ -109,7 +115,6 @@ class Lab:
             if failed and isinstance(error, PlanRefused):
                 raise PlanRefused("\n".join((str(error), *failed))) from error
             raise
-        self.up_seconds = time.monotonic() - begin
 
     @property
     def plan(self) -> Plan:
