@@ -21,7 +21,7 @@ from mininet.topo import SingleSwitchTopo
 from rich.console import Console
 from rich.table import Table
 
-from testbed.designs import DESIGNS
+from testbed.designs import DESIGNS, PLAIN
 from testbed.kernel.freeing import await_freed
 from testbed.lab.capsule import enclosed
 from testbed.lab.lab import Lab
@@ -56,7 +56,7 @@ def work(nodes: int, pods: int, rounds: int) -> int:
     setLogLevel("critical")
     made = topology(nodes, pods)
     arms: dict[str, Callable[[], Callable[[], object]]] = {"Mininet": lambda: mininet_lab(pods)}
-    for design in DESIGNS:
+    for design in PLAIN:
         arms[design] = lambda design=design: our_lab(design, made)  # type: ignore[misc]  # bound now, on purpose
     times: dict[str, list[Times]] = {name: [] for name in arms}
     for number in range(rounds + 1):

@@ -8,7 +8,7 @@ from functools import partial
 
 from mininet.log import setLogLevel
 
-from testbed.designs import DESIGNS
+from testbed.designs import PLAIN
 from testbed.lab.capsule import enclosed
 from tests.benchmarks.alternately import measure_alternately, show
 from tests.benchmarks.bench_floor import lab
@@ -19,7 +19,7 @@ SIZES = ((4, 256), (16, 1024), (64, 4096))
 
 def work(rounds: int) -> int:
     setLogLevel("critical")
-    for design in DESIGNS:
+    for design in PLAIN:
         arms = {f"{pods} pods on {nodes} nodes": partial(ms_per_pod, design, nodes, pods) for nodes, pods in SIZES}
         show(f"{design}, up, {rounds} rounds", "ms per pod", measure_alternately(arms, rounds), next(iter(arms)))
     return 0
