@@ -168,7 +168,7 @@ def _availability(part: Part) -> str:
     lacking = features.absent_here(part.needs, _programs(part))
     if lacking is None:
         return "?"
-    return features.unavailable(lacking).removeprefix("not available here: ") if lacking else "yes"
+    return features.needs(lacking) if lacking else "yes"
 
 
 def _here(part: Part) -> bool | None:

@@ -268,7 +268,12 @@ def absent_here(needs: Iterable[str], tools: Iterable[str]) -> tuple[Feature | P
 
 def unavailable(lacking: Iterable[Feature | Program]) -> str:
     """Why a design is unavailable, in one line."""
-    return f"not available here: needs {' and '.join(feature.lacking for feature in lacking)}"
+    return f"not available here: {needs(lacking)}"
+
+
+def needs(lacking: Iterable[Feature | Program]) -> str:
+    """What is missing, as `needs CONFIG_NET_IPIP (module ipip)`."""
+    return f"needs {' and '.join(feature.lacking for feature in lacking)}"
 
 
 def _works(feature: Feature) -> bool:
