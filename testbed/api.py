@@ -180,7 +180,7 @@ class Lab:
         """Adds a pod to a node, attached by the design; returns the pod.
 
         It gets the next address of its node; other pods keep theirs. This method and the four below raise
-        ChangeRefused if nothing has changed, and ChangeFailed if the change failed halfway.
+        ChangeRefused or MachineLacks if nothing has changed, and ChangeFailed if the change failed halfway.
         """
         self._living.change("pod add", name=name, node=node, namespace=namespace, labels=dict(labels or {}))
         return self[Pod(name=name, namespace=namespace).id]

@@ -32,6 +32,7 @@ from typing import Any, Generic, TypeVar
 from testbed.cni.calls import Call, log_lines
 from testbed.designs import Design, design_of_data
 from testbed.kernel.folders import NETNS, SHARED, root_of, within
+from testbed.kernel.lacking import MachineLacks
 from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
@@ -245,6 +246,9 @@ class _Keeper:
                 topology, plan = edited(before, design, lab.drawn, question["verb"], question["arguments"])
             except EditRefused as error:
                 say(connection, {"refused": str(error)})
+                return
+            except MachineLacks as error:
+                say(connection, {"lacking": error.lines})
                 return
             known = len(self._calls)
             answer: dict[str, Any] = {}

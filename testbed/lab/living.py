@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
+from testbed.kernel.lacking import MachineLacks
 from testbed.lab import door
 from testbed.lab.door import Address, Unanswered
 from testbed.lab.entering import CAPSULE, step_in
@@ -224,12 +225,15 @@ class LivingLab:
         """Change the lab: add or remove a pod or node, or set the qualities of a link.
 
         `verb` and `arguments` are a change of `testbed.lab.editing` and its arguments. Returns the number of changed
-        objects and namespaces, and the seconds it took. Raises ChangeRefused, with nothing changed, and ChangeFailed.
+        objects and namespaces, and the seconds it took. Raises ChangeRefused or MachineLacks, with
+        nothing changed, and ChangeFailed.
         """
         answer, files = self._ask("change", BUILD_PATIENCE_S, verb=verb, arguments=arguments)
         self.log += "".join(_read(file).decode() for file in files)
         if refused := answer.get("refused"):
             raise ChangeRefused(refused)
+        if lacking := answer.get("lacking"):
+            raise MachineLacks(lacking)
         if failed := answer.get("failed"):
             raise ChangeFailed(failed)
         return answer

@@ -6,6 +6,9 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from testbed.designs import DESIGNS, design_of
+from testbed.kernel.features import FEATURES
+from testbed.kernel.lacking import MachineLacks
+from testbed.lab import editing
 from testbed.lab.editing import edited
 from testbed.lab.lab import Lab
 from testbed.observe.check import check
@@ -81,3 +84,10 @@ def test_pods_nodes_and_links_can_be_changed(design: str) -> None:
         edited.prove()
         left = {pod: address for pod, address in own.items() if lab.plan.has(pod)}
         assert {pod: lab.plan[pod].reached_at for pod in left} == left
+
+
+def test_a_link_is_not_changed_if_the_kernel_lacks_a_feature_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(editing, "missing_here", lambda names: tuple(FEATURES[name] for name in names))
+    topology, design = chosen("vxlan"), design_of("vxlan")
+    with pytest.raises(MachineLacks, match="the kernel has no netem: needs a kernel with CONFIG_NET_SCH_NETEM"):
+        edited(topology, design, design.plan(topology), "link set", {"ends": "node1,fabric", "delay": "5ms"})
