@@ -81,7 +81,9 @@ NEIGHBOURS = ObjectKind(
     type=Neighbour,
     key=lambda item: (item.dev, item.address),
     devices=lambda item: (item.dev,),
-    make=lambda item, index_of: new_neighbour(item, index_of(item.dev)),
+    # The kernel may have an entry of its own already: one that it could not resolve.
+    make=lambda item, index_of: new_neighbour(item, index_of(item.dev), REPLACE),
+    restored_by="replace",
     replace=lambda item, index_of: new_neighbour(item, index_of(item.dev), REPLACE),
     remove=_remove,
     words=lambda item, verb: f"ip {neighbour_words(item, verb)}",
