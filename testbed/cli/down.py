@@ -1,10 +1,11 @@
 """testbed down"""
 
+import os
 from pathlib import Path
 
 import click
 
-from testbed.cli.labs import lab_errors, the_lab
+from testbed.cli.labs import VARIABLE, lab_errors, the_lab
 from testbed.cli.log import LOG, need_log, write_log
 from testbed.lab.door import Unanswered
 from testbed.lab.living import LivingLab
@@ -19,7 +20,8 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 @click.option("--all", "every", is_flag=True, help="End all labs of this user; as root, of all users.")
 @LOG
 def down(name: str | None, every: bool, log: Path | None) -> None:
-    """End a lab, and everything that runs in it. NAME may be omitted if only one is up.
+    """End a lab, and everything that runs in it. NAME may be omitted if only one
+    is up, or if TESTBED_LAB names it.
 
     Errors of CNI plugins that detach pods are printed; the lab ends anyway.
     """
@@ -27,7 +29,9 @@ def down(name: str | None, every: bool, log: Path | None) -> None:
         raise click.UsageError("NAME and --all exclude each other")
     need_log(log)
     calls = ""
-    for lab in LivingLab.all() if every else [the_lab(name)]:
+    for lab in (
+        LivingLab.all() if every else [the_lab(name or os.environ.get(VARIABLE), f"name one, or set {VARIABLE}")]
+    ):
         try:
             ending = lab.down()
         except Unanswered:

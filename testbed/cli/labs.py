@@ -41,17 +41,17 @@ def _complete_lab(context: click.Context, _: click.Parameter, incomplete: str) -
     return [lab.name for lab in LivingLab.all() if lab.name.startswith(incomplete)]
 
 
-def the_lab(name: str | None) -> LivingLab:
+def the_lab(name: str | None, remedy: str = "select one with --name") -> LivingLab:
     """The lab of that name, or the only one. This user's own if other users have labs of that name.
 
-    Raises WrongInput.
+    Raises WrongInput, with the remedy if several are up.
     """
     labs = LivingLab.all()
     if name is None:
         if not labs:
             raise WrongInput("no lab is up; `testbed up TOPOLOGY --design D` brings one up")
         if len(labs) > 1:
-            raise WrongInput(f"{len(labs)} labs are up: {', '.join(lab.name for lab in labs)}; select one with --name")
+            raise WrongInput(f"{len(labs)} labs are up: {', '.join(lab.name for lab in labs)}; {remedy}")
         return labs[0]
     found = sorted((lab for lab in labs if lab.name == name), key=lambda lab: lab.address.user != os.geteuid())
     if not found:
