@@ -54,8 +54,12 @@ def _print(verdict: "Verdict", homes: dict[str, str]) -> None:
         click.echo(f"\n{', '.join(pairs[:MOST_PAIRS])}{more}\n    {cause.reason}")
     explained = {pair for cause in verdict.causes for pair in cause.pairs}
     rest = [failure for failure in verdict.failures if (failure.source, failure.target) not in explained]
+    if rest:
+        click.echo()
     for failure in rest[:MOST_PAIRS]:
         click.echo(f"{failure.source} → {failure.target} {failure.protocol}: {failure.what}")
+    if len(rest) > MOST_PAIRS:
+        click.echo(f"and {len(rest) - MOST_PAIRS} more")
     for line in verdict.astray[:MOST_PAIRS]:
         click.echo(line)
 

@@ -177,7 +177,7 @@ class Design:
         return Misfit(
             ("fabric",),
             f"{self.name} needs all nodes in one subnet ({reason}), but this fabric has several; "
-            "use a design with a tunnel or the transport gateway",
+            "use a design with a tunnel, such as vxlan, or l3-gateway",
             at_key=True,
         )
 
