@@ -134,4 +134,4 @@ if [ ! -x .venv/bin/testbed ] || [ "$(cat .venv/stamp 2>/dev/null)" != "$stamp" 
 fi
 
 .venv/bin/testbed --version
-say "ready; next: sudo .venv/bin/python -m testbed run scenarios/quick.yaml"
+say "ready; next: .venv/bin/testbed run scenarios/quick.yaml"

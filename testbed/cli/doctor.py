@@ -24,7 +24,7 @@ class Finding:
     """Whether everything else works without it."""
 
 
-@click.command(epilog="Example: sudo testbed doctor")
+@click.command(epilog="Example: testbed doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def doctor(as_json: bool) -> None:
     """List what this machine has, what it lacks, and how to install it. Exit code 3 if anything required is missing."""

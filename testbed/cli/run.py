@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from testbed.spec.load import LoadedScenario
 
 
-@click.command(epilog="Example: sudo testbed run scenarios/quick.yaml")
+@click.command(epilog="Example: testbed run scenarios/quick.yaml")
 @click.argument("scenario", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--results",

@@ -39,7 +39,7 @@ def testbed() -> None:
 
     \b
     Begin with:
-      sudo testbed run scenarios/quick.yaml
+      testbed run scenarios/quick.yaml
     """
 
 
