@@ -50,7 +50,9 @@ def test_a_network_built_by_the_commands_passes_the_checks(
     listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
     assert {line.split()[0] for line in listed.splitlines()} == {space.name for space in plan.spaces}
     namespaces = {space.name: Namespace.at(Path("/run/netns") / space.name) for space in plan.spaces}
-    assert check_reach(plan, namespaces).failures == ()
+    # WireGuard repeats a handshake after 5 s, and the peer may not have had its key when the first one was sent.
+    attempts = (check_reach(plan, namespaces).failures for _ in range(3))
+    assert next((failures for failures in attempts if not failures), "failed three times") == ()
     assert check_crossings(design, chosen, plan, namespaces)[1] == ()
 
 
