@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 MAX_BYTES = 1024 * 1024
+MANIFEST_SUFFIXES = (".yaml", ".yml", ".json")
 MAX_LISTED = 10_000
 """Number of names in a folder to search for a similar one."""
 
@@ -29,13 +30,13 @@ class Unreadable(Exception):
         self.column = column
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file of at most `MAX_BYTES`, without a byte order mark. Raises Unreadable."""
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """The text of a UTF-8 file of at most `max_bytes`, without a byte order mark. Raises Unreadable."""
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             raise Unreadable(f"is {_KINDS.get(stat.S_IFMT(mode), 'not a regular file')}; expected a YAML file")
-        data = _read_bounded(path)
+        data = _read_bounded(path, max_bytes)
     except FileNotFoundError:
         raise Unreadable("file not found") from None
     except PermissionError:
@@ -45,6 +46,19 @@ def read_text(path: Path) -> str:
     except ValueError:
         raise Unreadable("the file name has invalid characters") from None
     return _decode(data)
+
+
+def manifest_files(path: Path) -> tuple[Path, ...]:
+    """The file, or the YAML and JSON files of a folder, by name. Raises Unreadable."""
+    if not path.is_dir():
+        return (path,)
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix in MANIFEST_SUFFIXES and file.is_file())
+    except OSError as error:
+        raise Unreadable(f"cannot read the folder: {error.strerror or error}") from None
+    if not files:
+        raise Unreadable(f"the folder has no {', '.join(MANIFEST_SUFFIXES)} files")
+    return tuple(files)
 
 
 def nearest_file(path: Path) -> str:
@@ -57,12 +71,12 @@ def nearest_file(path: Path) -> str:
     return next(iter(difflib.get_close_matches(path.name[:255], sorted(names), n=1)), "")
 
 
-def _read_bounded(path: Path) -> bytes:
+def _read_bounded(path: Path, max_bytes: int) -> bytes:
     # O_NONBLOCK: the file may have been replaced by a pipe since stat, and files in /proc may block too.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise Unreadable("the file is larger than 1 MiB, the limit")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise Unreadable(f"the file is larger than {max_bytes >> 20} MiB, the limit")
     return data
 
 

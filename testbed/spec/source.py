@@ -9,7 +9,7 @@ from pathlib import Path
 from testbed.spec.files import Unreadable, read_text
 from testbed.spec.nearest import nearest
 from testbed.spec.problems import Loc, Misfit, Problem, SpecError
-from testbed.spec.tree import WHOLE, Broken, Flaw, Node, compose
+from testbed.spec.tree import WHOLE, Broken, Dialect, Flaw, Node, compose, compose_all
 
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
 
@@ -110,8 +110,21 @@ def parse(text: str, file: str) -> Source:
     return Source(file, text, root, problems_of(text, file, flaws))
 
 
+def parse_all(text: str, file: str, dialect: Dialect) -> Source:
+    """The YAML documents in a text, as a list. Raises SpecError if it cannot be read."""
+    try:
+        roots, flaws = compose_all(text, dialect)
+    except Broken as broken:
+        raise SpecError(problems_of(text, file, broken.flaws)) from None
+    children: dict[str | int, Node] = dict(enumerate(roots))
+    root = Node(0, len(text), [node.data for node in roots], children=children)
+    return Source(file, text, root, problems_of(text, file, flaws))
+
+
 def problems_of(text: str, file: str, flaws: tuple[Flaw, ...]) -> tuple[Problem, ...]:
     """Syntax errors with line and column."""
+    if not flaws:
+        return ()
     lines = _Lines(text)
     return tuple(
         Problem(file, 0, 0, flaw.message)
