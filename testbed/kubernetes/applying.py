@@ -1,0 +1,121 @@
+"""Applying manifests to a cluster state: all of them, or none."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from testbed.kubernetes.immutable import immutable_misfits
+from testbed.kubernetes.kinds import BY_NAME
+from testbed.kubernetes.models.pods import Pod as WrittenPod
+from testbed.kubernetes.reading import Manifests, Written
+from testbed.kubernetes.state import ClusterState, Metadata, Pod, Resource
+from testbed.spec.problems import Misfit, Problem, SpecError
+
+Outcome = Literal["created", "configured", "unchanged"]
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A new state, and what became of each object."""
+
+    state: ClusterState
+    outcomes: tuple[tuple[Written, Outcome], ...]
+
+
+def apply(state: ClusterState, manifests: Manifests) -> Applied:
+    """The state with the objects of manifests. Raises SpecError with every problem, and then changes nothing."""
+    problems: list[Problem] = []
+    put: list[Resource] = []
+    outcomes: list[tuple[Written, Outcome]] = []
+    namespaces = {name for _, name in state.of("Namespace")}
+    namespaces |= {one.typed.metadata.name for one in manifests.objects if one.kind is BY_NAME["Namespace"]}
+    nodes = tuple(name for _, name in state.of("Node"))
+    for one in manifests.objects:
+        old = state.of(one.kind).get((one.namespace, one.typed.metadata.name))
+        new = _resource(one, old)
+        misfits = [*_place_misfits(one, namespaces, nodes), *(immutable_misfits(old, new) if old else ())]
+        problems += (one.problem(misfit) for misfit in misfits)
+        outcome: Outcome = "created" if old is None else "unchanged" if _is_same(old, new) else "configured"
+        if outcome != "unchanged":
+            put.append(new)
+        outcomes.append((one, outcome))
+    if problems:
+        raise SpecError(tuple(problems))
+    return Applied(state.changed(put), tuple(outcomes))
+
+
+def _place_misfits(one: Written, namespaces: set[str], nodes: tuple[str, ...]) -> Iterator[Misfit]:
+    if one.kind.name == "Node" and one.typed.metadata.name not in nodes:
+        message = f"node '{one.typed.metadata.name}' is not in the topology; a manifest can only extend its nodes"
+        yield Misfit(("metadata", "name"), message, valid=nodes)
+    if one.namespace and one.namespace not in namespaces:
+        message = f"namespace '{one.namespace}' not found; add a Namespace of this name to the manifests"
+        yield Misfit(("metadata", "namespace"), message, valid=tuple(sorted(namespaces)))
+
+
+def _resource(one: Written, old: Resource | None) -> Resource:
+    """The object as it will be: what is written, and what others added to the old one."""
+    before = old.applied if old else {}
+    live = _data(old) if old else {}
+    merged = merge(before, one.data, live)
+    typed = one.typed if merged == one.data else one.kind.model.model_validate(merged, by_alias=True, by_name=False)
+    body = {key: value for key, value in merged.items() if key not in _APART}
+    metadata = Metadata(
+        name=typed.metadata.name,
+        namespace=one.namespace,
+        labels={**typed.metadata.labels, **_OWN_LABELS.get(one.kind.name, _no_labels)(typed.metadata.name)},
+        annotations=typed.metadata.annotations,
+    )
+    status = merged.get("status", {})
+    if old is not None:
+        generation = old.metadata.generation + (body != old.body)
+        metadata = replace(
+            old.metadata, labels=metadata.labels, annotations=metadata.annotations, generation=generation
+        )
+        return replace(old, metadata=metadata, typed=typed, body=body, status=status, applied=one.data)
+    if isinstance(typed, WrittenPod):
+        node = typed.spec.node_name or ""
+        return Pod(metadata=metadata, typed=typed, body=body, node=node, applied=one.data)
+    return Resource(kind=one.kind, metadata=metadata, typed=typed, body=body, status=status, applied=one.data)
+
+
+def merge(before: Mapping[str, Any], after: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+    """Live data with what is applied now, without what was applied before and is not any more. Lists are replaced."""
+    result = {key: value for key, value in live.items() if key in after or key not in before}
+    for key, value in after.items():
+        known = live.get(key)
+        if isinstance(value, dict) and isinstance(known, dict):
+            earlier = before.get(key)
+            result[key] = merge(earlier if isinstance(earlier, dict) else {}, value, known)
+        else:
+            result[key] = value
+    return result
+
+
+def _data(old: Resource) -> dict[str, Any]:
+    """An object's data, with the keys of a manifest that has what it has."""
+    written = old.applied.get("metadata", {})
+    metadata: dict[str, Any] = {**written, "name": old.name}
+    for key, own in (("labels", old.labels), ("annotations", old.metadata.annotations)):
+        if own or key in written:
+            metadata[key] = dict(own)
+    data = {"apiVersion": old.kind.api_version, "kind": old.kind.name, "metadata": metadata, **old.body}
+    return {**data, "status": dict(old.status)} if old.status else data
+
+
+def _no_labels(name: str) -> dict[str, str]:
+    return {}
+
+
+_OWN_LABELS: Mapping[str, Callable[[str], dict[str, str]]] = {
+    "Namespace": lambda name: {"kubernetes.io/metadata.name": name},
+}
+"""Labels that the API server adds."""
+_APART = ("apiVersion", "kind", "metadata", "status")
+
+
+def _is_same(old: Resource, new: Resource) -> bool:
+    def written(one: Resource) -> tuple[Mapping[str, Any], ...]:
+        return one.body, one.labels, one.metadata.annotations, one.status
+
+    return written(old) == written(new)

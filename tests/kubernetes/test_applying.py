@@ -1,0 +1,127 @@
+"""Applying manifests: all or nothing, and nothing for what did not change."""
+
+from typing import Any
+
+import pytest
+
+from testbed.kubernetes.applying import apply, merge
+from testbed.kubernetes.cluster import new_cluster
+from testbed.kubernetes.state import ClusterState
+from testbed.kubernetes.workloads import settled
+from testbed.kubernetes.workloads.deployment import scaled
+from testbed.spec.problems import SpecError
+from tests.kubernetes.clusters import Object, applied, cluster, node, nodes, pod, read, the, workload
+
+
+def service(**spec: Any) -> Object:
+    spec = {"selector": {"app": "web"}, "ports": [{"port": 80}], **spec}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": spec}
+
+
+def config_map(**fields: Any) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "web"}, **fields}
+
+
+def refused(state: ClusterState, *objects: Object) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        apply(state, read(*objects))
+    return [f"{problem.where}: {problem.message}" for problem in caught.value.problems]
+
+
+def test_outcomes() -> None:
+    state = new_cluster(nodes(1))
+    first = apply(state, read(service(), workload()))
+    assert [outcome for _, outcome in first.outcomes] == ["created", "created"]
+    again = apply(first.state, read(service(), workload(replicas=2)))
+    assert [outcome for _, outcome in again.outcomes] == ["unchanged", "configured"]
+    assert the(again.state, "Service") is the(first.state, "Service")
+    assert the(again.state, "Deployment").metadata.generation == 2
+    assert the(again.state, "Deployment").uid == the(first.state, "Deployment").uid
+
+
+def test_nothing_is_applied_if_one_object_is_refused() -> None:
+    state = cluster(workload())
+    changed = workload()
+    changed["spec"]["selector"] = {"matchLabels": {"app": "web", "tier": "a"}}
+    changed["spec"]["template"]["metadata"]["labels"]["tier"] = "a"
+    assert refused(state, service(), changed) == [
+        "Deployment web: spec.selector: is immutable, and was app=web; delete the object first, then apply it again"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "where"),
+    [
+        (service(clusterIP="10.96.0.1"), service(clusterIP="10.96.0.2"), "Service web: spec.clusterIP"),
+        (workload("StatefulSet", serviceName="a"), workload("StatefulSet", serviceName="b"),
+         "StatefulSet web: spec.serviceName"),
+        (pod("web"), pod("web", nodeSelector={"a": "b"}), "Pod web: spec.nodeSelector"),
+        (pod("web"), pod("web", containers=[{"name": "other", "image": "nginx"}]), "Pod web: spec.containers"),
+        (config_map(immutable=True, data={"a": "b"}), config_map(immutable=True, data={"a": "c"}),
+         "ConfigMap web: data"),
+    ],
+)  # fmt: skip
+def test_immutable_fields(before: Object, after: Object, where: str) -> None:
+    (problem,) = refused(cluster(before), after)
+    assert problem.startswith(f"{where}: ")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (pod("web"), pod("web", containers=[{"name": "web", "image": "nginx:2"}])),
+        (pod("web"), pod("web", terminationGracePeriodSeconds=5)),
+        (workload("StatefulSet"), workload("StatefulSet", replicas=5)),
+        (service(), service(type="NodePort")),
+        (service(clusterIP="10.96.0.1"), service(clusterIP=None, type="ExternalName", externalName="a.example")),
+        (config_map(data={"a": "b"}), config_map(data={"a": "c"})),
+    ],
+)
+def test_mutable_fields(before: Object, after: Object) -> None:
+    apply(cluster(before), read(after))
+
+
+def test_namespace_must_exist() -> None:
+    web = service()
+    web["metadata"]["namespace"] = "shpo"
+    shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    with pytest.raises(SpecError) as caught:
+        apply(new_cluster(()), read(web, shop))
+    (problem,) = caught.value.problems
+    assert problem.message == "namespace 'shpo' not found; add a Namespace of this name to the manifests"
+    assert problem.nearest == "shop"
+
+
+def test_namespaces_have_the_label_of_their_name() -> None:
+    shop = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"team": "a"}}}
+    state = cluster(shop)
+    assert state.of("Namespace")["", "shop"].labels == {"team": "a", "kubernetes.io/metadata.name": "shop"}
+    assert applied(state, shop) is state
+
+
+def test_nodes_are_extended_and_keep_what_the_topology_says() -> None:
+    state = cluster(node("node1", {"disk": "ssd"}, taints=[{"key": "a", "effect": "NoSchedule"}]))
+    one = state.of("Node")["", "node1"]
+    assert one.labels["disk"] == "ssd"
+    assert one.labels["kubernetes.io/hostname"] == "node1"
+    assert one.status["allocatable"] == {"pods": "110"}
+    again = applied(state, node("node1", {"cores": "4"}))
+    assert "disk" not in again.of("Node")["", "node1"].labels
+    assert again.of("Node")["", "node1"].labels["kubernetes.io/hostname"] == "node1"
+    assert refused(state, node("nod1")) == [
+        "Node nod1: metadata.name: node 'nod1' is not in the topology; a manifest can only extend its nodes"
+    ]
+
+
+def test_replicas_that_the_manifest_does_not_name_stay_as_scaled() -> None:
+    state = settled(cluster(workload()))
+    state = state.changed([scaled(the(state, "Deployment"), 4)])
+    assert applied(state, workload()) is state
+    assert len(settled(applied(state, workload(replicas=2))).pods) == 2
+
+
+def test_three_way_merge() -> None:
+    before = {"a": 1, "b": {"c": 1, "d": 1}, "gone": 1}
+    live = {"a": 1, "b": {"c": 1, "d": 1, "added": 1}, "gone": 1, "theirs": 1}
+    after = {"a": 2, "b": {"c": 1}}
+    assert merge(before, after, live) == {"a": 2, "b": {"c": 1, "added": 1}, "theirs": 1}
