@@ -5,7 +5,7 @@ A page is a list of blocks. They are carried out in order, as a reader would, in
 - `console`: lines that begin with `$ ` are typed into one shell. Lines below a command are its output, in which `...`
   stands for anything; without such lines any output will do. `# exit code 1` behind a command says how it ends.
 - `sh`: each line is a command.
-- `python` is run, `yaml` is loaded as the topology, scenario or design that it is.
+- `python` is run, `yaml` is loaded as the topology, scenario, design or manifest that it is.
 - `diff` is applied.
 - A block of any language is written to a file instead if the line before it ends with "as `FILE`:".
 
@@ -33,6 +33,7 @@ import yaml
 
 from testbed.cli import verbs
 from testbed.designs import CATALOGUE
+from testbed.kubernetes.reading import read_manifests
 from testbed.lab.capsule import enclosed
 from testbed.spec.foreign import imported
 from testbed.spec.load import load_design, load_scenario, load_topology
@@ -329,7 +330,9 @@ def load(block: Block, folder: Path) -> None:
     told = yaml.safe_load(block.text)
     assert isinstance(told, dict), block.where
     file = folder / (block.file or f"shown-{block.line}.yaml")
-    if told.get("kind") == "Cluster":
+    if "apiVersion" in told and told["kind"] != "Cluster":
+        read_manifests([(str(file), block.text)])
+    elif told.get("kind") == "Cluster":
         file.write_text(block.text)
         imported(read_source(file))
     elif {"attach", "cni"} & told.keys():

@@ -25,6 +25,7 @@ MAX_PROBLEMS = 100
 """Problems reported per file."""
 DEFAULT_NAMESPACE = "default"
 _MANIFEST = re.compile(r"""^[-\s{]*["']?(apiVersion|kind)["']?\s*:""", re.MULTILINE)
+_IDENTIFYING = ("apiVersion", "kind")
 _FILLED = frozenset(("labels", "matchLabels", "annotations", "nodeSelector", "data", "stringData"))
 """Mappings of text, in which an empty value is empty text."""
 
@@ -214,7 +215,7 @@ def _kind(data: object) -> tuple[Misfit | None, Kind | None]:
     """The kind of an object, or what is wrong with it; neither if Kubernetes does not have that kind."""
     if not isinstance(data, dict):
         return Misfit((), f"must be an object with apiVersion, kind and metadata{found(data)}"), None
-    for key in ("apiVersion", "kind"):
+    for key in _IDENTIFYING:
         if not isinstance(data.get(key), str) or not data[key]:
             if key not in data:
                 return _missing(key, data), None
@@ -225,6 +226,8 @@ def _kind(data: object) -> tuple[Misfit | None, Kind | None]:
 
 
 def _missing(key: str, data: dict[str, Any]) -> Misfit:
+    if "apiVersion" not in data and "kind" not in data and not any(nearest(one, _IDENTIFYING) for one in data):
+        return Misfit((), "is no Kubernetes object: the fields 'apiVersion' and 'kind' are missing")
     misspelt = next((other for other in data if nearest(other, (key,))), None)
     if misspelt is not None:
         return Misfit((misspelt,), f"unknown field '{clipped(misspelt)}'", valid=(key,), at_key=True)

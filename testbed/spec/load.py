@@ -61,6 +61,7 @@ class LoadedScenario(Loaded[Scenario]):
 def load_topology(path: Path) -> Loaded[Topology]:
     """The topology in a file. Raises SpecError with every problem."""
     source = read_source(path)
+    _refuse_objects(source, "a topology")
     if _kind(source) is Scenario:
         raise SpecError((Problem(source.file, 0, 0, "expected a topology, found a scenario"),))
     return _topology_of(source)
@@ -74,6 +75,7 @@ def topology_of_text(text: str, file: str) -> Loaded[Topology]:
 def load_scenario(path: Path, catalogue: Catalogue) -> LoadedScenario:
     """The scenario in a file, and its topology. Raises SpecError with every problem of both."""
     source = read_source(path)
+    _refuse_objects(source, "a scenario")
     if _kind(source) is Topology:
         raise SpecError((Problem(source.file, 0, 0, "expected a scenario, found a topology"),))
     return _scenario_of(source, path, catalogue)
@@ -104,6 +106,13 @@ def _kind(source: Source) -> type[Spec] | None:
     best = max(counts.values())
     found = [model for model, count in counts.items() if count == best]
     return found[0] if len(found) == 1 else None
+
+
+def _refuse_objects(source: Source, expected: str) -> None:
+    """Raises SpecError for a manifest of Kubernetes."""
+    if isinstance(source.data, dict) and {"apiVersion", "kind"} <= source.data.keys():
+        message = f"expected {expected}, found an object of Kubernetes (kind {source.data['kind']})"
+        raise SpecError((source.problem(Misfit(("kind",), message, at_key=True)),))
 
 
 def _own_keys(model: type[Spec]) -> tuple[str, ...]:

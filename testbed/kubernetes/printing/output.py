@@ -23,17 +23,18 @@ def printed(
 
     `form` is one of `FORMS`, or empty for a table; `is_single` prints the one object asked for, not a list.
     """
-    given = list(objects)
-    listed = sorted(given, key=lambda one: one.key)
+    kinds: dict[str, list[Resource]] = {}
+    for one in objects:
+        kinds.setdefault(one.kind.qualified, []).append(one)
+    for own in kinds.values():
+        own.sort(key=lambda one: one.key)
+    listed = [one for own in kinds.values() for one in own]
     if form in ("yaml", "json"):
         every = [data_of(state, one) for one in listed]
         whole = every[0] if is_single and every else _as_list(every)
         return _yaml(whole) if form == "yaml" else json.dumps(whole, indent=4, sort_keys=True)
     if form == "name":
         return "\n".join(f"{one.kind.qualified}/{one.name}" for one in listed)
-    kinds: dict[str, list[Resource]] = {one.kind.qualified: [] for one in given}
-    for one in listed:
-        kinds.setdefault(one.kind.qualified, []).append(one)
     is_wide = form == "wide"
     return "\n\n".join(
         table(state, own, is_wide=is_wide, with_namespace=with_namespace, with_kind=len(kinds) > 1)
