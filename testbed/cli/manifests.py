@@ -23,8 +23,7 @@ class Texts:
 
 def texts_of(paths: tuple[Path, ...]) -> Texts:
     """The manifests in files and folders. Raises SpecError for all that cannot be read."""
-    from testbed.kubernetes.dialect import MAX_BYTES
-    from testbed.kubernetes.reading import is_manifest
+    from testbed.kubernetes.dialect import MAX_BYTES, is_manifest
 
     texts: list[tuple[str, str]] = []
     skipped: list[str] = []

@@ -67,8 +67,7 @@ def _checked_manifests(path: Path) -> Iterator[str]:
 
 def _is_manifest(path: Path) -> bool:
     """Whether a file has Kubernetes objects, or is a folder."""
-    from testbed.kubernetes.dialect import MAX_BYTES
-    from testbed.kubernetes.reading import is_manifest
+    from testbed.kubernetes.dialect import MAX_BYTES, is_manifest
     from testbed.spec.design import is_network
     from testbed.spec.files import Unreadable, read_text
 

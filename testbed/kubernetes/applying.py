@@ -33,7 +33,9 @@ def apply(state: ClusterState, manifests: Manifests) -> Applied:
     for one in manifests.objects:
         old = state.of(one.kind).get((one.namespace, one.typed.metadata.name))
         new = _resource(one, old)
-        misfits = [*_place_misfits(one, namespaces, nodes), *(immutable_misfits(old, new) if old else ())]
+        misfits = [*_place_misfits(one, namespaces, nodes)]
+        if old is not None:
+            misfits += _taken(old) or immutable_misfits(old, new)
         problems += (one.problem(misfit) for misfit in misfits)
         outcome: Outcome = "created" if old is None else "unchanged" if _is_same(old, new) else "configured"
         if outcome != "unchanged":
@@ -51,6 +53,15 @@ def _place_misfits(one: Written, namespaces: set[str], nodes: tuple[str, ...]) -
     if one.namespace and one.namespace not in namespaces:
         message = f"namespace '{one.namespace}' not found; add a Namespace of this name to the manifests"
         yield Misfit(("metadata", "namespace"), message, valid=tuple(sorted(namespaces)))
+
+
+def _taken(old: Resource) -> list[Misfit]:
+    """Why a manifest cannot change an object; empty if it can."""
+    if not isinstance(old, Pod) or old.applied:
+        return []
+    owner = old.metadata.owner
+    maker = f"{owner.kind.name} {owner.name}" if owner else "the topology"
+    return [Misfit(("metadata", "name"), f"{maker} already has a pod '{old.name}'; choose another name")]
 
 
 def _resource(one: Written, old: Resource | None) -> Resource:

@@ -7,12 +7,18 @@ import re
 
 from testbed.spec.tree import Dialect
 
+_MANIFEST = re.compile(r"""^[-\s{]*["']?(apiVersion|kind)["']?\s*:""", re.MULTILINE)
 MAX_BYTES = 16 * 1024 * 1024
 MAX_NODES = 2_000_000
 _TRUE = ("y", "yes", "true", "on")
 _LONGEST_NUMBER = 400
 _BASES = ((re.compile(r"0[xX][0-9a-fA-F]+"), 16), (re.compile(r"0[bB][01]+"), 2), (re.compile(r"0o?[0-7]+"), 8))
 _WHOLE = re.compile(r"0|[1-9][0-9]*")
+
+
+def is_manifest(text: str) -> bool:
+    """Whether a text has the keys of an object."""
+    return bool(_MANIFEST.search(text))
 
 
 def _value(text: str, kind: str) -> tuple[object, str]:

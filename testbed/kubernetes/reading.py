@@ -4,7 +4,6 @@ Each object is checked twice: its fields and their types against the table of Ku
 against the models. Objects of kinds that Kubernetes does not have are left out, and listed.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,7 +23,6 @@ from testbed.spec.tree import Node
 MAX_PROBLEMS = 100
 """Problems reported per file."""
 DEFAULT_NAMESPACE = "default"
-_MANIFEST = re.compile(r"""^[-\s{]*["']?(apiVersion|kind)["']?\s*:""", re.MULTILINE)
 _IDENTIFYING = ("apiVersion", "kind")
 _FILLED = frozenset(("labels", "matchLabels", "annotations", "nodeSelector", "data", "stringData"))
 """Mappings of text, in which an empty value is empty text."""
@@ -71,11 +69,6 @@ class Manifests:
 
     objects: tuple[Written, ...]
     left_out: tuple[LeftOut, ...]
-
-
-def is_manifest(text: str) -> bool:
-    """Whether a text has the keys of an object."""
-    return bool(_MANIFEST.search(text))
 
 
 def read_manifests(texts: Iterable[tuple[str, str]]) -> Manifests:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from testbed.kubernetes.applying import apply, merge
-from testbed.kubernetes.cluster import new_cluster
+from testbed.kubernetes.cluster import fixed_pod, new_cluster
 from testbed.kubernetes.state import ClusterState
 from testbed.kubernetes.workloads import settled
 from testbed.kubernetes.workloads.deployment import scaled
@@ -125,3 +125,12 @@ def test_three_way_merge() -> None:
     live = {"a": 1, "b": {"c": 1, "d": 1, "added": 1}, "gone": 1, "theirs": 1}
     after = {"a": 2, "b": {"c": 1}}
     assert merge(before, after, live) == {"a": 2, "b": {"c": 1, "added": 1}, "theirs": 1}
+
+
+def test_pods_of_workloads_and_of_the_topology_are_not_taken_over() -> None:
+    state = settled(cluster(workload("StatefulSet", "db")))
+    state = state.changed([fixed_pod("client", "default", "node1", {})])
+    assert refused(state, pod("db-0"), pod("client")) == [
+        "Pod db-0: metadata.name: StatefulSet db already has a pod 'db-0'; choose another name",
+        "Pod client: metadata.name: the topology already has a pod 'client'; choose another name",
+    ]

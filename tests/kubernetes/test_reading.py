@@ -2,9 +2,10 @@
 
 import pytest
 
+from testbed.kubernetes.dialect import is_manifest
 from testbed.kubernetes.models.apps import Deployment
 from testbed.kubernetes.models.core import ConfigMap, Service
-from testbed.kubernetes.reading import Manifests, is_manifest, read_manifests
+from testbed.kubernetes.reading import Manifests, read_manifests
 from testbed.spec.problems import SpecError
 
 CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"

@@ -319,3 +319,17 @@ def test_uids_and_versions_are_unique() -> None:
     versions = [one.metadata.resource_version for one in state]
     assert len(set(versions)) == len(versions)
     assert isinstance(state.pods[0], Pod)
+
+
+def test_no_execute_taint_evicts_pods() -> None:
+    tolerant = {"tolerations": [{"operator": "Exists"}]}
+    state = settled(cluster(workload(replicas=3), workload(name="tough", pod=tolerant, replicas=3)))
+    state = settled(applied(state, node("node1", taints=[{"key": "broken", "effect": "NoExecute"}])))
+    on_node1 = {one.labels["app"] for one in state.pods if one.node == "node1"}
+    assert (len(state.pods), on_node1) == (6, {"tough"})
+
+
+def test_pods_of_a_removed_node_are_replaced_elsewhere() -> None:
+    state = settled(cluster(workload(replicas=3), workload("DaemonSet", "agent")))
+    state = settled(state.changed(gone=[state.of("Node")["", "node2"]]))
+    assert count_by_node(state) == {"node1": 3, "node3": 2} or count_by_node(state) == {"node1": 2, "node3": 3}

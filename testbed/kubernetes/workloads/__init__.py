@@ -10,6 +10,7 @@ from dataclasses import replace
 from testbed.kubernetes.scheduling import schedule
 from testbed.kubernetes.state import ClusterState, Edit, Pod, Resource
 from testbed.kubernetes.workloads import daemonset, deployment, job, replicaset, statefulset
+from testbed.kubernetes.workloads.eviction import without_evicted
 
 CONTROLLERS: Mapping[str, Callable[[ClusterState, Resource], Edit]] = {
     "Deployment": deployment.reconcile,
@@ -23,7 +24,7 @@ CONTROLLERS: Mapping[str, Callable[[ClusterState, Resource], Edit]] = {
 
 def step(state: ClusterState) -> ClusterState:
     """The state after each controller and the scheduler ran once; the same if nothing is left to do."""
-    state = without_orphans(state)
+    state = without_evicted(without_orphans(state))
     for kind, reconcile in CONTROLLERS.items():
         state = state.edited([reconcile(state, one) for one in state.of(kind).values()])
     return schedule(state)
