@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from testbed.kubernetes.state import ClusterState
 
 
-@click.command(epilog="Example: testbed schedule topologies/two-nodes.yaml -f examples/shop.yaml -o wide")
+@click.command(epilog="Example: testbed schedule topologies/two-nodes.yaml -f examples/manifests/shop.yaml -o wide")
 @click.argument("topology", type=click.Path(path_type=Path))
 @click.argument("kind", default="pods")
 @click.option(

@@ -23,6 +23,8 @@ class Machine:
     name: str
     zone: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[tuple[str, str, str], ...] = ()
+    """Key, value, effect."""
     addresses: tuple[str, ...] = ()
     pod_ranges: tuple[str, ...] = ()
     max_pods: int = MAX_PODS
@@ -51,7 +53,11 @@ def node(machine: Machine) -> Resource:
         **machine.labels,
     }
     ranges = machine.pod_ranges
-    spec = {"podCIDR": ranges[0], "podCIDRs": list(ranges)} if ranges else {}
+    taints = [{"key": key, "value": value, "effect": effect} for key, value, effect in machine.taints]
+    spec = {
+        **({"podCIDR": ranges[0], "podCIDRs": list(ranges)} if ranges else {}),
+        **({"taints": taints} if taints else {}),
+    }
     addresses = [{"type": "InternalIP", "address": one} for one in machine.addresses]
     status = {
         "addresses": [*addresses, {"type": "Hostname", "address": machine.name}],

@@ -3,7 +3,7 @@
 import re
 
 from testbed.kubernetes.models.meta import LabelSelector, Requirement
-from testbed.kubernetes.models.values import label_key, label_value
+from testbed.spec.labels import label_key, label_value
 
 _PART = re.compile(
     r"\s*(?:(?P<set>[^\s,()=!]+)\s+(?P<operator>in|notin)\s*\((?P<values>[^()]*)\)"

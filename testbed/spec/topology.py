@@ -23,12 +23,13 @@ from typing import Annotated
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from testbed.spec.fabric import Fabric
+from testbed.spec.labels import Labels, TaintText
 from testbed.spec.problems import Loc, Misfit, counted, item
 from testbed.spec.qualities import MIN_MTU as MIN_MTU
 from testbed.spec.shapes import ROUTER as ROUTER
 from testbed.spec.shapes import SWITCH as SWITCH
 from testbed.spec.shapes import Families, Members
-from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, one_or_many
+from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, listed, one_or_many
 from testbed.spec.underlay import Underlay
 
 DEFAULT_NODE_PREFIX = {4: 24, 6: 64}
@@ -71,7 +72,7 @@ class Pod(Spec):
 
     name: Name
     namespace: Name = DEFAULT_NAMESPACE
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -117,6 +118,15 @@ class Node(Spec):
         default=None,
         description="the node's rack, leaf or site, in a fabric with these; assigned round-robin if absent",
     )
+    labels: Labels = Field(default_factory=dict, description="labels of the Kubernetes node, such as {disk: ssd}")
+    taints: Annotated[tuple[TaintText, ...], BeforeValidator(listed)] = Field(
+        default=(), description="taints of the Kubernetes node, such as [dedicated=db:NoSchedule]"
+    )
+
+    @property
+    def without_pods(self) -> tuple[str | None, Labels, tuple[str, ...]]:
+        """All of the node but its pods."""
+        return self.at, self.labels, self.taints
 
 
 def _nodes(value: object) -> object:
@@ -348,7 +358,7 @@ def with_other_pods(one: Topology, other: Topology) -> frozenset[str] | None:
     if list(one.nodes) != list(other.nodes) or any(getattr(one, key) != getattr(other, key) for key in _OTHER_KEYS):
         return None
     edited = [name for name, node in one.nodes.items() if node is not other.nodes[name]]
-    if any(one.nodes[name].at != other.nodes[name].at for name in edited):
+    if any(one.nodes[name].without_pods != other.nodes[name].without_pods for name in edited):
         return None
     return frozenset(name for name in edited if one.written_pods(name) != other.written_pods(name))
 

@@ -11,7 +11,7 @@ from testbed.cli import verbs
 from testbed.cli.errors import printed_errors
 
 TOPOLOGY = "topologies/two-nodes.yaml"
-SHOP = "examples/shop.yaml"
+SHOP = "examples/manifests/shop.yaml"
 Cli = Callable[..., tuple[int, str, str]]
 
 

@@ -17,7 +17,7 @@ from testbed.kubernetes.reading import read_manifests
 from tests.kubernetes import fields_table
 
 FOLDER = Path(__file__).parent / "manifests"
-SHIPPED = [*sorted(FOLDER.glob("*.yaml")), Path(__file__).parents[2] / "examples/shop.yaml"]
+SHIPPED = [*sorted(FOLDER.glob("*.yaml")), Path(__file__).parents[2] / "examples/manifests/shop.yaml"]
 OWN = ("NetworkAttachmentDefinition",)
 """Kinds that are not in Kubernetes' own schemas."""
 

@@ -22,7 +22,8 @@ from tests.kubernetes.clusters import nodes
 
 FOLDER = Path(__file__).parent
 TEXTS = [
-    path.read_text() for path in (*sorted(FOLDER.glob("manifests/*.yaml")), FOLDER.parents[1] / "examples/shop.yaml")
+    path.read_text()
+    for path in (*sorted(FOLDER.glob("manifests/*.yaml")), FOLDER.parents[1] / "examples/manifests/shop.yaml")
 ]
 BROKEN = [path.read_text() for path in sorted(FOLDER.glob("errors/*.yaml"))]
 KEYS = sorted(set(re.findall(r"[a-zA-Z]+(?=:)", "".join((*TEXTS, *BROKEN)))))

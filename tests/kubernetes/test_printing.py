@@ -25,7 +25,7 @@ GOLDEN = FOLDER / "golden"
 MANIFESTS = [
     FOLDER / "manifests/workloads.yaml",
     FOLDER / "manifests/blog.yaml",
-    FOLDER.parents[1] / "examples/shop.yaml",
+    FOLDER.parents[1] / "examples/manifests/shop.yaml",
 ]
 
 

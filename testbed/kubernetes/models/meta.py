@@ -6,7 +6,8 @@ from typing import Annotated
 from pydantic import Field
 
 from testbed.kubernetes.models.model import Model
-from testbed.kubernetes.models.values import Annotations, Items, Label, LabelKey, Labels, label_value, word
+from testbed.kubernetes.models.values import Annotations, Items, Label, LabelKey, Labels, word
+from testbed.spec.labels import label_value
 from testbed.spec.problems import Misfit
 
 MAX_ANNOTATIONS = 256 * 1024

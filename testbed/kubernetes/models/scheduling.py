@@ -7,10 +7,10 @@ from pydantic import Field
 
 from testbed.kubernetes.models.meta import LabelSelector
 from testbed.kubernetes.models.model import Model
-from testbed.kubernetes.models.values import Items, Label, LabelKey, label_value, within, word
+from testbed.kubernetes.models.values import Items, Label, LabelKey, within, word
+from testbed.spec.labels import EFFECTS, label_value
 from testbed.spec.problems import Misfit
 
-EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 Weight = Annotated[int, within(1, 100)]
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BeforeValidator
 
 from testbed.kubernetes.fields import QUANTITY, clipped, found
+from testbed.spec.labels import label_key, label_value
 
 LABEL_LENGTH = 63
 SUBDOMAIN_LENGTH = 253
@@ -20,8 +21,6 @@ PORT_NAME_LENGTH = 15
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
-_QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
 _PORT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _KEY = re.compile(r"[-._a-zA-Z0-9]+")
 _PERCENT = re.compile(r"[0-9]{1,9}%")
@@ -84,31 +83,6 @@ def _named(text: str, pattern: re.Pattern[str], longest: int, rule: str, prefix:
     fixed = fixed if pattern.fullmatch(fixed) else f"{prefix}{fixed}"
     example = fixed if pattern.fullmatch(fixed) else "web-1"
     raise ValueError(f"a name must consist of {rule}, such as '{clipped(example)}'{found(text)}")
-
-
-def label_key(text: str) -> str:
-    """A key of a label or annotation: `NAME` or `PREFIX/NAME`."""
-    prefix, slash, name = text.rpartition("/")
-    if slash and (not _SUBDOMAIN.fullmatch(prefix) or len(prefix) > SUBDOMAIN_LENGTH):
-        raise ValueError(f"the part before '/' must be a domain name, such as example.com{found(text)}")
-    if not name or len(name) > LABEL_LENGTH or not _QUALIFIED.fullmatch(name):
-        raise ValueError(
-            f"a key must have 1 to {LABEL_LENGTH} letters, digits, '-', '_' and '.', and start and end with a letter "
-            f"or digit{found(name)}; a prefix such as example.com/ may precede it"
-        )
-    return text
-
-
-def label_value(text: str) -> str:
-    """A value of a label."""
-    if len(text) > LABEL_LENGTH:
-        raise ValueError(f"a label's value can have at most {LABEL_LENGTH} characters, found {len(text)}")
-    if not _LABEL_VALUE.fullmatch(text):
-        raise ValueError(
-            "a label's value must consist of letters, digits, '-', '_' and '.', and start and end with a letter or "
-            f"digit{found(text)}"
-        )
-    return text
 
 
 def annotation_key(text: str) -> str:
