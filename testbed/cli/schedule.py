@@ -68,7 +68,10 @@ def schedule(
         if (all_namespaces or not each.is_namespaced or one.namespace == namespace) and labels(one)
     ]
     text = printed(state, shown, output or "", with_namespace=all_namespaces)
-    click.echo(text or f"No resources found{'' if all_namespaces else f' in {namespace} namespace'}.")
+    if text:
+        click.echo(text)
+    else:
+        click.echo(f"No resources found{'' if all_namespaces else f' in {namespace} namespace'}.", err=True)
     for line in left_out_lines(manifests, given.skipped):
         click.echo(line, err=True)
     pending = _pending(state)

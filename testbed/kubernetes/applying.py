@@ -6,10 +6,12 @@ from typing import Any, Literal
 
 from testbed.kubernetes.immutable import immutable_misfits
 from testbed.kubernetes.kinds import BY_NAME
+from testbed.kubernetes.models.batch import JobSpec
 from testbed.kubernetes.models.pods import Pod as WrittenPod
 from testbed.kubernetes.reading import Manifests, Written
 from testbed.kubernetes.state import ClusterState, Metadata, Pod, Resource
 from testbed.spec.problems import Misfit, Problem, SpecError
+from testbed.spec.topology import MAX_PODS
 
 Outcome = Literal["created", "configured", "unchanged"]
 
@@ -30,10 +32,15 @@ def apply(state: ClusterState, manifests: Manifests) -> Applied:
     namespaces = {name for _, name in state.of("Namespace")}
     namespaces |= {one.typed.metadata.name for one in manifests.objects if one.kind is BY_NAME["Namespace"]}
     nodes = tuple(name for _, name in state.of("Node"))
+    pods = 0
     for one in manifests.objects:
         old = state.of(one.kind).get((one.namespace, one.typed.metadata.name))
         new = _resource(one, old)
         misfits = [*_place_misfits(one, namespaces, nodes)]
+        key, wanted = _size(one)
+        pods += wanted
+        if pods > MAX_PODS:
+            misfits.append(Misfit(("spec", key), f"asks for {pods} pods in all; at most {MAX_PODS} are supported"))
         if old is not None:
             misfits += _taken(old) or immutable_misfits(old, new)
         problems += (one.problem(misfit) for misfit in misfits)
@@ -53,6 +60,13 @@ def _place_misfits(one: Written, namespaces: set[str], nodes: tuple[str, ...]) -
     if one.namespace and one.namespace not in namespaces:
         message = f"namespace '{one.namespace}' not found; add a Namespace of this name to the manifests"
         yield Misfit(("metadata", "namespace"), message, valid=tuple(sorted(namespaces)))
+
+
+def _size(one: Written) -> tuple[str, int]:
+    """The field that says how many pods a workload runs at a time, and that number."""
+    spec = getattr(one.typed, "spec", None)
+    key = "parallelism" if isinstance(spec, JobSpec) else "replicas"
+    return key, getattr(spec, key, 0)
 
 
 def _taken(old: Resource) -> list[Misfit]:

@@ -10,6 +10,8 @@ from testbed.spec.tree import Dialect
 _MANIFEST = re.compile(r"""^[-\s{]*["']?(apiVersion|kind)["']?\s*:""", re.MULTILINE)
 MAX_BYTES = 16 * 1024 * 1024
 MAX_NODES = 2_000_000
+MAX_DEPTH = 100
+"""Schemas in CustomResourceDefinitions are deep."""
 _TRUE = ("y", "yes", "true", "on")
 _LONGEST_NUMBER = 400
 _BASES = ((re.compile(r"0[xX][0-9a-fA-F]+"), 16), (re.compile(r"0[bB][01]+"), 2), (re.compile(r"0o?[0-7]+"), 8))
@@ -55,4 +57,4 @@ def _decimal(text: str) -> float | None:
     return number if number - number == 0 else None  # Neither infinite nor not a number.
 
 
-KUBERNETES = Dialect(value=_value, several=True, merges=True, max_nodes=MAX_NODES)
+KUBERNETES = Dialect(value=_value, several=True, merges=True, max_nodes=MAX_NODES, max_depth=MAX_DEPTH)

@@ -95,6 +95,7 @@ class Dialect:
     merges: bool = False
     """`<<` merges mappings, and keys can be numbers."""
     max_nodes: int = MAX_NODES
+    max_depth: int = MAX_DEPTH
 
 
 def compose(text: str) -> tuple[Node, tuple[Flaw, ...]]:
@@ -206,8 +207,8 @@ class _Composer:
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         start, _ = _span(event)
-        if len(self.open) >= MAX_DEPTH:
-            raise self._broken(start, f"nested more than {MAX_DEPTH} levels deep")
+        if len(self.open) >= self.dialect.max_depth:
+            raise self._broken(start, f"nested more than {self.dialect.max_depth} levels deep")
         is_list = isinstance(event, yaml.SequenceStartEvent)
         self._refuse_tag(event, _CORE + ("seq" if is_list else "map"))
         if event.anchor is not None:
@@ -265,8 +266,8 @@ class _Composer:
         limit = self.dialect.max_nodes
         if parent.size > limit or self.nodes > limit:
             raise self._broken(node.start, f"more than {limit} values, with aliases expanded")
-        if len(self.open) + node.height > MAX_DEPTH:
-            raise self._broken(node.start, f"nested more than {MAX_DEPTH} levels deep")
+        if len(self.open) + node.height > self.dialect.max_depth:
+            raise self._broken(node.start, f"nested more than {self.dialect.max_depth} levels deep")
         if parent.is_list:
             parent.children[len(parent.children)] = node
         elif parent.key is None:

@@ -69,7 +69,7 @@ def test_namespaces_labels_and_forms(cli: Cli, tmp_path: Path) -> None:
     arguments = ("schedule", TOPOLOGY, "-f", str(manifest))
     assert cli(*arguments, "-n", "shop", "-o", "name")[1] == "pod/a\n"
     assert cli(*arguments, "-A", "-l", "app=a", "-o", "name")[1] == "pod/a\n"
-    assert cli(*arguments, "-l", "app=b")[1] == "No resources found in default namespace.\n"
+    assert cli(*arguments, "-l", "app=b")[2] == "No resources found in default namespace.\n"
     assert json.loads(cli(*arguments, "-n", "shop", "-o", "json")[1])["items"][0]["spec"]["nodeName"] == "node2"
 
 

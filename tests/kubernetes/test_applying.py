@@ -134,3 +134,9 @@ def test_pods_of_workloads_and_of_the_topology_are_not_taken_over() -> None:
         "Pod db-0: metadata.name: StatefulSet db already has a pod 'db-0'; choose another name",
         "Pod client: metadata.name: the topology already has a pod 'client'; choose another name",
     ]
+
+
+def test_number_of_pods_is_limited() -> None:
+    assert refused(new_cluster(()), workload(replicas=9_000), workload(name="api", replicas=2**31 - 1)) == [
+        "Deployment api: spec.replicas: asks for 2147492647 pods in all; at most 10000 are supported"
+    ]

@@ -9,8 +9,6 @@ from testbed.kubernetes.models.pods import PodTemplate
 from testbed.kubernetes.models.values import Count, within, word
 from testbed.spec.problems import Misfit
 
-MAX_INDEXED = 100_000
-
 
 class JobSpec(Model):
     """Pods that run until enough of them succeeded."""

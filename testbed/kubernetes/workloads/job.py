@@ -1,5 +1,8 @@
 """Jobs: pods until enough of them succeeded."""
 
+from collections.abc import Iterator
+from itertools import islice
+
 from testbed.kubernetes.models.batch import Job, JobSpec
 from testbed.kubernetes.state import ClusterState, Edit, Pod, Resource, edit
 from testbed.kubernetes.workloads.pods import PodMaker, removed
@@ -26,7 +29,7 @@ def reconcile(state: ClusterState, job: Resource) -> Edit:
     }
     if spec.completion_mode == "NonIndexed":
         return edit(maker.make(labels=labels) for _ in range(missing))
-    numbers = _free_indices(spec, pods)[:missing]
+    numbers = islice(_free_indices(spec, pods), missing)
     return edit(_indexed(maker, job, spec, labels, number) for number in numbers)
 
 
@@ -48,9 +51,9 @@ def _wanted(spec: JobSpec, pods: tuple[Pod, ...]) -> int:
     return max(0, min(spec.parallelism, spec.completions - done))
 
 
-def _free_indices(spec: JobSpec, pods: tuple[Pod, ...]) -> list[int]:
+def _free_indices(spec: JobSpec, pods: tuple[Pod, ...]) -> Iterator[int]:
     taken = {pod.metadata.annotations.get(INDEX) for pod in pods if pod.is_active or pod.phase == "Succeeded"}
-    return [number for number in range(spec.completions or 0) if str(number) not in taken]
+    return (number for number in range(spec.completions or 0) if str(number) not in taken)
 
 
 def _indexed(maker: PodMaker, job: Resource, spec: JobSpec, labels: dict[str, str], number: int) -> Pod:
