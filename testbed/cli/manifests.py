@@ -50,6 +50,7 @@ def left_out_lines(manifests: "Manifests", skipped: tuple[str, ...] = ()) -> Ite
     """A line for each object of a kind that Kubernetes does not have, and for each file without objects."""
     for one in manifests.left_out:
         name = f" {one.name}" if one.name else ""
-        yield f"{one.file}:{one.line}: left out: {one.kind}{name} ({one.api_version}) is not a kind of Kubernetes"
+        hint = "; `testbed import` reads it" if one.api_version.startswith("kind.") else ""
+        yield f"{one.file}:{one.line}: left out: {one.kind}{name} ({one.api_version}) is not a kind of Kubernetes{hint}"
     for file in skipped:
         yield f"{file}: left out: no Kubernetes objects"

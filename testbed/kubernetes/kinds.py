@@ -35,11 +35,6 @@ class Kind:
         return self.api_version.rpartition("/")[0]
 
     @property
-    def is_understood(self) -> bool:
-        """Whether the object has more than metadata for the testbed."""
-        return self.model is not Object
-
-    @property
     def qualified(self) -> str:
         """Name in commands, such as `deployment.apps`."""
         return f"{self.name.lower()}.{self.group}" if self.group else self.name.lower()
@@ -149,6 +144,24 @@ _CLUSTER_WIDE = frozenset(
 )
 
 
+_SHORT = {
+    "CertificateSigningRequest": ("csr",),
+    "CronJob": ("cj",),
+    "CustomResourceDefinition": ("crd", "crds"),
+    "Endpoints": ("ep",),
+    "Event": ("ev",),
+    "HorizontalPodAutoscaler": ("hpa",),
+    "LimitRange": ("limits",),
+    "PersistentVolume": ("pv",),
+    "PersistentVolumeClaim": ("pvc",),
+    "PodDisruptionBudget": ("pdb",),
+    "PriorityClass": ("pc",),
+    "ReplicationController": ("rc",),
+    "ResourceQuota": ("quota",),
+    "StorageClass": ("sc",),
+}
+
+
 def kind_of(api_version: str, name: str) -> Kind | None:
     """The kind of an object; None for one that Kubernetes does not have."""
     own = BY_NAME.get(name)
@@ -159,7 +172,13 @@ def kind_of(api_version: str, name: str) -> Kind | None:
 
 @cache
 def _kept(api_version: str, name: str) -> Kind:
-    return Kind(name=name, api_version=api_version, plural=_plural(name), is_namespaced=name not in _CLUSTER_WIDE)
+    return Kind(
+        name=name,
+        api_version=api_version,
+        plural=_plural(name),
+        short_names=_SHORT.get(name, ()),
+        is_namespaced=name not in _CLUSTER_WIDE,
+    )
 
 
 def _plural(name: str) -> str:
@@ -173,10 +192,23 @@ def _plural(name: str) -> str:
 
 
 def kind_named(text: str) -> Kind | None:
-    """The understood kind that a command names: `pods`, `pod`, `po`, `deployments.apps`."""
+    """The kind that a command names: `pods`, `pod`, `po`, `deployments.apps`, `pvc`."""
     name, _, group = text.lower().partition(".")
-    found = (kind for kind in UNDERSTOOD if name in kind.names and group in ("", kind.group))
+    found = (kind for kind in (*UNDERSTOOD, *_all_kept()) if name in kind.names and group in ("", kind.group))
     return next(found, None)
+
+
+@cache
+def _all_kept() -> tuple[Kind, ...]:
+    """Kinds without a model; of several versions the stable one."""
+    keys = (key.split() for key in all_fields().kinds)
+    kinds = sorted((len(version.rpartition("/")[2]), name, version) for version, name in keys)
+    chosen = {(name, version.rpartition("/")[0]): version for _, name, version in reversed(kinds)}
+    return tuple(
+        kind
+        for (name, _), version in sorted(chosen.items())
+        if (kind := kind_of(version, name)) and kind not in UNDERSTOOD and not name.endswith("List")
+    )
 
 
 def all_names() -> tuple[str, ...]:

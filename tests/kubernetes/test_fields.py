@@ -1,5 +1,7 @@
 """The table of fields, and the models, held against the schemas of kubernetes-validate."""
 
+import copy
+import random
 import types
 import typing
 from collections.abc import Iterator
@@ -14,7 +16,9 @@ from testbed.kubernetes.fields import Field, all_fields
 from testbed.kubernetes.kinds import UNDERSTOOD, Kind, kind_of
 from testbed.kubernetes.models.model import Model
 from testbed.kubernetes.reading import read_manifests
+from testbed.spec.problems import SpecError
 from tests.kubernetes import fields_table
+from tests.kubernetes.test_fuzz import places
 
 FOLDER = Path(__file__).parent / "manifests"
 SHIPPED = [*sorted(FOLDER.glob("*.yaml")), Path(__file__).parents[2] / "examples/manifests/shop.yaml"]
@@ -108,3 +112,21 @@ def test_every_misspelt_field_is_refused_with_the_right_one(path: Path) -> None:
             read_manifests([(path.name, broken)])
         problems = caught.value.problems  # type: ignore[attr-defined]
         assert any(problem.found == wrong and problem.line for problem in problems), key
+
+
+VALUES = (True, 7, 1.5, "text", [], {}, ["text"], [{}], {"unknown": 1})
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_the_schemas_refuse_is_refused(seed: int) -> None:
+    """Objects with one value replaced by one of another type."""
+    chance = random.Random(seed)
+    documents = list(yaml.safe_load_all(chance.choice(SHIPPED).read_text()))
+    document = chance.choice([one for one in documents if "spec" in one and one["kind"] not in OWN])
+    replaced = chance.choice(list(places(document["spec"])))
+    replaced(copy.deepcopy(chance.choice(VALUES)))
+    try:
+        kubernetes_validate.validate(document, "1.37", strict=True)
+    except kubernetes_validate.ValidationError:
+        with pytest.raises(SpecError):
+            read_manifests([("changed.yaml", yaml.safe_dump(document))])

@@ -110,9 +110,20 @@ def test_age(seconds: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("po", "Pod"), ("pods", "Pod"), ("Pod", "Pod"), ("deploy", "Deployment"), ("deployments.apps", "Deployment"),
-     ("svc", "Service"), ("netpol", "NetworkPolicy"), ("net-attach-def", "NetworkAttachmentDefinition")],
-)  # fmt: skip
+    [
+        ("po", "Pod"),
+        ("pods", "Pod"),
+        ("Pod", "Pod"),
+        ("deploy", "Deployment"),
+        ("deployments.apps", "Deployment"),
+        ("svc", "Service"),
+        ("netpol", "NetworkPolicy"),
+        ("net-attach-def", "NetworkAttachmentDefinition"),
+        ("pvc", "PersistentVolumeClaim"),
+        ("cronjobs.batch", "CronJob"),
+        ("storageclasses", "StorageClass"),
+    ],
+)
 def test_names_of_kinds(name: str, kind: str) -> None:
     found = kind_named(name)
     assert found is not None and found.name == kind
