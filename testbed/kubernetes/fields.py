@@ -127,10 +127,17 @@ class _Checker:
             elif value is not None:
                 yield from self.value(value, field, (*loc, key))
         for key in unknown:
-            yield Misfit((*loc, key), f"unknown field '{clipped(key)}'", valid=tuple(known), at_key=True)
+            message = f"unknown field '{clipped(key)}'{self.home(key, known)}"
+            yield Misfit((*loc, key), message, valid=tuple(known), at_key=True)
         for key in self.required[kind]:
             if data.get(key) is None and not _is_misspelt(key, unknown):
                 yield Misfit((*loc, key) if key in data else loc, f"the field '{key}' is missing", at_key=True)
+
+    def home(self, key: str, known: Mapping[str, Field]) -> str:
+        """The end of a message: the field that a misplaced one belongs into."""
+        parts = (name for name, field in known.items() if not field.shape and key in self.types.get(field.name, ()))
+        found = next((name for name in parts if name != "status"), "")
+        return f"; indent it, it belongs into '{found}'" if found else ""
 
     def value(self, data: object, field: Field, loc: Loc) -> Iterator[Misfit]:
         if field.shape == "list":
@@ -224,7 +231,8 @@ def _as_number(data: object) -> str:
 
 def _as_item(data: object) -> str:
     if isinstance(data, str):
-        return f"; write [{clipped(data)}]"
+        words = data.split() if data.isprintable() else []
+        return f"; write [{', '.join(words) if len(words) < 2 else json.dumps(words)[1:-1]}]" if words else ""
     return "; put '- ' before it" if isinstance(data, dict) else ""
 
 
