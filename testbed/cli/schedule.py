@@ -11,7 +11,11 @@ from testbed.cli.manifests import left_out_lines, texts_of
 
 if TYPE_CHECKING:
     from testbed.kubernetes.kinds import Kind
+    from testbed.kubernetes.models.meta import LabelSelector
     from testbed.kubernetes.state import ClusterState
+
+ALL = ("pods", "services", "daemonsets", "deployments", "replicasets", "statefulsets", "jobs")
+"""What kubectl means by `all`."""
 
 
 @click.command(epilog="Example: testbed schedule topologies/two-nodes.yaml -f examples/manifests/shop.yaml -o wide")
@@ -46,38 +50,40 @@ def schedule(
     KIND is pods, or any other kind, such as deployments, nodes or all. Builds nothing. Ends with exit code 1 if a pod
     would stay Pending, and says why.
     """
-    from testbed.kubernetes.applying import apply
     from testbed.kubernetes.printing import printed
+
+    wanted, labels = _kinds(kind), _selector(selector)
+    state, remarks = _settled(topology, files, seed)
+    shown = (
+        one
+        for each in wanted
+        for one in state.of(each).values()
+        if (all_namespaces or one.namespace in ("", namespace)) and labels.matches(one.labels)
+    )
+    if text := printed(state, shown, output or "", with_namespace=all_namespaces):
+        click.echo(text)
+    else:
+        click.echo(f"No resources found{'' if all_namespaces else f' in {namespace} namespace'}.", err=True)
+    pending = _pending(state)
+    for line in (*remarks, *pending):
+        click.echo(line, err=True)
+    sys.exit(1 if pending else 0)
+
+
+def _settled(topology: Path, files: tuple[Path, ...], seed: int) -> "tuple[ClusterState, list[str]]":
+    """The cluster once all updates are done, and lines about what was left out."""
+    from testbed.kubernetes.applying import apply
     from testbed.kubernetes.reading import read_manifests
     from testbed.kubernetes.workloads import settled
     from testbed.plan.addressing import layout
     from testbed.plan.cluster import cluster_of
     from testbed.spec.load import load_topology
 
-    wanted = _kinds(kind)
-    labels = _selector(selector)
     loaded = load_topology(topology)
     given = texts_of(files)
     manifests = read_manifests(given.texts)
     cluster = cluster_of(layout(loaded.value), seed, time.time())
-    state = settled(apply(cluster, manifests).state)
-    shown = [
-        one
-        for each in wanted
-        for one in state.of(each).values()
-        if (all_namespaces or not each.is_namespaced or one.namespace == namespace) and labels(one)
-    ]
-    text = printed(state, shown, output or "", with_namespace=all_namespaces)
-    if text:
-        click.echo(text)
-    else:
-        click.echo(f"No resources found{'' if all_namespaces else f' in {namespace} namespace'}.", err=True)
-    for line in left_out_lines(manifests, given.skipped):
-        click.echo(line, err=True)
-    pending = _pending(state)
-    for line in pending:
-        click.echo(line, err=True)
-    sys.exit(1 if pending else 0)
+    return settled(apply(cluster, manifests).state), list(left_out_lines(manifests, given.skipped))
 
 
 def _pending(state: "ClusterState") -> list[str]:
@@ -95,25 +101,24 @@ def _pending(state: "ClusterState") -> list[str]:
     ]
 
 
-def _kinds(text: str) -> "tuple[Kind, ...]":
-    from testbed.kubernetes.kinds import BY_NAME, all_names, kind_named
+def _kinds(text: str) -> "list[Kind]":
+    """The kinds named on the command line."""
+    from testbed.kubernetes.kinds import all_names, kind_named
     from testbed.spec.nearest import unknown
 
-    if text == "all":
-        return tuple(BY_NAME[name] for name in ("Pod", "Service", "DaemonSet", "Deployment", "ReplicaSet",
-                                                "StatefulSet", "Job"))  # fmt: skip
-    found = [kind_named(part) for part in text.split(",")]
-    for part, one in zip(text.split(","), found, strict=True):
-        if one is None:
-            raise click.UsageError(unknown("kind", part, all_names()))
-    return tuple(one for one in found if one)
+    found = []
+    for name in ALL if text == "all" else text.split(","):
+        kind = kind_named(name)
+        if kind is None:
+            raise click.UsageError(unknown("kind", name, all_names()))
+        found.append(kind)
+    return found
 
 
-def _selector(text: str):  # type: ignore[no-untyped-def]
+def _selector(text: str) -> "LabelSelector":
     from testbed.kubernetes.selectors import parse_selector
 
     try:
-        selector = parse_selector(text)
+        return parse_selector(text)
     except ValueError as error:
         raise click.UsageError(f"--selector: {error}") from None
-    return lambda one: selector.matches(one.labels)
