@@ -98,6 +98,14 @@ def test_an_unknown_design_is_exit_code_2(repository: Path) -> None:
     golden("plan-unknown-design", said.stderr)
 
 
+def test_mistakes_of_topology_and_design_are_reported_together(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("name: a\ncluster: {pod_cidr: 10.244.0.0/16}\nnodes: 2\nfabrik: {}\n")
+    (tmp_path / "mine.yaml").write_text("name: mine\nattach: rooted\ntransport: vxlan\n")
+    said = [cli("up", "wrong.yaml", "--design", design, cwd=tmp_path) for design in ("vxlam", "mine.yaml", "l2")]
+    assert {one.returncode for one in said} == {2}
+    golden("up-two-mistakes", "\n".join(one.stderr for one in said))
+
+
 def test_a_plan_is_printed_as_commands_and_as_json(repository: Path) -> None:
     commands = cli("plan", "topologies/two-nodes.yaml", "--design", "vxlan", cwd=repository)
     assert commands.stdout == (repository / "tests/designs/golden/two-nodes-vxlan.sh").read_text()

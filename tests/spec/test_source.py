@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,41 @@ def test_nearest() -> None:
     assert nearest("MTU", ("subnet", "mtu")) == "mtu"
     assert nearest("colour", ("subnet", "mtu")) == ""
     assert nearest("x" * 1_000_000, ("x" * 10,)) == ""
+
+
+NAMES = ("rack1", "rack2", "l3-host-routes", "l3-gateway", "client", "web-1", "web-2", "calico-bgp", "calico-bgp-rr")
+
+
+@pytest.mark.parametrize(
+    ("found", "meant"),
+    [
+        ("rack9", ""),  # another number is another name
+        ("rack", ""),  # several are equally near
+        ("web-3", ""),
+        ("web1", "web-1"),
+        ("rakc2", "rack2"),
+        ("Client", "client"),
+        ("clinet", "client"),
+        ("l3-hostroutes", "l3-host-routes"),
+        ("host-routes", "l3-host-routes"),
+        ("l4-gateway", ""),
+        ("calico", ""),
+        ("calico-bpg", "calico-bgp"),
+        ("server", ""),
+        ("c", ""),
+        ("", ""),
+    ],
+)
+def test_guesses_only_when_near(found: str, meant: str) -> None:
+    assert nearest(found, NAMES) == meant
+
+
+def test_a_guess_among_many_names_takes_no_time() -> None:
+    names = tuple(f"node{node}-pod-{pod}" for node in range(100) for pod in range(100))
+    started = time.monotonic()
+    for found in ("node7-pdo-7", "nodes-pod-77777", "client", "web-with-a-long-name"):
+        nearest(found, names)
+    assert time.monotonic() - started < 4
 
 
 @given(st.text())
