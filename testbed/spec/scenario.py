@@ -214,8 +214,8 @@ class Scenario(Spec):
     )
     unfit: Literal["refuse", "leave-out"] = Field(
         default="refuse",
-        description="action if a design does not fit the topology, or one of a sweep's: refuse the scenario, or leave the "
-        "design out there and report why; the baseline must fit",
+        description="action if a design does not fit the topology, or one of a sweep's: refuse the scenario, or leave "
+        "the design out there and report why; the baseline must fit",
     )
     seed: int | None = Field(
         default=None,
