@@ -1,6 +1,5 @@
 """The state that flanneld creates on every node with every backend: subnet.env and iptables rules."""
 
-from testbed.designs.presets import pages
 from testbed.designs.transport import Joining
 from testbed.plan.addressing import NodePlace, at
 from testbed.plan.rulesets import iptables
@@ -14,7 +13,6 @@ missing.
 Unlike flanneld, which can use nftables instead (`EnableNFTables`), the presets use iptables only.
 Unlike Flannel's own, which is in Go, the CNI plugin `flannel` is the testbed's, in Python.
 """
-UNLIKE += pages.WITHOUT_IPV6
 SUBNET_FILE = "/run/flannel/subnet.env"
 MULTICAST = {4: "224.0.0.0/4", 6: "ff00::/8"}
 

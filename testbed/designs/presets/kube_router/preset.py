@@ -28,7 +28,6 @@ Unlike kube-router's IPv6 tunnels, which carry only IPv6, the testbed's would ca
 Unlike kube-router, a pod's chain is not updated when `testbed cni` has given the pod another address.
 Unlike kube-router with its service proxy on, there are no Services here, and no IPVS.
 """
-UNLIKE += pages.WITHOUT_IPV6
 """Departures from kube-router that all presets share."""
 
 
