@@ -6,6 +6,7 @@ checks before, so that one run reports every mistake of the scenario, its topolo
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ from testbed.spec.types import Spec
 from testbed.spec.unfit import unfit_problems
 from testbed.spec.wording import keys_of
 
+_OF_PODS = re.compile(r"name|nodes\..*\.pods\b.*")
+"""Location of problems with which a topology still has its nodes, ranges and fabric, so that designs can be judged."""
 MAX_PROBLEMS = 100
 """Problems reported per file."""
 
@@ -165,7 +168,7 @@ def _whole(
         with suppress(Invalid):
             made, misfits = cells(source, scenario, topology.source, topology.value, catalogue, design_sources)
             problems += _located(source, misfits)
-            if not topology_problems:
+            if all(_OF_PODS.fullmatch(problem.where) for problem in topology_problems):
                 problems += tuple(unfit_problems(source, scenario, made, topology, catalogue, design_sources))
     if problems or topology_problems or topology is None:
         raise SpecError(_in_order(problems + topology_problems, source.file))

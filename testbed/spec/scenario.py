@@ -148,7 +148,7 @@ Sweep = Annotated[
 ]
 
 
-def _is_unread(choice: Choice) -> bool:
+def is_unread(choice: Choice) -> bool:
     """Whether it is a file that could not be read, so that the design's name is unknown."""
     return is_file(choice) or is_network(choice) or (isinstance(choice, CniSpec) and not isinstance(choice, ReadCni))
 
@@ -239,7 +239,7 @@ class Scenario(Spec):
 
     def _design_misfits(self, index: int, catalogue: Catalogue) -> Iterator[Misfit]:
         choice = self.designs[index]
-        if isinstance(choice, str) and _is_unread(choice):
+        if isinstance(choice, str) and is_unread(choice):
             return  # Reported when it was read.
         misfits = list(each(catalogue.misfits(choice)))
         for misfit in misfits:
@@ -251,7 +251,7 @@ class Scenario(Spec):
             yield Misfit(("designs", index), f"the design '{name}' is listed twice; list it once")
 
     def _baseline_misfits(self) -> Iterator[Misfit]:
-        if self.baseline not in self.design_names and not any(map(_is_unread, self.designs)):
+        if self.baseline not in self.design_names and not any(map(is_unread, self.designs)):
             message = f"the baseline '{self.baseline}' is not one of the designs"
             yield Misfit(("baseline",), message, valid=self.design_names)
 

@@ -111,6 +111,13 @@ def _at(setting: Setting, misfit: Misfit) -> Misfit:
     return Misfit(("sweep", path, index), message, valid=misfit.valid)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Also writes the values that no field accepts."""
+
+
+_Dumper.add_representer(Odd, lambda dumper, odd: dumper.represent_str(odd.text))
+
+
 @dataclass(frozen=True)
 class _Maker:
     """Makes cells of a scenario."""
@@ -189,7 +196,7 @@ def _read(model: type[SpecT], data: object, file: str) -> tuple[SpecT, list[Misf
     try:
         return model.model_validate(data, by_alias=True, by_name=False), []
     except ValidationError:
-        return read(model, parse(yaml.safe_dump(data, sort_keys=False), file))
+        return read(model, parse(yaml.dump(data, Dumper=_Dumper, sort_keys=False), file))
 
 
 def _replace(data: Any, path: str, value: object) -> Misfit | None:

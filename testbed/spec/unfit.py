@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from testbed.spec.design import Catalogue, Choice, name_of
 from testbed.spec.problems import Invalid, Problem, Unfit, each
-from testbed.spec.scenario import Scenario
+from testbed.spec.scenario import Scenario, is_unread
 from testbed.spec.source import Source
 from testbed.spec.sweep import Cell
 from testbed.spec.topology import Topology
@@ -50,7 +50,7 @@ _FOR_OTHERS = "or write `unfit: leave-out` to run the other designs without it"
 
 def _reasons(choice: Choice, cell: Cell, catalogue: Catalogue) -> Iterator[Unfit]:
     """Why a design does not fit the topology of a cell; nothing for a design that is not valid."""
-    if not any(each(catalogue.misfits(choice))):
+    if not is_unread(choice) and not any(each(catalogue.misfits(choice))):
         with suppress(Invalid):
             yield from catalogue.unfit(choice, cell.topology)
 
