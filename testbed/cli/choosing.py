@@ -1,5 +1,6 @@
 """The option --design."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ def chosen(text: str) -> "Design":
     from testbed.spec.load import load_design
     from testbed.spec.nearest import nearest
 
-    if is_file(text) or is_network(text):
+    if is_file(text) or is_network(text) or (os.sep in text and Path(text).is_dir()):
         return design_of(load_design(Path(text), CATALOGUE))
     for misfit in CATALOGUE.misfits(text):
         if misfit.valid == CATALOGUE.names:

@@ -12,6 +12,7 @@ from testbed.spec.source import Source, problems_of
 from testbed.spec.tree import MAX_DEPTH, MAX_NODES, WHOLE, Broken, Flaw, Node
 
 _BLANK = re.compile(r"[ \t\r\n]*")
+_COMMENT = re.compile(r"(//|/\*|#)[^\n]*")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z_][-\w]*")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
@@ -52,6 +53,9 @@ class _Reader:
         blank = _BLANK.match(self.text, self.at)
         assert blank is not None
         self.at = blank.end()
+        if comment := _COMMENT.match(self.text, self.at):
+            message = "JSON has no comments, so container runtimes refuse the file; remove it, or name the file .jsonc"
+            self._refuse(message, comment.start(), comment.end())
 
     def _next(self) -> str:
         """The next character after white space; empty at the end."""

@@ -37,3 +37,8 @@ ATTACHMENT = attachment_of(
         texts=(("10-flannel.conflist", CONFLIST),),
     )
 )
+
+
+def with_plugin(spec: ReadCni) -> ReadCni:
+    """A user's design with the folder of the plugin `flannel` after the user's own folders."""
+    return spec if OWN_PLUGINS in spec.bin else spec.model_copy(update={"bin": (*spec.bin, OWN_PLUGINS)})
