@@ -11,7 +11,7 @@ from testbed.spec.json_tree import parse_json
 from testbed.spec.problems import Loc, Misfit, Problem
 from testbed.spec.types import Address
 
-RENEWED = '"subnet": "{{ node.pod_cidr }}"'
+_OWN = '"subnet": "{{ node.pod_cidr }}"'
 _WHY = "host-local allocates on each node independently, so pods of different nodes get the same addresses"
 
 
@@ -43,7 +43,7 @@ def shared(by_node: Mapping[str, Sequence[Text]], texts: Sequence[Text], pods: M
             if theirs is None or (mine.file, mine.loc) in reported:
                 continue
             reported.add((mine.file, mine.loc))
-            message = f"{one} and {other} share the range {mine.written}: {_WHY}; write {RENEWED}"
+            message = f"{one} and {other} share the range {mine.written}: {_WHY}; write {_own(mine.loc)}"
             yield _located(by_node[one], texts, mine.file, Misfit(mine.loc, message))
 
 
@@ -52,11 +52,17 @@ def _overlap(one: _Range, other: _Range) -> bool:
     return same and int(one.first) <= int(other.last) and int(other.first) <= int(one.last)
 
 
+def _own(loc: Loc) -> str:
+    """What to write for a range: the node's own part of the pod range of the same number."""
+    number = loc[loc.index("ranges") + 1] if "ranges" in loc else 0
+    return f'"subnet": "{{{{ node.pod_cidrs[{number}] }}}}"' if number else _OWN
+
+
 def _fixed(filled: Sequence[Text], texts: Sequence[Text]) -> Iterator[Problem]:
     """A problem for addresses that `static` gives to every pod."""
     for part in standard.parts(network_of_texts(filled)):
         if part.type == "static" and part.keys.get("addresses"):
-            message = f'static gives each pod the same address; use host-local with {RENEWED}, or the capability "ips"'
+            message = f'static gives each pod the same address; use host-local with {_OWN}, or the capability "ips"'
             yield _located(filled, texts, part.file, Misfit((*part.loc, "addresses"), message))
 
 

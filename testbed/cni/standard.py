@@ -1,13 +1,16 @@
 """The standard CNI plugins: what each requires of the kernel, and the keys whose values must be numbers or switches."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from testbed.spec.design import PLUGINS
 from testbed.spec.problems import Loc, Misfit
 
 if TYPE_CHECKING:
-    from testbed.cni.network import Network, Plugin
+    from testbed.cni.network import Network
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class Standard:
     """Whether it leaves something outside of the network namespaces and files of its node."""
 
 
+OWN_FOLDER = str(Path(__file__).parent / "plugins")
+"""The folder of the plugin `flannel`, which is not in Debian."""
+FOLDERS = (OWN_FOLDER, PLUGINS)
 _IPTABLES = ("iptables", "ip6tables")
 _MASKING = {"ipMasq": _IPTABLES}
 _RATES = ("ingressRate", "ingressBurst", "egressRate", "egressBurst")
@@ -114,10 +120,19 @@ def programs_of(network: "Network") -> tuple[str, ...]:
     return tuple(found)
 
 
-def stays_on_node(plugin: "Plugin") -> bool:
-    """Whether everything that a plugin leaves behind is in network namespaces and files of its node."""
-    names = (plugin.type, plugin.ipam) if plugin.ipam else (plugin.type,)
-    return all(name in STANDARD and not STANDARD[name].outlives for name in names)
+def stays_on_node(network: "Network", folders: Sequence[str]) -> bool:
+    """Whether everything that its plugins leave behind is in network namespaces and files of their node.
+
+    This is known of the standard plugins, but not of programs with the same names in other folders.
+    """
+    kinds = [part.type for part in parts(network)]
+    return all(kind in STANDARD and not STANDARD[kind].outlives and _is_standard(kind, folders) for kind in kinds)
+
+
+def _is_standard(name: str, folders: Sequence[str]) -> bool:
+    """Whether the first program of that name in these folders is in a folder of the standard plugins."""
+    found = next((folder for folder in folders if os.access(Path(folder, name), os.X_OK)), None)
+    return found in FOLDERS
 
 
 def misfits(network: "Network") -> Iterator[tuple[str, Misfit]]:

@@ -98,7 +98,8 @@ def filled(text: str, file: str, values: Values) -> str:
         ranges = ", ".join(values.cluster.pod_cidrs)
         reason = (error.message or "").replace("tuple object", "the list")
         message = f"the template cannot be filled: {reason}; the pod ranges of the cluster: {ranges}"
-        raise SpecError((_problem(text, file, _line_of(error), "", message),)) from None
+        index = re.search(r"no element (\d+)$", reason)
+        raise SpecError((_problem(text, file, _line_of(error), f"[{index[1]}]" if index else "", message),)) from None
 
 
 def _line_of(error: BaseException) -> int:
@@ -133,7 +134,8 @@ def _problem(text: str, file: str, line: int, word: str, message: str, valid: tu
     lines = text.splitlines() or [""]
     excerpt = lines[min(line, len(lines)) - 1]
     begin = max(min((at for mark in _MARKS if (at := excerpt.find(mark)) >= 0), default=0), 0)
-    match = re.compile(rf"\b{re.escape(word)}\b").search(excerpt, begin) if word else None
+    whole = rf"\b{re.escape(word)}\b" if word.isidentifier() else re.escape(word)
+    match = re.compile(whole).search(excerpt, begin) if word else None
     start = match.start() if match else begin
     return Problem(
         file,

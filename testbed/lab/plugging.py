@@ -5,7 +5,7 @@ Pods of one node are attached one after the other; several nodes work in paralle
 
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,12 +15,14 @@ from testbed.cni.calls import Call, CniError, PluginFailed
 from testbed.cni.network import network_of_texts
 from testbed.cni.result import Result
 from testbed.cni.runtime import Runtime
+from testbed.cni.standard import stays_on_node
 from testbed.kernel.folders import bind_namespace, release_namespace, within
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.offload import switch_offloads
 from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
+from testbed.lab.adopting import adopted
 from testbed.lab.completing import Completion, mismatches, places_of
 from testbed.lab.steps import UNPLUG_PATIENCE_S, Step, Verb
 from testbed.plan.change import touched
@@ -33,6 +35,8 @@ from testbed.plan.rulesets import Backend, iptables
 
 T = TypeVar("T")
 NODES_AT_A_TIME = 4
+DELS_AT_A_TIME = 16
+"""Calls of DEL when a lab goes down."""
 _COUNTING = ("net/netfilter/nf_conntrack_count",)
 """Sysctls whose value is a counter."""
 MOST_CALLS = 10_000
@@ -43,9 +47,13 @@ MOST_CALLS = 10_000
 class Sight:
     """A snapshot of a place."""
 
-    lines: tuple[str, ...]
-    """Devices, addresses, routes, rules and other objects, in the syntax of the commands that create them."""
+    state: State
     settings: Mapping[str, str]
+
+    @property
+    def lines(self) -> list[str]:
+        """Devices, addresses, routes, rules and other objects, in the syntax of the commands that create them."""
+        return _lines(self.state)
 
 
 class Plugging:
@@ -66,7 +74,9 @@ class Plugging:
         """Pods for which ADD was started, also if it failed."""
         self._bound: set[str] = set()
         self._states: dict[str, State] = {}
-        """The state of places after the last plugin call."""
+        """The state of places, of which the plan has been completed; without changes by others than plugins."""
+        self._before: dict[str, State] = {}
+        """The actual state of places before the change that is going on."""
         self._completion = Completion(namespaces)
         self._stale = {space.name for space in plan.spaces}
         """Places whose plan has changed since it was last completed."""
@@ -90,9 +100,12 @@ class Plugging:
 
     def leave(self, plan: Plan) -> tuple[str, ...]:
         """Detaches the pods whose attachment is missing or different in another plan. Returns the errors."""
+        for name in touched(self.drawn, plan):
+            if name in self._states and plan.has(name):
+                self._before.setdefault(name, self._state(name))
         failed = []
         for item in _differing(self.drawn, plan):
-            for known in (self._states, self._results):
+            for known in (self._states, self._results, self._before):
                 known.pop(item.space, None)
             if item.space in self._begun:
                 try:
@@ -121,8 +134,10 @@ class Plugging:
         """
         # A node without pods may still have objects of its last pod.
         places = dict.fromkeys((*places_of(self.drawn), *self._states))
-        plan = self._completed([name for name in places if name in self._stale])
+        fresh = {name: self._state(name) for name in places if name in self._stale}
+        plan = self._completed(fresh, self._before)
         self._stale.clear()
+        self._before.clear()
         items = {item.space: item for item in self.drawn.plugged}
         for pod, what in self._mismatches(items):
             raise PlanRefused(f"in {items[pod].node}, pod {pod}: {what}")
@@ -171,22 +186,29 @@ class Plugging:
         self.calls.append(call)
         del self.calls[:-MOST_CALLS]
 
-    def _completed(self, places: Collection[str]) -> Plan:
-        """The plan with the objects of plugins: in these places the current ones, in others the last known ones."""
-        fresh = {}
-        for name in places:
-            with self._namespaces[name].entered():
-                fresh[name] = state(self.drawn[name].of(Sysctl), _backends())
+    def _state(self, place: str) -> State:
+        """The actual state of a place."""
+        with self._namespaces[place].entered():
+            return state(self.drawn[place].of(Sysctl), _backends())
+
+    def _completed(self, fresh: Mapping[str, State], before: Mapping[str, State]) -> Plan:
+        """The plan with the objects of plugins: in places with a `fresh` state that one, in others the last known.
+
+        In places with a state from before, only what has changed since then is attributed to plugins.
+        """
+        self._states |= {
+            name: adopted(self._states[name], before[name], state) if name in before else state
+            for name, state in fresh.items()
+        }
         if not self.drawn.offload:
             self._switch_offloads_off(fresh)
-        self._states |= fresh
         addresses = {
             item.space: self._results[item.space].addresses_of(item.ifname)
             for item in self.drawn.plugged
             if item.space in self._results
         }
         # After a failed change, other places may differ too.
-        looked_at = [name for name in {*places, *self._stale} if self.drawn.has(name)]
+        looked_at = [name for name in {*fresh, *self._stale} if self.drawn.has(name)]
         return self._completion.completed(self.drawn, self._states, addresses, looked_at)
 
     def _switch_offloads_off(self, states: Mapping[str, State]) -> None:
@@ -198,26 +220,26 @@ class Plugging:
                     switch_offloads(made, on=False)
 
     def remove_all(self) -> tuple[str, ...]:
-        """Detaches all pods within UNPLUG_PATIENCE_S; may be repeated.
+        """Detaches all pods within UNPLUG_PATIENCE_S, many at a time; may be repeated.
 
-        Continues after errors, and returns them.
+        Standard plugins are not called, as everything they leave behind goes with the node. Continues after errors, and
+        returns them.
         """
         end = time.monotonic() + UNPLUG_PATIENCE_S
-        by_node: dict[str, list[Plugged]] = {}
-        for item in reversed(self.drawn.plugged):
-            if item.space in self._begun:
-                by_node.setdefault(item.node, []).append(item)
+        begun = (item for item in reversed(self.drawn.plugged) if item.space in self._begun)
+        items = [item for item in begun if not stays_on_node(network_of_texts(item.texts), item.folders)]
         failed: list[str] = []
 
-        def remove_on(node: str) -> None:
-            for item in by_node[node]:
-                try:
-                    self._remove(item, end - time.monotonic())
-                except (CniError, OSError) as error:
-                    # The namespaces are released anyway, with all their objects.
-                    failed.append(f"in {item.node}, pod {item.space}: {error}")
+        def remove(item: Plugged) -> None:
+            try:
+                self._remove(item, end - time.monotonic())
+            except (CniError, OSError) as error:
+                # The namespaces are released anyway, with all their objects.
+                failed.append(f"in {item.node}, pod {item.space}: {error}")
 
-        self._on_nodes(remove_on, by_node)
+        with ThreadPoolExecutor(DELS_AT_A_TIME) as pool:
+            for done in [pool.submit(remove, item) for item in items]:
+                done.result()
         return tuple(sorted(failed))
 
     def _remove(self, item: Plugged, patience_s: float) -> None:
@@ -247,11 +269,12 @@ class Plugging:
             self._on(item, lambda runtime: self._do(verb, runtime, item), record)
         except (CniError, OSError) as problem:
             error = str(problem)
-        changes = {name: _difference(before[name], self._look(name)) for name in places}
+        after = {name: self._look(name) for name in places}
+        changes = {name: _difference(before[name], after[name]) for name in places}
         step = Step(tuple(calls), error, {name: found for name, found in changes.items() if found})
         if verb in ("check", "status"):
             return step, None
-        plan = self._completed(places)
+        plan = self._completed(_states_of(after), _states_of(before))
         if verb == "add" and not error:
             others = [pod for pod in self._results if pod != place]
             wrong = self._mismatches([*others, place])
@@ -286,7 +309,11 @@ class Plugging:
 
     def _look(self, place: str) -> Sight:
         with self._namespaces[place].entered():
-            return Sight(tuple(_lines(state((), _backends()))), all_settings())
+            return Sight(state(self.drawn[place].of(Sysctl), _backends()), all_settings())
+
+
+def _states_of(sights: Mapping[str, Sight]) -> dict[str, State]:
+    return {name: sight.state for name, sight in sights.items()}
 
 
 def _differing(plan: Plan, known: Plan) -> list[Plugged]:
