@@ -4,13 +4,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from testbed.cni.model import Network
 from testbed.spec.design import PLUGINS
 from testbed.spec.problems import Loc, Misfit
-
-if TYPE_CHECKING:
-    from testbed.cni.network import Network
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Part(NamedTuple):
     keys: Mapping[str, Any]
 
 
-def parts(network: "Network") -> Iterator[Part]:
+def parts(network: Network) -> Iterator[Part]:
     """The plugins of a network, with those that they delegate to and those that allocate addresses."""
     for plugin in network.plugins:
         yield Part(plugin.type, plugin.file, plugin.loc, plugin.keys)
@@ -91,7 +89,7 @@ def parts(network: "Network") -> Iterator[Part]:
             yield Part(plugin.ipam, plugin.file, (*plugin.loc, "ipam"), plugin.keys["ipam"])
 
 
-def features_of(network: "Network", arguments: Iterable[Mapping[str, Any]] = ()) -> tuple[str, ...]:
+def features_of(network: Network, arguments: Iterable[Mapping[str, Any]] = ()) -> tuple[str, ...]:
     """Kernel features that the standard plugins of a network require, with these arguments of pods, by capability."""
     found: dict[str, None] = {}
     given = [dict(own) for own in arguments]
@@ -108,7 +106,7 @@ def _keys_in(argument: object) -> tuple[str, ...]:
     return tuple(argument) if isinstance(argument, dict) else ()
 
 
-def programs_of(network: "Network") -> tuple[str, ...]:
+def programs_of(network: Network) -> tuple[str, ...]:
     """System programs that the standard plugins of a network call."""
     found: dict[str, None] = {}
     for part in parts(network):
@@ -120,7 +118,7 @@ def programs_of(network: "Network") -> tuple[str, ...]:
     return tuple(found)
 
 
-def stays_on_node(network: "Network", folders: Sequence[str]) -> bool:
+def stays_on_node(network: Network, folders: Sequence[str]) -> bool:
     """Whether everything that its plugins leave behind is in network namespaces and files of their node.
 
     This is known of the standard plugins, but not of programs with the same names in other folders.
@@ -135,7 +133,7 @@ def _is_standard(name: str, folders: Sequence[str]) -> bool:
     return found in FOLDERS
 
 
-def misfits(network: "Network") -> Iterator[tuple[str, Misfit]]:
+def misfits(network: Network) -> Iterator[tuple[str, Misfit]]:
     """Values of the wrong type for keys of standard plugins, each with the file."""
     for part in parts(network):
         plugin = STANDARD.get(part.type, Standard())

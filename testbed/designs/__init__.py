@@ -123,6 +123,13 @@ def _with_plugins(spec: ReadCni) -> Design:
     return with_agent(design)
 
 
+def instead_of(plugin: str) -> str:
+    """What to do without a CNI plugin that no known package has; empty if unknown."""
+    from testbed.designs.presets.instead import INSTEAD
+
+    return INSTEAD.get(plugin, "")
+
+
 __all__ = [
     "ATTACHMENTS",
     "CATALOGUE",
@@ -132,5 +139,6 @@ __all__ = [
     "Design",
     "design_of",
     "design_of_data",
+    "instead_of",
     "pairs",
 ]

@@ -1,17 +1,15 @@
 """Checks, before a lab or run begins, that this machine has all it requires."""
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from testbed.designs import Design, design_of
+from testbed.designs import Design, design_of, instead_of
 from testbed.designs.attachments.cni import plugins_of
-from testbed.designs.presets.instead import INSTEAD
 from testbed.kernel import features, programs
 from testbed.kernel.features import Feature, Lacking
 from testbed.kernel.lacking import MachineLacks, PluginNowhere
 from testbed.kernel.programs import (
     DEBIAN_PLUGINS,
-    NEWER_PLUGINS,
     PLUGINS_REMEDY,
     MissingPlugin,
     Program,
@@ -65,35 +63,30 @@ def need_for_run(loaded: LoadedScenario) -> None:
 
 def _absent_plugins(spec: ReadCni) -> Iterator[str]:
     for plugin in missing_plugins(spec):
-        remedy = f": {plugin.remedy}" if plugin.remedy else ""
-        yield f"the CNI plugin {plugin.name} is missing (looked in {plugin.looked_in}){remedy}"
+        where = "" if plugin.remedy == PLUGINS_REMEDY else f" (looked in {plugin.looked_in})"
+        yield f"the CNI plugin {plugin.name} is missing{where}{f': {plugin.remedy}' if plugin.remedy else ''}"
 
 
 def missing_plugins(spec: ReadCni) -> tuple[MissingPlugin, ...]:
     """The CNI plugins of a design that are not installed.
 
-    Raises PluginNowhere for one that is in no known package and has almost the name of an installed one.
+    Raises PluginNowhere for one that is probably a mistake: it is expected in the user's own folders only, or an
+    installed one has almost the same name.
     """
     from testbed.cni.calls import looked_in, unusable
 
     installed = installed_plugins(spec.bin)
-    folders = ", ".join(map(looked_in, spec.bin))
     found = []
     for name in plugins_of(spec):
         if name in installed:
             continue
-        remedy = _remedy(name, spec, installed)
-        if not remedy and nearest(name, installed):
-            raise PluginNowhere(f"{spec.texts[0][0]}: {unknown('CNI plugin', name, installed)} (looked in {folders})")
-        found.append(MissingPlugin(name, f"{folders}{unusable([name], spec.bin)}", remedy))
+        folders, locked = ", ".join(map(looked_in, spec.bin)), unusable([name], spec.bin)
+        remedy = PLUGINS_REMEDY if name in DEBIAN_PLUGINS and PLUGINS in spec.bin else instead_of(name)
+        if not remedy and (PLUGINS not in spec.bin or nearest(name, installed)):
+            what = unknown("CNI plugin", name, installed) if installed else f"there is no CNI plugin '{name}'"
+            raise PluginNowhere(f"{spec.texts[0][0]}: {what} (looked in {folders}){locked}")
+        found.append(MissingPlugin(name, f"{folders}{locked}", remedy))
     return tuple(found)
-
-
-def _remedy(name: str, spec: ReadCni, installed: Collection[str]) -> str:
-    """How to get a plugin, or what to use instead; empty if unknown."""
-    if name in DEBIAN_PLUGINS and PLUGINS in spec.bin:
-        return NEWER_PLUGINS if "bridge" in installed else PLUGINS_REMEDY
-    return INSTEAD.get(name, "")
 
 
 Absent = Callable[[Iterable[str], Iterable[str]], tuple[Feature | Program, ...] | None]

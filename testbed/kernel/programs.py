@@ -101,7 +101,6 @@ DEBIAN_PLUGINS = frozenset(
 )
 """The standard CNI plugins in Debian's package."""
 PLUGINS_REMEDY = "apt-get install containernetworking-plugins"
-NEWER_PLUGINS = "needs a newer version of the package containernetworking-plugins"
 
 
 def installed_plugins(folders: Iterable[str]) -> tuple[str, ...]:

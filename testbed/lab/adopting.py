@@ -33,6 +33,15 @@ def adopted(known: State, before: State, after: State) -> State:
     return State(**found)
 
 
+def without(known: State, devices: Collection[str]) -> State:
+    """The state without these devices and what is on them."""
+    return replace(
+        known,
+        devices={name: device for name, device in known.devices.items() if name not in devices},
+        objects={kind: _without(items, devices) for kind, items in known.objects.items()},
+    )
+
+
 def _changed(known: Any, before: Any, after: Any) -> Any:
     """A value with the changes from `before` to `after`; sets by member, mappings by key."""
     match known:

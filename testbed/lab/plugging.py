@@ -6,7 +6,7 @@ Pods of one node are attached one after the other; several nodes work in paralle
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from testbed.kernel.offload import switch_offloads
 from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
-from testbed.lab.adopting import adopted
+from testbed.lab.adopting import adopted, without
 from testbed.lab.completing import Completion, mismatches, places_of
 from testbed.lab.steps import UNPLUG_PATIENCE_S, Step, Verb
 from testbed.plan.change import touched
@@ -77,6 +77,8 @@ class Plugging:
         """The state of places, of which the plan has been completed; without changes by others than plugins."""
         self._before: dict[str, State] = {}
         """The actual state of places before the change that is going on."""
+        self._plan = plan
+        """The plan as last completed."""
         self._completion = Completion(namespaces)
         self._stale = {space.name for space in plan.spaces}
         """Places whose plan has changed since it was last completed."""
@@ -105,6 +107,7 @@ class Plugging:
                 self._before.setdefault(name, self._state(name))
         failed = []
         for item in _differing(self.drawn, plan):
+            self._forget(item.space, self._before)
             for known in (self._states, self._results, self._before):
                 known.pop(item.space, None)
             if item.space in self._begun:
@@ -209,7 +212,19 @@ class Plugging:
         }
         # After a failed change, other places may differ too.
         looked_at = [name for name in {*fresh, *self._stale} if self.drawn.has(name)]
-        return self._completion.completed(self.drawn, self._states, addresses, looked_at)
+        self._plan = self._completion.completed(self.drawn, self._states, addresses, looked_at)
+        return self._plan
+
+    def _forget(self, pod: str, actual: Mapping[str, State]) -> None:
+        """Drops the devices of a detached pod, with their other ends, that somebody else had removed before."""
+        own = self._plan.devices_of(pod) if self._plan.has(pod) else {}
+        ends = [(pod, dev) for dev in own if not self.drawn.has(pod) or dev not in self.drawn.devices_of(pod)]
+        for veth in self._plan.veths:
+            if pod in (veth.a.space, veth.b.space):
+                ends += ((end.space, end.name) for end in (veth.a, veth.b))
+        for place, dev in ends:
+            if place in self._states and place in actual and dev not in actual[place].devices:
+                self._states[place] = without(self._states[place], [dev])
 
     def _switch_offloads_off(self, states: Mapping[str, State]) -> None:
         for name, found in states.items():
@@ -220,14 +235,16 @@ class Plugging:
                     switch_offloads(made, on=False)
 
     def remove_all(self) -> tuple[str, ...]:
-        """Detaches all pods within UNPLUG_PATIENCE_S, many at a time; may be repeated.
+        """Detaches all pods within UNPLUG_PATIENCE_S, slow ones in parallel; may be repeated.
 
         Standard plugins are not called, as everything they leave behind goes with the node. Continues after errors, and
         returns them.
         """
         end = time.monotonic() + UNPLUG_PATIENCE_S
-        begun = (item for item in reversed(self.drawn.plugged) if item.space in self._begun)
-        items = [item for item in begun if not stays_on_node(network_of_texts(item.texts), item.folders)]
+        by_node: dict[str, list[Plugged]] = {}
+        for item in reversed(self.drawn.plugged):
+            if item.space in self._begun and not stays_on_node(network_of_texts(item.texts), item.folders):
+                by_node.setdefault(item.node, []).append(item)
         failed: list[str] = []
 
         def remove(item: Plugged) -> None:
@@ -237,9 +254,14 @@ class Plugging:
                 # The namespaces are released anyway, with all their objects.
                 failed.append(f"in {item.node}, pod {item.space}: {error}")
 
+        def remove_on(node: str) -> None:
+            # Fast ones one after the other; a slow one does not delay the next for long.
+            pause_s = UNPLUG_PATIENCE_S / 4 / len(by_node[node])
+            for item in by_node[node]:
+                wait([pool.submit(remove, item)], pause_s)
+
         with ThreadPoolExecutor(DELS_AT_A_TIME) as pool:
-            for done in [pool.submit(remove, item) for item in items]:
-                done.result()
+            self._on_nodes(remove_on, by_node)
         return tuple(sorted(failed))
 
     def _remove(self, item: Plugged, patience_s: float) -> None:
@@ -274,6 +296,8 @@ class Plugging:
         step = Step(tuple(calls), error, {name: found for name, found in changes.items() if found})
         if verb in ("check", "status"):
             return step, None
+        if verb == "del" and not error:
+            self._forget(place, _states_of(after))
         plan = self._completed(_states_of(after), _states_of(before))
         if verb == "add" and not error:
             others = [pod for pod in self._results if pod != place]
