@@ -147,6 +147,11 @@ class CniSpec(Spec):
         default_factory=dict,
         description="arguments for single pods, by pod name and capability; they override capabilities",
     )
+    addresses: Literal["required", "none"] = Field(
+        default="required",
+        description="whether pods must get addresses: required (default; `check` fails for pods without one), or none "
+        "(a network without IPAM)",
+    )
     timeout: Duration = Field(
         default=timedelta(seconds=10),
         description="time after which a running plugin is killed",

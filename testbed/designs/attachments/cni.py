@@ -94,6 +94,7 @@ def _attach(draft: Draft, layout: Layout, spec: ReadCni, node: NodePlace, values
                 spec.bin,
                 json.dumps(capabilities),
                 spec.timeout.total_seconds(),
+                spec.addresses == "required",
             )
         )
 
