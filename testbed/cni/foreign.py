@@ -99,9 +99,7 @@ def _from_manifests(sources: list[Source]) -> str:
             source, loc, f"this is a configuration of kind; `testbed import {source.file}` makes a topology of it"
         )
     kind = item.get("kind", "unknown")
-    raise _refused(
-        source, (*loc, "kind"), f"a Kubernetes object of kind {kind} is no design; of these only {_ATTACHMENT} is"
-    )
+    raise _refused(source, (*loc, "kind"), f"found a Kubernetes object of kind {kind}, expected a {_ATTACHMENT}")
 
 
 def _items(data: object) -> Iterator[tuple[Loc, Mapping[str, Any]]]:

@@ -111,13 +111,13 @@ def _rules(known: Sequence[str], before: Sequence[str], after: Sequence[str]) ->
     was added again, is already there.
     """
     found, missing = list(known), Counter(known) - Counter(before)
-    for operation, start, end, first, last in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
-        if operation == "equal":
-            continue
-        for rule in before[start:end]:
+    changes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    for operation, start, end, _, _ in changes:
+        for rule in before[start:end] if operation != "equal" else ():
             if rule in found:
                 found.remove(rule)
-        for place in range(first, last):
+    for operation, _, _, start, end in changes:
+        for place in range(start, end) if operation != "equal" else ():
             rule = after[place]
             if missing[rule]:
                 missing[rule] -= 1

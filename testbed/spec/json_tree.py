@@ -15,6 +15,8 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 _COMMENT = re.compile(r"(//|/\*|#)[^\n]*")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z_][-\w]*")
+_BARE = re.compile(r"[-+\w.:/]+")
+"""Text without quotes that begins like a number, such as an address."""
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
 _LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _LONGEST_NUMBER = 400
@@ -167,5 +169,7 @@ class _Reader:
         if number is None or number.end() - start > _LONGEST_NUMBER:
             found = self.text[start : start + 1]
             self._refuse(f"expected a value{f', found {found!r}' if found else ''}")
+        if (bare := _BARE.match(self.text, start)) and bare.end() > number.end():
+            self._refuse(f'text requires double quotes; write "{bare[0]}"', start, bare.end())
         self.at = number.end()
         return Node(start, self.at, json.loads(number[0]), number[0], "a number")
