@@ -1,9 +1,9 @@
-"""Address ranges of a network on several nodes: each node allocates by itself, so nodes must not share a range."""
+"""Addresses of a network on the nodes of a topology: each node allocates by itself, so nodes must not share a range."""
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from testbed.cni import standard
 from testbed.cni.network import Text, as_written, network_of_texts
@@ -11,7 +11,7 @@ from testbed.spec.json_tree import parse_json
 from testbed.spec.problems import Loc, Misfit, Problem
 from testbed.spec.types import Address
 
-_OWN = '"subnet": "{{ node.pod_cidr }}"'
+_OWN = f'"subnet": {standard.OWN_RANGE}'
 _WHY = "host-local allocates on each node independently, so pods of different nodes get the same addresses"
 
 
@@ -26,15 +26,14 @@ class _Range(NamedTuple):
 
 
 def shared(by_node: Mapping[str, Sequence[Text]], texts: Sequence[Text], pods: Mapping[str, int]) -> Iterator[Problem]:
-    """A problem for each range that several nodes with pods share, and for fixed addresses of several pods.
+    """A problem for each range that several nodes with pods share, and for other ways that cannot work.
 
     `by_node` has the texts filled for each node, `texts` those as written, `pods` the number of pods by node.
     """
     nodes = [node for node in by_node if pods.get(node)]
     if not nodes:
         return
-    if sum(pods.values()) > 1:
-        yield from _fixed(by_node[nodes[0]], texts)
+    yield from _unusable(by_node[nodes[0]], texts, sum(pods.values()))
     ranges = {node: list(_ranges(by_node[node])) for node in nodes}
     reported = set()
     for one, other in combinations(nodes, 2):
@@ -58,12 +57,17 @@ def _own(loc: Loc) -> str:
     return f'"subnet": "{{{{ node.pod_cidrs[{number}] }}}}"' if number else _OWN
 
 
-def _fixed(filled: Sequence[Text], texts: Sequence[Text]) -> Iterator[Problem]:
-    """A problem for addresses that `static` gives to every pod."""
+def _unusable(filled: Sequence[Text], texts: Sequence[Text], pods: int) -> Iterator[Problem]:
+    """A problem for addresses that `static` gives to several pods, and for `dhcp`."""
     for part in standard.parts(network_of_texts(filled)):
-        if part.type == "static" and part.keys.get("addresses"):
+        if part.type == "static" and part.keys.get("addresses") and pods > 1:
             message = f'static gives each pod the same address; use host-local with {_OWN}, or the capability "ips"'
             yield _located(filled, texts, part.file, Misfit((*part.loc, "addresses"), message))
+        if part.type == "dhcp" and part.loc[-1:] == ("ipam",):
+            message = (
+                f"dhcp needs its daemon on each node and a DHCP server; labs have neither: use host-local with {_OWN}"
+            )
+            yield _located(filled, texts, part.file, Misfit((*part.loc, "type"), message))
 
 
 def _located(filled: Sequence[Text], texts: Sequence[Text], file: str, misfit: Misfit) -> Problem:
@@ -74,7 +78,7 @@ def _ranges(texts: Sequence[Text]) -> Iterator[_Range]:
     """The ranges of all `host-local` parts. Invalid ones are left to the plugin."""
     for part in standard.parts(network_of_texts(texts)):
         if part.type == "host-local":
-            for loc, keys in _written(part.keys):
+            for loc, keys in standard.ranges_in(part.keys):
                 try:
                     network = ipaddress.ip_network(keys["subnet"], strict=False)
                     first = ipaddress.ip_address(keys.get("rangeStart") or network[0])
@@ -82,14 +86,3 @@ def _ranges(texts: Sequence[Text]) -> Iterator[_Range]:
                 except (KeyError, ValueError, TypeError):
                     continue
                 yield _Range(first, last, str(keys["subnet"]), part.file, (*part.loc, *loc, "subnet"))
-
-
-def _written(ipam: Mapping[str, Any]) -> Iterator[tuple[Loc, Mapping[str, Any]]]:
-    """The range of `subnet`, and those of `ranges`."""
-    if "subnet" in ipam:
-        yield (), ipam
-    sets = ipam.get("ranges")
-    for number, one in enumerate(sets if isinstance(sets, list) else ()):
-        for place, keys in enumerate(one if isinstance(one, list) else ()):
-            if isinstance(keys, dict):
-                yield ("ranges", number, place), keys

@@ -1,5 +1,6 @@
 """The standard CNI plugins: what each requires of the kernel, and the keys whose values must be numbers or switches."""
 
+import ipaddress
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -145,8 +146,34 @@ def misfits(network: Network) -> Iterator[tuple[str, Misfit]]:
                 message = f"must be true or false for the plugin {part.type}{_unquoted(value, _SWITCHES.__contains__)}"
                 yield part.file, Misfit((*part.loc, name), message)
 
+        if part.type == "host-local":
+            for loc, keys in ranges_in(part.keys):
+                written = keys.get("subnet")
+                if not isinstance(written, str) or not _is_range(written):
+                    message = f"must be an address range such as 10.1.0.0/16, or {OWN_RANGE}"
+                    yield part.file, Misfit((*part.loc, *loc, "subnet"), message, at_key=written is None)
 
+
+OWN_RANGE = '"{{ node.pod_cidr }}"'
 _SWITCHES = ("true", "false")
+
+
+def ranges_in(ipam: Mapping[str, Any]) -> Iterator[tuple[Loc, Mapping[str, Any]]]:
+    """The objects with a `subnet` of `host-local`, and their locations in `ipam`."""
+    if "subnet" in ipam:
+        yield (), ipam
+    sets = ipam.get("ranges")
+    for number, one in enumerate(sets if isinstance(sets, list) else ()):
+        for place, keys in enumerate(one if isinstance(one, list) else ()):
+            if isinstance(keys, dict):
+                yield ("ranges", number, place), keys
+
+
+def _is_range(text: str) -> bool:
+    try:
+        return "/" in text and bool(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return False
 
 
 def _unquoted(value: object, is_meant: Callable[[str], bool]) -> str:

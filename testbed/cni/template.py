@@ -69,6 +69,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     name: tuple(value) if isinstance(value, dict) else () for name, value in asdict(EXAMPLE).items()
 }
 _MARKS = ("{{", "{%", "{#")
+_OTHER_TEMPLATE = re.compile(r"\{\{-?\s*(?:\.\w*|\$\w*|range|if|with|end|else|template|include)\b")
 _TEMPLATE = "<template>"
 """What Jinja2 calls the file of a template."""
 
@@ -92,7 +93,9 @@ def filled(text: str, file: str, values: Values) -> str:
             raise SpecError(problems)
         return environment.from_string(text).render(asdict(values))
     except TemplateSyntaxError as error:
-        message = f"invalid template: {error.message}"
+        other = _OTHER_TEMPLATE.search(text)
+        hint = f"; '{other[0]}' is of a Go template: write a value such as {{{{ node.pod_cidr }}}}" if other else ""
+        message = f"invalid template: {error.message}{hint}"
         raise SpecError((_problem(text, file, error.lineno, "", message),)) from None
     except TemplateError as error:
         ranges = ", ".join(values.cluster.pod_cidrs)

@@ -4,6 +4,7 @@ Pods of one node are attached one after the other; several nodes work in paralle
 """
 
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -162,8 +163,19 @@ class Plugging:
             self._begun.add(item.space)
             result = self._on(item, lambda runtime: self._added(runtime, item))
         except (CniError, OSError) as error:
-            raise PlanRefused(f"in {item.node}, pod {item.space}: {error}") from error
+            raise PlanRefused(f"in {item.node}, pod {item.space}: {error}{self._absent_masters(item)}") from error
         self._results[item.space] = result
+
+    def _absent_masters(self, item: Plugged) -> str:
+        """A line for each device that the configuration names as `master` and that the node lacks."""
+        with self._namespaces[item.node].entered():
+            there = [name for _, name in socket.if_nameindex()]
+        named = [plugin.keys.get("master") for plugin in network_of_texts(item.texts).plugins]
+        return "".join(
+            f"\n  master: {item.node} has no device {name}; it has {', '.join(there)}"
+            for name in named
+            if isinstance(name, str) and name not in there
+        )
 
     def _added(self, runtime: Runtime, item: Plugged) -> Result:
         if item.space not in self._bound:

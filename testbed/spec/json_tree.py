@@ -56,7 +56,7 @@ class _Reader:
         assert blank is not None
         self.at = blank.end()
         if comment := _COMMENT.match(self.text, self.at):
-            message = "JSON has no comments, so container runtimes refuse the file; remove it, or name the file .jsonc"
+            message = "JSON has no comments, so container runtimes refuse this; remove it, or save it as a .jsonc file"
             self._refuse(message, comment.start(), comment.end())
 
     def _next(self) -> str:
@@ -163,6 +163,7 @@ class _Reader:
             if word[0] not in _LITERALS:
                 near = next((name for name in _LITERALS if name == word[0].lower()), "")
                 remedy = f"write {near}" if near else f'write "{word[0]}", or true, false or null'
+                remedy = "replace this placeholder by a value" if word[0].startswith("__") else remedy
                 self._refuse(f"{word[0]} is not a JSON value; {remedy}", start, self.at)
             return Node(start, self.at, _LITERALS[word[0]], word[0], word[0])
         number = _NUMBER.match(self.text, start)

@@ -67,7 +67,7 @@ def test_comments_are_refused_where_container_runtimes_refuse_them(tmp_path: Pat
     for comment in ("// why", "/* why */", "# why"):
         problem = problem_of(tmp_path, "net.conflist", LIST.replace('"name"', f'{comment}\n"name"'))
         assert (problem.line, problem.column) == (1, LIST.index('"name"') + 1)
-        assert "name the file .jsonc" in problem.message
+        assert "save it as a .jsonc file" in problem.message
 
 
 VALUES = st.recursive(st.none() | st.integers() | st.text(), lambda of: st.lists(of) | st.dictionaries(st.text(), of))

@@ -106,6 +106,25 @@ def test_text_without_quotes_is_located_as_written(tmp_path: Path) -> None:
     assert (problem.line, problem.column, problem.excerpt) == (2, 7, ' "x": {{ node.pod_cidr }}}')
 
 
+HABITS = {
+    "Go template": '{"name": "net", "type": "ptp", "ipam": {"type": "host-local", "subnet": "{{ .PodCIDR }}"}}',
+    "Go loop": '{"name": "net", "type": "ptp", "x": [{{range $i, $range := .Ranges}}"{{$range}}"{{end}}]}',
+    "shell": '{"name": "net", "type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": "${POD_CIDR}"}]]}}',
+    "installer": '{"name": "net", "type": "calico", "mtu": __CNI_MTU__}',
+    "Ansible": '{"name": "net", "type": "ptp", "ipam": {"type": "host-local", "subnet": "{{ kube_pods_subnet }}"}}',
+    "no subnet": '{"name": "net", "type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"gateway": "::"}]]}}',
+}
+
+
+def test_templates_of_other_tools_are_named(tmp_path: Path) -> None:
+    shown = []
+    for text in HABITS.values():
+        with pytest.raises(SpecError) as error:
+            read_network(written(tmp_path, text))
+        shown.append(render_all(error.value.problems).replace(str(tmp_path), "FOLDER"))
+    golden("cni-habits", "\n\n".join(shown) + "\n")
+
+
 def test_a_template_is_valid_if_some_topology_allows_it(tmp_path: Path, repository: Path) -> None:
     both = "{{ node.pod_cidrs[0] }} {{ node.pod_cidrs[1] }} {{ node.addresses[1] }}"
     file = written(tmp_path, listed({"type": "mine", "x": both}))
@@ -131,6 +150,7 @@ def test_a_range_that_two_nodes_share_is_refused_with_the_fix(tmp_path: Path, re
         listed({"type": "bridge", "ipam": {"type": "host-local", "ranges": ranges}}),
         listed({"type": "bridge", "ipam": {"type": "host-local", "subnet": "{{ cluster.pod_cidr }}"}}),
         listed({"type": "macvlan", "ipam": {"type": "static", "addresses": [{"address": "10.10.0.1/24"}]}}),
+        listed({"type": "macvlan", "ipam": {"type": "dhcp"}}),
     )
     problems = [refused(written(tmp_path, text), two) for text in texts]
     golden("cni-shared-range", "\n\n".join(map(render_all, problems)).replace(str(tmp_path), "FOLDER") + "\n")

@@ -367,6 +367,14 @@ def test_pods_without_addresses_fail_the_check_unless_the_design_says_so(two_nod
 
 @needs_plugins
 @pytest.mark.sealed
+def test_a_master_that_the_node_lacks_is_named(two_nodes: Topology) -> None:
+    text = L2.replace('"bridge"', '"macvlan"').replace('"ipam"', '"master": "eno1", "ipam"')
+    with pytest.raises(PlanRefused, match="master: node1 has no device eno1; it has lo, eth0"):
+        Lab(designed(text).plan(two_nodes))
+
+
+@needs_plugins
+@pytest.mark.sealed
 def test_a_detached_pod_needs_no_address(two_nodes: Topology) -> None:
     with Lab(designed(CHAIN, "host-routes").plan(two_nodes)) as lab:
         assert lab.plugging

@@ -9,15 +9,12 @@ _PRESETS = {
 }
 """By CNI: the preset, and its plugins."""
 _AGENTS = {
+    "Amazon": ("aws-cni", "egress-cni"),
     "Antrea": ("antrea",),
-    "AWS VPC CNI": ("aws-cni", "egress-cni"),
-    "Azure CNI": ("azure-vnet", "azure-vnet-ipam", "azure-ipam"),
-    "Canal": ("canal",),
+    "Azure": ("azure-vnet", "azure-vnet-ipam", "azure-ipam"),
     "Kube-OVN": ("kube-ovn",),
     "OpenShift SDN": ("openshift-sdn",),
-    "Open vSwitch CNI": ("ovs",),
     "OVN-Kubernetes": ("ovn-k8s-cni-overlay",),
-    "SR-IOV": ("sriov", "ib-sriov"),
 }
 """CNIs without a preset."""
 INSTEAD: Mapping[str, str] = {
@@ -32,6 +29,12 @@ INSTEAD: Mapping[str, str] = {
         for plugin in plugins
     },
     "cilium-chaining": "it needs Cilium's agent; use the design cilium-native",
+    "sriov": "it needs hardware with virtual functions; use macvlan with the master eth0",
+    "ib-sriov": "it needs InfiniBand hardware with virtual functions",
+    "ovs": "it needs the daemons of Open vSwitch; use bridge",
+    "cnv-bridge": "it is the plugin bridge under another name; write bridge",
+    "cnv-tuning": "it is the plugin tuning under another name; write tuning",
+    "macvtap": "it needs KubeVirt's device plugin; use macvlan",
     "multus": "it calls the plugins of other networks; use the configuration of the one that attaches eth0 (delegates, "
     "or clusterNetwork) as the design",
     "multus-shim": "it calls the plugins of other networks; use the configuration of the one that attaches eth0",
