@@ -102,14 +102,14 @@ def _with_plugins(spec: ReadCni) -> Design:
     """The design of a CNI network configuration."""
     from testbed.cni.network import example_network
     from testbed.cni.standard import programs_of
-    from testbed.designs.attachments.cni import attachment_of
+    from testbed.designs.attachments.cni import attachment_of, needs_of
     from testbed.designs.presets.flannel import pods
 
     network = example_network(spec.texts)
     needs_agent = FLANNEL in network.programs
     if needs_agent:
         spec = pods.with_plugin(spec)
-    attachment, transport = attachment_of(spec), _CNI_TRANSPORTS[spec.transport.kind]
+    attachment, transport = attachment_of(spec, needs_of(spec)), _CNI_TRANSPORTS[spec.transport.kind]
     summary = f"{attachment.summary}; between nodes {transport.summary}"
     programs = programs_of(network)
     page = attachment.page

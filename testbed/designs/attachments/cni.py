@@ -28,8 +28,12 @@ from testbed.spec.problems import Problem, SpecError
 CONFIGURATIONS = "/etc/cni/net.d"
 
 
-def attachment_of(spec: ReadCni) -> Attachment:
-    """The attachment of a design with CNI plugins."""
+_LEAST = ("veth", "bridge")
+"""Kernel features of every lab."""
+
+
+def attachment_of(spec: ReadCni, needs: tuple[str, ...] = _LEAST) -> Attachment:
+    """The attachment of a design with CNI plugins; `needs` are kernel features that the plugins require."""
 
     def attach(draft: Draft, layout: Layout, mtu: int, on_fabric: bool) -> None:
         for node in draft.nodes:
@@ -39,16 +43,17 @@ def attachment_of(spec: ReadCni) -> Attachment:
         name="cni",
         summary=f"CNI plugins of the network {spec.name}",
         like=(),
-        needs=_needs(spec),
+        needs=needs,
         delivers=Delivers.PACKETS,
         attach=attach,
         page=__doc__,
     )
 
 
-def _needs(spec: ReadCni) -> tuple[str, ...]:
+def needs_of(spec: ReadCni) -> tuple[str, ...]:
+    """Kernel features that the plugins of a design require, as far as they are known."""
     arguments = (spec.capabilities, *spec.pods.values())
-    return tuple(dict.fromkeys(("veth", "bridge", *features_of(example_network(spec.texts), arguments))))
+    return tuple(dict.fromkeys((*_LEAST, *features_of(example_network(spec.texts), arguments))))
 
 
 def plugins_of(spec: ReadCni) -> tuple[str, ...]:
