@@ -60,6 +60,8 @@ def _imported(
     notes: Notes, found: Mapping[str, Container], part: Part, cluster: kind.Cluster, subnets: Subnets, title: str
 ) -> Imported:
     names = names_for(part.places)
+    cluster = cluster.with_room(len(part.of_role(*ENDS)))
+    notes.left_out += cluster.left_out
     families = sorted({cidr.version for cidr in cluster.pod_cidrs})
     mtu = NETWORK_MTU if subnets else MTU
     fabric, more = fabric_of(part, names, mtu, families, cluster.pod_cidrs, subnets)

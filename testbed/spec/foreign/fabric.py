@@ -27,7 +27,7 @@ def fabric_of(
     together = _ethernets(part)
     used = [*taken, *(cidr for cidrs in subnets.values() for cidr in cidrs)]
     if together:
-        fabric["switches"] = _switches(together, names, families, used, subnets)
+        fabric["switches"] = _switches(part, together, names, families, used, subnets)
     if routers := [names[name] for name in part.of_role(Role.ROUTER)]:
         fabric["routers"] = routers
     ends = Counter(end for cable in part.cables for end in cable.ends)
@@ -59,6 +59,7 @@ def origins_of(part: Part, names: Mapping[str, str]) -> dict[Loc, Loc]:
 
 
 def _switches(
+    part: Part,
     together: Mapping[str, str],
     names: Mapping[str, str],
     families: Sequence[int],
@@ -66,7 +67,9 @@ def _switches(
     subnets: Mapping[str, Sequence[Network]],
 ) -> dict[str, Any]:
     """Each switch; the first of an Ethernet has its subnets."""
-    free = [ethernets(family, used) for family in families]
+    ports = Counter(together[end] for cable in part.cables for end in cable.ends if end in together)
+    number, most = len(set(together.values())), max(ports.values(), default=0)
+    free = [ethernets(family, number, most, used) for family in families]
     found: dict[str, Any] = {}
     for name, first in together.items():
         own: Iterable[Network | None] = ()

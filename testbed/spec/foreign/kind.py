@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -36,6 +36,22 @@ class Cluster:
     prefixes: tuple[int, ...]
     """Prefix lengths of the nodes' shares of these ranges."""
     left_out: tuple[Problem, ...]
+    at_pods: Problem
+    """The location of its pod ranges, without a file if it has no configuration."""
+
+    def with_room(self, nodes: int) -> "Cluster":
+        """The cluster with a share of the ranges for each of `nodes` nodes. Raises SpecError if these are too small."""
+        found, notes = [], []
+        for cidr, usual in zip(self.pod_cidrs, self.prefixes, strict=True):
+            prefix = _fitting(cidr, usual, nodes)
+            if prefix > cidr.max_prefixlen - _FIRST_PODS:
+                message = f"{cidr} has too few addresses for {counted(nodes, 'node')} with two pods each"
+                raise SpecError((replace(self.at_pods, message=message),))
+            if prefix != usual and self.at_pods.file:
+                message = f"node ranges of /{usual}: {cidr} has too few of them for {counted(nodes, 'node')}"
+                notes.append(replace(self.at_pods, message=f"{message}; imported with node ranges of /{prefix}"))
+            found.append(prefix)
+        return replace(self, prefixes=tuple(found), left_out=(*self.left_out, *notes))
 
     def as_data(self) -> dict[str, Any]:
         """The `cluster` of a topology."""
@@ -46,7 +62,8 @@ class Cluster:
         return found
 
 
-USUAL = Cluster("kind", ("control-plane",), (4,), (ipaddress.ip_network(POD_SUBNETS[4]),), (24,), ())
+_NOWHERE = Problem("", 0, 0, "")
+USUAL = Cluster("kind", ("control-plane",), (4,), (ipaddress.ip_network(POD_SUBNETS[4]),), (24,), (), _NOWHERE)
 """The cluster that kind makes without a configuration."""
 
 
@@ -97,21 +114,11 @@ def read_cluster(file: Foreign) -> Cluster:
     if misfits:
         raise SpecError(tuple(map(source.problem, misfits)))
     wanted = _wanted(patches, families)
-    prefixes = tuple(_fitting(cidr, wanted[cidr.version], len(nodes)) for cidr in cidrs)
-    for cidr, prefix in zip(cidrs, prefixes, strict=True):
-        if prefix > cidr.max_prefixlen - _FIRST_PODS:
-            message = f"{cidr} has too few addresses for {counted(len(nodes), 'node')} with two pods each"
-            raise SpecError((source.problem(Misfit(loc, message)),))
-    left_out = list(_left_out(data, networking, nodes))
-    for cidr, prefix in zip(cidrs, prefixes, strict=True):
-        if prefix != wanted[cidr.version]:
-            message = (
-                f"node ranges of /{wanted[cidr.version]}: {cidr} has too few of them for {len(nodes)} nodes; "
-                f"imported with node ranges of /{prefix}"
-            )
-            left_out.append(Misfit(loc, message))
-    problems = tuple(map(source.problem, left_out))
-    return Cluster(plain(data.get("name")), tuple(nodes), families, cidrs, prefixes, problems)
+    prefixes = tuple(wanted[cidr.version] for cidr in cidrs)
+    left_out = [*map(source.problem, _left_out(data, networking, nodes))]
+    at_pods = source.problem(Misfit(loc, ""))
+    cluster = Cluster(plain(data.get("name")), tuple(nodes), families, cidrs, prefixes, tuple(left_out), at_pods)
+    return cluster.with_room(len(nodes))
 
 
 def _nodes(data: dict[str, Any]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 from testbed.spec.foreign import kind
 from testbed.spec.foreign.containers import Container
 from testbed.spec.foreign.notes import Notes
-from testbed.spec.foreign.places import Cable, Place, Role
+from testbed.spec.foreign.places import Cable, Place, Role, free_name
 from testbed.spec.foreign.ranges import first_free
 from testbed.spec.foreign.reading import plain
 from testbed.spec.types import Network
@@ -30,7 +30,7 @@ def on_container_network(
     cables: list[Cable],
 ) -> Subnets:
     """Add the nodes of clusters, of which none has a link, and kind's container network, which they are all on."""
-    switch = _free("kind", places)
+    switch = free_name("kind", found)
     first = next(iter(clusters.values()))
     for cluster, spec in clusters.items():
         names = [f"{cluster}-{node}" for node in spec.nodes]
@@ -51,7 +51,7 @@ def on_management(
     """Add the management network with these containers of a file without links. A single router has no use for it."""
     if all(places[name].role is Role.ROUTER for name in on_it) and len(on_it) < 2:
         return {}
-    switch = _free(MANAGEMENT, places)
+    switch = free_name(MANAGEMENT, places)
     written = data.get("mgmt")
     settings = written if isinstance(written, dict) else {}
     given = plain(settings.get("ipv4-subnet") or settings.get("ipv4_subnet"))
@@ -60,10 +60,6 @@ def on_management(
     cables += (Cable((name, switch), places[name].loc) for name in on_it)
     places[switch] = Place(switch, Role.SWITCH, ("mgmt",), added=True)
     return {switch: (first_free(wanted, kind.USUAL.pod_cidrs),)}
-
-
-def _free(name: str, places: Mapping[str, Place]) -> str:
-    return f"{name}-network" if name in places else name
 
 
 def _size(cidr: str) -> int:

@@ -5,7 +5,7 @@ group of links that close a loop of switches one is left out, likewise a second 
 places must reach each other without passing a node: of a topology in several such parts, one is kept.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
@@ -117,7 +117,8 @@ class _Wiring:
     places: dict[str, Place]
     cables: list[Cable] = field(default_factory=list)
     left_out: list[Misfit] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    between: dict[frozenset[str], str] = field(default_factory=dict)
+    """The switches that are added between two nodes."""
     ethernet: dict[str, str] = field(default_factory=dict)
     """The Ethernet of each switch."""
     on_it: set[tuple[str, str]] = field(default_factory=set)
@@ -167,27 +168,30 @@ def _plug(made: _Wiring, cable: Cable) -> None:
 
 def _between(made: _Wiring, cable: Cable) -> None:
     """A link between two nodes, which in the testbed needs a switch."""
-    name = "-".join(sorted(cable.ends))
-    if name in made.ethernet:
+    pair = frozenset(cable.ends)
+    if pair in made.between:
         made.drop(cable, "a second link between the two, and bonding is not supported")
         return
+    name = made.between[pair] = free_name("-".join(sorted(pair)), made.places)
     made.places[name] = Place(name, Role.SWITCH, cable.loc, added=True)
     made.ethernet[name] = name
-    made.remarks.append(f"{' and '.join(cable.ends)} are linked directly; imported with the switch {name}")
     made.cables += (replace(cable, ends=(end, name), written=cable.ends) for end in cable.ends)
+
+
+def free_name(wanted: str, taken: Container[str]) -> str:
+    """That name, or a longer one if it is taken."""
+    while wanted in taken:
+        wanted += "-x"
+    return wanted
 
 
 def _largest(places: Mapping[str, Place], cables: Iterable[Cable]) -> Part:
     """The part with the most Kubernetes nodes, then other nodes, then places of the file."""
     made = _wired(places, cables)
     near = _neighbours(made)
-    best: frozenset[str] = frozenset()
-    for core in _cores(made.places, near):
-        if not best or _worth(core, made.places, near) > _worth(best, made.places, near):
-            best = core
-    kept = {
-        name: place for name, place in made.places.items() if name in best or (place.is_end and near[name] & set(best))
-    }
+    core = max(_cores(made.places, near), key=lambda core: _worth(core, made.places, near), default=frozenset())
+    ends = {name for inner in core for name in near[inner] if made.places[name].is_end}
+    kept = {name: place for name, place in made.places.items() if name in core or name in ends}
     left_out = list(made.left_out)
     for name, place in made.places.items():
         if name not in kept and not place.added:
@@ -195,13 +199,17 @@ def _largest(places: Mapping[str, Place], cables: Iterable[Cable]) -> Part:
             left_out.append(Misfit(place.loc, f"{name}: {why}", at_key=True))
     inside = []
     for cable in made.cables:
-        if set(cable.ends) <= set(kept):
+        if all(end in kept for end in cable.ends):
             inside.append(cable)
-        elif set(cable.ends) & {name for name, place in kept.items() if place.is_end}:
+        elif any(end in ends for end in cable.ends):
             left_out.append(cable.left_out("nodes do not forward, so it would lead nowhere"))
     order = {name: place for name, place in kept.items() if not place.added}
     order |= {name: place for name, place in kept.items() if place.added}
-    remarks = tuple(remark for remark in made.remarks if remark.rpartition(" ")[2] in kept)
+    remarks = tuple(
+        f"{' and '.join(sorted(pair))} are linked directly; imported with the switch {name}"
+        for pair, name in made.between.items()
+        if name in kept
+    )
     return Part(order, tuple(inside), tuple(left_out), remarks)
 
 
@@ -244,12 +252,13 @@ def _with_nodes(part: Part) -> Part:
                 near[end].add(far)
     fewest = min(map(len, near.values()), default=0)
     edge = [name for name, others in near.items() if len(others) == fewest]
-    names = [(name, f"{name}-node") for name in edge]
+    wanted = [(name, f"{name}-node") for name in edge]
     if len(edge) == 1:
-        names.append((edge[0], f"{edge[0]}-node2"))
+        wanted.append((edge[0], f"{edge[0]}-node2"))
     places = dict(part.places)
     cables = list(part.cables)
-    for at, name in names:
+    for at, usual in wanted:
+        name = free_name(usual, places)
         places[name] = Place(name, Role.NODE, part.places[at].loc, added=True)
         cables.append(Cable((name, at), part.places[at].loc))
     return replace(part, places=places, cables=tuple(cables))

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from testbed.spec.types import Network
 
-SWITCHES = {4: ("192.168.0.0/16", "10.192.0.0/16", "172.20.0.0/16"), 6: ("fd00:192:168::/56", "fd00:192:169::/56")}
+SWITCHES = {4: ("192.168.0.0/16", "10.192.0.0/16", "172.20.0.0/16"), 6: ("fd00:192:168::/48", "fd00:192:169::/48")}
 """Ranges that are divided among the Ethernets with switches, by family; the first free one is used."""
-ETHERNET_PREFIX = {4: 24, 6: 64}
 LINKS = {4: ("172.31.0.0/16", "10.193.0.0/16", "172.21.0.0/16"), 6: ("fd00:172:31::/64", "fd00:172:32::/64")}
 """Ranges of links without switches."""
 LOOPBACKS = {4: ("172.30.0.0/16", "10.194.0.0/16", "172.22.0.0/16"), 6: ("fd00:172:30::/64", "fd00:172:33::/64")}
@@ -20,9 +19,13 @@ def first_free(wanted: Iterable[str], taken: Sequence[Network]) -> Network:
     return next((net for net in ranges if not any(_overlap(net, other) for other in taken)), ranges[-1])
 
 
-def ethernets(family: int, taken: Sequence[Network]) -> Iterator[Network]:
-    """Ranges for Ethernets with switches, one after another."""
-    return iter(first_free(SWITCHES[family], taken).subnets(new_prefix=ETHERNET_PREFIX[family]))
+def ethernets(family: int, number: int, ports: int, taken: Sequence[Network]) -> Iterator[Network]:
+    """Ranges for a number of Ethernets with switches, each with at most that number of ports, one after another."""
+    whole = first_free(SWITCHES[family], taken)
+    usual = (whole.max_prefixlen - whole.prefixlen) // 2 if family == 4 else 64
+    room = whole.max_prefixlen - whole.prefixlen - (number - 1).bit_length()
+    bits = max((ports + 2).bit_length(), min(usual, room))
+    return iter(whole.subnets(new_prefix=whole.max_prefixlen - bits))
 
 
 def one_or_list(networks: Iterable[object]) -> str | list[str]:
