@@ -16,8 +16,9 @@ from testbed.spec.foreign.imported import names_for
 from testbed.spec.load import topology_of_text
 from testbed.spec.problems import SpecError
 from testbed.spec.render import one_line, render_all
-from testbed.spec.source import parse
+from testbed.spec.source import Source, parse
 from testbed.spec.topology import Topology
+from testbed.spec.tree import Node
 
 FOLDER = Path(__file__).parent / "foreign"
 FILES = sorted(FOLDER.glob("*.y*ml"))
@@ -118,6 +119,23 @@ def test_every_topology_of_containers_becomes_a_valid_one(
         assert topology_of_text(found.text("theirs.yaml"), "made.yaml").value.nodes
 
 
+@settings(max_examples=200)
+@given(st.sampled_from(FILES), st.data())
+def test_broken_files_are_refused_with_a_line(file: Path, data: st.DataObject) -> None:
+    lines = file.read_text().splitlines()
+    values = ["", "[]", "{}", "text", "[[a]]", "{a: b}", "true", "0x10", "1:30", "~", '"${A}"', "{{ a }}", "&a", "- a"]
+    for number in data.draw(st.lists(st.integers(0, len(lines) - 1), min_size=1, max_size=3)):
+        key = lines[number].rpartition(":" if data.draw(st.booleans()) else "{")[0]
+        lines[number] = f"{key}: {data.draw(st.sampled_from(values))}"
+    try:
+        found = imported(Source(str(file), "\n".join(lines), Node(0, 0, {})))
+    except SpecError as error:
+        assert all(problem.file == str(file) for problem in error.problems)
+        assert render_all(error.problems)
+    else:
+        topology_of_text(found.text(file.name), "made.yaml")
+
+
 def test_variables_of_the_environment_come_before_defaults(tmp_path: Path) -> None:
     file = tmp_path / "x.clab.yml"
     file.write_text(LEAF_SPINE.replace("min-clos", "${LAB:=usual}"))
@@ -145,11 +163,13 @@ WRONG = {
     "no-containers": "topology: {nodes: {}}\n",
     "no-network": "topology: {nodes: {a: {kind: linux, network-mode: none}}}\n",
     "template": TEMPLATE,
+    "template-value": CLUSTER + "networking:\n  ipFamily: {{ ip_family }}\n",
     "by-name": 'name: "{{ .name }}"\ntopology: {nodes: {a: {}}}\n',
     "broken": "kind: [Cluster\n",
     "variable": LEAF_SPINE.replace('"leaf1:e1-1"', "${X:=laef1}:e1-1") + "    - {mtu: 1}\n",
     "role": CLUSTER.replace("worker", "wroker"),
     "family": CLUSTER + "networking: {ipFamily: ipv5}\n",
+    "not-a-scalar": CLUSTER + "networking: {ipFamily: [ipv4]}\n",
     "range": CLUSTER + "networking:\n  podSubnet: 10.244.0.0\n  ipFamily: dual\n",
     "range-too-small": CLUSTER + "networking: {podSubnet: 10.244.0.0/30}\n",
     "range-unusable": CLUSTER + "networking: {podSubnet: 127.0.0.0/16}\n",

@@ -18,7 +18,7 @@ from testbed.spec.problems import Loc, Misfit, SpecError
 
 MTU = 9500
 """MTU of links without one."""
-_KEPT = {"kind", "image", "group", "type", "sysctls"}
+_KEPT = {"kind", "image", "group", "type", "sysctls", "network-mode"}
 
 ReadCluster = Callable[[str], Foreign]
 """Reads the configuration of a cluster; raises SpecError."""
@@ -67,7 +67,7 @@ def _imported(
     fabric, more = fabric_of(part, names, mtu, families, cluster.pod_cidrs, subnets)
     for misfit in (*part.left_out, *more):
         notes.drop(misfit.loc, misfit.message, misfit.at_key)
-    has_cluster = any(one.kind == CLUSTER for one in found.values())
+    has_cluster = any(not part.places[name].added for name in part.of_role(Role.NODE))
     _remark(notes, found, part, names)
     notes.remarks += _meaning(has_cluster, mtu)
     topology = {
@@ -140,6 +140,11 @@ def _clusters(
         for node in cluster.nodes if name in linked and cluster is not kind.USUAL else ():
             if f"{name}-{node}" not in nodes:
                 notes.drop(found[name].loc, f"{node} of {name}: no ext-container", at_key=True)
+    for name, home in nodes.items():
+        if home not in read:
+            message = f"the ranges of the cluster {home}, which is not in the file; imported with kind's usual ranges"
+            notes.drop((*found[name].loc, "network-mode"), message)
+            break
     return read
 
 

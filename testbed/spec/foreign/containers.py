@@ -29,7 +29,7 @@ _ROUTING_FILES = re.compile(r"/etc/(frr|quagga|bird)\b|/bird\.conf")
 _FORWARDING = re.compile(r"(net|/proc/sys/net)[./]ipv[46][./](ip_forward|conf[./][\w*-]+[./]forwarding)")
 _OFF = re.compile(r"\s*=\s*[\"']?0")
 _FILTERING = re.compile(r"iptables.*\b(FORWARD|MASQUERADE|SNAT)\b")
-_NOT_NODES = re.compile(r"-external-load-balancer$")
+_NODE = re.compile(r"(.+)-(?:control-plane|worker)[0-9]*")
 _SWITCHING_IMAGES = re.compile(r"\b(ovs|openvswitch)\b")
 _INHERITED = ("image", "type", "sysctls", "exec", "binds", "cmd", "entrypoint", "startup-config", "network-mode")
 
@@ -131,15 +131,20 @@ def role_of(container: Container, links: int, nodes: Mapping[str, str]) -> Role:
 
 
 def cluster_nodes(found: Mapping[str, Container]) -> dict[str, str]:
-    """The cluster of each container that is a node of one."""
-    clusters = sorted((name for name, one in found.items() if one.kind == CLUSTER), key=len, reverse=True)
+    """The cluster of each container that is a node of one.
+
+    Nodes are containers of kind ext-container that are named after a cluster, and containers that use the network
+    namespace of the node of a cluster outside of the file.
+    """
+    clusters = {name for name, one in found.items() if one.kind == CLUSTER}
     nodes = {}
     for name, container in found.items():
-        if container.kind == "ext-container" and not _NOT_NODES.search(name):
-            for cluster in clusters:
-                if re.fullmatch(rf"{re.escape(cluster)}-(control-plane|worker)[0-9]*", name):
-                    nodes[name] = cluster
-                    break
+        if container.lives_in not in found and (outside := _NODE.fullmatch(container.lives_in)):
+            nodes[name] = outside[1]
+        if container.kind == "ext-container":
+            named = _NODE.fullmatch(name)
+            if named and named[1] in clusters:
+                nodes[name] = named[1]
     return nodes
 
 

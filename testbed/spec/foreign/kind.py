@@ -107,7 +107,7 @@ def read_cluster(file: Foreign) -> Cluster:
     patches = _patches(data)
     if misfits := list(_misfits(data, networking)):
         raise SpecError(tuple(map(source.problem, misfits)))
-    families = FAMILIES[networking.get("ipFamily") or "ipv4"]
+    families = FAMILIES[_family(networking)]
     nodes = _names([node.get("role") or "control-plane" for node in _nodes(data)])
     given, loc = networking.get("podSubnet"), ("networking", "podSubnet")
     cidrs, misfits = _pod_cidrs(plain(given or patches.get("podSubnet")), families, loc)
@@ -125,10 +125,14 @@ def _nodes(data: dict[str, Any]) -> list[dict[str, Any]]:
     return data.get("nodes") or [{"role": "control-plane"}]
 
 
+def _family(networking: dict[str, Any]) -> str:
+    return plain(networking.get("ipFamily")) or "ipv4"
+
+
 def _misfits(data: dict[str, Any], networking: object) -> Iterator[Misfit]:
     if not isinstance(networking, dict):
         yield Misfit(("networking",), "must be a mapping")
-    elif (networking.get("ipFamily") or "ipv4") not in FAMILIES:
+    elif _family(networking) not in FAMILIES:
         yield Misfit(("networking", "ipFamily"), f"must be {' or '.join(FAMILIES)}", valid=tuple(FAMILIES))
     nodes = data.get("nodes") or []
     if not isinstance(nodes, list):

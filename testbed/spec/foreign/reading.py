@@ -45,6 +45,8 @@ def parse_foreign(text: str, file: str, environment: Mapping[str, str]) -> Forei
         root, flaws = compose(filled.text, lenient=True, origin=filled.origin)
     except Broken as broken:
         raise SpecError(problems_of(text, file, (_template(text),) if _ACTION.search(text) else broken.flaws)) from None
+    if any(text[max(flaw.start - 1, 0) : flaw.start + 1] == "{{" for flaw in flaws):
+        raise SpecError(problems_of(text, file, (_template(text),)))
     return Foreign(Source(file, text, root), problems_of(text, file, (*filled.unset, *flaws)))
 
 
