@@ -109,8 +109,8 @@ def read_cluster(file: Foreign) -> Cluster:
         raise SpecError(tuple(map(source.problem, misfits)))
     families = FAMILIES[_family(networking)]
     nodes = _names([node.get("role") or "control-plane" for node in _nodes(data)])
-    given, loc = networking.get("podSubnet"), ("networking", "podSubnet")
-    cidrs, misfits = _pod_cidrs(plain(given or patches.get("podSubnet")), families, loc)
+    given, loc = plain(networking.get("podSubnet")) or patches.get("podSubnet", ""), ("networking", "podSubnet")
+    cidrs, misfits = _pod_cidrs(given, families, loc)
     if misfits:
         raise SpecError(tuple(map(source.problem, misfits)))
     wanted = _wanted(patches, families)
@@ -223,7 +223,7 @@ def _left_out(data: dict[str, Any], networking: dict[str, Any], names: list[str]
             yield Misfit((key,), key, at_key=True)
     for key, value in networking.items():
         if key not in _USED:
-            shown = f": {plain(value)}" if not isinstance(value, dict | list) else ""
+            shown = f": {plain(value)}" if not isinstance(value, dict | list) and plain(value) else ""
             yield Misfit(("networking", key), f"{key}{shown}", at_key=True)
     for number, (node, name) in enumerate(zip(_nodes(data), names, strict=True)):
         for key in node:

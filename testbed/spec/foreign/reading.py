@@ -1,7 +1,8 @@
 """Reading files of other tools: lenient YAML, with environment variables replaced as these tools do.
 
 `${NAME}`, `${NAME:=default}`, `${NAME:-default}` and `${NAME:+other}` become the variable's value or the default,
-before the text is read as YAML. Positions always refer to the text as the user wrote it.
+before the text is read as YAML. A variable without either keeps its place in the YAML, where it means nothing.
+Positions always refer to the text as the user wrote it.
 """
 
 import re
@@ -16,6 +17,7 @@ from testbed.spec.source import Source, problems_of
 from testbed.spec.tree import Broken, Flaw, Odd, compose
 
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)(?::?(?P<way>[-=+?])(?P<default>[^{}]*))?\}")
+_COMMENT = re.compile(r"(^|\s)#")
 _ACTION = re.compile(r"\{\{|\{%")
 _TEMPLATES = (".gotmpl", ".tmpl", ".j2")
 
@@ -51,10 +53,11 @@ def parse_foreign(text: str, file: str, environment: Mapping[str, str]) -> Forei
 
 
 def plain(value: object) -> str:
-    """A scalar as text; empty for nothing."""
+    """A scalar as text; empty for nothing, and without variables that are not set."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "" if value is None else value.text if isinstance(value, Odd) else str(value)
+    text = value.text if isinstance(value, Odd) else str(value)
+    return "" if value is None else _VARIABLE.sub("", text)
 
 
 def _template(text: str) -> Flaw:
@@ -72,13 +75,14 @@ class _Filled:
         self._starts, self._origins = [0], [0]
         length = at = 0
         for match in _VARIABLE.finditer(text):
-            parts += (text[at : match.start()], _value(match, environment))
+            value = _value(match, environment)
+            parts += (text[at : match.start()], match[0] if value is None else value)
             length += match.start() - at
             self._mark(length, match.start())
             length += len(parts[-1])
             at = match.end()
             self._mark(length, at)
-            if not parts[-1] and not match["way"] and not _is_comment(text, match.start()):
+            if value is None and not _is_comment(text, match.start()):
                 unset.append(Flaw(*match.span(), f"the variable {match['name']}, which is not set"))
         self.text = "".join((*parts, text[at:]))
         self.unset = tuple(unset)
@@ -94,12 +98,13 @@ class _Filled:
         return self._origins[part] + (0 if inside else index - self._starts[part])
 
 
-def _value(match: re.Match[str], environment: Mapping[str, str]) -> str:
-    given, default = environment.get(match["name"], ""), match["default"] or ""
+def _value(match: re.Match[str], environment: Mapping[str, str]) -> str | None:
+    """The value of a variable; None if it is not set and has no default."""
+    given, default = environment.get(match["name"]), match["default"] or ""
     if match["way"] == "+":
         return default if given else ""
-    return given or (default if match["way"] in ("-", "=") else "")
+    return given or (default if match["way"] in ("-", "=") else given)
 
 
 def _is_comment(text: str, index: int) -> bool:
-    return text[text.rfind("\n", 0, index) + 1 : index].lstrip().startswith("#")
+    return bool(_COMMENT.search(text[text.rfind("\n", 0, index) + 1 : index]))
