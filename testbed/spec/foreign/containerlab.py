@@ -8,7 +8,7 @@ from testbed.spec.foreign import kind
 from testbed.spec.foreign.containers import CLUSTER, Container, cluster_nodes, containers, home_of, misfits, role_of
 from testbed.spec.foreign.fabric import fabric_of, origins_of
 from testbed.spec.foreign.imported import Imported, Origin, in_order, name_for, names_for
-from testbed.spec.foreign.links import cables_of
+from testbed.spec.foreign.links import cables_of, external_containers
 from testbed.spec.foreign.networks import MTU as NETWORK_MTU
 from testbed.spec.foreign.networks import Subnets, on_container_network, on_management
 from testbed.spec.foreign.notes import Notes
@@ -35,7 +35,7 @@ def read(file: Foreign, read_cluster: ReadCluster) -> Imported:
     topology = data["topology"]
     notes = Notes(file.source, list(file.notes))
     notes.refuse(misfits(topology))
-    found = containers(topology)
+    found = external_containers(topology.get("links")) | containers(topology)
     for key in data:
         if key not in ("name", "topology"):
             notes.drop((key,), key, at_key=True)

@@ -12,8 +12,20 @@ from testbed.spec.nearest import nearest
 from testbed.spec.problems import Loc, Misfit, Problem, SpecError
 from testbed.spec.qualities import MAX_MTU, MIN_MTU
 
-NOT_NODES = ("host", "mgmt-net", "macvlan", "macvtap", "vxlan", "vxlan-stitch", "dummy", "container")
-"""Link ends that are not containers of the file."""
+NOT_NODES = ("host", "mgmt-net", "macvlan", "macvtap", "vxlan", "vxlan-stitch", "dummy")
+"""Link ends that are not containers."""
+_EXTERNAL = "container:"
+
+
+def external_containers(links: object) -> dict[str, Container]:
+    """Containers that only links name, as they were started by other means."""
+    found = {}
+    for number, link in enumerate(links if isinstance(links, list) else []):
+        for endpoint in _endpoints(link):
+            if plain(endpoint).startswith(_EXTERNAL):
+                name = _end(endpoint)
+                found[name] = Container(name, "ext-container", {}, {}, ("topology", "links", number))
+    return found
 
 
 def cables_of(notes: Notes, written: object, found: Mapping[str, Container]) -> list[Cable]:
@@ -59,7 +71,10 @@ def _endpoints(link: object) -> list[object]:
 
 
 def _end(endpoint: object) -> str:
-    return plain(endpoint.get("node")) if isinstance(endpoint, dict) else plain(endpoint).partition(":")[0].strip()
+    """The name of the container at an end, such as `leaf1` of `leaf1:e1-1` and `nginx` of `container:nginx:eth1`."""
+    if isinstance(endpoint, dict):
+        return plain(endpoint.get("node"))
+    return plain(endpoint).removeprefix(_EXTERNAL).partition(":")[0].strip()
 
 
 def _mtu(notes: Notes, link: Mapping[str, Any], loc: Loc) -> int | None:
