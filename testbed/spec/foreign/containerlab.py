@@ -143,7 +143,7 @@ def _clusters(
     for name, home in nodes.items():
         if home not in read:
             message = f"the ranges of the cluster {home}, which is not in the file; imported with kind's usual ranges"
-            notes.drop((*found[name].loc, "network-mode"), message)
+            notes.drop(found[name].loc, message, at_key=True)
             break
     return read
 

@@ -77,7 +77,8 @@ class Container:
         for key, value in sysctls.items() if isinstance(sysctls, dict) else ():
             if _FORWARDING.fullmatch(str(key)) and plain(value).strip() not in ("", "0", "false"):
                 return True
-        commands = [text for key in ("exec", "cmd", "entrypoint") for text in _texts(self.settings.get(key))]
+        keys = ("exec", "cmd", "entrypoint", *(["sysctls"] if isinstance(sysctls, list) else []))
+        commands = [text for key in keys for text in _texts(self.settings.get(key))]
         return any(_FILTERING.search(text) or _turns_on(text) for text in commands)
 
 
@@ -131,20 +132,16 @@ def role_of(container: Container, links: int, nodes: Mapping[str, str]) -> Role:
 
 
 def cluster_nodes(found: Mapping[str, Container]) -> dict[str, str]:
-    """The cluster of each container that is a node of one.
+    """The kind cluster of each container that is a node of one, which may be outside of the file.
 
-    Nodes are containers of kind ext-container that are named after a cluster, and containers that use the network
-    namespace of the node of a cluster outside of the file.
+    Nodes are containers of kind ext-container that are named like kind's nodes, and containers that use the network
+    namespace of a node outside of the file.
     """
-    clusters = {name for name, one in found.items() if one.kind == CLUSTER}
     nodes = {}
     for name, container in found.items():
-        if container.lives_in not in found and (outside := _NODE.fullmatch(container.lives_in)):
-            nodes[name] = outside[1]
-        if container.kind == "ext-container":
-            named = _NODE.fullmatch(name)
-            if named and named[1] in clusters:
-                nodes[name] = named[1]
+        real = name if container.kind == "ext-container" else container.lives_in
+        if (named := _NODE.fullmatch(real)) and (real == name or real not in found):
+            nodes[name] = named[1]
     return nodes
 
 
