@@ -39,6 +39,9 @@ def read(file: Foreign, read_cluster: ReadCluster) -> Imported:
     for key in data:
         if key not in ("name", "topology"):
             notes.drop((key,), key, at_key=True)
+    for key in topology:
+        if key not in ("nodes", "links", "kinds", "groups", "defaults"):
+            notes.drop(("topology", key), f"topology.{key}", at_key=True)
     cables = cables_of(notes, topology.get("links") or [], found)
     nodes = cluster_nodes(found)
     clusters = _clusters(notes, found, nodes, cables, read_cluster)
