@@ -10,6 +10,7 @@ All functions are pure. Round 0 is the warm-up and never counts. For tests and i
 
 import csv
 import io
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -123,6 +124,8 @@ class Summary:
     verdict: Verdict
     probe: str = ""
     """No column."""
+    needed: float = math.inf
+    """The number of rounds that would resolve the difference seen; infinite if it is the machine's noise. No column."""
     pairs: int = 0
     """Number of rounds in which the baseline has a value too. No column."""
 
@@ -212,6 +215,7 @@ def _summary(
         smallest=judged.smallest if judged else None,
         verdict=verdict,
         probe=s.probe,
+        needed=judged.needed if judged else math.inf,
         pairs=pairs,
     )
 
@@ -278,6 +282,7 @@ class _Judged:
     p_value: float
     smallest: float | None
     """As a fraction; None if it exceeds the range of a float."""
+    needed: float
     side: int
 
 
@@ -309,6 +314,7 @@ def _judged(
             "headline" if layout.headline[row] else "other",
             float(found.p_value[row]),
             _fraction(float(found.smallest[row])),
+            float(found.needed[row]),
             int(found.side[row]),
         )
         for row, i in enumerate(tested)

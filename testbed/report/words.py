@@ -14,6 +14,8 @@ from testbed.spec.scenario import AA
 
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+OWN_NOISE = "machine's own noise"
+"""The A/A arm, in words."""
 OTHER_MARK = "*"
 """After a verdict that is not a headline's."""
 LARGEST_NAMED = 1.0
@@ -81,6 +83,15 @@ def percent(value: float | None) -> str:
         return NOTHING
     difference = round((value - 1) * 100, 1)
     return f"{difference:+.1f}%".replace("-", MINUS) if difference else "0.0%"
+
+
+def rounded_percent(value: float | None) -> str:
+    """A ratio as a difference in percent: without decimals from 10%, as a factor from 10 on."""
+    if value is None or abs(value - 1) < 0.0995:
+        return percent(value)
+    return (
+        f"{number(value)}\N{MULTIPLICATION SIGN}" if value >= 10 else f"{(value - 1) * 100:+.0f}%".replace("-", MINUS)
+    )
 
 
 def size(effect: float) -> str:
