@@ -57,6 +57,7 @@ CATALOGUE = Catalogue(
     {transport.name: transport.parameters for transport in TRANSPORTS.values()},
     _refusal,
     {transport.name: transport.parameters for transport in _CNI_TRANSPORTS.values()},
+    lambda choice, topology: design_of(choice).misfits(topology),
     _read_network,
 )
 """The attachments, transports and designs that users can choose from."""

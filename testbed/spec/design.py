@@ -22,12 +22,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from testbed.spec.problems import Misfit
-from testbed.spec.types import Duration, Name, Spec
+from testbed.spec.problems import Misfit, Unfit, each
+from testbed.spec.types import Name, Spec, durations
+
+if TYPE_CHECKING:
+    from testbed.spec.topology import Topology
 
 JOINED = "+"
 """Separates attachment and transport in the short form of a design's name."""
@@ -78,18 +81,27 @@ class DesignSpec(Spec):
 
     def misfits(self, catalogue: "Catalogue") -> Iterator[Misfit]:
         """Unknown attachment, transport or parameter, and attachments and transports that do not work together."""
-        kind = self.transport.kind
+        yield from each(
+            self._attachment_misfits(catalogue),
+            _transport_misfits(self.transport, catalogue.transports),
+            self._pair_misfits(catalogue),
+        )
+
+    def _attachment_misfits(self, catalogue: "Catalogue") -> Iterator[Misfit]:
         if self.attach not in catalogue.attachments:
             yield Misfit(("attach",), f"unknown attachment '{self.attach}'", valid=catalogue.attachments)
-        yield from _transport_misfits(self.transport, catalogue.transports)
-        if kind not in catalogue.transports:
+
+    def _pair_misfits(self, catalogue: "Catalogue") -> Iterator[Misfit]:
+        kind = self.transport.kind
+        if self.attach not in catalogue.attachments or kind not in catalogue.transports:
             return
-        if self.attach in catalogue.attachments and (reason := catalogue.refusal(self.attach, self.transport)):
-            if catalogue.goes(self.attach, kind):
-                yield Misfit(("transport", "mode"), reason, at_key=True)
-                return
-            fitting = tuple(name for name in catalogue.transports if catalogue.goes(self.attach, name))
-            yield Misfit(("transport",), f"{reason}; {self.attach} goes with {', '.join(fitting)}")
+        if not (reason := catalogue.refusal(self.attach, self.transport)):
+            return
+        if catalogue.goes(self.attach, kind):
+            yield Misfit(("transport", "mode"), reason, at_key=True)
+            return
+        fitting = tuple(name for name in catalogue.transports if catalogue.goes(self.attach, name))
+        yield Misfit(("transport",), f"{reason}; {self.attach} goes with {', '.join(fitting)}")
 
 
 def _transport_misfits(spec: TransportSpec, transports: Mapping[str, tuple[str, ...]]) -> Iterator[Misfit]:
@@ -152,7 +164,7 @@ class CniSpec(Spec):
         description="whether pods must get addresses: required (default; `check` fails for pods without one), or none "
         "(a network without IPAM)",
     )
-    timeout: Duration = Field(
+    timeout: Annotated[timedelta, *durations("10s", "500ms")] = Field(
         default=timedelta(seconds=10),
         description="time after which a running plugin is killed",
         json_schema_extra={"default": "10s"},
@@ -233,6 +245,8 @@ class Catalogue:
     """Why an attachment and a transport do not work together; empty if they do."""
     cni_transports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Transports that work with CNI plugins, each with the names of its parameters."""
+    unfit: Callable[[Choice, "Topology"], Iterator[Unfit]] = lambda choice, topology: iter(())
+    """Reasons why a valid choice does not fit a topology."""
     read_network: Callable[[Path], NetworkTexts] = lambda path: NetworkTexts(path.stem, (), ())
     """Reads a CNI network configuration. Raises SpecError."""
 
