@@ -1,5 +1,6 @@
 """The option --design."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,7 +57,7 @@ def chosen(text: str) -> "Design":
     from testbed.spec.design import is_file, is_network
     from testbed.spec.load import load_design
 
-    if is_file(text) or is_network(text):
+    if is_file(text) or is_network(text) or (os.sep in text and Path(text).is_dir()):
         return design_of(load_design(Path(text), CATALOGUE))
     for problem in _problems(text):
         if problem.valid == CATALOGUE.names:

@@ -167,11 +167,17 @@ class Design:
         yield from self.pod_misfits(topology)
 
     def pod_misfits(self, topology: Topology) -> Iterator[Unfit]:
-        """The subset of `misfits` that depends on the names of pods."""
+        """The subset of `misfits` that depends on the pods."""
         for name in self.plugins.pods if self.plugins else ():
             if name not in topology.pod_ids:
                 message = f"{self.name} has plugin arguments for an unknown pod '{name}'"
                 yield Unfit(("nodes",), message, topology.pod_ids, at_key=True, in_design=("pods", name))
+        if self.plugins:
+            from testbed.designs.attachments.cni import problems_of  # Most designs need no CNI configuration.
+
+            addresses = self.lay_out(topology)
+            for problem in problems_of(self.plugins, addresses, self._pod_mtu(addresses)):
+                yield Unfit((), f"{problem.file}:{problem.line}: {problem.message}", problem=problem)
 
     def _of_one_subnet(self, reason: str, in_design: Loc = ()) -> Unfit:
         return Unfit(

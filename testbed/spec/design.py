@@ -117,6 +117,8 @@ def _transport_misfits(spec: TransportSpec, transports: Mapping[str, tuple[str, 
             yield Misfit(("transport", name), message, valid=transports[kind], at_key=True)
 
 
+NETWORKS = (".conflist", ".conf", ".json", ".jsonc")
+"""File name extensions of CNI network configurations."""
 NO_TRANSPORT = "none"
 """The plugins themselves connect pods of different nodes, or nothing does."""
 PLUGINS = "/usr/lib/cni"
@@ -135,15 +137,17 @@ class CniSpec(Spec):
     )
     cni: str = Field(
         min_length=1,
-        description="the network's configuration, relative to this file: a .conflist, a .conf, or a folder (its first "
-        "configuration is used); it may be a Jinja2 template with values of each node, such as {{ node.pod_cidr }}",
+        description="the network's configuration, relative to this file: a .conflist, .conf, .json or .jsonc, a "
+        "NetworkAttachmentDefinition, or a folder (its first configuration is used); it may be a Jinja2 template with "
+        "values of each node, such as {{ node.pod_cidr }}",
     )
     bin: Annotated[
         tuple[str, ...], BeforeValidator(_strings, json_schema_input_type=str | list[str]), Field(min_length=1)
     ] = Field(default=(PLUGINS,), description="folders of the plugins' executables, relative to this file")
     transport: TransportChoice = Field(
         default_factory=lambda: TransportSpec(kind=NO_TRANSPORT),
-        description="how nodes reach each other's pods; none (default) if the plugins do this",
+        description="how nodes reach each other's pods; none (default) if the plugins do this; vxlan (default) if they "
+        "leave this to flanneld",
         json_schema_extra={"default": NO_TRANSPORT},
     )
     capabilities: dict[str, Any] = Field(
@@ -154,6 +158,11 @@ class CniSpec(Spec):
     pods: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="arguments for single pods, by pod name and capability; they override capabilities",
+    )
+    addresses: Literal["required", "none"] = Field(
+        default="required",
+        description="whether pods must get addresses: required (default; `check` fails for pods without one), or none "
+        "(a network without IPAM)",
     )
     timeout: Annotated[timedelta, *durations("10s", "500ms")] = Field(
         default=timedelta(seconds=10),
@@ -180,6 +189,8 @@ class NetworkTexts(NamedTuple):
     """File and text of the configuration, then of separate plugin configurations; templates are not rendered."""
     capabilities: tuple[str, ...]
     """Capabilities that its plugins declare."""
+    transport: str = NO_TRANSPORT
+    """The default transport: what the agent of its plugins uses by default."""
 
 
 class ReadCni(CniSpec):
@@ -218,7 +229,7 @@ def is_file(choice: Choice) -> bool:
 
 def is_network(choice: Choice) -> bool:
     """Whether it is the name of a CNI network configuration."""
-    return isinstance(choice, str) and choice.endswith((".conflist", ".conf"))
+    return isinstance(choice, str) and choice.endswith(NETWORKS)
 
 
 @dataclass(frozen=True)

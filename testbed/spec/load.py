@@ -22,10 +22,11 @@ from testbed.spec.design import (
     DesignSpec,
     NetworkTexts,
     ReadCni,
+    TransportSpec,
     is_file,
     is_network,
 )
-from testbed.spec.files import nearest_file
+from testbed.spec.files import Unreadable, nearest_file, read_text
 from testbed.spec.problems import Invalid, Loc, Misfit, Problem, SpecError, each
 from testbed.spec.reading import read
 from testbed.spec.scenario import Scenario
@@ -90,7 +91,7 @@ def load_scenario(path: Path, catalogue: Catalogue) -> LoadedScenario:
 
 def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | Loaded[DesignSpec | ReadCni] | LoadedScenario:
     """The topology, scenario or design in a file, detected by its keys. Raises SpecError with every problem."""
-    if is_network(str(path)):
+    if _is_network_file(path):
         alone: DesignSpec | ReadCni = _network_alone(path, catalogue)
         return Loaded(alone, Source(str(path), "", Node(0, 0, {})))
     source = read_source(path)
@@ -199,7 +200,7 @@ def scenario_of_texts(
 
 def load_design(path: Path, catalogue: Catalogue) -> DesignSpec | ReadCni:
     """The design in a file, or of a CNI network configuration. Raises SpecError with every problem."""
-    if is_network(str(path)):
+    if _is_network_file(path):
         return _network_alone(path, catalogue)
     spec, problems = _design_in(read_source(path), catalogue, path.parent)
     if spec is None or problems:
@@ -210,7 +211,33 @@ def load_design(path: Path, catalogue: Catalogue) -> DesignSpec | ReadCni:
 def _network_alone(path: Path, catalogue: Catalogue) -> ReadCni:
     """A CNI network configuration as a design."""
     network = catalogue.read_network(path)
-    return ReadCni(name=network.name, cni=str(path), bin=(PLUGINS,), texts=network.texts)
+    transport = TransportSpec(kind=network.transport)
+    return ReadCni(name=network.name, cni=str(path), bin=(PLUGINS,), texts=network.texts, transport=transport)
+
+
+def _is_network_file(path: Path) -> bool:
+    """Whether a file has a CNI network configuration, by its name; a .json file may also be one of the others."""
+    if path.suffix == ".json":
+        with suppress(SpecError):
+            source = read_source(path)
+            if isinstance(source.data, dict) and not source.data.keys() & {"cniVersion", "plugins", "type"}:
+                return _kind(source) is None
+    return is_network(str(path)) or path.is_dir() or _is_manifest(path)
+
+
+def _names_network(choice: str, folder: Path) -> bool:
+    return is_network(choice) or _is_manifest(_normalized(folder / choice))
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether a YAML file has a Kubernetes object, such as a NetworkAttachmentDefinition."""
+    if not is_file(str(path)):
+        return False
+    try:
+        text = read_text(path)
+    except Unreadable:
+        return False
+    return all(re.search(rf"^{key}:", text, re.MULTILINE) for key in ("apiVersion", "kind"))
 
 
 def _design_in(
@@ -244,6 +271,8 @@ def _with_network(
             for problem in error.problems
         )
     found = spec.model_dump(exclude={"name", "bin", "cni"})
+    if "transport" not in spec.model_fields_set:
+        found["transport"] = TransportSpec(kind=network.transport)
     # Absolute, as plugins may be called with another working directory.
     folders = tuple(str(_normalized(folder / each).absolute()) for each in spec.bin)
     fields = found | {"name": spec.name or network.name, "bin": folders, "cni": spec.cni, "texts": network.texts}
@@ -266,8 +295,8 @@ def _design_sources(source: Source, scenario: Scenario, path: Path) -> tuple[Map
     found: dict[str, Source] = {}
     problems: tuple[Problem, ...] = ()
     for index, choice in enumerate(scenario.designs):
-        if isinstance(choice, str) and is_file(choice):
-            file = _normalized(path.parent / choice)
+        file = _normalized(path.parent / choice) if isinstance(choice, str) and is_file(choice) else None
+        if isinstance(choice, str) and file and not _is_manifest(file):
             try:
                 found[choice] = read_source(file)
             except SpecError as error:
@@ -302,7 +331,11 @@ def _with_designs(
         elif isinstance(folder_or_networks, Path) and isinstance(choice, CniSpec):
             with suppress(Invalid):
                 spec, more = _with_network(source, ("designs", number, "cni"), choice, catalogue, folder_or_networks)
-        elif isinstance(folder_or_networks, Path) and isinstance(choice, str) and is_network(choice):
+        elif (
+            isinstance(folder_or_networks, Path)
+            and isinstance(choice, str)
+            and _names_network(choice, folder_or_networks)
+        ):
             spec, more = _with_network(source, ("designs", number), CniSpec(cni=choice), catalogue, folder_or_networks)
         problems += more
         choices.append(choice if spec is None or more else spec)

@@ -17,6 +17,8 @@ class Misfit:
     valid: tuple[str, ...] = ()
     at_key: bool = False
     """The error is in the key, not in its value."""
+    problem: "Problem | None" = None
+    """The error in another file, where it is located already."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ def unfit_problems(
                 continue
             unfit = [cell for cell in cells if any(_reasons(cell.scenario.designs[number], cell, catalogue))]
             for reason in _reasons(unfit[0].scenario.designs[number], unfit[0], catalogue) if unfit else ():
+                if reason.problem:
+                    yield reason.problem
+                    continue
                 where = f"{_where(unfit, len(cells))}topology {unfit[0].topology.name}{_line(topology, reason)}"
                 remedy = _FOR_THE_BASELINE if is_baseline else _FOR_OTHERS
                 message = f"does not fit {where}: {reason.message}; {remedy}"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from testbed.spec.files import MAX_BYTES
 from testbed.spec.problems import Misfit, Problem, SpecError
 from testbed.spec.source import Source, dotted, nearest, parse, read_source
-from testbed.spec.tree import MAX_DEPTH, MAX_NODES, Node, Odd
+from testbed.spec.tree import MAX_DEPTH, MAX_NODES, Node, Odd, compose
 
 
 def only_problem(path: Path) -> Problem:
@@ -266,3 +266,19 @@ def test_locations_point_at_their_tokens(document: dict[str, object], flow: bool
                 assert problem.excerpt[problem.column - 1 :].startswith(step)
 
     check(source.root, ())
+
+
+def test_lenient_reading_merges_mappings_below_their_own_keys() -> None:
+    text = "base: &base {a: 1, b: 1}\nmore: &more {b: 2, c: 2}\nall: {b: 0, <<: [*more, *base], d: 3}\n5: {<<: *base}\n"
+    root, flaws = compose(text, lenient=True)
+    assert flaws == ()
+    assert root.children["all"].data == {"a": 1, "b": 0, "c": 2, "d": 3}
+    assert root.children["5"].data == {"a": 1, "b": 1}
+    _, strict = compose(text)
+    assert [flaw.message.partition(" ")[0] for flaw in strict] == ["merging", "merging", "YAML"]
+
+
+def test_lenient_reading_takes_the_last_of_equal_keys_and_the_first_document() -> None:
+    root, flaws = compose("a: 1\na: !tag 2\n---\nb: 3\n", lenient=True)
+    assert root.data == {"a": "2"}
+    assert [flaw.message for flaw in flaws] == ["the first of two keys 'a', in line", "the second document"]
