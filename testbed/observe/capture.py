@@ -178,7 +178,11 @@ def _begun(sink: Sink, watched: dict[Target, LinkState], expression: str) -> Ite
 
 
 class _Stopped:
-    """True after SIGINT or SIGTERM."""
+    """True after SIGINT or SIGTERM.
+
+    Further signals are then ignored, also later: one Ctrl-C arrives several times, from the terminal and from each
+    process that forwards it, and the last one must not interrupt what follows the capture.
+    """
 
     def __init__(self) -> None:
         self._asked = False
@@ -191,8 +195,9 @@ class _Stopped:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        if not self._asked:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def __bool__(self) -> bool:
         return self._asked
