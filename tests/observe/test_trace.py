@@ -10,7 +10,8 @@ import pytest
 from testbed.designs import DESIGNS, PLAIN
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.lab.lab import Lab
-from testbed.observe.trace import CannotTrace, Hop, Walk, trace
+from testbed.observe.ends import CannotTrace
+from testbed.observe.trace import Hop, Walk, trace
 from testbed.spec.topology import Topology
 
 pytestmark = pytest.mark.sealed
@@ -88,13 +89,16 @@ def test_a_missing_route_shows_where_the_packet_went_instead(two_nodes: Topology
     walk = walked(two_nodes, "node1", "ip route del 10.244.1.0/24")
     assert walk.outcome == "lost"
     assert last(walk) == "gateway eth0"
-    assert walk.reason == "gateway: no route for the packet"
+    missing = "node1: route 10.244.1.0/24 via 10.244.1.0 dev flannel.1 missing"
+    assert walk.reason == f"gateway: no route for the packet; {missing}"
 
 
 def test_a_prohibit_route_answers_with_its_error(two_nodes: Topology) -> None:
     walk = walked(two_nodes, "node1", "ip route replace prohibit 10.244.1.0/24", protocol="udp")
     assert walk.outcome == "refused"
-    assert walk.reason == "10.244.0.1 answered: administratively prohibited"
+    first, *differences = walk.reason.split("; ")
+    assert first == "10.244.0.1 answered: administratively prohibited"
+    assert "node1: unexpected route `prohibit 10.244.1.0/24`" in differences
     assert [hop.place for hop in walk.back] == ["node1", "node1", "client"]
 
 
@@ -114,7 +118,8 @@ def test_a_pod_without_a_way_back_is_named(two_nodes: Topology) -> None:
 def test_a_silent_neighbour_is_named(two_nodes: Topology) -> None:
     walk = walked(two_nodes, "web-2", "ip link set eth0 arp off", forget=True)
     assert (walk.outcome, last(walk)) == ("lost", "node2 flannel.1")
-    assert walk.reason == "node2: kube-bridge: neighbour 10.244.1.2 does not answer"
+    silent = "node2: kube-bridge: neighbour 10.244.1.2 does not answer"
+    assert walk.reason == f"{silent}; web-2: eth0: ARP off, expected on"
 
 
 def test_a_device_that_is_down_is_named(two_nodes: Topology) -> None:
@@ -138,7 +143,7 @@ def test_a_table_with_a_dropping_rule_is_named(two_nodes: Topology) -> None:
     rules = "add table ip x; add chain ip x f { type filter hook forward priority 0; policy drop; }"
     walk = walked(two_nodes, "node2", f"nft '{rules}'")
     assert (walk.outcome, last(walk)) == ("lost", "node2 flannel.1")
-    assert walk.reason == "node2: nftables: unexpected table `ip x`"
+    assert walk.reason == "node2: nftables: `ip x f policy drop`, which is not in the plan, may have dropped the packet"
 
 
 def test_rewritten_addresses_are_shown(two_nodes: Topology) -> None:
