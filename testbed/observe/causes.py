@@ -6,6 +6,7 @@
 4. Neighbours that do not answer, where the packet was last seen.
 5. Differences from the plan on the path, those nearest to the loss first.
 6. Rules without a counter that may have dropped it, and are not in the plan.
+7. Counters of devices where the packet was last seen, and where it was due next.
 
 Only if nothing of this is found on the path, differences of all other places follow.
 """
@@ -17,7 +18,7 @@ from itertools import chain
 from testbed.kernel.refusal import Namespaces
 from testbed.kernel.state import unanswered
 from testbed.observe.inspect import differences, state_for
-from testbed.observe.losses import Losses, losses
+from testbed.observe.losses import Losses, device_losses, losses
 from testbed.observe.rules import Rule, Rules, risen, rules
 from testbed.plan.objects import DeviceAddress, Kind, Plan, Space
 from testbed.spec.types import Address
@@ -33,6 +34,7 @@ class Counts:
     """The counters of a place at one moment."""
 
     losses: Losses
+    devices: Losses
     rules: Rules
 
 
@@ -41,7 +43,7 @@ def counts(plan: Plan, namespaces: Namespaces, places: Iterable[str]) -> dict[st
     found = {}
     for place in places:
         with namespaces[place].entered():
-            found[place] = Counts(losses(plan[place]), rules(plan[place]))
+            found[place] = Counts(losses(plan[place]), device_losses(), rules(plan[place]))
     return found
 
 
@@ -70,10 +72,16 @@ def causes(
         (
             *counted,
             *(f"{place}: {what}" for place, (old, new) in pairs.items() for what in new.losses - old.losses),
-            *(f"{place}: {what}" for place, what, _ in ended),
+            # Without the last lines of its log.
+            *(f"{place}: {what.splitlines()[0].rstrip(':')}" for place, what, _ in ended),
             *(text for text, _ in silent),
             *differing,
             *_uncounted(plan, namespaces, known),
+            *(
+                f"{place}: {what}"
+                for place, (old, new) in list(pairs.items())[:2]
+                for what in new.devices - old.devices
+            ),
         )
     )
     others = [] if found else [space.name for space in plan.spaces if space.name not in known]

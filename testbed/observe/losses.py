@@ -1,4 +1,7 @@
-"""The kernel's counters of lost packets in a namespace, by what each means."""
+"""The kernel's counters of lost packets in a namespace, by what each means.
+
+Those of devices are weak evidence: they also count what no packet of a user misses, such as IPv6 router solicitations.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +10,7 @@ from pathlib import Path
 
 from testbed.kernel.links import queue_drops
 from testbed.observe.program_counts import drops
-from testbed.plan.objects import Space
+from testbed.plan.objects import Kind, Space
 
 _NET = Path("/proc/thread-self/net")
 _NO_ROUTE = "no route for the packet"
@@ -46,6 +49,7 @@ _DEVICE_COUNTERS = {
 """By column of /proc/net/dev."""
 _CLASSIFIERS = ("clsact", "ingress")
 """Queueing disciplines without a queue, to which filters are attached."""
+_WITHOUT_IP = (Kind.SWITCH, Kind.CABLE)
 Losses = Counter[str]
 """Packets by meaning: `no route for the packet`, `eth0: packet dropped on receipt`."""
 
@@ -53,16 +57,23 @@ Losses = Counter[str]
 def losses(space: Space) -> Losses:
     """The losses in the calling thread's namespace, those of its eBPF programs included."""
     found: Losses = Counter()
-    for name, count in _network_counters():
+    # A switch has no addresses: its IP discards what it gets of flooded frames.
+    for name, count in _network_counters() if space.kind not in _WITHOUT_IP else ():
         if name in _MEANINGS:
             found[_MEANINGS[name]] += count
-    for device, counts in _lines("dev"):
-        for column, what in _DEVICE_COUNTERS.items():
-            found[f"{device}: packet {what}"] += int(counts.split()[column])
     for name, number in (line.split() for line in _text("xfrm_stat").splitlines()):
         found[f"IPsec counter {name}"] += int(number)
     for what, count in (*_queue_drops(), *drops(space).items()):
         found[what] += count
+    return found
+
+
+def device_losses() -> Losses:
+    """The losses that the devices of the calling thread's namespace report."""
+    found: Losses = Counter()
+    for device, counts in _lines("dev"):
+        for column, what in _DEVICE_COUNTERS.items():
+            found[f"{device}: packet {what}"] += int(counts.split()[column])
     return found
 
 

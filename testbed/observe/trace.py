@@ -50,6 +50,8 @@ class Hop:
     packet: Packet
     changes: tuple[str, ...]
     """What differs from the previous hop."""
+    is_for_others: bool = False
+    """Whether the frame is addressed to another device: a pod ignores it, a bridge forwards it."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,8 @@ def _outcome(shot: Shot, one: End, other: End, forth: Sequence[Hop], back: Seque
     """The outcome, and what is known of it from the frames."""
     target = other.space.name
     errors = [hop for hop in back if hop.packet.error and hop.packet.error != _REDIRECT]
-    arrived = any((hop.place, hop.direction, hop.packet.tunnels) == (target, "in", ()) for hop in forth)
+    got = (hop for hop in forth if (hop.place, hop.direction) == (target, "in"))
+    arrived = any(not hop.packet.tunnels and not hop.is_for_others for hop in got)
     another = back[0].place if back and back[0].direction == "out" and back[0].place != target and not arrived else ""
     if shot.is_answered or (shot.is_refused and not errors and not another):
         return ("answered by another", f"by {another} instead of {target}") if another else ("answered", "")
@@ -245,7 +248,15 @@ def _hops(sightings: Sequence[Sighting], start: int, programs: Mapping[tuple[str
     packets = [sighting.packet for sighting in sightings]
     changes = [(), *(tuple(_changes(earlier, later)) for earlier, later in pairwise(packets))]
     hops = (
-        Hop(round((s.time - start) / 1000, 1), s.place, s.device, "out" if s.out else "in", s.packet, changed)
+        Hop(
+            round((s.time - start) / 1000, 1),
+            s.place,
+            s.device,
+            "out" if s.out else "in",
+            s.packet,
+            changed,
+            s.is_for_others,
+        )
         for s, changed in zip(sightings, changes, strict=False)
     )
     return tuple(

@@ -13,6 +13,7 @@ from testbed.lab.lab import Lab
 from testbed.observe.ends import CannotTrace
 from testbed.observe.trace import Hop, Walk, trace
 from testbed.spec.topology import Topology
+from tests.shared import shared
 
 pytestmark = pytest.mark.sealed
 
@@ -195,3 +196,33 @@ def test_a_bpf_program_is_named_while_it_is_attached(two_nodes: Topology) -> Non
         assert lab.run("node2", ["tc", "filter", "del", "dev", "eth0", "ingress"]).returncode == 0
         walk = trace(lab.plan, lab.namespaces, "client", "web-2")
         assert "  node2 <- eth0" in lines(walk)
+
+
+@pytest.mark.looks
+def test_addresses_name_places_too(two_nodes: Topology) -> None:
+    with shared(DESIGNS["vxlan"].plan(two_nodes)) as lab:
+        walk = trace(lab.plan, lab.namespaces, "10.244.0.2", "10.244.1.2")
+        assert (walk.source, walk.target, walk.outcome) == ("client", "web-2", "answered")
+        gateway = trace(lab.plan, lab.namespaces, "client", "10.244.1.1")
+        assert (gateway.target, gateway.addresses[1], gateway.outcome) == ("node2", "10.244.1.1", "answered")
+        bound = trace(lab.plan, lab.namespaces, "10.244.0.1", "web-2", "udp")
+        assert (bound.source, bound.forth[0].packet.source, bound.outcome) == ("node1", "10.244.0.1", "answered")
+
+
+@pytest.mark.looks
+@pytest.mark.parametrize(
+    ("target", "family", "message"),
+    [
+        ("10.9.9.9", None, r"10\.9\.9\.9 is not an address of this lab; it has .*10\.244\.0\.2 \(client\)"),
+        ("fd00::1", None, "fd00::1 is not an address of this lab; it has no IPv6 addresses"),
+        ("wbe-2", None, "unknown pod or node 'wbe-2'; did you mean 'web-2'"),
+        ("10.244.1.2", 6, "client and 10.244.1.2 do not both have an IPv6 address"),
+        ("10.244.0.2", None, "source and target are both client"),
+    ],
+)
+def test_an_end_that_is_no_place_is_refused(target: str, family: int | None, message: str, two_nodes: Topology) -> None:
+    with (
+        shared(DESIGNS["vxlan"].plan(two_nodes)) as lab,
+        pytest.raises(CannotTrace, match=message),
+    ):
+        trace(lab.plan, lab.namespaces, "client", target, family=family)
