@@ -38,13 +38,15 @@ def capture(
 ) -> None:
     """Record packets in pods, on nodes and on the fabric, until Ctrl-C.
 
-    The first words that name places are the targets, each with one device or all; the rest is a tcpdump filter. In a
-    terminal, each packet is a line as printed by tcpdump. A file or a pipe gets the packets in pcapng, each with its
-    device and the kernel's timestamp: `testbed capture node1 | wireshark -k -i -`.
+    The first words that name places are the targets, each with one device or all; the rest is a tcpdump filter, which
+    also finds packets inside the design's tunnels, except encrypted ones. In a terminal, each packet is a line as
+    printed by tcpdump. A file or a pipe gets the packets in pcapng, each with its device and the kernel's timestamp:
+    `testbed capture node1 | wireshark -k -i -`.
     """
     from testbed.kernel import programs
     from testbed.observe.capture import UnknownDevice, devices
     from testbed.observe.capture import capture as catch
+    from testbed.observe.filters import tunnels_of
 
     if text and file:
         raise click.UsageError("--text and -w exclude each other: lines go to the output, packets into a file")
@@ -56,6 +58,7 @@ def capture(
             lab.inside(lambda namespaces: devices(namespaces, targets))
         except UnknownDevice as error:
             raise WrongInput(f"{error.place}: {unknown('device', error.device, error.devices)}") from None
+        tunnels = tunnels_of(lab.plan)
         path = Path("-") if file is None else file
         with _opened(path) as opened:
             sink = _sink(opened, path, text or (file is None and opened.isatty()), lab)
@@ -65,7 +68,14 @@ def capture(
                 with closing(sink):
                     captured = lab.inside(
                         lambda namespaces: catch(
-                            namespaces, targets, expression, sink, count, seconds, lambda: _print_start(targets)
+                            namespaces,
+                            targets,
+                            expression,
+                            sink,
+                            count,
+                            seconds,
+                            lambda: _print_start(targets),
+                            tunnels,
                         )
                     )
             except OSError as error:
@@ -76,7 +86,8 @@ def capture(
 
 def _parsed(words: Sequence[str], places: tuple[str, ...]) -> "tuple[list[Target], str]":
     """The targets and the filter. Raises UnknownPlace, or WrongInput for a bad filter."""
-    from testbed.observe.capture import BadFilter, Target, compiled
+    from testbed.observe.capture import Target
+    from testbed.observe.filters import BadFilter, compiled
     from testbed.spec.nearest import nearest
 
     targets: list[Target] = []

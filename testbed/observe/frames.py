@@ -59,8 +59,13 @@ class Packet:
 
 
 def ports_of(plan: Plan) -> Ports:
+    """The usual ports of tunnels, and those of a plan."""
+    return {**USUAL_PORTS, **planned_ports(plan)}
+
+
+def planned_ports(plan: Plan) -> Ports:
     """The ports of a plan's tunnels."""
-    ports = dict(USUAL_PORTS)
+    ports: dict[int, str] = {}
     for space in plan.spaces:
         for link in space.links:
             match link:
