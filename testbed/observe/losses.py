@@ -63,7 +63,7 @@ def losses(space: Space) -> Losses:
             found[_MEANINGS[name]] += count
     for name, number in (line.split() for line in _text("xfrm_stat").splitlines()):
         found[f"IPsec counter {name}"] += int(number)
-    for what, count in (*_queue_drops(), *drops(space).items()):
+    for what, count in (*drops(space).items(), *_queue_drops()):
         found[what] += count
     return found
 
