@@ -17,6 +17,7 @@ from testbed.spec.nearest import unknown
 
 if TYPE_CHECKING:
     from testbed.observe.capture import Captured, Sink, Target
+    from testbed.observe.filters import TunnelHeaders
 
 
 @click.command(epilog="Example: testbed capture client:eth0 node1:flannel.1 icmp -w walk.pcapng")
@@ -53,12 +54,12 @@ def capture(
     programs.need("tcpdump")
     lab = the_lab(name)
     with lab_errors():
-        targets, expression = _parsed(words, tuple(lab.facts["places"]))
+        tunnels = tunnels_of(lab.plan)
+        targets, expression = _parsed(words, tuple(lab.facts["places"]), tunnels)
         try:
             lab.inside(lambda namespaces: devices(namespaces, targets))
         except UnknownDevice as error:
             raise WrongInput(f"{error.place}: {unknown('device', error.device, error.devices)}") from None
-        tunnels = tunnels_of(lab.plan)
         path = Path("-") if file is None else file
         with _opened(path) as opened:
             sink = _sink(opened, path, text or (file is None and opened.isatty()), lab)
@@ -84,10 +85,12 @@ def capture(
     click.echo(_summary(captured, f" in {path}" if path != Path("-") else ""), err=True)
 
 
-def _parsed(words: Sequence[str], places: tuple[str, ...]) -> "tuple[list[Target], str]":
+def _parsed(
+    words: Sequence[str], places: tuple[str, ...], tunnels: "Sequence[TunnelHeaders]"
+) -> "tuple[list[Target], str]":
     """The targets and the filter. Raises UnknownPlace, or WrongInput for a bad filter."""
     from testbed.observe.capture import Target
-    from testbed.observe.filters import BadFilter, compiled
+    from testbed.observe.filters import BadFilter, looking_inside
     from testbed.spec.nearest import nearest
 
     targets: list[Target] = []
@@ -101,7 +104,7 @@ def _parsed(words: Sequence[str], places: tuple[str, ...]) -> "tuple[list[Target
     rest = words[len(targets) :]
     expression = " ".join(rest)
     try:
-        compiled(expression)
+        looking_inside(expression, True, tunnels)
     except BadFilter as error:
         near = nearest(Target.of(rest[0]).place, places)
         hint = f"; did you mean the place '{near}'?" if near else ""

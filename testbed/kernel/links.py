@@ -82,14 +82,15 @@ def carried(indices: Iterable[int]) -> dict[int, tuple[Carried, Carried]]:
 
 
 def queue_drops() -> Iterator[tuple[str, str, int]]:
-    """Queueing disciplines of the calling thread's namespace: device, kind, packets dropped since they were made."""
-    names = {link.index: link.name for link in links()}
+    """Queueing disciplines of the calling thread's namespace that have dropped packets: device, kind, number."""
     with connect() as sock:
         for payload in dump(sock, *QUEUE_DUMPS[0]):
             _, index, *_ = QUEUE_HEADER.unpack_from(payload)
             found = attributes(payload, QUEUE_HEADER.size)
-            if _TCA_STATS in found and index in names:
-                yield names[index], text_in(found[TCA_KIND]), _QUEUE_STATS.unpack_from(found[_TCA_STATS])[2]
+            count = _QUEUE_STATS.unpack_from(found[_TCA_STATS])[2] if _TCA_STATS in found else 0
+            if count:
+                with suppress(OSError):  # The device was removed in the meantime.
+                    yield socket.if_indextoname(index), text_in(found[TCA_KIND]), count
 
 
 def number_of(namespace: Namespace) -> int | None:

@@ -40,11 +40,12 @@ class Counts:
 
 def counts(plan: Plan, namespaces: Namespaces, places: Iterable[str]) -> dict[str, Counts]:
     """The counters of these places, to be compared with those after a packet was sent."""
-    found = {}
-    for place in places:
-        with namespaces[place].entered():
-            found[place] = Counts(losses(plan[place]), device_losses(), rules(plan[place]))
-    return found
+    return {place: _counts(plan, namespaces, place) for place in places}
+
+
+def _counts(plan: Plan, namespaces: Namespaces, place: str) -> Counts:
+    with namespaces[place].entered():
+        return Counts(losses(plan[place]), device_losses(), rules(plan[place]))
 
 
 def causes(
@@ -60,34 +61,44 @@ def causes(
     counters from before the packet was sent, of those places where they are to be compared.
     """
     known = dict.fromkeys(places)
-    earlier = {place: before[place] for place in known if before and place in before}
-    after = counts(plan, namespaces, earlier)
-    pairs = {place: (earlier[place], after[place]) for place in earlier}
     silent = list(_silent(plan, namespaces, places[:1]))
     # The owner of an address that does not answer belongs to the path, although no packet came there.
     known |= dict.fromkeys(owner for _, owners in silent for owner in owners)
-    counted = [f"{place}: {rule} {rule.effect} the packet" for place, rule in _rules_risen(pairs)]
-    differing = [text for place in known for text in _differing(plan, namespaces, place, _texts(pairs))]
-    found = dict.fromkeys(
-        (
-            *counted,
-            *(f"{place}: {what}" for place, (old, new) in pairs.items() for what in new.losses - old.losses),
-            # Without the last lines of its log.
-            *(f"{place}: {what.splitlines()[0].rstrip(':')}" for place, what, _ in ended),
-            *(text for text, _ in silent),
-            *differing,
-            *_uncounted(plan, namespaces, known),
-            *(
-                f"{place}: {what}"
-                for place, (old, new) in list(pairs.items())[:2]
-                for what in new.devices - old.devices
-            ),
-        )
-    )
+    found = dict.fromkeys(_on_path(plan, namespaces, list(known), before or {}, ended, [text for text, _ in silent]))
     others = [] if found else [space.name for space in plan.spaces if space.name not in known]
     named = (*found, *(f"elsewhere: {text}" for place in others for text in _differing(plan, namespaces, place)))
     more = len(named) - MOST
     return named if more <= 0 else (*named[:MOST], f"and {more} more: see `testbed inspect`")
+
+
+def _on_path(
+    plan: Plan,
+    namespaces: Namespaces,
+    places: Sequence[str],
+    before: Mapping[str, Counts],
+    ended: Ended,
+    silent: Sequence[str],
+) -> Iterator[str]:
+    """The causes at these places, in the order of this file's head; some may come twice."""
+    after = counts(plan, namespaces, places)
+    pairs = {place: (before[place], after[place]) for place in places if place in before}
+    for place, rule in _rules_risen(pairs):
+        yield f"{place}: {rule} {rule.effect} the packet"
+    for place, (old, new) in pairs.items():
+        yield from (f"{place}: {what}" for what in new.losses - old.losses)
+    # Without the last lines of its log.
+    yield from (f"{place}: {what.splitlines()[0].rstrip(':')}" for place, what, _ in ended)
+    yield from silent
+    named = frozenset(rule.text for _, rule in _rules_risen(pairs))
+    for place in places:
+        yield from _differing(plan, namespaces, place, named)
+    for place in places:
+        for rule in after[place].rules.values():
+            if rule.packets is None and not rule.is_planned and rule.effect != "translated":
+                yield f"{place}: {rule} may have {rule.effect} the packet"
+    for place in (place for place in places[:2] if place in pairs):
+        old, new = pairs[place]
+        yield from (f"{place}: {what}" for what in new.devices - old.devices)
 
 
 def translations(plan: Plan, namespaces: Namespaces, before: Mapping[str, Counts]) -> Iterator[str]:
@@ -111,11 +122,6 @@ def _rules_risen(pairs: _Pairs) -> Iterator[tuple[str, Rule]]:
         for rule in risen(old.rules, new.rules):
             if rule.effect != "translated" or not rule.is_planned:
                 yield place, rule
-
-
-def _texts(pairs: _Pairs) -> frozenset[str]:
-    """The rules that are named already, as `inspect` names them."""
-    return frozenset(rule.text for _, rule in _rules_risen(pairs))
 
 
 def _silent(plan: Plan, namespaces: Namespaces, places: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
@@ -142,15 +148,6 @@ def _differing(plan: Plan, namespaces: Namespaces, place: str, named: frozenset[
     for one in differences(plan, plan[place], now):
         if one.what.replace(": unexpected `", ": `") not in named:
             yield f"{place}: {one.what}"
-
-
-def _uncounted(plan: Plan, namespaces: Namespaces, places: Iterable[str]) -> Iterator[str]:
-    for place in places:
-        with namespaces[place].entered():
-            there = rules(plan[place])
-        for rule in there.values():
-            if rule.packets is None and not rule.is_planned and rule.effect != "translated":
-                yield f"{place}: {rule} may have {rule.effect} the packet"
 
 
 def watched(plan: Plan, ends: Iterable[Space]) -> list[str]:

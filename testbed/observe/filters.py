@@ -35,6 +35,8 @@ _SPECIAL = 0xFFF00000
 _IFINDEX, _HATYPE = 0xFFFFF000 + 8, 0xFFFFF000 + 28
 _MOST_JUMPS = 200
 """A jump skips at most 255 instructions."""
+_MOST_STEPS = 1900
+"""Of one of the two programs of a tap: the kernel takes 4,096 instructions (BPF_MAXINSNS)."""
 _ETHERNET_SIZE = 14
 
 
@@ -138,7 +140,10 @@ def shifted(program: Program, size: int) -> Program:
 
 
 def looking_inside(expression: str, ethernet: bool, tunnels: Iterable[TunnelHeaders]) -> Program:
-    """The program for a filter, on a device with or without Ethernet headers."""
+    """The program for a filter, on a device with or without Ethernet headers.
+
+    Raises BadFilter, also if it is too long.
+    """
     bodies = {True: compiled(expression), False: _nothing()}
     # Filters of Ethernet, such as `arp`, match no bare IP packet.
     with suppress(BadFilter):
@@ -153,6 +158,8 @@ def looking_inside(expression: str, ethernet: bool, tunnels: Iterable[TunnelHead
             of_tunnel = (check._replace(offset=check.offset + size) for check in tunnel.checks)
             wanted = [check._replace(offset=check.offset + begin) for check in (*checks, *of_tunnel)]
             whole += _alternative(wanted, shifted(bodies[tunnel.has_ethernet], inside))
+    if len(whole) > _MOST_STEPS:
+        raise BadFilter("too long for the kernel")
     return [*whole, *_nothing()]
 
 

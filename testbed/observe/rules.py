@@ -60,7 +60,6 @@ def rules(space: Space) -> Rules:
     for backend, family in iptables.FAMILIES.items():
         names = Path(f"/proc/thread-self/net/{family}_tables_names")
         legacy = names.exists() and names.read_text()
-        planned = _planned(space, backend)
         for variant, is_used in (
             ("nft", any(f"{family} {table}" in tables for table in iptables.TABLES)),
             ("legacy", legacy),
@@ -68,7 +67,7 @@ def rules(space: Space) -> Rules:
             if is_used:
                 text = _listing(f"{backend}-{variant}-save", "-c")
                 saved |= {f"{family} {line[1:]}" for line in text.splitlines() if line.startswith("*")}
-                found += _saved(backend, text, planned)
+                found += _saved(backend, text, _planned(space, backend))
     if tables - saved:
         own = {table.name for table in space.of(NftTable)}
         own |= {table for part in space.of(Ruleset) if part.backend == "nftables" for table in _tables(part)}

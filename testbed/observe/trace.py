@@ -32,8 +32,8 @@ Outcome = Literal["answered", "answered by another", "refused", "no answer", "lo
 NO_REASON = "no drop counter changed; state matches the plan in the whole lab"
 _TRIES = 4
 """How often the packet is sent until every frame has the kernel's time stamp."""
-_MOST_TAPPED = 500
-"""Most pods that are watched besides the two ends, in case one of them gets the packet."""
+_MOST_ASKED = 500
+"""Most pods to ask whether they have the address of an end, those on the same nodes first."""
 _REDIRECT = "redirect"
 """The ICMP error that reports no loss."""
 
@@ -128,11 +128,12 @@ def trace(
     one, other = end(plan, source), end(plan, target)
     own, address = addresses(one, other, family)
     ends = one.space, other.space
+    tapped = _tapped(plan, namespaces, one, other, (own, address))
     for _ in range(_TRIES):
         before = counts(plan, namespaces, watched(plan, ends))
         here, there = (namespaces[space.name] for space in ends)
         shot = SHOTS[protocol](address, port, size, here, there, one.address, patience_s)
-        taken = _taken(shot, {place: namespaces[place] for place in _tapped(plan, one, other)}, ports_of(plan))
+        taken = _taken(shot, {place: namespaces[place] for place in tapped}, ports_of(plan))
         if taken.is_in_order:
             break
     start = taken.sightings[0].time if taken.sightings else 0
@@ -155,16 +156,31 @@ def trace(
     return Walk(*names, protocol, (str(own), str(address)), forth, back, outcome, reason)
 
 
-def _tapped(plan: Plan, one: End, other: End) -> list[str]:
-    """The places to watch: all but some pods of a large lab."""
+def _tapped(plan: Plan, namespaces: Namespaces, one: End, other: End, ends: Sequence[Address]) -> list[str]:
+    """The places to watch: both ends, nodes, the fabric, and other pods that have the address of an end by mistake.
+
+    Not all pods: the kernel takes milliseconds to close a packet socket.
+    """
+    names = (one.space.name, other.space.name)
     near = (one.space.home, other.space.home)
-    ends = [one.space.name, other.space.name]
-    others = [space for space in plan.of_kind(Kind.POD) if space.name not in ends]
-    others.sort(key=lambda pod: pod.home not in near)
+    pods = [space for space in plan.of_kind(Kind.POD) if space.name not in names]
+    pods.sort(key=lambda pod: pod.home not in near)
     return [
-        *(space.name for space in plan.spaces if space.kind is not Kind.POD or space.name in ends),
-        *(pod.name for pod in others[:_MOST_TAPPED]),
+        *(space.name for space in plan.spaces if space.kind is not Kind.POD or space.name in names),
+        *(pod.name for pod in pods[:_MOST_ASKED] if any(_has(namespaces[pod.name], address) for address in ends)),
     ]
+
+
+def _has(namespace: Namespace, address: Address) -> bool:
+    """Whether the namespace has the address."""
+    with namespace.entered():
+        sock = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    with sock:
+        try:
+            sock.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
 
 
 def _on_path(plan: Plan, taken: "_Taken", one: End, other: End) -> Iterator[Sighting]:

@@ -132,6 +132,12 @@ def test_a_long_filter_reaches_the_kernel(dual_stack: Topology) -> None:
     assert not takes(expression, frame(wrap(QUERY)), tunnels)
 
 
+def test_a_filter_that_the_kernel_does_not_take_is_refused(dual_stack: Topology) -> None:
+    expression = " or ".join(f"host 10.9.{number // 250}.{number % 250}" for number in range(600))
+    with pytest.raises(BadFilter, match="too long for the kernel"):
+        looking_inside(expression, True, tunnels_of(plan_of("bridge+gre", dual_stack)))
+
+
 def test_an_invalid_filter_is_refused_with_tcpdumps_message() -> None:
     with pytest.raises(BadFilter, match="syntax error"):
         compiled("icmp or or udp")
