@@ -24,14 +24,16 @@ _EFFECTS: Mapping[str, Effect] = {
     **dict.fromkeys(("masquerade", "snat", "dnat", "redirect", "tproxy"), "translated"),
 }
 """By target of iptables, or statement of nftables."""
-_SAVED = re.compile(r"\[(\d+):\d+\] -A (\S+) (.*?-[jg] (\w+).*)")
+_SAVED = re.compile(r"\[(\d+):\d+\] -A (.*)")
+_TARGET = re.compile(r" -[jg] (\w+)")
 _SAVED_POLICY = re.compile(r":(\S+) (\w+) \[(\d+):\d+\]")
 _NFT_TABLE = re.compile(r"table (\w+ \S+) \{")
 _NFT_CHAIN = re.compile(r"\tchain (\S+) \{")
 _NFT_POLICY = re.compile(r"\ttype .*policy (\w+);")
 _NFT_COUNTER = re.compile(r" ?counter packets (\d+) bytes \d+")
-_NFT_NO_STATEMENT = re.compile(r'"[^"]*"|\{[^}]*\}')
-"""Comments, and sets, whose elements may be named like a statement."""
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+"""Comments and names, which may read like a target."""
+_NFT_SET = re.compile(r"\{[^}]*\}")
 
 
 class Rule(NamedTuple):
@@ -106,9 +108,10 @@ def _saved(backend: Backend, text: str, planned: frozenset[str]) -> Iterator[Rul
     for line in text.splitlines():
         if line.startswith("*"):
             table = line[1:]
-        elif (found := _SAVED.fullmatch(line)) and found[4] in _EFFECTS:
-            rule = f"-t {table} -A {found[2]} {found[3]}"
-            yield Rule(f"{backend}: `{rule}`", _EFFECTS[found[4]], int(found[1]), rule in planned)
+        elif found := _SAVED.fullmatch(line):
+            target, rule = _TARGET.search(_QUOTED.sub("", line)), f"-t {table} -A {found[2]}"
+            if target and target[1] in _EFFECTS:
+                yield Rule(f"{backend}: `{rule}`", _EFFECTS[target[1]], int(found[1]), rule in planned)
         elif (found := _SAVED_POLICY.fullmatch(line)) and found[2] in _EFFECTS:
             rule = f"-t {table} -P {found[1]} {found[2]}"
             yield Rule(f"{backend}: `{rule}`", _EFFECTS[found[2]], int(found[3]), rule in planned)
@@ -128,8 +131,9 @@ def _listed(text: str, but: set[str], planned: set[str]) -> Iterator[Rule]:
             words = f"policy {policy[1]}" if policy else line.strip()
             counter = _NFT_COUNTER.search(words)
             words = _NFT_COUNTER.sub("", words)
-            effects = [_EFFECTS[word] for word in _NFT_NO_STATEMENT.sub("", words).split() if word in _EFFECTS]
-            effects += ["dropped"] if "drop" in words and "vmap" in words else []
+            plain = _NFT_SET.sub("", _QUOTED.sub("", words))
+            effects = [_EFFECTS[word] for word in plain.split() if word in _EFFECTS]
+            effects += ["dropped"] if "vmap" in plain and "drop" in _QUOTED.sub("", words) else []
             if effects:
                 counted = int(counter[1]) if counter else None
                 yield Rule(f"nftables: `{table} {chain} {words.strip()}`", effects[-1], counted, table in planned)
