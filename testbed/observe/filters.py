@@ -12,6 +12,7 @@ import struct
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import NamedTuple
 
 from testbed.kernel.links import LinkState
@@ -19,6 +20,7 @@ from testbed.observe.frames import planned_ports
 from testbed.observe.taps import WITH_ETHERNET
 from testbed.plan.objects import IpTunnel, Plan, Route
 from testbed.plan.objects.encapsulation import Segments
+from testbed.plan.objects.ip_tunnel import TunnelKind
 
 SNAPLEN = 262_144
 LINKTYPES = {True: ("EN10MB", 1), False: ("RAW", 101)}
@@ -53,7 +55,7 @@ class Instruction(NamedTuple):
     operand: int
 
 
-Program = list[Instruction]
+Program = tuple[Instruction, ...]
 
 
 class Check(NamedTuple):
@@ -76,6 +78,8 @@ class TunnelHeaders(NamedTuple):
     """Whether the inner packet is a frame."""
     checks: tuple[Check, ...] = ()
     """From the outer IP header's end."""
+    families: tuple[int, ...] = (4, 6)
+    """Of the outer IP header."""
 
 
 def _to_port(port: int) -> Check:
@@ -84,15 +88,17 @@ def _to_port(port: int) -> Check:
 
 VXLAN = TunnelHeaders(17, 16, True, (Check(_WORD, 8, 0x08000000),))
 """On any port, recognized by its header (RFC 7348), as in `frames`."""
-_IP_IN_IP = (TunnelHeaders(4, 0, False), TunnelHeaders(41, 0, False))
-_GRE = tuple(
-    TunnelHeaders(47, size, inner == 0x6558, (Check(_WORD, 0, flags << 16 | inner),))
-    for flags, size in ((0, 4), (0x2000, 8))
-    for inner in (0x0800, 0x86DD, 0x6558)
-)
-"""IPv4, IPv6 and Ethernet, without and with a key (RFC 2890)."""
+_BY_KIND = {
+    TunnelKind.IPIP: (TunnelHeaders(4, 0, False, families=(4,)),),
+    TunnelKind.IP6TNL: tuple(TunnelHeaders(inner, 0, False, families=(6,)) for inner in (4, 41)),
+    TunnelKind.GRE: tuple(TunnelHeaders(47, 4, False, (Check(_WORD, 0, inner),), (4,)) for inner in (0x0800, 0x86DD)),
+    TunnelKind.IP6GRE: tuple(
+        TunnelHeaders(47, 4, False, (Check(_WORD, 0, inner),), (6,)) for inner in (0x0800, 0x86DD)
+    ),
+}
+"""GRE without its optional fields."""
 _SEGMENTS = tuple(
-    TunnelHeaders(43, 8 * (words + 1), False, (Check(_HALF, 0, inner << 8 | words),))
+    TunnelHeaders(43, 8 * (words + 1), False, (Check(_HALF, 0, inner << 8 | words),), (6,))
     for words in (2, 4)
     for inner in (4, 41)
 )
@@ -108,35 +114,36 @@ def tunnels_of(plan: Plan) -> tuple[TunnelHeaders, ...]:
     }
     found = [VXLAN, *(by_port[kind](port) for port, kind in planned_ports(plan).items() if kind in by_port)]
     kinds = {link.kind for space in plan.spaces for link in space.links if isinstance(link, IpTunnel)}
-    found += [each for kind in kinds for each in (_GRE if "gre" in kind else _IP_IN_IP)]
+    found += [each for kind in sorted(kinds) for each in _BY_KIND[kind]]
     if any(isinstance(route.encap, Segments) for space in plan.spaces for route in space.of(Route)):
         found += _SEGMENTS
     return tuple(dict.fromkeys(found))
 
 
+@cache
 def compiled(expression: str, ethernet: bool = True) -> Program:
     """Compile a filter for packets with or without an Ethernet header; an empty one takes everything.
 
     Raises BadFilter.
     """
     if not expression.strip():
-        return [Instruction(_RETURN, 0, 0, SNAPLEN)]
+        return (Instruction(_RETURN, 0, 0, SNAPLEN),)
     linktype, _ = LINKTYPES[ethernet]
     command = ["tcpdump", "-y", linktype, "-s", str(SNAPLEN), "-ddd", "--", expression]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise BadFilter(done.stderr.strip().splitlines()[-1].removeprefix("tcpdump: "))
-    return [Instruction(*map(int, line.split())) for line in done.stdout.splitlines()[1:]]
+    return tuple(Instruction(*map(int, line.split())) for line in done.stdout.splitlines()[1:])
 
 
 def shifted(program: Program, size: int) -> Program:
     """The program for packets that begin `size` bytes later."""
-    return [
+    return tuple(
         step._replace(operand=step.operand + size)
         if step.code & _MODE in _READS.get(step.code & _CLASS, ()) and step.operand < _SPECIAL
         else step
         for step in program
-    ]
+    )
 
 
 def looking_inside(expression: str, ethernet: bool, tunnels: Iterable[TunnelHeaders]) -> Program:
@@ -153,25 +160,27 @@ def looking_inside(expression: str, ethernet: bool, tunnels: Iterable[TunnelHead
     begin = _ETHERNET_SIZE if ethernet else 0
     whole = _alternative((), bodies[ethernet])
     for tunnel in tunnels:
-        for size, checks in _outer_headers(tunnel.protocol):
+        for size, checks in _outer_headers(tunnel):
             inside = begin + size + tunnel.size
             of_tunnel = (check._replace(offset=check.offset + size) for check in tunnel.checks)
             wanted = [check._replace(offset=check.offset + begin) for check in (*checks, *of_tunnel)]
             whole += _alternative(wanted, shifted(bodies[tunnel.has_ethernet], inside))
     if len(whole) > _MOST_STEPS:
         raise BadFilter("too long for the kernel")
-    return [*whole, *_nothing()]
+    return (*whole, *_nothing())
 
 
 def _nothing() -> Program:
-    return [Instruction(_RETURN, 0, 0, 0)]
+    return (Instruction(_RETURN, 0, 0, 0),)
 
 
-def _outer_headers(protocol: int) -> Iterator[tuple[int, tuple[Check, ...]]]:
-    """The size of an IPv4 and of an IPv6 header in front of this protocol, and their checks."""
-    first_fragment = Check(_HALF, 6, 0, 0x1FFF)
-    yield 20, (Check(_BYTE, 0, 0x45), Check(_BYTE, 9, protocol), first_fragment)
-    yield 40, (Check(_BYTE, 0, 0x60, 0xF0), Check(_BYTE, 6, protocol))
+def _outer_headers(tunnel: TunnelHeaders) -> Iterator[tuple[int, tuple[Check, ...]]]:
+    """The size of an IPv4 and of an IPv6 header in front of the tunnel's, and their checks."""
+    if 4 in tunnel.families:
+        first_fragment = Check(_HALF, 6, 0, 0x1FFF)
+        yield 20, (Check(_BYTE, 0, 0x45), Check(_BYTE, 9, tunnel.protocol), first_fragment)
+    if 6 in tunnel.families:
+        yield 40, (Check(_BYTE, 0, 0x60, 0xF0), Check(_BYTE, 6, tunnel.protocol))
 
 
 def _alternative(checks: Iterable[Check], body: Program) -> Program:
@@ -184,7 +193,7 @@ def _alternative(checks: Iterable[Check], body: Program) -> Program:
         # None: to the end, which may be too far for a conditional jump.
         steps += [Instruction(_JUMP_IF_EQUAL, 1, 0, check.value), None]
     steps += [None if (step.code, step.operand) == (_RETURN, 0) else step for step in body]
-    return [step or Instruction(_JUMP, 0, 0, len(steps) - number - 1) for number, step in enumerate(steps)]
+    return tuple(step or Instruction(_JUMP, 0, 0, len(steps) - number - 1) for number, step in enumerate(steps))
 
 
 def program(devices: Sequence[LinkState], expression: str, tunnels: Sequence[TunnelHeaders]) -> bytes:
@@ -193,7 +202,7 @@ def program(devices: Sequence[LinkState], expression: str, tunnels: Sequence[Tun
     With too many devices, it takes the frames of all devices of the place.
     """
     bare, framed = (looking_inside(expression, kind, tunnels) for kind in (False, True))
-    steps: Program = []
+    steps: list[Instruction] = []
     if len(devices) < _MOST_JUMPS:
         steps += [Instruction(_LOAD, 0, 0, _IFINDEX)]
         steps += [

@@ -57,7 +57,7 @@ PING = ip(1, dpkt.icmp.ICMP(type=8, data=dpkt.icmp.ICMP.Echo(id=1, seq=1, data=b
 PING_6 = ip(58, dpkt.icmp6.ICMP6(type=128, data=dpkt.icmp6.ICMP6.Echo(id=1, seq=1, data=b"x" * 32)), INNER_6)
 QUERY = ip(17, udp(53, b"x" * 32))
 VXLAN, GENEVE = bytes.fromhex("0800000000000100"), bytes.fromhex("0000655800000100")
-GRE_IP, GRE_ETHERNET, GRE_KEY = (bytes.fromhex(text) for text in ("00000800", "00006558", "2000080000000007"))
+GRE_IP = bytes.fromhex("00000800")
 SEGMENTS = bytes.fromhex("0402040000000000") + bytes(16)
 SLEEVE = bytes(18) + (14 + len(PING)).to_bytes(2, "big")
 
@@ -68,8 +68,7 @@ WRAPPED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "IP in IP": ("bridge+ipip", lambda packet: ip(4, packet, OUTER)),
     "IPv4 in IPv6": ("bridge+ipip", lambda packet: ip(4, packet, OUTER_6)),
     "GRE": ("bridge+gre", lambda packet: ip(47, GRE_IP + packet, OUTER)),
-    "Ethernet in GRE": ("bridge+gre", lambda packet: ip(47, GRE_ETHERNET + frame(packet), OUTER)),
-    "GRE with a key": ("bridge+gre", lambda packet: ip(47, GRE_KEY + packet, OUTER)),
+    "GRE over IPv6": ("bridge+gre", lambda packet: ip(47, GRE_IP + packet, OUTER_6)),
     "Flannel's UDP": ("flannel-udp", lambda packet: ip(17, udp(8285, packet), OUTER)),
     "Weave's sleeve": ("weave-sleeve", lambda packet: ip(17, udp(6783, SLEEVE + frame(packet)), OUTER)),
     "SRv6": ("bridge+srv6", lambda packet: ip(43, SEGMENTS + packet, OUTER_6)),
