@@ -197,13 +197,20 @@ class _Tcp(Shot):
 
     def marked(self, seen: Iterable[Sighting]) -> list[Sighting]:
         everything = list(seen)
-        wanted = (self._own_port, self.port)
-        syns = [(s.time, s.packet.tcp[0]) for s in everything if s.packet.ports == wanted and s.packet.tcp]
+        # NAT may have changed a port before the first device saw the packet.
+        syns = [
+            (s.packet.ports != (self._own_port, self.port), s.time, s.packet.tcp[0])
+            for s in everything
+            if s.packet.ports and s.packet.tcp and self._is_syn(s.packet.ports, s.packet.tcp)
+        ]
         if not syns:
             return []
-        _, number = min(syns)
+        *_, number = min(syns)
         self._number = number
         return [sighting for sighting in everything if self._is_mine(sighting, number)]
+
+    def _is_syn(self, ports: tuple[int, int], numbers: tuple[int, int]) -> bool:
+        return numbers[1] == 0 and (ports[0] == self._own_port or ports[1] == self.port)
 
     def _is_mine(self, sighting: Sighting, number: int) -> bool:
         """Whether it is the SYN, its acknowledgement or reset, or an error that quotes it."""

@@ -81,13 +81,15 @@ class Walk:
         match self.outcome:
             case "answered":
                 why = f"; {self.reason}" if self.reason else ""
-                return f"answered after {hops[-1].time_us:.1f} µs; {seen}{self._fragmented}{why}"
+                after = f" after {hops[-1].time_us:.1f} µs" if hops else ""
+                return f"answered{after}; {seen}{self._fragmented}{why}"
             case "refused" | "answered by another":
                 return f"{self.outcome.split()[0]}{': ' if self.outcome == 'refused' else ' '}{self.reason}"
             case "no answer":
                 what = f"no answer, but the packet reached {self.target}"
             case "lost on the way back":
-                what = f"{self.target} answered, but the answer was lost on the way back, {self.end}"
+                answerer = self.back[0].place if self.back[0].direction == "out" else self.target
+                what = f"{answerer} answered, but the answer was lost on the way back, {self.end}"
             case "lost":
                 what = f"lost, {self.end}"
         return f"{what}{self._fragmented}; {self.reason or NO_REASON}"
@@ -256,7 +258,7 @@ def _outcome(shot: Shot, one: End, other: End, forth: Sequence[Hop], back: Seque
     if shot.is_refused:
         return "refused", f"{another} reset the connection instead of {target}"
     if back:
-        return "lost on the way back", ""
+        return "lost on the way back", f"{another} has the address of {target}" if another else ""
     return ("no answer" if arrived else "lost"), ""
 
 

@@ -226,3 +226,11 @@ def test_an_end_that_is_no_place_is_refused(target: str, family: int | None, mes
         pytest.raises(CannotTrace, match=message),
     ):
         trace(lab.plan, lab.namespaces, "client", target, family=family)
+
+
+def test_a_connection_whose_port_is_translated_at_once_is_followed(two_nodes: Topology) -> None:
+    """Flannel masquerades a node's packets to pods, with a random port, before the first device."""
+    with Lab(DESIGNS["flannel-host-gw"].plan(two_nodes)) as lab:
+        walk = trace(lab.plan, lab.namespaces, "node1", "web-2", "tcp")
+    assert walk.outcome == "answered"
+    assert [hop.place for hop in walk.forth] == ["node1", "fabric", "fabric", "node2", "node2", "node2", "web-2"]
