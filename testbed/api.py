@@ -226,7 +226,7 @@ class Lab:
         family: int | None = None,
     ) -> Walk:
         """The path of one packet from a pod or node to another, and of its answer; see `testbed.observe.trace`."""
-        plan = self.plan
+        plan, ended = self.plan, self._living.ended()
         return self._living.inside(
-            lambda namespaces: trace_packet(plan, namespaces, source, target, protocol, port, size, family)
+            lambda namespaces: trace_packet(plan, namespaces, source, target, protocol, port, size, family, ended)
         )

@@ -17,6 +17,7 @@ from testbed.spec.nearest import unknown
 
 if TYPE_CHECKING:
     from testbed.observe.capture import Captured, Sink, Target
+    from testbed.observe.filters import TunnelHeaders
 
 
 @click.command(epilog="Example: testbed capture client:eth0 node1:flannel.1 icmp -w walk.pcapng")
@@ -38,20 +39,23 @@ def capture(
 ) -> None:
     """Record packets in pods, on nodes and on the fabric, until Ctrl-C.
 
-    The first words that name places are the targets, each with one device or all; the rest is a tcpdump filter. In a
-    terminal, each packet is a line as printed by tcpdump. A file or a pipe gets the packets in pcapng, each with its
-    device and the kernel's timestamp: `testbed capture node1 | wireshark -k -i -`.
+    The first words that name places are the targets, each with one device or all; the rest is a tcpdump filter, which
+    also finds packets inside the design's tunnels, except encrypted ones. In a terminal, each packet is a line as
+    printed by tcpdump. A file or a pipe gets the packets in pcapng, each with its device and the kernel's timestamp:
+    `testbed capture node1 | wireshark -k -i -`.
     """
     from testbed.kernel import programs
     from testbed.observe.capture import UnknownDevice, devices
     from testbed.observe.capture import capture as catch
+    from testbed.observe.filters import tunnels_of
 
     if text and file:
         raise click.UsageError("--text and -w exclude each other: lines go to the output, packets into a file")
     programs.need("tcpdump")
     lab = the_lab(name)
     with lab_errors():
-        targets, expression = _parsed(words, tuple(lab.facts["places"]))
+        tunnels = tunnels_of(lab.plan)
+        targets, expression = _parsed(words, tuple(lab.facts["places"]), tunnels)
         try:
             lab.inside(lambda namespaces: devices(namespaces, targets))
         except UnknownDevice as error:
@@ -65,7 +69,14 @@ def capture(
                 with closing(sink):
                     captured = lab.inside(
                         lambda namespaces: catch(
-                            namespaces, targets, expression, sink, count, seconds, lambda: _print_start(targets)
+                            namespaces,
+                            targets,
+                            expression,
+                            sink,
+                            count,
+                            seconds,
+                            lambda: _print_start(targets),
+                            tunnels,
                         )
                     )
             except OSError as error:
@@ -74,9 +85,12 @@ def capture(
     click.echo(_summary(captured, f" in {path}" if path != Path("-") else ""), err=True)
 
 
-def _parsed(words: Sequence[str], places: tuple[str, ...]) -> "tuple[list[Target], str]":
+def _parsed(
+    words: Sequence[str], places: tuple[str, ...], tunnels: "Sequence[TunnelHeaders]"
+) -> "tuple[list[Target], str]":
     """The targets and the filter. Raises UnknownPlace, or WrongInput for a bad filter."""
-    from testbed.observe.capture import BadFilter, Target, compiled
+    from testbed.observe.capture import Target
+    from testbed.observe.filters import BadFilter, looking_inside
     from testbed.spec.nearest import nearest
 
     targets: list[Target] = []
@@ -90,7 +104,7 @@ def _parsed(words: Sequence[str], places: tuple[str, ...]) -> "tuple[list[Target
     rest = words[len(targets) :]
     expression = " ".join(rest)
     try:
-        compiled(expression)
+        looking_inside(expression, True, tunnels)
     except BadFilter as error:
         near = nearest(Target.of(rest[0]).place, places)
         hint = f"; did you mean the place '{near}'?" if near else ""

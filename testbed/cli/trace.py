@@ -10,7 +10,6 @@ import click
 
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import complete_place, lab_errors, lab_option, the_lab
-from testbed.lab.living import UnknownPlace
 from testbed.observe.ports import TRACE_PORT
 
 if TYPE_CHECKING:
@@ -49,21 +48,20 @@ def trace(
 ) -> None:
     """Send one packet from A to B and show its path and its answer's, hop by hop; exit code 1 without an answer.
 
-    Every device of the lab is watched: when the packet passed it, and how it changed since the previous hop. If no
-    program listens on B's port, `trace` itself does.
+    A and B are pods or nodes, by name or by address. Every device of the lab is watched: when the packet passed it, and
+    how it changed since the previous hop. If no program listens on B's port, `trace` itself does. The last line says
+    where the packet or its answer was lost, and why: rules and counters that dropped it, then what differs from the
+    plan on its path.
     """
-    from testbed.observe.trace import CannotTrace
+    from testbed.observe.ends import CannotTrace
     from testbed.observe.trace import trace as walk_of
 
     lab = the_lab(name)
     with lab_errors():
-        plan, topology = lab.plan, lab.facts["places"]
-        for place in (source, target):
-            if place not in topology:
-                raise UnknownPlace(place, topology)
+        plan, ended = lab.plan, lab.ended()
         try:
             walk = lab.inside(
-                lambda namespaces: walk_of(plan, namespaces, source, target, protocol, port, size, family)
+                lambda namespaces: walk_of(plan, namespaces, source, target, protocol, port, size, family, ended)
             )
         except CannotTrace as reason:
             raise WrongInput(str(reason)) from None

@@ -4,8 +4,8 @@ import json
 import os
 import select
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -34,6 +34,7 @@ ENDED_PATIENCE_S = 60.0
 PLUG_PATIENCE_S = 600.0
 """For all plugins of a chain; each also has its own timeout."""
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 _ENDED = "its process ended before it was up"
 
@@ -283,7 +284,8 @@ class LivingLab:
 
         places, own_pid = self.facts["places"], os.getpid()
         capsule, networks = self.enter(places)
-        with tempfile.TemporaryFile() as news:
+        # Blocked, except while `work` runs and while this process waits: neither may end halfway through its report.
+        with tempfile.TemporaryFile() as news, _signals(signal.SIG_BLOCK):
             child = os.fork()
             if child == 0:
                 _report_from(
@@ -370,11 +372,27 @@ def _read(file: int) -> bytes:
         return opened.read()
 
 
+@contextmanager
+def _signals(how: int) -> Iterator[None]:
+    """Block or unblock the signals that ask a process to end; afterwards they are as before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(how, _ENDING)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _waited_for(child: int) -> tuple[int, bool]:
-    """A child's exit status, and whether SIGINT arrived. The first SIGINT is forwarded; the second kills the child."""
+    """A child's exit status, and whether SIGINT arrived. The first SIGINT is forwarded; the second kills the child.
+
+    The signals must be blocked. The child is reaped last, so that its PID is valid when a signal arrives as it ends.
+    """
     interrupted = False
     while True:
         try:
+            with _signals(signal.SIG_UNBLOCK):
+                os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
             return os.waitpid(child, 0)[1], interrupted
         except KeyboardInterrupt:
             os.kill(child, signal.SIGKILL if interrupted else signal.SIGINT)
@@ -386,7 +404,7 @@ def _waited_for(child: int) -> tuple[int, bool]:
 
 
 def _report_from(news: IO[bytes], enter: Callable[[], None], work: Callable[[], object]) -> None:
-    """Enter, do the work, write its result, and end this forked process."""
+    """Enter, do the work, write its result, and end this forked process. The signals must be blocked."""
     import pickle
 
     code = 1
@@ -394,7 +412,8 @@ def _report_from(news: IO[bytes], enter: Callable[[], None], work: Callable[[], 
         enter()
         outcome: tuple[object, BaseException | None]
         try:
-            outcome = (work(), None)
+            with _signals(signal.SIG_UNBLOCK):
+                outcome = (work(), None)
         except BaseException as error:  # noqa: BLE001 - raised again by the caller
             outcome = (None, error)
         news.write(pickle.dumps(outcome))
