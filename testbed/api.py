@@ -19,6 +19,7 @@ from testbed.designs import CATALOGUE, DESIGNS, design_of, pairs
 from testbed.designs.fitting import check_design
 from testbed.experiment.needs import need_for_lab
 from testbed.kernel.lacking import MachineLacks, PluginNowhere
+from testbed.kernel.search_path import add_sbin
 from testbed.lab.door import Address
 from testbed.lab.living import (
     CannotBeBuilt,
@@ -116,6 +117,7 @@ class Lab:
         Raises SpecError for mistakes in files, or a design that does not fit the topology, KeyError for an unknown
         design, MachineLacks for missing features, programs or rights, PluginNowhere, NameTaken and CannotBeBuilt.
         """
+        add_sbin()
         loaded = load_topology(Path(topology))
         try:
             in_file = is_file(design) or is_network(design)
@@ -140,6 +142,7 @@ class Lab:
     @classmethod
     def find(cls, name: str) -> Self:
         """This user's lab of that name, brought up by `testbed up` or another process."""
+        add_sbin()
         found = cls(LivingLab(Address(os.geteuid(), name)))
         _ = found._living.facts
         return found

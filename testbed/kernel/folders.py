@@ -25,6 +25,7 @@ from testbed.kernel.syscalls import (
     MS_NODEV,
     MS_NOEXEC,
     MS_NOSUID,
+    current_folder,
     mount,
     setns,
     unmount,
@@ -84,7 +85,7 @@ class Folders:
         """
 
         def enter_and_work() -> T:
-            here = Path.cwd()
+            here = current_folder()
             unshare(CLONE_FS)
             setns(self.mounts, CLONE_NEWNS)
             setns(self.host_name, CLONE_NEWUTS)

@@ -3,9 +3,9 @@
     caller ---fork--> first process (PID 1 inside) ---fork--> worker, which does the work
 
 The worker and its children cannot see the host's network, also not in /sys, or change its mounts and /run. They are in
-the capsule's PID namespace: when PID 1 ends, the kernel kills all of them and frees all namespaces. The kernel kills the
-PID 1 of an `enclosed` capsule when its caller ends, even by SIGKILL; a `released` capsule continues without its caller
-until its work ends. In both cases nothing is left to clean up.
+the capsule's PID namespace: when PID 1 ends, the kernel kills all of them and frees all namespaces. The kernel kills
+the PID 1 of an `enclosed` capsule when its caller ends, even by SIGKILL; a `released` capsule continues without its
+caller until its work ends. In both cases nothing is left to clean up.
 
 Without root rights, the caller becomes root in a user namespace around the capsule. That root can do everything that a
 lab needs inside, and nothing outside.
@@ -217,8 +217,10 @@ def _exit_with(work: Callable[..., int], *arguments: Any) -> None:
     except BaseException:  # noqa: BLE001 - the outermost frame of the process must report it
         traceback.print_exc()
     finally:
-        _flush()
-        os._exit(code)
+        try:
+            _flush()
+        finally:
+            os._exit(code)
 
 
 def _flush() -> None:
