@@ -12,7 +12,7 @@ import click
 
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import complete_place, lab_errors, lab_option, the_lab
-from testbed.cli.output import failure, in_terminal
+from testbed.cli.output import failure, failure_of_stdout, in_terminal
 from testbed.lab.living import LivingLab, UnknownPlace
 from testbed.spec.nearest import unknown
 
@@ -70,7 +70,7 @@ def capture(
                         )
                     )
             except OSError as error:
-                raise failure("standard output" if path == Path("-") else str(path), error) from None
+                raise (failure_of_stdout(error) if path == Path("-") else failure(str(path), error)) from None
     click.echo(_summary(captured, f" in {path}" if path != Path("-") else ""), err=True)
 
 

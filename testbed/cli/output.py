@@ -82,12 +82,18 @@ def in_terminal(text: str) -> bytes:
     return text.encode(sys.stdout.encoding, NEAREST)
 
 
-def failure(what: str, error: OSError) -> WrongInput | OutputFailed | ReaderGone:
-    """The error to raise if output cannot be written to a file."""
+def failure(path: str, error: OSError) -> WrongInput | OutputFailed:
+    """The error to raise if a file cannot be written: whether the path is wrong, or the disk full."""
+    text = f"{path} cannot be written: {error.strerror or error}"
+    return OutputFailed(text) if error.errno in _FULL else WrongInput(text)
+
+
+def failure_of_stdout(error: OSError) -> OutputFailed | ReaderGone:
+    """The error to raise if standard output cannot be written."""
     if isinstance(error, BrokenPipeError):
         return ReaderGone()
-    text = f"{what} cannot be written: {error.strerror or error}"
-    return OutputFailed(text) if error.errno in _FULL else WrongInput(text)
+    why = "it is closed" if error.errno == errno.EBADF else error.strerror or error
+    return OutputFailed(f"standard output cannot be written: {why}")
 
 
 class _Stdout(io.FileIO):
@@ -100,13 +106,9 @@ class _Stdout(io.FileIO):
             return memoryview(data).nbytes
         try:
             return super().write(data)
-        except BrokenPipeError:
-            self._failed = True
-            raise ReaderGone from None
         except OSError as error:
             self._failed = True
-            why = "it is closed" if error.errno == errno.EBADF else error.strerror
-            raise OutputFailed(f"standard output cannot be written: {why}") from None
+            raise failure_of_stdout(error) from None
 
 
 class _Stderr(io.FileIO):

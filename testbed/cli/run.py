@@ -164,7 +164,9 @@ def _measure(loaded: "LoadedScenario", schedule: "Schedule", manifest: dict[str,
     earlier = mend(folder) if (folder / "manifest.json").exists() else None
     with ResultsWriter(folder) as writer, Progress() as progress:
         all_well = Run(loaded, schedule, manifest, writer, progress, judge, earlier).carry_out()
-    return 0 if all_well and not writer.waiting else 1
+    if writer.waiting:
+        return OUTPUT_FAILED
+    return 0 if all_well else 1
 
 
 def _report(folder: Path, code: int) -> int:

@@ -267,7 +267,7 @@ class LivingLab:
         try:
             os.execvpe(command[0], list(command), dict(environment))
         except OSError as error:
-            os.write(2, f"testbed: {command[0]} cannot be run in {place}: {error.strerror}\n".encode())
+            os.write(2, os.fsencode(f"testbed: {command[0]} cannot be run in {place}: {error.strerror}\n"))
             os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
     def start(self, place: str, command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":

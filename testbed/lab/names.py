@@ -60,10 +60,10 @@ def _others(plan: Plan, pod: Space) -> Iterator[str]:
 def files_of(plan: Plan, space: Space) -> tuple[File, ...]:
     """All files of a place: the plan's, and default files for names unless the plan has them.
 
-    Without /etc/hosts of other places than pods, which share a file that the lab's keeper updates.
+    Without /etc/hosts of Mininet hosts, which share a file that the lab's keeper updates.
     """
     given = {HOST_NAME: f"{host_name(space)}\n", RESOLVER: _NO_DNS}
-    if space.kind is Kind.POD:
+    if space.kind in (Kind.POD, Kind.CABLE):
         given[HOSTS] = hosts_of_pod(plan, space)
     usual = {path: File(path, text) for path, text in given.items()}
     return tuple((usual | {file.path: file for file in space.of(File)}).values())

@@ -11,7 +11,7 @@ from testbed.kernel.namespace import Namespace
 from testbed.lab.mininet_nodes import Host
 from testbed.lab.names import files_of, host_name
 from testbed.plan.change import touched
-from testbed.plan.objects import File, Kind, Plan, Space
+from testbed.plan.objects import File, Plan, Space
 
 RUN_PATIENCE_S = 60.0
 T = TypeVar("T")
@@ -50,21 +50,21 @@ class Places:
 
     def _make_folders(self, space: Space) -> None:
         files, network = files_of(self.plan, space), self.namespaces[space.name]
-        if space.kind is Kind.POD:
+        if space.name not in self.hosts:
             self._folders[space.name] = Folders.create(host_name(space), files, network)
-        elif space.name in self.hosts:
-            pid = self.hosts[space.name].pid
-            make_folders(pid, files)
-            if space.has_folders:
-                make_netns(pid)
-            self._folders[space.name] = Folders.of_process(pid)
+            return
+        pid = self.hosts[space.name].pid
+        make_folders(pid, files)
+        if space.has_folders:
+            make_netns(pid)
+        self._folders[space.name] = Folders.of_process(pid)
 
-    def folders_of(self, place: str) -> Folders | None:
-        """The private folders of a place, created if missing; None for a link. Raises OSError."""
+    def folders_of(self, place: str) -> Folders:
+        """The private folders of a place, created if missing. Raises OSError."""
         with self._making:
             if place not in self._folders:
                 self._make_folders(self.plan[place])
-            return self._folders.get(place)
+            return self._folders[place]
 
     def within(self, place: str, work: Callable[[], T]) -> T:
         """Calls `work` in the network and the folders of a place, and returns its result."""
@@ -73,8 +73,7 @@ class Places:
             with self.namespaces[place].entered():
                 return work()
 
-        folders = self.folders_of(place)
-        return folders.within(there) if folders else there()
+        return self.folders_of(place).within(there)
 
     def start(
         self,
@@ -108,7 +107,7 @@ class Places:
         before, self.plan = self.plan, plan
         if plan is before:
             return
-        # A pod's /etc/hosts contains all places.
+        # /etc/hosts of a pod or a link contains all places.
         pods = [name for name in self._folders if name not in self.hosts]
         for name in dict.fromkeys((*touched(before, plan), *pods)):
             if plan.has(name):

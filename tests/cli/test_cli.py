@@ -267,7 +267,7 @@ def test_a_report_that_cannot_be_written_is_exit_code_2(repository: Path, tmp_pa
     (folder / "summary.csv").mkdir()
     said = cli("report", "run", cwd=tmp_path)
     assert said.returncode == 2
-    assert "the report cannot be written: " in said.stderr
+    assert "summary.csv cannot be written: Is a directory" in said.stderr
     assert "Traceback" not in said.stderr
 
 
