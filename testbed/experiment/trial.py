@@ -20,7 +20,7 @@ from testbed.spec.scenario import LIMITS
 _AROUND_S = 0.3
 """Time to start programs, parse their output and write results, in addition to measuring."""
 
-LEAST_OWN = 0.1
+LEAST_OWN = 0.05
 """Least part of the machine's CPU time that the lab's programs must take for it to count as the cost of a path."""
 
 Witness = Callable[[], str]
