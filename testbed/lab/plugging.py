@@ -19,6 +19,7 @@ from testbed.kernel.folders import bind_namespace, release_namespace, within
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.offload import switch_offloads
 from testbed.kernel.refusal import PlanRefused
+from testbed.kernel.rulesets import to_list
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
 from testbed.lab.completing import Completion, mismatches, places_of
@@ -29,7 +30,8 @@ from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
 from testbed.plan.parts import not_identical_items
 from testbed.plan.plugged import attachment_of
-from testbed.plan.rulesets import Backend, iptables
+from testbed.plan.rulesets import Backend, Ruleset, iptables
+from testbed.plan.rulesets.merge import Whole
 
 T = TypeVar("T")
 NODES_AT_A_TIME = 4
@@ -176,7 +178,8 @@ class Plugging:
         fresh = {}
         for name in places:
             with self._namespaces[name].entered():
-                fresh[name] = state(self.drawn[name].of(Sysctl), _backends())
+                space = self.drawn[name]
+                fresh[name] = state(space.of(Sysctl), to_list(space.of(Ruleset)) | _backends(), space.bpf)
         if not self.drawn.offload:
             self._switch_offloads_off(fresh)
         self._states |= fresh
@@ -326,9 +329,13 @@ def _lines(found: State) -> list[str]:
         *devices,
         *(line for kind in KINDS.values() for line in sorted(_line(kind, item) for item in found.of(kind.type))),
         *sorted(f"route {item}" for item in found.refusals),
-        *(f"{tool} {line}" for tool, whole in found.rulesets.items() for line, _ in iptables.lines(whole)),
+        *(f"{tool} {line}" for tool in iptables.FAMILIES for line in _rules(found, tool)),
         *sorted(f"nft table {table}" for table in found.tables),
     ]
+
+
+def _rules(found: State, tool: Backend) -> list[str]:
+    return [line for line, _ in iptables.lines(found.rulesets.get(tool, Whole(tool)))]
 
 
 def _line(kind: ObjectKind[Any], item: Any) -> str:

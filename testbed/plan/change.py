@@ -26,6 +26,7 @@ from testbed.plan.objects import (
     LearnedRoute,
     Link,
     NftTable,
+    Other,
     Plan,
     Route,
     SegmentSource,
@@ -65,7 +66,7 @@ class Replace(NamedTuple):
 
 Change = Make | Remove | Replace
 
-OBSERVED = (LearnedRoute, CutRoute, DownDevice, NftTable)
+OBSERVED = (LearnedRoute, CutRoute, DownDevice, NftTable, Other)
 """Objects that daemons or CNI plugins add or remove: they are expected, but not created here."""
 _CHANGEABLE = frozenset(
     ("mtu", "mac", "master", "offload", "checksums", "arp", "promiscuous", "peers", "flows", "ports")

@@ -1,0 +1,58 @@
+"""Run the commands that fix the differences of a lab from its plan, in their order."""
+
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from testbed.lab.living import ChangeFailed, LivingLab
+
+PATIENCE_S = 90.0
+"""For one command; some wait for the routes of a daemon."""
+
+
+class Fixable(Protocol):
+    """A difference, such as `testbed.observe.inspect.Difference`."""
+
+    @property
+    def place(self) -> str: ...
+    @property
+    def mend(self) -> tuple[str, ...]: ...
+    @property
+    def again(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A command that failed; the place and the last line of its output."""
+
+    place: str
+    command: str
+    message: str
+
+
+def mend(lab: LivingLab, differences: Sequence[Fixable]) -> tuple[Refused, ...]:
+    """Fix the differences: run the commands, and let the lab make again what they cannot. Returns what failed."""
+    refused = [*_run(lab, ((item.place, command) for item in differences for command in item.mend))]
+    wanted = [(item.place, item.again) for item in differences if item.again]
+    if wanted:
+        try:
+            lab.again(dict.fromkeys(wanted))
+        except ChangeFailed as error:
+            refused.append(Refused(wanted[0][0], wanted[0][1], str(error)))
+    return tuple(refused)
+
+
+def _run(lab: LivingLab, commands: Iterable[tuple[str, str]]) -> Iterable[Refused]:
+    for place, command in commands:
+        with lab.start(
+            place, ["sh", "-ec", command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                _, said = process.communicate(timeout=PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                _, said = process.communicate()
+        if process.returncode:
+            lines = said.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
+            yield Refused(place, command, lines[-1])
