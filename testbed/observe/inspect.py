@@ -5,9 +5,10 @@ other end of a deleted pair, the connected route of an unexpected address, or th
 """
 
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
+from testbed.kernel.others.settings import writing
 from testbed.kernel.refusal import Namespaces
 from testbed.kernel.rulesets import to_list
 from testbed.kernel.state import State, connected, state
@@ -56,7 +57,7 @@ class Difference:
     what: str
     mend: tuple[str, ...]
     """The commands that fix it, to run in that place; empty if there are none. `ip -n` finds other places by name."""
-    again: str = ""
+    again: str = field(default="", compare=False)
     """If no command fixes it: what the lab itself must make again (`testbed inspect --mend`), such as `device wg0`."""
 
 
@@ -139,7 +140,7 @@ def _addresses(space: Space, now: State) -> Iterator[Finding]:
     """
     planned = {ADDRESSES.key(item) for item in space.of(DeviceAddress)}
     extra = sorted((item for item in now.of(DeviceAddress) if ADDRESSES.key(item) not in planned), key=str)
-    deletions = [(item, (ADDRESSES.describe(None, item), _without_address(space, item))) for item in extra]
+    deletions = [(item, (ADDRESSES.describe(None, item), _without_address(space, item, now))) for item in extra]
     yield from (finding for item, finding in deletions if item.interface.version == 6)
     there = {ADDRESSES.key(item): item for item in now.of(DeviceAddress)}
     for item in space.of(DeviceAddress):
@@ -149,13 +150,14 @@ def _addresses(space: Space, now: State) -> Iterator[Finding]:
     yield from (finding for item, finding in deletions if item.interface.version == 4)
 
 
-def _without_address(space: Space, extra: DeviceAddress) -> tuple[str, ...]:
+def _without_address(space: Space, extra: DeviceAddress, now: State) -> tuple[str, ...]:
     beside = [
         item
         for item in space.of(DeviceAddress)
         if item.dev == extra.dev and item.interface.network == extra.interface.network and extra.interface.version == 4
     ]
-    routes = [item for item in space.of(Route) if extra.dev in item.devices and item.to.version == 4] if beside else []
+    through = [item for item in space.of(Route) if extra.dev in item.devices and item.to.version == 4]
+    routes = [item for item in through if ordered(item) in now.of(Route)] if beside else []
     return (
         ADDRESSES.words(extra, "del"),
         *(ADDRESSES.words(item, "replace") for item in beside),
@@ -246,6 +248,7 @@ def _ipsec(space: Space, now: State) -> Iterator[Found]:
 
 
 def _settings(space: Space, now: State) -> Iterator[Finding]:
+    values = {item.key: item.value for item in space.of(Sysctl)}
     for item in space.of(Sysctl):
         value, device = now.sysctls.get(item.key), now.devices.get(item.dev)
         # The kernel removes the settings of IPv6 of a device whose MTU is too small for it.
@@ -256,7 +259,7 @@ def _settings(space: Space, now: State) -> Iterator[Finding]:
         elif value is None and not item.optional:
             yield f"{item.key}: not supported by this kernel", ()
         elif value is not None and value != item.value:
-            yield f"{item.key}: {value}, expected {item.value}", (f"sysctl -w {item.key}={item.value}",)
+            yield f"{item.key}: {value}, expected {item.value}", writing(item.key, item.value, values)
 
 
 def _others(space: Space, now: State) -> Iterator[Finding]:

@@ -130,12 +130,8 @@ def _altered(space: Space) -> Iterator[tuple[str, str]]:
             if 8 < one.network.prefixlen < 30:
                 other = one.network.broadcast_address - 1
                 words = f"{other}/{one.network.prefixlen} dev {item.dev}"
-                yield (
-                    "DeviceAddress secondary",
-                    (
-                        f"sh -c 'ip address del {one} dev {item.dev}; ip address add {words}; ip address add {one} dev {item.dev}'"
-                    ),
-                )
+                again = f"ip address add {one} dev {item.dev}"
+                yield "DeviceAddress secondary", f"ip address del {one} dev {item.dev}; ip address add {words}; {again}"
     for item in space.of(TokenBucket):
         yield "TokenBucket altered", f"tc qdisc replace dev {item.dev} root tbf rate 1mbit burst 10k limit 100k"
 
@@ -149,22 +145,22 @@ def _added(space: Space, dev: str) -> Iterator[tuple[str, str]]:
     )
     yield "address added", "ip address add 203.0.113.7/24 dev lo"
     yield "address added to a device", f"ip address add 203.0.113.7/24 dev {dev}"
-    yield "route added", f"sh -c 'ip link set {dev} up; ip route add 10.99.0.0/16 dev {dev} metric 7'"
+    yield "route added", f"ip link set {dev} up; ip route add 10.99.0.0/16 dev {dev} metric 7"
     yield "route refused", "ip route add prohibit 10.98.0.0/16 table 77"
     yield "routing rule added", "ip rule add from 10.97.0.0/16 blackhole priority 97"
     yield "routing rule by port", "ip rule add ipproto tcp dport 80 lookup 97 priority 98"
     yield "default rule removed", "ip rule del priority 32766"
     yield "neighbour added", f"ip neighbour replace 10.96.0.1 lladdr 02:00:00:00:00:09 dev {dev} nud permanent"
     yield "proxy neighbour added", f"ip neighbour add proxy 10.96.0.2 dev {dev}"
-    yield "table added", "nft add table inet mine { chain in { type filter hook input priority 0; policy drop; }; }"
+    yield "table added", "nft add table inet mine '{ chain in { type filter hook input priority 0; policy drop; }; }'"
     yield "rule added", "iptables -I INPUT -p udp --dport 7 -j DROP"
-    yield "rule added and chain", "sh -c 'iptables -N MINE; iptables -A MINE -j DROP; iptables -I FORWARD -j MINE'"
+    yield "rule added and chain", "iptables -N MINE; iptables -A MINE -j DROP; iptables -I FORWARD -j MINE"
     yield "policy altered", "iptables -P FORWARD DROP"
     yield "rule of NAT added", "iptables -t nat -A POSTROUTING -s 10.95.0.0/16 -j MASQUERADE"
     yield "rule of iptables-legacy added", "iptables-legacy -A INPUT -p udp --dport 9 -j DROP"
     yield "set added", "ipset create mine hash:ip"
     yield "sysctl of the namespace", "sysctl -qw net.ipv4.conf.all.arp_ignore=8"
-    yield "forwarding", "sh -c 'sysctl -qw net.ipv4.ip_forward=$((1 - $(sysctl -n net.ipv4.ip_forward)))'"
+    yield "forwarding", "sysctl -qw net.ipv4.ip_forward=$((1 - $(sysctl -n net.ipv4.ip_forward)))"
     yield "pings ignored", "sysctl -qw net.ipv4.icmp_echo_ignore_all=1"
     yield "IPsec policy added", "ip xfrm policy add src 10.94.0.0/16 dst 10.93.0.0/16 dir out action block"
     yield "loopback down", "ip link set lo down"

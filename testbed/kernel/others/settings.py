@@ -64,10 +64,18 @@ def differing(planned: Sequence[Sysctl]) -> dict[str, tuple[str, str]]:
 
 def others(found: Mapping[str, tuple[str, str]], planned: Sequence[Sysctl]) -> Iterator[Other]:
     """Those that differ, without planned ones."""
-    own = {item.key for item in planned}
+    own = {item.key: item.value for item in planned}
     for key, (value, wanted) in found.items():
         if key not in own:
-            yield Other("", f"sysctl {key}: {value}", _command(key, wanted), wanted, _command(key, value))
+            undo = "\n".join(writing(key, wanted, own))
+            yield Other("", f"sysctl {key}: {value}", undo, wanted, _command(key, value))
+
+
+def writing(key: str, value: str, planned: Mapping[str, str]) -> tuple[str, ...]:
+    """The commands that write a sysctl, and restore the planned one that the kernel changes with it."""
+    redirects = "net.ipv4.conf.all.accept_redirects"
+    changes_redirects = key in ("net.ipv4.ip_forward", "net.ipv4.conf.all.forwarding") and redirects in planned
+    return (_command(key, value), *((_command(redirects, planned[redirects]),) if changes_redirects else ()))
 
 
 def _command(key: str, value: str) -> str:
