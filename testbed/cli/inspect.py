@@ -12,7 +12,6 @@ from testbed.cli.labs import lab_errors, lab_option, the_lab
 from testbed.lab.living import LivingLab
 
 if TYPE_CHECKING:
-    from testbed.lab.mending import Refused
     from testbed.observe.inspect import Difference
 
 
@@ -31,22 +30,25 @@ def inspect(name: str | None, mending: bool, counters: bool, as_json: bool) -> N
         _show_counters(lab, as_json)
         return
     found = _look(lab)
-    refused: tuple[Refused, ...] = ()
-    left = found
-    if mending and found:
-        if not as_json:
-            _show(lab, found, with_commands=False)
-        with lab_errors():
-            refused, left = _mended(lab, found)
+    if not mending or not found:
+        _print(lab, found, as_json)
+        sys.exit(1 if found else 0)
+    if not as_json:
+        _show(lab, found, with_commands=False)
+    with lab_errors():
+        from testbed.lab.mending import mended
+
+        done = mended(lab, found, lambda: _look(lab))
+    for item in done.refused:
+        click.echo(f"{item.place}: `{item.command}` failed: {item.message}", err=True)
     if as_json:
-        click.echo(json.dumps([asdict(item) for item in left], indent=2))
-    elif mending and found:
-        _show_outcome(lab, found, refused, left)
-    elif found:
-        _show(lab, found, with_commands=True)
+        _print(lab, done.left, as_json)
+    elif done.left:
+        click.echo(f"{lab.name}: {_counted(done.left)} left:")
+        _show(lab, done.left, with_commands=True)
     else:
-        _show_match(lab)
-    sys.exit(1 if left else 0)
+        click.echo(f"{lab.name}: fixed {_counted(found)}; {_matching(lab)}")
+    sys.exit(1 if done.left else 0)
 
 
 def _look(lab: LivingLab) -> "tuple[Difference, ...]":
@@ -57,17 +59,16 @@ def _look(lab: LivingLab) -> "tuple[Difference, ...]":
         return lab.inside(lambda namespaces: look(plan, namespaces, ended))
 
 
-def _mended(lab: LivingLab, found: "Sequence[Difference]") -> "tuple[tuple[Refused, ...], tuple[Difference, ...]]":
-    """What was refused, and what remains."""
-    from testbed.lab.mending import mend
+def _print(lab: LivingLab, found: "Sequence[Difference]", as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([asdict(item) for item in found], indent=2))
+    elif found:
+        _show(lab, found, with_commands=True)
+    else:
+        from testbed.observe.inspect import NOT_COMPARED
 
-    refused = mend(lab, found)
-    left = _look(lab)
-    if left and (refused or any(item.again for item in found)):
-        # What the lab made again may have brought back its dependents, or need them again.
-        refused = mend(lab, left)
-        left = _look(lab)
-    return refused, left
+        click.echo(f"{lab.name}: {_matching(lab)}")
+        click.echo(f"not compared: {NOT_COMPARED}")
 
 
 def _show(lab: LivingLab, found: "Sequence[Difference]", with_commands: bool) -> None:
@@ -79,18 +80,6 @@ def _show(lab: LivingLab, found: "Sequence[Difference]", with_commands: bool) ->
         click.echo(f"    testbed inspect --mend{named(lab)}")
 
 
-def _show_outcome(
-    lab: LivingLab, found: "Sequence[Difference]", refused: "Sequence[Refused]", left: "Sequence[Difference]"
-) -> None:
-    for item in refused:
-        click.echo(f"{item.place}: `{item.command}` failed: {item.message}", err=True)
-    if not left:
-        click.echo(f"{lab.name}: fixed {_counted(found)}; {_matching(lab)}")
-        return
-    click.echo(f"{lab.name}: {_counted(left)} left:")
-    _show(lab, left, with_commands=True)
-
-
 def _counted(found: "Sequence[Difference]") -> str:
     return f"{len(found)} difference{'' if len(found) == 1 else 's'}"
 
@@ -98,13 +87,6 @@ def _counted(found: "Sequence[Difference]") -> str:
 def _matching(lab: LivingLab) -> str:
     plan = lab.plan
     return f"{len(plan.spaces)} namespaces match the plan of design {plan.design}"
-
-
-def _show_match(lab: LivingLab) -> None:
-    from testbed.observe.inspect import NOT_COMPARED
-
-    click.echo(f"{lab.name}: {_matching(lab)}")
-    click.echo(f"not compared: {NOT_COMPARED}")
 
 
 def _show_counters(lab: LivingLab, as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """Make again what no command can restore, since only the lab knows it: keys, secrets, programs of eBPF.
 
 `process NAME`   a process of the plan, stopped if it still runs
-`device NAME`    a WireGuard device with its key, and the peers that know it
+`device NAME`    a tun device; a WireGuard device with its key, and the peers that know it; and what depends on it
 `ipsec`          all associations of a node, with new keys at both ends
 `programs`       the eBPF programs of a node
 
@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from testbed.kernel.apply import Applied
 from testbed.lab.lab import Lab
 from testbed.lab.programs import items as programs
-from testbed.plan.objects import Bpf, Esp, Plan, Space, Wireguard
+from testbed.plan.change import without_devices
+from testbed.plan.objects import Bpf, Esp, Plan, Space
 from testbed.plan.shell import no_esp_words
 
 
@@ -71,5 +72,8 @@ def _less(space: Space, one: Wanted) -> Space:
     if one.kind == "programs":
         objects = [replace(item, hooks=()) if isinstance(item, Bpf) else item for item in space.objects]
     else:
-        objects = [item for item in space.objects if not (isinstance(item, Wireguard) and item.name == one.name)]
+        dependent = without_devices(space, {one.name})
+        objects = [
+            item for item in dependent.objects if getattr(item, "name", "") != one.name or item not in space.links
+        ]
     return replace(space, objects=tuple(objects))

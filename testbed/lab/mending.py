@@ -1,9 +1,9 @@
 """Run the commands that fix the differences of a lab from its plan, in their order."""
 
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from testbed.lab.living import ChangeFailed, LivingLab
 
@@ -22,6 +22,9 @@ class Fixable(Protocol):
     def again(self) -> str: ...
 
 
+D = TypeVar("D", bound=Fixable)
+
+
 @dataclass(frozen=True)
 class Refused:
     """A command that failed; the place and the last line of its output."""
@@ -29,6 +32,30 @@ class Refused:
     place: str
     command: str
     message: str
+
+
+@dataclass(frozen=True)
+class Mended(Generic[D]):
+    """The outcome of fixing a lab."""
+
+    found: Sequence[D]
+    """The differences before."""
+    refused: tuple[Refused, ...]
+    left: Sequence[D]
+    """Those after."""
+
+
+def mended(lab: LivingLab, found: Sequence[D], look: Callable[[], Sequence[D]]) -> Mended[D]:
+    """Fix the differences that were found, and compare again by `look`."""
+    if not found:
+        return Mended(found, (), ())
+    refused = mend(lab, found)
+    left = look()
+    if left and (refused or any(item.again for item in found)):
+        # A restarted process may have brought back what depends on it, or need it again.
+        refused = mend(lab, left)
+        left = look()
+    return Mended(found, refused, left)
 
 
 def mend(lab: LivingLab, differences: Sequence[Fixable]) -> tuple[Refused, ...]:

@@ -14,9 +14,7 @@ from testbed.plan.objects import (
     DownDevice,
     Link,
     Space,
-    Tun,
     VethEnd,
-    Wireguard,
 )
 from testbed.plan.objects.links import LINK_KINDS
 
@@ -85,8 +83,8 @@ def _made_again(lost: Lost, space: str, device: Device, deletions: Sequence[Plac
         assert not isinstance(device, VethEnd)
         deleting = (f"ip link del {device.name}",) if (space, device.name) in deletions else ()
         making = (*_making(device), *_after_making(lost, space, device))
-        again = f"device {device.name}" if isinstance(device, Wireguard) else ""
-        yield Found(space, what, () if again else (*deleting, *making), again)
+        again = f"device {device.name}" if device.name in lost.by_lab(space) else ""
+        yield Found(space, what, deleting if again else (*deleting, *making), again)
         return
     ends = [end for end in (veth.a, veth.b) if end.space in lost.states]
     if device is not ends[0]:
@@ -124,8 +122,7 @@ def _making(device: Link | Child) -> Iterator[str]:
 def _properties(device: Link) -> str:
     """Properties that cannot be given when a device is made."""
     master = f" master {device.master}" if device.master else ""
-    mtu = f" mtu {device.mtu}" if isinstance(device, Tun) else ""
-    return f"{master}{mtu}{' promisc on' if getattr(device, 'promiscuous', False) else ''}"
+    return f"{master}{' promisc on' if getattr(device, 'promiscuous', False) else ''}"
 
 
 def _after_making(lost: Lost, space: str, device: Device) -> Iterator[str]:

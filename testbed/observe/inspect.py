@@ -4,7 +4,7 @@ The commands of all differences are to run once, in their order. Consequences of
 other end of a deleted pair, the connected route of an unexpected address, or the one missing while its device is down.
 """
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from testbed.observe.devices_compared import Found, compared
 from testbed.observe.lost import Lost, without
 from testbed.observe.programmed import programmed
 from testbed.plan import shell
+from testbed.plan.change import without_devices
 from testbed.plan.objects import (
     LOCAL_TABLE,
     Command,
@@ -73,8 +74,7 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
     lost = Lost(plan, states)
     found = [*compared(lost)]
     for space in plan.spaces:
-        gone = lost.gone(space.name)
-        found += _entries(space, without(states[space.name], gone, space), gone)
+        found += _entries(lost, space)
     stopped = [_of_process(*one) for one in ended]
     known = {(one.place, one.again) for one in stopped}
     return (*stopped, *(Difference(*one) for one in found if (one.space, one.again) not in known or not one.again))
@@ -88,17 +88,18 @@ def state_for(space: Space) -> State:
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
     """The differences in one namespace, devices first, since the rest depends on them."""
     lost = Lost(plan, {space.name: now})
-    gone = lost.gone(space.name)
-    entries = _entries(space, without(now, gone, space), gone)
-    yield from (Difference(*found) for found in (*compared(lost), *entries))
+    yield from (Difference(*found) for found in (*compared(lost), *_entries(lost, space)))
 
 
 def _of_process(place: str, what: str, mend: str) -> Difference:
     return Difference(place, what, (mend,) if mend else (), "" if mend else f"process {what.split()[1]}")
 
 
-def _entries(space: Space, now: State, gone: Set[str]) -> Iterator[Found]:
+def _entries(lost: Lost, whole: Space) -> Iterator[Found]:
     """The differences in one namespace except its devices, in an order in which the commands work."""
+    gone = lost.gone(whole.name)
+    now = without(lost.states[whole.name], gone, whole, lost.plan.devices_of(whole.name))
+    space = without_devices(whole, lost.by_lab(whole.name))
     finding = (
         *_settings(space, now),
         *_others(space, now),

@@ -10,7 +10,20 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from testbed.kernel.state import BUILT_IN, DeviceState, State
-from testbed.plan.objects import Child, Datapath, Device, OtherLink, Plan, Space, Sysctl, Veth, VethEnd, Vxlan
+from testbed.plan.objects import (
+    Child,
+    Datapath,
+    Device,
+    OtherLink,
+    Plan,
+    Space,
+    Sysctl,
+    Tun,
+    Veth,
+    VethEnd,
+    Vxlan,
+    Wireguard,
+)
 from testbed.plan.objects.kinds import KINDS
 from testbed.plan.objects.links import LINK_KINDS
 from testbed.plan.objects.veth import pair_name
@@ -48,6 +61,13 @@ class Lost:
     def of(self, space: str) -> set[str]:
         """The names of those in a space."""
         return {name for at, name in self.reasons if at == space}
+
+    def by_lab(self, space: str) -> set[str]:
+        """The names of lost devices that only the lab can make again, with what depends on them.
+
+        A command can give a tun device no index, and a WireGuard device no key that the others know.
+        """
+        return {name for name in self.of(space) if isinstance(self.plan.device(space, name), Tun | Wireguard)}
 
     def gone(self, space: str) -> set[str]:
         """The names of the lost devices of a space, and of unexpected ones."""
@@ -164,9 +184,15 @@ def details(device: Device) -> str:
     return kind.planned(device) if kind else ""
 
 
-def without(state: State, lost: Collection[str], space: Space) -> State:
-    """The state once these devices are deleted: without what depends on them."""
-    if not lost:
+def without(state: State, lost: Collection[str], space: Space, planned: Mapping[str, Device]) -> State:
+    """The state once these devices are deleted: without what depends on them. `planned` are the devices of the space.
+
+    A port that joins its bridge has no options of a port.
+    """
+    masters = {name: planned[name].master or "" for name in state.devices if name in planned}
+    moved = {name for name, master in masters.items() if state.devices[name].master in lost or master in lost}
+    moved |= {name for name, master in masters.items() if master and state.devices[name].master != master}
+    if not lost and not moved:
         return state
     settings = {item.key for item in space.of(Sysctl) if item.dev in lost}
     bpf = state.bpf and replace(state.bpf, hooks=frozenset(one for one in state.bpf.hooks if one.dev not in lost))
@@ -185,5 +211,5 @@ def without(state: State, lost: Collection[str], space: Space) -> State:
         sysctls={key: value for key, value in state.sysctls.items() if key not in settings},
         datapaths={name: one for name, one in state.datapaths.items() if name not in lost},
         bpf=bpf,
-        others=tuple(one for one in state.others if one.dev not in lost),
+        others=tuple(one for one in state.others if one.dev not in lost and not (one.of_port and one.dev in moved)),
     )

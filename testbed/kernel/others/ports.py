@@ -80,14 +80,13 @@ def _options_of_port(link: Link) -> Iterator[Other]:
     state = link.port[_STATE][0] if _STATE in link.port else _FORWARDING
     if state != _FORWARDING and link.is_up and link.has_carrier:
         undo = f"bridge link set dev {link.name} state {_FORWARDING}"
-        yield Other(link.name, f"bridge port {_STATES[state]}", undo, _STATES[_FORWARDING])
+        yield Other(link.name, f"bridge port {_STATES[state]}", undo, _STATES[_FORWARDING], of_port=True)
     for kind, (name, usual) in _PORT_OPTIONS.items():
         if kind in link.port and link.port[kind][0] != usual:
             now, wanted = (("off", "on")[value] for value in (1 - usual, usual))
             set_to = f"ip link set {link.name} type bridge_slave {name}"
-            yield Other(
-                link.name, f"bridge port {name} {now}", f"{set_to} {wanted}", f"{name} {wanted}", f"{set_to} {now}"
-            )
+            what, undo, redo = f"bridge port {name} {now}", f"{set_to} {wanted}", f"{set_to} {now}"
+            yield Other(link.name, what, undo, wanted, redo, of_port=True)
 
 
 def _vlans(dumped: Dumped) -> Iterator[Other]:
@@ -102,10 +101,12 @@ def _vlans(dumped: Dumped) -> Iterator[Other]:
         own = " self" if dev in bridges else ""
         for vlan in sorted(vlans - {_FIRST_VLAN}):
             delete = f"bridge vlan del dev {dev} vid {vlan.split()[0]}{own}"
-            yield Other(dev, f"VLAN {vlan}", delete, "", f"bridge vlan add dev {dev} vid {vlan}{own}")
+            yield Other(dev, f"VLAN {vlan}", delete, "", f"bridge vlan add dev {dev} vid {vlan}{own}", not own)
         if _FIRST_VLAN not in vlans:
             add = f"bridge vlan add dev {dev} vid {_FIRST_VLAN}{own}"
-            yield Other(dev, "not in VLAN 1", add, f"VLAN {_FIRST_VLAN}", f"bridge vlan del dev {dev} vid 1{own}")
+            yield Other(
+                dev, "not in VLAN 1", add, f"VLAN {_FIRST_VLAN}", f"bridge vlan del dev {dev} vid 1{own}", not own
+            )
 
 
 def _vlans_in(spec: memoryview) -> Iterator[str]:
@@ -130,7 +131,8 @@ def _static_entries(dumped: Dumped) -> Iterator[Other]:
         if _NDA_MASTER in found and mac not in own and not int(mac[:2], 16) & 1:
             kind = "static" if state & NUD_NOARP else "local"
             where = f"{mac} dev {dev} master"
-            yield Other(dev, f"FDB entry {mac} {kind}", f"bridge fdb del {where}", "", f"bridge fdb add {where} {kind}")
+            delete, add = f"bridge fdb del {where}", f"bridge fdb add {where} {kind}"
+            yield Other(dev, f"FDB entry {mac} {kind}", delete, "", add, of_port=True)
 
 
 def _groups(dumped: Dumped) -> Iterator[Other]:
@@ -144,7 +146,9 @@ def _groups(dumped: Dumped) -> Iterator[Other]:
                 if state and group:
                     where = f"dev {bridge} port {dumped.names.get(port, port)} grp {group} permanent"
                     delete, add = f"bridge mdb del {where}", f"bridge mdb add {where}"
-                    yield Other(bridge, f"permanent member {dumped.names.get(port, port)} of {group}", delete, "", add)
+                    yield Other(
+                        dumped.names.get(port, ""), f"permanent member of {group}", delete, "", add, of_port=True
+                    )
 
 
 def _nested(value: memoryview) -> Iterator[memoryview]:

@@ -22,6 +22,8 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS, _IFA_PROTO = 1, 2, 8, 11
 _BY_KERNEL = (1, 2, 3)
 """IFAPROT_...: of the loopback device, router advertisements, link-local."""
 _IFA_F_TENTATIVE, _IFA_F_DADFAILED, _IFA_F_DEPRECATED = 0x40, 0x08, 0x20
+_LO = 1
+"""Index of the loopback device."""
 _LOOPBACK = (ipaddress.ip_interface("127.0.0.1/8"), ipaddress.ip_interface("::1/128"))
 
 
@@ -74,7 +76,7 @@ def _addresses(dumped: Dumped) -> Iterator[Other]:
             if address.version == 4:
                 add += f" src {address}"
             yield Other(dev, f"local route to {address} missing", add, SAID, f"ip route del {words}")
-    for interface in _LOOPBACK if loopback else ():
+    for interface in _LOOPBACK if loopback and _LO in up else ():
         if interface not in loopback and (interface.version == 4 or any(one.version == 6 for one in loopback)):
             yield Other("lo", f"address {interface} missing", f"ip address add {interface} dev lo", SAID)
 

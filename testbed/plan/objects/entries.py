@@ -67,6 +67,8 @@ class Other:
     """For a property: the expected value, such as the kernel's default; `SAID` if `what` is a whole sentence."""
     redo: str = ""
     """The command that restores it; empty if there is none."""
+    of_port: bool = False
+    """Whether it belongs to the device as a port of its bridge, and goes when that changes."""
 
     @property
     def unexpected(self) -> str:
