@@ -12,7 +12,7 @@ from testbed.kernel.datapath import DatapathState, datapath_state
 from testbed.kernel.dumped import IFLA_MASTER, Dumped, Link, links
 from testbed.kernel.netlink import connect, dump
 from testbed.kernel.others import others
-from testbed.kernel.others.firewall import rules_of
+from testbed.kernel.others.firewall import NFT_FAMILIES, rules_of
 from testbed.kernel.others.ipsec import Association, Policy, associations, policies
 from testbed.kernel.rulesets import listed
 from testbed.kernel.sysctls import Sysctls
@@ -40,7 +40,6 @@ BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "ersp
 """Devices that the kernel makes in each namespace."""
 _NETLINK_NETFILTER = 12
 _NFT_GETTABLE = (10 << 8) | 1
-_NFT_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _NFTA_TABLE_NAME, _NFGENMSG_SIZE = 1, 4
 
 
@@ -212,4 +211,4 @@ def nft_tables() -> Iterator[str]:
     with suppress(OSError), connect(_NETLINK_NETFILTER) as sock:
         for found in dump(sock, _NFT_GETTABLE, bytes(_NFGENMSG_SIZE)):
             name = text_in(attributes(found, _NFGENMSG_SIZE)[_NFTA_TABLE_NAME])
-            yield f"{_NFT_FAMILIES.get(found[0], found[0])} {name}"
+            yield f"{NFT_FAMILIES.get(found[0], found[0])} {name}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from testbed.kernel.netlink import connect, dump
 from testbed.kernel.tools import run
-from testbed.plan.messages import attribute, attributes
+from testbed.plan.messages import attribute, attributes, text_in
 from testbed.plan.objects import Other
 from testbed.plan.objects.entries import SAID
 from testbed.plan.rulesets import BUILT_IN, ipset, iptables
@@ -18,11 +18,14 @@ _NETLINK_NETFILTER = 12
 _IPSET_LIST, _SET_PROTOCOL, _SET_NAME, _SET_FLAGS, _NAMES_ONLY = (6 << 8) | 7, 1, 2, 6, 2
 _HEADER = struct.pack("=BBH", 2, 0, 0)
 _PATIENCE_S = 30
+_NFT_GETCHAIN, _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK = (10 << 8) | 4, 1, 3, 4
+NFT_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _HERE = Path("/proc/thread-self/net")
 
 
 def others(has_sets: bool, has_services: bool) -> Iterator[Other]:
     yield from _legacy()
+    yield from _chains()
     if not has_sets and _has_sets():
         yield from _sets()
     if not has_services:
@@ -47,6 +50,26 @@ def _legacy() -> Iterator[Other]:
                 if name not in BUILT_IN:
                     what = f"{program}: unexpected `-t {table} -N {name}`"
                     yield Other("", what, f"{program} -t {table} -F {name}\n{program} -t {table} -X {name}", SAID)
+
+
+def _chains() -> Iterator[Other]:
+    """Base chains that nft added to tables of iptables, which iptables-save leaves out."""
+    for family, table, chain in _base_chains():
+        name = f"{family} {table}"
+        if iptables.is_table(name) and chain not in BUILT_IN:
+            listed = run(("nft", "list", "chain", family, table, chain), "", _PATIENCE_S).stdout
+            rules = "; ".join(rule.partition(": ")[2] for rule in _rules_in(listed)) or "no rules"
+            undo = f"nft flush chain {name} {chain}\nnft delete chain {name} {chain}"
+            yield Other("", f"nftables: unexpected chain `{name} {chain}` with {rules}", undo, SAID)
+
+
+def _base_chains() -> Iterator[tuple[str, str, str]]:
+    """Family, table and name of chains with a hook; none on a kernel without nftables."""
+    with suppress(OSError), connect(_NETLINK_NETFILTER) as sock:
+        for found in dump(sock, _NFT_GETCHAIN, bytes(len(_HEADER))):
+            chain = attributes(found, len(_HEADER))
+            if _CHAIN_HOOK in chain:
+                yield NFT_FAMILIES.get(found[0], ""), text_in(chain[_CHAIN_TABLE]), text_in(chain[_CHAIN_NAME])
 
 
 def _has_sets() -> bool:
@@ -77,8 +100,12 @@ def _services() -> Iterator[Other]:
 
 def rules_of(table: str) -> tuple[str, ...]:
     """The rules of a table of nftables in one line each, with their chain; empty if it cannot be listed."""
+    return tuple(_rules_in(run(("nft", "list", "table", *table.split(" ")), "", _PATIENCE_S).stdout))
+
+
+def _rules_in(text: str) -> list[str]:
     found, chain = [], ""
-    for line in run(("nft", "list", "table", *table.split(" ")), "", _PATIENCE_S).stdout.splitlines():
+    for line in text.splitlines():
         words = line.strip()
         if words.startswith(("chain ", "set ", "map ", "flowtable ")):
             chain = words.removesuffix(" {")
@@ -92,4 +119,4 @@ def rules_of(table: str) -> tuple[str, ...]:
             and not words.startswith(("type ", "policy ", "comment "))
         ):
             found.append(f"{chain}: {words}")
-    return tuple(found)
+    return found

@@ -103,10 +103,8 @@ def _vlans(dumped: Dumped) -> Iterator[Other]:
             delete = f"bridge vlan del dev {dev} vid {vlan.split()[0]}{own}"
             yield Other(dev, f"VLAN {vlan}", delete, "", f"bridge vlan add dev {dev} vid {vlan}{own}", not own)
         if _FIRST_VLAN not in vlans:
-            add = f"bridge vlan add dev {dev} vid {_FIRST_VLAN}{own}"
-            yield Other(
-                dev, "not in VLAN 1", add, f"VLAN {_FIRST_VLAN}", f"bridge vlan del dev {dev} vid 1{own}", not own
-            )
+            add, delete = f"bridge vlan add dev {dev} vid {_FIRST_VLAN}{own}", f"bridge vlan del dev {dev} vid 1{own}"
+            yield Other(dev, "not in VLAN 1", add, f"VLAN {_FIRST_VLAN}", delete, not own)
 
 
 def _vlans_in(spec: memoryview) -> Iterator[str]:
@@ -144,11 +142,10 @@ def _groups(dumped: Dumped) -> Iterator[Other]:
                 port, state, _, _, address, protocol = _MDB_ENTRY.unpack_from(value)
                 group = _group(address, protocol)
                 if state and group:
-                    where = f"dev {bridge} port {dumped.names.get(port, port)} grp {group} permanent"
+                    dev = dumped.names.get(port, "")
+                    where = f"dev {bridge} port {dev} grp {group} permanent"
                     delete, add = f"bridge mdb del {where}", f"bridge mdb add {where}"
-                    yield Other(
-                        dumped.names.get(port, ""), f"permanent member of {group}", delete, "", add, of_port=True
-                    )
+                    yield Other(dev, f"permanent member of {group}", delete, "", add, of_port=True)
 
 
 def _nested(value: memoryview) -> Iterator[memoryview]:

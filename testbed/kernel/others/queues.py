@@ -34,7 +34,7 @@ def others(dumped: Dumped, planned: Collection[BpfHook]) -> Iterator[Other]:
         if not handle or not dev:
             continue
         if kind in ("clsact", "ingress"):
-            for way, at in _WAYS.items():
+            for way, at in _WAYS.items() if kind == "clsact" else [("ingress", _WAYS["ingress"])]:
                 yield from _filters(dumped, index, dev, way, at, hooks)
             if kind == "ingress" or dev not in classifying:
                 yield Other(

@@ -311,7 +311,8 @@ def _describe(planned: Route | None, there: Route | None) -> str:
         return f"route {destination_words(planned)} {way_words(planned)} missing"
     assert there
     if there.blackhole:
-        return f"unexpected route `blackhole {there.to}`"
+        table = f" table {there.table}" if there.table != MAIN_TABLE else ""
+        return f"unexpected route `blackhole {there.to}{table}`"
     return f"unexpected route {destination_words(there)} {way_words(there)}"
 
 
