@@ -5,7 +5,7 @@ other end of a deleted pair, the connected route of an unexpected address, or th
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from testbed.kernel.others.settings import writing
@@ -177,7 +177,11 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
     planned = {*map(ordered, space.of(Route)), *map(ordered, space.learned), *connected(own)}
     planned -= {item.route for item in space.of(CutRoute)}
     follows = {*connected(now.of(DeviceAddress)), *connected(space.of(DeviceAddress))}
-    missing, extra = planned - now.of(Route), set(now.of(Route) - planned - follows)
+    # Daemons choose the metrics of their routes.
+    learned = {route: replace(route, metric=0) for route in now.of(Route) if route.metric}
+    by_daemon = {route for route, plain in learned.items() if plain in space.learned}
+    there = now.of(Route) | {learned[route] for route in by_daemon}
+    missing, extra = planned - there, set(there - planned - follows - by_daemon)
     for refusal in sorted(now.refusals):
         yield f"unexpected route `{refusal}`", (f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}",)
     for route in sorted(missing, key=_gateways_first):
