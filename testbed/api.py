@@ -125,7 +125,7 @@ class Lab:
             raise KeyError(
                 f"unknown design {design!r}; valid: {', '.join(DESIGNS)}, or ATTACH+TRANSPORT: {', '.join(pairs())}"
             ) from None
-        check_design(wanted, loaded)
+        check_design(wanted, loaded, design)
         need_for_lab(wanted, loaded.value)
         plan = wanted.plan(loaded.value, offload)
         number = 1

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,8 @@ def _print(verdict: "Verdict", homes: dict[str, str]) -> None:
     passed = verdict.asked - len(verdict.failures) - len(verdict.astray)
     good = verdict.is_good
     click.secho(f"\n{passed} of {verdict.asked} checks passed", fg="green" if good else "red", bold=True)
+    for line in (*verdict.unaddressed[:MOST_PAIRS], *_more(verdict.unaddressed)):
+        click.echo(line)
     for line in verdict.ended:
         click.echo(f"\n{line}")
     for cause in verdict.causes:
@@ -58,10 +61,15 @@ def _print(verdict: "Verdict", homes: dict[str, str]) -> None:
         click.echo()
     for failure in rest[:MOST_PAIRS]:
         click.echo(f"{failure.source} → {failure.target} {failure.protocol}: {failure.what}")
-    if len(rest) > MOST_PAIRS:
-        click.echo(f"and {len(rest) - MOST_PAIRS} more")
+    for line in _more(rest):
+        click.echo(line)
     for line in verdict.astray[:MOST_PAIRS]:
         click.echo(line)
+
+
+def _more(items: Sequence[object]) -> tuple[str, ...]:
+    """A line about those that are not printed."""
+    return (f"and {len(items) - MOST_PAIRS} more",) if len(items) > MOST_PAIRS else ()
 
 
 def _matrix(verdict: "Verdict", homes: dict[str, str]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from testbed.cli.choosing import HELP, chosen
+from testbed.cli.choosing import HELP, chosen_for
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import lab_errors, lab_option, the_lab
 from testbed.spec.nearest import unknown
@@ -55,12 +55,7 @@ def _plan(name: str | None, topology: Path | None, design: str | None) -> "Plan"
             return the_lab(name).plan
     if design is None:
         raise click.UsageError("TOPOLOGY requires --design, such as --design vxlan")
-    from testbed.designs.fitting import check_design
-    from testbed.spec.load import load_topology
-
-    wanted = chosen(design)
-    loaded = load_topology(topology)
-    check_design(wanted, loaded)
+    wanted, loaded = chosen_for(topology, design)
     return wanted.plan(loaded.value)
 
 

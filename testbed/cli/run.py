@@ -45,11 +45,9 @@ def run(scenario: Path | None, results: Path, seed: int | None, dry_run: bool, r
         sys.exit(_resume(resume))
     assert scenario is not None
     from testbed.designs import CATALOGUE
-    from testbed.designs.fitting import check_designs
     from testbed.spec.load import load_scenario
 
     loaded = load_scenario(scenario, CATALOGUE)
-    check_designs(loaded)
     if seed is None:
         seed = loaded.value.seed if loaded.value.seed is not None else random.SystemRandom().randint(0, MAX_SEED)
     sys.exit(_outline(loaded, seed) if dry_run else _begin(loaded, scenario, seed, results))

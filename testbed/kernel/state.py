@@ -12,7 +12,7 @@ from testbed.kernel.datapath import DatapathState, datapath_state
 from testbed.kernel.dumped import IFLA_MASTER, Dumped, Link, links
 from testbed.kernel.netlink import connect, dump
 from testbed.kernel.others import others
-from testbed.kernel.others.firewall import NFT_FAMILIES, rules_of
+from testbed.kernel.others.firewall import NFT_FAMILIES, rules_of, tables_with_chains
 from testbed.kernel.others.ipsec import Association, Policy, associations, policies
 from testbed.kernel.rulesets import listed
 from testbed.kernel.sysctls import Sysctls
@@ -126,9 +126,10 @@ def state(
         refusals = frozenset(filter(None, map(refusal_in, dumped.answers(*ROUTES.dumps))))
         queues = [found for payload in dumped.answers(*QUEUE_DUMPS) if (found := options_of(payload, "clsact"))]
     rules = listed(wanted)
+    # Listing rules of iptables leaves tables with empty chains, which do nothing.
     understood = {
         table for backend in iptables.FAMILIES if backend in rules for table in iptables.tables(rules[backend])
-    }
+    } & tables_with_chains()
     return State(
         devices={link.name: _device(link, dumped.names) for link in dumped.links},
         objects=objects,

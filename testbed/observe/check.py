@@ -19,6 +19,7 @@ from testbed.observe.shots import Protocol
 from testbed.observe.trace import NO_REASON, Walk, trace
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Kind, Plan
+from testbed.plan.plugged import unaddressed
 from testbed.spec.topology import Topology
 
 MTU = "mtu"
@@ -60,10 +61,12 @@ class Verdict:
     causes: tuple[Cause, ...]
     ended: tuple[str, ...] = ()
     """Processes and daemons of the design that have ended, if anything failed."""
+    unaddressed: tuple[str, ...] = ()
+    """Pods that CNI plugins have attached without an address, which must have one; they are not asked."""
 
     @property
     def is_good(self) -> bool:
-        return not self.failures and not self.astray
+        return not self.failures and not self.astray and not self.unaddressed
 
 
 def check(
@@ -97,6 +100,7 @@ def check(
             *_causes_of_misfits(misfits, plan, namespaces),
         ),
         ended=tuple(f"{place}: {what}" for place, what, _ in ended) if reach.failed or misfits or astray else (),
+        unaddressed=tuple(unaddressed(plan)),
     )
 
 

@@ -7,7 +7,7 @@ from testbed.kernel.bpf_calls import NAME_LENGTH
 from testbed.kernel.state import State
 from testbed.plan import shell
 from testbed.plan.objects import BpfEntry, Datapath, Flow, NftTable, Space
-from testbed.plan.rulesets import Ruleset, iptables
+from testbed.plan.rulesets import Ruleset
 from testbed.plan.rulesets.mending import steps
 from testbed.plan.rulesets.transactions import wholes
 
@@ -87,8 +87,7 @@ def _tables(space: Space, now: State) -> Iterator[Finding]:
     """Tables of nftables that nobody planned, with their rules, without those that iptables lists."""
     planned = {table.name for table in space.of(NftTable)}
     for table, rules in now.rules_of_tables.items():
-        # Listing rules of iptables leaves empty tables, which do nothing.
-        if table not in planned and (rules or not iptables.is_table(table)):
+        if table not in planned:
             told = f" with {'; '.join(rules)}" if rules else ", empty"
             yield f"nftables: unexpected table `{table}`{told}", (f"nft delete table {table}",), ""
     for table in sorted(planned - now.tables):

@@ -81,6 +81,43 @@ def test_mistakes_are_printed_as_json(tmp_path: Path) -> None:
     assert (problems[1]["line"], problems[1]["column"], problems[1]["nearest"]) == (3, 1, "fabric")
 
 
+def test_an_import_says_what_it_wrote_and_left_out(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "lab.clab.yml").write_text(
+        "name: lab\nprefix: x\ntopology:\n  nodes: {a: {kind: linux}, b: {kind: linux}}\n"
+        "  links: [{endpoints: [a:eth1, b:eth1]}, {endpoints: [a:eth2, b:eth2]}]\n"
+    )
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    said = cli("import", "lab.clab.yml", "-o", "deep/er/lab.yaml", cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (0, "wrote deep/er/lab.yaml\n")
+    golden("import-left-out", said.stderr)
+    text = (tmp_path / "deep/er/lab.yaml").read_text()
+    schema = text.partition("$schema=")[2].partition("\n")[0]
+    assert (tmp_path / "deep/er" / schema).samefile(repository / "schemas/topology.json")
+    assert cli("validate", "deep/er/lab.yaml", cwd=tmp_path).returncode == 0
+    printed = cli("import", "lab.clab.yml", cwd=tmp_path)
+    assert "$schema" not in printed.stdout
+    assert printed.stderr == said.stderr
+
+
+def test_an_import_does_not_overwrite_a_file(tmp_path: Path) -> None:
+    (tmp_path / "kind.yaml").write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n")
+    (tmp_path / "mine.yaml").write_text("mine")
+    said = cli("import", "kind.yaml", "-o", "mine.yaml", cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr == "testbed: mine.yaml exists already, and is not overwritten\n"
+    assert (tmp_path / "mine.yaml").read_text() == "mine"
+
+
+def test_an_import_locates_mistakes_in_its_input(tmp_path: Path) -> None:
+    (tmp_path / "kind.yaml").write_text(
+        "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnetworking:\n  podSubnet: 10.0.0.0/30\n"
+    )
+    said = cli("import", "kind.yaml", "-o", "mine.yaml", cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (2, "")
+    golden("import-small-range", said.stderr)
+    assert not (tmp_path / "mine.yaml").exists()
+
+
 def test_an_mtu_too_small_for_a_design_is_located_in_the_topology(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(
         "name: small\ncluster: {pod_cidr: 10.244.0.0/16}\nfabric:\n  subnet: 192.168.56.0/24\n  mtu: 600\n"
@@ -96,6 +133,14 @@ def test_an_unknown_design_is_exit_code_2(repository: Path) -> None:
     said = cli("plan", "topologies/two-nodes.yaml", "--design", "vxlam", cwd=repository)
     assert said.returncode == 2
     golden("plan-unknown-design", said.stderr)
+
+
+def test_mistakes_of_topology_and_design_are_reported_together(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("name: a\ncluster: {pod_cidr: 10.244.0.0/16}\nnodes: 2\nfabrik: {}\n")
+    (tmp_path / "mine.yaml").write_text("name: mine\nattach: rooted\ntransport: vxlan\n")
+    said = [cli("up", "wrong.yaml", "--design", design, cwd=tmp_path) for design in ("vxlam", "mine.yaml", "l2")]
+    assert {one.returncode for one in said} == {2}
+    golden("up-two-mistakes", "\n".join(one.stderr for one in said))
 
 
 def test_a_plan_is_printed_as_commands_and_as_json(repository: Path) -> None:

@@ -54,22 +54,27 @@ def _legacy() -> Iterator[Other]:
 
 def _chains() -> Iterator[Other]:
     """Base chains that nft added to tables of iptables, which iptables-save leaves out."""
-    for family, table, chain in _base_chains():
+    for family, table, chain, has_hook in _all_chains():
         name = f"{family} {table}"
-        if iptables.is_table(name) and chain not in BUILT_IN:
+        if has_hook and iptables.is_table(name) and chain not in BUILT_IN:
             listed = run(("nft", "list", "chain", family, table, chain), "", _PATIENCE_S).stdout
             rules = "; ".join(rule.partition(": ")[2] for rule in _rules_in(listed)) or "no rules"
             undo = f"nft flush chain {name} {chain}\nnft delete chain {name} {chain}"
             yield Other("", f"nftables: unexpected chain `{name} {chain}` with {rules}", undo, SAID)
 
 
-def _base_chains() -> Iterator[tuple[str, str, str]]:
-    """Family, table and name of chains with a hook; none on a kernel without nftables."""
+def tables_with_chains() -> set[str]:
+    """The tables of nftables that have a chain, as `ip nat`."""
+    return {f"{family} {table}" for family, table, _, _ in _all_chains()}
+
+
+def _all_chains() -> Iterator[tuple[str, str, str, bool]]:
+    """Family, table and name of each chain, and whether it has a hook; none on a kernel without nftables."""
     with suppress(OSError), connect(_NETLINK_NETFILTER) as sock:
         for found in dump(sock, _NFT_GETCHAIN, bytes(len(_HEADER))):
             chain = attributes(found, len(_HEADER))
-            if _CHAIN_HOOK in chain:
-                yield NFT_FAMILIES.get(found[0], ""), text_in(chain[_CHAIN_TABLE]), text_in(chain[_CHAIN_NAME])
+            names = NFT_FAMILIES.get(found[0], ""), text_in(chain[_CHAIN_TABLE]), text_in(chain[_CHAIN_NAME])
+            yield *names, _CHAIN_HOOK in chain
 
 
 def _has_sets() -> bool:

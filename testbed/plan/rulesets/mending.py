@@ -55,7 +55,8 @@ def _chains(old: Whole, new: Whole) -> Iterator[Step]:
             if name not in before and name not in BUILT_IN:
                 owner = _of(chain.owners[0] if chain.owners else "")
                 yield Step(f"{backend}: `-t {table} -N {name}`{owner} missing", (f"{start} -N {quoted(name)}",))
-        for name in sorted({*before, *after}, key=lambda name: name not in after):
+        # A chain has its rules before others jump to it.
+        for name in sorted({*before, *after}, key=lambda name: (name not in after, name in BUILT_IN, name)):
             yield from _chain(backend, table, name, before.get(name, WholeChain()), after.get(name, WholeChain()))
         for name in before:
             if name not in after and name not in BUILT_IN:
