@@ -6,7 +6,8 @@ alias counts as much as the value that it refers to. Values are read as YAML 1.1
 numbers and dates that exist only in YAML 1.1 (`1:30`, `0x10`, `2024-01-01`) become an `Odd`, which no field accepts.
 Otherwise `1:30` would be read as 90.
 
-A `Dialect` changes this for files that other tools read too: several documents, merged mappings, other numbers.
+Files of other tools are read in another `Dialect`: `<<` merges mappings, keys may be numbers. If it is lenient, of two
+equal keys the last one counts, and tags are ignored.
 """
 
 import re
@@ -94,13 +95,23 @@ class Dialect:
     """The text can have several documents."""
     merges: bool = False
     """`<<` merges mappings, and keys can be numbers."""
+    lenient: bool = False
+    """What cannot be used is remarked upon or ignored: tags, repeated keys, keys and merges of other types."""
     max_nodes: int = MAX_NODES
     max_depth: int = MAX_DEPTH
 
 
-def compose(text: str) -> tuple[Node, tuple[Flaw, ...]]:
-    """The tree, and non-fatal errors. Raises Broken."""
-    roots, flaws = _Composer(text, Dialect(value=_value), yaml.SafeLoader).compose()
+def _same(index: int) -> int:
+    return index
+
+
+def compose(text: str, *, lenient: bool = False, origin: Callable[[int], int] = _same) -> tuple[Node, tuple[Flaw, ...]]:
+    """The tree, and non-fatal errors. Raises Broken.
+
+    `origin` converts an index of `text` to an index of the text that positions refer to.
+    """
+    dialect = Dialect(value=_value, merges=lenient, lenient=lenient)
+    roots, flaws = _Composer(text, dialect, yaml.SafeLoader, origin).compose()
     return roots[0], flaws
 
 
@@ -127,17 +138,20 @@ class _Open:
     key: Node | None = None
     children: dict[str | int, Node] = field(default_factory=dict)
     keys: dict[str | int, Node] = field(default_factory=dict)
+    merged: list[Node] = field(default_factory=list)
+    """Mappings whose entries are added where the mapping has none of its own."""
     size: int = 1
     height: int = 0
-    merged: list[Node] = field(default_factory=list)
-    """Mappings merged into this one, the first with precedence."""
 
 
 class _Composer:
-    def __init__(self, text: str, dialect: Dialect, loader: type[yaml.SafeLoader]) -> None:
+    def __init__(
+        self, text: str, dialect: Dialect, loader: type[yaml.SafeLoader], origin: Callable[[int], int] = _same
+    ) -> None:
         self.text = text
         self.dialect = dialect
         self.loader_type = loader
+        self.origin = origin
         self.flaws: list[Flaw] = []
         self.open: list[_Open] = []
         self.anchors: dict[str, Node | None] = {}
@@ -147,10 +161,10 @@ class _Composer:
     def compose(self) -> tuple[tuple[Node, ...], tuple[Flaw, ...]]:
         self._refuse_unprintable()
         self.loader = self.loader_type(self.text)
-        if self.loader_type is not yaml.SafeLoader:
-            self._read_events()
-        else:
+        if self.loader_type is yaml.SafeLoader:
             self._read_or_explain()
+        else:
+            self._read_events()
         if not self.roots:
             raise self._broken(WHOLE, "the file is empty" if not self.text.strip() else "the file has only comments")
         return tuple(self.roots), tuple(self.flaws)
@@ -160,16 +174,17 @@ class _Composer:
             self._read_events()
         except yaml.MarkedYAMLError as error:
             message, index = reworded(error)
-            raise self._broken(index, message) from None
+            raise self._broken(self.origin(index), message) from None
         except (ValueError, OverflowError):
             # An escape such as "\UFFFFFFFF", or a %YAML version with thousands of digits.
-            raise self._broken(self.loader.get_mark().index, "invalid character or number") from None
+            at = self.origin(self.loader.get_mark().index)
+            raise self._broken(at, "invalid character or number") from None
 
     def _refuse_unprintable(self) -> None:
         """Refuse invisible characters; PyYAML accepts some, which it reads as line breaks or blanks."""
         if match := _UNPRINTABLE.search(self.text):
             raise self._broken(
-                match.start(),
+                self.origin(match.start()),
                 f"invisible character U+{ord(match[0]):04X}; remove it",
             )
 
@@ -185,7 +200,8 @@ class _Composer:
                 documents += 1
                 self.anchors = {}
                 if documents > 1 and not self.dialect.several:
-                    self._flaw(*_span(event), "a second document starts here; a file can have only one")
+                    strict = "a second document starts here; a file can have only one"
+                    self._flaw(*self._span(event), "the second document" if self.dialect.lenient else strict)
                     return
             elif isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
                 self._read_node(event)
@@ -206,7 +222,7 @@ class _Composer:
         self._put(node)
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
-        start, _ = _span(event)
+        start, _ = self._span(event)
         if len(self.open) >= self.dialect.max_depth:
             raise self._broken(start, f"nested more than {self.dialect.max_depth} levels deep")
         is_list = isinstance(event, yaml.SequenceStartEvent)
@@ -217,13 +233,13 @@ class _Composer:
 
     def _end(self, event: yaml.CollectionEndEvent) -> tuple[str | None, Node]:
         closed = self.open.pop()
-        for other in closed.merged:
-            closed.children |= {key: child for key, child in other.children.items() if key not in closed.children}
-            closed.keys = {**other.keys, **closed.keys}
+        for mapping in closed.merged:
+            closed.children = {**mapping.children, **closed.children}
+            closed.keys = {**mapping.keys, **closed.keys}
         values = {key: child.data for key, child in closed.children.items()}
         node = Node(
             start=closed.start,
-            end=_span(event)[1],
+            end=self._span(event)[1],
             data=list(values.values()) if closed.is_list else values,
             children=closed.children,
             keys=closed.keys,
@@ -233,7 +249,7 @@ class _Composer:
         return closed.anchor, node
 
     def _alias(self, event: yaml.AliasEvent) -> Node:
-        start, end = _span(event)
+        start, end = self._span(event)
         if event.anchor not in self.anchors:
             raise self._broken(start, f"unknown anchor '&{event.anchor}'; define it above this alias", end)
         node = self.anchors[event.anchor]
@@ -247,11 +263,11 @@ class _Composer:
         if tag is None or tag not in ("!", _CORE + "str"):
             tag = self.loader.resolve(yaml.ScalarNode, event.value, event.implicit)  # type: ignore[no-untyped-call]
         data, reading = self.dialect.value(event.value, tag.removeprefix(_CORE))
-        return Node(*_span(event), data, event.value, reading)
+        return Node(*self._span(event), data, event.value, reading)
 
     def _refuse_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent, usual: str) -> None:
-        if event.tag not in (None, "!", usual):
-            tag, (start, _) = event.tag.replace(_CORE, "!!"), _span(event)
+        if event.tag not in (None, "!", usual) and not self.dialect.lenient:
+            tag, (start, _) = event.tag.replace(_CORE, "!!"), self._span(event)
             self._flaw(start, start, f"the tag '{tag}' is not supported; remove it")
 
     def _put(self, node: Node) -> None:
@@ -263,11 +279,11 @@ class _Composer:
         parent = self.open[-1]
         parent.size += node.size
         parent.height = max(parent.height, node.height + 1)
-        limit = self.dialect.max_nodes
+        limit, depth = self.dialect.max_nodes, self.dialect.max_depth
         if parent.size > limit or self.nodes > limit:
             raise self._broken(node.start, f"more than {limit} values, with aliases expanded")
-        if len(self.open) + node.height > self.dialect.max_depth:
-            raise self._broken(node.start, f"nested more than {self.dialect.max_depth} levels deep")
+        if len(self.open) + node.height > depth:
+            raise self._broken(node.start, f"nested more than {depth} levels deep")
         if parent.is_list:
             parent.children[len(parent.children)] = node
         elif parent.key is None:
@@ -287,23 +303,25 @@ class _Composer:
         if key.reading == "a merge":
             self._flaw(key.start, key.end, "merging mappings with '<<' is not supported; write out the keys")
             return
-        if not isinstance(key.data, str) and not (self.dialect.merges and key.reading == "a number"):
+        is_number = self.dialect.merges and key.reading == "a number"
+        if not isinstance(key.data, str) and not is_number and not (self.dialect.lenient and key.text):
             what = f"YAML reads this key as {key.reading}" if key.text else "a key is missing before the ':'"
             self._flaw(key.start, key.end, f"{what}; write '{key.text}' with the quotes" if key.text else what)
         if key.text in parent.children:
             first = parent.keys[key.text].start
-            self._flaw(key.start, key.end, f"the key '{key.text}' appears twice, first in line", earlier=first)
-            return
+            if not self.dialect.lenient:
+                self._flaw(key.start, key.end, f"the key '{key.text}' appears twice, first in line", earlier=first)
+                return
+            self._flaw(key.start, key.end, f"the first of two keys '{key.text}', in line", earlier=first)
         parent.keys[key.text] = key
         parent.children[key.text] = value
 
     def _merge(self, parent: _Open, value: Node) -> None:
         """Merge a mapping, or each mapping of a list; keys of `parent` take precedence."""
-        mappings = list(value.children.values()) if isinstance(value.data, list) else [value]
-        for mapping in mappings:
+        for mapping in list(value.children.values()) if isinstance(value.data, list) else [value]:
             if isinstance(mapping.data, dict):
                 parent.merged.append(mapping)
-            else:
+            elif not self.dialect.lenient:
                 self._flaw(mapping.start, mapping.start + 1, "'<<' merges mappings; write an alias of a mapping")
 
     def _flaw(self, start: int, end: int, message: str, earlier: int | None = None) -> None:
@@ -311,6 +329,11 @@ class _Composer:
 
     def _broken(self, start: int, message: str, end: int = 0) -> Broken:
         return Broken((*self.flaws, Flaw(start, end or start, message, self._loc())))
+
+    def _span(self, event: yaml.Event) -> tuple[int, int]:
+        """Start and end of an event in the text; all events of a text have marks."""
+        assert event.start_mark is not None and event.end_mark is not None
+        return self.origin(event.start_mark.index), self.origin(event.end_mark.index)
 
     def _loc(self) -> Loc:
         """Location of the node being read."""
@@ -321,12 +344,6 @@ class _Composer:
             elif level.key is not None and level.key.text:
                 steps.append(level.key.text)
         return tuple(steps)
-
-
-def _span(event: yaml.Event) -> tuple[int, int]:
-    """Start and end of an event in the text; all events of a text have marks."""
-    assert event.start_mark is not None and event.end_mark is not None
-    return event.start_mark.index, event.end_mark.index
 
 
 def _value(text: str, kind: str) -> tuple[object, str]:

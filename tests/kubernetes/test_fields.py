@@ -106,7 +106,7 @@ def test_every_misspelt_field_is_refused_with_the_right_one(path: Path) -> None:
     wanted = sorted({key for document in yaml.safe_load_all(text) for key in keys(document)})
     for key in wanted:
         assert key in known
-        wrong = key[:-1] + ("y" if key[-1] != "y" else "x") + "q"
+        wrong = f"{key[:-1]}q"
         broken = text.replace(f"{key}:", f"{wrong}:")
         with pytest.raises(Exception) as caught:
             read_manifests([(path.name, broken)])
