@@ -12,6 +12,7 @@ import click
 
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import complete_place, lab_errors, lab_option, the_lab
+from testbed.cli.output import failure, failure_of_stdout, in_terminal
 from testbed.lab.living import LivingLab, UnknownPlace
 from testbed.spec.nearest import unknown
 
@@ -80,8 +81,7 @@ def capture(
                         )
                     )
             except OSError as error:
-                click.echo(f"testbed: {path} could not be written: {error.strerror}", err=True)
-                sys.exit(1)
+                raise (failure_of_stdout(error) if path == Path("-") else failure(str(path), error)) from None
     click.echo(_summary(captured, f" in {path}" if path != Path("-") else ""), err=True)
 
 
@@ -116,7 +116,7 @@ def _sink(file: IO[bytes], path: Path, text: bool, lab: LivingLab) -> "Sink":
     from testbed.observe.capture import Lines, PcapngFile
 
     if text:
-        return Lines(file)
+        return Lines(file, in_terminal)
     if file.isatty():
         raise click.UsageError("-w - does not write packets to a terminal: pipe it to a program, or omit -w")
     return PcapngFile(file, f"lab {lab.name}: topology {lab.facts['topology']}, design {lab.facts['design']}")

@@ -10,6 +10,7 @@ import click
 
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import complete_place, lab_errors, lab_option, the_lab
+from testbed.cli.output import write_file
 from testbed.observe.ports import TRACE_PORT
 
 if TYPE_CHECKING:
@@ -34,7 +35,13 @@ if TYPE_CHECKING:
 @click.option("-4", "family", flag_value=4, type=int, help="Use IPv4, the default if both have it.")
 @click.option("-6", "family", flag_value=6, type=int, help="Use IPv6.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--svg", "picture", type=click.Path(path_type=Path), metavar="FILE", help="Also draw the trace, as SVG.")
+@click.option(
+    "--svg",
+    "picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also draw the trace, as SVG. An existing file is replaced.",
+)
 def trace(
     name: str | None,
     source: str,
@@ -68,10 +75,7 @@ def trace(
     if picture:
         from testbed.observe.picture import svg
 
-        try:
-            picture.write_text(svg(walk, plan.design))
-        except OSError as error:
-            raise WrongInput(f"{picture} cannot be written: {error.strerror}") from None
+        click.echo(write_file(picture, svg(walk, plan.design).encode()), err=True)
     if as_json:
         click.echo(json.dumps(asdict(walk), indent=2))
     else:

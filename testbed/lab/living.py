@@ -4,7 +4,7 @@ import json
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from testbed.spec.topology import Topology
 
 T = TypeVar("T")
+Entrance = Callable[[str], tuple[list[int], list[int]]]
+"""Descriptors of the capsule's namespaces and of a place's network, by the name of the place."""
 
 BUILD_PATIENCE_S = 600.0
 ENDED_PATIENCE_S = 60.0
@@ -239,12 +241,28 @@ class LivingLab:
             raise ChangeFailed(failed)
         return answer
 
+    def again(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Make again what no command can restore, by place: see `testbed.lab.again`. Raises ChangeFailed."""
+        answer, _ = self._ask("again", BUILD_PATIENCE_S, wanted=list(wanted))
+        if failed := answer.get("failed"):
+            raise ChangeFailed(failed)
+
     def enter(self, places: Sequence[str]) -> tuple[list[int], list[int]]:
         """Descriptors of the capsule's namespaces and of the places' networks, which the caller must close."""
-        answer, descriptors = self._ask("enter", places=list(places))
+        with door.connected(self.address) as connection:
+            return self._enter_at(connection, places)
+
+    def _enter_at(self, connection: "socket.socket", places: Sequence[str]) -> tuple[list[int], list[int]]:
+        answer, descriptors = self._ask_at(connection, "enter", places=list(places))
         if unknown := answer.get("unknown"):
             raise UnknownPlace(str(unknown), self.facts["places"])
         return descriptors[: len(CAPSULE)], descriptors[len(CAPSULE) :]
+
+    @contextmanager
+    def entrance(self) -> "Iterator[Entrance]":
+        """`enter` for one place at a time, which works inside the lab too: its connection is open already."""
+        with door.connected(self.address) as connection:
+            yield lambda place: self._enter_at(connection, [place])
 
     def replace_process(self, place: str, command: Sequence[str], environment: Mapping[str, str]) -> "NoReturn":
         """Run a program in a place as if this process were replaced by it; exit code 127 or 126 if it cannot run.
@@ -256,7 +274,7 @@ class LivingLab:
         try:
             os.execvpe(command[0], list(command), dict(environment))
         except OSError as error:
-            os.write(2, f"testbed: {command[0]} cannot be run in {place}: {error.strerror}\n".encode())
+            os.write(2, os.fsencode(f"testbed: {command[0]} cannot be run in {place}: {error.strerror}\n"))
             os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
     def start(self, place: str, command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":

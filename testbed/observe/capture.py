@@ -263,8 +263,9 @@ class Lines:
     fails to drop its privileges. Only the process that made the sink closes it, after its forks have ended.
     """
 
-    def __init__(self, out: IO[bytes]) -> None:
-        self._out = out
+    def __init__(self, out: IO[bytes], encode: Callable[[str], bytes] = str.encode) -> None:
+        self._out, self._encode = out, encode
+        self._unwritten: OSError | None = None
         self._places: deque[bytes] = deque()
         self._width = 0
         # Not a pipe: a socket can be shut down although other processes have copies of it.
@@ -290,9 +291,11 @@ class Lines:
         self._printer.start()
 
     def take(self, caught: Sequence[Caught]) -> None:
+        """Raises OSError if earlier lines could not be written."""
+        self._refuse_unwritten()
         for target, frame in caught:
             arrow = "→" if frame.out else "←"
-            self._places.append(f"{target!s:{self._width}} {arrow} ".encode())
+            self._places.append(self._encode(f"{target!s:{self._width}} {arrow} "))
             # Bare IP packets get an Ethernet header, since the file has one link type.
             header = b"" if frame.has_ethernet else bytes(12) + frame.protocol.to_bytes(2, "big")
             self._writer.writepkt_time(header + frame.data, Fraction(frame.time // 1000, 10**6))
@@ -301,6 +304,11 @@ class Lines:
     def end(self) -> None:
         self._finish()
         self._printer.join()
+        self._refuse_unwritten()
+
+    def _refuse_unwritten(self) -> None:
+        if self._unwritten is not None:
+            raise self._unwritten
 
     def _finish(self) -> None:
         with suppress(OSError):
@@ -320,12 +328,17 @@ class Lines:
 
     def _print(self) -> None:
         assert self._tcpdump.stdout is not None
-        with self._tcpdump.stdout as lines, suppress(BrokenPipeError):
-            for line in lines:
-                # An encapsulated packet has its own line, without a time.
-                where = self._places.popleft() if _BEGIN_OF_PACKET.match(line) else b" " * (self._width + 3)
-                self._out.write(where + line)
-                self._out.flush()
+        with self._tcpdump.stdout as lines:
+            try:
+                for line in lines:
+                    # An encapsulated packet has its own line, without a time.
+                    where = self._places.popleft() if _BEGIN_OF_PACKET.match(line) else b" " * (self._width + 3)
+                    self._out.write(where + line)
+                    self._out.flush()
+            except BrokenPipeError:
+                pass  # The reader has enough.
+            except OSError as error:
+                self._unwritten = error
 
 
 def _interface(target: Target, ethernet: bool, expression: str) -> dpkt.Packet:

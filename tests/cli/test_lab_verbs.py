@@ -216,7 +216,10 @@ def test_a_lab_and_a_topology_are_drawn(repository: Path, tmp_path: Path) -> Non
             assert cli("graph", "-o", str(file), cwd=repository).stdout == f"wrote {file}\n"
             assert file.read_bytes().startswith(begin)
         picture = tmp_path / "walk.svg"
-        assert cli("trace", "client", "web-2", "--svg", str(picture), cwd=repository).returncode == 0
+        for what in ("wrote", "replaced"):
+            said = cli("trace", "client", "web-2", "--json", "--svg", str(picture), cwd=repository)
+            assert (said.returncode, said.stderr) == (0, f"{what} {picture}\n")
+            assert json.loads(said.stdout)["outcome"] == "answered"
         assert picture.read_text().startswith("<svg")
         of_lab = cli("graph", cwd=repository).stdout
     plain = ["topologies/two-nodes.yaml", "--design", "vxlan"]

@@ -255,6 +255,9 @@ def test_mininets_own_shell_knows_pods_and_nodes(two_nodes: Topology, name: str)
         out, err = process.communicate("web-1 ping -c 1 -W 2 web-2\npingall\nexit\n", timeout=60)
     assert " 1 received" in out + err
     assert "0% dropped (20/20 received)" in out + err
+    with cli("shell", "-n", name, stdin=subprocess.PIPE) as process:
+        out, err = process.communicate("web-1 echo $(hostname) $(ls /sys/class/net)\n", timeout=60)
+    assert "web-1 eth0 lo\n" in out + err
 
 
 def up_text(topology: Topology, name: str) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from testbed.designs import DESIGNS, PLAIN
 from testbed.lab.lab import Lab
-from testbed.observe.check import Verdict, check, matrix
+from testbed.observe.check import check
+from testbed.observe.verdict import Verdict, matrix
 from testbed.spec.topology import Topology
 
 pytestmark = pytest.mark.sealed
