@@ -4,8 +4,9 @@ The commands of all differences are to run once, in their order. Consequences of
 other end of a deleted pair, the connected route of an unexpected address, or the one missing while its device is down.
 """
 
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from testbed.kernel.others.settings import writing
@@ -41,7 +42,7 @@ from testbed.plan.rulesets import Ruleset
 
 T = TypeVar("T", bound=Object)
 
-_LEAST_MTU_6 = 1280
+_LEAST_MTU_6, _CARRIER_S = 1280, 1.1
 _APART = (ADDRESSES, ROUTES, RULES)
 """Addresses are compared first; of routes and rules the kernel adds some itself."""
 NOT_COMPARED = (
@@ -67,10 +68,11 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
 
     The commands work in the order of the differences: devices of all namespaces first.
     """
-    states = {}
-    for space in plan.spaces:
-        with namespaces[space.name].entered():
-            states[space.name] = state_for(space)
+    states = {space.name: _read(space, namespaces) for space in plan.spaces}
+    if late := [name for name, now in states.items() if any(one.what == "bridge port disabled" for one in now.others)]:
+        # A bridge may learn of the carrier of a new port a second late.
+        time.sleep(_CARRIER_S)
+        states |= {name: _read(plan[name], namespaces) for name in late}
     lost = Lost(plan, states)
     found = [*compared(lost)]
     for space in plan.spaces:
@@ -78,6 +80,11 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
     stopped = [_of_process(*one) for one in ended]
     known = {(one.place, one.again) for one in stopped}
     return (*stopped, *(Difference(*one) for one in found if (one.space, one.again) not in known or not one.again))
+
+
+def _read(space: Space, namespaces: Namespaces) -> State:
+    with namespaces[space.name].entered():
+        return state_for(space)
 
 
 def state_for(space: Space) -> State:
@@ -177,11 +184,7 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
     planned = {*map(ordered, space.of(Route)), *map(ordered, space.learned), *connected(own)}
     planned -= {item.route for item in space.of(CutRoute)}
     follows = {*connected(now.of(DeviceAddress)), *connected(space.of(DeviceAddress))}
-    # Daemons choose the metrics of their routes.
-    learned = {route: replace(route, metric=0) for route in now.of(Route) if route.metric}
-    by_daemon = {route for route, plain in learned.items() if plain in space.learned}
-    there = now.of(Route) | {learned[route] for route in by_daemon}
-    missing, extra = planned - there, set(there - planned - follows - by_daemon)
+    missing, extra = planned - now.of(Route), set(now.of(Route) - planned - follows)
     for refusal in sorted(now.refusals):
         yield f"unexpected route `{refusal}`", (f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}",)
     for route in sorted(missing, key=_gateways_first):
