@@ -68,11 +68,10 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
 
     The commands work in the order of the differences: devices of all namespaces first.
     """
-    states = {space.name: _read(space, namespaces) for space in plan.spaces}
-    if late := [name for name, now in states.items() if any(one.what == "bridge port disabled" for one in now.others)]:
-        # A bridge may learn of the carrier of a new port a second late.
-        time.sleep(_CARRIER_S)
-        states |= {name: _read(plan[name], namespaces) for name in late}
+    states = {}
+    for space in plan.spaces:
+        with namespaces[space.name].entered():
+            states[space.name] = state_for(space)
     lost = Lost(plan, states)
     found = [*compared(lost)]
     for space in plan.spaces:
@@ -82,14 +81,15 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
     return (*stopped, *(Difference(*one) for one in found if (one.space, one.again) not in known or not one.again))
 
 
-def _read(space: Space, namespaces: Namespaces) -> State:
-    with namespaces[space.name].entered():
-        return state_for(space)
-
-
 def state_for(space: Space) -> State:
     """The state of the calling thread's namespace, as far as the plan of this space covers it."""
-    return state(space.of(Sysctl), to_list(space.of(Ruleset)), space.bpf)
+    wanted = space.of(Sysctl), to_list(space.of(Ruleset)), space.bpf
+    now = state(*wanted)
+    if any(one.what == "bridge port disabled" for one in now.others):
+        # A bridge may learn of the carrier of a new port a second late.
+        time.sleep(_CARRIER_S)
+        return state(*wanted)
+    return now
 
 
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
