@@ -10,6 +10,7 @@ import click
 from testbed.cli.choosing import chosen
 from testbed.designs import ATTACHMENTS, CATALOGUE, DESIGNS, PLAIN, TRANSPORTS, Design
 from testbed.designs.attachment import Attachment
+from testbed.designs.attachments.cni import plugins_of
 from testbed.designs.overhead import overhead
 from testbed.designs.transport import Transport
 from testbed.experiment.needs import missing_plugins
@@ -134,6 +135,7 @@ def _page(design: Design) -> str:
         else f"{_bytes(design)} bytes",
         "needs": ", ".join(features.FEATURES[name].lacking for name in design.needs),
         "programs": ", ".join(f"{name} ({PROGRAMS[name].package})" for name in design.programs),
+        "plugins": ", ".join(plugins_of(design.plugins)) if design.plugins else "",
         "here": _availability(design),
         "options": options,
         f"{attachment.name} goes with": ", ".join(kinds),

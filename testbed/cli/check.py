@@ -2,8 +2,6 @@
 
 import json
 import sys
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -12,11 +10,7 @@ import click
 from testbed.cli.labs import lab_errors, lab_option, the_lab
 
 if TYPE_CHECKING:
-    from testbed.observe.check import Verdict
-
-MOST_PLACES = 20
-"""In a matrix of pods and nodes; larger labs get a matrix of nodes."""
-MOST_PAIRS = 6
+    from testbed.observe.verdict import Verdict
 
 
 @click.command(epilog="Example: testbed check")
@@ -43,56 +37,9 @@ def check(name: str | None, as_json: bool) -> None:
 
 
 def _print(verdict: "Verdict", homes: dict[str, str]) -> None:
-    click.echo(_matrix(verdict, homes))
-    passed = verdict.asked - len(verdict.failures) - len(verdict.astray)
-    good = verdict.is_good
-    click.secho(f"\n{passed} of {verdict.asked} checks passed", fg="green" if good else "red", bold=True)
-    for line in (*verdict.unaddressed[:MOST_PAIRS], *_more(verdict.unaddressed)):
+    from testbed.observe.verdict import count, details, matrix_text
+
+    click.echo(matrix_text(verdict, homes))
+    click.secho(f"\n{count(verdict)}", fg="green" if verdict.is_good else "red", bold=True)
+    for line in details(verdict):
         click.echo(line)
-    for line in verdict.ended:
-        click.echo(f"\n{line}")
-    for cause in verdict.causes:
-        pairs = [f"{source} → {target}" for source, target in cause.pairs]
-        more = f" and {len(pairs) - MOST_PAIRS} more" if len(pairs) > MOST_PAIRS else ""
-        click.echo(f"\n{', '.join(pairs[:MOST_PAIRS])}{more}\n    {cause.reason}")
-    explained = {pair for cause in verdict.causes for pair in cause.pairs}
-    rest = [failure for failure in verdict.failures if (failure.source, failure.target) not in explained]
-    if rest:
-        click.echo()
-    for failure in rest[:MOST_PAIRS]:
-        click.echo(f"{failure.source} → {failure.target} {failure.protocol}: {failure.what}")
-    for line in _more(rest):
-        click.echo(line)
-    for line in verdict.astray[:MOST_PAIRS]:
-        click.echo(line)
-
-
-def _more(items: Sequence[object]) -> tuple[str, ...]:
-    """A line about those that are not printed."""
-    return (f"and {len(items) - MOST_PAIRS} more",) if len(items) > MOST_PAIRS else ()
-
-
-def _matrix(verdict: "Verdict", homes: dict[str, str]) -> str:
-    """Rows are sources, columns are targets."""
-    from testbed.observe.check import matrix
-
-    cells = matrix(verdict)
-    places = verdict.places
-    if len(places) <= MOST_PLACES:
-        signs = {pair: _sign(failed) for pair, failed in cells.items()}
-    else:
-        failed_between = Counter((homes[a], homes[b]) for (a, b), failed in cells.items() if failed)
-        places = tuple(dict.fromkeys(homes[place] for place in places))
-        signs = {(a, b): str(failed_between[a, b] or "✓") for a in places for b in places}
-    width = max(map(len, places))
-    lines = [" " * width + "  " + " ".join(f"{place:>{max(len(place), 3)}}" for place in places)]
-    for source in places:
-        row = " ".join(f"{signs.get((source, target), '·'):>{max(len(target), 3)}}" for target in places)
-        lines.append(f"{source:{width}}  {row}")
-    return "\n".join(lines)
-
-
-def _sign(failed: str) -> str:
-    from testbed.observe.questions import PROTOCOLS
-
-    return {"": "✓", " ".join(PROTOCOLS): "✗"}.get(failed, failed)

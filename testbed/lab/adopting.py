@@ -5,13 +5,13 @@ calls. Where `before` differs from `known`, somebody else has changed the place;
 """
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import SequenceMatcher
 from typing import Any, TypeVar
 
 from testbed.kernel.state import DeviceState, State
-from testbed.plan.objects import Other
+from testbed.plan.objects import Other, Route
 from testbed.plan.rulesets import Backend
 from testbed.plan.rulesets.merge import Whole, WholeChain
 
@@ -43,6 +43,11 @@ def without(known: State, devices: Collection[str]) -> State:
         objects={kind: _without(items, devices) for kind, items in known.objects.items()},
         others=_others(known, devices),
     )
+
+
+def lacking(known: State, routes: Iterable[Route]) -> State:
+    """The state without these routes."""
+    return replace(known, objects={**known.objects, Route: known.of(Route) - set(routes)})
 
 
 def _changed(known: Any, before: Any, after: Any) -> Any:

@@ -24,7 +24,7 @@ from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.rulesets import to_list
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
-from testbed.lab.adopting import adopted, without
+from testbed.lab.adopting import adopted, lacking, without
 from testbed.lab.completing import Completion, mismatches, places_of
 from testbed.lab.steps import UNPLUG_PATIENCE_S, Step, Verb
 from testbed.plan.change import touched
@@ -108,6 +108,8 @@ class Plugging:
         for name in touched(self.drawn, plan):
             if name in self._states and plan.has(name):
                 self._before.setdefault(name, self._state(name))
+                # Daemons withdraw and announce routes at any time.
+                self._states[name] = lacking(self._states[name], self.drawn[name].learned)
         failed = []
         for item in _differing(self.drawn, plan):
             self._forget(item.space, self._before)

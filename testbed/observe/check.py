@@ -6,67 +6,24 @@ sees the source's own address. In addition the path between each two nodes is tr
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from testbed.designs.design import Design
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.kernel.refusal import Namespaces
 from testbed.observe.path_mtu import Misfit, check_path_mtu
 from testbed.observe.ports import REACH_PORT
-from testbed.observe.questions import PROTOCOLS, Question
+from testbed.observe.questions import Question
 from testbed.observe.reach import check_reach
 from testbed.observe.shots import Protocol
 from testbed.observe.trace import NO_REASON, Walk, trace
+from testbed.observe.verdict import MTU, Cause, Failure, Verdict
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Kind, Plan
 from testbed.plan.plugged import unaddressed
 from testbed.spec.topology import Topology
 
-MTU = "mtu"
-"""In place of a protocol: the largest packet of the pair does not fit, or a larger one does."""
 MOST_TRACED = 8
 """Most groups of failed pairs that are traced; one fault makes few groups."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A pair that failed with one protocol and address."""
-
-    source: str
-    target: str
-    protocol: str
-    address: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Cause:
-    """Why pairs fail, as far as the kernel reports it."""
-
-    pairs: tuple[tuple[str, str], ...]
-    """Source and target of each pair that fails for this reason."""
-    reason: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The result of a check."""
-
-    places: tuple[str, ...]
-    """Pods and nodes, in the plan's order."""
-    asked: int
-    failures: tuple[Failure, ...]
-    astray: tuple[str, ...]
-    """Packets between nodes that took another way than the design claims."""
-    causes: tuple[Cause, ...]
-    ended: tuple[str, ...] = ()
-    """Processes and daemons of the design that have ended, if anything failed."""
-    unaddressed: tuple[str, ...] = ()
-    """Pods that CNI plugins have attached without an address, which must have one; they are not asked."""
-
-    @property
-    def is_good(self) -> bool:
-        return not self.failures and not self.astray and not self.unaddressed
 
 
 def check(
@@ -145,16 +102,3 @@ def _reason(failed: list[Question], plan: Plan, namespaces: Namespaces) -> str:
 
 def _lost_at(walk: Walk) -> str:
     return f"{walk.end}; {walk.reason or NO_REASON}"
-
-
-def matrix(verdict: Verdict) -> dict[tuple[str, str], str]:
-    """By source and target: the protocols that failed, such as `tcp udp`; empty if all passed."""
-    failed: dict[tuple[str, str], set[str]] = {}
-    for item in verdict.failures:
-        failed.setdefault((item.source, item.target), set()).add(item.protocol)
-    return {
-        (source, target): " ".join(p for p in (*PROTOCOLS, MTU) if p in failed.get((source, target), ()))
-        for source in verdict.places
-        for target in verdict.places
-        if source != target
-    }

@@ -170,7 +170,7 @@ def _whole(
             made, misfits = cells(source, scenario, topology.source, topology.value, catalogue, design_sources)
             problems += _located(source, misfits)
             if all(_OF_PODS.fullmatch(problem.where) for problem in topology_problems):
-                problems += tuple(unfit_problems(source, scenario, made, topology, catalogue, design_sources))
+                problems += tuple(unfit_problems(source, scenario, made, topology.source, catalogue, design_sources))
     if problems or topology_problems or topology is None:
         raise SpecError(_in_order(problems + topology_problems, source.file))
     return LoadedScenario(scenario, source, topology, made, design_sources)

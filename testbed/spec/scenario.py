@@ -13,7 +13,7 @@ rounds: 5                         # or auto, with a budget
 
 A design is given by name, in full with its parameters, or as a file: see testbed.spec.design.
 
-Further keys: aa, budget, settle, rebuild_every, pin, offload, sweep, unfit.
+Further keys: aa, headline, budget, settle, rebuild_every, pin, offload, sweep, unfit.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -36,6 +36,7 @@ from testbed.spec.design import (
     name_of,
 )
 from testbed.spec.limits import MAX_SEED
+from testbed.spec.metrics import Directed
 from testbed.spec.probes import Probe, SockperfProbe
 from testbed.spec.problems import Invalid, Misfit, each
 from testbed.spec.topology import Topology
@@ -47,6 +48,8 @@ AA = "aa"
 """Name in results of the baseline's second measurement in each round."""
 LIMITS = "limits"
 """Name in results of the probes' own limits, measured over loopback."""
+HEADLINE: tuple[Directed, ...] = ("rtt_p50", "throughput", "connections")
+"""The metrics that a scenario is about unless it says otherwise."""
 MIN_BUDGET = timedelta(seconds=10)
 MAX_BUDGET = timedelta(hours=24)
 MAX_CELLS = 1000
@@ -174,6 +177,15 @@ class Scenario(Spec):
     aa: bool = Field(
         default=True,
         description="whether to measure the baseline twice in each round (A/A), to show the machine's own noise",
+    )
+    headline: Annotated[
+        tuple[Directed, ...],
+        BeforeValidator(_tuple, json_schema_input_type=Annotated[list[Directed], Field(min_length=1)]),
+    ] = Field(
+        default=HEADLINE,
+        min_length=1,
+        description="the metrics that the scenario is about: the probability of one or more false verdicts on them is "
+        "at most 5%; of the verdicts on all others at most 5% are false on average",
     )
     rounds: Rounds = Field(
         default=5,

@@ -3,28 +3,23 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from testbed.spec.design import Catalogue, Choice, name_of
 from testbed.spec.problems import Invalid, Problem, Unfit, each
 from testbed.spec.scenario import Scenario, is_unread
 from testbed.spec.source import Source
 from testbed.spec.sweep import Cell
-from testbed.spec.topology import Topology
-
-if TYPE_CHECKING:
-    from testbed.spec.load import Loaded
 
 
 def unfit_problems(
     source: Source,
     scenario: Scenario,
     cells: Sequence[Cell],
-    topology: "Loaded[Topology]",
+    topology: Source,
     catalogue: Catalogue,
     design_sources: Mapping[str, Source],
 ) -> Iterator[Problem]:
-    """The problems of each valid design that does not fit the topology of a cell.
+    """The problems of each valid design that does not fit the topology of a cell; `topology` is its file.
 
     With `unfit: leave-out`, only the baseline must fit.
     """
@@ -38,7 +33,7 @@ def unfit_problems(
                 if reason.problem:
                     yield reason.problem
                     continue
-                where = f"{_where(unfit, len(cells))}topology {topology.value.name}{_line(topology.source, reason)}"
+                where = f"{_where(unfit, len(cells))}topology {unfit[0].topology.name}{_line(topology, reason)}"
                 remedy = _FOR_THE_BASELINE if is_baseline else _FOR_OTHERS
                 message = f"does not fit {where}: {reason.message}; {remedy}"
                 found = _located(source, number, replace(reason, message=message), design_sources)

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ GOLDEN = Path(__file__).parent / "golden"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 
 
-def cli(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def cli(
+    *words: str, cwd: Path, env: dict[str, str] | None = None, program: Sequence[str] = ("-m", "testbed")
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "testbed", *words],
+        [sys.executable, *program, *words],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -230,12 +233,16 @@ def test_the_doctor_finds_nothing_missing_here(repository: Path) -> None:
     assert "MISSING" not in cli("doctor", cwd=repository).stdout
 
 
-def without_programs(tmp_path: Path) -> dict[str, str]:
-    return os.environ | {"PATH": str(tmp_path)}
+BARE = "from testbed.kernel import search_path; search_path.SBIN = ();from testbed.cli import main; main()"
+
+
+def without_programs(*words: str, cwd: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the verb on a machine that has only the programs in a folder."""
+    return cli(*words, cwd=cwd, env=os.environ | {"PATH": str(folder)}, program=["-c", BARE])
 
 
 def test_the_doctor_names_missing_programs_and_their_packages(repository: Path, tmp_path: Path) -> None:
-    said = cli("doctor", cwd=repository, env=without_programs(tmp_path))
+    said = without_programs("doctor", cwd=repository, folder=tmp_path)
     assert said.returncode == 3
     lines = [line for line in said.stdout.splitlines() if "program" in line]
     golden("doctor-without-programs", "\n".join(lines) + "\n")
@@ -244,7 +251,7 @@ def test_the_doctor_names_missing_programs_and_their_packages(repository: Path, 
 @pytest.mark.root
 def test_a_run_without_the_programs_is_refused_before_it_begins(repository: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    said = cli("run", "scenarios/quick.yaml", "--results", str(results), cwd=repository, env=without_programs(tmp_path))
+    said = without_programs("run", "scenarios/quick.yaml", "--results", str(results), cwd=repository, folder=tmp_path)
     assert (said.returncode, said.stdout) == (3, "")
     golden("run-without-programs", said.stderr)
     assert not results.exists()
@@ -305,7 +312,7 @@ def test_a_report_that_cannot_be_written_is_exit_code_2(repository: Path, tmp_pa
     (folder / "summary.csv").mkdir()
     said = cli("report", "run", cwd=tmp_path)
     assert said.returncode == 2
-    assert "the report cannot be written: " in said.stderr
+    assert "summary.csv cannot be written: Is a directory" in said.stderr
     assert "Traceback" not in said.stderr
 
 

@@ -83,7 +83,7 @@ def test_impossible_steps_are_explained(repository: Path, tmp_path: Path) -> Non
         for code, words in (
             (2, ["cni", "add", "clint"]),
             (2, ["cni", "status", "client"]),
-            (2, ["cni", "ad", "client"]),
+            (2, ["cni", "dell", "client"]),
             (1, ["cni", "status", "node1"]),
             (1, ["cni", "add", "client"]),
         ):

@@ -26,7 +26,5 @@ def with_agent(design: Design) -> Design:
         also_needs=vxlan.PRESET.also_needs,
         programs=tuple(dict.fromkeys((*design.programs, *vxlan.PRESET.programs))),
         on_link=vxlan.PRESET.on_link,
-        page=pages.whole(
-            design.page, f"flanneld's state is added, as in {preset.name}." if preset else "", agent.UNLIKE
-        ),
+        page=pages.whole(f"flanneld's state is added, as in {preset.name}." if preset else "", agent.UNLIKE),
     )
