@@ -1,0 +1,134 @@
+"""Why pairs fail: what the asking sockets received, one traced packet for each group of pairs, and what differs there.
+
+Packets are traced at the same time, so that many groups take no longer than one.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from testbed.kernel.refusal import Namespaces
+from testbed.observe.asker import NO_ANSWER
+from testbed.observe.inspect import differences, state_for
+from testbed.observe.ports import REACH_PORT
+from testbed.observe.questions import Question
+from testbed.observe.reach import is_by_another, is_translated
+from testbed.observe.share import shared
+from testbed.observe.shots import Protocol
+from testbed.observe.trace import NO_REASON, Walk, trace
+from testbed.plan.objects import Plan, Space
+
+MOST_TRACED = 8
+"""Most groups of failed pairs that are traced; one fault makes few groups."""
+_ENOUGH_S = 1.0
+"""No more packets are traced after this time."""
+_SIMPLEST: tuple[Protocol, ...] = ("icmp", "udp", "tcp")
+Failed = tuple[Question, str]
+"""A question, and why it failed."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why pairs fail, as far as the kernel reports it."""
+
+    pairs: tuple[tuple[str, str], ...]
+    """Source and target of each pair that fails for this reason."""
+    reason: str
+
+
+def causes(failed: Iterable[Failed], plan: Plan, namespaces: Namespaces) -> tuple[Cause, ...]:
+    """One cause for each group of pairs between the same two nodes and kinds of place."""
+    groups: dict[tuple[str, str, str, str, int], list[Failed]] = {}
+    for question, why in failed:
+        source, target = question.source, question.target
+        key = (source.home, source.kind, target.home, target.kind, question.address.version)
+        groups.setdefault(key, []).append((question, why))
+    begin, left = time.monotonic(), list(groups.values())[:MOST_TRACED]
+    found = list[tuple[tuple[str, str], str]]()
+    while left and time.monotonic() - begin < _ENOUGH_S:
+        now = _apart(left)
+        reasons = shared(lambda number, _: _reason(now[number], plan, namespaces), len(now))  # noqa: B023 - called here
+        for members, reason in zip(now, reasons, strict=True):
+            found += (((q.source.name, q.target.name), reason) for q, _ in members)
+        left = [members for members in left if members not in now]
+    return merged(found)
+
+
+def merged(found: Iterable[tuple[tuple[str, str], str]]) -> tuple[Cause, ...]:
+    """One cause for all pairs with the same reason."""
+    pairs: dict[str, dict[tuple[str, str], None]] = {}
+    for pair, reason in found:
+        pairs.setdefault(reason, {})[pair] = None
+    return tuple(Cause(tuple(own), reason) for reason, own in pairs.items())
+
+
+def differing(plan: Plan, namespaces: Namespaces, *ends: Space) -> tuple[str, ...]:
+    """What differs from the plan at these places and their nodes."""
+    places = dict.fromkeys(name for space in ends for name in (space.name, space.home))
+    found = []
+    for place in places:
+        with namespaces[place].entered():
+            now = state_for(plan[place])
+        found += [f"{place}: {difference.what}" for difference in differences(plan, plan[place], now)]
+    return tuple(found)
+
+
+def with_differing(reason: str, plan: Plan, namespaces: Namespaces, *ends: Space) -> str:
+    """The reason, and what differs from the plan at both ends, if the reason does not say so."""
+    more = [what for what in differing(plan, namespaces, *ends) if what not in reason]
+    if not more:
+        return reason
+    return "; ".join(filter(None, (reason.replace(NO_REASON, "").rstrip("; "), *more)))
+
+
+def lost_at(walk: Walk) -> str:
+    """Where and why a traced packet was lost."""
+    return f"{walk.end}; {walk.reason or NO_REASON}"
+
+
+def _apart(groups: Sequence[Sequence[Failed]]) -> list[Sequence[Failed]]:
+    """Groups whose packets can be traced at the same time: over UDP and TCP, a target answers one at a time."""
+    taken, apart = set(), list[Sequence[Failed]]()
+    for members in groups:
+        question, protocol = _simplest(members)
+        answerer = (question.target.name, protocol) if protocol != "icmp" else (len(apart), protocol)
+        if answerer not in taken:
+            taken.add(answerer)
+            apart.append(members)
+    return apart
+
+
+def _simplest(members: Sequence[Failed]) -> tuple[Question, Protocol]:
+    """The question to trace, and the simplest protocol that fails in the group."""
+    question = _strongest(members)[0]
+    return question, min((each.protocol for each, _ in members), key=_SIMPLEST.index)
+
+
+def _strongest(members: Sequence[Failed]) -> Failed:
+    """The question with the strongest evidence: a wrong answer, then an error, then no answer."""
+
+    def weakness(item: Failed) -> tuple[bool, bool, bool]:
+        _, why = item
+        return not is_by_another(why), not is_translated(why), why == NO_ANSWER
+
+    return min(members, key=weakness)
+
+
+def _reason(members: Sequence[Failed], plan: Plan, namespaces: Namespaces) -> str:
+    question, protocol = _simplest(members)
+    _, why = _strongest(members)
+    ends = question.source, question.target
+    walk = trace(plan, namespaces, ends[0].name, ends[1].name, protocol, REACH_PORT, family=question.address.version)
+    if walk.outcome != "answered":
+        said = lost_at(walk)
+    elif is_by_another(why) or is_translated(why):
+        said = "; ".join(_translations(walk)) or walk.reason
+    else:
+        said = f"repeated questions got no answer, but one traced packet ({protocol}) did"
+    evidence = "" if why == NO_ANSWER else why
+    return with_differing("; ".join(filter(None, (evidence, said))), plan, namespaces, *ends)
+
+
+def _translations(walk: Walk) -> list[str]:
+    hops = walk.forth
+    return [f"{change} at {hop.device} of {hop.place}" for hop in hops for change in hop.changes if "NAT" in change]
