@@ -33,7 +33,7 @@ from testbed.observe.shots import Protocol
 from testbed.plan.objects import Kind, Plan
 from testbed.spec.types import Address
 
-SILENCE_S = 2.2
+SILENCE_S = 2.1
 """Time without any answer after which the open questions have failed: three ARP requests are a second apart."""
 NO_ANSWER = "no answer"
 _AGAIN_S = 0.3
@@ -42,9 +42,10 @@ _WINDOW = 200
 """Questions under way whose neighbours are resolved."""
 _COPIES = 500
 """Copies of broadcast frames under way: half of a CPU's backlog."""
-_IN_VAIN_S, _EARNED_S, _EARNED_AGAIN_S = 0.5, 20e-6, 0.05
+_IN_VAIN_S, _EARNED_S, _EARNED_AGAIN_S = 0.2, 20e-6, 0.05
 """Time to wait for missing answers in total, and what an answer adds to it; an answer to a repeated question adds more,
 as it shows that the machine loses packets."""
+_TICK_S = 0.001
 _NUMBER = struct.Struct("!QQ")
 """Start of a datagram: a random number of this check, and the question's number."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -211,7 +212,8 @@ class Asker:
         """Serve until fewer than `window` of these questions are open, or the time for missing answers is spent."""
         last = time.monotonic()
         while len(numbers) >= window:
-            limit = min(self._round_trip.limit, self._in_vain)
+            # epoll waits at least a tick.
+            limit = min(self._round_trip.limit, self._in_vain) if self._in_vain > _TICK_S else 0
             if self._serve(max(last + limit - time.monotonic(), 0)):
                 last = time.monotonic()
             elif (waited := time.monotonic() - last) >= limit:

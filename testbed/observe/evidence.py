@@ -3,8 +3,10 @@
 Packets are traced at the same time, so that many groups take no longer than one.
 """
 
+import socket
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 from testbed.kernel.refusal import Namespaces
@@ -20,7 +22,7 @@ from testbed.plan.objects import Plan, Space
 
 MOST_TRACED = 8
 """Most groups of failed pairs that are traced; one fault makes few groups."""
-_ENOUGH_S = 1.0
+_ENOUGH_S = 2.0
 """No more packets are traced after this time."""
 _SIMPLEST: tuple[Protocol, ...] = ("icmp", "udp", "tcp")
 Failed = tuple[Question, str]
@@ -45,13 +47,28 @@ def causes(failed: Iterable[Failed], plan: Plan, namespaces: Namespaces) -> tupl
         groups.setdefault(key, []).append((question, why))
     begin, left = time.monotonic(), list(groups.values())[:MOST_TRACED]
     found = list[tuple[tuple[str, str], str]]()
-    while left and time.monotonic() - begin < _ENOUGH_S:
-        now = _apart(left)
-        reasons = shared(lambda number, _: _reason(now[number], plan, namespaces), len(now))  # noqa: B023 - called here
-        for members, reason in zip(now, reasons, strict=True):
-            found += (((q.source.name, q.target.name), reason) for q, _ in members)
-        left = [members for members in left if members not in now]
+    with ExitStack() as stack:
+        _accept(left, namespaces, stack)
+        while left and time.monotonic() - begin < _ENOUGH_S:
+            now = _apart(left)
+            reasons = shared(lambda number, _: _reason(now[number], plan, namespaces), len(now))  # noqa: B023 - called here
+            for members, reason in zip(now, reasons, strict=True):
+                found += (((question.source.name, question.target.name), reason) for question, _ in members)
+            left = [members for members in left if members not in now]
     return merged(found)
+
+
+def _accept(groups: Iterable[Sequence[Failed]], namespaces: Namespaces, stack: ExitStack) -> None:
+    """Accept the connections of all traces over TCP: one trace alone could listen at a target."""
+    for question, protocol in map(_simplest, groups):
+        if protocol == "tcp":
+            with namespaces[question.target.name].entered():
+                family = socket.AF_INET if question.address.version == 4 else socket.AF_INET6
+                listener = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):  # The address is missing, or another group has the same target.
+                listener.bind((question.to, REACH_PORT))
+                listener.listen()
 
 
 def merged(found: Iterable[tuple[tuple[str, str], str]]) -> tuple[Cause, ...]:
@@ -87,14 +104,14 @@ def lost_at(walk: Walk) -> str:
 
 
 def _apart(groups: Sequence[Sequence[Failed]]) -> list[Sequence[Failed]]:
-    """Groups whose packets can be traced at the same time: over UDP and TCP, a target answers one at a time."""
-    taken, apart = set(), list[Sequence[Failed]]()
+    """Groups whose packets can be traced at the same time: over UDP, a target answers one at a time."""
+    taken, apart = set[str](), list[Sequence[Failed]]()
     for members in groups:
         question, protocol = _simplest(members)
-        answerer = (question.target.name, protocol) if protocol != "icmp" else (len(apart), protocol)
-        if answerer not in taken:
-            taken.add(answerer)
+        if protocol != "udp" or question.target.name not in taken:
             apart.append(members)
+        if protocol == "udp":
+            taken.add(question.target.name)
     return apart
 
 

@@ -1,12 +1,15 @@
 """`check` names the failing pairs and the reason."""
 
 import subprocess
+import time
+from dataclasses import replace
 
 import pytest
 
 from testbed.designs import DESIGNS, PLAIN
 from testbed.lab.lab import Lab
 from testbed.observe.check import Verdict, check, matrix
+from testbed.observe.messages import has_sctp
 from testbed.spec.topology import Topology
 
 pytestmark = pytest.mark.sealed
@@ -27,8 +30,8 @@ def test_every_design_passes_repeated_checks(design: str, dual_stack: Topology) 
         for _ in range(2):
             verdict = check(DESIGNS[design], dual_stack, lab.plan, lab.namespaces)
             assert verdict.is_good
-            # 20 pairs, 3 protocols, 2 families; 3 paths between nodes, 2 families; 4 packets on the fabric.
-            assert verdict.asked == 120 + 6 + 4
+            # 20 pairs, 3 protocols, 2 families; 3 paths, 2 families, packets and messages; 4 packets on the fabric.
+            assert verdict.asked == 120 + 6 + 6 + 4
             assert (verdict.failures, verdict.astray, verdict.causes) == ((), (), ())
             assert set(matrix(verdict).values()) == {""}
 
@@ -40,7 +43,10 @@ def test_the_reason_is_a_missing_route(two_nodes: Topology) -> None:
     assert cells["client", "web-2"] == "tcp udp icmp"
     assert cells["client", "web-1"] == cells["node2", "web-2"] == ""
     (cause,) = [cause for cause in verdict.causes if ("client", "web-2") in cause.pairs]
-    assert cause.reason == "last seen at eth0 of gateway; gateway: no route for the packet"
+    assert cause.reason == (
+        "last seen at eth0 of gateway; gateway: no route for the packet; "
+        "node1: route 10.244.1.0/24 via 10.244.1.0 dev flannel.1 missing"
+    )
     assert ("web-2", "client") in cause.pairs
 
 
@@ -59,7 +65,75 @@ def test_the_device_that_translates_a_source_address_is_named(two_nodes: Topolog
         "target saw source address 10.244.0.0, expected 10.244.0.2"
     }
     (cause,) = verdict.causes
-    assert cause.reason == "NAT: source 10.244.0.2 > 10.244.0.0 at flannel.1 of node1"
+    assert cause.reason.startswith(
+        "target saw source address 10.244.0.0, expected 10.244.0.2; "
+        "NAT: source 10.244.0.2 > 10.244.0.0 at flannel.1 of node1"
+    )
+
+
+def test_the_answer_of_a_wrong_place_comes_before_the_traced_packet(two_nodes: Topology) -> None:
+    """The trace itself uses ports that the wrong place does not answer on: 'port unreachable' misleads."""
+    rules = (
+        "table ip t { chain c { type nat hook prerouting priority -100; "
+        "ip daddr 10.244.1.2 meta l4proto {tcp, udp} dnat to 10.244.0.3; }; }"
+    )
+    verdict = checked(two_nodes, f"nft '{rules}'")
+    (cause,) = [cause for cause in verdict.causes if ("client", "web-2") in cause.pairs]
+    assert cause.reason.startswith("answered by web-1, expected web-2; ")
+
+
+def test_a_difference_at_the_far_end_is_quoted(two_nodes: Topology) -> None:
+    """A smaller MTU drops packets on input, which no counter of the walk shows."""
+    verdict = checked(two_nodes, "ip link set eth0 mtu 1400", place="node2")
+    assert {failure.protocol for failure in verdict.failures} == {"mtu"}
+    assert all("node2: eth0: MTU 1400, expected 1500" in cause.reason for cause in verdict.causes)
+    assert ("client", "web-2") in {pair for cause in verdict.causes for pair in cause.pairs}
+
+
+def test_dropped_fragments_fail_large_messages_alone(two_nodes: Topology) -> None:
+    rules = "table ip t { chain c { type filter hook forward priority -500; ip frag-off & 0x1fff != 0 drop; }; }"
+    verdict = checked(two_nodes, f"nft '{rules}'", place="node2")
+    assert {failure.protocol for failure in verdict.failures} == {"large"}
+    assert {failure.what for failure in verdict.failures} == {
+        "2000-byte messages do not come back over udp (no answer)"
+    }
+    (cause,) = verdict.causes
+    assert cause.reason.endswith("smaller ones do; node2: nftables: unexpected table `ip t`")
+
+
+def test_a_pod_without_an_address_fails(two_nodes: Topology) -> None:
+    design = DESIGNS["vxlan"]
+    with Lab(design.plan(two_nodes)) as lab:
+        spaces = (
+            replace(space, reached_at=() if space.name == "web-2" else space.reached_at) for space in lab.plan.spaces
+        )
+        verdict = check(design, two_nodes, replace(lab.plan, spaces=tuple(spaces)), lab.namespaces)
+    assert [(failure.source, failure.target, failure.protocol) for failure in verdict.failures] == [
+        ("web-2", "web-2", "address")
+    ]
+    assert not verdict.is_good
+
+
+def test_parts_of_the_network_model_that_are_not_asked_are_listed(two_nodes: Topology) -> None:
+    verdict = checked(two_nodes)
+    assert ("SCTP (needs a kernel with CONFIG_IP_SCTP)" in verdict.unasked) is not has_sctp()
+    for part in ("egress (no external host in the topology)", "hostPort", "Services", "NetworkPolicies"):
+        assert part in verdict.unasked
+
+
+def test_a_failed_check_takes_at_most_five_seconds_longer(two_nodes: Topology) -> None:
+    design = DESIGNS["vxlan"]
+
+    def seconds(lab: Lab) -> float:
+        begin = time.monotonic()
+        check(design, two_nodes, lab.plan, lab.namespaces)
+        return time.monotonic() - begin
+
+    with Lab(design.plan(two_nodes)) as lab:
+        good = seconds(lab)
+        with lab.namespaces["node1"].entered():
+            subprocess.run(["ip", "route", "del", "10.244.1.0/24"], check=True)
+        assert seconds(lab) < good + 5
 
 
 def test_a_bypassed_tunnel_fails_the_check_although_all_pairs_pass(two_nodes: Topology) -> None:
