@@ -40,8 +40,8 @@ _AGAIN_S = 0.3
 """Time for the answers to repeated questions; doubled with each repetition."""
 _WINDOW = 200
 """Questions under way whose neighbours are resolved."""
-_COPIES = 500
-"""Copies of broadcast frames under way: half of a CPU's backlog."""
+_COPIES = 900
+"""Copies of broadcast frames under way: less than a CPU's backlog."""
 _IN_VAIN_S, _EARNED_S, _EARNED_AGAIN_S = 0.2, 20e-6, 0.05
 """Time to wait for missing answers in total, and what an answer adds to it; an answer to a repeated question adds more,
 as it shows that the machine loses packets."""
