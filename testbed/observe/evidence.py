@@ -79,20 +79,14 @@ def merged(found: Iterable[tuple[tuple[str, str], str]]) -> tuple[Cause, ...]:
     return tuple(Cause(tuple(own), reason) for reason, own in pairs.items())
 
 
-def differing(plan: Plan, namespaces: Namespaces, *ends: Space) -> tuple[str, ...]:
-    """What differs from the plan at these places and their nodes."""
-    places = dict.fromkeys(name for space in ends for name in (space.name, space.home))
-    found = []
-    for place in places:
-        with namespaces[place].entered():
-            now = state_for(plan[place])
-        found += [f"{place}: {difference.what}" for difference in differences(plan, plan[place], now)]
-    return tuple(found)
-
-
 def with_differing(reason: str, plan: Plan, namespaces: Namespaces, *ends: Space) -> str:
-    """The reason, and what differs from the plan at both ends, if the reason does not say so."""
-    more = [what for what in differing(plan, namespaces, *ends) if what not in reason]
+    """The reason, and what differs from the plan at both ends and their nodes; not where the reason names the place."""
+    more = list[str]()
+    for place in dict.fromkeys(name for space in ends for name in (space.name, space.home)):
+        if f"{place}: " not in reason:
+            with namespaces[place].entered():
+                now = state_for(plan[place])
+            more += (f"{place}: {difference.what}" for difference in differences(plan, plan[place], now))
     if not more:
         return reason
     return "; ".join(filter(None, (reason.replace(NO_REASON, "").rstrip("; "), *more)))
