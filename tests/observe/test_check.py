@@ -112,8 +112,11 @@ def test_a_pod_without_an_address_fails(two_nodes: Topology) -> None:
     assert not verdict.is_good
 
 
+@pytest.mark.vm
 def test_parts_of_the_network_model_that_are_not_asked_are_listed(two_nodes: Topology) -> None:
+    """With SCTP, messages must come back over it, too."""
     verdict = checked(two_nodes)
+    assert verdict.failures == ()
     assert ("SCTP (needs a kernel with CONFIG_IP_SCTP)" in verdict.unasked) is not has_sctp()
     for part in ("egress (no external host in the topology)", "hostPort", "Services", "NetworkPolicies"):
         assert part in verdict.unasked
