@@ -19,6 +19,7 @@ from testbed.designs import CATALOGUE, DESIGNS, design_of, pairs
 from testbed.designs.fitting import check_design
 from testbed.experiment.needs import need_for_lab
 from testbed.kernel.lacking import MachineLacks, PluginNowhere
+from testbed.kernel.search_path import add_sbin
 from testbed.lab.door import Address
 from testbed.lab.living import (
     CannotBeBuilt,
@@ -29,7 +30,6 @@ from testbed.lab.living import (
     UnknownPlace,
     facts_of,
 )
-from testbed.observe.check import Verdict
 from testbed.observe.check import check as check_lab
 from testbed.observe.inspect import Difference
 from testbed.observe.inspect import inspect as inspect_lab
@@ -37,6 +37,7 @@ from testbed.observe.ports import TRACE_PORT
 from testbed.observe.shots import Protocol
 from testbed.observe.trace import Walk
 from testbed.observe.trace import trace as trace_packet
+from testbed.observe.verdict import Verdict
 from testbed.plan.objects import Kind, Plan, Space
 from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design, load_topology
@@ -116,6 +117,7 @@ class Lab:
         Raises SpecError for mistakes in files, or a design that does not fit the topology, KeyError for an unknown
         design, MachineLacks for missing features, programs or rights, PluginNowhere, NameTaken and CannotBeBuilt.
         """
+        add_sbin()
         loaded = load_topology(Path(topology))
         try:
             in_file = is_file(design) or is_network(design)
@@ -124,7 +126,7 @@ class Lab:
             raise KeyError(
                 f"unknown design {design!r}; valid: {', '.join(DESIGNS)}, or ATTACH+TRANSPORT: {', '.join(pairs())}"
             ) from None
-        check_design(wanted, loaded)
+        check_design(wanted, loaded, design)
         need_for_lab(wanted, loaded.value)
         plan = wanted.plan(loaded.value, offload)
         number = 1
@@ -140,6 +142,7 @@ class Lab:
     @classmethod
     def find(cls, name: str) -> Self:
         """This user's lab of that name, brought up by `testbed up` or another process."""
+        add_sbin()
         found = cls(LivingLab(Address(os.geteuid(), name)))
         _ = found._living.facts
         return found
@@ -156,6 +159,7 @@ class Lab:
 
     @property
     def name(self) -> str:
+        """Its name, by which verbs of the command line find it."""
         return self._living.name
 
     @property
@@ -206,7 +210,10 @@ class Lab:
         self._living.change("link set", ends=ends, **qualities)
 
     def check(self) -> Verdict:
-        """Checks every pair of pods and nodes against the Kubernetes network model, and explains failures."""
+        """Checks every pair of pods and nodes against the Kubernetes network model, and explains failures.
+
+        The verdict prints as `testbed check` does; `assert lab.check().is_good` shows the first cause if it fails.
+        """
         plan, topology, design = self.plan, self._living.topology, self._living.design
         ended = self._living.ended()
         return self._living.inside(lambda namespaces: check_lab(design, topology, plan, namespaces, ended))
@@ -226,7 +233,7 @@ class Lab:
         family: int | None = None,
     ) -> Walk:
         """The path of one packet from a pod or node to another, and of its answer; see `testbed.observe.trace`."""
-        plan = self.plan
+        plan, ended = self.plan, self._living.ended()
         return self._living.inside(
-            lambda namespaces: trace_packet(plan, namespaces, source, target, protocol, port, size, family)
+            lambda namespaces: trace_packet(plan, namespaces, source, target, protocol, port, size, family, ended)
         )

@@ -4,8 +4,10 @@ What they say stands in the code: in the verbs' help texts, the models' descript
 docstrings. A test holds the pages to it.
 """
 
+import ast
 import inspect
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import click
 
+from testbed import api
 from testbed.cli import verbs
 from testbed.designs import ATTACHMENTS, CATALOGUE, DESIGNS, PLAIN, TRANSPORTS, Design
 from testbed.designs.attachment import Attachment
@@ -314,7 +317,70 @@ def _probes() -> Iterator[str]:
     )
 
 
+# --- Python
+
+
+def api_page() -> str:
+    text = (
+        "`from testbed import Lab`; everything else is in `testbed.api`. [Working in labs](../labs.md) shows it at "
+        "work. The fixture `lab_up(topology, design=...)` of pytest takes what `Lab.up` takes; its labs end with the "
+        "test."
+    )
+    return _page("Python", text, _api())
+
+
+def _api() -> Iterator[str]:
+    parts = [getattr(api, name) for name in api.__all__]
+    errors = [part for part in parts if issubclass(part, Exception)]
+    for part in (api.Lab, *(part for part in parts if part not in (api.Lab, *errors))):
+        yield f"## {part.__name__}\n\n{_docstring(part)}"
+        rows = [(f"`{name}`", text) for name, text in (*_fields(part), *_methods(part))]
+        yield _table(("", "what it is or does"), iter(rows))
+    yield "## Exceptions"
+    yield _table(("exception", "when"), ((f"`{error.__name__}`", _docstring(error)) for error in errors))
+
+
+def _methods(part: type) -> Iterator[tuple[str, str]]:
+    """The public methods and properties of a class, each with its arguments and its docstring."""
+    for name, member in vars(part).items():
+        if name.startswith("_") and name not in ("__getitem__", "__iter__"):
+            continue
+        if isinstance(member, property):
+            yield name, _docstring(member)
+        elif isinstance(member, classmethod) or inspect.isfunction(member):
+            called = f"{part.__name__}.{name}" if isinstance(member, classmethod) else name
+            yield called + _arguments(getattr(part, name)), _docstring(getattr(part, name))
+
+
+def _arguments(function: Callable[..., Any]) -> str:
+    known = inspect.signature(function).parameters.values()
+    shown = [str(one.replace(annotation=one.empty)) for one in known if one.name != "self"]
+    return f"({', '.join(shown)})"
+
+
+def _fields(part: type) -> Iterator[tuple[str, str]]:
+    """The attributes of a class, with the text below each in its source."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    made = next((one.body for one in body.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), [])
+    for statements in (body.body, made):
+        for one, below in zip(statements, [*statements[1:], None][: len(statements)], strict=True):
+            if not isinstance(one, ast.Assign | ast.AnnAssign):
+                continue
+            target = one.target if isinstance(one, ast.AnnAssign) else one.targets[0]
+            name = target.attr if isinstance(target, ast.Attribute) else ast.unparse(target)
+            if not name.startswith("_"):
+                said = below.value if isinstance(below, ast.Expr) else None
+                kind = f": {ast.unparse(one.annotation)}" if isinstance(one, ast.AnnAssign) else ""
+                yield name + kind, " ".join(str(said.value).split()) if isinstance(said, ast.Constant) else ""
+
+
+def _docstring(part: object) -> str:
+    return " ".join((inspect.getdoc(part) or "").split())
+
+
 REFERENCE: Mapping[str, Callable[[], str]] = {
+    "api.md": api_page,
     "verbs.md": verbs_page,
     "topology.md": topology_page,
     "scenario.md": scenario_page,

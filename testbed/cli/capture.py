@@ -12,11 +12,13 @@ import click
 
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import complete_place, lab_errors, lab_option, the_lab
+from testbed.cli.output import failure, failure_of_stdout, in_terminal
 from testbed.lab.living import LivingLab, UnknownPlace
 from testbed.spec.nearest import unknown
 
 if TYPE_CHECKING:
     from testbed.observe.capture import Captured, Sink, Target
+    from testbed.observe.filters import TunnelHeaders
 
 
 @click.command(epilog="Example: testbed capture client:eth0 node1:flannel.1 icmp -w walk.pcapng")
@@ -38,20 +40,23 @@ def capture(
 ) -> None:
     """Record packets in pods, on nodes and on the fabric, until Ctrl-C.
 
-    The first words that name places are the targets, each with one device or all; the rest is a tcpdump filter. In a
-    terminal, each packet is a line as printed by tcpdump. A file or a pipe gets the packets in pcapng, each with its
-    device and the kernel's timestamp: `testbed capture node1 | wireshark -k -i -`.
+    The first words that name places are the targets, each with one device or all; the rest is a tcpdump filter, which
+    also finds packets inside the design's tunnels, except encrypted ones. In a terminal, each packet is a line as
+    printed by tcpdump. A file or a pipe gets the packets in pcapng, each with its device and the kernel's timestamp:
+    `testbed capture node1 | wireshark -k -i -`.
     """
     from testbed.kernel import programs
     from testbed.observe.capture import UnknownDevice, devices
     from testbed.observe.capture import capture as catch
+    from testbed.observe.filters import tunnels_of
 
     if text and file:
         raise click.UsageError("--text and -w exclude each other: lines go to the output, packets into a file")
     programs.need("tcpdump")
     lab = the_lab(name)
     with lab_errors():
-        targets, expression = _parsed(words, tuple(lab.facts["places"]))
+        tunnels = tunnels_of(lab.plan)
+        targets, expression = _parsed(words, tuple(lab.facts["places"]), tunnels)
         try:
             lab.inside(lambda namespaces: devices(namespaces, targets))
         except UnknownDevice as error:
@@ -65,18 +70,27 @@ def capture(
                 with closing(sink):
                     captured = lab.inside(
                         lambda namespaces: catch(
-                            namespaces, targets, expression, sink, count, seconds, lambda: _print_start(targets)
+                            namespaces,
+                            targets,
+                            expression,
+                            sink,
+                            count,
+                            seconds,
+                            lambda: _print_start(targets),
+                            tunnels,
                         )
                     )
             except OSError as error:
-                click.echo(f"testbed: {path} could not be written: {error.strerror}", err=True)
-                sys.exit(1)
+                raise (failure_of_stdout(error) if path == Path("-") else failure(str(path), error)) from None
     click.echo(_summary(captured, f" in {path}" if path != Path("-") else ""), err=True)
 
 
-def _parsed(words: Sequence[str], places: tuple[str, ...]) -> "tuple[list[Target], str]":
+def _parsed(
+    words: Sequence[str], places: tuple[str, ...], tunnels: "Sequence[TunnelHeaders]"
+) -> "tuple[list[Target], str]":
     """The targets and the filter. Raises UnknownPlace, or WrongInput for a bad filter."""
-    from testbed.observe.capture import BadFilter, Target, compiled
+    from testbed.observe.capture import Target
+    from testbed.observe.filters import BadFilter, looking_inside
     from testbed.spec.nearest import nearest
 
     targets: list[Target] = []
@@ -90,7 +104,7 @@ def _parsed(words: Sequence[str], places: tuple[str, ...]) -> "tuple[list[Target
     rest = words[len(targets) :]
     expression = " ".join(rest)
     try:
-        compiled(expression)
+        looking_inside(expression, True, tunnels)
     except BadFilter as error:
         near = nearest(Target.of(rest[0]).place, places)
         hint = f"; did you mean the place '{near}'?" if near else ""
@@ -102,7 +116,7 @@ def _sink(file: IO[bytes], path: Path, text: bool, lab: LivingLab) -> "Sink":
     from testbed.observe.capture import Lines, PcapngFile
 
     if text:
-        return Lines(file)
+        return Lines(file, in_terminal)
     if file.isatty():
         raise click.UsageError("-w - does not write packets to a terminal: pipe it to a program, or omit -w")
     return PcapngFile(file, f"lab {lab.name}: topology {lab.facts['topology']}, design {lab.facts['design']}")

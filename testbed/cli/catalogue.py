@@ -10,9 +10,12 @@ import click
 from testbed.cli.choosing import chosen
 from testbed.designs import ATTACHMENTS, CATALOGUE, DESIGNS, PLAIN, TRANSPORTS, Design
 from testbed.designs.attachment import Attachment
+from testbed.designs.attachments.cni import plugins_of
 from testbed.designs.overhead import overhead
 from testbed.designs.transport import Transport
+from testbed.experiment.needs import missing_plugins
 from testbed.kernel import features
+from testbed.kernel.features import Lacking
 from testbed.kernel.programs import PROGRAMS
 
 if TYPE_CHECKING:
@@ -79,8 +82,10 @@ def _table(title: str, parts: Iterable[Part], is_wide: bool, made_of: Mapping[st
 
 
 def _briefly(part: Part) -> str:
-    here = _availability(part)
-    return here if here in ("yes", "?") else "no"
+    lacking = _lacking(part)
+    if lacking is None:
+        return "?"
+    return f"no: {', '.join(one.name for one in lacking)}" if lacking else "yes"
 
 
 def _bytes(of: Design | Transport) -> str:
@@ -130,6 +135,7 @@ def _page(design: Design) -> str:
         else f"{_bytes(design)} bytes",
         "needs": ", ".join(features.FEATURES[name].lacking for name in design.needs),
         "programs": ", ".join(f"{name} ({PROGRAMS[name].package})" for name in design.programs),
+        "plugins": ", ".join(plugins_of(design.plugins)) if design.plugins else "",
         "here": _availability(design),
         "options": options,
         f"{attachment.name} goes with": ", ".join(kinds),
@@ -165,7 +171,7 @@ def _programs(part: Part) -> tuple[str, ...]:
 
 
 def _availability(part: Part) -> str:
-    lacking = features.absent_here(part.needs, _programs(part))
+    lacking = _lacking(part)
     if lacking is None:
         return "?"
     return features.needs(lacking) if lacking else "yes"
@@ -173,5 +179,13 @@ def _availability(part: Part) -> str:
 
 def _here(part: Part) -> bool | None:
     """Whether this machine has everything required; None if that cannot be probed."""
-    lacking = features.absent_here(part.needs, _programs(part))
+    lacking = _lacking(part)
     return None if lacking is None else not lacking
+
+
+def _lacking(part: Part) -> tuple[Lacking, ...] | None:
+    """What this machine lacks for a part; None if features cannot be probed and nothing else is missing."""
+    found = features.absent_here(part.needs, _programs(part))
+    if isinstance(part, Design) and part.plugins and (plugins := missing_plugins(part.plugins)):
+        return (*(found or ()), *plugins)
+    return found

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,11 +13,7 @@ from testbed.cli.labs import lab_errors, lab_option, the_lab
 
 if TYPE_CHECKING:
     from testbed.kernel.refusal import Namespaces
-    from testbed.observe.check import Verdict
-
-MOST_PLACES = 20
-"""In a matrix of pods and nodes; larger labs get a matrix of nodes."""
-MOST_PAIRS = 6
+    from testbed.observe.verdict import Verdict
 
 
 @click.command(epilog="Example: testbed check")
@@ -70,54 +65,12 @@ def progress() -> Iterator[Callable[[str, float], None]]:
 
 
 def _print(verdict: "Verdict", homes: dict[str, str]) -> None:
-    click.echo(_matrix(verdict, homes))
-    passed = verdict.asked - len(verdict.failures) - len(verdict.astray)
-    good = verdict.is_good
-    click.echo(f"\nnot asked: {', '.join(verdict.unasked)}")
-    click.secho(f"{passed} of {verdict.asked} checks passed", fg="green" if good else "red", bold=True)
-    for line in verdict.ended:
-        click.echo(f"\n{line}")
-    for cause in verdict.causes:
-        pairs = [f"{source} → {target}" for source, target in cause.pairs]
-        more = f" and {len(pairs) - MOST_PAIRS} more" if len(pairs) > MOST_PAIRS else ""
-        click.echo(f"\n{', '.join(pairs[:MOST_PAIRS])}{more}\n    {cause.reason}")
-    explained = {pair for cause in verdict.causes for pair in cause.pairs}
-    rest = [failure for failure in verdict.failures if (failure.source, failure.target) not in explained]
-    if rest:
-        click.echo()
-    for failure in rest[:MOST_PAIRS]:
-        pair = [
-            failure.source,
-            *((f"→ {failure.target} {failure.protocol}",) if failure.target != failure.source else ()),
-        ]
-        click.echo(f"{' '.join(pair)}: {failure.what}")
-    if len(rest) > MOST_PAIRS:
-        click.echo(f"and {len(rest) - MOST_PAIRS} more")
-    for line in verdict.astray[:MOST_PAIRS]:
+    from testbed.observe.verdict import count, details, matrix_text, unasked
+
+    click.echo(matrix_text(verdict, homes))
+    click.echo()
+    for line in unasked(verdict):
         click.echo(line)
-
-
-def _matrix(verdict: "Verdict", homes: dict[str, str]) -> str:
-    """Rows are sources, columns are targets."""
-    from testbed.observe.check import matrix
-
-    cells = matrix(verdict)
-    places = verdict.places
-    if len(places) <= MOST_PLACES:
-        signs = {pair: _sign(failed) for pair, failed in cells.items()}
-    else:
-        failed_between = Counter((homes[a], homes[b]) for (a, b), failed in cells.items() if failed)
-        places = tuple(dict.fromkeys(homes[place] for place in places))
-        signs = {(a, b): str(failed_between[a, b] or "✓") for a in places for b in places}
-    width = max(map(len, places))
-    lines = [" " * width + "  " + " ".join(f"{place:>{max(len(place), 3)}}" for place in places)]
-    for source in places:
-        row = " ".join(f"{signs.get((source, target), '·'):>{max(len(target), 3)}}" for target in places)
-        lines.append(f"{source:{width}}  {row}")
-    return "\n".join(lines)
-
-
-def _sign(failed: str) -> str:
-    from testbed.observe.questions import PROTOCOLS
-
-    return {"": "✓", " ".join(PROTOCOLS): "✗"}.get(failed, failed)
+    click.secho(count(verdict), fg="green" if verdict.is_good else "red", bold=True)
+    for line in details(verdict):
+        click.echo(line)

@@ -10,6 +10,8 @@ from testbed.cli.log import LOG, need_log, write_log
 from testbed.lab.door import Unanswered
 from testbed.lab.living import LivingLab
 
+MOST_ERRORS = 5
+
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     return [lab.name for lab in LivingLab.all() if lab.name.startswith(incomplete)]
@@ -40,7 +42,9 @@ def down(name: str | None, every: bool, log: Path | None) -> None:
                     raise
         else:
             calls += ending.log
-            for error in ending.errors:
+            for error in ending.errors[:MOST_ERRORS]:
                 click.echo(f"testbed: {error}", err=True)
+            if (more := len(ending.errors) - MOST_ERRORS) > 0:
+                click.echo(f"testbed: and {more} more errors of CNI plugins", err=True)
             click.echo(f"{lab.name} is down")
     write_log(log, calls)

@@ -11,11 +11,20 @@ from testbed.spec.problems import SpecError
 
 WRONG_INPUT = 2
 MACHINE_LACKS = 3
+OUTPUT_FAILED = 4
 INTERRUPTED = 130
 
 
 class WrongInput(Exception):
     """The user's input cannot be used."""
+
+
+class OutputFailed(Exception):
+    """Output cannot be written: the disk is full, or standard output closed."""
+
+
+class ReaderGone(Exception):
+    """The reader of our output has closed it (`testbed plan ... | head`): not a failure."""
 
 
 @contextmanager
@@ -39,7 +48,8 @@ def printed_errors() -> Iterator[None]:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader of our output has closed it (`testbed plan ... | head`): not a failure.
-        sys.stderr.close()
+    except OutputFailed as error:
+        click.echo(f"testbed: {error}", err=True)
+        sys.exit(OUTPUT_FAILED)
+    except ReaderGone:
         sys.exit(0)

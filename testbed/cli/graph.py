@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from testbed.cli.choosing import HELP, chosen
+from testbed.cli.choosing import HELP, chosen_for
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import lab_errors, lab_option, the_lab
+from testbed.cli.output import write_file
 from testbed.spec.nearest import unknown
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ FORMATS = ("svg", "png", "pdf", "dot")
 @lab_option
 @click.argument("topology", type=click.Path(path_type=Path), required=False)
 @click.option("--design", metavar="DESIGN", help=f"Design of TOPOLOGY. {HELP}")
-@click.option("-o", "file", type=click.Path(path_type=Path), help=f"Output file: file.{', file.'.join(FORMATS)}.")
+@click.option(
+    "-o",
+    "file",
+    type=click.Path(path_type=Path),
+    help=f"Output file: file.{', file.'.join(FORMATS)}. An existing one is replaced.",
+)
 def graph(name: str | None, topology: Path | None, design: str | None, file: Path | None) -> None:
     """Draw a lab, or a topology under a design: nodes, pods, devices, addresses, routes, tunnels.
 
@@ -39,11 +45,7 @@ def graph(name: str | None, topology: Path | None, design: str | None, file: Pat
     if file is None:
         click.echo(text, nl=False)
         return
-    try:
-        file.write_bytes(text.encode() if kind == "dot" else _drawn(text, kind))
-    except OSError as error:
-        raise WrongInput(f"{file} cannot be written: {error.strerror}") from None
-    click.echo(f"wrote {file}")
+    click.echo(write_file(file, text.encode() if kind == "dot" else _drawn(text, kind)))
 
 
 def _plan(name: str | None, topology: Path | None, design: str | None) -> "Plan":
@@ -55,12 +57,7 @@ def _plan(name: str | None, topology: Path | None, design: str | None) -> "Plan"
             return the_lab(name).plan
     if design is None:
         raise click.UsageError("TOPOLOGY requires --design, such as --design vxlan")
-    from testbed.designs.fitting import check_design
-    from testbed.spec.load import load_topology
-
-    wanted = chosen(design)
-    loaded = load_topology(topology)
-    check_design(wanted, loaded)
+    wanted, loaded = chosen_for(topology, design)
     return wanted.plan(loaded.value)
 
 

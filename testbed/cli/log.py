@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from testbed.cli.errors import WrongInput
+from testbed.cli.output import failure
 
 LOG = click.option(
     "--log",
@@ -27,4 +27,4 @@ def write_log(file: Path | None, text: str) -> None:
         with file.open("a") as log:
             log.write(text)
     except OSError as error:
-        raise WrongInput(f"{file} cannot be written: {error.strerror}") from None
+        raise failure(str(file), error) from None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from testbed.cli.choosing import HELP, chosen
+from testbed.cli.choosing import HELP, chosen_for
 
 
 @click.command(epilog="Example: testbed plan topologies/two-nodes.yaml --design vxlan")
@@ -22,12 +22,7 @@ from testbed.cli.choosing import HELP, chosen
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 def plan(topology: Path, design: str, form: str, as_json: bool) -> None:
     """Print every kernel object that a design puts into each namespace. Builds nothing, needs no root."""
-    from testbed.designs.fitting import check_design
-    from testbed.spec.load import load_topology
-
-    wanted = chosen(design)
-    loaded = load_topology(topology)
-    check_design(wanted, loaded)
+    wanted, loaded = chosen_for(topology, design)
     made = wanted.plan(loaded.value)
     if as_json or form == "json":
         from testbed.plan.codec import to_data

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from testbed.cli.errors import WrongInput
+from testbed.cli.output import failure
 
 
 @click.command(epilog="Example: testbed report results/compare-designs-20260101-120000")
@@ -24,7 +25,7 @@ def report(results: Path, as_json: bool) -> None:
     except ResultsError as error:
         raise WrongInput(str(error)) from None
     except OSError as error:
-        raise click.UsageError(f"the report cannot be written: {error}") from None
+        raise failure(str(error.filename or "the report"), error) from None
     if as_json:
         click.echo(json.dumps([asdict(row) for row in made.summaries], indent=2))
         return

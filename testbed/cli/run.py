@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from testbed.cli.errors import INTERRUPTED, WrongInput
+from testbed.cli.errors import INTERRUPTED, OUTPUT_FAILED, WrongInput
 from testbed.spec.limits import MAX_SEED
 
 WAITING = "Another run is measuring on this machine and would disturb this one; waiting for its end. Ctrl-C gives up."
@@ -45,11 +45,9 @@ def run(scenario: Path | None, results: Path, seed: int | None, dry_run: bool, r
         sys.exit(_resume(resume))
     assert scenario is not None
     from testbed.designs import CATALOGUE
-    from testbed.designs.fitting import check_designs
     from testbed.spec.load import load_scenario
 
     loaded = load_scenario(scenario, CATALOGUE)
-    check_designs(loaded)
     if seed is None:
         seed = loaded.value.seed if loaded.value.seed is not None else random.SystemRandom().randint(0, MAX_SEED)
     sys.exit(_outline(loaded, seed) if dry_run else _begin(loaded, scenario, seed, results))
@@ -90,7 +88,11 @@ def _begin(loaded: "LoadedScenario", scenario: Path, seed: int, results: Path) -
     from testbed.lab.capsule import SCRATCH
 
     need_for_run(loaded)
-    if results.resolve().is_relative_to(SCRATCH):
+    try:
+        place = results.resolve()
+    except FileNotFoundError:
+        raise click.UsageError("the working folder was removed; change to another one") from None
+    if place.is_relative_to(SCRATCH):
         raise click.UsageError(f"results cannot be written under {SCRATCH}, which is private in a lab")
     fresh = not results.exists()
     try:
@@ -160,7 +162,9 @@ def _measure(loaded: "LoadedScenario", schedule: "Schedule", manifest: dict[str,
     earlier = mend(folder) if (folder / "manifest.json").exists() else None
     with ResultsWriter(folder) as writer, Progress() as progress:
         all_well = Run(loaded, schedule, manifest, writer, progress, judge, earlier).carry_out()
-    return 0 if all_well and not writer.waiting else 1
+    if writer.waiting:
+        return OUTPUT_FAILED
+    return 0 if all_well else 1
 
 
 def _report(folder: Path, code: int) -> int:
@@ -172,7 +176,7 @@ def _report(folder: Path, code: int) -> int:
         made = write_report(folder)
     except OSError as error:
         click.echo(f"testbed: the report cannot be written: {error}; to try again: testbed report {folder}", err=True)
-        return code or 1
+        return OUTPUT_FAILED
     if code == INTERRUPTED:
         click.echo(f"Interrupted; the report covers what was measured so far. To continue: --resume {folder}", err=True)
     click.echo()

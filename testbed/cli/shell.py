@@ -21,4 +21,5 @@ def shell(name: str | None, target: str | None) -> None:
         from testbed.lab.mininet_shell import converse
 
         plan = lab.plan
-        lab.inside(lambda namespaces: converse(plan, namespaces))
+        with lab.entrance() as enter:
+            lab.inside(lambda _: converse(plan, enter))

@@ -10,7 +10,7 @@ import click
 
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import complete_place, lab_errors, lab_option, the_lab
-from testbed.lab.living import UnknownPlace
+from testbed.cli.output import write_file
 from testbed.observe.ports import TRACE_PORT
 
 if TYPE_CHECKING:
@@ -35,7 +35,13 @@ if TYPE_CHECKING:
 @click.option("-4", "family", flag_value=4, type=int, help="Use IPv4, the default if both have it.")
 @click.option("-6", "family", flag_value=6, type=int, help="Use IPv6.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
-@click.option("--svg", "picture", type=click.Path(path_type=Path), metavar="FILE", help="Also draw the trace, as SVG.")
+@click.option(
+    "--svg",
+    "picture",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also draw the trace, as SVG. An existing file is replaced.",
+)
 def trace(
     name: str | None,
     source: str,
@@ -49,31 +55,27 @@ def trace(
 ) -> None:
     """Send one packet from A to B and show its path and its answer's, hop by hop; exit code 1 without an answer.
 
-    Every device of the lab is watched: when the packet passed it, and how it changed since the previous hop. If no
-    program listens on B's port, `trace` itself does.
+    A and B are pods or nodes, by name or by address. Every device of the lab is watched: when the packet passed it, and
+    how it changed since the previous hop. If no program listens on B's port, `trace` itself does. The last line says
+    where the packet or its answer was lost, and why: rules and counters that dropped it, then what differs from the
+    plan on its path.
     """
-    from testbed.observe.trace import CannotTrace
+    from testbed.observe.ends import CannotTrace
     from testbed.observe.trace import trace as walk_of
 
     lab = the_lab(name)
     with lab_errors():
-        plan, topology = lab.plan, lab.facts["places"]
-        for place in (source, target):
-            if place not in topology:
-                raise UnknownPlace(place, topology)
+        plan, ended = lab.plan, lab.ended()
         try:
             walk = lab.inside(
-                lambda namespaces: walk_of(plan, namespaces, source, target, protocol, port, size, family)
+                lambda namespaces: walk_of(plan, namespaces, source, target, protocol, port, size, family, ended)
             )
         except CannotTrace as reason:
             raise WrongInput(str(reason)) from None
     if picture:
         from testbed.observe.picture import svg
 
-        try:
-            picture.write_text(svg(walk, plan.design))
-        except OSError as error:
-            raise WrongInput(f"{picture} cannot be written: {error.strerror}") from None
+        click.echo(write_file(picture, svg(walk, plan.design).encode()), err=True)
     if as_json:
         click.echo(json.dumps(asdict(walk), indent=2))
     else:

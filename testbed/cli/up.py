@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from testbed.cli.choosing import HELP, chosen
+from testbed.cli.choosing import HELP, chosen_for
 from testbed.cli.errors import WrongInput
 from testbed.cli.log import LOG, need_log, write_log
 from testbed.lab.living import CannotBeBuilt, LivingLab, NameTaken, facts_of
@@ -22,14 +22,10 @@ _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 @LOG
 def up(topology: Path, design: str, name: str | None, offload: str, log: Path | None) -> None:
     """Bring a lab up. It runs until `testbed down`, even after this terminal is closed."""
-    from testbed.designs.fitting import check_design
     from testbed.experiment.needs import need_for_lab
     from testbed.spec.design import JOINED
-    from testbed.spec.load import load_topology
 
-    wanted = chosen(design)
-    loaded = load_topology(topology)
-    check_design(wanted, loaded)
+    wanted, loaded = chosen_for(topology, design)
     name = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}"
     if not _NAME.fullmatch(name):
         raise click.UsageError(f"'{name}' is not a valid lab name: use letters, digits, '-', '_' and '.', at most 63")

@@ -17,17 +17,14 @@ from testbed.spec.problems import Problem, SpecError
 def validate(files: tuple[Path, ...], as_json: bool) -> None:
     """Read topologies, scenarios and designs and report every mistake. Builds nothing."""
     from testbed.designs import CATALOGUE
-    from testbed.designs.fitting import check_designs
     from testbed.spec.design import ReadCni
-    from testbed.spec.load import LoadedScenario, load_any
+    from testbed.spec.load import load_any
 
     problems: list[Problem] = []
     good: list[str] = []
     for file in files:
         try:
             loaded = load_any(file, CATALOGUE)
-            if isinstance(loaded, LoadedScenario):
-                check_designs(loaded)
             kind = "design" if isinstance(loaded.value, ReadCni) else type(loaded.value).__name__.lower()
             kind = kind.removesuffix("spec")
             good.append(f"{file}: {kind} {loaded.value.name}, no mistake found")

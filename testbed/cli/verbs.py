@@ -46,4 +46,7 @@ def testbed() -> None:
 def run_verb() -> None:
     """Runs the verb on the command line, and exits."""
     with printed_errors():
-        sys.exit(testbed.main(prog_name="testbed", standalone_mode=False))
+        try:
+            sys.exit(testbed.main(prog_name="testbed", standalone_mode=False))
+        finally:
+            sys.stdout.flush()  # Here, where a failure is reported.

@@ -5,12 +5,15 @@ may also be in separate files, in a folder next to the list that is named after 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from testbed.cni.template import EXAMPLE, Values, filled
+from testbed.cni import foreign, standard
+from testbed.cni.model import Network as Network
+from testbed.cni.model import Plugin as Plugin
+from testbed.cni.template import EXAMPLES, Values, filled, is_template
 from testbed.cni.versions import SUPPORTED, WITHOUT, newest_first
 from testbed.spec.design import NetworkTexts
 from testbed.spec.files import Unreadable, read_text
@@ -21,83 +24,99 @@ from testbed.spec.source import Source
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """Of networks, and of container IDs."""
 SUFFIXES = (".conflist", ".conf", ".json")
+Text = tuple[str, str]
+"""A file and its text."""
+T = TypeVar("T")
 _RESERVED = ("runtimeConfig", "args", "prevResult")
 _RESERVED_PREFIX = "cni.dev/"
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """A plugin's part of a configuration."""
-
-    type: str
-    """The name of its program."""
-    capabilities: frozenset[str]
-    """Runtime arguments that it accepts."""
-    keys: Mapping[str, Any]
-    """All keys as written, including `capabilities`."""
-
-    @property
-    def ipam(self) -> str:
-        """The plugin that allocates addresses for it; empty if none is named."""
-        ipam = self.keys.get("ipam")
-        found = ipam.get("type") if isinstance(ipam, dict) else None
-        return found if isinstance(found, str) else ""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network that pods can be attached to."""
-
-    name: str
-    versions: tuple[str, ...]
-    """The supported ones among its versions, newest first."""
-    plugins: tuple[Plugin, ...]
-    disable_check: bool = False
-    disable_gc: bool = False
-    text: str = ""
-    """The configuration as it was read."""
-
-    @property
-    def programs(self) -> tuple[str, ...]:
-        """The names of all plugins that are called, including those that allocate addresses."""
-        return tuple(dict.fromkeys(name for plugin in self.plugins for name in (plugin.type, plugin.ipam) if name))
 
 
 def read_network(path: Path) -> NetworkTexts:
     """The network in a file: its name, its files with their unfilled texts, and its capabilities.
 
     In a folder, the first configuration by name is read, as container runtimes do. Templates are checked with example
-    values. Raises SpecError with every problem.
+    values, of which one must fit. Raises SpecError with every problem.
     """
     file = next(iter(conf_files(path)), path) if path.is_dir() else path
     first = _text_of(file)
-    root = _filled_source(first)
-    texts = (first, *map(_text_of, _plugin_files(root.data, file.parent)))
-    network = network_of(root, map(_filled_source, texts[1:]))
+    texts = with_examples((first,), lambda filled_texts: (first, *_other_texts(filled_texts, file.parent)))
+    network = example_network(texts)
     capabilities = dict.fromkeys(name for plugin in network.plugins for name in sorted(plugin.capabilities))
     return NetworkTexts(network.name, texts, tuple(capabilities))
 
 
-def _text_of(path: Path) -> tuple[str, str]:
+def _text_of(path: Path) -> Text:
     try:
-        return str(path), read_text(path)
+        return foreign.network_text(str(path), read_text(path))
     except Unreadable as error:
         raise SpecError((Problem(str(path), error.line, error.column, error.message),)) from None
 
 
-def _filled_source(text: tuple[str, str]) -> Source:
-    file, written = text
-    return parse_json(filled(written, file, EXAMPLE), file)
+def _other_texts(texts: Sequence[Text], parent: Path) -> Iterator[Text]:
+    """The texts of plugins in separate files."""
+    (file, text), *_ = texts
+    return map(_text_of, _plugin_files(parse_json(text, file).data, parent))
 
 
-def filled_network(texts: Sequence[tuple[str, str]], values: Values) -> tuple[tuple[str, str], ...]:
+def with_examples(texts: Sequence[Text], work: Callable[[tuple[Text, ...]], T]) -> T:
+    """The result of `work` for texts filled with the first example values for which neither raises SpecError.
+
+    If there are none, raises SpecError for the first ones.
+    """
+    first: SpecError | None = None
+    for values in EXAMPLES if any(is_template(text) for _, text in texts) else EXAMPLES[:1]:
+        try:
+            return work(_filled(texts, values))
+        except SpecError as error:
+            first = first or error
+    assert first is not None
+    raise SpecError(tuple(as_written(problem, texts) for problem in first.problems))
+
+
+def example_network(texts: Sequence[Text]) -> Network:
+    """The network in texts that may be templates, filled with example values. Raises SpecError."""
+    return with_examples(texts, _reviewed)
+
+
+def filled_network(texts: Sequence[Text], values: Values) -> tuple[Text, ...]:
     """The files of a network, filled with a node's values. Raises SpecError if the result is invalid."""
-    done = tuple((file, filled(text, file, values)) for file, text in texts)
-    network_of_texts(done)
+    try:
+        done = _filled(texts, values)
+        _reviewed(done)
+    except SpecError as error:
+        raise SpecError(tuple(as_written(problem, texts) for problem in error.problems)) from None
     return done
 
 
-def network_of_texts(texts: Sequence[tuple[str, str]]) -> Network:
+def _filled(texts: Sequence[Text], values: Values) -> tuple[Text, ...]:
+    return tuple((file, filled(text, file, values)) for file, text in texts)
+
+
+def as_written(problem: Problem, texts: Sequence[Text]) -> Problem:
+    """A problem of a filled template with the user's own line, if that can be found."""
+    lines = dict(texts).get(problem.file, "").splitlines()
+    if not 0 < problem.line <= len(lines) or lines[problem.line - 1] == problem.excerpt:
+        return problem
+    written, start = lines[problem.line - 1], problem.column - 1
+    marked = problem.excerpt[start : start + problem.width]
+    if written[:start] == problem.excerpt[:start]:
+        width = len(written) - (len(problem.excerpt) - problem.width)
+        return replace(problem, excerpt=written, width=max(width, 1))
+    if written.count(marked) == 1:
+        return replace(problem, excerpt=written, column=written.index(marked) + 1)
+    return problem
+
+
+def _reviewed(texts: Sequence[Text]) -> Network:
+    """The network in these texts, with its keys for standard plugins checked. Raises SpecError."""
+    network = network_of_texts(texts)
+    if wrong := list(standard.misfits(network)):
+        sources = {file: parse_json(text, file) for file, text in texts}
+        raise SpecError(tuple(sources[file].problem(misfit) for file, misfit in wrong))
+    return network
+
+
+def network_of_texts(texts: Sequence[Text]) -> Network:
     """The network in files and their texts; the first is the network's own, others are plugins. Raises SpecError."""
     root, *plugins = (parse_json(text, file) for file, text in texts)
     return network_of(root, plugins)
@@ -237,7 +256,8 @@ class _Reader:
         for key in data:
             if key in _RESERVED or key.startswith(_RESERVED_PREFIX):
                 self.wrong((*loc, key), f"'{key}' is reserved: the runtime sets it in each call", at_key=True)
-        return Plugin(str(kind), self._capabilities((*loc, "capabilities"), data.get("capabilities", {})), data)
+        capabilities = self._capabilities((*loc, "capabilities"), data.get("capabilities", {}))
+        return Plugin(str(kind), capabilities, data, self.source.file, loc)
 
     def _capabilities(self, loc: Loc, data: object) -> frozenset[str]:
         if not isinstance(data, dict):

@@ -1,6 +1,7 @@
 """Configurations as Jinja2 templates, with values that differ between nodes, such as `{{ node.pod_cidr }}`."""
 
 import re
+import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -46,16 +47,31 @@ class Values:
     """The largest packet that pods can send to other nodes, in bytes."""
 
 
-EXAMPLE = Values(
-    NodeValues("node1", 0, "10.244.0.0/24", ("10.244.0.0/24",), "192.168.56.1", ("192.168.56.1",)),
-    ClusterValues("10.244.0.0/16", ("10.244.0.0/16",)),
-    1500,
-)
-"""For checking a template without a topology."""
+_RANGES = {
+    4: ("10.244.0.0/24", "192.168.56.1", "10.244.0.0/16"),
+    6: ("fd00:10:244::/64", "fd00:56::1", "fd00:10:244::/56"),
+}
+"""A node's pod range and address, and the cluster's range, by family."""
+_FAMILIES = ((4,), (6,), (4, 6), (6, 4))
+
+
+def _example(pods: tuple[int, ...], fabric: tuple[int, ...]) -> Values:
+    own, cluster = (tuple(_RANGES[family][number] for family in pods) for number in (0, 2))
+    addresses = tuple(_RANGES[family][1] for family in fabric)
+    node = NodeValues("node1", 0, own[0], own, addresses[0], addresses)
+    return Values(node, ClusterValues(cluster[0], cluster), 1500)
+
+
+EXAMPLES = tuple(_example(pods, fabric) for pods in _FAMILIES for fabric in _FAMILIES)
+"""For checking a template without a topology: one for each combination of families that a topology may have."""
+EXAMPLE = EXAMPLES[0]
 _NAMES: Mapping[str, tuple[str, ...]] = {
     name: tuple(value) if isinstance(value, dict) else () for name, value in asdict(EXAMPLE).items()
 }
 _MARKS = ("{{", "{%", "{#")
+_OTHER_TEMPLATE = re.compile(r"\{\{-?\s*(?:\.\w*|\$\w*|range|if|with|end|else|template|include)\b")
+_TEMPLATE = "<template>"
+"""What Jinja2 calls the file of a template."""
 
 
 def is_template(text: str) -> bool:
@@ -77,10 +93,22 @@ def filled(text: str, file: str, values: Values) -> str:
             raise SpecError(problems)
         return environment.from_string(text).render(asdict(values))
     except TemplateSyntaxError as error:
-        message = f"invalid template: {error.message}"
+        other = _OTHER_TEMPLATE.search(text)
+        hint = f"; '{other[0]}' is of a Go template: write a value such as {{{{ node.pod_cidr }}}}" if other else ""
+        message = f"invalid template: {error.message}{hint}"
         raise SpecError((_problem(text, file, error.lineno, "", message),)) from None
     except TemplateError as error:
-        raise SpecError((Problem(file, 0, 0, f"the template cannot be filled: {error.message}"),)) from None
+        ranges = ", ".join(values.cluster.pod_cidrs)
+        reason = (error.message or "").replace("tuple object", "the list")
+        message = f"the template cannot be filled: {reason}; the pod ranges of the cluster: {ranges}"
+        index = re.search(r"no element (\d+)$", reason)
+        raise SpecError((_problem(text, file, _line_of(error), f"[{index[1]}]" if index else "", message),)) from None
+
+
+def _line_of(error: BaseException) -> int:
+    """The line of a template whose expression failed."""
+    frames = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == _TEMPLATE]
+    return frames[-1] if frames else 1
 
 
 def _unknown_names(tree: "nodes.Template", text: str, file: str) -> tuple[Problem, ...]:
@@ -109,7 +137,8 @@ def _problem(text: str, file: str, line: int, word: str, message: str, valid: tu
     lines = text.splitlines() or [""]
     excerpt = lines[min(line, len(lines)) - 1]
     begin = max(min((at for mark in _MARKS if (at := excerpt.find(mark)) >= 0), default=0), 0)
-    match = re.compile(rf"\b{re.escape(word)}\b").search(excerpt, begin) if word else None
+    whole = rf"\b{re.escape(word)}\b" if word.isidentifier() else re.escape(word)
+    match = re.compile(whole).search(excerpt, begin) if word else None
     start = match.start() if match else begin
     return Problem(
         file,

@@ -35,11 +35,18 @@ def _refusal(attach: str, transport: TransportSpec) -> str:
 
 
 def _read_network(path: Path) -> NetworkTexts:
-    from testbed.cni.network import read_network  # Most designs need no CNI configuration.
+    from testbed.cni.network import example_network, read_network  # Most designs need no CNI configuration.
 
-    return read_network(path)
+    network = read_network(path)
+    if FLANNEL in example_network(network.texts).programs:
+        return network._replace(transport=FLANNEL_TRANSPORT)
+    return network
 
 
+FLANNEL = "flannel"
+"""The CNI plugin that leaves the traffic between nodes to flanneld."""
+FLANNEL_TRANSPORT = "vxlan"
+"""flanneld's default."""
 _CNI_TRANSPORTS = {NO_TRANSPORT: none.TRANSPORT} | {
     transport.name: transport for transport in TRANSPORTS.values() if Delivers.PACKETS in transport.takes
 }
@@ -50,6 +57,7 @@ CATALOGUE = Catalogue(
     {transport.name: transport.parameters for transport in TRANSPORTS.values()},
     _refusal,
     {transport.name: transport.parameters for transport in _CNI_TRANSPORTS.values()},
+    lambda choice, topology: design_of(choice).misfits(topology),
     _read_network,
 )
 """The attachments, transports and designs that users can choose from."""
@@ -93,11 +101,34 @@ def design_of_data(spec: Mapping[str, Any]) -> Design:
 
 def _with_plugins(spec: ReadCni) -> Design:
     """The design of a CNI network configuration."""
-    from testbed.designs.attachments.cni import attachment_of
+    from testbed.cni.network import example_network
+    from testbed.cni.standard import programs_of
+    from testbed.designs.attachments.cni import attachment_of, needs_of
+    from testbed.designs.presets.flannel import pods
 
-    attachment, transport = attachment_of(spec), _CNI_TRANSPORTS[spec.transport.kind]
+    network = example_network(spec.texts)
+    needs_agent = FLANNEL in network.programs
+    if needs_agent:
+        spec = pods.with_plugin(spec)
+    attachment, transport = attachment_of(spec, needs_of(spec)), _CNI_TRANSPORTS[spec.transport.kind]
     summary = f"{attachment.summary}; between nodes {transport.summary}"
-    return Design(spec.name, attachment, transport, spec.transport, summary=summary, plugins=spec, page=attachment.page)
+    programs = programs_of(network)
+    page = attachment.page
+    design = Design(
+        spec.name, attachment, transport, spec.transport, summary=summary, plugins=spec, programs=programs, page=page
+    )
+    if not needs_agent:
+        return design
+    from testbed.designs.presets.flannel.of_user import with_agent
+
+    return with_agent(design)
+
+
+def instead_of(plugin: str) -> str:
+    """What to do without a CNI plugin that no known package has; empty if unknown."""
+    from testbed.designs.presets.instead import INSTEAD
+
+    return INSTEAD.get(plugin, "")
 
 
 __all__ = [
@@ -109,5 +140,6 @@ __all__ = [
     "Design",
     "design_of",
     "design_of_data",
+    "instead_of",
     "pairs",
 ]

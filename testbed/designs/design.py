@@ -17,7 +17,7 @@ from testbed.plan.pods import POD_INTERFACE
 from testbed.plan.sightings import Tunnel, Way, between, inside
 from testbed.plan.ways import ways
 from testbed.spec.design import DesignSpec, ReadCni, TransportSpec, spelt_out
-from testbed.spec.problems import Misfit
+from testbed.spec.problems import Loc, Unfit
 from testbed.spec.topology import MIN_MTU, Topology, with_other_pods
 from testbed.spec.types import Address
 
@@ -119,46 +119,46 @@ class Design:
         fitting = self.transport.room(addresses.fabric_mtu, addresses)
         return min(self.mtu or self.usual_mtu or fitting, fitting)
 
-    def misfits(self, topology: Topology) -> Iterator[Misfit]:
+    def misfits(self, topology: Topology) -> Iterator[Unfit]:
         """Reasons why this design does not fit the topology."""
         addresses, transport = self.lay_out(topology), self.transport
         families = addresses.fabric_families
         if transport.one_subnet and not addresses.is_one_subnet:
             yield self._of_one_subnet(transport.one_subnet)
         elif self.options.flood == "multicast" and not addresses.is_one_subnet:
-            yield self._of_one_subnet("its multicast group is joined on one subnet")
+            yield self._of_one_subnet("its multicast group is joined on one subnet", ("transport", "flood"))
         elif transport.one_subnet_of and not addresses.is_one_subnet:
             family, reason = transport.one_subnet_of
             if any(cidr.version == family for cidr in addresses.pod_cidrs):
                 yield self._of_one_subnet(f"for IPv{family}: {reason}")
         if self.on_link and any(node.is_on_loopback for node in addresses.nodes):
-            yield Misfit(
+            yield Unfit(
                 ("fabric",),
                 f"{self.name} needs each node's address on its link to the fabric ({self.on_link}), but "
                 "nodes with several links have it on lo",
                 at_key=True,
             )
         if (transport.by_router or transport.needs_router) and not addresses.routers:
-            yield Misfit(
+            yield Unfit(
                 ("fabric",), f"{self.name} needs a router in the fabric; add one, linked to a switch", at_key=True
             )
         for number, cidr in enumerate(topology.cluster.pod_cidr):
             if cidr.version not in transport.pod_families:
                 only = " and ".join(f"IPv{family}" for family in transport.pod_families)
-                yield Misfit(
+                yield Unfit(
                     ("cluster", "pod_cidr", number),
                     f"{self.name} carries only {only} packets, but {cidr} is IPv{cidr.version}",
                 )
                 return
             if cidr.version not in families and not transport.any_family:
-                yield Misfit(
+                yield Unfit(
                     ("fabric", "subnet"),
                     f"{self.name} carries pods' IPv{cidr.version} packets over IPv{cidr.version}, so the fabric needs "
                     f"an IPv{cidr.version} range to carry {cidr}",
                 )
                 return
         if not set(families) & set(transport.outer_families):
-            yield Misfit(
+            yield Unfit(
                 ("fabric", "subnet"),
                 f"{self.name} sends IPv{transport.outer_families[0]} packets over the fabric, which has no such range",
             )
@@ -166,36 +166,44 @@ class Design:
         yield from self._mtu_misfits(topology, addresses)
         yield from self.pod_misfits(topology)
 
-    def pod_misfits(self, topology: Topology) -> Iterator[Misfit]:
-        """The subset of `misfits` that depends on the names of pods."""
+    def pod_misfits(self, topology: Topology) -> Iterator[Unfit]:
+        """The subset of `misfits` that depends on the pods."""
         for name in self.plugins.pods if self.plugins else ():
             if name not in topology.pod_ids:
                 message = f"{self.name} has plugin arguments for an unknown pod '{name}'"
-                yield Misfit(("nodes",), message, valid=topology.pod_ids, at_key=True)
+                yield Unfit(("nodes",), message, topology.pod_ids, at_key=True, in_design=("pods", name))
+        if self.plugins:
+            from testbed.designs.attachments.cni import problems_of  # Most designs need no CNI configuration.
 
-    def _of_one_subnet(self, reason: str) -> Misfit:
-        return Misfit(
+            addresses = self.lay_out(topology)
+            for problem in problems_of(self.plugins, addresses, self._pod_mtu(addresses)):
+                yield Unfit((), f"{problem.file}:{problem.line}: {problem.message}", problem=problem)
+
+    def _of_one_subnet(self, reason: str, in_design: Loc = ()) -> Unfit:
+        return Unfit(
             ("fabric",),
             f"{self.name} needs all nodes in one subnet ({reason}), but this fabric has several; "
             "use a design with a tunnel, such as vxlan, or l3-gateway",
             at_key=True,
+            in_design=in_design,
         )
 
-    def _mtu_misfits(self, topology: Topology, addresses: Layout) -> Iterator[Misfit]:
+    def _mtu_misfits(self, topology: Topology, addresses: Layout) -> Iterator[Unfit]:
         fitting = self.transport.room(addresses.fabric_mtu, addresses)
         added = addresses.fabric_mtu - fitting
         least = max(MIN_MTU[cidr.version] for cidr in topology.cluster.pod_cidr)
         family = 6 if least == MIN_MTU[6] else 4
         if fitting < least:
-            yield Misfit(
+            yield Unfit(
                 ("fabric", "mtu"),
                 f"{self.name} adds {added} bytes to each packet, which leaves pods an MTU of {fitting}; "
                 f"IPv{family} needs {least}, so the fabric's MTU must be at least {least + added}",
             )
         elif self.mtu is not None and not least <= self.mtu <= fitting:
-            yield Misfit(
+            yield Unfit(
                 ("fabric", "mtu"),
                 f"{self.name} sets the pods' MTU to {self.mtu}, but over this fabric it must be {least} to {fitting}",
+                in_design=("mtu",),
             )
 
     def needs_on(self, topology: Topology) -> tuple[str, ...]:

@@ -15,9 +15,10 @@ from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.steering import steer
 from testbed.lab.lab import Lab
 from testbed.observe import counters
-from testbed.observe.reach import NO_ADDRESS, check_reach, pods_without_address
+from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Plan
+from testbed.plan.plugged import unaddressed
 from testbed.spec.topology import Topology
 
 
@@ -72,13 +73,13 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
 
 def _checked(design: Design, topology: Topology, lab: Lab) -> dict[str, Any]:
     """The facts of a lab that is up: which pods and nodes reach each other, and by which path."""
-    bare = pods_without_address(lab.plan)
+    bare = list(unaddressed(lab.plan))
     reach = check_reach(lab.plan, lab.namespaces)
     # After check_reach: before, switches would flood frames to addresses that they have not learned yet.
     sent, astray = check_crossings(design, topology, lab.plan, lab.namespaces)
     # All labs of the machine share one limit of neighbours: the entries of these checks could block the next lab.
     forget_learned_in(lab.namespaces.values())
-    failures = [*(f"pod {pod.name}: {NO_ADDRESS}" for pod in bare), *reach.failures, *astray]
+    failures = [*bare, *reach.failures, *astray]
     asked = len(bare) + reach.asked + sent
     return {
         "up_seconds": round(lab.up_seconds, 4),

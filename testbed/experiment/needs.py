@@ -3,16 +3,22 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 
-from testbed.designs import Design, design_of
+from testbed.designs import Design, design_of, instead_of
 from testbed.designs.attachments.cni import plugins_of
 from testbed.kernel import features, programs
-from testbed.kernel.features import Feature
+from testbed.kernel.features import Feature, Lacking
 from testbed.kernel.lacking import MachineLacks, PluginNowhere
-from testbed.kernel.programs import DEBIAN_PLUGINS, PLUGINS_REMEDY, Program, installed_plugins
+from testbed.kernel.programs import (
+    DEBIAN_PLUGINS,
+    PLUGINS_REMEDY,
+    MissingPlugin,
+    Program,
+    installed_plugins,
+)
 from testbed.kernel.rights import hindrance
 from testbed.spec.design import PLUGINS, ReadCni, name_of
 from testbed.spec.load import LoadedScenario
-from testbed.spec.nearest import unknown
+from testbed.spec.nearest import nearest, unknown
 from testbed.spec.topology import Topology
 
 UNAVAILABLE = "unavailable"
@@ -28,10 +34,10 @@ def need_for_lab(design: Design, topology: Topology) -> None:
         lines.append(reason)
     for feature in features.missing_here(design.needs_on(topology)) or ():
         lines.append(f"the kernel has no {feature.name}: {feature.remedy}")
+    if design.plugins:
+        lines += _absent_plugins(design.plugins)
     if lines:
         raise MachineLacks(lines)
-    if design.plugins:
-        need_plugins(design.plugins)
 
 
 def need_for_run(loaded: LoadedScenario) -> None:
@@ -53,24 +59,34 @@ def need_for_run(loaded: LoadedScenario) -> None:
         lines.append("only root may steer packets to CPUs (pin.steering): run it with sudo, or omit steering")
     if lines:
         raise MachineLacks(lines)
-    for choice in loaded.value.designs:
-        if isinstance(choice, ReadCni):
-            need_plugins(choice)
 
 
-def need_plugins(spec: ReadCni) -> None:
-    """Raise MachineLacks for missing CNI plugins that a package provides, PluginNowhere for other missing ones."""
+def _absent_plugins(spec: ReadCni) -> Iterator[str]:
+    for plugin in missing_plugins(spec):
+        where = "" if plugin.remedy == PLUGINS_REMEDY else f" (looked in {plugin.looked_in})"
+        yield f"the CNI plugin {plugin.name} is missing{where}{f': {plugin.remedy}' if plugin.remedy else ''}"
+
+
+def missing_plugins(spec: ReadCni) -> tuple[MissingPlugin, ...]:
+    """The CNI plugins of a design that are not installed.
+
+    Raises PluginNowhere for one that is probably a mistake: it is expected in the user's own folders only, or an
+    installed one has almost the same name.
+    """
     from testbed.cni.calls import looked_in, unusable
 
     installed = installed_plugins(spec.bin)
-    missing = [name for name in plugins_of(spec) if name not in installed]
-    for name in missing:
-        if name not in DEBIAN_PLUGINS or PLUGINS not in spec.bin:
-            found = unknown("CNI plugin", name, installed) if installed else f"there is no CNI plugin '{name}'"
-            folders = ", ".join(map(looked_in, spec.bin))
-            raise PluginNowhere(f"{spec.texts[0][0]}: {found} (looked in {folders}){unusable([name], spec.bin)}")
-    if missing:
-        raise MachineLacks([f"the CNI plugin {name} is missing: {PLUGINS_REMEDY}" for name in missing])
+    found = []
+    for name in plugins_of(spec):
+        if name in installed:
+            continue
+        folders, locked = ", ".join(map(looked_in, spec.bin)), unusable([name], spec.bin)
+        remedy = PLUGINS_REMEDY if name in DEBIAN_PLUGINS and PLUGINS in spec.bin else instead_of(name)
+        if not remedy and (PLUGINS not in spec.bin or nearest(name, installed)):
+            what = unknown("CNI plugin", name, installed) if installed else f"there is no CNI plugin '{name}'"
+            raise PluginNowhere(f"{spec.texts[0][0]}: {what} (looked in {folders}){locked}")
+        found.append(MissingPlugin(name, f"{folders}{locked}", remedy))
+    return tuple(found)
 
 
 Absent = Callable[[Iterable[str], Iterable[str]], tuple[Feature | Program, ...] | None]
@@ -81,7 +97,9 @@ def left_out(design: Design, topology: Topology, absent: Absent = features.absen
     """The state and the reason of a design that is unavailable on a topology; None if it is available."""
     if misfit := next(design.misfits(topology), None):
         return UNFIT, misfit.message
-    if lacking := absent(design.needs_on(topology), design.programs_on(topology)):
+    lacking: list[Lacking] = [*(absent(design.needs_on(topology), design.programs_on(topology)) or ())]
+    lacking += missing_plugins(design.plugins) if design.plugins else ()
+    if lacking:
         return UNAVAILABLE, features.unavailable(lacking)
     return None
 

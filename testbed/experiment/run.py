@@ -71,10 +71,11 @@ class Run:
         """
         self._note(state="running", reason="", ended=None)
         for name in self._loaded.value.design_names:
-            site = next(site for site in self._schedule.sites if site.fits(name))
             # A design that cannot be planned is reported when its lab is built.
+            site = next((site for site in self._schedule.sites if site.fits(name)), None)
             with suppress(Exception):
-                self._writer.write_plan(name, script(plan_of(site, name)))
+                if site:
+                    self._writer.write_plan(name, script(plan_of(site, name)))
         state, reason = "failed", "ended unexpectedly"
         try:
             self._limits()
@@ -208,7 +209,7 @@ class Run:
         if is_left_out and where:
             entry.setdefault("left_out", {})[where] = facts["reason"]
             unfit = len(entry["left_out"]) == len(self._schedule.sites)
-            # Not UNFIT: a design that fits none of the topologies is refused when the scenario is loaded.
+            # UNAVAILABLE also if it does not fit any: the reasons may differ.
             reasons = dict.fromkeys(entry["left_out"].values())
             facts = facts | {"state": UNAVAILABLE, "reason": "; ".join(reasons)}
         elif unfit:

@@ -20,6 +20,9 @@ from testbed.spec.scenario import LIMITS
 _AROUND_S = 0.3
 """Time to start programs, parse their output and write results, in addition to measuring."""
 
+LEAST_OWN = 0.05
+"""Least part of the machine's CPU time that the lab's programs must take for it to count as the cost of a path."""
+
 Witness = Callable[[], str]
 """Called after a probe: why its packets cannot have taken the design's path, or empty."""
 
@@ -120,10 +123,15 @@ def carry_out(
 
 
 def _costs(measurement: Measurement, spent: CpuTimes | None) -> Iterator[Value]:
-    """CPU time of the whole machine, kernel and both ends, per Gbit or per request."""
-    if spent and measurement.carried_gbit:
+    """CPU time of the whole machine, kernel and both ends, per Gbit or per request.
+
+    None if the lab's programs took little of it: at 1 Mbit/s, or on a busy machine, that of other programs would count.
+    """
+    if spent is None or spent.programs < LEAST_OWN * spent.busy:
+        return
+    if measurement.carried_gbit:
         yield Value("cpu_per_gbit", "s/Gbit", spent.busy / measurement.carried_gbit)
-    if spent and measurement.requests:
+    if measurement.requests:
         yield Value("cpu_per_request", "us", spent.busy / measurement.requests * 1e6)
 
 

@@ -143,6 +143,13 @@ def _device(device: Device) -> bytes:
     return text(_IFLA_IFNAME, device.name) + address + number(_IFLA_MTU, device.mtu)
 
 
+def new_of_kind(name: str, index: int, kind: str, data: bytes = b"", parent: int = 0) -> Request:
+    """Make a device of any kind, with the attributes of its kind; on the one with the index `parent` if given."""
+    body = _LINK.pack(0, 0, index, 0, 0) + text(_IFLA_IFNAME, name) + _info(kind, data)
+    body += number(_IFLA_LINK, parent) if parent else b""
+    return Request(RTM_NEWLINK, CREATE, body, lambda: f"ip link add {name} index {index} type {kind}")
+
+
 def new_child(child: Child, parent: int, there_fd: int) -> Request:
     """Make a device that shares the one with the index `parent`, in the namespace `there_fd`."""
     body = _LINK.pack(0, 0, child.index, 0, 0) + _device(child) + number(_IFLA_LINK, parent)

@@ -17,11 +17,11 @@ from testbed.kernel.by_tools import try_esp
 from testbed.kernel.datapath import try_openvswitch
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import KernelRefusal, send
-from testbed.kernel.programs import Program
+from testbed.kernel.programs import MissingPlugin, Program
 from testbed.kernel.rights import as_root, is_roots_own
 from testbed.kernel.tools import ToolFailed
 from testbed.kernel.tun import make_tun
-from testbed.plan.messages import Request
+from testbed.plan.messages import Request, attribute, number
 from testbed.plan.objects import (
     BpfHook,
     Bridge,
@@ -49,6 +49,7 @@ _MAC = "02:00:00:00:00:01"
 _LOCAL = ipaddress.ip_address("127.0.0.1")
 _LOCAL6 = ipaddress.ip_address("::1")
 _INDEX = 100
+_IFLA_VLAN_ID, _IFLA_BR_VLAN_FILTERING, _IFLA_VRF_TABLE = 1, 7, 1
 _COMMENT = "-m comment --comment try"
 
 
@@ -97,6 +98,15 @@ def _child(child: Child) -> Callable[[int], None]:
         send([encode.new_child(child, _INDEX, namespace_fd)])
 
     return attempt
+
+
+def _of_kind(kind: str, data: bytes = b"") -> Callable[[int], None]:
+    return lambda _: send([encode.new_of_kind("try", _INDEX, kind, data)])
+
+
+def _vlan(namespace_fd: int) -> None:
+    send([_pair(namespace_fd)])
+    send([encode.new_of_kind("try", _INDEX + 2, "vlan", attribute(_IFLA_VLAN_ID, b"\5\0"), parent=_INDEX)])
 
 
 def _light_weight_tunnel(_: int) -> None:
@@ -184,6 +194,16 @@ FEATURES = {
             "ipvlan",
             _child(Child("", "try", _INDEX + 2, "", 1500, "ipvlan", "l3", "", "try0")),
         ),
+        Feature("vlan", "CONFIG_VLAN_8021Q", "8021q", _vlan),
+        Feature(
+            "bridge-vlan",
+            "CONFIG_BRIDGE_VLAN_FILTERING",
+            "bridge",
+            _of_kind("bridge", attribute(_IFLA_BR_VLAN_FILTERING, b"\1")),
+        ),
+        Feature("vrf", "CONFIG_NET_VRF", "vrf", _of_kind("vrf", number(_IFLA_VRF_TABLE, 10))),
+        Feature("dummy", "CONFIG_DUMMY", "dummy", _of_kind("dummy")),
+        Feature("ifb", "CONFIG_IFB", "ifb", _of_kind("ifb")),
         Feature("netkit", "CONFIG_NETKIT", "netkit", lambda fd: send([_pair(fd, is_netkit=True)])),
         Feature("ipip", "CONFIG_NET_IPIP", "ipip", _link(IpTunnel("try", _INDEX, 1480, TunnelKind.IPIP, _LOCAL))),
         Feature(
@@ -266,12 +286,16 @@ def absent_here(needs: Iterable[str], tools: Iterable[str]) -> tuple[Feature | P
     return unfound or None if lacking is None else (*lacking, *unfound)
 
 
-def unavailable(lacking: Iterable[Feature | Program]) -> str:
+Lacking = Feature | Program | MissingPlugin
+"""Something that a machine lacks."""
+
+
+def unavailable(lacking: Iterable[Lacking]) -> str:
     """Why a design is unavailable, in one line."""
     return f"not available here: {needs(lacking)}"
 
 
-def needs(lacking: Iterable[Feature | Program]) -> str:
+def needs(lacking: Iterable[Lacking]) -> str:
     """What is missing, as `needs CONFIG_NET_IPIP (module ipip)`."""
     return f"needs {' and '.join(feature.lacking for feature in lacking)}"
 

@@ -1,8 +1,9 @@
 """Private folders of a place: its programs see and write them, and they are deleted with the place.
 
 They are in the place's own mount namespace: an empty /run, overlays in memory over /etc and /var/lib, through which the
-machine's files can be read and stay unchanged, and on nodes a file system for eBPF objects. A node's namespace belongs
-to its Mininet host; a pod's has no process and is held by a descriptor, like its network namespace.
+machine's files can be read and stay unchanged, /sys with the devices of the place, and outside pods a file system for
+eBPF objects. A node's namespace belongs to its Mininet host; a pod's has no process and is held by a descriptor, like
+its network namespace.
 """
 
 import errno
@@ -17,11 +18,14 @@ from typing import Self, TypeVar
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.syscalls import (
     CLONE_FS,
+    CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWUTS,
     MS_BIND,
     MS_NODEV,
+    MS_NOEXEC,
     MS_NOSUID,
+    current_folder,
     mount,
     setns,
     unmount,
@@ -33,9 +37,13 @@ from testbed.plan.shell import OVERLAID, OWN_BPF, OWN_RUN
 T = TypeVar("T")
 
 SHARED = f"{OWN_RUN}/testbed"
-"""The only folder in /run that all places of a lab share, if it exists when theirs are made."""
+"""A folder in /run that all places of a lab share."""
+HOSTS = f"{SHARED}/hosts"
+"""/etc/hosts of all places except pods, which have their own."""
+LOCALHOST = "127.0.0.1 localhost\n::1 localhost\n"
+"""Its first lines; the lab's keeper adds the others."""
 NETNS = f"{OWN_RUN}/netns"
-"""The folder of `ip netns`."""
+"""The folder of `ip netns`; shared too, except where `make_netns` was called."""
 _WITHOUT_BPF = (errno.ENODEV, errno.EPERM)
 
 
@@ -52,12 +60,17 @@ class Folders:
         return cls(_open(f"/proc/{pid}/ns/mnt"), _open(f"/proc/{pid}/ns/uts"))
 
     @classmethod
-    def create(cls, host_name: str, files: Iterable[File]) -> Self:
-        """New namespaces without a process, with these files. Raises OSError."""
+    def create(cls, host_name: str, files: Iterable[File], network: Namespace) -> Self:
+        """New namespaces without a process, with these files, and with the devices of `network` in /sys.
+
+        Raises OSError.
+        """
 
         def made() -> tuple[int, int]:
+            setns(network.fd, CLONE_NEWNET)
             unshare(CLONE_NEWNS | CLONE_NEWUTS)
-            _mount(shared=(SHARED, NETNS))
+            mount_devices()
+            _mount()
             _write(files)
             socket.sethostname(host_name)
             return _open("/proc/thread-self/ns/mnt"), _open("/proc/thread-self/ns/uts")
@@ -72,7 +85,7 @@ class Folders:
         """
 
         def enter_and_work() -> T:
-            here = Path.cwd()
+            here = current_folder()
             unshare(CLONE_FS)
             setns(self.mounts, CLONE_NEWNS)
             setns(self.host_name, CLONE_NEWUTS)
@@ -107,26 +120,50 @@ def root_of(pid: int) -> Path:
     return Path(f"/proc/{pid}/root")
 
 
+def with_host_name(host_name: str, work: Callable[[], T]) -> T:
+    """Call `work` in a thread with another host name; programs that it starts keep the name."""
+
+    def named() -> T:
+        unshare(CLONE_NEWUTS)
+        socket.sethostname(host_name)
+        return work()
+
+    return _in_thread(named)
+
+
+def mount_devices() -> None:
+    """Mount a /sys with the devices of the calling thread's network namespace: /sys/class/net, and below."""
+    mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
 def make_folders(pid: int, files: Iterable[File]) -> None:
-    """Make private folders with these files in the mount namespace of a node's process. Raises OSError."""
+    """Make private folders with these files in the mount namespace of a Mininet host, which has mounted its /sys.
+
+    Raises OSError.
+    """
 
     def work() -> None:
-        _mount(shared=(SHARED,))
-        for name in ("lock", "netns"):
-            Path(OWN_RUN, name).mkdir()
+        _mount()
+        Path(OWN_RUN, "lock").mkdir()
         try:
             mount("bpf", OWN_BPF, "bpf", MS_NOSUID | MS_NODEV)
         except OSError as error:
             if error.errno not in _WITHOUT_BPF:  # Designs that need it report it.
                 raise
-        _write(files)
+        _write((File("/etc/hosts", ""), *files))
+        mount(HOSTS, "/etc/hosts", "", MS_BIND)
 
     within(pid, work)
 
 
-def _mount(shared: Iterable[str]) -> None:
-    """Mount an empty /run with these shared folders, and the overlays."""
-    kept = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in shared if Path(path).is_dir()}
+def make_netns(pid: int) -> None:
+    """Make a private, empty folder of `ip netns` in the folders of a process, for names that others must not see."""
+    within(pid, lambda: mount("tmpfs", NETNS, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755"))
+
+
+def _mount() -> None:
+    """Mount an empty /run with the shared folders, and the overlays."""
+    kept = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in (SHARED, NETNS)}
     try:
         mount("tmpfs", OWN_RUN, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
         for path, folder in kept.items():

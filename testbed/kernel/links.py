@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import QueryRefused, ask, connect, dump
 from testbed.plan.messages import attributes, text_in
+from testbed.plan.objects.queues import QUEUE_DUMPS, QUEUE_HEADER, TCA_KIND
 from testbed.plan.uapi import RTM_GETLINK
 
 _IFINFOMSG = struct.Struct("=BxHiII")
@@ -20,6 +21,9 @@ _RTM_GETSTATS, _RTM_GETNSID = 94, 90
 _RTGENMSG = struct.Struct("=Bxxx")
 _NETNSA_NSID, _NETNSA_FD = 1, 3
 _IFLA_STATS_LINK_64 = 1
+_TCA_STATS = 3
+_QUEUE_STATS = struct.Struct("=QII")
+"""The first three of struct tc_stats: bytes, packets, drops."""
 _STATS = struct.Struct("=QQQQ")
 """The first four of struct rtnl_link_stats64: packets received and sent, bytes received and sent."""
 
@@ -75,6 +79,18 @@ def carried(indices: Iterable[int]) -> dict[int, tuple[Carried, Carried]]:
                 packets_in, packets_out, bytes_in, bytes_out = _STATS.unpack_from(counters)
                 found[index] = Carried(packets_in, bytes_in), Carried(packets_out, bytes_out)
     return found
+
+
+def queue_drops() -> Iterator[tuple[str, str, int]]:
+    """Queueing disciplines of the calling thread's namespace that have dropped packets: device, kind, number."""
+    with connect() as sock:
+        for payload in dump(sock, *QUEUE_DUMPS[0]):
+            _, index, *_ = QUEUE_HEADER.unpack_from(payload)
+            found = attributes(payload, QUEUE_HEADER.size)
+            count = _QUEUE_STATS.unpack_from(found[_TCA_STATS])[2] if _TCA_STATS in found else 0
+            if count:
+                with suppress(OSError):  # The device was removed in the meantime.
+                    yield socket.if_indextoname(index), text_in(found[TCA_KIND]), count
 
 
 def number_of(namespace: Namespace) -> int | None:

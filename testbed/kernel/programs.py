@@ -109,6 +109,22 @@ def installed_plugins(folders: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({path.name for path in paths if path.is_file() and os.access(path, os.X_OK)}))
 
 
+@dataclass(frozen=True)
+class MissingPlugin:
+    """A CNI plugin that is not installed."""
+
+    name: str
+    looked_in: str
+    """The folders, in words."""
+    remedy: str
+    """What to do; empty if unknown."""
+
+    @property
+    def lacking(self) -> str:
+        """What is missing, in the reason why a design is unavailable."""
+        return f"the CNI plugin {self.name}{f' ({self.remedy})' if self.remedy else ''}"
+
+
 FOR_LABS = ("mnexec", "ifconfig")
 FOR_PROBES = ("taskset", "ethtool")
 

@@ -182,17 +182,20 @@ def connected(addresses: Iterable[DeviceAddress]) -> Iterator[Route]:
 
 
 def unanswered() -> tuple[tuple[Address, str], ...]:
-    """Neighbours that do not answer ARP or NDP in the calling thread's namespace, each with the device."""
+    """Neighbours that do not answer ARP or NDP in the calling thread's namespace, each with the device.
+
+    Those that are being asked now; if there are none, those that did not answer in the past minute or so.
+    """
     with connect() as sock:
         names = _names(sock)
         payloads = [payload for question in NEIGHBOURS.dumps for payload in dump(sock, *question)]
-    return tuple(_unanswered(payloads, names))
+    return tuple(_in_state(NUD_INCOMPLETE, payloads, names)) or tuple(_in_state(NUD_FAILED, payloads, names))
 
 
-def _unanswered(payloads: Iterable[memoryview], names: Mapping[int, str]) -> Iterator[tuple[Address, str]]:
+def _in_state(wanted: int, payloads: Iterable[memoryview], names: Mapping[int, str]) -> Iterator[tuple[Address, str]]:
     for payload in payloads:
         family, index, state, _, _ = NEIGHBOUR_HEADER.unpack_from(payload)
-        if family in (socket.AF_INET, socket.AF_INET6) and state & (NUD_FAILED | NUD_INCOMPLETE):
+        if family in (socket.AF_INET, socket.AF_INET6) and state & wanted:
             yield address_in(attributes(payload, NEIGHBOUR_HEADER.size)[NDA_DST]), names[index]
 
 

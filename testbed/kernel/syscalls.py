@@ -36,6 +36,14 @@ def system_call(number: int, *arguments: object) -> int:
     return result
 
 
+def current_folder() -> str:
+    """The working folder; the root folder if it was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - pathlib is slow to load
+    except FileNotFoundError:
+        return "/"
+
+
 def unshare(flags: int) -> None:
     """Move the calling thread into new namespaces."""
     _check(_libc.unshare(flags), "unshare")

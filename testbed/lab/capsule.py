@@ -2,10 +2,10 @@
 
     caller ---fork--> first process (PID 1 inside) ---fork--> worker, which does the work
 
-The worker and its children cannot see the host's network or change its mounts and /run. They are in the capsule's PID
-namespace: when PID 1 ends, the kernel kills all of them and frees all namespaces. The kernel kills the PID 1 of an
-`enclosed` capsule when its caller ends, even by SIGKILL; a `released` capsule continues without its caller until its
-work ends. In both cases nothing is left to clean up.
+The worker and its children cannot see the host's network, also not in /sys, or change its mounts and /run. They are in
+the capsule's PID namespace: when PID 1 ends, the kernel kills all of them and frees all namespaces. The kernel kills
+the PID 1 of an `enclosed` capsule when its caller ends, even by SIGKILL; a `released` capsule continues without its
+caller until its work ends. In both cases nothing is left to clean up.
 
 Without root rights, the caller becomes root in a user namespace around the capsule. That root can do everything that a
 lab needs inside, and nothing outside.
@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from testbed.kernel.folders import SHARED
+from testbed.kernel.folders import HOSTS, LOCALHOST, NETNS, SHARED, mount_devices
 from testbed.kernel.rights import become_root
 from testbed.kernel.syscalls import (
     CLONE_NEWIPC,
@@ -181,7 +181,10 @@ def _first_process(work: Callable[[], int], mask: set[int]) -> int:
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     # Files in /run (netns, locks, sockets) are not visible to the host, and removed with the capsule.
     mount("tmpfs", str(SCRATCH), "tmpfs", MS_NOSUID | MS_NODEV)
-    Path(SHARED).mkdir()
+    for folder in (SHARED, NETNS):
+        Path(folder).mkdir()
+    Path(HOSTS).write_text(LOCALHOST)
+    mount_devices()
     worker = os.fork()
     if worker == 0:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -214,8 +217,10 @@ def _exit_with(work: Callable[..., int], *arguments: Any) -> None:
     except BaseException:  # noqa: BLE001 - the outermost frame of the process must report it
         traceback.print_exc()
     finally:
-        _flush()
-        os._exit(code)
+        try:
+            _flush()
+        finally:
+            os._exit(code)
 
 
 def _flush() -> None:

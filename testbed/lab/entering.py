@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 
-from testbed.kernel.syscalls import die_with_parent, setns
+from testbed.kernel.syscalls import current_folder, die_with_parent, setns
 
 CAPSULE = ("user", "mnt", "ipc", "uts", "pid")
 """The namespaces that all places of a lab share, in the order to enter them."""
@@ -24,7 +24,7 @@ def enter(capsule: Sequence[int], network: int | None = None) -> None:
     lab, so that programs of that user do not run with root's rights.
     """
     user, *others = capsule
-    here, folder = os.stat("/proc/self/ns/user"), os.getcwd()  # noqa: PTH116, PTH109 - pathlib is slow to load
+    here, folder = os.stat("/proc/self/ns/user"), current_folder()  # noqa: PTH116 - pathlib is slow to load
     if os.fstat(user).st_ino != here.st_ino:
         if os.geteuid() == 0:
             os.setgroups([])
@@ -34,6 +34,15 @@ def enter(capsule: Sequence[int], network: int | None = None) -> None:
     for descriptor in (*others, *([] if network is None else [network])):
         setns(descriptor, 0)
     # The mount namespace has changed, but most paths are the same.
+    with suppress(OSError):
+        os.chdir(folder)
+
+
+def change_place(capsule: Sequence[int], network: int) -> None:
+    """Move the calling process, which is in the lab already and has one thread, to a place: its folders and network."""
+    of_kind, folder = dict(zip(CAPSULE, capsule, strict=True)), current_folder()
+    for descriptor in (of_kind["mnt"], of_kind["uts"], network):
+        setns(descriptor, 0)
     with suppress(OSError):
         os.chdir(folder)
 

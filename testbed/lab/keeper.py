@@ -1,6 +1,7 @@
 """The process that runs a lab: it builds the lab, holds its namespaces open, and answers requests at the lab's door.
 
-Each request uses a separate connection (`testbed.lab.door`); larger answers are JSON files, passed as descriptors:
+Callers usually open a connection for each request (`testbed.lab.door`); larger answers are JSON files, passed as
+descriptors:
 
 - `built`: waits until the lab is built, and returns the result. The caller must then send `keep`, which is confirmed:
   if the caller has ended meanwhile, the lab ends too, so that no unknown lab is left. A `tied` lab ends with this
@@ -31,10 +32,9 @@ from typing import Any, Generic, TypeVar
 
 from testbed.cni.calls import Call, log_lines
 from testbed.designs import Design, design_of_data
-from testbed.kernel.folders import NETNS, SHARED, root_of, within
+from testbed.kernel.folders import HOSTS, NETNS, root_of
 from testbed.kernel.lacking import MachineLacks
 from testbed.kernel.refusal import PlanRefused
-from testbed.kernel.syscalls import MS_BIND, mount
 from testbed.lab.door import PATIENCE_S, caller, close, hear, say
 from testbed.lab.entering import BASHRC, CAPSULE
 from testbed.lab.lab import Lab
@@ -46,7 +46,6 @@ from testbed.plan.parts import parts_of
 from testbed.spec.topology import Topology
 
 T = TypeVar("T")
-HOSTS = Path(SHARED, "hosts")
 _BASHRC = r"""
 [ -f ~/.bashrc ] && . ~/.bashrc
 PS1='\[\e[1m\]'"$TESTBED_PLACE"'\[\e[0m\]:\w\$ '
@@ -157,11 +156,14 @@ class _Keeper:
         # A caller may close the connection at any time; ignore this.
         with connection, suppress(OSError):
             connection.settimeout(PATIENCE_S)
-            if caller(connection).user == os.geteuid():
+            while caller(connection).user == os.geteuid():
                 question, descriptors = hear(connection)
                 close(descriptors)
-                if answer := questions.get(question.get("ask")):
-                    answer(connection, question)
+                answer = questions.get(question.get("ask"))
+                if answer is None:
+                    break
+                answer(connection, question)
+                connection.settimeout(None)  # A caller may ask again, at any time until it hangs up.
 
     def _send_built(self, connection: socket.socket, _: dict[str, Any]) -> None:
         while not self._built.wait(0.05):
@@ -356,10 +358,8 @@ class _Names:
         Path(BASHRC).write_text(_BASHRC)
         self._write(space.name for space in lab.plan.spaces)
         self._name_namespaces(Path("/"), lab.namespaces)
-        _bind_names()
-        for pid in self._with_folders():
+        for _, pid in self._with_netns():
             self._name_namespaces(root_of(pid), lab.namespaces)
-            within(pid, _bind_names)
 
     def follow(self) -> None:
         """Updates the names after a change of the lab."""
@@ -369,17 +369,15 @@ class _Names:
         self._linked = set(self._lab.namespaces)
         self._write(names)
         self._name_namespaces(Path("/"), names)
-        for pid in self._with_folders():
-            is_new = not _netns(root_of(pid)).exists()
+        for name, pid in self._with_netns():
+            is_new = not (_netns(root_of(pid)) / name).is_symlink()
             self._name_namespaces(root_of(pid), self._lab.namespaces if is_new else names)
-            if is_new:
-                within(pid, _bind_names)
 
-    def _with_folders(self) -> Iterator[int]:
-        """PIDs of processes in the private folders of places other than pods."""
+    def _with_netns(self) -> Iterator[tuple[str, int]]:
+        """Names and PIDs of the Mininet hosts with a private folder of `ip netns`."""
         for name, host in self._lab.hosts.items():
             if self._plan.has(name) and self._plan[name].has_folders:
-                yield host.pid
+                yield name, host.pid
 
     def _write(self, names: Iterable[str]) -> None:
         """Writes /etc/hosts for all places except pods; `names` are the places that have changed."""
@@ -388,7 +386,7 @@ class _Names:
                 self._known[name] = lines_of(self._plan[name])
             else:
                 self._known.pop(name, None)
-        HOSTS.write_text(hosts(map(self._known.__getitem__, map(attrgetter("name"), self._plan.spaces))))
+        Path(HOSTS).write_text(hosts(map(self._known.__getitem__, map(attrgetter("name"), self._plan.spaces))))
 
     def _name_namespaces(self, root: Path, names: Iterable[str]) -> None:
         """Updates the names for `ip netns` below `root`, which may have a private /run."""
@@ -408,9 +406,3 @@ class _Names:
 
 def _netns(root: Path) -> Path:
     return root / Path(NETNS).relative_to("/")
-
-
-def _bind_names() -> None:
-    """Binds the hosts file to /etc/hosts: in private folders, a lab without root can only write in /run."""
-    if Path("/etc/hosts").exists():
-        mount(str(HOSTS), "/etc/hosts", "", MS_BIND)

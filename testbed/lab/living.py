@@ -4,8 +4,8 @@ import json
 import os
 import select
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from testbed.spec.topology import Topology
 
 T = TypeVar("T")
+Entrance = Callable[[str], tuple[list[int], list[int]]]
+"""Descriptors of the capsule's namespaces and of a place's network, by the name of the place."""
 
 BUILD_PATIENCE_S = 600.0
 ENDED_PATIENCE_S = 60.0
@@ -34,6 +36,7 @@ ENDED_PATIENCE_S = 60.0
 PLUG_PATIENCE_S = 600.0
 """For all plugins of a chain; each also has its own timeout."""
 
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 _ENDED = "its process ended before it was up"
 
@@ -240,10 +243,20 @@ class LivingLab:
 
     def enter(self, places: Sequence[str]) -> tuple[list[int], list[int]]:
         """Descriptors of the capsule's namespaces and of the places' networks, which the caller must close."""
-        answer, descriptors = self._ask("enter", places=list(places))
+        with door.connected(self.address) as connection:
+            return self._enter_at(connection, places)
+
+    def _enter_at(self, connection: "socket.socket", places: Sequence[str]) -> tuple[list[int], list[int]]:
+        answer, descriptors = self._ask_at(connection, "enter", places=list(places))
         if unknown := answer.get("unknown"):
             raise UnknownPlace(str(unknown), self.facts["places"])
         return descriptors[: len(CAPSULE)], descriptors[len(CAPSULE) :]
+
+    @contextmanager
+    def entrance(self) -> "Iterator[Entrance]":
+        """`enter` for one place at a time, which works inside the lab too: its connection is open already."""
+        with door.connected(self.address) as connection:
+            yield lambda place: self._enter_at(connection, [place])
 
     def replace_process(self, place: str, command: Sequence[str], environment: Mapping[str, str]) -> "NoReturn":
         """Run a program in a place as if this process were replaced by it; exit code 127 or 126 if it cannot run.
@@ -255,7 +268,7 @@ class LivingLab:
         try:
             os.execvpe(command[0], list(command), dict(environment))
         except OSError as error:
-            os.write(2, f"testbed: {command[0]} cannot be run in {place}: {error.strerror}\n".encode())
+            os.write(2, os.fsencode(f"testbed: {command[0]} cannot be run in {place}: {error.strerror}\n"))
             os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
     def start(self, place: str, command: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
@@ -283,7 +296,8 @@ class LivingLab:
 
         places, own_pid = self.facts["places"], os.getpid()
         capsule, networks = self.enter(places)
-        with tempfile.TemporaryFile() as news:
+        # Blocked, except while `work` runs and while this process waits: neither may end halfway through its report.
+        with tempfile.TemporaryFile() as news, _signals(signal.SIG_BLOCK):
             child = os.fork()
             if child == 0:
                 _report_from(
@@ -370,11 +384,27 @@ def _read(file: int) -> bytes:
         return opened.read()
 
 
+@contextmanager
+def _signals(how: int) -> Iterator[None]:
+    """Block or unblock the signals that ask a process to end; afterwards they are as before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(how, _ENDING)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _waited_for(child: int) -> tuple[int, bool]:
-    """A child's exit status, and whether SIGINT arrived. The first SIGINT is forwarded; the second kills the child."""
+    """A child's exit status, and whether SIGINT arrived. The first SIGINT is forwarded; the second kills the child.
+
+    The signals must be blocked. The child is reaped last, so that its PID is valid when a signal arrives as it ends.
+    """
     interrupted = False
     while True:
         try:
+            with _signals(signal.SIG_UNBLOCK):
+                os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
             return os.waitpid(child, 0)[1], interrupted
         except KeyboardInterrupt:
             os.kill(child, signal.SIGKILL if interrupted else signal.SIGINT)
@@ -386,7 +416,7 @@ def _waited_for(child: int) -> tuple[int, bool]:
 
 
 def _report_from(news: IO[bytes], enter: Callable[[], None], work: Callable[[], object]) -> None:
-    """Enter, do the work, write its result, and end this forked process."""
+    """Enter, do the work, write its result, and end this forked process. The signals must be blocked."""
     import pickle
 
     code = 1
@@ -394,7 +424,8 @@ def _report_from(news: IO[bytes], enter: Callable[[], None], work: Callable[[], 
         enter()
         outcome: tuple[object, BaseException | None]
         try:
-            outcome = (work(), None)
+            with _signals(signal.SIG_UNBLOCK):
+                outcome = (work(), None)
         except BaseException as error:  # noqa: BLE001 - raised again by the caller
             outcome = (None, error)
         news.write(pickle.dumps(outcome))

@@ -1,8 +1,8 @@
-"""Names of places for programs in a lab: /etc/hosts, and the host name of pods."""
+"""Names of places for programs in a lab: host names, /etc/hosts and /etc/resolv.conf."""
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
+from testbed.kernel.folders import LOCALHOST
 from testbed.plan.objects import File, Kind, Plan, Space
 
 HOSTS, HOST_NAME, RESOLVER = "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"
@@ -16,18 +16,25 @@ fe00::1\tip6-allnodes
 fe00::2\tip6-allrouters
 """
 """Start of each pod's file in Kubernetes; the pod itself follows."""
+_NO_DNS = """\
+# No DNS server runs in this lab: /etc/hosts has the names of all places; look-ups of other names fail at once.
+nameserver 127.0.0.1
+options timeout:1 attempts:1
+"""
+"""Nothing listens there, so the kernel refuses queries immediately. The machine's server cannot be reached from a lab,
+and a query to it would time out."""
 
 _NAMED = (Kind.POD, Kind.NODE, Kind.ROUTER)
 
 
-def host_name(pod: Space) -> str:
-    """The pod's name, without its namespace."""
-    return pod.name.partition(".")[0]
+def host_name(space: Space) -> str:
+    """The name of a place; of a pod without its namespace."""
+    return space.name.partition(".")[0] if space.kind is Kind.POD else space.name
 
 
 def hosts(lines: Iterable[str]) -> str:
     """/etc/hosts of all places except pods: the lines of every pod, node and router."""
-    return "127.0.0.1 localhost\n::1 localhost\n" + "".join(lines)
+    return LOCALHOST + "".join(lines)
 
 
 def lines_of(space: Space) -> str:
@@ -50,13 +57,13 @@ def _others(plan: Plan, pod: Space) -> Iterator[str]:
             yield from (f"{address} {space.name}" for address in space.reached_at)
 
 
-def files_of_pod(plan: Plan, pod: Space) -> tuple[File, ...]:
-    """All files of a pod: the plan's, and default files for names unless the plan has them.
+def files_of(plan: Plan, space: Space) -> tuple[File, ...]:
+    """All files of a place: the plan's, and default files for names unless the plan has them.
 
-    The default /etc/resolv.conf is the machine's, if it exists.
+    Without /etc/hosts of Mininet hosts, which share a file that the lab's keeper updates.
     """
-    given = {HOSTS: hosts_of_pod(plan, pod), HOST_NAME: f"{host_name(pod)}\n"}
-    if Path(RESOLVER).is_file():
-        given[RESOLVER] = Path(RESOLVER).read_text()
+    given = {HOST_NAME: f"{host_name(space)}\n", RESOLVER: _NO_DNS}
+    if space.kind in (Kind.POD, Kind.CABLE):
+        given[HOSTS] = hosts_of_pod(plan, space)
     usual = {path: File(path, text) for path, text in given.items()}
-    return tuple((usual | {file.path: file for file in pod.of(File)}).values())
+    return tuple((usual | {file.path: file for file in space.of(File)}).values())

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
-from testbed.kernel.folders import Folders, make_folders, root_of
+from testbed.kernel.folders import Folders, make_folders, make_netns, root_of, with_host_name
 from testbed.kernel.namespace import Namespace
 from testbed.lab.mininet_nodes import Host
-from testbed.lab.names import files_of_pod, host_name
+from testbed.lab.names import files_of, host_name
 from testbed.plan.change import touched
-from testbed.plan.objects import File, Kind, Plan, Space
+from testbed.plan.objects import File, Plan, Space
 
 RUN_PATIENCE_S = 60.0
 T = TypeVar("T")
@@ -21,8 +21,8 @@ class Places:
     """The places of a lab. All are network namespaces, held open by this object; those except pods and links are
     Mininet hosts.
 
-    Nodes with files or programs have private folders from the start. A pod's private folders and host name are created
-    when its first program is started, since most pods never run one.
+    Each has its own host name and private folders, which are created when its first program is started, since most
+    places never run one; those of nodes with files or programs exist from the start.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -34,33 +34,37 @@ class Places:
 
     def add_host(self, name: str) -> None:
         """Adds a place as a Mininet host."""
-        host = self.hosts[name] = Host(name)
+        host = self.hosts[name] = with_host_name(name, lambda: Host(name))
         self.namespaces[name] = Namespace.of_process(host.pid)
 
     def make_folders(self) -> dict[str, Path]:
-        """Creates the private folders of nodes, and returns their roots."""
-        spaces = [space for space in self.plan.spaces if _needs_folders_at_start(space)]
-        for space in spaces:
-            self._make_node_folders(space)
+        """Creates the private folders of nodes with files or programs, and returns the roots of all nodes."""
+        for name in self.hosts:
+            if self.plan[name].has_folders:
+                self._make_folders(self.plan[name])
         return self.roots()
 
     def roots(self) -> dict[str, Path]:
-        """The roots of nodes' private folders, as paths of this process, by node."""
-        return {name: root_of(self.hosts[name].pid) for name in self._folders if name in self.hosts}
+        """The root folders of nodes, routers and switches, as paths of this process, by place."""
+        return {name: root_of(host.pid) for name, host in self.hosts.items()}
 
-    def _make_node_folders(self, node: Space) -> None:
-        pid = self.hosts[node.name].pid
-        make_folders(pid, node.of(File))
-        self._folders[node.name] = Folders.of_process(pid)
+    def _make_folders(self, space: Space) -> None:
+        files, network = files_of(self.plan, space), self.namespaces[space.name]
+        if space.name not in self.hosts:
+            self._folders[space.name] = Folders.create(host_name(space), files, network)
+            return
+        pid = self.hosts[space.name].pid
+        make_folders(pid, files)
+        if space.has_folders:
+            make_netns(pid)
+        self._folders[space.name] = Folders.of_process(pid)
 
-    def folders_of(self, place: str) -> Folders | None:
-        """The private folders of a place; None if it has none. A pod's are created if missing. Raises OSError."""
-        space = self.plan[place]
-        if space.kind is Kind.POD:
-            with self._making:
-                if place not in self._folders:
-                    self._folders[place] = Folders.create(host_name(space), _files(self.plan, space))
-        return self._folders.get(place)
+    def folders_of(self, place: str) -> Folders:
+        """The private folders of a place, created if missing. Raises OSError."""
+        with self._making:
+            if place not in self._folders:
+                self._make_folders(self.plan[place])
+            return self._folders[place]
 
     def within(self, place: str, work: Callable[[], T]) -> T:
         """Calls `work` in the network and the folders of a place, and returns its result."""
@@ -69,8 +73,7 @@ class Places:
             with self.namespaces[place].entered():
                 return work()
 
-        folders = self.folders_of(place)
-        return folders.within(there) if folders else there()
+        return self.folders_of(place).within(there)
 
     def start(
         self,
@@ -104,7 +107,7 @@ class Places:
         before, self.plan = self.plan, plan
         if plan is before:
             return
-        # A pod's /etc/hosts contains all places.
+        # /etc/hosts of a pod or a link contains all places.
         pods = [name for name in self._folders if name not in self.hosts]
         for name in dict.fromkeys((*touched(before, plan), *pods)):
             if plan.has(name):
@@ -114,9 +117,11 @@ class Places:
     def _update_files(self, space: Space, old: Space | None, before: Plan) -> None:
         """Updates the files of a place; `old` is its space in the plan `before`, if any."""
         if folders := self._folders.get(space.name):
-            _rewrite(folders, _files(before, old) if old else (), _files(self.plan, space))
-        elif _needs_folders_at_start(space):
-            self._make_node_folders(space)
+            _rewrite(folders, files_of(before, old) if old else (), files_of(self.plan, space))
+            if space.has_folders and old and not old.has_folders and space.name in self.hosts:
+                make_netns(self.hosts[space.name].pid)
+        elif space.has_folders and space.name in self.hosts:
+            self._make_folders(space)
 
     def remove(self, place: str) -> None:
         """Releases a place, and ends its Mininet host with all its processes."""
@@ -132,14 +137,6 @@ class Places:
             self._folders.popitem()[1].close()
         for place in tuple(self.namespaces):
             self.remove(place)
-
-
-def _needs_folders_at_start(space: Space) -> bool:
-    return space.has_folders and space.kind is not Kind.POD
-
-
-def _files(plan: Plan, space: Space) -> tuple[File, ...]:
-    return files_of_pod(plan, space) if space.kind is Kind.POD else space.of(File)
 
 
 def _rewrite(folders: Folders, before: Sequence[File], after: Sequence[File]) -> None:

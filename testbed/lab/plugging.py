@@ -4,9 +4,10 @@ Pods of one node are attached one after the other; several nodes work in paralle
 """
 
 import shutil
+import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -15,12 +16,14 @@ from testbed.cni.calls import Call, CniError, PluginFailed
 from testbed.cni.network import network_of_texts
 from testbed.cni.result import Result
 from testbed.cni.runtime import Runtime
+from testbed.cni.standard import stays_on_node
 from testbed.kernel.folders import bind_namespace, release_namespace, within
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.offload import switch_offloads
 from testbed.kernel.refusal import PlanRefused
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
+from testbed.lab.adopting import adopted, lacking, without
 from testbed.lab.completing import Completion, mismatches, places_of
 from testbed.lab.steps import UNPLUG_PATIENCE_S, Step, Verb
 from testbed.plan.change import touched
@@ -33,6 +36,8 @@ from testbed.plan.rulesets import Backend, iptables
 
 T = TypeVar("T")
 NODES_AT_A_TIME = 4
+DELS_AT_A_TIME = 16
+"""Calls of DEL when a lab goes down."""
 _COUNTING = ("net/netfilter/nf_conntrack_count",)
 """Sysctls whose value is a counter."""
 MOST_CALLS = 10_000
@@ -43,9 +48,13 @@ MOST_CALLS = 10_000
 class Sight:
     """A snapshot of a place."""
 
-    lines: tuple[str, ...]
-    """Devices, addresses, routes, rules and other objects, in the syntax of the commands that create them."""
+    state: State
     settings: Mapping[str, str]
+
+    @property
+    def lines(self) -> list[str]:
+        """Devices, addresses, routes, rules and other objects, in the syntax of the commands that create them."""
+        return _lines(self.state)
 
 
 class Plugging:
@@ -66,7 +75,11 @@ class Plugging:
         """Pods for which ADD was started, also if it failed."""
         self._bound: set[str] = set()
         self._states: dict[str, State] = {}
-        """The state of places after the last plugin call."""
+        """The state of places, of which the plan has been completed; without changes by others than plugins."""
+        self._before: dict[str, State] = {}
+        """The actual state of places before the change that is going on."""
+        self._plan = plan
+        """The plan as last completed."""
         self._completion = Completion(namespaces)
         self._stale = {space.name for space in plan.spaces}
         """Places whose plan has changed since it was last completed."""
@@ -90,9 +103,15 @@ class Plugging:
 
     def leave(self, plan: Plan) -> tuple[str, ...]:
         """Detaches the pods whose attachment is missing or different in another plan. Returns the errors."""
+        for name in touched(self.drawn, plan):
+            if name in self._states and plan.has(name):
+                self._before.setdefault(name, self._state(name))
+                # Daemons withdraw and announce routes at any time.
+                self._states[name] = lacking(self._states[name], self.drawn[name].learned)
         failed = []
         for item in _differing(self.drawn, plan):
-            for known in (self._states, self._results):
+            self._forget(item.space, self._before)
+            for known in (self._states, self._results, self._before):
                 known.pop(item.space, None)
             if item.space in self._begun:
                 try:
@@ -121,8 +140,10 @@ class Plugging:
         """
         # A node without pods may still have objects of its last pod.
         places = dict.fromkeys((*places_of(self.drawn), *self._states))
-        plan = self._completed([name for name in places if name in self._stale])
+        fresh = {name: self._state(name) for name in places if name in self._stale}
+        plan = self._completed(fresh, self._before)
         self._stale.clear()
+        self._before.clear()
         items = {item.space: item for item in self.drawn.plugged}
         for pod, what in self._mismatches(items):
             raise PlanRefused(f"in {items[pod].node}, pod {pod}: {what}")
@@ -144,8 +165,19 @@ class Plugging:
             self._begun.add(item.space)
             result = self._on(item, lambda runtime: self._added(runtime, item))
         except (CniError, OSError) as error:
-            raise PlanRefused(f"in {item.node}, pod {item.space}: {error}") from error
+            raise PlanRefused(f"in {item.node}, pod {item.space}: {error}{self._absent_masters(item)}") from error
         self._results[item.space] = result
+
+    def _absent_masters(self, item: Plugged) -> str:
+        """A line for each device that the configuration names as `master` and that the node lacks."""
+        with self._namespaces[item.node].entered():
+            there = [name for _, name in socket.if_nameindex()]
+        named = [plugin.keys.get("master") for plugin in network_of_texts(item.texts).plugins]
+        return "".join(
+            f"\n  master: {item.node} has no device {name}; it has {', '.join(there)}"
+            for name in named
+            if isinstance(name, str) and name not in there
+        )
 
     def _added(self, runtime: Runtime, item: Plugged) -> Result:
         if item.space not in self._bound:
@@ -171,23 +203,42 @@ class Plugging:
         self.calls.append(call)
         del self.calls[:-MOST_CALLS]
 
-    def _completed(self, places: Collection[str]) -> Plan:
-        """The plan with the objects of plugins: in these places the current ones, in others the last known ones."""
-        fresh = {}
-        for name in places:
-            with self._namespaces[name].entered():
-                fresh[name] = state(self.drawn[name].of(Sysctl), _backends())
+    def _state(self, place: str) -> State:
+        """The actual state of a place."""
+        with self._namespaces[place].entered():
+            return state(self.drawn[place].of(Sysctl), _backends())
+
+    def _completed(self, fresh: Mapping[str, State], before: Mapping[str, State]) -> Plan:
+        """The plan with the objects of plugins: in places with a `fresh` state that one, in others the last known.
+
+        In places with a state from before, only what has changed since then is attributed to plugins.
+        """
+        self._states |= {
+            name: adopted(self._states[name], before[name], state) if name in before else state
+            for name, state in fresh.items()
+        }
         if not self.drawn.offload:
             self._switch_offloads_off(fresh)
-        self._states |= fresh
         addresses = {
             item.space: self._results[item.space].addresses_of(item.ifname)
             for item in self.drawn.plugged
             if item.space in self._results
         }
         # After a failed change, other places may differ too.
-        looked_at = [name for name in {*places, *self._stale} if self.drawn.has(name)]
-        return self._completion.completed(self.drawn, self._states, addresses, looked_at)
+        looked_at = [name for name in {*fresh, *self._stale} if self.drawn.has(name)]
+        self._plan = self._completion.completed(self.drawn, self._states, addresses, looked_at)
+        return self._plan
+
+    def _forget(self, pod: str, actual: Mapping[str, State]) -> None:
+        """Drops the devices of a detached pod, with their other ends, that somebody else had removed before."""
+        own = self._plan.devices_of(pod) if self._plan.has(pod) else {}
+        ends = [(pod, dev) for dev in own if not self.drawn.has(pod) or dev not in self.drawn.devices_of(pod)]
+        for veth in self._plan.veths:
+            if pod in (veth.a.space, veth.b.space):
+                ends += ((end.space, end.name) for end in (veth.a, veth.b))
+        for place, dev in ends:
+            if place in self._states and place in actual and dev not in actual[place].devices:
+                self._states[place] = without(self._states[place], [dev])
 
     def _switch_offloads_off(self, states: Mapping[str, State]) -> None:
         for name, found in states.items():
@@ -198,26 +249,33 @@ class Plugging:
                     switch_offloads(made, on=False)
 
     def remove_all(self) -> tuple[str, ...]:
-        """Detaches all pods within UNPLUG_PATIENCE_S; may be repeated.
+        """Detaches all pods within UNPLUG_PATIENCE_S, slow ones in parallel; may be repeated.
 
-        Continues after errors, and returns them.
+        Standard plugins are not called, as everything they leave behind goes with the node. Continues after errors, and
+        returns them.
         """
         end = time.monotonic() + UNPLUG_PATIENCE_S
         by_node: dict[str, list[Plugged]] = {}
         for item in reversed(self.drawn.plugged):
-            if item.space in self._begun:
+            if item.space in self._begun and not stays_on_node(network_of_texts(item.texts), item.folders):
                 by_node.setdefault(item.node, []).append(item)
         failed: list[str] = []
 
-        def remove_on(node: str) -> None:
-            for item in by_node[node]:
-                try:
-                    self._remove(item, end - time.monotonic())
-                except (CniError, OSError) as error:
-                    # The namespaces are released anyway, with all their objects.
-                    failed.append(f"in {item.node}, pod {item.space}: {error}")
+        def remove(item: Plugged) -> None:
+            try:
+                self._remove(item, end - time.monotonic())
+            except (CniError, OSError) as error:
+                # The namespaces are released anyway, with all their objects.
+                failed.append(f"in {item.node}, pod {item.space}: {error}")
 
-        self._on_nodes(remove_on, by_node)
+        def remove_on(node: str) -> None:
+            # Fast ones one after the other; a slow one does not delay the next for long.
+            pause_s = UNPLUG_PATIENCE_S / 4 / len(by_node[node])
+            for item in by_node[node]:
+                wait([pool.submit(remove, item)], pause_s)
+
+        with ThreadPoolExecutor(DELS_AT_A_TIME) as pool:
+            self._on_nodes(remove_on, by_node)
         return tuple(sorted(failed))
 
     def _remove(self, item: Plugged, patience_s: float) -> None:
@@ -247,11 +305,14 @@ class Plugging:
             self._on(item, lambda runtime: self._do(verb, runtime, item), record)
         except (CniError, OSError) as problem:
             error = str(problem)
-        changes = {name: _difference(before[name], self._look(name)) for name in places}
+        after = {name: self._look(name) for name in places}
+        changes = {name: _difference(before[name], after[name]) for name in places}
         step = Step(tuple(calls), error, {name: found for name, found in changes.items() if found})
         if verb in ("check", "status"):
             return step, None
-        plan = self._completed(places)
+        if verb == "del" and not error:
+            self._forget(place, _states_of(after))
+        plan = self._completed(_states_of(after), _states_of(before))
         if verb == "add" and not error:
             others = [pod for pod in self._results if pod != place]
             wrong = self._mismatches([*others, place])
@@ -286,7 +347,11 @@ class Plugging:
 
     def _look(self, place: str) -> Sight:
         with self._namespaces[place].entered():
-            return Sight(tuple(_lines(state((), _backends()))), all_settings())
+            return Sight(state(self.drawn[place].of(Sysctl), _backends()), all_settings())
+
+
+def _states_of(sights: Mapping[str, Sight]) -> dict[str, State]:
+    return {name: sight.state for name, sight in sights.items()}
 
 
 def _differing(plan: Plan, known: Plan) -> list[Plugged]:

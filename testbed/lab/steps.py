@@ -8,7 +8,7 @@ from testbed.cni.calls import Call
 
 Verb = Literal["add", "del", "check", "status", "gc"]
 VERBS: tuple[Verb, ...] = ("add", "del", "check", "status", "gc")
-UNPLUG_PATIENCE_S = 20.0
+UNPLUG_PATIENCE_S = 4.0
 """For all DELs of CNI plugins together when a lab goes down; then the kernel removes the rest with the namespaces."""
 
 

@@ -11,7 +11,6 @@ import re
 import select
 import signal
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -28,28 +27,15 @@ from dpkt import pcapng
 
 from testbed.kernel.links import LinkState, links
 from testbed.kernel.refusal import Namespaces
+from testbed.observe.filters import LINKTYPES, SNAPLEN, VXLAN, TunnelHeaders, program
 from testbed.observe.taps import STAMPS_S, WITH_ETHERNET, Frame, dropped, frames, tap
 
-SNAPLEN = 262_144
-_INSTRUCTION = struct.Struct("=HBBI")
-_LINKTYPES = {True: ("EN10MB", 1), False: ("RAW", 101)}
-"""Link types of devices with and without Ethernet headers: tcpdump's name and the number in files."""
 _NANOSECONDS = b"\x09"
 _FILTER_IS_TEXT = b"\x00"
 _ROUND_MS = 100
-_LOAD, _JUMP, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x05, 0x15, 0x06
-_IFINDEX, _HATYPE = 0xFFFFF000 + 8, 0xFFFFF000 + 28
-"""Offsets of a frame's interface index and hardware type in the kernel's filter language (SKF_AD_OFF)."""
-_MOST_JUMPS = 200
-"""A jump skips at most 255 instructions."""
 _MOST_AT_ONCE = 10_000
 """Frames read from one place before the next place is read."""
-_EVERYTHING = _INSTRUCTION.pack(_RETURN, 0, 0, SNAPLEN)
 _BEGIN_OF_PACKET = re.compile(rb"\d\d:\d\d:\d\d\.")
-
-
-class BadFilter(Exception):
-    """tcpdump's error message for an invalid filter."""
 
 
 class UnknownDevice(LookupError):
@@ -112,22 +98,6 @@ class Sink(Protocol):
         """The descriptor on which `poll` reports that the reader has gone."""
 
 
-def compiled(expression: str, ethernet: bool = True) -> bytes:
-    """Compile a filter in tcpdump's language (pcap-filter(7)) to kernel instructions; empty for an empty filter.
-
-    Raises BadFilter.
-    """
-    if not expression.strip():
-        return b""
-    linktype, _ = _LINKTYPES[ethernet]
-    command = ["tcpdump", "-y", linktype, "-s", str(SNAPLEN), "-ddd", "--", expression]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BadFilter(done.stderr.strip().splitlines()[-1].removeprefix("tcpdump: "))
-    instructions = (tuple(map(int, line.split())) for line in done.stdout.splitlines()[1:])
-    return b"".join(_INSTRUCTION.pack(*row) for row in instructions)
-
-
 def capture(
     namespaces: Namespaces,
     targets: Sequence[Target],
@@ -136,18 +106,22 @@ def capture(
     count: int | None = None,
     seconds: float | None = None,
     begun: Callable[[], object] = lambda: None,
+    tunnels: Sequence[TunnelHeaders] = (VXLAN,),
 ) -> Captured:
     """Capture packets at the targets into a sink, until `count` packets, `seconds`, SIGINT, SIGTERM, or no reader.
 
-    `begun` is called as soon as no packet is missed. Raises BadFilter, UnknownDevice, and OSError if the sink fails.
+    The filter takes packets that match, and those that carry such a packet in one of these tunnels. `begun` is called
+    as soon as no packet is missed. Raises BadFilter, UnknownDevice, and OSError if the sink fails.
     """
     watched = devices(namespaces, targets)
     places = dict.fromkeys(device.place for device in watched)
     with ExitStack() as stack:
         # One tap for all devices of a place: it keeps their order, while some frames have equal times.
-        taps = {
-            place: stack.enter_context(tap(namespaces[place], _program(place, watched, expression))) for place in places
-        }
+        taps = {}
+        for place in places:
+            # With too many devices, the frames of others come too, and are dropped below.
+            own = [device for target, device in watched.items() if target.place == place]
+            taps[place] = stack.enter_context(tap(namespaces[place], program(own, expression, tunnels)))
         stopped = stack.enter_context(_Stopped())
         deadline = time.monotonic() + seconds if seconds is not None else None
 
@@ -178,7 +152,11 @@ def _begun(sink: Sink, watched: dict[Target, LinkState], expression: str) -> Ite
 
 
 class _Stopped:
-    """True after SIGINT or SIGTERM."""
+    """True after SIGINT or SIGTERM.
+
+    Further signals are then ignored, also later: one Ctrl-C arrives several times, from the terminal and from each
+    process that forwards it, and the last one must not interrupt what follows the capture.
+    """
 
     def __init__(self) -> None:
         self._asked = False
@@ -191,8 +169,9 @@ class _Stopped:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        if not self._asked:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
 
     def __bool__(self) -> bool:
         return self._asked
@@ -213,25 +192,6 @@ def devices(namespaces: Namespaces, targets: Sequence[Target]) -> dict[Target, L
 
 def _is_ethernet(device: LinkState) -> bool:
     return device.hardware in WITH_ETHERNET
-
-
-def _program(place: str, watched: dict[Target, LinkState], expression: str) -> bytes:
-    """The filter program of a place's tap: frames of the watched devices that match the expression.
-
-    It contains the expression twice, for frames with and without an Ethernet header.
-    """
-    own = [device for target, device in watched.items() if target.place == place][:_MOST_JUMPS]
-    bare, framed = (compiled(expression, kind) or _EVERYTHING for kind in (False, True))
-    # A jump skips N instructions, always or if equal; otherwise the next one follows.
-    rows = []
-    if len(own) < _MOST_JUMPS:  # With more devices, `capture` drops the frames of the others.
-        rows += [(_LOAD, 0, 0, _IFINDEX)]
-        rows += [(_JUMP_IF_EQUAL, len(own) - n, 0, device.index) for n, device in enumerate(own)]
-        rows += [(_RETURN, 0, 0, 0)]
-    rows += [(_LOAD, 0, 0, _HATYPE)]
-    rows += [(_JUMP_IF_EQUAL, len(WITH_ETHERNET) - n, 0, kind) for n, kind in enumerate(WITH_ETHERNET)]
-    rows += [(_JUMP, 0, 0, len(framed) // _INSTRUCTION.size)]
-    return b"".join(_INSTRUCTION.pack(*row) for row in rows) + framed + bare
 
 
 def _rounds(taps: dict[str, socket.socket], sink: Sink, is_over: Callable[[], bool]) -> Iterator[list[Caught]]:
@@ -303,8 +263,9 @@ class Lines:
     fails to drop its privileges. Only the process that made the sink closes it, after its forks have ended.
     """
 
-    def __init__(self, out: IO[bytes]) -> None:
-        self._out = out
+    def __init__(self, out: IO[bytes], encode: Callable[[str], bytes] = str.encode) -> None:
+        self._out, self._encode = out, encode
+        self._unwritten: OSError | None = None
         self._places: deque[bytes] = deque()
         self._width = 0
         # Not a pipe: a socket can be shut down although other processes have copies of it.
@@ -330,9 +291,11 @@ class Lines:
         self._printer.start()
 
     def take(self, caught: Sequence[Caught]) -> None:
+        """Raises OSError if earlier lines could not be written."""
+        self._refuse_unwritten()
         for target, frame in caught:
             arrow = "→" if frame.out else "←"
-            self._places.append(f"{target!s:{self._width}} {arrow} ".encode())
+            self._places.append(self._encode(f"{target!s:{self._width}} {arrow} "))
             # Bare IP packets get an Ethernet header, since the file has one link type.
             header = b"" if frame.has_ethernet else bytes(12) + frame.protocol.to_bytes(2, "big")
             self._writer.writepkt_time(header + frame.data, Fraction(frame.time // 1000, 10**6))
@@ -341,6 +304,11 @@ class Lines:
     def end(self) -> None:
         self._finish()
         self._printer.join()
+        self._refuse_unwritten()
+
+    def _refuse_unwritten(self) -> None:
+        if self._unwritten is not None:
+            raise self._unwritten
 
     def _finish(self) -> None:
         with suppress(OSError):
@@ -360,12 +328,17 @@ class Lines:
 
     def _print(self) -> None:
         assert self._tcpdump.stdout is not None
-        with self._tcpdump.stdout as lines, suppress(BrokenPipeError):
-            for line in lines:
-                # An encapsulated packet has its own line, without a time.
-                where = self._places.popleft() if _BEGIN_OF_PACKET.match(line) else b" " * (self._width + 3)
-                self._out.write(where + line)
-                self._out.flush()
+        with self._tcpdump.stdout as lines:
+            try:
+                for line in lines:
+                    # An encapsulated packet has its own line, without a time.
+                    where = self._places.popleft() if _BEGIN_OF_PACKET.match(line) else b" " * (self._width + 3)
+                    self._out.write(where + line)
+                    self._out.flush()
+            except BrokenPipeError:
+                pass  # The reader has enough.
+            except OSError as error:
+                self._unwritten = error
 
 
 def _interface(target: Target, ethernet: bool, expression: str) -> dpkt.Packet:
@@ -376,7 +349,7 @@ def _interface(target: Target, ethernet: bool, expression: str) -> dpkt.Packet:
     ]
     if expression:
         options.insert(1, _option(pcapng.PCAPNG_OPT_IF_FILTER, _FILTER_IS_TEXT + expression.encode()))
-    return pcapng.InterfaceDescriptionBlockLE(linktype=_LINKTYPES[ethernet][1], snaplen=SNAPLEN, opts=options)
+    return pcapng.InterfaceDescriptionBlockLE(linktype=LINKTYPES[ethernet][1], snaplen=SNAPLEN, opts=options)
 
 
 def _option(code: int, data: bytes = b"") -> dpkt.Packet:

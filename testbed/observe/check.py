@@ -7,66 +7,28 @@ messages that are larger.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from testbed.designs.design import Design
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.kernel.refusal import Namespaces
-from testbed.observe.evidence import MOST_TRACED, Cause, causes, lost_at, merged, with_differing
+from testbed.observe.evidence import MOST_TRACED, causes, lost_at, merged, with_differing
 from testbed.observe.messages import SCTP_LACKS, Lost, check_messages, has_sctp
 from testbed.observe.path_mtu import Misfit, check_path_mtu
-from testbed.observe.questions import PROTOCOLS
-from testbed.observe.reach import NO_ADDRESS, Progress, check_reach, pods_without_address
+from testbed.observe.reach import Progress, check_reach
 from testbed.observe.share import shared
 from testbed.observe.trace import trace
+from testbed.observe.verdict import LARGE, MTU, Cause, Failure, Verdict
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Kind, Plan
+from testbed.plan.plugged import unaddressed
 from testbed.spec.topology import Topology
 
-MTU = "mtu"
-"""In place of a protocol: the largest packet of the pair does not fit, or a larger one does."""
-LARGE = "large"
-"""In place of a protocol: messages that are larger than the MTU do not come back."""
-ADDRESS = "address"
-"""In place of a protocol: the place has no address; source and target are the same."""
 _UNASKED = (
     "egress (no external host in the topology)",
     "hostPort",
     "Services",
     "NetworkPolicies",
 )
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A pair that failed with one protocol and address."""
-
-    source: str
-    target: str
-    protocol: str
-    address: str
-    what: str
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The result of a check."""
-
-    places: tuple[str, ...]
-    """Pods and nodes, in the plan's order."""
-    asked: int
-    failures: tuple[Failure, ...]
-    astray: tuple[str, ...]
-    """Packets between nodes that took another way than the design claims."""
-    causes: tuple[Cause, ...]
-    ended: tuple[str, ...] = ()
-    """Processes and daemons of the design that have ended, if anything failed."""
-    unasked: tuple[str, ...] = ()
-    """Parts of the network model that were not checked, each with the reason."""
-
-    @property
-    def is_good(self) -> bool:
-        return not self.failures and not self.astray
 
 
 def check(
@@ -90,20 +52,18 @@ def check(
     fits = is_reached and not misfits
     sent, lost = check_messages(plan, namespaces) if fits else (0, ())
     crossed, astray = check_crossings(design, topology, plan, namespaces) if is_reached else (0, ())
-    bare = pods_without_address(plan)
-    detached = (pod for pod in plan.of_kind(Kind.POD) if not pod.reached_at and pod not in bare)
+    bare = [pod for pod in plan.of_kind(Kind.POD) if not pod.reached_at]
     if not fits or lost:
         progress("tracing packets of failed pairs", 1)
     forget_learned_in(namespaces.values())
     failures = (
-        *(Failure(pod.name, pod.name, ADDRESS, "", NO_ADDRESS) for pod in bare),
         *(Failure(q.source.name, q.target.name, q.protocol, str(q.address), what) for q, what in reach.failed),
         *(Failure(m.source.name, m.target.name, MTU, str(m.address), m.what) for m in misfits),
         *(Failure(p.source.name, p.target.name, LARGE, str(p.address), what) for p, what in lost),
     )
     return Verdict(
         places=tuple(space.name for space in plan.of_kind(Kind.NODE, Kind.POD) if space.reached_at),
-        asked=len(bare) + reach.asked + tried + sent + crossed,
+        asked=reach.asked + tried + sent + crossed,
         failures=failures,
         astray=astray,
         causes=(
@@ -117,8 +77,9 @@ def check(
             *(("large messages (the path MTU fails)",) if misfits else ()),
             *(() if has_sctp() else (f"SCTP ({SCTP_LACKS})",)),
             *_UNASKED,
-            *(f"{pod.name} (detached)" for pod in detached),
+            *(f"{pod.name} ({'no address' if plan.devices_of(pod.name) else 'detached'})" for pod in bare),
         ),
+        unaddressed=tuple(unaddressed(plan)),
     )
 
 
@@ -141,17 +102,3 @@ def _causes_of_lost(lost: Iterable[Lost], plan: Plan, namespaces: Namespaces) ->
         ((source.name, target.name), with_differing(f"{what}; smaller ones do", plan, namespaces, source, target))
         for (source, target, _), what in lost
     )
-
-
-def matrix(verdict: Verdict) -> dict[tuple[str, str], str]:
-    """By source and target: the protocols that failed, such as `tcp udp`; empty if all passed."""
-    failed: dict[tuple[str, str], set[str]] = {}
-    for item in verdict.failures:
-        failed.setdefault((item.source, item.target), set()).add(item.protocol)
-    protocols = (*PROTOCOLS, MTU, LARGE)
-    return {
-        (source, target): " ".join(p for p in protocols if p in failed.get((source, target), ()))
-        for source in verdict.places
-        for target in verdict.places
-        if source != target
-    }

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 
 from testbed.kernel.refusal import Namespaces
 from testbed.observe.asker import NO_ANSWER
@@ -18,6 +17,7 @@ from testbed.observe.reach import is_by_another, is_translated
 from testbed.observe.share import shared
 from testbed.observe.shots import Protocol
 from testbed.observe.trace import NO_REASON, Walk, trace
+from testbed.observe.verdict import Cause
 from testbed.plan.objects import Plan, Space
 
 MOST_TRACED = 8
@@ -27,15 +27,6 @@ _ENOUGH_S = 2.0
 _SIMPLEST: tuple[Protocol, ...] = ("icmp", "udp", "tcp")
 Failed = tuple[Question, str]
 """A question, and why it failed."""
-
-
-@dataclass(frozen=True)
-class Cause:
-    """Why pairs fail, as far as the kernel reports it."""
-
-    pairs: tuple[tuple[str, str], ...]
-    """Source and target of each pair that fails for this reason."""
-    reason: str
 
 
 def causes(failed: Iterable[Failed], plan: Plan, namespaces: Namespaces) -> tuple[Cause, ...]:

@@ -1,7 +1,7 @@
 """Decode frames: addresses, protocol and tunnels of the IP packet inside."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 import dpkt
@@ -14,7 +14,7 @@ _ETHERNET_HEADER = 14
 _VXLAN_FLAGS = 0x08
 _UDP_HEADER = 8
 _IPV6_HEADER = 40
-_ROUTING = 43
+_ROUTING, _FRAGMENT = 43, 44
 _TRANSPARENT_ETHERNET = 0x6558
 _WIREGUARD_DATA = 4
 Ports = Mapping[int, str]
@@ -54,11 +54,18 @@ class Packet:
     """The type of an ICMP message."""
     tcp: tuple[int, int] | None = None
     """Sequence and acknowledgement number."""
+    fragment: int = 0
+    """Bytes of the first fragment, if the packet or one of its tunnels is fragmented; 0 if not."""
 
 
 def ports_of(plan: Plan) -> Ports:
+    """The usual ports of tunnels, and those of a plan."""
+    return {**USUAL_PORTS, **planned_ports(plan)}
+
+
+def planned_ports(plan: Plan) -> Ports:
     """The ports of a plan's tunnels."""
-    ports = dict(USUAL_PORTS)
+    ports: dict[int, str] = {}
     for space in plan.spaces:
         for link in space.links:
             match link:
@@ -79,7 +86,7 @@ def decoded(frame: bytes, ports: Ports = USUAL_PORTS) -> Packet | None:
     outer = unwrapped(frame, ports)
     if outer is None or outer.packet is None:
         return None
-    return _packet(outer.macs, outer.tunnels, outer.packet)
+    return replace(_packet(outer.macs, outer.tunnels, outer.packet), fragment=outer.fragment)
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,8 @@ class Unwrapped:
     """The outermost first."""
     packet: "dpkt.ip.IP | dpkt.ip6.IP6 | None"
     """None if it is encrypted."""
+    fragment: int = 0
+    """See `Packet`."""
 
 
 def unwrapped(frame: bytes, ports: Ports = USUAL_PORTS) -> Unwrapped | None:
@@ -99,14 +108,16 @@ def unwrapped(frame: bytes, ports: Ports = USUAL_PORTS) -> Unwrapped | None:
         ethernet = dpkt.ethernet.Ethernet(frame)
         macs, ip = _macs(ethernet), ethernet.data
         tunnels: list[Tunnel] = []
+        fragment = 0
         while isinstance(ip, dpkt.ip.IP | dpkt.ip6.IP6):
+            fragment = fragment or _fragment(ip)
             inside = _inside(ip, ports)
             if inside is None:
-                return Unwrapped(macs, tuple(tunnels), ip)
+                return Unwrapped(macs, tuple(tunnels), ip, fragment)
             tunnel, ip = inside
             tunnels.append(tunnel)
             if tunnel.is_opaque:
-                return Unwrapped(macs, tuple(tunnels), None)
+                return Unwrapped(macs, tuple(tunnels), None, fragment)
     except (dpkt.UnpackError, IndexError):
         pass
     return None
@@ -142,13 +153,20 @@ def _inside(outer: "dpkt.ip.IP | dpkt.ip6.IP6", ports: Ports) -> "tuple[Tunnel, 
 
 
 def _payload(ip: "dpkt.ip.IP | dpkt.ip6.IP6") -> tuple[int, bytes]:
-    """The protocol above IP and its data, after a routing header (RFC 8200) if there is one."""
+    """The protocol above IP and its data, after a routing or fragment header (RFC 8200) if there is one."""
     if isinstance(ip, dpkt.ip.IP):
         return int(ip.p), bytes(ip.data)
-    if ip.nxt != _ROUTING:
+    if ip.nxt not in (_ROUTING, _FRAGMENT):
         return int(ip.nxt), bytes(ip.data)
     behind = bytes(ip)[_IPV6_HEADER:]
-    return behind[0], behind[8 * (behind[1] + 1) :]
+    return behind[0], behind[8 * (behind[1] + 1 if ip.nxt == _ROUTING else 1) :]
+
+
+def _fragment(ip: "dpkt.ip.IP | dpkt.ip6.IP6") -> int:
+    """The size of a first fragment in bytes; 0 for a packet that is not fragmented."""
+    if isinstance(ip, dpkt.ip.IP):
+        return int(ip.len) if ip.mf else 0
+    return int(ip.plen) + _IPV6_HEADER if ip.nxt == _FRAGMENT else 0
 
 
 def _ip(data: bytes) -> object:

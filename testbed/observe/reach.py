@@ -26,10 +26,9 @@ from testbed.observe.questions import (
 from testbed.observe.round_trip import RoundTrip
 from testbed.observe.share import shared
 from testbed.observe.shots import Protocol
-from testbed.plan.objects import Kind, Plan, Space
+from testbed.plan.objects import Kind, Plan
 from testbed.spec.types import Address
 
-NO_ADDRESS = "no address: the design assigned none, so no other pod reaches it; does its network have an `ipam`?"
 _WORTH_SHARING = 5000
 """Questions from which on a second process is used."""
 _BY, _SEEN = "answered by", "target saw source address"
@@ -52,11 +51,6 @@ class Reach:
     @property
     def passed(self) -> int:
         return self.asked - len(self.failed)
-
-
-def pods_without_address(plan: Plan) -> tuple[Space, ...]:
-    """Pods that are attached and have no address; detached pods have no devices."""
-    return tuple(pod for pod in plan.of_kind(Kind.POD) if not pod.reached_at and plan.devices_of(pod.name))
 
 
 Progress = Callable[[str, float], None]

@@ -1,7 +1,6 @@
 """One packet with a unique mark, sent over ICMP, UDP or TCP, and how to recognize it and its answer."""
 
 import errno
-import os
 import secrets
 import select
 import socket
@@ -20,7 +19,8 @@ Protocol = Literal["icmp", "udp", "tcp"]
 PATIENCE_S = 1.5
 """Time limit for an answer; ARP retries after a second."""
 _LINGER_S = 0.02
-_ECHO = {4: 8, 6: 128}
+_ECHO, _REPLY = {4: 8, 6: 128}, {4: 0, 6: 129}
+_REDIRECT = {4: 5, 6: 137}
 _ANSWER = b"answer"
 _IP_MTU_DISCOVER, _IPV6_MTU_DISCOVER, _PROBE = 10, 23, 3
 """Never fragment, and ignore a learned path MTU."""
@@ -30,8 +30,23 @@ _IPPROTO = {4: socket.IPPROTO_ICMP, 6: socket.IPPROTO_ICMPV6}
 class Shot:
     """One packet to send, and its sockets."""
 
-    def __init__(self, address: Address, port: int, size: int, source: Namespace, target: Namespace) -> None:
+    def __init__(
+        self,
+        address: Address,
+        port: int,
+        size: int,
+        source: Namespace,
+        target: Namespace,
+        own: Address | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """With `own`, the packet has this source address; otherwise the kernel chooses."""
         self.address, self.port, self.source, self.target = str(address), port, source, target
+        self.own, self.patience_s = own, patience_s
+        self.is_answered = False
+        """Whether the socket that sent the packet received an answer from the address that was asked."""
+        self.is_refused = False
+        """Whether a TCP connection was reset, or refused by an ICMP error."""
         self.version = address.version
         self.family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         self.mark = secrets.token_bytes(16)
@@ -54,6 +69,13 @@ class Shot:
             sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PROBE)
         else:
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PROBE)
+        return sock
+
+    def sender(self, kind: socket.SocketKind, protocol: int = 0) -> socket.socket:
+        """A socket at the source. Raises OSError if the source address is missing there."""
+        sock = self.open(self.source, kind, protocol)
+        if self.own:
+            sock.bind((str(self.own), 0))
         return sock
 
     def padded(self, headers: int) -> bytes:
@@ -91,21 +113,26 @@ def _until(deadline: float, sockets: Sequence[socket.socket], act: Callable[[soc
 
 class _Icmp(Shot):
     def fire(self) -> str:
-        sock = self.open(self.source, socket.SOCK_RAW, _IPPROTO[self.version])
-        echo = dpkt.icmp.ICMP.Echo(id=os.getpid() & 0xFFFF, seq=1, data=self.padded(8))
+        # A random identifier: NAT and its rules take each shot for a new connection.
+        echo = dpkt.icmp.ICMP.Echo(id=secrets.randbits(16), seq=1, data=self.padded(8))
         kind = dpkt.icmp.ICMP if self.version == 4 else dpkt.icmp6.ICMP6
         message = kind(type=_ECHO[self.version], data=echo)
         try:
+            sock = self.sender(socket.SOCK_RAW, _IPPROTO[self.version])
             sock.sendto(bytes(message), (self.address, 0))
         except OSError as error:
             return self.unsent(error)
 
-        def is_answer(sock: socket.socket) -> bool:
-            data = sock.recv(65_536)
-            kinds = data[20 if self.version == 4 else 0]
-            return self.mark in data and kinds != _ECHO[self.version]
+        def ends(sock: socket.socket) -> bool:
+            data, (peer, *_) = sock.recvfrom(65_536)
+            if self.mark not in data:
+                return False
+            # An IPv4 raw socket receives the IP header too, which may have options.
+            kind = data[4 * (data[0] & 0x0F) if self.version == 4 else 0]
+            self.is_answered = kind == _REPLY[self.version] and peer == self.address
+            return self.is_answered or kind not in (_ECHO[self.version], _REPLY[self.version], _REDIRECT[self.version])
 
-        _until(time.monotonic() + PATIENCE_S, [sock], is_answer)
+        _until(time.monotonic() + self.patience_s, [sock], ends)
         return ""
 
     def is_back(self, sighting: Sighting) -> bool:
@@ -117,8 +144,8 @@ class _Udp(Shot):
         answerer = self.open(self.target, socket.SOCK_DGRAM)
         with suppress(OSError):  # The port may be in use; its owner may answer.
             answerer.bind((self.address, self.port))
-        sender = self.open(self.source, socket.SOCK_DGRAM)
         try:
+            sender = self.sender(socket.SOCK_DGRAM)
             sender.connect((self.address, self.port))
             sender.send(self.padded(8))
         except OSError as error:
@@ -129,11 +156,12 @@ class _Udp(Shot):
                 data, peer = sock.recvfrom(65_536)
                 if sock is answerer and data.startswith(self.mark):
                     sock.sendto(self.mark + _ANSWER, peer)
-            except OSError:  # An ICMP error came instead of an answer.
+            except OSError:  # An ICMP error came instead of an answer, or the answer could not be sent.
                 return True
-            return sock is sender
+            self.is_answered = sock is sender
+            return self.is_answered
 
-        _until(time.monotonic() + PATIENCE_S, [answerer, sender], act)
+        _until(time.monotonic() + self.patience_s, [answerer, sender], act)
         return ""
 
     def is_back(self, sighting: Sighting) -> bool:
@@ -152,28 +180,37 @@ class _Tcp(Shot):
         with suppress(OSError):  # The port may be in use.
             listener.bind((self.address, self.port))
             listener.listen(1)
-        sender = self.open(self.source, socket.SOCK_STREAM)
         try:
+            sender = self.sender(socket.SOCK_STREAM)
             sender.connect((self.address, self.port))
         except BlockingIOError:
             pass
         except OSError as error:
             return self.unsent(error)
         self._own_port = sender.getsockname()[1]
-        _, connected, _ = select.select([], [sender], [], PATIENCE_S)
-        if connected:
+        _, done, _ = select.select([], [sender], [], self.patience_s)
+        if done:
+            number = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self.is_answered, self.is_refused = not number, number == errno.ECONNREFUSED
             time.sleep(_LINGER_S)
         return ""
 
     def marked(self, seen: Iterable[Sighting]) -> list[Sighting]:
         everything = list(seen)
-        wanted = (self._own_port, self.port)
-        syns = [(s.time, s.packet.tcp[0]) for s in everything if s.packet.ports == wanted and s.packet.tcp]
+        # NAT may have changed a port before the first device saw the packet.
+        syns = [
+            (s.packet.ports != (self._own_port, self.port), s.time, s.packet.tcp[0])
+            for s in everything
+            if s.packet.ports and s.packet.tcp and self._is_syn(s.packet.ports, s.packet.tcp)
+        ]
         if not syns:
             return []
-        _, number = min(syns)
+        *_, number = min(syns)
         self._number = number
         return [sighting for sighting in everything if self._is_mine(sighting, number)]
+
+    def _is_syn(self, ports: tuple[int, int], numbers: tuple[int, int]) -> bool:
+        return numbers[1] == 0 and (ports[0] == self._own_port or ports[1] == self.port)
 
     def _is_mine(self, sighting: Sighting, number: int) -> bool:
         """Whether it is the SYN, its acknowledgement or reset, or an error that quotes it."""

@@ -14,7 +14,7 @@ from testbed.observe.frames import USUAL_PORTS, Packet, Ports, decoded
 STAMPS_S = 0.005
 """About how long the kernel takes to start stamping packets, which it does in the background."""
 _ETH_P_ALL = 0x0003
-_PACKET_OUTGOING = 4
+_PACKET_OTHERHOST, _PACKET_OUTGOING = 3, 4
 _SO_ATTACH_FILTER = 26
 _SO_TIMESTAMPNS = 35
 _SO_RCVBUFFORCE = 33
@@ -42,6 +42,8 @@ class Frame(NamedTuple):
     has_ethernet: bool
     """False for devices that carry bare IP packets."""
     data: bytes
+    is_for_others: bool = False
+    """Whether it is addressed to another device, as flooded frames are."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Sighting:
     out: bool
     packet: Packet
     frame: bytes
+    is_for_others: bool = False
+    """See `Frame`."""
 
 
 def tap(namespace: Namespace, instructions: bytes = b"") -> socket.socket:
@@ -90,7 +94,8 @@ def frames(tap: socket.socket) -> Iterator[Frame]:
         except BlockingIOError:
             return
         ethernet = hardware in WITH_ETHERNET
-        yield Frame(_stamp(ancillary), device, kind == _PACKET_OUTGOING, protocol, ethernet, bytes(buffer[:size]))
+        data, out = bytes(buffer[:size]), kind == _PACKET_OUTGOING
+        yield Frame(_stamp(ancillary), device, out, protocol, ethernet, data, kind == _PACKET_OTHERHOST)
 
 
 def dropped(tap: socket.socket) -> int:
@@ -115,4 +120,4 @@ def recorded(place: str, tap: socket.socket, ports: Ports = USUAL_PORTS) -> Iter
         latest = max(latest, frame.time)
         data = frame.data if frame.has_ethernet else bytes(12) + frame.protocol.to_bytes(2, "big") + frame.data
         if packet := decoded(data, ports):
-            yield Sighting(latest, place, frame.device, frame.out, packet, data)
+            yield Sighting(latest, place, frame.device, frame.out, packet, data, frame.is_for_others)

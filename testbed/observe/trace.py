@@ -3,34 +3,39 @@
 A packet socket in each namespace records every frame on every device, with the kernel's time stamp. One packet with a
 unique mark is sent; the frames that carry the mark are its walk. ICMP and UDP carry the mark in the payload, as do the
 ICMP errors that quote them; for TCP it is the sequence number of the SYN, which NAT does not change.
+
+Only the socket that sent the packet decides whether it was answered: a frame at the sender's device may still be
+dropped by a packet filter or by rp_filter.
 """
 
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal
 
 from testbed.kernel.bpf import attached
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.refusal import Namespaces
-from testbed.kernel.state import unanswered
+from testbed.observe.causes import Ended, causes, counts, translations, watched
+from testbed.observe.ends import End, addresses, end
 from testbed.observe.frames import Packet, Ports, ports_of
-from testbed.observe.inspect import differences, state_for
 from testbed.observe.ports import TRACE_PORT
-from testbed.observe.program_counts import DROPPED, drops
-from testbed.observe.shots import SHOTS, Protocol, Shot
+from testbed.observe.shots import PATIENCE_S, SHOTS, Protocol, Shot
 from testbed.observe.taps import STAMPS_S, Sighting, recorded, tap
-from testbed.plan.objects import Bridge, Kind, Plan, Space
+from testbed.plan.objects import Bridge, Kind, Plan
 from testbed.spec.types import Address
 
-Outcome = Literal["answered", "refused", "no answer", "lost"]
-NO_REASON = "no drop counter changed; state matches the plan there; `testbed inspect` checks all places"
+Outcome = Literal["answered", "answered by another", "refused", "no answer", "lost", "lost on the way back"]
+NO_REASON = "no drop counter changed; state matches the plan in the whole lab"
 _TRIES = 4
 """How often the packet is sent until every frame has the kernel's time stamp."""
+_MOST_ASKED = 500
+"""Most pods to ask whether they have the address of an end, those on the same nodes first."""
+_REDIRECT = "redirect"
+"""The ICMP error that reports no loss."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class Hop:
     packet: Packet
     changes: tuple[str, ...]
     """What differs from the previous hop."""
+    is_for_others: bool = False
+    """Whether the frame is addressed to another device: a pod ignores it, a bridge forwards it."""
 
 
 @dataclass(frozen=True)
@@ -59,32 +66,46 @@ class Walk:
     back: tuple[Hop, ...]
     """The answer, or the ICMP error that was sent instead."""
     outcome: Outcome
-    """`refused` if an error came back; `no answer` if the packet reached the target; else `lost`."""
+    """`answered` if the sender's socket received the target's answer, `answered by another` if it is another place's;
+    `refused` if an error came back; `no answer` if the packet reached the target, which sent nothing; `lost on the way
+    back` if an answer was sent; else `lost`."""
     reason: str
-    """Why there was no answer, as far as known; may be empty."""
+    """Why there was no answer, as far as known, the strongest evidence first; may be empty. Of an answered packet, the
+    rules outside the plan that translated it."""
 
     @property
     def summary(self) -> str:
         """The outcome in one line."""
         hops = (*self.forth, *self.back)
-        if self.outcome == "answered":
-            nodes = f"{len(self.forth)} sightings there, {len(self.back)} back"
-            return f"answered after {hops[-1].time_us:.1f} µs; {nodes}"
-        if self.outcome == "refused":
-            return f"refused: {self.reason}"
-        arrived = f"no answer, but the packet reached {self.target}"
-        what = arrived if self.outcome == "no answer" else f"lost, {self.end}"
-        return f"{what}; {self.reason or NO_REASON}"
+        seen = f"{len(self.forth)} sightings there, {len(self.back)} back"
+        match self.outcome:
+            case "answered":
+                why = f"; {self.reason}" if self.reason else ""
+                after = f" after {hops[-1].time_us:.1f} µs" if hops else ""
+                return f"answered{after}; {seen}{self._fragmented}{why}"
+            case "refused" | "answered by another":
+                return f"{self.outcome.split()[0]}{': ' if self.outcome == 'refused' else ' '}{self.reason}"
+            case "no answer":
+                what = f"no answer, but the packet reached {self.target}"
+            case "lost on the way back":
+                answerer = self.back[0].place if self.back[0].direction == "out" else self.target
+                what = f"{answerer} answered, but the answer was lost on the way back, {self.end}"
+            case "lost":
+                what = f"lost, {self.end}"
+        return f"{what}{self._fragmented}; {self.reason or NO_REASON}"
+
+    @property
+    def _fragmented(self) -> str:
+        """Where the packet and its answer were first seen in fragments; empty if nowhere."""
+        parts = (("packet", self.forth), ("answer", self.back))
+        first = ((what, next((hop for hop in hops if hop.packet.fragment), None)) for what, hops in parts)
+        return "".join(f"; {what} fragmented at {hop.device} of {hop.place}" for what, hop in first if hop)
 
     @property
     def end(self) -> str:
         """Where the packet or its answer was last seen."""
         hops = (*self.forth, *self.back)
         return f"last seen at {hops[-1].device} of {hops[-1].place}" if hops else f"never left {self.source}"
-
-
-class CannotTrace(Exception):
-    """No packet can be sent between the two places; the message says why."""
 
 
 def trace(
@@ -96,35 +117,97 @@ def trace(
     port: int = TRACE_PORT,
     size: int = 0,
     family: int | None = None,
+    ended: Ended = (),
+    patience_s: float = PATIENCE_S,
 ) -> Walk:
     """Send one packet from a pod or node to another and record its walk.
 
-    `size` is that of the whole IP packet in bytes, at least the smallest possible; it is not fragmented. `family` is
-    4 or 6; the default is IPv4 if both ends have it. Raises CannotTrace.
+    Source and target are names, or addresses of places: then the packet is sent from or to that address. `size` is
+    that of the whole IP packet in bytes, at least the smallest possible; it is not fragmented. `family` is 4 or 6; the
+    default is IPv4 if both ends have it. The processes that `ended` (see `Lab.ended`) may be the cause of a loss.
+    An answer is awaited for `patience_s`. Raises CannotTrace.
     """
-    one, other = plan[source], plan[target]
-    own, address = _addresses(one, other, family)
-    watched = [space.name for space in plan.spaces if space.kind is not Kind.POD or space in (one, other)]
+    one, other = end(plan, source), end(plan, target)
+    own, address = addresses(one, other, family)
+    ends = one.space, other.space
+    tapped = _tapped(plan, namespaces, one, other, (own, address))
     for _ in range(_TRIES):
-        before = {place: _counters(namespaces[place], plan[place]) for place in watched}
-        shot = SHOTS[protocol](address, port, size, namespaces[source], namespaces[target])
-        taken = _taken(shot, {place: namespaces[place] for place in watched}, ports_of(plan))
+        before = counts(plan, namespaces, watched(plan, ends))
+        here, there = (namespaces[space.name] for space in ends)
+        shot = SHOTS[protocol](address, port, size, here, there, one.address, patience_s)
+        taken = _taken(shot, {place: namespaces[place] for place in tapped}, ports_of(plan))
         if taken.is_in_order:
             break
-    programs = _programs(plan, namespaces)
     start = taken.sightings[0].time if taken.sightings else 0
-    ends = _dead_ends(plan)
-    seen = [sighting for sighting in taken.sightings if (sighting.place, sighting.device) not in ends]
+    programs = _programs(plan, namespaces)
     forth, back = (
-        _hops([each for each in seen if shot.is_back(each) is way], start, programs) for way in (False, True)
+        _hops([each for each in _on_path(plan, taken, one, other) if shot.is_back(each) is way], start, programs)
+        for way in (False, True)
     )
-    outcome, reason = _outcome(source, target, forth, back)
-    if outcome in ("lost", "no answer"):
-        last = (back or forth)[-1].place if forth else source
-        no_way_back = _no_way(namespaces[target], target, own) if outcome == "no answer" else ""
-        known = (taken.unsent, no_way_back, *_why(plan, namespaces[last], plan[last], before[last]))
-        reason = "; ".join(filter(None, known))
-    return Walk(source, target, protocol, (str(own), str(address)), forth, back, outcome, reason)
+    outcome, reason = _outcome(shot, one, other, forth, back)
+    known: Iterable[str] = ()
+    if outcome == "answered":
+        is_translated = any("NAT" in change for hop in (*forth, *back) for change in hop.changes)
+        known = translations(plan, namespaces, before) if is_translated else ()
+    else:
+        way_back = _no_way(namespaces[other.space.name], other.space.name, own) if outcome == "no answer" else ""
+        places = tuple(dict.fromkeys(_suspects(plan, one, other, forth, back)))
+        known = (taken.unsent, reason, way_back, *causes(plan, namespaces, places, before, ended))
+    reason = "; ".join(filter(None, known))
+    names = one.space.name, other.space.name
+    return Walk(*names, protocol, (str(own), str(address)), forth, back, outcome, reason)
+
+
+def _tapped(plan: Plan, namespaces: Namespaces, one: End, other: End, ends: Sequence[Address]) -> list[str]:
+    """The places to watch: both ends, nodes, the fabric, and other pods that have the address of an end by mistake.
+
+    Not all pods: the kernel takes milliseconds to close a packet socket.
+    """
+    names = (one.space.name, other.space.name)
+    near = (one.space.home, other.space.home)
+    pods = [space for space in plan.of_kind(Kind.POD) if space.name not in names]
+    pods.sort(key=lambda pod: pod.home not in near)
+    return [
+        *(space.name for space in plan.spaces if space.kind is not Kind.POD or space.name in names),
+        *(pod.name for pod in pods[:_MOST_ASKED] if any(_has(namespaces[pod.name], address) for address in ends)),
+    ]
+
+
+def _has(namespace: Namespace, address: Address) -> bool:
+    """Whether the namespace has the address."""
+    with namespace.entered():
+        sock = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    with sock:
+        try:
+            sock.bind((str(address), 0))
+        except OSError:
+            return False
+    return True
+
+
+def _on_path(plan: Plan, taken: "_Taken", one: End, other: End) -> Iterator[Sighting]:
+    """The sightings without copies that go nowhere: on promiscuous bridges, and flooded to other pods."""
+    ends = {one.space.name, other.space.name}
+    copies = _dead_ends(plan)
+    for sighting in taken.sightings:
+        is_flooded = sighting.is_for_others and plan[sighting.place].kind is Kind.POD and sighting.place not in ends
+        if not is_flooded and (sighting.place, sighting.device) not in copies:
+            yield sighting
+
+
+def _suspects(plan: Plan, one: End, other: End, forth: Sequence[Hop], back: Sequence[Hop]) -> Iterator[str]:
+    """The places that may have lost the packet: where it was last seen, the next one, its path backwards, the ends."""
+    hops = (*forth, *back)
+    peers = {(a.space, a.name): b.space for veth in plan.veths for a, b in ((veth.a, veth.b), (veth.b, veth.a))}
+    if hops:
+        last = hops[-1]
+        yield last.place
+        if last.direction == "out" and (last.place, last.device) in peers:
+            yield peers[last.place, last.device]
+    yield from (hop.place for hop in reversed(hops))
+    ends = (one, other) if back or not hops else (other, one)
+    for space in (each.space for each in ends):
+        yield from (space.name, space.home) if not hops else (space.home, space.name)
 
 
 @dataclass(frozen=True)
@@ -157,36 +240,41 @@ def _dead_ends(plan: Plan) -> frozenset[tuple[str, str]]:
     return frozenset((place, bridge.name) for place, bridge in bridges if bridge.promiscuous)
 
 
-def _addresses(one: Space, other: Space, family: int | None) -> tuple[Address, Address]:
-    """The source's and the target's address, in a family that both have."""
-    if one is other:
-        raise CannotTrace(f"source and target are both {one.name}: a packet to itself crosses no device")
-    for wanted in (family,) if family else (4, 6):
-        pair = [[at for at in space.reached_at if at.version == wanted] for space in (one, other)]
-        if all(pair):
-            return pair[0][0], pair[1][0]
-    missing = next((space.name for space in (one, other) if not space.reached_at), "")
-    if missing:
-        raise CannotTrace(f"{missing} has no address to send from or to")
-    lack = f"do not both have an IPv{family} address" if family else "share no address family"
-    raise CannotTrace(f"{one.name} and {other.name} {lack}")
-
-
-def _outcome(source: str, target: str, forth: Sequence[Hop], back: Sequence[Hop]) -> tuple[Outcome, str]:
-    errors = [hop.packet for hop in back if hop.packet.error]
+def _outcome(shot: Shot, one: End, other: End, forth: Sequence[Hop], back: Sequence[Hop]) -> tuple[Outcome, str]:
+    """The outcome, and what is known of it from the frames."""
+    target = other.space.name
+    errors = [hop for hop in back if hop.packet.error and hop.packet.error != _REDIRECT]
+    got = (hop for hop in forth if (hop.place, hop.direction) == (target, "in"))
+    arrived = any(not hop.packet.tunnels and not hop.is_for_others for hop in got)
+    another = back[0].place if back and back[0].direction == "out" and back[0].place != target and not arrived else ""
+    if shot.is_answered or (shot.is_refused and not errors and not another):
+        return ("answered by another", f"by {another} instead of {target}") if another else ("answered", "")
     if errors:
-        return "refused", f"{errors[0].source} answered: {errors[0].error}"
-    if any((hop.place, hop.direction) == (source, "in") for hop in back):
-        return "answered", ""
-    arrived = any((hop.place, hop.direction) == (target, "in") for hop in forth)
-    return "no answer" if arrived and not back else "lost", ""
+        first, text = errors[0], f"{errors[0].packet.source} answered: {errors[0].packet.error}"
+        if first.packet.target == shot.address:  # The error is about the answer.
+            return "lost on the way back", text
+        has_address = another and first.packet.source == shot.address  # Not a router on the path.
+        return "refused", f"{another} answered instead of {target}: {first.packet.error}" if has_address else text
+    if shot.is_refused:
+        return "refused", f"{another} reset the connection instead of {target}"
+    if back:
+        return "lost on the way back", f"{another} has the address of {target}" if another else ""
+    return ("no answer" if arrived else "lost"), ""
 
 
 def _hops(sightings: Sequence[Sighting], start: int, programs: Mapping[tuple[str, str, str], str]) -> tuple[Hop, ...]:
     packets = [sighting.packet for sighting in sightings]
     changes = [(), *(tuple(_changes(earlier, later)) for earlier, later in pairwise(packets))]
     hops = (
-        Hop(round((s.time - start) / 1000, 1), s.place, s.device, "out" if s.out else "in", s.packet, changed)
+        Hop(
+            round((s.time - start) / 1000, 1),
+            s.place,
+            s.device,
+            "out" if s.out else "in",
+            s.packet,
+            changed,
+            s.is_for_others,
+        )
         for s, changed in zip(sightings, changes, strict=False)
     )
     return tuple(
@@ -222,6 +310,8 @@ def _changes(earlier: Packet, later: Packet) -> Iterator[str]:
         yield f"out of {tunnel.kind}"
     if len(earlier.tunnels) == len(later.tunnels) and earlier.macs != later.macs:
         yield f"MAC {later.macs[0]} > {later.macs[1]}"
+    if later.fragment != earlier.fragment:
+        yield f"fragmented: first fragment {later.fragment} bytes" if later.fragment else "reassembled"
     if earlier.ttl != later.ttl:
         yield f"TTL {earlier.ttl} > {later.ttl}"
     for what, old, new in (("source", earlier.source, later.source), ("target", earlier.target, later.target)):
@@ -229,20 +319,6 @@ def _changes(earlier: Packet, later: Packet) -> Iterator[str]:
             yield f"NAT: {what} {old} > {new}"
     if earlier.ports != later.ports and earlier.ports and later.ports:
         yield f"NAT: ports {earlier.ports[0]}, {earlier.ports[1]} > {later.ports[0]}, {later.ports[1]}"
-
-
-def _counters(namespace: Namespace, space: Space) -> dict[str, int]:
-    """IP counters of a namespace by name, such as `Ip.OutNoRoutes`, and the drops of its eBPF programs."""
-    found: dict[str, int] = {}
-    with namespace.entered():
-        texts = [Path("/proc/thread-self/net", name).read_text() for name in ("snmp", "netstat")]
-        found |= drops(space)
-    # Each group is two lines: `Ip: Forwarding DefaultTTL ...` and `Ip: 1 64 ...`.
-    for heads, values in ((a.split(), b.split()) for text in texts for a, b in pairwise(text.splitlines())):
-        if heads[0] == values[0]:
-            group = heads[0].removesuffix(":")
-            found |= {f"{group}.{name}": int(value) for name, value in zip(heads[1:], values[1:], strict=True)}
-    return found
 
 
 def _no_way(namespace: Namespace, place: str, to: Address) -> str:
@@ -255,30 +331,3 @@ def _no_way(namespace: Namespace, place: str, to: Address) -> str:
         except OSError as error:
             return f"{place}: no way back to {to}: {error.strerror}"
     return ""
-
-
-def _why(plan: Plan, namespace: Namespace, space: Space, before: dict[str, int]) -> Iterator[str]:
-    """Why a packet got no further than this namespace: counters, silent neighbours, differences from the plan."""
-    place = space.name
-    after = _counters(namespace, space)
-    for counter in (counter for counter, count in after.items() if count > before.get(counter, 0)):
-        if counter in _REASONS or DROPPED in counter:
-            yield f"{place}: {_REASONS.get(counter, counter)}"
-    with namespace.entered():
-        silent, now = unanswered(), state_for(space)
-    yield from (f"{place}: {device}: neighbour {address} does not answer" for address, device in silent)
-    yield from (f"{place}: {difference.what}" for difference in differences(plan, space, now))
-
-
-_REASONS = {
-    "Ip.OutNoRoutes": "no route for the packet",
-    "IpExt.InNoRoutes": "no route for the packet",
-    "Ip.InAddrErrors": "destination is not a local address, and forwarding is off",
-    "Ip.InHdrErrors": "packet dropped: bad header (TTL or checksum)",
-    "Ip.FragFails": "packet must not be fragmented for the next link",
-    "Ip.OutDiscards": "packet discarded on output",
-    "Ip.InDiscards": "packet discarded on input",
-    "TcpExt.IPReversePathFilter": "packet dropped by rp_filter: its source is routed by another device",
-    "IpExt.InTruncatedPkts": "packet truncated",
-}
-"""By counter of /proc/net/snmp and /proc/net/netstat."""

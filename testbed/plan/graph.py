@@ -98,6 +98,10 @@ def dot(plan: Plan) -> str:
         f"{_count(plan.of_kind(Kind.POD), 'pod')}, MTU of pods {plan.pod_mtu}"
     )
     nodes = [name for row in rows for name in row]
+    tunnels = list(_tunnels(plan))
+    if tunnels and len(nodes) > MOST_WITH_TUNNELS:
+        title += f"\n{_count(tunnels, 'tunnel')} between nodes, not drawn: more than {MOST_WITH_TUNNELS} nodes"
+        tunnels = []
     layers = Layers(wiring.lines, *rows)
     lines = [f"graph {quoted(plan.topology)} {{", HEAD + f"  label={quoted(title)}"]
     # Graphviz puts what comes first on the left, so the nodes' lines, in order, come before the nodes.
@@ -109,9 +113,7 @@ def dot(plan: Plan) -> str:
             lines += _node(plan, wiring, plan[name], turned=row is rows[1])
     lines += (f"  {place_box(plan, space)}" for space in plan.of_kind(Kind.SWITCH, Kind.ROUTER))
     lines += (f"  {row}" for row in layers.first_rows(nodes))
-    if len(nodes) <= MOST_WITH_TUNNELS:
-        lines += _tunnels(plan)
-    return "\n".join([*lines, "}", ""])
+    return "\n".join([*lines, *tunnels, "}", ""])
 
 
 def _rows(plan: Plan, wiring: _Wiring) -> tuple[list[str], list[str]]:

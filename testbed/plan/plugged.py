@@ -20,6 +20,20 @@ def attachment_of(item: Plugged) -> Attachment:
     return Attachment(item.container, f"{NETNS}/{item.space}", item.ifname, json.loads(item.capabilities))
 
 
+def unaddressed(plan: Plan) -> Iterator[str]:
+    """A line for each pod that plugins have attached without an address, unless the design says so."""
+    for item in plan.plugged:
+        if item.needs_address and not plan[item.space].reached_at and item.ifname in plan.devices_of(item.space):
+            network = network_of_texts(item.texts)
+            reason = "the plugins returned none"
+            if not any(plugin.ipam for plugin in network.plugins):
+                reason = "no plugin allocates addresses (`ipam`)"
+            yield (
+                f"{item.space}: no address in the network {network.name}: {reason}; if this is intended, write "
+                "`addresses: none` in a design file"
+            )
+
+
 def attaching(plan: Plan, roots: str) -> Iterator[str]:
     """The commands of a container runtime: each plugin gets its configuration and the result of the previous one.
 

@@ -68,7 +68,7 @@ def write_report(folder: Path) -> Report:
 def summaries_of(run: Run, series: Sequence[Series], results: Results) -> tuple[Summary, ...]:
     """Summaries sorted by path, metric, cell and design, each in the order of the scenario."""
     paths, cells = [path.name for path in run.paths], [cell.name for cell in run.cells] or [""]
-    summaries = statistics.summarise(series, run.baseline, results.histograms, look=run.look)
+    summaries = statistics.summarise(series, run.baseline, results.histograms, run.look, run.headline)
     return tuple(
         sorted(
             summaries,
@@ -85,12 +85,13 @@ def summaries_of(run: Run, series: Sequence[Series], results: Results) -> tuple[
 def is_settled(folder: Path, look: int, enough: float) -> bool:
     """Whether a run with `rounds: auto` may end at its n-th look.
 
-    True if each verdict is resolved or its smallest detectable effect is at most `enough`, a fraction.
+    True if each headline verdict is resolved or its smallest detectable effect is at most `enough`, a fraction.
     """
     results = read_results(folder)
     series = statistics.series(results.samples)
-    baseline = str(results.manifest["scenario"]["baseline"])
-    return statistics.settled(statistics.summarise(series, baseline, results.histograms, look=look), enough)
+    run = read_run(results)
+    summaries = statistics.summarise(series, run.baseline, results.histograms, look, run.headline)
+    return statistics.settled(summaries, enough)
 
 
 def _shown(plot: "Plot") -> Markup:

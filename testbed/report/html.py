@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from testbed.experiment.results import Histogram
 from testbed.report import metrics, words
+from testbed.report.overview import more_rounds, overviews
 from testbed.report.run import Run
 from testbed.report.statistics import MIN_ROUNDS_FOR_VERDICT, Summary
 from testbed.report.tables import HEADINGS, Section, sections
@@ -33,6 +34,8 @@ def render(run: Run, summaries: Sequence[Summary], pooled: Sequence[Histogram], 
     page = _environment().get_template("report.html")
     return page.render(
         run=run,
+        overviews=overviews(run, summaries),
+        more_rounds=more_rounds(run, summaries),
         answers=_by_path(words.answers(run, summaries)),
         sections=_by_path(sections(run, summaries)),
         all_sections=_by_path(sections(run, summaries, every_metric=True)),

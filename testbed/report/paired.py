@@ -14,14 +14,12 @@ import numpy.typing as npt
 from scipy import optimize, special, stats
 
 from testbed.experiment.results import Histogram
-
-Numbers = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
+from testbed.report.moderation import Indices, Numbers, moderated
 
 CONFIDENCE = 0.95
 """The confidence of an interval, if the number of rounds allows it."""
 ALPHA = 0.05
-"""The probability of one or more false verdicts in a run in which nothing differs."""
+"""The probability of one or more false headline verdicts in a run, and the share of other verdicts that is false."""
 POWER = 0.9
 """The probability of detecting the smallest effect that a comparison claims to detect."""
 SD_CERTAINTY = 0.95
@@ -49,6 +47,8 @@ class Decisions:
     """Adjusted for the number of comparisons and of looks; NaN if there are too few rounds for a verdict."""
     smallest: Numbers
     """The smallest log ratio that is detected with 90% probability; NaN if there are too few rounds for a verdict."""
+    needed: Numbers
+    """The number of rounds that would resolve a difference of the size seen; infinite if it is the machine's noise."""
     side: npt.NDArray[np.int_]
     """1: the ratio is above 1; -1: it is below; 0: not resolved."""
 
@@ -155,47 +155,73 @@ def alpha(look: int | None) -> float:
     return ALPHA if look is None else ALPHA / 2**look
 
 
-def decide(logs: Numbers, aa: Indices, look: int | None = None) -> Decisions:
+@dataclass(frozen=True)
+class Layout:
+    """How the comparisons of a run belong together. Each array has one value per comparison."""
+
+    aa: Indices
+    """The index of the A/A comparison of the same cell, path and metric; -1 if there is none."""
+    kin: Indices
+    """The number of the design and metric: comparisons with equal numbers share what they know of the noise."""
+    metric: Indices
+    """The number of the metric."""
+    headline: npt.NDArray[np.bool_]
+    """Whether the metric is one of those that the run is about."""
+
+
+def decide(logs: Numbers, layout: Layout, look: int | None = None) -> Decisions:
     """Decide all comparisons of a run, or of many runs, together.
 
-    `logs` are log ratios, of shape (..., comparisons, rounds), NaN where a round has none. `aa` is, for each
-    comparison, the index of the A/A comparison of the same cell, path and metric; -1 if there is none.
+    `logs` are log ratios, of shape (..., comparisons, rounds), NaN where a round has none.
 
     A ratio is resolved if there are `MIN_ROUNDS_FOR_VERDICT` rounds, a paired t test is significant after correction,
     the median exceeds the A/A median, and the median's interval excludes 1. The t test: if a design does not differ
     from the baseline, the two could be swapped in any round, so a log ratio is symmetric about 0 for any noise.
     Student's t is exact for normal noise and conservative for heavy symmetric tails (B. Efron, Student's t-test under
-    symmetry conditions, JASA 64, 1969). It is not conservative for noise without tails: if the machine drifts within a
-    round by as much as the noise from one measurement to the next, the 5% of a run become 5 to 8%. A rank test would
-    not be affected, but with five rounds its p value cannot go below 1/16, so it could never be significant after
+    symmetry conditions, JASA 64, 1969). Its variance is moderated: see `moderation`. A rank test needs no such
+    assumption, but with five rounds its p value cannot go below 1/16, so it could never be significant after
     correction.
+
+    The correction: headline comparisons are one family, in which the probability of one or more false verdicts is at
+    most ALPHA (Holm); all others are a second one, of whose verdicts at most a share of ALPHA is false on average
+    (Benjamini and Hochberg).
     """
     present = ~np.isnan(logs)
     n = present.sum(axis=-1)
     enough = n >= MIN_ROUNDS_FOR_VERDICT
     mean = np.where(present, logs, 0).sum(axis=-1) / np.maximum(n, 1)
     squares = np.where(present, logs - mean[..., None], 0) ** 2
-    sd = np.sqrt(squares.sum(axis=-1) / np.maximum(n - 1, 1))
+    variance = squares.sum(axis=-1) / np.maximum(n - 1, 1)
+    noise = moderated(variance, np.where(enough, n - 1.0, 0), layout.kin, layout.metric)
+    sd = np.sqrt(noise.variance)
     middle = np.abs(_medians(logs, n))
-    floor = np.where(aa >= 0, middle[..., aa], 0)
+    floor = np.where(layout.aa >= 0, middle[..., layout.aa], 0)
 
-    adjusted = holm(np.where(enough, t_test(mean, sd, n), np.nan)) * ALPHA / alpha(look)
+    p_values = np.where(enough, t_test(mean, sd, n, noise.freedom), np.nan)
+    first, second = (np.where(which, p_values, np.nan) for which in (layout.headline, ~layout.headline))
+    adjusted = np.where(layout.headline, holm(first), benjamini_hochberg(second)) * ALPHA / alpha(look)
     likely = (adjusted < ALPHA) & (middle > floor)
     side = np.zeros(likely.shape, dtype=np.int_)
     found = intervals([row[~np.isnan(row)] for row in logs[likely]])
     side[likely] = np.where(found[:, 1] > 0, 1, np.where(found[:, 2] < 0, -1, 0))
 
-    strictest = np.broadcast_to(alpha(look) / np.maximum(enough.sum(axis=-1, keepdims=True), 1), n.shape)
+    number = [(enough & which).sum(axis=-1, keepdims=True) for which in (layout.headline, ~layout.headline)]
+    strictest = np.broadcast_to(alpha(look) / np.maximum(np.where(layout.headline, *number), 1), n.shape)
     smallest = np.full(n.shape, np.nan)
-    smallest[enough] = smallest_effect(sd[enough], n[enough], floor[enough], strictest[enough])
-    return Decisions(np.minimum(adjusted, 1), smallest, side)
+    arguments = (sd, n, noise.freedom, floor, strictest)
+    smallest[enough] = smallest_effect(*(argument[enough] for argument in arguments))
+    needed = rounds_needed(sd, middle - floor, strictest)
+    return Decisions(np.minimum(adjusted, 1), smallest, needed, side)
 
 
-def t_test(mean: Numbers, sd: Numbers, n: Indices) -> Numbers:
-    """The two-sided p value for a mean of 0 of n numbers; 0 or 1 if all are equal."""
+def t_test(mean: Numbers, sd: Numbers, n: Indices, freedom: Numbers) -> Numbers:
+    """The two-sided p value for a mean of 0 of n numbers; 0 or 1 if all are equal.
+
+    `freedom` is the number of degrees of freedom with which the standard deviation is known.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(mean == 0, 0, np.abs(mean) / (sd / np.sqrt(n)))
-    return np.asarray(2 * special.stdtr(np.maximum(n - 1, 1), -t))
+    return np.asarray(2 * special.stdtr(np.maximum(freedom, 1), -t))
 
 
 def _medians(logs: Numbers, n: Indices) -> Numbers:
@@ -222,31 +248,74 @@ def holm(p_values: Numbers) -> Numbers:
     return back
 
 
-def smallest_effect(sd: Numbers, n: Indices, floor: Numbers, level: Numbers) -> Numbers:
+def benjamini_hochberg(p_values: Numbers) -> Numbers:
+    """P values adjusted along the last axis so that below a level at most a share of that level is false on average.
+
+    NaN are not counted. Y. Benjamini, Y. Hochberg, Controlling the false discovery rate, Journal of the Royal
+    Statistical Society B 57 (1995), 289-300; it holds for positively dependent tests, such as those of designs that
+    share a baseline (Benjamini and Yekutieli 2001).
+    """
+    order = np.argsort(p_values, axis=-1)  # NaN last
+    number = (~np.isnan(p_values)).sum(axis=-1, keepdims=True)
+    scaled = np.take_along_axis(p_values, order, axis=-1) * number / np.arange(1, p_values.shape[-1] + 1)
+    adjusted = np.fmin.accumulate(scaled[..., ::-1], axis=-1)[..., ::-1]
+    back = np.empty_like(p_values)
+    np.put_along_axis(back, order, adjusted, axis=-1)
+    return np.where(np.isnan(p_values), np.nan, back)
+
+
+def smallest_effect(sd: Numbers, n: Indices, freedom: Numbers, floor: Numbers, level: Numbers) -> Numbers:
     """The smallest true log ratio that a run like this one resolves with 90% probability.
 
-    `sd` is the standard deviation of `n` log ratios, `floor` the A/A median, `level` the limit of the p value: alpha
-    over the number of comparisons, Holm's strictest step, which a single difference must pass.
+    `sd` is the standard deviation of `n` log ratios, known with `freedom` degrees of freedom, `floor` the A/A median,
+    `level` the limit of the p value: alpha over the number of comparisons, the strictest step of either correction,
+    which a single difference must pass.
 
     If the true log ratio is d, sqrt(n) mean/sd has the noncentral t distribution with noncentrality sqrt(n) d/sigma; so
     the t test requires d = delta sigma/sqrt(n), with the delta that puts 90% above the critical t. To exceed the floor,
     d must be larger by the 90th percentile of a median's error, sqrt(pi/2) sigma/sqrt(n) times that of a normal one.
-    The interval requires no more than these two. For sigma, the upper 95% limit sd sqrt((n-1)/chi2) is used, because
-    the sd found may be too small by chance.
+    That the interval excludes 1 requires what 90% of the intervals around 0 reach. For sigma, the upper 95% limit
+    sd sqrt(f/chi2(f)) is used, because the sd found may be too small by chance.
 
     Disturbances that none of the rounds had are not included: if single measurements are disturbed rarely but strongly,
     the probability is lower. tests/report/test_power.py measures it.
     """
-    cases, where = np.unique(n + 1j * level, return_inverse=True)  # so that each pair of the two is computed once
-    multiples = np.array([_multiples(int(case.real), float(case.imag)) for case in cases]).reshape(-1, 2)
-    by_test, by_floor = multiples[where].T
-    return np.asarray(np.maximum(by_test * sd, floor + by_floor * sd))
+    steps = np.maximum(np.floor(np.minimum(freedom, _MOST_FREEDOM) * _STEPS_OF_FREEDOM), 1) / _STEPS_OF_FREEDOM
+    cases, where = np.unique(np.stack([n, steps, level], axis=-1), axis=0, return_inverse=True)
+    multiples = np.array([_multiples(int(n), freedom, level) for n, freedom, level in cases.tolist()]).reshape(-1, 2)
+    by_test_or_interval, by_floor = multiples[where.reshape(-1)].T
+    return np.asarray(np.maximum(by_test_or_interval * sd, floor + by_floor * sd))
+
+
+def rounds_needed(sd: Numbers, difference: Numbers, level: Numbers) -> Numbers:
+    """The number of rounds that resolve a true log ratio of this size with 90% probability; infinite for 0 or less.
+
+    By the normal distribution, so it is a little too small below 10 rounds.
+    """
+    sum_of_limits = stats.norm.isf(level / 2) + stats.norm.ppf(POWER)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.ceil((sum_of_limits * sd / difference) ** 2)
+    return np.asarray(np.where(difference > 0, np.maximum(found, MIN_ROUNDS_FOR_VERDICT), np.inf))
+
+
+_STEPS_OF_FREEDOM = 2
+"""Degrees of freedom are rounded down to halves, so that few cases need computing."""
+_MOST_FREEDOM = 200
+"""More degrees of freedom change nothing."""
 
 
 @lru_cache(maxsize=4096)
-def _multiples(n: int, level: float) -> tuple[float, float]:
-    """The multiples of the sd found that a log ratio needs to pass the test, and to exceed a floor."""
-    critical = float(stats.t.isf(level / 2, n - 1))
-    delta = optimize.brentq(lambda delta: stats.nct.sf(critical, n - 1, delta) - POWER, 0, 10 + 3 * critical)
-    error = np.sqrt((n - 1) / stats.chi2.ppf(1 - SD_CERTAINTY, n - 1) / n)
-    return float(delta * error), float(stats.norm.ppf(POWER) * np.sqrt(np.pi / 2) * error)
+def _multiples(n: int, freedom: float, level: float) -> tuple[float, float]:
+    """The multiples of the sd found that a log ratio needs to pass the test and the interval, and to exceed a floor."""
+    critical = float(stats.t.isf(level / 2, freedom))
+    delta = optimize.brentq(lambda delta: stats.nct.sf(critical, freedom, delta) - POWER, 0, 10 + 3 * critical)
+    error = np.sqrt(freedom / stats.chi2.ppf(1 - SD_CERTAINTY, freedom) / n)
+    excluded = max(delta, np.sqrt(n) * _reach(n))
+    return float(excluded * error), float(stats.norm.ppf(POWER) * np.sqrt(np.pi / 2) * error)
+
+
+@lru_cache(maxsize=64)
+def _reach(n: int) -> float:
+    """How far 90% of the intervals of n normal values reach below their true median, in standard deviations."""
+    normal = np.random.default_rng(SEED).standard_normal((RESAMPLES, n))
+    return float(-np.quantile(intervals(list(normal))[:, 1], 1 - POWER))

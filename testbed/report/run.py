@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from testbed.experiment.doubts import MEANING
 from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, Sample
 from testbed.report import metrics
-from testbed.spec.scenario import AA, LIMITS
+from testbed.spec.scenario import AA, HEADLINE, LIMITS
 from testbed.spec.types import rate_text
 
 _DURATION = TypeAdapter(timedelta)
@@ -106,6 +106,8 @@ class Run:
     arms: tuple[str, ...]
     """The designs, then `aa` if the baseline was measured twice in each round."""
     baseline: str
+    headline: tuple[str, ...]
+    """The metrics that the run is about."""
     cells: tuple[Cell, ...]
     """Of a sweep; empty without one."""
     paths: tuple[Path, ...]
@@ -180,6 +182,7 @@ def read_run(results: Results) -> Run:
         arms=(*(d.name for d in designs), *([AA] if any(s.design == AA for s in results.samples) else [])),
         cells=tuple(Cell(cell["name"], cell["factors"]) for cell in manifest.get("cells") or ()),
         baseline=str(scenario.get("baseline", "")),
+        headline=tuple(scenario.get("headline") or HEADLINE),
         paths=_paths(results, scenario),
         probes=_probes(results, scenario),
         rounds=len(counted),

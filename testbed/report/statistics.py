@@ -10,6 +10,7 @@ All functions are pure. Round 0 is the warm-up and never counts. For tests and i
 
 import csv
 import io
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from math import exp, expm1, log
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from testbed.experiment.results import WARM_UP_ROUND, Histogram, Sample, merged
 from testbed.report import metrics
@@ -27,6 +29,7 @@ from testbed.report.paired import (
     MIN_ROUNDS_FOR_VERDICT,
     RESAMPLES,
     Interval,
+    Layout,
     coverage,
     decide,
     holm,
@@ -34,7 +37,7 @@ from testbed.report.paired import (
     pooled_interval,
     smallest_effect,
 )
-from testbed.spec.scenario import AA, LIMITS
+from testbed.spec.scenario import AA, HEADLINE, LIMITS
 
 __all__ = [
     "ALPHA",
@@ -59,9 +62,13 @@ __all__ = [
 
 Verdict = Literal["faster", "slower", "not resolved", "baseline", ""]
 
+Family = Literal["headline", "other", ""]
+"""`headline`: the probability of one or more false verdicts in the family is at most 5%. `other`: at most 5% of its
+verdicts are false on average."""
+
 COLUMNS = (
     *("cell", "design", "path", "metric", "unit", "rounds", "median", "ci_low", "ci_high"),
-    *("ratio", "ratio_low", "ratio_high", "p_value", "smallest", "verdict"),
+    *("ratio", "ratio_low", "ratio_high", "family", "p_value", "smallest", "verdict"),
 )
 """The columns of summary.csv."""
 
@@ -107,13 +114,18 @@ class Summary:
     """The median over rounds of this design's value over the same round's baseline value."""
     ratio_low: float | None
     ratio_high: float | None
+    family: Family
+    """Which correction the comparison belongs to; empty if it was not tested."""
     p_value: float | None
-    """Of the paired t test, adjusted for the number of comparisons and of looks; a verdict requires less than 0.05."""
+    """Of the paired t test, adjusted for the number of looks and for the number of comparisons of the family; a verdict
+    requires less than 0.05."""
     smallest: float | None
     """The smallest difference that this comparison detects with 90% probability: 0.03 is a ratio of 1.03 or 1/1.03."""
     verdict: Verdict
     probe: str = ""
     """No column."""
+    needed: float = math.inf
+    """The number of rounds that would resolve the difference seen; infinite if it is the machine's noise. No column."""
     pairs: int = 0
     """Number of rounds in which the baseline has a value too. No column."""
 
@@ -143,11 +155,16 @@ def ratios(one: Series, baseline: Series) -> dict[int, float]:
 
 
 def summarise(
-    all_series: Sequence[Series], baseline: str, histograms: Iterable[Histogram] = (), look: int | None = None
+    all_series: Sequence[Series],
+    baseline: str,
+    histograms: Iterable[Histogram] = (),
+    look: int | None = None,
+    headline: Sequence[str] = HEADLINE,
 ) -> tuple[Summary, ...]:
     """One summary per series, in the same order; then percentiles that need the values of all rounds together.
 
-    `look` is the number of this look at the run, as for `alpha`. Percentiles are taken from the raw values in
+    `look` is the number of this look at the run, as for `alpha`; `headline` names the metrics that the run is about.
+    Percentiles are taken from the raw values in
     `histograms`; they are absent if there are none or too few.
     """
     raw = _by_arm(histograms)
@@ -156,7 +173,7 @@ def summarise(
     logs = [_logs(s, baselines.get(_where(s))) for s in shown]
     values = _intervals_of([{} if _percentile(s) else s.values for s in shown])
     spans = _intervals_of(logs)
-    judged = _judged(shown, logs, baseline, look)
+    judged = _judged(shown, logs, baseline, look, headline)
     return tuple(
         _summary(
             s,
@@ -193,10 +210,12 @@ def _summary(
         ratio=exp(log.median) if log else None,
         ratio_low=exp(log.low) if log else None,
         ratio_high=exp(log.high) if log else None,
+        family=judged.family if judged else "",
         p_value=judged.p_value if judged else None,
         smallest=judged.smallest if judged else None,
         verdict=verdict,
         probe=s.probe,
+        needed=judged.needed if judged else math.inf,
         pairs=pairs,
     )
 
@@ -259,36 +278,64 @@ def _intervals_of(all_values: Sequence[Mapping[int, float]]) -> list[Interval | 
 class _Judged:
     """One comparison that could get a verdict."""
 
+    family: Family
     p_value: float
     smallest: float | None
     """As a fraction; None if it exceeds the range of a float."""
+    needed: float
     side: int
 
 
 def _judged(
-    shown: Sequence[Series], logs: Sequence[Mapping[int, float]], baseline: str, look: int | None
+    shown: Sequence[Series],
+    logs: Sequence[Mapping[int, float]],
+    baseline: str,
+    look: int | None,
+    headline: Sequence[str],
 ) -> dict[int, _Judged]:
     """The comparisons that could get a verdict, by the index of their series.
 
     These are comparisons with the baseline, with enough rounds, of metrics with a direction. The correction is for
     their number.
     """
-    family = [
+    tested = [
         i
         for i, s in enumerate(shown)
         if s.design != baseline and metrics.known(s.metric).better and len(logs[i]) >= MIN_ROUNDS_FOR_VERDICT
     ]
-    columns = {r: column for column, r in enumerate(sorted({r for i in family for r in logs[i]}))}
-    matrix = np.full((len(family), len(columns)), np.nan)
-    for row, i in enumerate(family):
+    columns = {r: column for column, r in enumerate(sorted({r for i in tested for r in logs[i]}))}
+    matrix = np.full((len(tested), len(columns)), np.nan)
+    for row, i in enumerate(tested):
         matrix[row, [columns[r] for r in logs[i]]] = list(logs[i].values())
-    again = {_where(shown[i]): row for row, i in enumerate(family) if shown[i].design == AA}
-    aa = np.array([again.get(_where(shown[i]), -1) if shown[i].design != AA else -1 for i in family], dtype=np.intp)
-    found = decide(matrix, aa, look)
+    layout = _layout([shown[i] for i in tested], headline)
+    found = decide(matrix, layout, look)
     return {
-        i: _Judged(float(found.p_value[row]), _fraction(float(found.smallest[row])), int(found.side[row]))
-        for row, i in enumerate(family)
+        i: _Judged(
+            "headline" if layout.headline[row] else "other",
+            float(found.p_value[row]),
+            _fraction(float(found.smallest[row])),
+            float(found.needed[row]),
+            int(found.side[row]),
+        )
+        for row, i in enumerate(tested)
     }
+
+
+def _layout(tested: Sequence[Series], headline: Sequence[str]) -> Layout:
+    """How comparisons belong together, from the names of their series."""
+    again = {_where(s): row for row, s in enumerate(tested) if s.design == AA}
+    return Layout(
+        aa=np.array([again.get(_where(s), -1) if s.design != AA else -1 for s in tested], dtype=np.intp),
+        kin=_numbered([(s.metric, s.probe, s.design) for s in tested]),
+        metric=_numbered([(s.metric, s.probe) for s in tested]),
+        headline=np.array([metrics.bare(s.metric) in headline for s in tested], dtype=np.bool_),
+    )
+
+
+def _numbered(keys: Sequence[tuple[str, ...]]) -> npt.NDArray[np.intp]:
+    """A number for each key; equal keys have equal numbers."""
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], dtype=np.intp)
 
 
 def _where(s: Series) -> tuple[str, str, str]:
@@ -314,13 +361,15 @@ def comparisons(summaries: Iterable[Summary]) -> int:
 
 
 def settled(summaries: Iterable[Summary], enough: float) -> bool:
-    """Whether each comparison is resolved, or could detect an effect of size `enough`, a fraction.
+    """Whether each headline comparison is resolved, or could detect an effect of size `enough`, a fraction.
 
-    The A/A arm does not count: it should stay unresolved.
+    Without any headline comparison, all others count. The A/A arm does not: it should stay unresolved.
     """
+    summaries = tuple(summaries)
+    headlines = tuple(s for s in summaries if s.family == "headline")
     return all(
         s.smallest is not None and s.smallest <= enough
-        for s in summaries
+        for s in headlines or summaries
         if s.verdict == "not resolved" and s.design != AA
     )
 

@@ -11,12 +11,14 @@ from rich.text import Text
 
 from testbed.experiment.results import LAB
 from testbed.report import metrics, words
+from testbed.report.overview import more_rounds, overviews
 from testbed.report.run import Design, Path, Run
 from testbed.report.statistics import Summary
 from testbed.spec.scenario import AA
 
 STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline": "bold"}
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
+COMPARED_WITH = "against {}; grey: unresolved"
 NO_VALUE = "no value"
 WIDTHS = (17, 6, 12, 5, 12, 18)
 """Widths of the columns in the terminal, in characters; 79 with the gaps. Long names make the first column wider."""
@@ -103,7 +105,7 @@ def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary 
 
 def terminal(run: Run, summaries: Sequence[Summary]) -> RenderableType:
     """One table per path, 80 columns wide unless designs have long names; then notes."""
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = list(_overviews(run, summaries))
     shown = sections(run, summaries)
     name = max(map(len, run.arms), default=0)
     for path, some in groupby(shown, key=lambda section: section.path):
@@ -112,6 +114,28 @@ def terminal(run: Run, summaries: Sequence[Summary]) -> RenderableType:
         parts.append(Text("No counted samples yet, so nothing to compare."))
     parts += [Text(note) for note in notes(run, summaries) if note]
     return Group(*parts)
+
+
+def _overviews(run: Run, summaries: Sequence[Summary]) -> Iterator[RenderableType]:
+    """The tables of all designs, and what more rounds would resolve."""
+    for overview in overviews(run, summaries):
+        yield Text(f"{overview.path.title}, {COMPARED_WITH.format(run.baseline)}", style="bold")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
+        table.add_column(Text("design"), overflow="fold")
+        for title in overview.columns:
+            table.add_column(Text(title), justify="right")
+        cell = ""
+        for row in overview.rows:
+            if row.cell != cell:
+                cell = row.cell
+                table.add_row(Text(cell, style="italic"))
+            entries = (Text(entry.text, style=STYLES.get(entry.verdict, "")) for entry in row.entries)
+            table.add_row(Text(row.design), *entries)
+        yield table
+        yield Text()
+    if more := more_rounds(run, summaries):
+        yield Text(more)
+        yield Text()
 
 
 def _table(section: Section, longest: int) -> Table:
@@ -158,6 +182,7 @@ def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str,
     yield f"# {plain(run.name)}\n"
     facts = (run.kernel, run.machine.get("cpu", ""), f"{run.rounds} rounds", f"seed {run.seed}", run.started)
     yield plain(" · ".join(fact for fact in facts if fact)) + "\n"
+    yield from _markdown_overviews(run, summaries)
     path = None
     for answer in words.answers(run, summaries):
         if answer.path != path:
@@ -180,6 +205,24 @@ def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str,
     yield from (f"{plain(note)}\n" for note in notes(run, summaries) if note)
     for question, file in plots:
         yield f"![{plain(question)}]({file})\n"
+
+
+def _markdown_overviews(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
+    """The tables of all designs: resolved differences are bold."""
+    for overview in overviews(run, summaries):
+        yield f"\n**{plain(overview.path.title)}**: difference from {plain(run.baseline)}; bold if resolved.\n"
+        has_cells = any(row.cell for row in overview.rows)
+        headings = (*(["cell"] if has_cells else []), "design", *overview.columns)
+        yield "| " + " | ".join(map(plain, headings)) + " |"
+        yield "|" + " --- |" * (1 + has_cells) + " ---: |" * len(overview.columns)
+        for row in overview.rows:
+            names = (*([row.cell] if has_cells else []), row.design)
+            entries = (
+                f"**{plain(e.text)}**" if e.verdict in ("faster", "slower") else plain(e.text) for e in row.entries
+            )
+            yield "| " + " | ".join((*map(plain, names), *entries)) + " |"
+    if more := more_rounds(run, summaries):
+        yield f"\n{plain(more)}"
 
 
 def _markdown_table(shown: Sequence[Section]) -> Iterator[str]:

@@ -108,4 +108,6 @@ def smallest(tests: Sequence[Welch], floors: Sequence[float], level: float) -> V
     """
     rounds = np.array([int(test.freedom) + 1 for test in tests], dtype=np.intp)
     errors = np.array([test.error for test in tests])
-    return smallest_effect(errors * np.sqrt(rounds), rounds, np.array(floors), np.full(len(tests), level))
+    return smallest_effect(
+        errors * np.sqrt(rounds), rounds, (rounds - 1).astype(np.float64), np.array(floors), np.full(len(tests), level)
+    )

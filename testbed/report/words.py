@@ -14,6 +14,10 @@ from testbed.spec.scenario import AA
 
 NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+OWN_NOISE = "machine's own noise"
+"""The A/A arm, in words."""
+OTHER_MARK = "*"
+"""After a verdict that is not a headline's."""
 LARGEST_NAMED = 1.0
 """A smallest detectable effect from here on (a factor of two) is not printed."""
 MANY = 10_000
@@ -81,6 +85,15 @@ def percent(value: float | None) -> str:
     return f"{difference:+.1f}%".replace("-", MINUS) if difference else "0.0%"
 
 
+def rounded_percent(value: float | None) -> str:
+    """A ratio as a difference in percent: without decimals from 10%, as a factor from 10 on."""
+    if value is None or abs(value - 1) < 0.0995:
+        return percent(value)
+    return (
+        f"{number(value)}\N{MULTIPLICATION SIGN}" if value >= 10 else f"{(value - 1) * 100:+.0f}%".replace("-", MINUS)
+    )
+
+
 def size(effect: float) -> str:
     """The size of an effect in percent, for `under N%`; with one decimal below 10%."""
     return f"{effect * 100:.1f}%" if effect < 0.0995 else f"{effect * 100:.0f}%"
@@ -94,7 +107,7 @@ def verdict(s: Summary) -> str:
         return "too few rounds"
     if s.verdict == "not resolved" and s.smallest is not None and s.smallest < LARGEST_NAMED:
         return f"{s.verdict} <{size(s.smallest)}"
-    return s.verdict
+    return s.verdict + (OTHER_MARK if s.family == "other" and s.verdict in ("faster", "slower") else "")
 
 
 def listed(words: Sequence[str]) -> str:
@@ -337,7 +350,21 @@ def method(run: Run, summaries: Sequence[Summary]) -> str:
         if run.looks
         else ""
     )
-    return (
-        f"{made} comparisons; with Holm's correction, the probability of one or more false verdicts is at most 5%."
-        f"{looks}"
-    )
+    return " ".join(_families(summaries)) + looks
+
+
+def _families(summaries: Sequence[Summary]) -> Iterator[str]:
+    """How sure the verdicts of each family are."""
+    tested = [s for s in summaries if s.family]
+    headline, other = ([s for s in tested if s.family == family] for family in ("headline", "other"))
+    if headline:
+        titles = listed(list(dict.fromkeys(metrics.title(s.metric) for s in headline)))
+        yield (
+            f"{len(headline)} headline comparisons ({titles}): the probability of one or more false verdicts is at "
+            "most 5% (Holm)."
+        )
+    if other:
+        yield (
+            f"{len(other)} other comparisons, with verdicts marked {OTHER_MARK}: at most 5% of these verdicts are "
+            "false on average (Benjamini-Hochberg)."
+        )

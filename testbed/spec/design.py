@@ -22,12 +22,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
-from testbed.spec.problems import Misfit
-from testbed.spec.types import Duration, Name, Spec
+from testbed.spec.problems import Misfit, Unfit, each
+from testbed.spec.types import Name, Spec, durations
+
+if TYPE_CHECKING:
+    from testbed.spec.topology import Topology
 
 JOINED = "+"
 """Separates attachment and transport in the short form of a design's name."""
@@ -78,18 +81,27 @@ class DesignSpec(Spec):
 
     def misfits(self, catalogue: "Catalogue") -> Iterator[Misfit]:
         """Unknown attachment, transport or parameter, and attachments and transports that do not work together."""
-        kind = self.transport.kind
+        yield from each(
+            self._attachment_misfits(catalogue),
+            _transport_misfits(self.transport, catalogue.transports),
+            self._pair_misfits(catalogue),
+        )
+
+    def _attachment_misfits(self, catalogue: "Catalogue") -> Iterator[Misfit]:
         if self.attach not in catalogue.attachments:
             yield Misfit(("attach",), f"unknown attachment '{self.attach}'", valid=catalogue.attachments)
-        yield from _transport_misfits(self.transport, catalogue.transports)
-        if kind not in catalogue.transports:
+
+    def _pair_misfits(self, catalogue: "Catalogue") -> Iterator[Misfit]:
+        kind = self.transport.kind
+        if self.attach not in catalogue.attachments or kind not in catalogue.transports:
             return
-        if self.attach in catalogue.attachments and (reason := catalogue.refusal(self.attach, self.transport)):
-            if catalogue.goes(self.attach, kind):
-                yield Misfit(("transport", "mode"), reason, at_key=True)
-                return
-            fitting = tuple(name for name in catalogue.transports if catalogue.goes(self.attach, name))
-            yield Misfit(("transport",), f"{reason}; {self.attach} goes with {', '.join(fitting)}")
+        if not (reason := catalogue.refusal(self.attach, self.transport)):
+            return
+        if catalogue.goes(self.attach, kind):
+            yield Misfit(("transport", "mode"), reason, at_key=True)
+            return
+        fitting = tuple(name for name in catalogue.transports if catalogue.goes(self.attach, name))
+        yield Misfit(("transport",), f"{reason}; {self.attach} goes with {', '.join(fitting)}")
 
 
 def _transport_misfits(spec: TransportSpec, transports: Mapping[str, tuple[str, ...]]) -> Iterator[Misfit]:
@@ -105,6 +117,8 @@ def _transport_misfits(spec: TransportSpec, transports: Mapping[str, tuple[str, 
             yield Misfit(("transport", name), message, valid=transports[kind], at_key=True)
 
 
+NETWORKS = (".conflist", ".conf", ".json", ".jsonc")
+"""File name extensions of CNI network configurations."""
 NO_TRANSPORT = "none"
 """The plugins themselves connect pods of different nodes, or nothing does."""
 PLUGINS = "/usr/lib/cni"
@@ -123,15 +137,17 @@ class CniSpec(Spec):
     )
     cni: str = Field(
         min_length=1,
-        description="the network's configuration, relative to this file: a .conflist, a .conf, or a folder (its first "
-        "configuration is used); it may be a Jinja2 template with values of each node, such as {{ node.pod_cidr }}",
+        description="the network's configuration, relative to this file: a .conflist, .conf, .json or .jsonc, a "
+        "NetworkAttachmentDefinition, or a folder (its first configuration is used); it may be a Jinja2 template with "
+        "values of each node, such as {{ node.pod_cidr }}",
     )
     bin: Annotated[
         tuple[str, ...], BeforeValidator(_strings, json_schema_input_type=str | list[str]), Field(min_length=1)
     ] = Field(default=(PLUGINS,), description="folders of the plugins' executables, relative to this file")
     transport: TransportChoice = Field(
         default_factory=lambda: TransportSpec(kind=NO_TRANSPORT),
-        description="how nodes reach each other's pods; none (default) if the plugins do this",
+        description="how nodes reach each other's pods; none (default) if the plugins do this; vxlan (default) if they "
+        "leave this to flanneld",
         json_schema_extra={"default": NO_TRANSPORT},
     )
     capabilities: dict[str, Any] = Field(
@@ -143,7 +159,12 @@ class CniSpec(Spec):
         default_factory=dict,
         description="arguments for single pods, by pod name and capability; they override capabilities",
     )
-    timeout: Duration = Field(
+    addresses: Literal["required", "none"] = Field(
+        default="required",
+        description="whether pods must get addresses: required (default; `check` fails for pods without one), or none "
+        "(a network without IPAM)",
+    )
+    timeout: Annotated[timedelta, *durations("10s", "500ms")] = Field(
         default=timedelta(seconds=10),
         description="time after which a running plugin is killed",
         json_schema_extra={"default": "10s"},
@@ -168,6 +189,8 @@ class NetworkTexts(NamedTuple):
     """File and text of the configuration, then of separate plugin configurations; templates are not rendered."""
     capabilities: tuple[str, ...]
     """Capabilities that its plugins declare."""
+    transport: str = NO_TRANSPORT
+    """The default transport: what the agent of its plugins uses by default."""
 
 
 class ReadCni(CniSpec):
@@ -206,7 +229,7 @@ def is_file(choice: Choice) -> bool:
 
 def is_network(choice: Choice) -> bool:
     """Whether it is the name of a CNI network configuration."""
-    return isinstance(choice, str) and choice.endswith((".conflist", ".conf"))
+    return isinstance(choice, str) and choice.endswith(NETWORKS)
 
 
 @dataclass(frozen=True)
@@ -222,6 +245,8 @@ class Catalogue:
     """Why an attachment and a transport do not work together; empty if they do."""
     cni_transports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Transports that work with CNI plugins, each with the names of its parameters."""
+    unfit: Callable[[Choice, "Topology"], Iterator[Unfit]] = lambda choice, topology: iter(())
+    """Reasons why a valid choice does not fit a topology."""
     read_network: Callable[[Path], NetworkTexts] = lambda path: NetworkTexts(path.stem, (), ())
     """Reads a CNI network configuration. Raises SpecError."""
 

@@ -1,10 +1,11 @@
 """Reading a user's file: bounded, never blocking, with a clear error if it cannot be read."""
 
-import difflib
 import os
 import stat
 from itertools import islice
 from pathlib import Path
+
+from testbed.spec.nearest import nearest
 
 MAX_BYTES = 1024 * 1024
 MAX_LISTED = 10_000
@@ -54,7 +55,7 @@ def nearest_file(path: Path) -> str:
             names = [entry.name for entry in islice(entries, MAX_LISTED) if entry.is_file()]
     except (OSError, ValueError):
         return ""
-    return next(iter(difflib.get_close_matches(path.name[:255], sorted(names), n=1)), "")
+    return nearest(path.name, tuple(sorted(names)))
 
 
 def _read_bounded(path: Path) -> bytes:

@@ -12,8 +12,11 @@ from testbed.spec.source import Source, problems_of
 from testbed.spec.tree import MAX_DEPTH, MAX_NODES, WHOLE, Broken, Flaw, Node
 
 _BLANK = re.compile(r"[ \t\r\n]*")
+_COMMENT = re.compile(r"(//|/\*|#)[^\n]*")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _WORD = re.compile(r"[A-Za-z_][-\w]*")
+_BARE = re.compile(r"[-+\w.:/]+")
+"""Text without quotes that begins like a number, such as an address."""
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
 _LITERALS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _LONGEST_NUMBER = 400
@@ -52,6 +55,9 @@ class _Reader:
         blank = _BLANK.match(self.text, self.at)
         assert blank is not None
         self.at = blank.end()
+        if comment := _COMMENT.match(self.text, self.at):
+            message = "JSON has no comments, so container runtimes refuse this; remove it, or save it as a .jsonc file"
+            self._refuse(message, comment.start(), comment.end())
 
     def _next(self) -> str:
         """The next character after white space; empty at the end."""
@@ -157,11 +163,14 @@ class _Reader:
             if word[0] not in _LITERALS:
                 near = next((name for name in _LITERALS if name == word[0].lower()), "")
                 remedy = f"write {near}" if near else f'write "{word[0]}", or true, false or null'
+                remedy = "replace this placeholder by a value" if word[0].startswith("__") else remedy
                 self._refuse(f"{word[0]} is not a JSON value; {remedy}", start, self.at)
             return Node(start, self.at, _LITERALS[word[0]], word[0], word[0])
         number = _NUMBER.match(self.text, start)
         if number is None or number.end() - start > _LONGEST_NUMBER:
             found = self.text[start : start + 1]
             self._refuse(f"expected a value{f', found {found!r}' if found else ''}")
+        if (bare := _BARE.match(self.text, start)) and bare.end() > number.end():
+            self._refuse(f'text requires double quotes; write "{bare[0]}"', start, bare.end())
         self.at = number.end()
         return Node(start, self.at, json.loads(number[0]), number[0], "a number")

@@ -1,17 +1,18 @@
 """Loading topologies, scenarios and designs from files, or reporting every problem in them.
 
-There are three checks, in this order: the YAML syntax, each value (pydantic), and values that do not fit together
-(`misfits()`, only if every value is valid).
+There are four checks: the YAML syntax, each value (pydantic), values that do not fit together (`misfits()`), and
+whether designs fit the topology. A syntax error ends them. Otherwise each check runs on all values that passed the
+checks before, so that one run reports every mistake of the scenario, its topology and its designs.
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
-
-from pydantic import ValidationError
 
 from testbed.spec.design import (
     PLUGINS,
@@ -21,19 +22,24 @@ from testbed.spec.design import (
     DesignSpec,
     NetworkTexts,
     ReadCni,
+    TransportSpec,
     is_file,
     is_network,
 )
-from testbed.spec.files import nearest_file
-from testbed.spec.problems import Loc, Misfit, Problem, SpecError
+from testbed.spec.files import Unreadable, nearest_file, read_text
+from testbed.spec.problems import Invalid, Loc, Misfit, Problem, SpecError, each
+from testbed.spec.reading import read
 from testbed.spec.scenario import Scenario
 from testbed.spec.source import Source, parse, read_source
 from testbed.spec.sweep import Cell, cells
 from testbed.spec.topology import Topology
 from testbed.spec.tree import Node
 from testbed.spec.types import Spec
-from testbed.spec.wording import keys_of, misfits_of
+from testbed.spec.unfit import unfit_problems
+from testbed.spec.wording import keys_of
 
+_OF_PODS = re.compile(r"name|nodes\..*\.pods\b.*")
+"""Location of problems with which a topology still has its nodes, ranges and fabric, so that designs can be judged."""
 MAX_PROBLEMS = 100
 """Problems reported per file."""
 
@@ -62,8 +68,12 @@ def load_topology(path: Path) -> Loaded[Topology]:
     """The topology in a file. Raises SpecError with every problem."""
     source = read_source(path)
     if _kind(source) is Scenario:
-        raise SpecError((Problem(source.file, 0, 0, "expected a topology, found a scenario"),))
+        raise SpecError((_a_scenario(source),))
     return _topology_of(source)
+
+
+def _a_scenario(source: Source) -> Problem:
+    return Problem(source.file, 0, 0, "expected a topology, found a scenario")
 
 
 def topology_of_text(text: str, file: str) -> Loaded[Topology]:
@@ -81,7 +91,7 @@ def load_scenario(path: Path, catalogue: Catalogue) -> LoadedScenario:
 
 def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | Loaded[DesignSpec | ReadCni] | LoadedScenario:
     """The topology, scenario or design in a file, detected by its keys. Raises SpecError with every problem."""
-    if is_network(str(path)):
+    if _is_network_file(path):
         alone: DesignSpec | ReadCni = _network_alone(path, catalogue)
         return Loaded(alone, Source(str(path), "", Node(0, 0, {})))
     source = read_source(path)
@@ -120,26 +130,50 @@ def _unknown_kind() -> Misfit:
 
 
 def _topology_of(source: Source) -> Loaded[Topology]:
-    topology, problems = _validated(source, Topology)
-    if topology is not None:
-        problems += _located(source, topology.misfits())
-    if topology is None or problems:
+    topology, problems = _read_topology(source)
+    if problems:
         raise SpecError(_in_order(problems))
     return Loaded(topology, source)
+
+
+def _read_topology(source: Source) -> tuple[Topology, tuple[Problem, ...]]:
+    """A topology, as far as it is valid, and its problems."""
+    topology, problems = _validated(source, Topology)
+    return topology, problems + _located(source, each(topology.misfits()))
 
 
 def _scenario_of(source: Source, path: Path, catalogue: Catalogue) -> LoadedScenario:
     scenario, problems = _validated(source, Scenario)
     topology, topology_problems = _topology_named_in(source, path)
     sources: Mapping[str, Source] = {}
-    if scenario is not None:
+    with suppress(Invalid):
         sources, design_problems = _design_sources(source, scenario, path)
         scenario, more = _with_designs(source, scenario, sources, catalogue, path.parent)
         problems += design_problems + more
-        problems += _located(source, scenario.misfits(topology.value if topology else None, catalogue))
-    if scenario is None or topology is None or problems:
+    return _whole(source, scenario, topology, catalogue, sources, problems, topology_problems)
+
+
+def _whole(
+    source: Source,
+    scenario: Scenario,
+    topology: Loaded[Topology] | None,
+    catalogue: Catalogue,
+    design_sources: Mapping[str, Source],
+    problems: tuple[Problem, ...],
+    topology_problems: tuple[Problem, ...],
+) -> LoadedScenario:
+    """The scenario with its cells, if these checks find no problems and none were found before."""
+    problems += _located(source, scenario.misfits(topology.value if topology else None, catalogue))
+    made: tuple[Cell, ...] = ()
+    if topology is not None:
+        with suppress(Invalid):
+            made, misfits = cells(source, scenario, topology.source, topology.value, catalogue, design_sources)
+            problems += _located(source, misfits)
+            if all(_OF_PODS.fullmatch(problem.where) for problem in topology_problems):
+                problems += tuple(unfit_problems(source, scenario, made, topology.source, catalogue, design_sources))
+    if problems or topology_problems or topology is None:
         raise SpecError(_in_order(problems + topology_problems, source.file))
-    return _with_cells(source, scenario, topology, catalogue, sources)
+    return LoadedScenario(scenario, source, topology, made, design_sources)
 
 
 def scenario_of_texts(
@@ -157,31 +191,16 @@ def scenario_of_texts(
     source, loaded_topology = parse(*scenario), _topology_of(parse(*topology))
     sources = {file: parse(text, file) for file, text in (designs or {}).items()}
     value, problems = _validated(source, Scenario)
-    if value is not None:
+    with suppress(Invalid):
         read = {int(number): ReadCni.of_data(data) for number, data in (networks or {}).items()}
         value, more = _with_designs(source, value, sources, catalogue, read)
-        problems += more + _located(source, value.misfits(loaded_topology.value, catalogue))
-    if value is None or problems:
-        raise SpecError(_in_order(problems))
-    return _with_cells(source, value, loaded_topology, catalogue, sources)
-
-
-def _with_cells(
-    source: Source,
-    scenario: Scenario,
-    topology: Loaded[Topology],
-    catalogue: Catalogue,
-    design_sources: Mapping[str, Source],
-) -> LoadedScenario:
-    found, misfits = cells(source, scenario, topology.source, topology.value, catalogue, design_sources)
-    if misfits:
-        raise SpecError(_in_order(_located(source, misfits)))
-    return LoadedScenario(scenario, source, topology, found, design_sources)
+        problems += more
+    return _whole(source, value, loaded_topology, catalogue, sources, problems, ())
 
 
 def load_design(path: Path, catalogue: Catalogue) -> DesignSpec | ReadCni:
     """The design in a file, or of a CNI network configuration. Raises SpecError with every problem."""
-    if is_network(str(path)):
+    if _is_network_file(path):
         return _network_alone(path, catalogue)
     spec, problems = _design_in(read_source(path), catalogue, path.parent)
     if spec is None or problems:
@@ -192,7 +211,33 @@ def load_design(path: Path, catalogue: Catalogue) -> DesignSpec | ReadCni:
 def _network_alone(path: Path, catalogue: Catalogue) -> ReadCni:
     """A CNI network configuration as a design."""
     network = catalogue.read_network(path)
-    return ReadCni(name=network.name, cni=str(path), bin=(PLUGINS,), texts=network.texts)
+    transport = TransportSpec(kind=network.transport)
+    return ReadCni(name=network.name, cni=str(path), bin=(PLUGINS,), texts=network.texts, transport=transport)
+
+
+def _is_network_file(path: Path) -> bool:
+    """Whether a file has a CNI network configuration, by its name; a .json file may also be one of the others."""
+    if path.suffix == ".json":
+        with suppress(SpecError):
+            source = read_source(path)
+            if isinstance(source.data, dict) and not source.data.keys() & {"cniVersion", "plugins", "type"}:
+                return _kind(source) is None
+    return is_network(str(path)) or path.is_dir() or _is_manifest(path)
+
+
+def _names_network(choice: str, folder: Path) -> bool:
+    return is_network(choice) or _is_manifest(_normalized(folder / choice))
+
+
+def _is_manifest(path: Path) -> bool:
+    """Whether a YAML file has a Kubernetes object, such as a NetworkAttachmentDefinition."""
+    if not is_file(str(path)):
+        return False
+    try:
+        text = read_text(path)
+    except Unreadable:
+        return False
+    return all(re.search(rf"^{key}:", text, re.MULTILINE) for key in ("apiVersion", "kind"))
 
 
 def _design_in(
@@ -201,12 +246,15 @@ def _design_in(
     """The design in a file; its paths are relative to `folder`. A CNI design is not read without `folder`."""
     if not isinstance(source.data, dict) or "cni" not in source.data:
         spec, problems = _validated(source, DesignSpec)
-        return spec, problems + (_located(source, spec.misfits(catalogue)) if spec else ())
+        return spec, problems + _located(source, each(spec.misfits(catalogue)))
     written, problems = _validated(source, CniSpec)
-    if written is None or folder is None:
+    problems += _located(source, each(written.misfits(catalogue)))
+    if folder is None:
         return None, problems
-    problems += _located(source, written.misfits(catalogue))
-    read, more = _with_network(source, ("cni",), written, catalogue, folder)
+    try:
+        read, more = _with_network(source, ("cni",), written, catalogue, folder)
+    except Invalid:
+        return None, problems
     return read, problems + more
 
 
@@ -223,6 +271,8 @@ def _with_network(
             for problem in error.problems
         )
     found = spec.model_dump(exclude={"name", "bin", "cni"})
+    if "transport" not in spec.model_fields_set:
+        found["transport"] = TransportSpec(kind=network.transport)
     # Absolute, as plugins may be called with another working directory.
     folders = tuple(str(_normalized(folder / each).absolute()) for each in spec.bin)
     fields = found | {"name": spec.name or network.name, "bin": folders, "cni": spec.cni, "texts": network.texts}
@@ -245,8 +295,8 @@ def _design_sources(source: Source, scenario: Scenario, path: Path) -> tuple[Map
     found: dict[str, Source] = {}
     problems: tuple[Problem, ...] = ()
     for index, choice in enumerate(scenario.designs):
-        if isinstance(choice, str) and is_file(choice):
-            file = _normalized(path.parent / choice)
+        file = _normalized(path.parent / choice) if isinstance(choice, str) and is_file(choice) else None
+        if isinstance(choice, str) and file and not _is_manifest(file):
             try:
                 found[choice] = read_source(file)
             except SpecError as error:
@@ -279,8 +329,13 @@ def _with_designs(
             folder = _normalized(folder_or_networks / choice).parent if isinstance(folder_or_networks, Path) else None
             spec, more = _design_in(sources[choice], catalogue, folder)
         elif isinstance(folder_or_networks, Path) and isinstance(choice, CniSpec):
-            spec, more = _with_network(source, ("designs", number, "cni"), choice, catalogue, folder_or_networks)
-        elif isinstance(folder_or_networks, Path) and isinstance(choice, str) and is_network(choice):
+            with suppress(Invalid):
+                spec, more = _with_network(source, ("designs", number, "cni"), choice, catalogue, folder_or_networks)
+        elif (
+            isinstance(folder_or_networks, Path)
+            and isinstance(choice, str)
+            and _names_network(choice, folder_or_networks)
+        ):
             spec, more = _with_network(source, ("designs", number), CniSpec(cni=choice), catalogue, folder_or_networks)
         problems += more
         choices.append(choice if spec is None or more else spec)
@@ -288,18 +343,22 @@ def _with_designs(
 
 
 def _topology_named_in(source: Source, path: Path) -> tuple[Loaded[Topology] | None, tuple[Problem, ...]]:
-    """The topology of a scenario; it is checked even if the scenario itself has problems."""
+    """The topology of a scenario, as far as it is valid, and its problems."""
     name = source.data.get("topology") if isinstance(source.data, dict) else None
     if not isinstance(name, str):
         return None, ()  # Reported by the check of the scenario itself.
     file = _normalized(path.parent / name)
     try:
-        return load_topology(file), ()
+        found = read_source(file)
     except SpecError as error:
         return None, tuple(
             _at_file_name(source, ("topology",), name, file, problem) if problem.line == 0 else problem
             for problem in error.problems
         )
+    if _kind(found) is Scenario:
+        return None, (_at_file_name(source, ("topology",), name, file, _a_scenario(found)),)
+    topology, problems = _read_topology(found)
+    return Loaded(topology, found), problems
 
 
 def _at_file_name(source: Source, loc: Loc, name: str, file: Path, problem: Problem) -> Problem:
@@ -319,12 +378,10 @@ def _normalized(path: Path) -> Path:
     return tidy if same else path
 
 
-def _validated(source: Source, model: type[SpecT]) -> tuple[SpecT | None, tuple[Problem, ...]]:
-    try:
-        # By alias only: the key of the field `source` is `from`, and `source` is an unknown key.
-        return model.model_validate(source.data, by_alias=True, by_name=False), source.problems
-    except ValidationError as error:
-        return None, source.problems + _located(source, misfits_of(error, model, source))
+def _validated(source: Source, model: type[SpecT]) -> tuple[SpecT, tuple[Problem, ...]]:
+    """The file's value, as far as it is valid, and the problems in its syntax, keys and values."""
+    value, misfits = read(model, source)
+    return value, source.problems + _located(source, misfits)
 
 
 def _located(source: Source, misfits: Iterable[Misfit]) -> tuple[Problem, ...]:

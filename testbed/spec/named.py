@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from testbed.spec.problems import Loc, Misfit, item
-from testbed.spec.qualities import Defaults, Link, link_misfits, planned
+from testbed.spec.problems import Loc, Misfit, each, item
+from testbed.spec.qualities import MIN_MTU, Defaults, Link, link_misfits, planned
 from testbed.spec.shapes import (
     DEFAULT_TRANSIT,
     Families,
@@ -23,6 +23,7 @@ from testbed.spec.shapes import (
     written,
 )
 from testbed.spec.types import Name, Network, Spec, listed
+from testbed.spec.underlay import Link as PlannedLink
 from testbed.spec.underlay import Underlay
 
 DEFAULT_LOOPBACKS: dict[int, Network] = {
@@ -82,10 +83,7 @@ class Named(Defaults, Sized):
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
         """The fabric's switches, routers and links, with all defaults filled in."""
-        links = tuple(
-            planned((link.ends[0], link.ends[1]), link, self.mtu, self if set(link.ends) & set(nodes) else Defaults())
-            for link in self.links
-        )
+        links = tuple(self._planned(link, nodes, self.mtu) for link in self.links)
         subnets = {name: switch.subnet for name, switch in self.switches.items()}
         families = families_of(cidr for own in subnets.values() for cidr in own)
         families = families or families_of(self.transit) or pod_families
@@ -107,21 +105,30 @@ class Named(Defaults, Sized):
                 yield Misfit(
                     ("nodes", node, "at"), "the fabric's links define where nodes are; remove this key", at_key=True
                 )
-        names = [*self._name_misfits(nodes), *self._end_misfits(nodes)]
-        yield from names
-        if names:
-            return
+        names = [*each(self._name_misfits(nodes), self._end_misfits(nodes))]
+        yield from each(names, default_misfits(self))
+        yield from each(*(self._quality_misfits(number, nodes) for number in range(len(self.links))))
+        yield from each(self._built_misfits(nodes, pod_families, not names))
+
+    def _planned(self, link: Link, nodes: Members, mtu: int) -> PlannedLink:
+        """The link; one of a node has the fabric's qualities where it has none of its own."""
+        return planned((link.ends[0], link.ends[1]), link, mtu, self if set(link.ends) & set(nodes) else Defaults())
+
+    def _quality_misfits(self, number: int, nodes: Members) -> Iterator[Misfit]:
+        link = self.links[number]
+        yield from link_misfits(("fabric", "links", number), link, self._planned(link, nodes, MIN_MTU[4]))
+
+    def _built_misfits(self, nodes: Members, pod_families: Families, has_ends: bool) -> Iterator[Misfit]:
+        """Misfits of the links and Ethernets; `has_ends` if all names are known."""
         underlay = self.underlay(nodes, pod_families)
         ethernets = [*self._loop_misfits(), *self._port_misfits(underlay), *self._subnet_misfits(underlay)]
         yield from ethernets
-        yield from self._unreachable(nodes)
-        if not ethernets:
+        if has_ends:
+            yield from self._unreachable(nodes)
+        if has_ends and not ethernets:
             yield from self._family_misfits(underlay)
             yield from self._room_misfits(underlay)
             yield from line_misfits(underlay)
-            yield from default_misfits(self)
-            for number, (link, whole) in enumerate(zip(self.links, underlay.links, strict=True)):
-                yield from link_misfits(("fabric", "links", number), link, whole)
 
     def _name_misfits(self, nodes: Members) -> Iterator[Misfit]:
         for number, name in enumerate(self.routers):
@@ -132,7 +139,7 @@ class Named(Defaults, Sized):
                 )
 
     def _end_misfits(self, nodes: Members) -> Iterator[Misfit]:
-        known = (*self.switches, *self.routers, *nodes)
+        known = tuple(dict.fromkeys((*self.switches, *self.routers, *nodes)))
         for number, link in enumerate(self.links):
             at: Loc = ("fabric", "links", number, "ends")
             one, other = link.ends

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from testbed.spec.problems import Misfit
-from testbed.spec.types import Duration, Rate, Size, Spec, duration_text, one_or_many
+from testbed.spec.problems import Misfit, each
+from testbed.spec.types import Rate, Size, Spec, durations, one_or_many
 
 MAX_DURATION = timedelta(minutes=10)
 MIN_DURATION = timedelta(seconds=1)
@@ -19,31 +19,13 @@ MIN_INTERVAL = timedelta(milliseconds=1)
 MAX_INTERVAL = timedelta(seconds=1)
 
 
-def _probe_duration(duration: timedelta) -> timedelta:
-    if not MIN_DURATION <= duration <= MAX_DURATION:
-        raise ValueError(
-            f"must be {duration_text(MIN_DURATION)} to {duration_text(MAX_DURATION)}, not {duration_text(duration)}"
-        )
-    if duration % timedelta(seconds=1):
-        raise ValueError(f"must be whole seconds, as the measuring program requires, not {duration_text(duration)}")
-    return duration
-
-
-def _interval(interval: timedelta) -> timedelta:
-    if not MIN_INTERVAL <= interval <= MAX_INTERVAL:
-        raise ValueError(
-            f"packets are sent every {duration_text(MIN_INTERVAL)} to {duration_text(MAX_INTERVAL)}, "
-            f"not every {duration_text(interval)}"
-        )
-    return interval
-
-
+# Whole seconds, as the measuring programs require.
 ProbeDuration = Annotated[
-    Duration,
-    AfterValidator(_probe_duration),
-    Field(description="how long to measure, such as 2s", json_schema_extra={"default": "2s"}),
+    timedelta,
+    *durations("2s", "1min", least=MIN_DURATION, most=MAX_DURATION, step=timedelta(seconds=1)),
+    Field(description="how long to measure, in whole seconds, such as 2s or 1min", json_schema_extra={"default": "2s"}),
 ]
-Interval = Annotated[Duration, AfterValidator(_interval)]
+Interval = Annotated[timedelta, *durations("2ms", "20ms", least=MIN_INTERVAL, most=MAX_INTERVAL)]
 
 
 class _Probe(Spec):
@@ -87,14 +69,18 @@ class Iperf3Probe(_Probe):
 
     def misfits(self) -> Iterator[Misfit]:
         """Keys that the protocol does not use."""
+        yield from each(self._rates_misfits(), self._direction_misfits(), self._streams_misfits())
+
+    def _rates_misfits(self) -> Iterator[Misfit]:
         if self.protocol == "tcp" and self.rates:
-            yield Misfit(
-                ("rates",),
-                "rates apply to UDP only; remove them, or write protocol: udp",
-                at_key=True,
-            )
+            message = "rates apply to UDP only; remove them, or write protocol: udp"
+            yield Misfit(("rates",), message, at_key=True)
+
+    def _direction_misfits(self) -> Iterator[Misfit]:
         if self.protocol == "udp" and self.direction != "forward":
             yield Misfit(("direction",), "UDP is sent from source to target only; write forward, or remove this key")
+
+    def _streams_misfits(self) -> Iterator[Misfit]:
         if self.protocol == "udp" and self.streams != 1:
             yield Misfit(("streams",), "UDP uses one stream, which sends at the offered rate; write 1")
 

@@ -1,5 +1,7 @@
 """Errors in a user's file: location, value found, valid values, nearest match."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 Loc = tuple[str | int, ...]
@@ -15,6 +17,27 @@ class Misfit:
     valid: tuple[str, ...] = ()
     at_key: bool = False
     """The error is in the key, not in its value."""
+    problem: "Problem | None" = None
+    """The error in another file, where it is located already."""
+
+
+@dataclass(frozen=True)
+class Unfit(Misfit):
+    """A reason why a design does not fit a topology; `loc` is in the topology."""
+
+    in_design: Loc = ()
+    """Location of the value at fault in the design's specification; empty if the design as a whole does not fit."""
+
+
+class Invalid(Exception):
+    """A check reads a value that is missing or invalid. That problem is reported elsewhere; the check ends."""
+
+
+def each(*checks: Iterable[Misfit]) -> Iterator[Misfit]:
+    """The misfits of all checks; a check ends at the first invalid value that it reads, and the next one begins."""
+    for check in checks:
+        with suppress(Invalid):
+            yield from check
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 
 from testbed.spec.problems import Loc, Misfit
-from testbed.spec.types import Delay, Share, Size, Spec, duration_text, rate_of, rate_text
+from testbed.spec.types import Delay, Share, Spec, duration_text, rate_of, rate_text, sizes
 from testbed.spec.underlay import Link as PlannedLink
 from testbed.spec.underlay import Quality
 
@@ -63,7 +63,7 @@ class Qualities(Spec):
         default=None,
         description="rate in each direction, such as 1Gbit, or unlimited (default)",
     )
-    queue: Annotated[Size, Field(ge=MIN_QUEUE, le=2**30)] | None = Field(
+    queue: Annotated[int, *sizes("100KB", "1MiB"), Field(ge=MIN_QUEUE, le=2**30)] | None = Field(
         default=None,
         description="queue size in bytes, for a link with a rate; packets beyond it are dropped; 50 ms at the rate if "
         "absent",

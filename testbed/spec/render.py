@@ -30,6 +30,12 @@ def render(problem: Problem) -> str:
     return "\n".join(lines)
 
 
+def one_line(problem: Problem, lead: str = "") -> str:
+    """A remark about a place in a file as one line: location, `lead` and message."""
+    place = f"{escaped(problem.file)}:{problem.line}:{problem.column}" if problem.line else escaped(problem.file)
+    return f"{place}: {lead}{clipped(problem.message)}"
+
+
 def render_all(problems: tuple[Problem, ...]) -> str:
     """The first `MAX_SHOWN` problems, and a last line with the number of problems if there are several."""
     blocks = [render(problem) for problem in problems[:MAX_SHOWN]]

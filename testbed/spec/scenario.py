@@ -13,15 +13,16 @@ rounds: 5                         # or auto, with a budget
 
 A design is given by name, in full with its parameters, or as a file: see testbed.spec.design.
 
-Further keys: aa, budget, settle, rebuild_every, pin, offload, sweep, unfit.
+Further keys: aa, headline, budget, settle, rebuild_every, pin, offload, sweep, unfit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
+from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 
 from testbed.spec.design import (
     Catalogue,
@@ -35,10 +36,11 @@ from testbed.spec.design import (
     name_of,
 )
 from testbed.spec.limits import MAX_SEED
+from testbed.spec.metrics import Directed
 from testbed.spec.probes import Probe, SockperfProbe
-from testbed.spec.problems import Misfit
+from testbed.spec.problems import Invalid, Misfit, each
 from testbed.spec.topology import Topology
-from testbed.spec.types import Duration, Name, Share, Spec, duration_text
+from testbed.spec.types import Name, Share, Spec, durations
 
 MAX_ROUNDS = 1000
 AUTO: Literal["auto"] = "auto"
@@ -46,6 +48,8 @@ AA = "aa"
 """Name in results of the baseline's second measurement in each round."""
 LIMITS = "limits"
 """Name in results of the probes' own limits, measured over loopback."""
+HEADLINE: tuple[Directed, ...] = ("rtt_p50", "throughput", "connections")
+"""The metrics that a scenario is about unless it says otherwise."""
 MIN_BUDGET = timedelta(seconds=10)
 MAX_BUDGET = timedelta(hours=24)
 MAX_CELLS = 1000
@@ -57,6 +61,21 @@ class Path(Spec):
 
     source: str = Field(alias="from", description="a pod or node")
     target: str = Field(alias="to", description="a pod or node")
+
+    def misfits(self, known: Collection[str], topology: str) -> Iterator[Misfit]:
+        """Unknown ends, of those `known` in a topology, and equal ends; locations are relative to the path."""
+        yield from each(self._unknown("source", known, topology), self._unknown("target", known, topology))
+        yield from each(self._equal())
+
+    def _unknown(self, field: Literal["source", "target"], known: Collection[str], topology: str) -> Iterator[Misfit]:
+        end = getattr(self, field)
+        if known and end not in known:
+            message = f"unknown pod or node '{end}' in topology '{topology}'"
+            yield Misfit((str(Path.model_fields[field].alias),), message, valid=tuple(known))
+
+    def _equal(self) -> Iterator[Misfit]:
+        if self.source == self.target:
+            yield Misfit(("to",), f"both ends are '{self.source}'; write two different pods or nodes")
 
 
 def _rounds(value: object) -> int | Literal["auto"]:
@@ -72,14 +91,6 @@ Rounds = Annotated[
     PlainValidator(_rounds),
     WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_ROUNDS}, {"const": AUTO}]}),
 ]
-
-
-def _budget(budget: timedelta) -> timedelta:
-    if not MIN_BUDGET <= budget <= MAX_BUDGET:
-        raise ValueError(
-            f"must be {duration_text(MIN_BUDGET)} to {duration_text(MAX_BUDGET)}, not {duration_text(budget)}"
-        )
-    return budget
 
 
 def _cpus(value: object) -> str:
@@ -140,7 +151,7 @@ Sweep = Annotated[
 ]
 
 
-def _is_unread(choice: Choice) -> bool:
+def is_unread(choice: Choice) -> bool:
     """Whether it is a file that could not be read, so that the design's name is unknown."""
     return is_file(choice) or is_network(choice) or (isinstance(choice, CniSpec) and not isinstance(choice, ReadCni))
 
@@ -167,12 +178,21 @@ class Scenario(Spec):
         default=True,
         description="whether to measure the baseline twice in each round (A/A), to show the machine's own noise",
     )
+    headline: Annotated[
+        tuple[Directed, ...],
+        BeforeValidator(_tuple, json_schema_input_type=Annotated[list[Directed], Field(min_length=1)]),
+    ] = Field(
+        default=HEADLINE,
+        min_length=1,
+        description="the metrics that the scenario is about: the probability of one or more false verdicts on them is "
+        "at most 5%; of the verdicts on all others at most 5% are false on average",
+    )
     rounds: Rounds = Field(
         default=5,
         description="number of measured rounds, or auto (until every verdict is resolved or the budget is spent); "
         "a warm-up round runs first",
     )
-    budget: Annotated[Duration, AfterValidator(_budget)] = Field(
+    budget: Annotated[timedelta, *durations("15min", "90s", least=MIN_BUDGET, most=MAX_BUDGET)] = Field(
         default=timedelta(minutes=15),
         description="with rounds: auto, the time after which no new round starts",
         json_schema_extra={"default": "15min"},
@@ -206,8 +226,8 @@ class Scenario(Spec):
     )
     unfit: Literal["refuse", "leave-out"] = Field(
         default="refuse",
-        description="action if a design does not fit one of a sweep's topologies: refuse the scenario, or leave the "
-        "design out there and report why",
+        description="action if a design does not fit the topology, or one of a sweep's: refuse the scenario, or leave "
+        "the design out there and report why; the baseline must fit",
     )
     seed: int | None = Field(
         default=None,
@@ -223,54 +243,54 @@ class Scenario(Spec):
 
     def misfits(self, topology: Topology | None, catalogue: Catalogue) -> Iterator[Misfit]:
         """Values that do not fit together. Endpoints are looked up in the topology, if it could be read."""
-        yield from self._design_misfits(catalogue)
+        yield from each(self._designs_misfits(catalogue), self._baseline_misfits(), self._probes_misfits(topology))
+        yield from each(self._paths_misfits(topology))
+
+    def _designs_misfits(self, catalogue: Catalogue) -> Iterator[Misfit]:
+        yield from each(*(self._design_misfits(index, catalogue) for index in range(len(self.designs))))
+
+    def _design_misfits(self, index: int, catalogue: Catalogue) -> Iterator[Misfit]:
+        choice = self.designs[index]
+        if isinstance(choice, str) and is_unread(choice):
+            return  # Reported when it was read.
+        misfits = list(each(catalogue.misfits(choice)))
+        for misfit in misfits:
+            yield replace(misfit, loc=("designs", index, *misfit.loc))
+        name = name_of(choice)
+        if name in (AA, LIMITS):
+            yield Misfit(("designs", index, "name"), f"the name '{name}' is reserved in results; choose another")
+        if not misfits and name in map(name_of, self.designs[:index]):
+            yield Misfit(("designs", index), f"the design '{name}' is listed twice; list it once")
+
+    def _baseline_misfits(self) -> Iterator[Misfit]:
+        if self.baseline not in self.design_names and not any(map(is_unread, self.designs)):
+            message = f"the baseline '{self.baseline}' is not one of the designs"
+            yield Misfit(("baseline",), message, valid=self.design_names)
+
+    def _probes_misfits(self, topology: Topology | None) -> Iterator[Misfit]:
         for name, probe in self.probes.items():
-            for misfit in probe.misfits():
-                yield replace(misfit, loc=("probes", name, *misfit.loc))
+            with suppress(Invalid):
+                for misfit in each(probe.misfits(), _family_misfits(probe, topology)):
+                    yield replace(misfit, loc=("probes", name, *misfit.loc))
+
+    def _paths_misfits(self, topology: Topology | None) -> Iterator[Misfit]:
+        """Unknown endpoints; none is unknown if the topology's pods could not be read."""
+        # A mapping for its fast look-up, in the order of the file.
+        known: Mapping[str, None] = {}
+        name = ""
         if topology is not None:
-            yield from self._endpoint_misfits(topology)
-            yield from self._family_misfits(topology)
+            with suppress(Invalid):
+                name, known = topology.name, dict.fromkeys((*topology.pod_ids, *topology.nodes))
+        for key, path in self.paths.items():
+            with suppress(Invalid):
+                for misfit in path.misfits(known, name):
+                    yield replace(misfit, loc=("paths", key, *misfit.loc))
 
-    def _design_misfits(self, catalogue: Catalogue) -> Iterator[Misfit]:
-        names = self.design_names
-        for index, (choice, name) in enumerate(zip(self.designs, names, strict=True)):
-            if isinstance(choice, str) and _is_unread(choice):
-                continue  # Reported when it was read.
-            misfits = list(catalogue.misfits(choice))
-            for misfit in misfits:
-                yield replace(misfit, loc=("designs", index, *misfit.loc))
-            if not misfits and name in names[:index]:
-                yield Misfit(("designs", index), f"the design '{name}' is listed twice; list it once")
-            if name in (AA, LIMITS):
-                yield Misfit(("designs", index, "name"), f"the name '{name}' is reserved in results; choose another")
-        if self.baseline not in names and not any(map(_is_unread, self.designs)):
-            yield Misfit(("baseline",), f"the baseline '{self.baseline}' is not one of the designs", valid=names)
 
-    def _family_misfits(self, topology: Topology) -> Iterator[Misfit]:
-        """sockperf 3.7 supports only IPv4."""
-        families = {*topology.underlay.families, *(cidr.version for cidr in topology.cluster.pod_cidr)}
-        if families == {6}:
-            for name, probe in self.probes.items():
-                if isinstance(probe, SockperfProbe):
-                    yield Misfit(
-                        ("probes", name, "tool"),
-                        f"sockperf does not support IPv6, and topology '{topology.name}' has only IPv6; "
-                        "use irtt, iperf3 or fping",
-                    )
-
-    def _endpoint_misfits(self, topology: Topology) -> Iterator[Misfit]:
-        endpoints = (*topology.pod_ids, *topology.nodes)
-        known = frozenset(endpoints)
-        for name, path in self.paths.items():
-            for key, endpoint in (("from", path.source), ("to", path.target)):
-                if endpoint not in known:
-                    yield Misfit(
-                        ("paths", name, key),
-                        f"unknown pod or node '{endpoint}' in topology '{topology.name}'",
-                        valid=endpoints,
-                    )
-            if path.source == path.target:
-                yield Misfit(
-                    ("paths", name, "to"),
-                    f"both ends are '{path.source}'; write two different pods or nodes",
-                )
+def _family_misfits(probe: Probe, topology: Topology | None) -> Iterator[Misfit]:
+    """sockperf 3.7 supports only IPv4."""
+    if isinstance(probe, SockperfProbe) and topology is not None and topology.families == {6}:
+        yield Misfit(
+            ("tool",),
+            f"sockperf does not support IPv6, and topology '{topology.name}' has only IPv6; use irtt, iperf3 or fping",
+        )

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from testbed.spec.problems import Loc, Misfit, counted, item
+from testbed.spec.problems import Loc, Misfit, counted, each, item
 from testbed.spec.qualities import (
     MAX_MTU,
     MIN_MTU,
@@ -84,6 +84,14 @@ class _Shape(Defaults, Sized, _Ranged):
             if override.mtu is not None:
                 yield ("fabric", "overrides", number, "mtu"), override.mtu
 
+    def places(self) -> dict[str, str]:
+        """Names in use, and what uses them."""
+        raise NotImplementedError
+
+    def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
+        """The fabric's switches, routers and links, with all defaults filled in."""
+        raise NotImplementedError
+
     def default_places(self) -> tuple[str, ...]:
         """Places that nodes without `at` are assigned to, round-robin; empty if all nodes are at one place."""
         return ()
@@ -101,27 +109,26 @@ class _Shape(Defaults, Sized, _Ranged):
         own = {frozenset(override.ends): override for override in self.overrides}
         return tuple(changed(link, override) if (override := own.get(frozenset(link.ends))) else link for link in links)
 
-    def _override_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
+    def _override_misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
+        known = dict.fromkeys((*nodes, *self.places()))
+        for number, override in enumerate(self.overrides):
+            yield from each(_end_misfits(("fabric", "overrides", number, "ends"), override, known))
+        underlay = self.underlay(nodes, pod_families)
         links = {frozenset(link.ends): link for link in underlay.links}
-        known = tuple(dict.fromkeys(end for link in underlay.links for end in link.ends))
         seen: set[frozenset[str]] = set()
         for number, override in enumerate(self.overrides):
             at: Loc = ("fabric", "overrides", number)
+            one, other = override.ends
             ends = frozenset(override.ends)
-            if unknown := [index for index, end in enumerate(override.ends) if end not in known]:
-                message = f"unknown node, switch or router '{override.ends[unknown[0]]}'"
-                yield Misfit((*at, "ends", unknown[0]), message, valid=known)
-            elif ends not in links:
-                one, other = override.ends
+            if ends in seen:
+                yield Misfit((*at, "ends"), "this link already has an override; combine them")
+            elif ends in links:
+                yield from each(_changed_misfits(at, override, links[ends], underlay))
+            elif one in known and other in known:
                 far = [end for pair in links if one in pair for end in pair if end != one]
                 yield Misfit((*at, "ends"), f"no link between {one} and {other}; {one} is linked to {', '.join(far)}")
-            elif ends in seen:
-                yield Misfit((*at, "ends"), "this link already has an override; combine them")
-            else:
-                yield from link_misfits(at, override, links[ends])
-                if override.mtu is not None:
-                    yield from _size_misfits((*at, "mtu"), links[ends], underlay)
-            seen.add(ends)
+            if ends in links:
+                seen.add(ends)
 
     def ranges(self) -> Iterator[tuple[Loc, Network]]:
         """Ranges in the file, with their locations."""
@@ -158,11 +165,16 @@ class OneSubnet(_Shape):
 
     def misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
         """Values that do not fit together."""
+        yield from each(
+            self._room_misfits(nodes),
+            place_misfits(nodes, [SWITCH]),
+            default_misfits(self),
+            self._override_misfits(nodes, pod_families),
+        )
+
+    def _room_misfits(self, nodes: Members) -> Iterator[Misfit]:
         room = {cidr: max(cidr.num_addresses - (3 if cidr.version == 4 else 2), 0) for cidr in self.subnet}
-        yield from self._range_misfits(room, len(nodes), " and the gateway")
-        yield from place_misfits(nodes, [SWITCH])
-        yield from default_misfits(self)
-        yield from self._override_misfits(self.underlay(nodes, pod_families))
+        return self._range_misfits(room, len(nodes), " and the gateway")
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
         """The fabric's switches, routers and links, with all defaults filled in."""
@@ -201,21 +213,13 @@ class _Racks(_Shape):
 
     def misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
         """Values that do not fit together."""
-        yield from place_misfits(nodes, self.racks())
-        room = list(self._room_misfits(nodes))
-        yield from room
+        room = list(each(self._room_misfits(nodes)))
+        yield from each(place_misfits(nodes, self.racks()), default_misfits(self), room)
         if not room:
-            yield from default_misfits(self)
-            underlay = self.underlay(nodes, pod_families)
-            yield from self._further_misfits(underlay)
-            yield from self._override_misfits(underlay)
+            yield from each(self._further_misfits(nodes, pod_families), self._override_misfits(nodes, pod_families))
 
-    def _further_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
+    def _further_misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
         return iter(())
-
-    def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
-        """The fabric's switches, routers and links, with all defaults filled in."""
-        raise NotImplementedError
 
     def _room_misfits(self, nodes: Members) -> Iterator[Misfit]:
         parts = self._parts(nodes)
@@ -363,9 +367,9 @@ class LeafSpine(_Routed):
             )
         yield from self._range_misfits({cidr: cidr.num_addresses - 1 for cidr in self.subnet}, len(nodes))
 
-    def _further_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
-        yield from link_misfits(("fabric", "uplinks"), self.uplinks, underlay.links[0])
-        yield from line_misfits(underlay)
+    def _further_misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
+        yield from each(link_misfits(("fabric", "uplinks"), self.uplinks, self._link("", "", self.uplinks)))
+        yield from line_misfits(self.underlay(nodes, pod_families))
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
         """The fabric's switches, routers and links, with all defaults filled in."""
@@ -413,9 +417,9 @@ class Wan(_Routed):
         switches = dict.fromkeys(self.racks(), "a switch of the fabric")
         return switches | dict.fromkeys(numbered("edge", self.sites), "a router of the fabric")
 
-    def _further_misfits(self, underlay: Underlay) -> Iterator[Misfit]:
-        yield from link_misfits(("fabric", "wan"), self.wan, self._link("", "", self.wan))
-        yield from line_misfits(underlay)
+    def _further_misfits(self, nodes: Members, pod_families: Families) -> Iterator[Misfit]:
+        yield from each(link_misfits(("fabric", "wan"), self.wan, self._link("", "", self.wan)))
+        yield from line_misfits(self.underlay(nodes, pod_families))
 
     def underlay(self, nodes: Members, pod_families: Families) -> Underlay:
         """The fabric's switches, routers and links, with all defaults filled in."""
@@ -478,6 +482,20 @@ def place_misfits(nodes: Members, racks: list[str]) -> Iterator[Misfit]:
                 f"a node must be at {shown}, not at '{at}'",
                 valid=tuple(racks),
             )
+
+
+def _changed_misfits(at: Loc, override: LinkOf, link: Link, underlay: Underlay) -> Iterator[Misfit]:
+    """Qualities of an overridden link that do not fit together."""
+    yield from link_misfits(at, override, link)
+    if override.mtu is not None:
+        yield from _size_misfits((*at, "mtu"), link, underlay)
+
+
+def _end_misfits(at: Loc, override: LinkOf, known: Mapping[str, object]) -> Iterator[Misfit]:
+    """Ends of a link that do not exist."""
+    for index, end in enumerate(override.ends):
+        if end not in known:
+            yield Misfit((*at, index), f"unknown node, switch or router '{end}'", valid=tuple(known))
 
 
 def default_misfits(fabric: "Defaults") -> Iterator[Misfit]:

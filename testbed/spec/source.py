@@ -54,6 +54,8 @@ class Source:
 
     def problem(self, misfit: Misfit) -> Problem:
         """The misfit with line and column; at the nearest key above if its location is not in the file."""
+        if misfit.problem:
+            return misfit.problem
         place = self.place(misfit.loc)
         spot = place.key if place.key and (misfit.at_key or not place.reached) else place.value
         # Mark only the first character of a list or mapping, as it may have many lines.

@@ -23,7 +23,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from testbed.spec.fabric import Fabric
-from testbed.spec.problems import Loc, Misfit, counted, item
+from testbed.spec.problems import Loc, Misfit, counted, each, item
 from testbed.spec.qualities import MIN_MTU as MIN_MTU
 from testbed.spec.shapes import ROUTER as ROUTER
 from testbed.spec.shapes import SWITCH as SWITCH
@@ -150,7 +150,8 @@ class Topology(Spec):
         """The node's pods; a number N is short for NODE-pod-1 to NODE-pod-N."""
         pods = self.written_pods(node)
         if isinstance(pods, int):
-            return tuple(Pod(name=f"{node}-pod-{index}") for index in range(1, pods + 1))
+            # Not validated: an invalid name of the node, or one too long, is reported there.
+            return tuple(Pod.model_construct(name=f"{node}-pod-{index}") for index in range(1, pods + 1))
         return pods
 
     def written_pods(self, node: str) -> int | tuple[Pod, ...]:
@@ -173,28 +174,37 @@ class Topology(Spec):
         return self.fabric.underlay(self.members, self.pod_families)
 
     @property
+    def families(self) -> frozenset[int]:
+        """Address families of pods and fabric, as far as ranges are in the file."""
+        return frozenset(cidr.version for _, cidr in self._written_ranges())
+
+    @property
     def pod_families(self) -> Families:
         """Address families of pods, in the order of the file."""
         return tuple(dict.fromkeys(cidr.version for cidr in self.cluster.pod_cidr))
 
     def misfits(self) -> Iterator[Misfit]:
         """Values that do not fit together. A check is skipped if one that it relies on has failed."""
-        families = [
-            *_one_of_each_family(self.cluster.pod_cidr, ("cluster", "pod_cidr")),
-            *self._fabric_families(),
-        ]
-        counts = list(self._count_misfits())
-        yield from (*families, *counts)
-        if not families:
-            yield from self._overlaps()
-            yield from self._prefix_misfits()
-            fabric = list(self.fabric.misfits(self.members, self.pod_families))
-            yield from fabric
-            yield from self._mtu_misfits()
-            if not fabric:
-                yield from self._default_overlaps()
-        if not counts:
-            yield from self._name_misfits()
+        families = [*each(self._cidr_misfits(), self._fabric_families())]
+        yield from each(
+            families,
+            self._overlaps() if not families else (),  # Otherwise there may be very many ranges.
+            self._prefix_misfits(),
+            self._at_fabric(),
+            self._mtu_misfits(),
+            self._count_misfits(),
+        )
+        if not list(each(self._total_misfits())):  # Otherwise too many pods would be created.
+            yield from each(self._name_misfits())
+
+    def _at_fabric(self) -> Iterator[Misfit]:
+        fabric = list(each(self.fabric.misfits(self.members, self.pod_families)))
+        yield from fabric
+        if not fabric:
+            yield from self._default_overlaps()
+
+    def _cidr_misfits(self) -> Iterator[Misfit]:
+        return _one_of_each_family(self.cluster.pod_cidr, ("cluster", "pod_cidr"))
 
     def pod_misfits(self) -> Iterator[Misfit]:
         """Problems with the number of pods."""
@@ -223,6 +233,9 @@ class Topology(Spec):
 
     def _count_misfits(self) -> Iterator[Misfit]:
         """Problems of pod counts, found before the pods are created."""
+        yield from each(self._total_misfits(), *map(self._length_misfits, self.nodes))
+
+    def _total_misfits(self) -> Iterator[Misfit]:
         total = sum(map(self._pod_count, self.nodes))
         if total > MAX_PODS:
             yield Misfit(
@@ -230,15 +243,17 @@ class Topology(Spec):
                 f"the nodes have {total} pods in total, but at most {MAX_PODS} are supported",
                 at_key=True,
             )
-        for node in self.nodes:
-            pods = self.written_pods(node)
-            if isinstance(pods, int) and pods and len(last := f"{node}-pod-{pods}") > NAME_LENGTH:
-                yield Misfit(
-                    ("nodes", node),
-                    f"pod names such as '{last}' would have {len(last)} characters, but a name can have at most "
-                    f"{NAME_LENGTH}; shorten the node's name or list its pods by name",
-                    at_key=True,
-                )
+
+    def _length_misfits(self, node: str) -> Iterator[Misfit]:
+        """Names of counted pods that are too long."""
+        pods = self.written_pods(node)
+        if isinstance(pods, int) and pods and len(last := f"{node}-pod-{pods}") > NAME_LENGTH:
+            yield Misfit(
+                ("nodes", node),
+                f"pod names such as '{last}' would have {len(last)} characters, but a name can have at most "
+                f"{NAME_LENGTH}; shorten the node's name or list its pods by name",
+                at_key=True,
+            )
 
     def _pod_count(self, node: str) -> int:
         pods = self.written_pods(node)
@@ -333,14 +348,15 @@ class Topology(Spec):
             if node in taken:
                 yield Misfit(("nodes", node), _taken(node, taken), at_key=True)
             taken[node] = "a node"
-        for node in self.nodes:
-            for index, pod in enumerate(self.pods_of(node)):
-                if pod.id in taken:
-                    pods: Loc = ("nodes", node, "pods")
-                    yield Misfit(
-                        pods if isinstance(self.written_pods(node), int) else (*pods, index), _taken(pod.id, taken)
-                    )
-                taken.setdefault(pod.id, f"a pod of {node}")
+        yield from each(*(self._pod_name_misfits(node, taken) for node in self.nodes))
+
+    def _pod_name_misfits(self, node: str, taken: dict[str, str]) -> Iterator[Misfit]:
+        """Names of a node's pods that are in use; the others are added to `taken`."""
+        at: Loc = ("nodes", node, "pods")
+        for index, pod in enumerate(self.pods_of(node)):
+            if pod.id in taken:
+                yield Misfit(at if isinstance(self.written_pods(node), int) else (*at, index), _taken(pod.id, taken))
+            taken.setdefault(pod.id, f"a pod of {node}")
 
 
 def with_other_pods(one: Topology, other: Topology) -> frozenset[str] | None:

@@ -5,10 +5,13 @@ bounds depth and number of nodes while reading: a deeply nested file cannot exha
 alias counts as much as the value that it refers to. Values are read as YAML 1.1, as PyYAML does, with one exception:
 numbers and dates that exist only in YAML 1.1 (`1:30`, `0x10`, `2024-01-01`) become an `Odd`, which no field accepts.
 Otherwise `1:30` would be read as 90.
+
+Files of other tools are read leniently: `<<` merges mappings, keys may be numbers, of two equal keys the last one
+counts, tags are ignored.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import yaml
@@ -82,9 +85,14 @@ class Broken(Exception):
         self.flaws = flaws
 
 
-def compose(text: str) -> tuple[Node, tuple[Flaw, ...]]:
-    """The tree, and non-fatal errors. Raises Broken."""
-    return _Composer(text).compose()
+def compose(
+    text: str, *, lenient: bool = False, origin: Callable[[int], int] = lambda index: index
+) -> tuple[Node, tuple[Flaw, ...]]:
+    """The tree, and non-fatal errors. Raises Broken.
+
+    `origin` converts an index of `text` to an index of the text that positions refer to.
+    """
+    return _Composer(text, lenient, origin).compose()
 
 
 @dataclass
@@ -97,13 +105,17 @@ class _Open:
     key: Node | None = None
     children: dict[str | int, Node] = field(default_factory=dict)
     keys: dict[str | int, Node] = field(default_factory=dict)
+    merged: list[Node] = field(default_factory=list)
+    """Mappings whose entries are added where the mapping has none of its own."""
     size: int = 1
     height: int = 0
 
 
 class _Composer:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, lenient: bool, origin: Callable[[int], int]) -> None:
         self.text = text
+        self.lenient = lenient
+        self.origin = origin
         self.flaws: list[Flaw] = []
         self.open: list[_Open] = []
         self.anchors: dict[str, Node | None] = {}
@@ -117,10 +129,11 @@ class _Composer:
             self._read_events()
         except yaml.MarkedYAMLError as error:
             message, index = reworded(error)
-            raise self._broken(index, message) from None
+            raise self._broken(self.origin(index), message) from None
         except (ValueError, OverflowError):
             # An escape such as "\UFFFFFFFF", or a %YAML version with thousands of digits.
-            raise self._broken(self.loader.get_mark().index, "invalid character or number") from None
+            at = self.origin(self.loader.get_mark().index)
+            raise self._broken(at, "invalid character or number") from None
         if self.root is None:
             raise self._broken(WHOLE, "the file is empty" if not self.text.strip() else "the file has only comments")
         return self.root, tuple(self.flaws)
@@ -129,7 +142,7 @@ class _Composer:
         """Refuse invisible characters; PyYAML accepts some, which it reads as line breaks or blanks."""
         if match := _UNPRINTABLE.search(self.text):
             raise self._broken(
-                match.start(),
+                self.origin(match.start()),
                 f"invisible character U+{ord(match[0]):04X}; remove it",
             )
 
@@ -144,7 +157,8 @@ class _Composer:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    self._flaw(*_span(event), "a second document starts here; a file can have only one")
+                    strict = "a second document starts here; a file can have only one"
+                    self._flaw(*self._span(event), "the second document" if self.lenient else strict)
                     return
             elif isinstance(event, yaml.NodeEvent | yaml.CollectionEndEvent):
                 self._read_node(event)
@@ -165,7 +179,7 @@ class _Composer:
         self._put(node)
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
-        start, _ = _span(event)
+        start, _ = self._span(event)
         if len(self.open) >= MAX_DEPTH:
             raise self._broken(start, f"nested more than {MAX_DEPTH} levels deep")
         is_list = isinstance(event, yaml.SequenceStartEvent)
@@ -176,10 +190,13 @@ class _Composer:
 
     def _end(self, event: yaml.CollectionEndEvent) -> tuple[str | None, Node]:
         closed = self.open.pop()
+        for mapping in closed.merged:
+            closed.children = {**mapping.children, **closed.children}
+            closed.keys = {**mapping.keys, **closed.keys}
         values = {key: child.data for key, child in closed.children.items()}
         node = Node(
             start=closed.start,
-            end=_span(event)[1],
+            end=self._span(event)[1],
             data=list(values.values()) if closed.is_list else values,
             children=closed.children,
             keys=closed.keys,
@@ -189,7 +206,7 @@ class _Composer:
         return closed.anchor, node
 
     def _alias(self, event: yaml.AliasEvent) -> Node:
-        start, end = _span(event)
+        start, end = self._span(event)
         if event.anchor not in self.anchors:
             raise self._broken(start, f"unknown anchor '&{event.anchor}'; define it above this alias", end)
         node = self.anchors[event.anchor]
@@ -203,11 +220,11 @@ class _Composer:
         if tag is None or tag not in ("!", _CORE + "str"):
             tag = self.loader.resolve(yaml.ScalarNode, event.value, event.implicit)  # type: ignore[no-untyped-call]
         data, reading = _value(event.value, tag.removeprefix(_CORE))
-        return Node(*_span(event), data, event.value, reading)
+        return Node(*self._span(event), data, event.value, reading)
 
     def _refuse_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent, usual: str) -> None:
-        if event.tag not in (None, "!", usual):
-            tag, (start, _) = event.tag.replace(_CORE, "!!"), _span(event)
+        if event.tag not in (None, "!", usual) and not self.lenient:
+            tag, (start, _) = event.tag.replace(_CORE, "!!"), self._span(event)
             self._flaw(start, start, f"the tag '{tag}' is not supported; remove it")
 
     def _put(self, node: Node) -> None:
@@ -236,16 +253,22 @@ class _Composer:
             kind = "a list" if isinstance(key.data, list) else "a mapping"
             self._flaw(key.start, key.start, f"a key must be text, not {kind}; quote text that contains brackets")
             return
+        if key.reading == "a merge" and self.lenient:
+            mappings = value.children.values() if isinstance(value.data, list) else [value]
+            parent.merged += (mapping for mapping in mappings if isinstance(mapping.data, dict))
+            return
         if key.reading == "a merge":
             self._flaw(key.start, key.end, "merging mappings with '<<' is not supported; write out the keys")
             return
-        if not isinstance(key.data, str):
+        if not isinstance(key.data, str) and not (self.lenient and key.text):
             what = f"YAML reads this key as {key.reading}" if key.text else "a key is missing before the ':'"
             self._flaw(key.start, key.end, f"{what}; write '{key.text}' with the quotes" if key.text else what)
         if key.text in parent.children:
             first = parent.keys[key.text].start
-            self._flaw(key.start, key.end, f"the key '{key.text}' appears twice, first in line", earlier=first)
-            return
+            if not self.lenient:
+                self._flaw(key.start, key.end, f"the key '{key.text}' appears twice, first in line", earlier=first)
+                return
+            self._flaw(key.start, key.end, f"the first of two keys '{key.text}', in line", earlier=first)
         parent.keys[key.text] = key
         parent.children[key.text] = value
 
@@ -254,6 +277,11 @@ class _Composer:
 
     def _broken(self, start: int, message: str, end: int = 0) -> Broken:
         return Broken((*self.flaws, Flaw(start, end or start, message, self._loc())))
+
+    def _span(self, event: yaml.Event) -> tuple[int, int]:
+        """Start and end of an event in the text; all events of a text have marks."""
+        assert event.start_mark is not None and event.end_mark is not None
+        return self.origin(event.start_mark.index), self.origin(event.end_mark.index)
 
     def _loc(self) -> Loc:
         """Location of the node being read."""
@@ -264,12 +292,6 @@ class _Composer:
             elif level.key is not None and level.key.text:
                 steps.append(level.key.text)
         return tuple(steps)
-
-
-def _span(event: yaml.Event) -> tuple[int, int]:
-    """Start and end of an event in the text; all events of a text have marks."""
-    assert event.start_mark is not None and event.end_mark is not None
-    return event.start_mark.index, event.end_mark.index
 
 
 def _value(text: str, kind: str) -> tuple[object, str]:

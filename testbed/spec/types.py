@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +21,8 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
 )
+
+from testbed.spec.problems import Invalid
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -54,6 +56,14 @@ class Spec(BaseModel):
     """Base of all models of users' files: no unknown keys, no type coercion, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, defer_build=True)
+
+    if not TYPE_CHECKING:  # Otherwise mypy would accept any attribute.
+
+        def __getattr__(self, name: str) -> Any:
+            """Raises Invalid for a field without a value, in a model of a file with errors (`reading.read`)."""
+            if name in type(self).model_fields:
+                raise Invalid(name)
+            return super().__getattr__(name)
 
     def as_data(self) -> dict[str, Any]:
         """The fields that were set, as JSON data."""
@@ -166,10 +176,10 @@ def _quantity(what: str, units: dict[str, float], example: str) -> Callable[[obj
     return parse
 
 
-_seconds = _quantity("a duration", {"ms": 1e-3, "s": 1.0, "min": 60.0}, "2s or 500ms")
+_SECONDS = {"ms": 1e-3, "s": 1.0, "min": 60.0}
 _delay_seconds = _quantity("a delay", {"us": 1e-6, "ms": 1e-3, "s": 1.0}, "20ms or 100us")
 _bits_per_second = _quantity("a rate", {"kbit": 1e3, "Mbit": 1e6, "Gbit": 1e9}, "100Mbit or 1Gbit")
-_bytes = _quantity("a size", {"B": 1, "KB": 1e3, "MB": 1e6, "KiB": 1024, "MiB": 1024**2}, "64B or 16KiB")
+_BYTES = {"B": 1, "KB": 1e3, "MB": 1e6, "KiB": 1024, "MiB": 1024**2}
 
 
 def _timedelta(value: object, info: ValidationInfo, seconds: Callable[[object], float]) -> timedelta:
@@ -180,21 +190,8 @@ def _timedelta(value: object, info: ValidationInfo, seconds: Callable[[object], 
     return timedelta(seconds=seconds(value))
 
 
-def _duration(value: object, info: ValidationInfo) -> timedelta:
-    return _timedelta(value, info, _seconds)
-
-
 def _delay(value: object, info: ValidationInfo) -> timedelta:
     return _timedelta(value, info, _delay_seconds)
-
-
-def _size(value: object, info: ValidationInfo) -> int:
-    if info.context == _STORED and type(value) is int:
-        return value
-    size = _bytes(value)
-    if size != int(size):
-        raise ValueError("must be a whole number of bytes, such as 64B")
-    return int(size)
 
 
 def rate_of(value: object) -> int:
@@ -211,18 +208,30 @@ def _share(value: object) -> float:
     return float(match[1]) / 100
 
 
-Duration = Annotated[
-    timedelta,
-    PlainValidator(_duration),
-    PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json"),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(ms|s|min)$",
-            "examples": ["2s", "500ms"],
-        }
-    ),
-]
+def durations(
+    *examples: str, least: timedelta = timedelta(0), most: timedelta = timedelta.max, step: timedelta | None = None
+) -> tuple[PlainValidator, PlainSerializer, WithJsonSchema]:
+    """For a field with a duration from `least` to `most`, in multiples of `step`. All examples must be valid."""
+    seconds = _quantity("a duration", _SECONDS, " or ".join(examples))
+
+    def parse(value: object, info: ValidationInfo) -> timedelta:
+        duration = _timedelta(value, info, seconds)
+        if not least <= duration <= most:
+            allowed = f"must be {duration_text(least)} to {duration_text(most)}"
+            raise ValueError(f"{allowed}, such as {examples[0]}, not {duration_text(duration)}")
+        if step and duration % step:
+            allowed = f"must be a multiple of {duration_text(step)}, such as {examples[0]}"
+            raise ValueError(f"{allowed}, not {duration_text(duration)}")
+        return duration
+
+    pattern = r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(ms|s|min)$"
+    return (
+        PlainValidator(parse),
+        PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json"),
+        WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)}),
+    )
+
+
 Delay = Annotated[
     timedelta,
     PlainValidator(_delay),
@@ -236,18 +245,26 @@ Delay = Annotated[
     ),
 ]
 """Delay of a link, with microsecond resolution."""
-Size = Annotated[
-    int,
-    PlainValidator(_size),
-    WithJsonSchema(
-        {
-            "type": "string",
-            "pattern": r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(B|KB|MB|KiB|MiB)$",
-            "examples": ["64B", "16KiB"],
-        }
-    ),
-]
-"""A number of bytes."""
+
+
+def sizes(*examples: str) -> tuple[PlainValidator, WithJsonSchema]:
+    """For a field with a number of bytes. All examples must be valid."""
+    in_bytes = _quantity("a size", _BYTES, " or ".join(examples))
+
+    def parse(value: object, info: ValidationInfo) -> int:
+        if info.context == _STORED and type(value) is int:
+            return value
+        size = in_bytes(value)
+        if size != int(size):
+            raise ValueError(f"must be a whole number of bytes, such as {examples[0]}")
+        return int(size)
+
+    pattern = r"^[0-9]{1,9}(\.[0-9]{1,9})? ?(B|KB|MB|KiB|MiB)$"
+    return PlainValidator(parse), WithJsonSchema({"type": "string", "pattern": pattern, "examples": list(examples)})
+
+
+Size = Annotated[int, *sizes("64B", "16KiB")]
+"""The size of a message."""
 
 Rate = Annotated[
     int,

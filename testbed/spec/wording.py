@@ -62,30 +62,32 @@ def _follow(model: type[BaseModel], steps: Loc) -> tuple[Loc, type[BaseModel] | 
     holder: type[BaseModel] | None = None
     annotation: object = model
     for step in steps:
-        members = _members(annotation)
+        members = members_of(annotation)
         if len(members) > 1:
-            annotation = next((member for member in members if _has_tag(member, step)), None)
+            annotation = next((member for member in members if has_tag(member, step)), None)
             continue
         loc.append(step)
-        kind = _bare(members[0])
+        kind = without_notes(members[0])
         holder = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-        annotation = _field_type(holder, step) if holder else next(reversed(_item_types(kind)), None)
+        annotation = _field_type(holder, step) if holder else next(reversed(item_types(kind)), None)
     return tuple(loc), holder, annotation
 
 
-def _bare(annotation: object) -> object:
+def without_notes(annotation: object) -> object:
+    """The type without its validators and other notes."""
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
-def _members(annotation: object) -> tuple[object, ...]:
+def members_of(annotation: object) -> tuple[object, ...]:
     """The types of a union, without None; or the single type."""
-    bare = _bare(annotation)
+    bare = without_notes(annotation)
     if get_origin(bare) in (Union, types.UnionType):
         return tuple(member for member in get_args(bare) if member is not types.NoneType)
     return (annotation,)
 
 
-def _has_tag(member: object, tag: object) -> bool:
+def has_tag(member: object, tag: object) -> bool:
+    """Whether a member of a union is selected by that tag."""
     if any(isinstance(note, Tag) and note.tag == tag for note in get_args(member)[1:]):
         return True
     return tag in _literals(member)
@@ -93,13 +95,13 @@ def _has_tag(member: object, tag: object) -> bool:
 
 def _literals(annotation: object) -> tuple[str, ...]:
     """Values of a literal, or of a model's first field, which is the discriminator of a union."""
-    bare = _bare(annotation)
+    bare = without_notes(annotation)
     if get_origin(bare) is Literal:
         return get_args(bare)
     if isinstance(bare, type) and issubclass(bare, BaseModel):
         first = next(iter(bare.model_fields.values()))
         return _literals(first.annotation)
-    members = _members(annotation)
+    members = members_of(annotation)
     return tuple(value for member in members for value in _literals(member)) if members != (annotation,) else ()
 
 
@@ -108,7 +110,7 @@ def _field_type(model: type[BaseModel], key: object) -> object:
     return fields.get(str(key))
 
 
-def _item_types(annotation: object) -> tuple[object, ...]:
+def item_types(annotation: object) -> tuple[object, ...]:
     """Type arguments; the last is the item type V, for `dict[K, V]` and `tuple[V, ...]`."""
     return tuple(kind for kind in get_args(annotation) if kind is not ...)
 
@@ -157,10 +159,10 @@ def _unknown_key(mistake: _Mistake) -> Misfit:
 
 
 def _not_a_mapping(mistake: _Mistake) -> Misfit:
-    kind = _bare(mistake.annotation)
-    members = _members(mistake.annotation)
+    kind = without_notes(mistake.annotation)
+    members = members_of(mistake.annotation)
     if len(members) > 1:
-        kind = _bare(members[0])
+        kind = without_notes(members[0])
         assert isinstance(kind, type) and issubclass(kind, BaseModel)
         needed = f"a mapping with the key {keys_of(kind)[0]} ({_either(_literals(mistake.annotation))})"
         return Misfit(mistake.loc, f"must be {needed}{_but_found(mistake.node)}")

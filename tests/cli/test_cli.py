@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ GOLDEN = Path(__file__).parent / "golden"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 
 
-def cli(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def cli(
+    *words: str, cwd: Path, env: dict[str, str] | None = None, program: Sequence[str] = ("-m", "testbed")
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "testbed", *words],
+        [sys.executable, *program, *words],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -81,6 +84,43 @@ def test_mistakes_are_printed_as_json(tmp_path: Path) -> None:
     assert (problems[1]["line"], problems[1]["column"], problems[1]["nearest"]) == (3, 1, "fabric")
 
 
+def test_an_import_says_what_it_wrote_and_left_out(tmp_path: Path, repository: Path) -> None:
+    (tmp_path / "lab.clab.yml").write_text(
+        "name: lab\nprefix: x\ntopology:\n  nodes: {a: {kind: linux}, b: {kind: linux}}\n"
+        "  links: [{endpoints: [a:eth1, b:eth1]}, {endpoints: [a:eth2, b:eth2]}]\n"
+    )
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    said = cli("import", "lab.clab.yml", "-o", "deep/er/lab.yaml", cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (0, "wrote deep/er/lab.yaml\n")
+    golden("import-left-out", said.stderr)
+    text = (tmp_path / "deep/er/lab.yaml").read_text()
+    schema = text.partition("$schema=")[2].partition("\n")[0]
+    assert (tmp_path / "deep/er" / schema).samefile(repository / "schemas/topology.json")
+    assert cli("validate", "deep/er/lab.yaml", cwd=tmp_path).returncode == 0
+    printed = cli("import", "lab.clab.yml", cwd=tmp_path)
+    assert "$schema" not in printed.stdout
+    assert printed.stderr == said.stderr
+
+
+def test_an_import_does_not_overwrite_a_file(tmp_path: Path) -> None:
+    (tmp_path / "kind.yaml").write_text("kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\n")
+    (tmp_path / "mine.yaml").write_text("mine")
+    said = cli("import", "kind.yaml", "-o", "mine.yaml", cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr == "testbed: mine.yaml exists already, and is not overwritten\n"
+    assert (tmp_path / "mine.yaml").read_text() == "mine"
+
+
+def test_an_import_locates_mistakes_in_its_input(tmp_path: Path) -> None:
+    (tmp_path / "kind.yaml").write_text(
+        "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnetworking:\n  podSubnet: 10.0.0.0/30\n"
+    )
+    said = cli("import", "kind.yaml", "-o", "mine.yaml", cwd=tmp_path)
+    assert (said.returncode, said.stdout) == (2, "")
+    golden("import-small-range", said.stderr)
+    assert not (tmp_path / "mine.yaml").exists()
+
+
 def test_an_mtu_too_small_for_a_design_is_located_in_the_topology(tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(
         "name: small\ncluster: {pod_cidr: 10.244.0.0/16}\nfabric:\n  subnet: 192.168.56.0/24\n  mtu: 600\n"
@@ -96,6 +136,14 @@ def test_an_unknown_design_is_exit_code_2(repository: Path) -> None:
     said = cli("plan", "topologies/two-nodes.yaml", "--design", "vxlam", cwd=repository)
     assert said.returncode == 2
     golden("plan-unknown-design", said.stderr)
+
+
+def test_mistakes_of_topology_and_design_are_reported_together(tmp_path: Path) -> None:
+    (tmp_path / "wrong.yaml").write_text("name: a\ncluster: {pod_cidr: 10.244.0.0/16}\nnodes: 2\nfabrik: {}\n")
+    (tmp_path / "mine.yaml").write_text("name: mine\nattach: rooted\ntransport: vxlan\n")
+    said = [cli("up", "wrong.yaml", "--design", design, cwd=tmp_path) for design in ("vxlam", "mine.yaml", "l2")]
+    assert {one.returncode for one in said} == {2}
+    golden("up-two-mistakes", "\n".join(one.stderr for one in said))
 
 
 def test_a_plan_is_printed_as_commands_and_as_json(repository: Path) -> None:
@@ -185,12 +233,16 @@ def test_the_doctor_finds_nothing_missing_here(repository: Path) -> None:
     assert "MISSING" not in cli("doctor", cwd=repository).stdout
 
 
-def without_programs(tmp_path: Path) -> dict[str, str]:
-    return os.environ | {"PATH": str(tmp_path)}
+BARE = "from testbed.kernel import search_path; search_path.SBIN = ();from testbed.cli import main; main()"
+
+
+def without_programs(*words: str, cwd: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the verb on a machine that has only the programs in a folder."""
+    return cli(*words, cwd=cwd, env=os.environ | {"PATH": str(folder)}, program=["-c", BARE])
 
 
 def test_the_doctor_names_missing_programs_and_their_packages(repository: Path, tmp_path: Path) -> None:
-    said = cli("doctor", cwd=repository, env=without_programs(tmp_path))
+    said = without_programs("doctor", cwd=repository, folder=tmp_path)
     assert said.returncode == 3
     lines = [line for line in said.stdout.splitlines() if "program" in line]
     golden("doctor-without-programs", "\n".join(lines) + "\n")
@@ -199,7 +251,7 @@ def test_the_doctor_names_missing_programs_and_their_packages(repository: Path, 
 @pytest.mark.root
 def test_a_run_without_the_programs_is_refused_before_it_begins(repository: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    said = cli("run", "scenarios/quick.yaml", "--results", str(results), cwd=repository, env=without_programs(tmp_path))
+    said = without_programs("run", "scenarios/quick.yaml", "--results", str(results), cwd=repository, folder=tmp_path)
     assert (said.returncode, said.stdout) == (3, "")
     golden("run-without-programs", said.stderr)
     assert not results.exists()
@@ -260,7 +312,7 @@ def test_a_report_that_cannot_be_written_is_exit_code_2(repository: Path, tmp_pa
     (folder / "summary.csv").mkdir()
     said = cli("report", "run", cwd=tmp_path)
     assert said.returncode == 2
-    assert "the report cannot be written: " in said.stderr
+    assert "summary.csv cannot be written: Is a directory" in said.stderr
     assert "Traceback" not in said.stderr
 
 

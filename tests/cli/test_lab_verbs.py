@@ -89,6 +89,7 @@ def test_wrong_names_and_options_are_explained(repository: Path) -> None:
                 ["trace", "client", "web2"],
                 ["trace", "client", "client"],
                 ["trace", "client", "fabric"],
+                ["trace", "client", "10.9.9.9"],
                 ["capture", "client:eth1"],
                 ["capture", "clinet", "icmp"],
                 ["capture", "client", "web2"],
@@ -107,6 +108,18 @@ def test_one_of_several_labs_must_be_selected(repository: Path) -> None:
         golden("lab-which", refused(repository, "check"))
         env = {**os.environ, "TESTBED_LAB": "two"}
         assert cli("exec", "client", "--", "true", cwd=repository, env=env).returncode == 0
+
+
+def test_an_answer_that_the_asker_drops_is_no_answer(repository: Path) -> None:
+    with up(repository, "one"):
+        rule = ["iptables", "-A", "INPUT", "-s", "10.244.1.2", "-j", "DROP"]
+        assert cli("exec", "client", "--", *rule, cwd=repository).returncode == 0
+        said = cli("trace", "client", "10.244.1.2", cwd=repository)
+        assert said.returncode == 1
+        assert said.stdout.splitlines()[-1] == (
+            "web-2 answered, but the answer was lost on the way back, last seen at eth0 of client; client: iptables: "
+            "`-t filter -A INPUT -s 10.244.1.2/32 -j DROP`, which is not in the plan, dropped the packet"
+        )
 
 
 @contextmanager
@@ -205,7 +218,10 @@ def test_a_lab_and_a_topology_are_drawn(repository: Path, tmp_path: Path) -> Non
             assert cli("graph", "-o", str(file), cwd=repository).stdout == f"wrote {file}\n"
             assert file.read_bytes().startswith(begin)
         picture = tmp_path / "walk.svg"
-        assert cli("trace", "client", "web-2", "--svg", str(picture), cwd=repository).returncode == 0
+        for what in ("wrote", "replaced"):
+            said = cli("trace", "client", "web-2", "--json", "--svg", str(picture), cwd=repository)
+            assert (said.returncode, said.stderr) == (0, f"{what} {picture}\n")
+            assert json.loads(said.stdout)["outcome"] == "answered"
         assert picture.read_text().startswith("<svg")
         of_lab = cli("graph", cwd=repository).stdout
     plain = ["topologies/two-nodes.yaml", "--design", "vxlan"]

@@ -5,13 +5,18 @@ The values are those of the reference: node1 has 10.244.0.0/24, node2 10.244.1.0
 
 import json
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 
-from testbed.designs import DESIGNS
+from testbed.designs import CATALOGUE, DESIGNS, design_of
 from testbed.lab.lab import Lab
+from testbed.observe.check import check
 from testbed.observe.inspect import inspect
 from testbed.plan.objects import Kind
+from testbed.spec.load import load_design
+from testbed.spec.topology import Topology
+from tests.cni.conftest import needs_plugins
 from tests.designs.looking import (
     addresses,
     as_json,
@@ -324,3 +329,20 @@ def test_vxlan_requires_the_pods_family_on_the_fabric() -> None:
     assert list(DESIGNS["vxlan"].misfits(without)) == []
     (misfit,) = DESIGNS["flannel-vxlan"].misfits(without)
     assert "IPv6" in misfit.message
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_a_users_configuration_gets_flanneld_around_it(two_nodes: Topology, tmp_path: Path) -> None:
+    """As in K3s: three plugins, of which the first is Flannel's."""
+    plugins = [SHIM, PORTMAP, {"type": "bandwidth", "capabilities": {"bandwidth": True}}]
+    file = tmp_path / "10-flannel.conflist"
+    file.write_text(json.dumps({"name": "k3s", "cniVersion": "1.0.0", "plugins": plugins}))
+    design = design_of(load_design(file, CATALOGUE))
+    assert list(design.misfits(two_nodes)) == []
+    with Lab(design.plan(two_nodes)) as lab:
+        assert inspect(lab.plan, lab.namespaces) == ()
+        assert "FLANNEL_SUBNET=10.244.1.1/24" in lab.run("node2", ["cat", "/run/flannel/subnet.env"]).stdout
+        verdict = check(design, two_nodes, lab.plan, lab.namespaces)
+        assert verdict.is_good
+        assert verdict.asked > 50

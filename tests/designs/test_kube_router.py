@@ -107,7 +107,7 @@ def test_bird_writes_direct_routes_to_neighbours() -> None:
             "10.244.2.0/24 via 192.168.56.3 dev eth0",
         }
         assert not [one for one in as_json(lab, "node1", "ip", "-j", "link") if one["ifname"].startswith("tun-")]
-        assert "32765:\tfrom 10.244.0.0/24 lookup 77" in ended(lab, "node1", "ip", "rule").splitlines()
+        assert "32765:\tfrom 10.244.0.0/24 lookup kube-router" in ended(lab, "node1", "ip", "rule").splitlines()
         sessions = re.findall(
             r"^(Node_\S+) +BGP .*(Established|down)", ended(lab, "node1", "birdc", "show", "protocols"), re.M
         )
@@ -137,7 +137,7 @@ def test_tunnels_lead_to_other_subnets() -> None:
             f"10.244.0.0/24 dev {back} proto bird scope link src 192.168.1.1"
         }
         assert routes(lab, "node1", "table", "77") == {f"192.168.1.1 dev {dev} scope link"}
-        assert "32765:\tfrom 10.244.0.0/24 lookup 77" in ended(lab, "node1", "ip", "rule").splitlines()
+        assert "32765:\tfrom 10.244.0.0/24 lookup kube-router" in ended(lab, "node1", "ip", "rule").splitlines()
         six = tunnel("fd0019216811")
         assert link(lab, "node1", six)["linkinfo"]["info_kind"] == "ip6tnl"
         assert link(lab, "client", "eth0")["mtu"] == 1460

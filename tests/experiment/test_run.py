@@ -33,7 +33,7 @@ from testbed.experiment.run import Run
 from testbed.experiment.schedule import Schedule, Site
 from testbed.experiment.trial import Trial
 from testbed.lab.capsule import enclosed
-from testbed.plan.objects import Kind, Plan
+from testbed.plan.objects import Plan
 from testbed.probes import sockperf
 from testbed.probes.probe import ProbeError
 from testbed.report import write_report
@@ -376,15 +376,6 @@ def test_only_designs_that_pass_their_checks_are_measured(
     assert results.manifest["state"] == "done"
 
 
-def without_addresses(site: Site, design: str) -> Plan:
-    """The plan, in which pods of the design vxlan have no addresses, as those of a CNI network without IPAM."""
-    plan = plan_of(site, design)
-    if design != "vxlan":
-        return plan
-    spaces = (replace(space, reached_at=()) if space.kind is Kind.POD else space for space in plan.spaces)
-    return replace(plan, spaces=tuple(spaces))
-
-
 def without_plan(site: Site, design: str) -> Plan:
     if design == "vxlan":
         raise ValueError("no way to plan this")
@@ -393,15 +384,12 @@ def without_plan(site: Site, design: str) -> Plan:
 
 @uses_quick_probes
 @pytest.mark.sealed
-@pytest.mark.parametrize(
-    ("planned", "reason"),
-    [(without_addresses, "3 checks failed"), (without_plan, "ValueError: no way to plan this")],
-)
-def test_a_design_that_cannot_be_measured_costs_no_other_its_samples(
-    planned: Callable[[Site, str], Plan], reason: str, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_design_that_cannot_be_planned_costs_no_other_its_samples(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testbed.experiment.labs.plan_of", planned)
-    monkeypatch.setattr("testbed.experiment.run.plan_of", planned)
+    reason = "ValueError: no way to plan this"
+    monkeypatch.setattr("testbed.experiment.labs.plan_of", without_plan)
+    monkeypatch.setattr("testbed.experiment.run.plan_of", without_plan)
     all_fit, _ = carry_out(throughput_only(scenario), tmp_path / "run")
     assert not all_fit
     results = read_results(tmp_path / "run")

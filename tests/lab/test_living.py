@@ -150,6 +150,34 @@ def test_work_inside_has_all_networks_and_returns_its_result(two_nodes: Topology
         lab.inside(lambda _: 1 // 0)
 
 
+def test_ctrl_c_before_the_caller_waits_reaches_the_work(
+    two_nodes: Topology, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine the work runs, and says so, before its caller does."""
+    lab = up(two_nodes, name)
+
+    def busy(descriptors: object, close: object = door.close) -> None:
+        close(descriptors)  # type: ignore[operator]
+        time.sleep(0.3)
+
+    def wait(_: object) -> list[int]:
+        heard: list[int] = []
+        signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+        deadline = time.monotonic() + PATIENCE_S
+        while not heard and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return heard
+
+    monkeypatch.setattr(door, "close", busy)
+    child = os.fork()  # It has one thread, as the command line has; a worker of pytest has several.
+    if child == 0:
+        heard: list[int] = []
+        with suppress(BaseException), subprocess.Popen(["sh", "-c", f"sleep 0.15; kill -INT {os.getpid()}"]):
+            heard = lab.inside(wait)
+        os._exit(heard != [signal.SIGINT])
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def test_exit_codes_and_signals_are_forwarded(two_nodes: Topology, name: str) -> None:
     up(two_nodes, name)
     assert said("exec", "-n", name, "client", "--", "sh", "-c", "exit 7")[0] == 7
@@ -227,6 +255,9 @@ def test_mininets_own_shell_knows_pods_and_nodes(two_nodes: Topology, name: str)
         out, err = process.communicate("web-1 ping -c 1 -W 2 web-2\npingall\nexit\n", timeout=60)
     assert " 1 received" in out + err
     assert "0% dropped (20/20 received)" in out + err
+    with cli("shell", "-n", name, stdin=subprocess.PIPE) as process:
+        out, err = process.communicate("web-1 echo $(hostname) $(ls /sys/class/net)\n", timeout=60)
+    assert "web-1 eth0 lo\n" in out + err
 
 
 def up_text(topology: Topology, name: str) -> None:

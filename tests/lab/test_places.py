@@ -45,8 +45,42 @@ def test_a_pod_has_a_host_name_and_resolves_all_places(two_nodes: Topology) -> N
             found = ended(lab, "web-2", "getent", "ahostsv4", space.name)
             assert found.split()[0] == str(space.reached_at[0])
         ended(lab, "web-2", "ping", "-c", "1", "-W", "5", "client")
-        assert ended(lab, "web-2", "cat", "/etc/resolv.conf") == Path("/etc/resolv.conf").read_text()
-        assert ended(lab, "node1", "hostname") == ended(lab, "gateway", "hostname") != "web-2\n"
+
+
+@pytest.mark.sealed
+def test_every_place_has_its_host_name_and_its_devices_in_sys(two_nodes: Topology) -> None:
+    with Lab(planned(two_nodes)) as lab:
+        for place in ("client", "node1", "gateway", "fabric"):
+            assert ended(lab, place, "hostname") == ended(lab, place, "cat", "/etc/hostname") == f"{place}\n"
+            assert set(ended(lab, place, "ls", "/sys/class/net").split()) == {"lo", *lab.plan.devices_of(place)}
+        assert lab.hosts["node1"].cmd("hostname; ls /sys/class/net/eth0/mtu").split() == [
+            "node1",
+            "/sys/class/net/eth0/mtu",
+        ]
+        assert {path.name for path in Path("/sys/class/net").iterdir()} == {"lo"}, "the capsule sees other devices"
+
+
+@pytest.mark.root
+def test_a_write_to_sys_changes_a_device_of_the_place_and_none_of_the_machine(living: LivingLab) -> None:
+    def of_machine() -> dict[str, str]:
+        return {str(path): path.read_text() for path in Path("/sys/class/net").glob("*/mtu")}
+
+    before = of_machine()
+    for place in ("client", "node1"):
+        written = said(living, place, "sh", "-c", "cd /sys/class/net/eth0; echo 1300 > mtu; cat mtu")
+        assert written == "1300\n"
+        assert " mtu 1300 " in said(living, place, "ip", "link", "show", "dev", "eth0")
+    assert of_machine() == before
+
+
+@pytest.mark.sealed
+def test_a_look_up_of_an_unknown_name_fails_at_once(two_nodes: Topology) -> None:
+    with Lab(planned(two_nodes)) as lab:
+        for place in ("client", "node1"):
+            begin = time.monotonic()
+            assert lab.run(place, ["getent", "hosts", "www.example.org"]).returncode == 2
+            assert time.monotonic() - begin < 2
+            assert Path("/etc/resolv.conf").read_text() not in ended(lab, place, "cat", "/etc/resolv.conf")
 
 
 def test_the_host_name_of_a_pod_is_without_its_namespace(two_nodes: Topology) -> None:
@@ -86,7 +120,7 @@ def test_files_and_names_follow_a_change(two_nodes: Topology) -> None:
         assert ended(lab, "client", "cat", "/etc/passwd") == Path("/etc/passwd").read_text()
         assert "10.244.1.77 web-2\n" in ended(lab, "client", "cat", "/etc/hosts")
         lab.places.change(planned(two_nodes))
-        assert ended(lab, "client", "cat", RESOLVER.path) == Path(RESOLVER.path).read_text()
+        assert ended(lab, "client", "cat", RESOLVER.path) == ended(lab, "web-1", "cat", RESOLVER.path) != changed.text
     assert machines == (Path("/etc/hostname").read_text() if machines else None)
 
 

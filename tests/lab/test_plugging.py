@@ -27,6 +27,7 @@ from testbed.observe.reach import check_reach
 from testbed.observe.trace import trace
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Bridge, Child, OtherLink, TokenBucket
+from testbed.plan.plugged import unaddressed
 from testbed.plan.rulesets import Ruleset
 from testbed.spec.design import ReadCni, TransportSpec
 from testbed.spec.load import load_design, load_topology, topology_of_text
@@ -318,6 +319,68 @@ def test_down_detaches_every_pod(two_nodes: Topology, tmp_path: Path) -> None:
     assert deleted.index("DEL web-1") < deleted.index("DEL client")
     lab.down()
     assert len(called(tmp_path)) == 6
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_standard_plugins_are_not_called_when_the_lab_goes_down(two_nodes: Topology) -> None:
+    lab = Lab(designed(CHAIN, "host-routes").plan(two_nodes))
+    calls = lab.plugging.calls if lab.plugging else []
+    assert {call.command for call in calls} == {"ADD"}
+    assert lab.down() == ()
+    assert {call.command for call in calls} == {"ADD"}
+
+
+@pytest.mark.sealed
+def test_slow_plugins_detach_pods_side_by_side(tmp_path: Path) -> None:
+    pods = ", ".join(f"p{number}" for number in range(12))
+    text = (
+        "name: t\ncluster: {pod_cidr: 10.244.0.0/16}\nfabric: {subnet: 192.168.56.0/24}\n"
+        f"nodes: {{node1: {{pods: [{pods}]}}}}\n"
+    )
+    plugin(tmp_path, "own", '[ "$CNI_COMMAND" = DEL ] && sleep 1; echo \'{"cniVersion": "1.0.0"}\'')
+    lab = Lab(designed(OWN, bin=(str(tmp_path),)).plan(topology_of_text(text, "t").value))
+    begin = time.monotonic()
+    assert lab.down() == ()
+    assert time.monotonic() - begin < 5
+    assert sorted(called(tmp_path)[12:]) == sorted(f"DEL p{number}" for number in range(12))
+
+
+L2 = '{"name": "lan", "type": "bridge", "cniVersion": "1.0.0", "bridge": "br0", "ipam": {}}'
+
+
+@needs_plugins
+@pytest.mark.sealed
+@pytest.mark.parametrize("addresses", ["required", "none"])
+def test_pods_without_addresses_fail_the_check_unless_the_design_says_so(two_nodes: Topology, addresses: str) -> None:
+    design = designed(L2, addresses=addresses)
+    with Lab(design.plan(two_nodes)) as lab:
+        verdict = check(design, two_nodes, lab.plan, lab.namespaces)
+        assert verdict.failures == ()
+        assert verdict.is_good == (addresses == "none")
+        assert [line.split(":")[0] for line in verdict.unaddressed] == (
+            [] if verdict.is_good else ["client", "web-1", "web-2"]
+        )
+        if not verdict.is_good:
+            assert "network lan: no plugin allocates addresses (`ipam`)" in verdict.unaddressed[0]
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_a_master_that_the_node_lacks_is_named(two_nodes: Topology) -> None:
+    text = L2.replace('"bridge"', '"macvlan"').replace('"ipam"', '"master": "eno1", "ipam"')
+    with pytest.raises(PlanRefused, match="master: node1 has no device eno1; it has lo, eth0"):
+        Lab(designed(text).plan(two_nodes))
+
+
+@needs_plugins
+@pytest.mark.sealed
+def test_a_detached_pod_needs_no_address(two_nodes: Topology) -> None:
+    with Lab(designed(CHAIN, "host-routes").plan(two_nodes)) as lab:
+        assert lab.plugging
+        _, plan = lab.plugging.step("del", "client")
+        assert plan
+        assert list(unaddressed(plan)) == []
 
 
 @pytest.fixture

@@ -43,6 +43,9 @@ def test_a_user_can_list_enter_and_change_a_lab(lab: Address) -> None:
 
 def test_the_pods_of_a_users_lab_have_private_names_and_files(lab: Address) -> None:
     assert run_as(USER, "exec", "web-2", "--", "hostname").stdout == "web-2\n"
+    assert run_as(USER, "exec", "web-2", "--", "ls", "/sys/class/net").stdout.split() == ["eth0", "lo"]
+    assert run_as(USER, "exec", "node1", "--", "hostname").stdout == "node1\n"
+    assert "flannel.1" in run_as(USER, "exec", "node1", "--", "ls", "/sys/class/net").stdout
     known = run_as(USER, "exec", "web-2", "--", "cat", "/etc/hosts").stdout
     assert known.startswith("# Kubernetes-managed hosts file.\n")
     assert "\tweb-2\n" in known

@@ -2,14 +2,14 @@
 
 import subprocess
 import time
-from dataclasses import replace
 
 import pytest
 
 from testbed.designs import DESIGNS, PLAIN
 from testbed.lab.lab import Lab
-from testbed.observe.check import Verdict, check, matrix
+from testbed.observe.check import check
 from testbed.observe.messages import has_sctp
+from testbed.observe.verdict import Verdict, matrix
 from testbed.spec.topology import Topology
 
 pytestmark = pytest.mark.sealed
@@ -53,7 +53,8 @@ def test_only_the_dropped_protocol_fails(two_nodes: Topology) -> None:
     verdict = checked(two_nodes, f"nft '{rules}'", place="node2")
     assert matrix(verdict)["client", "web-2"] == "tcp"
     (cause,) = [cause for cause in verdict.causes if ("client", "web-2") in cause.pairs]
-    assert cause.reason == "last seen at flannel.1 of node2; node2: nftables: unexpected table `ip t`"
+    rule = "`ip t c tcp dport 7471 drop`, which is not in the plan, may have dropped the packet"
+    assert cause.reason == f"last seen at flannel.1 of node2; node2: nftables: {rule}"
 
 
 def test_the_device_that_translates_a_source_address_is_named(two_nodes: Topology) -> None:
@@ -97,19 +98,6 @@ def test_dropped_fragments_fail_large_messages_alone(two_nodes: Topology) -> Non
     }
     (cause,) = verdict.causes
     assert cause.reason.endswith("smaller ones do; node2: nftables: unexpected table `ip t`")
-
-
-def test_a_pod_without_an_address_fails(two_nodes: Topology) -> None:
-    design = DESIGNS["vxlan"]
-    with Lab(design.plan(two_nodes)) as lab:
-        spaces = (
-            replace(space, reached_at=() if space.name == "web-2" else space.reached_at) for space in lab.plan.spaces
-        )
-        verdict = check(design, two_nodes, replace(lab.plan, spaces=tuple(spaces)), lab.namespaces)
-    assert [(failure.source, failure.target, failure.protocol) for failure in verdict.failures] == [
-        ("web-2", "web-2", "address")
-    ]
-    assert not verdict.is_good
 
 
 @pytest.mark.vm

@@ -10,8 +10,10 @@ import pytest
 from testbed.designs import DESIGNS, PLAIN
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.lab.lab import Lab
-from testbed.observe.trace import CannotTrace, Hop, Walk, trace
+from testbed.observe.ends import CannotTrace
+from testbed.observe.trace import Hop, Walk, trace
 from testbed.spec.topology import Topology
+from tests.shared import shared
 
 pytestmark = pytest.mark.sealed
 
@@ -88,13 +90,16 @@ def test_a_missing_route_shows_where_the_packet_went_instead(two_nodes: Topology
     walk = walked(two_nodes, "node1", "ip route del 10.244.1.0/24")
     assert walk.outcome == "lost"
     assert last(walk) == "gateway eth0"
-    assert walk.reason == "gateway: no route for the packet"
+    missing = "node1: route 10.244.1.0/24 via 10.244.1.0 dev flannel.1 missing"
+    assert walk.reason == f"gateway: no route for the packet; {missing}"
 
 
 def test_a_prohibit_route_answers_with_its_error(two_nodes: Topology) -> None:
     walk = walked(two_nodes, "node1", "ip route replace prohibit 10.244.1.0/24", protocol="udp")
     assert walk.outcome == "refused"
-    assert walk.reason == "10.244.0.1 answered: administratively prohibited"
+    first, *differences = walk.reason.split("; ")
+    assert first == "10.244.0.1 answered: administratively prohibited"
+    assert "node1: unexpected route `prohibit 10.244.1.0/24`" in differences
     assert [hop.place for hop in walk.back] == ["node1", "node1", "client"]
 
 
@@ -114,7 +119,8 @@ def test_a_pod_without_a_way_back_is_named(two_nodes: Topology) -> None:
 def test_a_silent_neighbour_is_named(two_nodes: Topology) -> None:
     walk = walked(two_nodes, "web-2", "ip link set eth0 arp off", forget=True)
     assert (walk.outcome, last(walk)) == ("lost", "node2 flannel.1")
-    assert walk.reason == "node2: kube-bridge: neighbour 10.244.1.2 does not answer"
+    silent = "node2: kube-bridge: neighbour 10.244.1.2 does not answer"
+    assert walk.reason == f"{silent}; web-2: eth0: ARP off, expected on"
 
 
 def test_a_device_that_is_down_is_named(two_nodes: Topology) -> None:
@@ -138,7 +144,7 @@ def test_a_table_with_a_dropping_rule_is_named(two_nodes: Topology) -> None:
     rules = "add table ip x; add chain ip x f { type filter hook forward priority 0; policy drop; }"
     walk = walked(two_nodes, "node2", f"nft '{rules}'")
     assert (walk.outcome, last(walk)) == ("lost", "node2 flannel.1")
-    assert walk.reason == "node2: nftables: unexpected table `ip x`"
+    assert walk.reason == "node2: nftables: `ip x f policy drop`, which is not in the plan, may have dropped the packet"
 
 
 def test_rewritten_addresses_are_shown(two_nodes: Topology) -> None:
@@ -190,3 +196,41 @@ def test_a_bpf_program_is_named_while_it_is_attached(two_nodes: Topology) -> Non
         assert lab.run("node2", ["tc", "filter", "del", "dev", "eth0", "ingress"]).returncode == 0
         walk = trace(lab.plan, lab.namespaces, "client", "web-2")
         assert "  node2 <- eth0" in lines(walk)
+
+
+@pytest.mark.looks
+def test_addresses_name_places_too(two_nodes: Topology) -> None:
+    with shared(DESIGNS["vxlan"].plan(two_nodes)) as lab:
+        walk = trace(lab.plan, lab.namespaces, "10.244.0.2", "10.244.1.2")
+        assert (walk.source, walk.target, walk.outcome) == ("client", "web-2", "answered")
+        gateway = trace(lab.plan, lab.namespaces, "client", "10.244.1.1")
+        assert (gateway.target, gateway.addresses[1], gateway.outcome) == ("node2", "10.244.1.1", "answered")
+        bound = trace(lab.plan, lab.namespaces, "10.244.0.1", "web-2", "udp")
+        assert (bound.source, bound.forth[0].packet.source, bound.outcome) == ("node1", "10.244.0.1", "answered")
+
+
+@pytest.mark.looks
+@pytest.mark.parametrize(
+    ("target", "family", "message"),
+    [
+        ("10.9.9.9", None, r"10\.9\.9\.9 is not an address of this lab; it has .*10\.244\.0\.2 \(client\)"),
+        ("fd00::1", None, "fd00::1 is not an address of this lab; it has no IPv6 addresses"),
+        ("wbe-2", None, "unknown pod or node 'wbe-2'; did you mean 'web-2'"),
+        ("10.244.1.2", 6, "client and 10.244.1.2 do not both have an IPv6 address"),
+        ("10.244.0.2", None, "source and target are both client"),
+    ],
+)
+def test_an_end_that_is_no_place_is_refused(target: str, family: int | None, message: str, two_nodes: Topology) -> None:
+    with (
+        shared(DESIGNS["vxlan"].plan(two_nodes)) as lab,
+        pytest.raises(CannotTrace, match=message),
+    ):
+        trace(lab.plan, lab.namespaces, "client", target, family=family)
+
+
+def test_a_connection_whose_port_is_translated_at_once_is_followed(two_nodes: Topology) -> None:
+    """Flannel masquerades a node's packets to pods, with a random port, before the first device."""
+    with Lab(DESIGNS["flannel-host-gw"].plan(two_nodes)) as lab:
+        walk = trace(lab.plan, lab.namespaces, "node1", "web-2", "tcp")
+    assert walk.outcome == "answered"
+    assert [hop.place for hop in walk.forth] == ["node1", "fabric", "fabric", "node2", "node2", "node2", "web-2"]

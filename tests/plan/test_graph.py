@@ -92,7 +92,10 @@ def test_nodes_are_drawn_in_order(design: str, nodes: int) -> None:
 
 def test_tunnels_are_drawn_only_between_few_nodes(two_nodes: Topology) -> None:
     assert dot(DESIGNS["vxlan"].plan(two_nodes)).count("style=dashed") == 1
-    assert dot(DESIGNS["vxlan"].plan(topology_of_text(SIXTEEN, "t.yaml").value)).count("style=dashed") == 0
+    large = dot(DESIGNS["vxlan"].plan(topology_of_text(SIXTEEN, "t.yaml").value))
+    assert large.count("style=dashed") == 0
+    assert "120 tunnels between nodes, not drawn: more than 4 nodes" in words(drawn(large, "svg").decode())
+    assert "not drawn" not in dot(DESIGNS["l2"].plan(topology_of_text(SIXTEEN, "t.yaml").value))
     assert dot(DESIGNS["l2"].plan(two_nodes)).count("style=dashed") == 0
 
 

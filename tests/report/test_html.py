@@ -88,7 +88,9 @@ def test_the_drawings_follow_light_and_dark(make: Make, spread_rtt: Spread) -> N
 
 def test_answers_come_before_tables_and_plots(make: Make, spread_rtt: Spread) -> None:
     text, _ = page(full(make, spread_rtt))
-    assert text.index("Not resolved against l3-host-routes") < text.index("<table") < text.index("<svg")
+    assert text.index('<table class="overview"') < text.index("Not resolved against l3-host-routes")
+    assert text.index("Not resolved against l3-host-routes") < text.index('<table class="verdicts"')
+    assert text.index('<table class="verdicts"') < text.index("<svg")
     assert "Not resolved does not mean equal" in text
 
 

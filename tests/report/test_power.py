@@ -6,6 +6,7 @@ an exact binomial confidence interval of 99%, so that a pass is not chance. Seed
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ from scipy import stats
 from testbed.experiment.results import Histogram, Sample, binned
 from testbed.experiment.schedule import is_look
 from testbed.report import paired, statistics
-from testbed.report.paired import Decisions, coverage, decide, intervals, pooled_interval
+from testbed.report.moderation import moderated
+from testbed.report.paired import Decisions, Layout, coverage, decide, holm, intervals, pooled_interval, t_test
 
 Numbers = npt.NDArray[np.float64]
 
@@ -25,19 +27,37 @@ NOISE = np.array([0.01, 0.1, 0.06])
 """The standard deviation of each metric's logarithm from round to round, about that of real runs."""
 UNEQUAL = np.array([1, 1, 0.5, 1, 2])
 """The noise of each arm, relative to the baseline; A/A equals the baseline."""
+ONES = np.ones((PATHS, 1, 1, 1))
 CORRELATION = np.linalg.cholesky(np.array([[1, 0.7, -0.4], [0.7, 1, -0.3], [-0.4, -0.3, 1]]))
 """A disturbance affects every metric: the Cholesky factor of their correlation."""
 
 COMPARISONS = PATHS * len(METRICS) * (len(ARMS) - 1)
-AA = np.array([-1 if c % 4 == 0 else c // 4 * 4 for c in range(COMPARISONS)])
-"""For each comparison, the index of the A/A comparison of the same path and metric."""
-DESIGNS = np.flatnonzero(AA >= 0)
+_INDEX = np.arange(COMPARISONS)
+ALL_HEADLINE = Layout(
+    aa=np.where(_INDEX % 4 == 0, -1, _INDEX // 4 * 4),
+    kin=_INDEX % 12,
+    metric=_INDEX // 4 % 3,
+    headline=np.ones(COMPARISONS, dtype=np.bool_),
+)
+"""All comparisons in the family of the stricter correction."""
+REAL = replace(ALL_HEADLINE, headline=np.isin(_INDEX // 4 % 3, [0, 2]))
+"""As in a report: RTT p50 and throughput are headlines, RTT p99 is not."""
+DESIGNS = np.flatnonzero(ALL_HEADLINE.aa >= 0)
 
 NOISES = ("log-normal", "heavy tails", "rounds are hit")
+UNLIKE = {
+    "one design in user space": np.array([1, 1, 1, 1, 5]),
+    "noisy baseline": np.array([4, 4, 1, 1, 1]),
+    "quiet baseline": np.array([0.3, 0.3, 1, 1, 1]),
+    "one quiet design": np.array([1, 1, 1, 1, 0.2]),
+}
+"""Designs whose noise differs much more than that of the others."""
+PATHS_DIFFER = np.array([0.3, 1, 3])[:, None, None, None]
+"""The noise of each path, if paths differ."""
 ROUNDS = (5, 7, 10, 20)
 
 
-def simulate(kind: str, runs: int, n: int, seed: int) -> Numbers:
+def simulate(kind: str, runs: int, n: int, seed: int, unequal: Numbers = UNEQUAL, paths: Numbers = ONES) -> Numbers:
     """Logarithms of values in which no arm differs, of shape (runs, paths, metrics, arms, n rounds).
 
     Each round has a disturbance common to all arms; further disturbances depend on `kind`.
@@ -47,7 +67,7 @@ def simulate(kind: str, runs: int, n: int, seed: int) -> Numbers:
     noise = np.einsum("ij,rpjan->rpian", CORRELATION, random.standard_normal(shape))
     if kind == "heavy tails":  # Student's t with 3 degrees of freedom; an outlier affects all metrics
         noise /= np.sqrt(random.chisquare(3, (runs, PATHS, 1, len(ARMS), n)) / 3)
-    noise *= NOISE[:, None, None] * UNEQUAL[:, None]
+    noise *= NOISE[:, None, None] * unequal[:, None] * paths
     noise += random.normal(0, 0.1, (runs, PATHS, len(METRICS), 1, n))
     if kind == "rounds are hit":  # 5% of the rounds lose 30%, of which each arm has a random share
         hit = random.random((runs, PATHS, 1, 1, n)) < 0.05
@@ -60,8 +80,8 @@ def simulate(kind: str, runs: int, n: int, seed: int) -> Numbers:
     return noise
 
 
-def log_ratios(kind: str, runs: int, n: int, seed: int) -> Numbers:
-    values = simulate(kind, runs, n, seed)
+def log_ratios(kind: str, runs: int, n: int, seed: int, unequal: Numbers = UNEQUAL, paths: Numbers = ONES) -> Numbers:
+    values = simulate(kind, runs, n, seed, unequal, paths)
     return (values[..., 1:, :] - values[..., :1, :]).reshape(runs, COMPARISONS, n)
 
 
@@ -83,9 +103,51 @@ def has_verdict(decisions: Decisions) -> npt.NDArray[np.bool_]:
 @pytest.mark.parametrize("n", ROUNDS)
 @pytest.mark.parametrize("kind", NOISES)
 def test_at_most_5_percent_of_runs_have_a_false_verdict(kind: str, n: int) -> None:
-    batches = [has_verdict(decide(log_ratios(kind, 4_000, n, seed), AA)) for seed in range(20, 23)]
+    batches = [has_verdict(decide(log_ratios(kind, 4_000, n, seed), ALL_HEADLINE)) for seed in range(20, 23)]
     false = np.concatenate(batches)
     assert at_most(false.sum(), len(false)) <= 0.05
+
+
+@pytest.mark.parametrize("unequal", UNLIKE.values(), ids=UNLIKE)
+def test_sharing_noise_among_paths_adds_no_false_verdicts_if_designs_differ(unequal: Numbers) -> None:
+    false = has_verdict(decide(log_ratios("log-normal", 12_000, 5, 31, unequal, PATHS_DIFFER), ALL_HEADLINE))
+    assert at_most(false.sum(), len(false)) <= 0.05
+
+
+def test_sharing_noise_among_designs_would_add_false_verdicts() -> None:
+    """The usual estimate: the baseline's noise is in all comparisons, and a noisy design hides among quiet ones."""
+    logs = log_ratios("log-normal", 2_000, 5, 31, UNLIKE["noisy baseline"])
+    of_metric = replace(ALL_HEADLINE, kin=ALL_HEADLINE.metric)
+    p_values = {}
+    for name, layout in (("among paths", ALL_HEADLINE), ("among designs", of_metric)):
+        noise = moderated(logs.var(axis=-1, ddof=1), np.full(logs.shape[:-1], 4.0), layout.kin, layout.metric)
+        n = np.full(logs.shape[:-1], 5)
+        p_values[name] = holm(t_test(logs.mean(axis=-1), np.sqrt(noise.variance), n, noise.freedom))
+    false = {name: (values < 0.05).any(axis=-1).mean() for name, values in p_values.items()}
+    assert false["among paths"] <= 0.05 < false["among designs"]
+
+
+@pytest.mark.parametrize("n", (5, 10))
+@pytest.mark.parametrize("kind", NOISES)
+def test_at_most_5_percent_of_other_verdicts_are_false(kind: str, n: int) -> None:
+    """On average over runs, and with a third of the designs' comparisons that differ."""
+    logs, true = log_ratios(kind, 4_000, n, seed=32), np.zeros(COMPARISONS, dtype=np.bool_)
+    true[DESIGNS[::3]] = True
+    logs[:, true] += 0.5
+    no_headline = replace(ALL_HEADLINE, headline=np.zeros(COMPARISONS, dtype=np.bool_))
+    side = decide(logs, no_headline).side
+    false, all_ = ((side != 0) & ~true).sum(axis=-1), np.maximum((side != 0).sum(axis=-1), 1)
+    share = false / all_
+    assert share.mean() + 2.33 * share.std() / math.sqrt(len(share)) <= 0.05
+
+
+@pytest.mark.parametrize("kind", NOISES)
+def test_sharing_noise_detects_smaller_differences(kind: str) -> None:
+    """With five rounds, compared with noise that each comparison knows from its own rounds."""
+    logs = log_ratios(kind, 1_000, 5, seed=33)
+    alone = replace(ALL_HEADLINE, kin=np.arange(COMPARISONS))
+    shared, own = (np.median(decide(logs, layout).smallest, axis=0)[DESIGNS] for layout in (ALL_HEADLINE, alone))
+    assert (shared < 0.6 * own).all()
 
 
 @pytest.mark.parametrize("kind", NOISES)
@@ -93,7 +155,7 @@ def test_repeated_looks_do_not_add_false_verdicts(kind: str) -> None:
     logs = log_ratios(kind, 4_000, 40, seed=2)
     looks = [n for n in range(1, 41) if is_look(n)]
     assert looks == [5, 10, 20, 40]
-    ever = np.any([has_verdict(decide(logs[..., :n], AA, look)) for look, n in enumerate(looks, 1)], axis=0)
+    ever = np.any([has_verdict(decide(logs[..., :n], ALL_HEADLINE, look)) for look, n in enumerate(looks, 1)], axis=0)
     assert at_most(ever.sum(), len(ever)) <= 0.05
 
 
@@ -102,12 +164,12 @@ def seen(kind: str, n: int, runs: int = 4_000) -> npt.NDArray[np.bool_]:
 
     In each new run only one comparison differs, which is the hardest case for Holm's correction.
     """
-    claims = decide(log_ratios(kind, runs, n, seed=3), AA).smallest
+    claims = decide(log_ratios(kind, runs, n, seed=3), ALL_HEADLINE).smallest
     fresh = log_ratios(kind, runs, n, seed=4)
     run = np.arange(runs)
     design, side = DESIGNS[run % len(DESIGNS)], np.where(run % 2, 1, -1)
     fresh[run, design] += (side * claims[run, design])[:, None]
-    return np.asarray(decide(fresh, AA).side[run, design] == side)
+    return np.asarray(decide(fresh, ALL_HEADLINE).side[run, design] == side)
 
 
 @pytest.mark.parametrize("n", ROUNDS)
@@ -128,7 +190,7 @@ def needed(logs: Numbers) -> Numbers:
 @pytest.mark.parametrize("kind", NOISES)
 def test_the_claimed_size_is_not_much_larger_than_needed(kind: str, n: int, times: float) -> None:
     logs = log_ratios(kind, 2_000, n, seed=5)
-    claimed = np.median(decide(logs, AA).smallest, axis=0)
+    claimed = np.median(decide(logs, ALL_HEADLINE).smallest, axis=0)
     assert (claimed[DESIGNS] < times * needed(logs)[DESIGNS]).all()
 
 
@@ -136,7 +198,7 @@ def test_the_claimed_size_is_not_much_larger_than_needed(kind: str, n: int, time
 def test_rare_disturbances_weaken_the_claim_but_not_the_verdicts(n: int) -> None:
     """5% of the measurements lose 30%, with noise of 1 to 10%: most short runs have comparisons without any."""
     kind = "single measurements are hit"
-    false = has_verdict(decide(log_ratios(kind, 2_000, n, seed=6), AA))
+    false = has_verdict(decide(log_ratios(kind, 2_000, n, seed=6), ALL_HEADLINE))
     assert at_most(false.sum(), len(false)) <= 0.05
     found = seen(kind, n)
     assert at_least(found.sum(), len(found)) >= 0.85
@@ -145,7 +207,7 @@ def test_rare_disturbances_weaken_the_claim_but_not_the_verdicts(n: int) -> None
 @pytest.mark.parametrize("n", ROUNDS)
 def test_drift_within_rounds_adds_few_false_verdicts(n: int) -> None:
     """Differences of positions in a round have no tails; for these the t test is not conservative."""
-    false = has_verdict(decide(log_ratios("drift within a round", 4_000, n, seed=7), AA))
+    false = has_verdict(decide(log_ratios("drift within a round", 4_000, n, seed=7), ALL_HEADLINE))
     assert at_most(false.sum(), len(false)) <= 0.09
 
 
@@ -153,7 +215,7 @@ def test_reports_decide_like_the_simulation() -> None:
     for run, values in enumerate(simulate("heavy tails", 10, 7, seed=8)):
         values[:, :, 3] += 0.3  # so that some are resolved
         logs = (values[..., 1:, :] - values[..., :1, :]).reshape(COMPARISONS, -1)
-        expected = decide(logs, AA, look=2)
+        expected = decide(logs, REAL, look=2)
         summaries = statistics.summarise(statistics.series(as_samples(values)), "baseline", as_histograms(values), 2)
         found = {(s.path, s.metric, s.design): s for s in summaries}
         for c in range(COMPARISONS):

@@ -121,7 +121,7 @@ def test_limits_are_not_a_design(make: Any) -> None:
 
 
 def test_the_method_names_the_number_of_comparisons_and_looks(make: Any) -> None:
-    assert words.method(*read(make, aa=True)).startswith("2 comparisons; with Holm's correction")
+    assert words.method(*read(make, aa=True)).startswith("2 headline comparisons (")
     auto = {"scenario": {"designs": list(DESIGNS), "baseline": DESIGNS[0], "rounds": "auto"}, "looks": [5, 7]}
     run, summaries = read(make, aa=True, manifest=auto)
     assert "computed 2 times (after 5 and 7 rounds)" in words.method(run, summaries)
@@ -141,7 +141,7 @@ def test_the_method_names_the_number_of_comparisons_and_looks(make: Any) -> None
 )
 def test_the_verdict_in_a_table(pairs: int, smallest: float | None, text: str) -> None:
     summary = Summary(
-        *("", "vxlan", "cross-node", "throughput", "Gbit/s", pairs, 1.0, 0.9, 1.1, 1.0, 0.9, 1.1, None, smallest),
+        *("", "vxlan", "cross-node", "throughput", "Gbit/s", pairs, 1.0, 0.9, 1.1, 1.0, 0.9, 1.1, "", None, smallest),
         verdict="not resolved",
         pairs=pairs,
     )

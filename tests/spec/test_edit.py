@@ -202,7 +202,7 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: with_pod(made(), "gateway", "node2"), "the name 'gateway' is already used by the fabric's router"),
     (lambda: with_pod(made(), "c", "nod1"), "unknown node 'nod1'; did you mean 'node1'?; valid: node1, node2"),
     (lambda: with_pod(made(), "C_1", "node1"), "name of the pod: a name must consist of lower-case letters"),
-    (lambda: without_pod(made(), "node2-pod-3"), "unknown pod 'node2-pod-3'; did you mean 'node2-pod-2'?"),
+    (lambda: without_pod(made(), "node2-pod-3"), "unknown pod 'node2-pod-3'; valid: a, b, node2-pod-1, node2-pod-2"),
     (lambda: with_node(made(), "node1"), "the name 'node1' is already used by a node"),
     (lambda: with_node(made(), "Node3"), "name of the node: a name must consist of lower-case letters"),
     (lambda: with_node(made(), "node3", pods=["a"]), "the name 'a' is already used by a pod of node1"),
@@ -212,7 +212,10 @@ WRONG: list[tuple[Any, str]] = [
         "not at 'rak2'; did you mean 'rack2'?; valid: rack1, rack2, rack3",
     ),
     (lambda: with_node(made(RACKS), "node3", at=["rack1", "rack2"]), "at one place, not at rack1 and rack2"),
-    (lambda: with_node(made(NAMED), "node3", at="rack3"), "unknown switch or router 'rack3'; did you mean 'rack"),
+    (
+        lambda: with_node(made(NAMED), "node3", at="rack3"),
+        "unknown switch or router 'rack3'; valid: rack1, rack2",
+    ),
     (lambda: without_node(made(nodes="1"), "node1"), "node1 is the only node"),
     (lambda: with_link(made(), "node1", delay="1ms"), "'node1' is not a link; write its two ends as node2,fabric"),
     (

@@ -5,13 +5,19 @@ Regenerate the shipped copies with `testbed schema topology > schemas/topology.j
 """
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from pydantic import create_model
 
+from testbed.spec import design, scenario, topology  # noqa: F401 - define the models
 from testbed.spec.schema import Kind, schema, schema_text
+from testbed.spec.types import Spec
 
 ROOT = Path(__file__).parents[2]
 KINDS: tuple[Kind, ...] = ("topology", "scenario", "design")
@@ -39,6 +45,38 @@ def test_shipped_file_is_valid_and_names_its_schema(kind: Kind, path: Path) -> N
     text = path.read_text()
     assert text.startswith(f"# yaml-language-server: $schema=../schemas/{kind}.json\n")
     Draft202012Validator(schema(kind)).validate(yaml.safe_load(text))
+
+
+def _models(model: type[Spec]) -> Iterator[type[Spec]]:
+    for one in model.__subclasses__():
+        yield one
+        yield from _models(one)
+
+
+def _examples(part: object) -> Iterator[object]:
+    """The examples in a field's schema, and the values that its description offers."""
+    if isinstance(part, dict):
+        yield from part.get("examples", ())
+        for match in re.finditer(r"such as ([0-9][\w.]*%?)(?: or ([0-9][\w.]*%?))?", part.get("description", "")):
+            yield from filter(None, match.groups())
+        for inner in (*part.get("anyOf", ()), part.get("items")):
+            yield from _examples(inner)
+
+
+OFFERED = [
+    pytest.param(model, name, example, id=f"{model.__name__}.{name}-{example}")
+    for model in dict.fromkeys(_models(Spec))
+    for name, info in model.model_fields.items()
+    for example in dict.fromkeys(_examples(model.model_json_schema(by_alias=False)["properties"][name]))
+]
+
+
+@pytest.mark.parametrize(("model", "name", "example"), OFFERED)
+def test_a_value_that_the_help_offers_is_accepted(model: type[Spec], name: str, example: object) -> None:
+    info = model.model_fields[name]
+    alone = create_model("Alone", __base__=Spec, value=(Annotated[info.annotation, name, *info.metadata], ...))
+    read = yaml.safe_load(example) if isinstance(example, str) and example.isdigit() else example
+    alone.model_validate({"value": read})
 
 
 BROKEN = {

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from testbed.spec.files import MAX_BYTES
 from testbed.spec.problems import Misfit, Problem, SpecError
 from testbed.spec.source import Source, dotted, nearest, parse, read_source
-from testbed.spec.tree import MAX_DEPTH, MAX_NODES, Node, Odd
+from testbed.spec.tree import MAX_DEPTH, MAX_NODES, Node, Odd, compose
 
 
 def only_problem(path: Path) -> Problem:
@@ -171,6 +172,41 @@ def test_nearest() -> None:
     assert nearest("x" * 1_000_000, ("x" * 10,)) == ""
 
 
+NAMES = ("rack1", "rack2", "l3-host-routes", "l3-gateway", "client", "web-1", "web-2", "calico-bgp", "calico-bgp-rr")
+
+
+@pytest.mark.parametrize(
+    ("found", "meant"),
+    [
+        ("rack9", ""),  # another number is another name
+        ("rack", ""),  # several are equally near
+        ("web-3", ""),
+        ("web1", "web-1"),
+        ("rakc2", "rack2"),
+        ("Client", "client"),
+        ("clinet", "client"),
+        ("l3-hostroutes", "l3-host-routes"),
+        ("host-routes", "l3-host-routes"),
+        ("l4-gateway", ""),
+        ("calico", ""),
+        ("calico-bpg", "calico-bgp"),
+        ("server", ""),
+        ("c", ""),
+        ("", ""),
+    ],
+)
+def test_guesses_only_when_near(found: str, meant: str) -> None:
+    assert nearest(found, NAMES) == meant
+
+
+def test_a_guess_among_many_names_takes_no_time() -> None:
+    names = tuple(f"node{node}-pod-{pod}" for node in range(100) for pod in range(100))
+    started = time.monotonic()
+    for found in ("node7-pdo-7", "nodes-pod-77777", "client", "web-with-a-long-name"):
+        nearest(found, names)
+    assert time.monotonic() - started < 4
+
+
 @given(st.text())
 def test_any_text_gives_a_tree_or_a_problem(text: str) -> None:
     try:
@@ -230,3 +266,19 @@ def test_locations_point_at_their_tokens(document: dict[str, object], flow: bool
                 assert problem.excerpt[problem.column - 1 :].startswith(step)
 
     check(source.root, ())
+
+
+def test_lenient_reading_merges_mappings_below_their_own_keys() -> None:
+    text = "base: &base {a: 1, b: 1}\nmore: &more {b: 2, c: 2}\nall: {b: 0, <<: [*more, *base], d: 3}\n5: {<<: *base}\n"
+    root, flaws = compose(text, lenient=True)
+    assert flaws == ()
+    assert root.children["all"].data == {"a": 1, "b": 0, "c": 2, "d": 3}
+    assert root.children["5"].data == {"a": 1, "b": 1}
+    _, strict = compose(text)
+    assert [flaw.message.partition(" ")[0] for flaw in strict] == ["merging", "merging", "YAML"]
+
+
+def test_lenient_reading_takes_the_last_of_equal_keys_and_the_first_document() -> None:
+    root, flaws = compose("a: 1\na: !tag 2\n---\nb: 3\n", lenient=True)
+    assert root.data == {"a": "2"}
+    assert [flaw.message for flaw in flaws] == ["the first of two keys 'a', in line", "the second document"]

@@ -21,6 +21,8 @@ class Plugged:
     """Arguments for the plugins that declare the capability, as a JSON object."""
     patience_s: float
     """Time after which a running plugin is killed."""
+    needs_address: bool = True
+    """Whether the pod must get an address."""
 
 
 PYTHON = "python3"

@@ -36,6 +36,7 @@ Unlike in a cluster, blocks are allocated in the nodes' order, one per node; if 
 addresses, all nodes have larger blocks, instead of several.
 Unlike Felix' own, rules have no `cali:` comments, by which Felix identifies them.
 """
+UNLIKE += pages.WITHOUT_IPV6
 RULES = ("iptables", "ip6tables", "ipset")
 BGP = ("bird", "birdc")
 """Programs that presets with BGP run."""

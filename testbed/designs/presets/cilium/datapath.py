@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from testbed.designs.presets import pages
 from testbed.designs.presets.cilium import maps
 from testbed.designs.presets.cilium.endpoints import host_end, router_addresses
 from testbed.designs.transport import Joining, others, outer_family
@@ -33,6 +34,7 @@ tc, except on netkit devices.
 Unlike Cilium, programs count the packets that each endpoint sends and receives (map `endpoint_metric`).
 Unlike Cilium, which compiles one object file per device, all programs come from one object file.
 """
+UNLIKE += pages.WITHOUT_IPV6
 """Departures from Cilium that all presets share."""
 SOURCE = "cilium"
 HOST_DEVICE, NET_DEVICE, TUNNEL_DEVICE = "cilium_host", "cilium_net", "cilium_vxlan"
@@ -89,7 +91,8 @@ class Agent:
 
     def _hooks(self, node: NodePlace) -> Iterator[BpfHook]:
         yield BpfHook(HOST_DEVICE, "egress", "cil_from_host")
-        yield BpfHook(HOST_DEVICE, "ingress", "cil_to_host")
+        for dev in (HOST_DEVICE, NET_DEVICE):
+            yield BpfHook(dev, "ingress", "cil_to_host")
         for port in node.ports:
             yield BpfHook(port.dev, "ingress", "cil_from_netdev")
         if self.tunnel:

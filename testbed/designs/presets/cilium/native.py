@@ -10,7 +10,7 @@ On each node:
   node's share, and carries the node's own packets to its pods: `10.244.0.0/24 via 10.244.0.1 dev cilium_host`;
 - a route to each other node's share via that node (auto-direct-node-routes). Nodes must be in one subnet;
 - programs, compiled from `testbed/bpf/cilium.c` and pinned in `/sys/fs/bpf/cilium`: `cil_from_container` on every lxc
-  device, `cil_from_netdev` on eth0, `cil_from_host` and `cil_to_host` on cilium_host;
+  device, `cil_from_netdev` on eth0, `cil_from_host` on cilium_host, `cil_to_host` on cilium_host and cilium_net;
 - maps, pinned in `/sys/fs/bpf/tc/globals` and shared by all programs of the node: `cilium_lxc` (the node's own
   addresses and endpoints), `cilium_ipcache` (the identity of every address of the cluster), `cilium_metrics` (forwarded
   and dropped packets, by reason). `testbed exec node1 -- bpftool map dump pinned /sys/fs/bpf/tc/globals/cilium_lxc`

@@ -1,10 +1,8 @@
 """Flannel's attachment of pods: the CNI plugins `flannel` and `portmap`, with Flannel's own configuration."""
 
-from pathlib import Path
-
-from testbed import cni
+from testbed.cni.standard import FOLDERS, OWN_FOLDER
 from testbed.designs.attachments.cni import attachment_of
-from testbed.spec.design import PLUGINS, ReadCni
+from testbed.spec.design import ReadCni
 
 CONFLIST = """{
   "name": "cbr0",
@@ -26,14 +24,17 @@ CONFLIST = """{
   ]
 }
 """
-OWN_PLUGINS = str(Path(cni.__file__).parent / "plugins")
-"""The folder of the plugin `flannel`, which is not in Debian."""
 
 ATTACHMENT = attachment_of(
     ReadCni(
         cni="10-flannel.conflist",
-        bin=(OWN_PLUGINS, PLUGINS),
+        bin=FOLDERS,
         name="cbr0",
         texts=(("10-flannel.conflist", CONFLIST),),
     )
 )
+
+
+def with_plugin(spec: ReadCni) -> ReadCni:
+    """A user's design with the folder of the plugin `flannel` after the user's own folders."""
+    return spec if OWN_FOLDER in spec.bin else spec.model_copy(update={"bin": (*spec.bin, OWN_FOLDER)})

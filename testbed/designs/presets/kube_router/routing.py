@@ -19,6 +19,9 @@ from testbed.spec.types import Address
 
 ASN = 64512
 TABLE = 77
+TABLE_NAMES = "/etc/iproute2/rt_tables"
+"""Names of routing tables; kube-router appends that of its own."""
+_RESERVED = "#\n# reserved values\n#\n255\tlocal\n254\tmain\n253\tdefault\n0\tunspec\n"
 PRIORITY = 32765
 """The default of `ip rule add`: just before the main table's rule."""
 
@@ -76,6 +79,7 @@ class Overlay:
         layout = joining.layout
         for node in layout.nodes:
             space = joining.draft[node.name]
+            space.file(TABLE_NAMES, f"{_RESERVED}{TABLE} kube-router\n")
             for cidr in node.pod_cidrs:
                 space.add(RoutingRule(PRIORITY, cidr.version, TABLE, source=cidr))
             for remote in others(layout, node):

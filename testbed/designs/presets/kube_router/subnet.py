@@ -8,7 +8,7 @@ and to a node behind a router, 192.168.1.1 seen from 192.168.0.1:
 
     ip -d link          tun-ID: ipip remote 192.168.1.1 local 192.168.0.1, mtu 1480
     ip route            10.244.1.0/24 dev tun-ID proto bird src 192.168.0.1
-    ip rule             32765: from 10.244.0.0/24 lookup 77
+    ip rule             32765: from 10.244.0.0/24 lookup kube-router
     ip route ls t 77    192.168.1.1 dev tun-ID
 
 ID is the start of the SHA-256 of the other node's address without its dots. By the rule and its table, pods also reach

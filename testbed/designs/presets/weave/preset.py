@@ -24,6 +24,7 @@ instead of one that peers have agreed on. The first address of each share is the
 Unlike in a cluster, where every namespace has sets, only namespaces with pods have them; and there are no empty chains
 WEAVE-CANARY.
 """
+UNLIKE += pages.WITHOUT_IPV6
 """Departures from Weave that all data paths share."""
 MTU = 1376
 """Default of WEAVE_MTU: fits the MTU of Google's network (1460), also encrypted."""

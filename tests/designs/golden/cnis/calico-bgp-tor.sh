@@ -74,6 +74,7 @@ ip -n gateway address add 192.168.56.254/24 dev eth0
 
 # --- node1: addresses and routes
 ip netns exec node1 sysctl -qw net/ipv4/conf/calia7a3e029a7b/proxy_arp=1 net/ipv4/neigh/calia7a3e029a7b/proxy_delay=0 net/ipv4/conf/cali0761ccbeace/proxy_arp=1 net/ipv4/neigh/cali0761ccbeace/proxy_delay=0 net/ipv4/conf/calia7a3e029a7b/route_localnet=1 net/ipv4/conf/calia7a3e029a7b/forwarding=1 net/ipv4/conf/calia7a3e029a7b/rp_filter=0 net/ipv4/conf/cali0761ccbeace/route_localnet=1 net/ipv4/conf/cali0761ccbeace/forwarding=1 net/ipv4/conf/cali0761ccbeace/rp_filter=0
+ip netns exec node1 sysctl -qew net/ipv6/conf/calia7a3e029a7b/accept_ra=0 net/ipv6/conf/cali0761ccbeace/accept_ra=0
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 -4 route add default via 192.168.56.254 dev eth0
 ip -n node1 -4 route add 10.244.0.1/32 dev calia7a3e029a7b
@@ -81,6 +82,7 @@ ip -n node1 -4 route add 10.244.0.2/32 dev cali0761ccbeace
 
 # --- node2: addresses and routes
 ip netns exec node2 sysctl -qw net/ipv4/conf/cali9fb0db7f13e/proxy_arp=1 net/ipv4/neigh/cali9fb0db7f13e/proxy_delay=0 net/ipv4/conf/cali9fb0db7f13e/route_localnet=1 net/ipv4/conf/cali9fb0db7f13e/forwarding=1 net/ipv4/conf/cali9fb0db7f13e/rp_filter=0
+ip netns exec node2 sysctl -qew net/ipv6/conf/cali9fb0db7f13e/accept_ra=0
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 -4 route add default via 192.168.56.254 dev eth0
 ip -n node2 -4 route add 10.244.0.65/32 dev cali9fb0db7f13e

@@ -76,6 +76,7 @@ ip -n gateway address add 192.168.56.254/24 dev eth0
 ip -n node1 link add vxlan.calico index 114 address 66:f9:37:c3:7e:94 mtu 1450 type vxlan id 4096 dstport 4789 local 192.168.56.1 dev eth0 nolearning
 ip -n node1 link set vxlan.calico up
 ip netns exec node1 sysctl -qw net/ipv4/conf/calia7a3e029a7b/proxy_arp=1 net/ipv4/neigh/calia7a3e029a7b/proxy_delay=0 net/ipv4/conf/cali0761ccbeace/proxy_arp=1 net/ipv4/neigh/cali0761ccbeace/proxy_delay=0 net/ipv4/conf/calia7a3e029a7b/route_localnet=1 net/ipv4/conf/calia7a3e029a7b/forwarding=1 net/ipv4/conf/calia7a3e029a7b/rp_filter=0 net/ipv4/conf/cali0761ccbeace/route_localnet=1 net/ipv4/conf/cali0761ccbeace/forwarding=1 net/ipv4/conf/cali0761ccbeace/rp_filter=0
+ip netns exec node1 sysctl -qew net/ipv6/conf/calia7a3e029a7b/accept_ra=0 net/ipv6/conf/cali0761ccbeace/accept_ra=0
 ip -n node1 address add 192.168.56.1/24 dev eth0
 ip -n node1 address add 10.244.0.0/32 dev vxlan.calico
 ip -n node1 neighbour add 10.244.0.64 lladdr 66:2d:bf:44:a6:8b dev vxlan.calico nud permanent
@@ -90,6 +91,7 @@ ip -n node1 -4 route add 10.244.0.64/26 via 10.244.0.64 dev vxlan.calico onlink 
 ip -n node2 link add vxlan.calico index 115 address 66:2d:bf:44:a6:8b mtu 1450 type vxlan id 4096 dstport 4789 local 192.168.56.2 dev eth0 nolearning
 ip -n node2 link set vxlan.calico up
 ip netns exec node2 sysctl -qw net/ipv4/conf/cali9fb0db7f13e/proxy_arp=1 net/ipv4/neigh/cali9fb0db7f13e/proxy_delay=0 net/ipv4/conf/cali9fb0db7f13e/route_localnet=1 net/ipv4/conf/cali9fb0db7f13e/forwarding=1 net/ipv4/conf/cali9fb0db7f13e/rp_filter=0
+ip netns exec node2 sysctl -qew net/ipv6/conf/cali9fb0db7f13e/accept_ra=0
 ip -n node2 address add 192.168.56.2/24 dev eth0
 ip -n node2 address add 10.244.0.64/32 dev vxlan.calico
 ip -n node2 neighbour add 10.244.0.0 lladdr 66:f9:37:c3:7e:94 dev vxlan.calico nud permanent

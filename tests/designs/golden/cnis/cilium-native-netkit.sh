@@ -166,9 +166,11 @@ clang -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$(uname -m)-linux-
 mkdir -p /run/roots/node1/sys/fs/bpf/tc/globals
 bpftool prog loadall /run/roots/cilium-netkit.o /run/roots/node1/sys/fs/bpf/cilium type tc pinmaps /run/roots/node1/sys/fs/bpf/tc/globals
 tc -n node1 qdisc add dev cilium_host clsact
+tc -n node1 qdisc add dev cilium_net clsact
 tc -n node1 qdisc add dev eth0 clsact
 tc -n node1 filter add dev cilium_host egress prio 1 handle 1 bpf direct-action object-pinned /run/roots/node1/sys/fs/bpf/cilium/cil_from_host
 tc -n node1 filter add dev cilium_host ingress prio 1 handle 1 bpf direct-action object-pinned /run/roots/node1/sys/fs/bpf/cilium/cil_to_host
+tc -n node1 filter add dev cilium_net ingress prio 1 handle 1 bpf direct-action object-pinned /run/roots/node1/sys/fs/bpf/cilium/cil_to_host
 tc -n node1 filter add dev eth0 ingress prio 1 handle 1 bpf direct-action object-pinned /run/roots/node1/sys/fs/bpf/cilium/cil_from_netdev
 # /run/roots/node1/sys/fs/bpf/cilium/cil_from_container on lxc948fe603f61d: by bpf(2), BPF_LINK_CREATE with
 # BPF_NETKIT_PEER, as neither tc nor Debian's bpftool knows netkit
@@ -199,9 +201,11 @@ bpftool map update pinned /run/roots/node1/sys/fs/bpf/tc/globals/cilium_ipcache 
 mkdir -p /run/roots/node2/sys/fs/bpf/tc/globals
 bpftool prog loadall /run/roots/cilium-netkit.o /run/roots/node2/sys/fs/bpf/cilium type tc pinmaps /run/roots/node2/sys/fs/bpf/tc/globals
 tc -n node2 qdisc add dev cilium_host clsact
+tc -n node2 qdisc add dev cilium_net clsact
 tc -n node2 qdisc add dev eth0 clsact
 tc -n node2 filter add dev cilium_host egress prio 1 handle 1 bpf direct-action object-pinned /run/roots/node2/sys/fs/bpf/cilium/cil_from_host
 tc -n node2 filter add dev cilium_host ingress prio 1 handle 1 bpf direct-action object-pinned /run/roots/node2/sys/fs/bpf/cilium/cil_to_host
+tc -n node2 filter add dev cilium_net ingress prio 1 handle 1 bpf direct-action object-pinned /run/roots/node2/sys/fs/bpf/cilium/cil_to_host
 tc -n node2 filter add dev eth0 ingress prio 1 handle 1 bpf direct-action object-pinned /run/roots/node2/sys/fs/bpf/cilium/cil_from_netdev
 # /run/roots/node2/sys/fs/bpf/cilium/cil_from_container on lxc612f7a0edd33: by bpf(2), BPF_LINK_CREATE with
 # BPF_NETKIT_PEER, as neither tc nor Debian's bpftool knows netkit

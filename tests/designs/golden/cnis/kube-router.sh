@@ -234,6 +234,17 @@ cat > /run/roots/node1/etc/cni/net.d/10-kuberouter.conflist <<'END'
   ]
 }
 END
+mkdir -p /run/roots/node1/etc/iproute2
+cat > /run/roots/node1/etc/iproute2/rt_tables <<'END'
+#
+# reserved values
+#
+255	local
+254	main
+253	default
+0	unspec
+77 kube-router
+END
 mkdir -p /run/roots/node1/run/bird
 cat > /run/roots/node1/run/bird/bird.conf <<'END'
 log stderr all;
@@ -323,6 +334,17 @@ cat > /run/roots/node2/etc/cni/net.d/10-kuberouter.conflist <<'END'
     }
   ]
 }
+END
+mkdir -p /run/roots/node2/etc/iproute2
+cat > /run/roots/node2/etc/iproute2/rt_tables <<'END'
+#
+# reserved values
+#
+255	local
+254	main
+253	default
+0	unspec
+77 kube-router
 END
 mkdir -p /run/roots/node2/run/bird
 cat > /run/roots/node2/run/bird/bird.conf <<'END'
