@@ -30,6 +30,7 @@ from testbed.lab.living import (
     UnknownPlace,
     facts_of,
 )
+from testbed.lab.mending import mended
 from testbed.observe.check import check as check_lab
 from testbed.observe.inspect import Difference
 from testbed.observe.inspect import inspect as inspect_lab
@@ -222,6 +223,10 @@ class Lab:
         """Differences between the kernel's state and the plan, including processes that have ended."""
         plan, ended = self.plan, self._living.ended()
         return self._living.inside(lambda namespaces: inspect_lab(plan, namespaces, ended))
+
+    def mend(self) -> tuple[Difference, ...]:
+        """Fixes all differences from the plan, restarts processes that have ended, and returns what remains."""
+        return tuple(mended(self._living, self.inspect(), self.inspect).left)
 
     def trace(
         self,

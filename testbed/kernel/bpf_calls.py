@@ -165,9 +165,14 @@ def link_to_peer(program: int, index: int, pin: Path) -> None:
 
 def programs_of_peer(index: int) -> tuple[int, ...]:
     """The IDs of the programs attached to what the peer of a netkit device sends."""
+    return programs_at(index, _NETKIT_PEER)
+
+
+def programs_at(index: int, where: int) -> tuple[int, ...]:
+    """The IDs of the programs attached to a device, by the number of the place (BPF_NETKIT_PEER, BPF_TCX_INGRESS)."""
     numbers = _buffer(bytes(4 * _MOST))
     # The count is both input and output; the arrays after it are not requested.
-    request = _buffer(struct.pack("=IIIIQIIQQQQ", index, _NETKIT_PEER, 0, 0, _at(numbers), _MOST, 0, 0, 0, 0, 0))
+    request = _buffer(struct.pack("=IIIIQIIQQQQ", index, where, 0, 0, _at(numbers), _MOST, 0, 0, 0, 0, 0))
     number = _NUMBERS[platform.machine()]
     system_call(number, _PROG_QUERY, request, len(request))
     count = struct.unpack_from("=I", request.raw, 24)[0]

@@ -11,7 +11,7 @@ from difflib import SequenceMatcher
 from typing import Any, TypeVar
 
 from testbed.kernel.state import DeviceState, State
-from testbed.plan.objects import Route
+from testbed.plan.objects import Other, Route
 from testbed.plan.rulesets import Backend
 from testbed.plan.rulesets.merge import Whole, WholeChain
 
@@ -29,6 +29,7 @@ def adopted(known: State, before: State, after: State) -> State:
         "objects": {
             kind: _changed(_without(known.of(kind), gone), before.of(kind), after.of(kind)) for kind in after.objects
         },
+        "others": _changed(_others(known, gone), _others(before, gone), after.others),
         "rulesets": _rulesets(known.rulesets, before.rulesets, after.rulesets),
     }
     return State(**found)
@@ -40,6 +41,7 @@ def without(known: State, devices: Collection[str]) -> State:
         known,
         devices={name: device for name, device in known.devices.items() if name not in devices},
         objects={kind: _without(items, devices) for kind, items in known.objects.items()},
+        others=_others(known, devices),
     )
 
 
@@ -49,10 +51,13 @@ def lacking(known: State, routes: Iterable[Route]) -> State:
 
 
 def _changed(known: Any, before: Any, after: Any) -> Any:
-    """A value with the changes from `before` to `after`; sets by member, mappings by key."""
+    """A value with the changes from `before` to `after`; sets and sequences by member, mappings by key."""
     match known:
         case frozenset():
             return (known - (before - after)) | (after - before)
+        case tuple():
+            staying = (item for item in known if item not in before or item in after)
+            return (*staying, *(item for item in after if item not in before and item not in known))
         case dict():
             removed = before.keys() - after.keys()
             kept = {key: value for key, value in known.items() if key not in removed}
@@ -67,6 +72,11 @@ def _is_gone(device: DeviceState, then: DeviceState | None) -> bool:
 def _without(items: frozenset[T], devices: Collection[str]) -> frozenset[T]:
     """The objects that are not on these devices."""
     return frozenset(item for item in items if getattr(item, "dev", None) not in devices) if devices else items
+
+
+def _others(state: State, devices: Collection[str]) -> tuple[Other, ...]:
+    """Those that are not on these devices."""
+    return tuple(item for item in state.others if item.dev not in devices)
 
 
 def _devices(

@@ -212,6 +212,7 @@ def _completed(space: Space, state: State, links: tuple[Link, ...]) -> Space:
         *_rulesets(space, state),
         *map(CutRoute, cut),
         *(NftTable(name) for name in sorted(state.tables - _tables(state))),
+        *state.others,
     )
     return replace(space, objects=objects)
 

@@ -11,6 +11,7 @@ descriptors:
 - `enter`: the namespaces of the capsule, and the network namespaces of places in the lab.
 - `ended`: the processes of the plan that have ended.
 - `cni`: runs one step of the container runtime by hand (`testbed.lab.plugging`), and returns its result.
+- `again`: makes devices, keys and programs again that no command can restore (`testbed.lab.again`).
 - `change`: changes the lab to an edited topology (`testbed.lab.editing`), and returns the number of changes.
 - `down`: a descriptor of the capsule's first process; the lab has ended when this process has. If CNI plugins have
   attached pods, a second answer has the log of their calls and the errors.
@@ -151,6 +152,7 @@ class _Keeper:
             "ended": self._send_ended,
             "cni": self._plug,
             "change": self._change,
+            "again": self._again,
             "down": self._end,
         }
         # A caller may close the connection at any time; ignore this.
@@ -266,6 +268,21 @@ class _Keeper:
         connection.settimeout(PATIENCE_S)
         with _file(calls.encode()) as file:
             say(connection, answer | {"seconds": time.monotonic() - begin}, [file])
+
+    def _again(self, connection: socket.socket, question: dict[str, Any]) -> None:
+        from testbed.lab.again import again, wanted_in  # Loaded only when needed.
+
+        lab = self._lab if self._built.is_set() else None
+        if lab is None:
+            return
+        with self._stepping:
+            answer: dict[str, Any] = {}
+            try:
+                again(lab, wanted_in(question["wanted"]))
+            except (PlanRefused, OSError) as error:
+                answer = {"failed": str(error)}
+        connection.settimeout(PATIENCE_S)
+        say(connection, answer | {"done": True})
 
     def _edited_last(self) -> tuple[Topology, Design]:
         """The current topology, and the design."""

@@ -4,7 +4,7 @@ import json
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -240,6 +240,12 @@ class LivingLab:
         if failed := answer.get("failed"):
             raise ChangeFailed(failed)
         return answer
+
+    def again(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Make again what no command can restore, by place: see `testbed.lab.again`. Raises ChangeFailed."""
+        answer, _ = self._ask("again", BUILD_PATIENCE_S, wanted=list(wanted))
+        if failed := answer.get("failed"):
+            raise ChangeFailed(failed)
 
     def enter(self, places: Sequence[str]) -> tuple[list[int], list[int]]:
         """Descriptors of the capsule's namespaces and of the places' networks, which the caller must close."""

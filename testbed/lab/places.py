@@ -92,11 +92,13 @@ class Places:
             ),
         )
 
-    def run(self, place: str, command: Sequence[str], given: str = "") -> subprocess.CompletedProcess[str]:
-        """Runs a program in a place to completion. Raises TimeoutExpired after RUN_PATIENCE_S."""
+    def run(
+        self, place: str, command: Sequence[str], given: str = "", patience_s: float = RUN_PATIENCE_S
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a program in a place to completion. Raises TimeoutExpired."""
         with self.start(place, command, stdin=subprocess.PIPE) as process:
             try:
-                out, err = process.communicate(given.encode(), RUN_PATIENCE_S)
+                out, err = process.communicate(given.encode(), patience_s)
             except BaseException:
                 process.kill()
                 raise

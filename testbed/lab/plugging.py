@@ -21,6 +21,7 @@ from testbed.kernel.folders import bind_namespace, release_namespace, within
 from testbed.kernel.namespace import Namespace
 from testbed.kernel.offload import switch_offloads
 from testbed.kernel.refusal import PlanRefused
+from testbed.kernel.rulesets import to_list
 from testbed.kernel.state import State, nft_tables, state
 from testbed.kernel.sysctls import all_settings
 from testbed.lab.adopting import adopted, lacking, without
@@ -32,7 +33,8 @@ from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
 from testbed.plan.parts import not_identical_items
 from testbed.plan.plugged import attachment_of
-from testbed.plan.rulesets import Backend, iptables
+from testbed.plan.rulesets import Backend, Ruleset, iptables
+from testbed.plan.rulesets.merge import Whole
 
 T = TypeVar("T")
 NODES_AT_A_TIME = 4
@@ -206,7 +208,8 @@ class Plugging:
     def _state(self, place: str) -> State:
         """The actual state of a place."""
         with self._namespaces[place].entered():
-            return state(self.drawn[place].of(Sysctl), _backends())
+            space = self.drawn[place]
+            return state(space.of(Sysctl), to_list(space.of(Ruleset)) | _backends(), space.bpf)
 
     def _completed(self, fresh: Mapping[str, State], before: Mapping[str, State]) -> Plan:
         """The plan with the objects of plugins: in places with a `fresh` state that one, in others the last known.
@@ -391,9 +394,13 @@ def _lines(found: State) -> list[str]:
         *devices,
         *(line for kind in KINDS.values() for line in sorted(_line(kind, item) for item in found.of(kind.type))),
         *sorted(f"route {item}" for item in found.refusals),
-        *(f"{tool} {line}" for tool, whole in found.rulesets.items() for line, _ in iptables.lines(whole)),
+        *(f"{tool} {line}" for tool in iptables.FAMILIES for line in _rules(found, tool)),
         *sorted(f"nft table {table}" for table in found.tables),
     ]
+
+
+def _rules(found: State, tool: Backend) -> list[str]:
+    return [line for line, _ in iptables.lines(found.rulesets.get(tool, Whole(tool)))]
 
 
 def _line(kind: ObjectKind[Any], item: Any) -> str:

@@ -32,6 +32,8 @@ READY_PATIENCE_S, CONVERGENCE_PATIENCE_S = 60.0, 180.0
 """For slow machines; usually a program is ready within some hundredths of a second, routes within a few seconds."""
 STOP_PATIENCE_S = 2.0
 """Time between SIGTERM and SIGKILL."""
+ANSWER_PATIENCE_S = 5.0
+"""For the answer of a process that was restarted from outside."""
 POLL_S = 0.01
 LOG_LINES = 10
 
@@ -260,7 +262,13 @@ class Programs:
         if one is None or one.process.poll() is None:
             return one is not None
         ready = item.program.ready
-        return isinstance(ready, Command) and not self._places.run(item.place, ready.words).returncode
+        try:
+            return (
+                isinstance(ready, Command)
+                and not self._places.run(item.place, ready.words, patience_s=ANSWER_PATIENCE_S).returncode
+            )
+        except subprocess.TimeoutExpired:
+            return False
 
     def converge(
         self, plan: Plan, gone: Mapping[str, Collection[Route]] | None = None, among: Iterable[Space] | None = None
@@ -294,8 +302,9 @@ class Programs:
             time.sleep(POLL_S)
 
     def ended(self) -> tuple[Ended, ...]:
-        """The processes that have ended, without those restarted from outside."""
-        return tuple(self._end_of(one) for one in self._running.values() if not self._answers(one.item))
+        """The processes that have ended, without those restarted from outside, and those that a signal stopped."""
+        ended = (self._end_of(one) for one in self._running.values() if not self._answers(one.item))
+        return (*ended, *(_stop_of(one) for one in self._running.values() if _is_stopped(one.process)))
 
     def _end_of(self, one: _Running) -> Ended:
         place, program = one.item
@@ -303,7 +312,8 @@ class Programs:
         if not isinstance(program.ready, Command):  # A restarted process could not be detected.
             return Ended(place, what, "")
         # With setsid, so that it outlives the shell.
-        again = f"setsid --fork {shlex.join(_here(program.command))} >> {log_of(program)} 2>&1"
+        variables = ("env", *map("=".join, program.environment)) if program.environment else ()
+        again = f"setsid --fork {shlex.join((*variables, *_here(program.command)))} >> {log_of(program)} 2>&1"
         return Ended(place, what, f"sh -c {shlex.quote(again)}")
 
     def down(self) -> None:
@@ -312,6 +322,20 @@ class Programs:
             _, one = self._running.popitem()
             one.process.kill()
             one.process.communicate()
+
+
+def _is_stopped(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a signal (SIGSTOP) stopped a running process."""
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
+
+def _stop_of(one: _Running) -> Ended:
+    place, program = one.item
+    return Ended(place, f"process {program.name} stopped by a signal", f"kill -CONT {one.process.pid}")
 
 
 def _unsettled(old: Plan, new: Plan) -> tuple[Space, ...]:

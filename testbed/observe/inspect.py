@@ -1,52 +1,53 @@
 """Compare a living lab with its plan: each difference, and the commands that fix it.
 
-Consequences of another difference are left out: the other end of a deleted pair, the connected route of an unexpected
-address, or the one missing while its device is down.
+The commands of all differences are to run once, in their order. Consequences of another difference are left out: the
+other end of a deleted pair, the connected route of an unexpected address, or the one missing while its device is down.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from testbed.kernel.others.settings import writing
 from testbed.kernel.refusal import Namespaces
 from testbed.kernel.rulesets import to_list
-from testbed.kernel.state import BUILT_IN, DeviceState, State, connected, state
-from testbed.observe.programmed import Finding, programmed
+from testbed.kernel.state import State, connected, state
+from testbed.observe.devices_compared import Found, compared
+from testbed.observe.lost import Lost, without
+from testbed.observe.programmed import programmed
 from testbed.plan import shell
+from testbed.plan.change import without_devices
 from testbed.plan.objects import (
     LOCAL_TABLE,
-    Bridge,
-    Child,
     Command,
     CutRoute,
-    Datapath,
-    Device,
     DeviceAddress,
-    DownDevice,
     Esp,
     Object,
-    OtherLink,
+    Other,
     Plan,
     Program,
     Route,
     RoutingRule,
     Space,
     Sysctl,
-    VethEnd,
 )
 from testbed.plan.objects.addresses import ADDRESSES
 from testbed.plan.objects.kind import ObjectKind
 from testbed.plan.objects.kinds import KINDS
-from testbed.plan.objects.links import LINK_KINDS
 from testbed.plan.objects.routes import ROUTES, destination_words, ordered, way_words
 from testbed.plan.objects.rules import RULES
-from testbed.plan.objects.veth import pair_name
 from testbed.plan.rulesets import Ruleset
 
 T = TypeVar("T", bound=Object)
 
+_LEAST_MTU_6 = 1280
 _APART = (ADDRESSES, ROUTES, RULES)
 """Addresses are compared first; of routes and rules the kernel adds some itself."""
+NOT_COMPARED = (
+    "learned neighbours and FDB entries, connection tracking, offloads of existing devices, files, sysctls that do not "
+    "decide what becomes of packets, and what eBPF programs write to their maps"
+)
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,26 @@ class Difference:
     what: str
     mend: tuple[str, ...]
     """The commands that fix it, to run in that place; empty if there are none. `ip -n` finds other places by name."""
+    again: str = field(default="", compare=False)
+    """If no command fixes it: what the lab itself must make again (`testbed inspect --mend`), such as `device wg0`."""
 
 
 def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, str]] = ()) -> tuple[Difference, ...]:
-    """Compare every namespace with the plan. The processes that `ended` (see `Lab.ended`) come first."""
-    found = [Difference(place, what, (mend,) if mend else ()) for place, what, mend in ended]
+    """Compare every namespace with the plan. The processes that `ended` (see `Lab.ended`) come first.
+
+    The commands work in the order of the differences: devices of all namespaces first.
+    """
+    states = {}
     for space in plan.spaces:
         with namespaces[space.name].entered():
-            now = state_for(space)
-        found += differences(plan, space, now)
-    return tuple(found)
+            states[space.name] = state_for(space)
+    lost = Lost(plan, states)
+    found = [*compared(lost)]
+    for space in plan.spaces:
+        found += _entries(lost, space)
+    stopped = [_of_process(*one) for one in ended]
+    known = {(one.place, one.again) for one in stopped}
+    return (*stopped, *(Difference(*one) for one in found if (one.space, one.again) not in known or not one.again))
 
 
 def state_for(space: Space) -> State:
@@ -76,117 +87,88 @@ def state_for(space: Space) -> State:
 
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
     """The differences in one namespace, devices first, since the rest depends on them."""
-    for what, mend in (
-        *_devices(plan, space, now),
-        *_objects(ADDRESSES, space, now),
+    lost = Lost(plan, {space.name: now})
+    yield from (Difference(*found) for found in (*compared(lost), *_entries(lost, space)))
+
+
+def _of_process(place: str, what: str, mend: str) -> Difference:
+    return Difference(place, what, (mend,) if mend else (), "" if mend else f"process {what.split()[1]}")
+
+
+def _entries(lost: Lost, whole: Space) -> Iterator[Found]:
+    """The differences in one namespace except its devices, in an order in which the commands work."""
+    gone = lost.gone(whole.name)
+    now = without(lost.states[whole.name], gone, whole, lost.plan.devices_of(whole.name))
+    space = without_devices(whole, lost.by_lab(whole.name))
+    finding = (
+        *_settings(space, now),
+        *_others(space, now),
+        *_addresses(space, now),
         *_routes(space, now),
         *_rules(space, now),
-        *(finding for kind in KINDS.values() if kind not in _APART for finding in _objects(kind, space, now)),
-        *_associations(space, now),
-        *_settings(space, now),
-        *programmed(space, now),
-    ):
-        yield Difference(space.name, what, tuple(mend.splitlines()))
+        *(one for kind in KINDS.values() if kind not in _APART for one in _objects(kind, space, now)),
+    )
+    yield from (Found(space.name, what, tuple(mend)) for what, mend in finding)
+    yield from _ipsec(space, now)
+    yield from (Found(space.name, what, commands, again) for what, commands, again in programmed(space, now))
+    for program in space.of(Program):
+        if held := gone & set(program.devices):
+            what = f"process {program.name} holds the deleted device {', '.join(sorted(held))}"
+            yield Found(space.name, what, (), f"process {program.name}")
 
 
-def _devices(plan: Plan, space: Space, now: State) -> Iterator[Finding]:
-    planned = plan.devices_of(space.name)
-    down = {item.dev for item in space.of(DownDevice)}
-    if not now.devices["lo"].up:
-        yield _state_of("lo", "up"), "ip link set lo up"
-    # Bridges before their ports.
-    for name, device in sorted(planned.items(), key=lambda item: isinstance(item[1], VethEnd | Child)):
-        there = now.devices.get(name)
-        if there is None:
-            if making := _making(plan, device):
-                yield f"device {name} missing", making
-        else:
-            yield from _device(name, _kind(plan, device), device, there, _master(space, device))
-            if there.up == (name in down):
-                wanted = "down" if there.up else "up"
-                yield _state_of(name, wanted), f"ip link set {name} {wanted}"
-    for name in sorted(set(now.devices) - set(planned) - BUILT_IN):
-        yield f"unexpected device {name}{_of_kind(now.devices[name])}", f"ip link del {name}"
-
-
-def _state_of(name: str, wanted: str) -> str:
-    return f"{name}: {'down' if wanted == 'up' else 'up'}, expected {wanted}"
-
-
-def _of_kind(device: DeviceState) -> str:
-    return f" ({device.kind})" if device.kind else ""
-
-
-def _making(plan: Plan, device: Device) -> str:
-    """The commands that make a device; empty for the second end of a pair, which is made with the first."""
-    if isinstance(device, Child):
-        return "\n".join(shell.child_commands(device))
-    if isinstance(device, Datapath):
-        return "\n".join(
-            (*shell.datapath_commands(device), *(shell.flow_command(device.name, flow) for flow in device.flows))
-        )
-    if not isinstance(device, VethEnd):
-        return f"ip {LINK_KINDS[type(device)].words(device)}\nip link set {device.name} up"
-    veth = next(veth for veth in plan.veths if device in (veth.a, veth.b))
-    return "\n".join(shell.veth_commands(veth)) if device is veth.a else ""
-
-
-def _kind(plan: Plan, device: Device) -> str:
-    """The kernel's name for this kind of device."""
-    match device:
-        case VethEnd():
-            return pair_name(any(veth.is_netkit for veth in plan.veths if device in (veth.a, veth.b)))
-        case Child():
-            return device.kind
-    return LINK_KINDS[type(device)].kernel_name(device)
-
-
-def _details(device: Device) -> str:
-    """In the format of `testbed.kernel.state`."""
-    kind = LINK_KINDS.get(type(device))
-    return kind.planned(device) if kind else ""
-
-
-def _master(space: Space, device: Device) -> str:
-    """The bridge or datapath of which the device is a port; empty if none."""
-    of = (link.name for link in space.links if isinstance(link, Datapath) and device.name in link.ports)
-    return device.master or next(of, "")
-
-
-def _device(name: str, kind: str, device: Device, there: DeviceState, master: str) -> Iterator[Finding]:
-    if there.kind != kind:
-        yield f"{name}: device kind {there.kind or 'none'}, expected {kind}", f"ip link del {name}"
-        return
-    if not isinstance(device, OtherLink) and there.details != (wanted := _details(device)):
-        yield f"{name}: {there.details}, expected {wanted}", f"ip link del {name}"
-    if there.mtu != device.mtu:
-        yield f"{name}: MTU {there.mtu}, expected {device.mtu}", f"ip link set {name} mtu {device.mtu}"
-    if device.mac and there.mac != device.mac:
-        yield f"{name}: MAC address {there.mac}, expected {device.mac}", f"ip link set {name} address {device.mac}"
-    if isinstance(device, VethEnd) and kind == "veth" and there.arp != device.arp:
-        yield f"{name}: ARP {_on(there.arp)}, expected {_on(device.arp)}", f"ip link set {name} arp {_on(device.arp)}"
-    if isinstance(device, Bridge) and there.promiscuous != device.promiscuous:
-        wanted = _on(device.promiscuous)
-        yield f"{name}: promisc {_on(there.promiscuous)}, expected {wanted}", f"ip link set {name} promisc {wanted}"
-    if there.master != master:
-        yield (
-            f"{name}: master {there.master or 'none'}, expected {master or 'none'}",
-            f"ip link set {name} {f'master {master}' if master else 'nomaster'}",
-        )
-
-
-def _on(wanted: bool) -> str:
-    return "on" if wanted else "off"
+Finding = tuple[str, tuple[str, ...]]
+"""A difference, and the commands that fix it."""
 
 
 def _objects(kind: ObjectKind[T], space: Space, now: State) -> Iterator[Finding]:
+    """Unexpected objects first, as they may be in the way of others."""
     there = {kind.key(item): item for item in now.of(kind.type)}
+    planned = {kind.key(item) for item in space.of(kind.type)}
+    for item in sorted((item for key, item in there.items() if key not in planned), key=str):
+        yield kind.describe(None, item), (kind.words(item, "del"),)
     for item in space.of(kind.type):
-        other = there.pop(kind.key(item), None)
+        other = there.get(kind.key(item))
         if other != item:
-            yield kind.describe(item, other), kind.words(item, "replace" if other else kind.restored_by)
-    for item in sorted(there.values(), key=str):
-        yield kind.describe(None, item), kind.words(item, "del")
+            yield kind.describe(item, other), (kind.words(item, "replace" if other else kind.restored_by),)
+
+
+def _addresses(space: Space, now: State) -> Iterator[Finding]:
+    """Addresses of IPv6 have no second prefix length, so that unexpected ones are removed first.
+
+    The kernel removes an IPv4 address and its routes with another one of the same subnet that was there before, so that
+    they are restored.
+    """
+    planned = {ADDRESSES.key(item) for item in space.of(DeviceAddress)}
+    extra = sorted((item for item in now.of(DeviceAddress) if ADDRESSES.key(item) not in planned), key=str)
+    deletions = [(item, (ADDRESSES.describe(None, item), _without_address(space, item, now))) for item in extra]
+    yield from (finding for item, finding in deletions if item.interface.version == 6)
+    there = {ADDRESSES.key(item): item for item in now.of(DeviceAddress)}
+    for item in space.of(DeviceAddress):
+        other = there.get(ADDRESSES.key(item))
+        if other != item:
+            yield ADDRESSES.describe(item, other), (ADDRESSES.words(item, "replace" if other else "add"),)
+    yield from (finding for item, finding in deletions if item.interface.version == 4)
+
+
+def _without_address(space: Space, extra: DeviceAddress, now: State) -> tuple[str, ...]:
+    beside = [
+        item
+        for item in space.of(DeviceAddress)
+        if item.dev == extra.dev and item.interface.network == extra.interface.network and extra.interface.version == 4
+    ]
+    through = [item for item in space.of(Route) if extra.dev in item.devices and item.to.version == 4]
+    routes = [item for item in through if ordered(item) in now.of(Route)] if beside else []
+    return (
+        ADDRESSES.words(extra, "del"),
+        *(ADDRESSES.words(item, "replace") for item in beside),
+        *(ROUTES.words(item, "replace") for item in sorted(routes, key=_gateways_first)),
+    )
+
+
+def _gateways_first(route: Route) -> tuple[bool, str]:
+    """The route to a gateway comes before the routes via it."""
+    return route.via is not None or bool(route.nexthops), str(route)
 
 
 def _routes(space: Space, now: State) -> Iterator[Finding]:
@@ -195,52 +177,101 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
     planned = {*map(ordered, space.of(Route)), *map(ordered, space.learned), *connected(own)}
     planned -= {item.route for item in space.of(CutRoute)}
     follows = {*connected(now.of(DeviceAddress)), *connected(space.of(DeviceAddress))}
-    missing, extra = planned - now.of(Route), set(now.of(Route) - planned - follows)
-    # The route to a gateway comes before the routes via it.
-    for route in sorted(missing, key=lambda route: (route.via is not None, str(route))):
-        instead = [other for other in extra if other.to == route.to]
-        if instead:
-            extra.difference_update(instead)
+    # Daemons choose the metrics of their routes.
+    learned = {route: replace(route, metric=0) for route in now.of(Route) if route.metric}
+    by_daemon = {route for route, plain in learned.items() if plain in space.learned}
+    there = now.of(Route) | {learned[route] for route in by_daemon}
+    missing, extra = planned - there, set(there - planned - follows - by_daemon)
+    for refusal in sorted(now.refusals):
+        yield f"unexpected route `{refusal}`", (f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}",)
+    for route in sorted(missing, key=_gateways_first):
+        instead = [other for other in extra if _slot(other) == _slot(route)]
+        extra.difference_update(instead)
+        if route in space.learned:
+            yield f"{ROUTES.describe(route, instead[0] if instead else None)}; {_expected_from(space)}", _awaited(route)
+        elif instead:
             other = " and ".join(map(way_words, instead))
             what = f"route {destination_words(route)}: {other}, expected {way_words(route)}"
-            yield what, f"ip {shell.route_words(route, 'replace')}"
-        elif route in space.learned:
-            asked = ((program.name, program.ready) for program in space.of(Program))
-            names = " or ".join(f"{name} (ask {ready.words[0]})" for name, ready in asked if isinstance(ready, Command))
-            yield f"{ROUTES.describe(route, None)}; expected from {names}", ""
+            yield what, (f"ip {shell.route_words(route, 'replace')}",)
         else:
-            yield ROUTES.describe(route, None), ROUTES.words(route, "add")
+            yield ROUTES.describe(route, None), (ROUTES.words(route, "add"),)
     for route in sorted(extra, key=str):
-        yield ROUTES.describe(None, route), ROUTES.words(route, "del")
-    for refusal in sorted(now.refusals):
-        yield f"unexpected route `{refusal}`", f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}"
+        yield ROUTES.describe(None, route), (ROUTES.words(route, "del"),)
+
+
+def _slot(route: Route) -> tuple[object, ...]:
+    """Routes of which the kernel keeps one, so that one replaces the other."""
+    return ROUTES.key(route), route.further if route.further.startswith("tos") else ""
+
+
+def _expected_from(space: Space) -> str:
+    asked = ((program.name, program.ready) for program in space.of(Program))
+    names = " or ".join(f"{name} (ask {ready.words[0]})" for name, ready in asked if isinstance(ready, Command))
+    return f"expected from {names}"
+
+
+def _awaited(route: Route) -> tuple[str, ...]:
+    """The command that waits for the route of a daemon."""
+    asking = f"ip -{route.to.version} route show {route.to} proto {route.protocol}"
+    return (f"timeout 60 sh -c 'until {asking} | grep -q .; do sleep 0.2; done'",)
 
 
 def _rules(space: Space, now: State) -> Iterator[Finding]:
     for rule in space.of(RoutingRule):
         if rule not in now.of(RoutingRule):
-            yield RULES.describe(rule, None), RULES.words(rule, "add")
-    first = {RoutingRule(0, family, LOCAL_TABLE) for family in (4, 6)}
-    moved = {replace(rule, priority=0) for rule in space.of(RoutingRule) if rule.table == LOCAL_TABLE}
-    for rule in sorted(now.of(RoutingRule) - set(space.of(RoutingRule)) - (first - moved), key=str):
-        yield RULES.describe(None, rule), RULES.words(rule, "del")
+            yield RULES.describe(rule, None), (RULES.words(rule, "add"),)
+    own = {rule.family for rule in space.of(RoutingRule) if rule.table == LOCAL_TABLE}
+    first = {RoutingRule(0, family, LOCAL_TABLE) for family in (4, 6) if family not in own}
+    for rule in sorted(first - now.of(RoutingRule), key=str):
+        # Without IPv6 the kernel has no rules for it.
+        if rule.family == 4 or any(other.family == 6 for other in now.of(RoutingRule)):
+            yield RULES.describe(rule, None), (RULES.words(rule, "add"),)
+    for rule in sorted(now.of(RoutingRule) - set(space.of(RoutingRule)) - first, key=str):
+        yield RULES.describe(None, rule), (RULES.words(rule, "del"),)
 
 
-def _associations(space: Space, now: State) -> Iterator[Finding]:
-    """The keys are made with the lab and not stored, so no command can fix this."""
-    for item in space.of(Esp):
-        for ends in (f"{item.local} > {item.remote}", f"{item.remote} > {item.local}"):
-            if ends not in now.associations:
-                yield f"IPsec association {ends} missing", ""
+def _ipsec(space: Space, now: State) -> Iterator[Found]:
+    """The keys are made with the lab and not stored, so that only the lab can make an association again."""
+    planned = [
+        (way, source, target, item)
+        for item in space.of(Esp)
+        for way, source, target in (("out", item.local, item.remote), ("in", item.remote, item.local))
+    ]
+    there = {one.ends for one in now.associations}
+    ways = {(one.direction, one.ends) for one in now.policies}
+    for way, source, target, item in planned:
+        ends = f"{source} > {target}"
+        if ends not in there:
+            yield Found(space.name, f"IPsec association {ends} missing", (), "ipsec")
+        elif (way, ends) not in ways and (way == "out" or not item.mark):
+            yield Found(space.name, f"IPsec policy {way} {ends} missing", (), "ipsec")
+    known = {f"{source} > {target}" for _, source, target, _ in planned}
+    foreign = [one.as_other for one in now.policies if one.ends not in known]
+    foreign += [one.as_other for one in now.associations if one.ends not in known]
+    for other in sorted(foreign, key=str):
+        yield Found(space.name, other.unexpected, (other.undo,))
 
 
 def _settings(space: Space, now: State) -> Iterator[Finding]:
+    values = {item.key: item.value for item in space.of(Sysctl)}
     for item in space.of(Sysctl):
-        value = now.sysctls.get(item.key)
-        if value is None and item.dev and item.dev not in now.devices:
+        value, device = now.sysctls.get(item.key), now.devices.get(item.dev)
+        # The kernel removes the settings of IPv6 of a device whose MTU is too small for it.
+        is_gone = item.dev and (device is None or (device.mtu < _LEAST_MTU_6 and "ipv6" in item.key))
+        if value is None and is_gone:
             ignore_missing = "e" if item.optional else ""
-            yield f"{item.key}: missing with {item.dev}", f"sysctl -{ignore_missing}w {item.key}={item.value}"
+            yield f"{item.key}: missing with {item.dev}", (f"sysctl -{ignore_missing}w {item.key}={item.value}",)
         elif value is None and not item.optional:
-            yield f"{item.key}: not supported by this kernel", ""
+            yield f"{item.key}: not supported by this kernel", ()
         elif value is not None and value != item.value:
-            yield f"{item.key}: {value}, expected {item.value}", f"sysctl -w {item.key}={item.value}"
+            yield f"{item.key}: {value}, expected {item.value}", writing(item.key, item.value, values)
+
+
+def _others(space: Space, now: State) -> Iterator[Finding]:
+    planned = {(one.dev, one.what): one for one in space.of(Other)}
+    there = {(one.dev, one.what) for one in now.others}
+    unexpected = [one for one in now.others if (one.dev, one.what) not in planned]
+    yield from ((one.unexpected, tuple(one.undo.splitlines())) for one in unexpected)
+    for key, one in planned.items():
+        if key not in there:
+            yield one.missing, tuple(one.redo.splitlines())

@@ -26,6 +26,7 @@ from testbed.plan.objects import (
     LearnedRoute,
     Link,
     NftTable,
+    Other,
     Plan,
     Route,
     SegmentSource,
@@ -65,7 +66,7 @@ class Replace(NamedTuple):
 
 Change = Make | Remove | Replace
 
-OBSERVED = (LearnedRoute, CutRoute, DownDevice, NftTable)
+OBSERVED = (LearnedRoute, CutRoute, DownDevice, NftTable, Other)
 """Objects that daemons or CNI plugins add or remove: they are expected, but not created here."""
 _CHANGEABLE = frozenset(
     ("mtu", "mac", "master", "offload", "checksums", "arp", "promiscuous", "peers", "flows", "ports")
@@ -309,14 +310,16 @@ def without_pods(plan: Plan) -> Plan:
                 late.setdefault(end.space, set()).add(end.name)
     return replace(
         plan,
-        spaces=tuple(_without(space, late.get(space.name, set())) for space in plan.spaces if space.name not in pods),
+        spaces=tuple(
+            without_devices(space, late.get(space.name, set())) for space in plan.spaces if space.name not in pods
+        ),
         veths=veths,
         children=tuple(child for child in plan.children if child.space not in pods),
         plugged=(),
     )
 
 
-def _without(space: Space, devices: AbstractSet[str]) -> Space:
+def without_devices(space: Space, devices: AbstractSet[str]) -> Space:
     """A space without objects that depend on these devices."""
     if not devices:
         return space

@@ -13,7 +13,7 @@ from testbed.plan.objects.bridge import Bridge
 from testbed.plan.objects.child import Child
 from testbed.plan.objects.datapath import Datapath, Flow
 from testbed.plan.objects.encapsulation import Encapsulation, SegmentEnd, Segments, TunnelKey
-from testbed.plan.objects.entries import DownDevice, Esp, NftTable, SegmentSource, Sysctl
+from testbed.plan.objects.entries import DownDevice, Esp, NftTable, Other, SegmentSource, Sysctl
 from testbed.plan.objects.fdb import FdbEntry
 from testbed.plan.objects.geneve import Geneve
 from testbed.plan.objects.ip_tunnel import IpTunnel, TunnelKind
@@ -86,6 +86,7 @@ __all__ = [
     "NextHop",
     "NftTable",
     "Object",
+    "Other",
     "OtherLink",
     "Plan",
     "Plugged",

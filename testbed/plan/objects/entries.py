@@ -51,6 +51,41 @@ class DownDevice:
     dev: str
 
 
+SAID = "-"
+
+
+@dataclass(frozen=True)
+class Other:
+    """A property or object that no other kind covers, as read from the kernel. A plan has those of CNI plugins."""
+
+    dev: str
+    """The device that has it; empty if it is the namespace's."""
+    what: str
+    undo: str
+    """The commands that remove or reset it, one a line."""
+    expected: str = ""
+    """For a property: the expected value, such as the kernel's default; `SAID` if `what` is a whole sentence."""
+    redo: str = ""
+    """The command that restores it; empty if there is none."""
+    of_port: bool = False
+    """Whether it belongs to the device as a port of its bridge, and goes when that changes."""
+
+    @property
+    def unexpected(self) -> str:
+        """The message if it is not planned."""
+        if self.expected == SAID:
+            return self._of_device(self.what)
+        return self._of_device(f"{self.what}, expected {self.expected}" if self.expected else f"unexpected {self.what}")
+
+    @property
+    def missing(self) -> str:
+        """The message if it is planned and not found."""
+        return self._of_device(f"{self.what} missing")
+
+    def _of_device(self, what: str) -> str:
+        return f"{self.dev}: {what}" if self.dev else what
+
+
 @dataclass(frozen=True)
 class NftTable:
     """An nftables table that a CNI plugin created and manages."""

@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 from testbed.plan.allocation import Allocation
 from testbed.plan.objects.addresses import DeviceAddress
 from testbed.plan.objects.child import Child
-from testbed.plan.objects.entries import DownDevice, Esp, NftTable, SegmentSource, Sysctl
+from testbed.plan.objects.entries import DownDevice, Esp, NftTable, Other, SegmentSource, Sysctl
 from testbed.plan.objects.fdb import FdbEntry
 from testbed.plan.objects.links import LINKS, Device, Link
 from testbed.plan.objects.neighbours import Neighbour
@@ -54,6 +54,7 @@ Object = (
     | DownDevice
     | CutRoute
     | NftTable
+    | Other
 )
 """Any object of a namespace, except devices that it shares with another namespace."""
 T = TypeVar("T", bound=Object)

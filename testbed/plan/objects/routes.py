@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import struct
+import sys
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -36,13 +37,18 @@ ROUTE_HEADER = struct.Struct("=BBBBBBBBI")
 """struct rtmsg: family, prefix lengths of destination and source, TOS, table, protocol, scope, type, flags."""
 _NEXT_HOP = struct.Struct("=HBxi")
 """struct rtnexthop: length, flags, index."""
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 7, 9, 15
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_METRICS, _RTA_MULTIPATH = 1, 4, 5, 6, 7, 8, 9
+_RTA_TABLE, _RTA_VIA, _RTA_ENCAP_TYPE = 15, 18, 21
 _SCOPE_LINK, _SCOPE_UNIVERSE, _SCOPE_NOWHERE = 253, 0, 255
 _UNICAST, _BLACKHOLE = 1, 6
 _TYPES = {2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 7: "unreachable", 8: "prohibit", 9: "throw"}
 """Other types of routes, by their names in ip(8)."""
 _RTPROT_KERNEL = 2
 _RTM_F_CLONED = 0x200
+_METRIC_6 = 1024
+"""The metric of IPv6 routes that are added without one."""
+_METRICS = ("lock", "mtu", "window", "rtt", "rttvar", "ssthresh", "cwnd", "advmss", "reordering", "hoplimit")
+"""Names in ip(8) of the attributes in RTA_METRICS, from 1."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,10 @@ class Route:
     table: int = MAIN_TABLE
     protocol: int = BOOT
     """The daemon that added it, as a protocol number of rtnetlink(7); BOOT if none."""
+    metric: int = 0
+    """Of several routes to a destination, the one with the lowest metric is used; 0 is the default."""
+    further: str = ""
+    """Further attributes of an observed route in the syntax of `ip route`, such as `mtu 1400`; empty in designs."""
 
     @property
     def devices(self) -> frozenset[str]:
@@ -98,15 +108,17 @@ def route_words(route: Route, verb: str = "add") -> str:
     start = f"-{route.to.version} route {verb}"
     owner = f" proto {route.protocol}" if route.protocol != BOOT else ""
     table = f"{owner} table {route.table}" if route.table != MAIN_TABLE else owner
+    metric = f" metric {route.metric}" if route.metric else ""
+    further = f"{metric} {route.further}" if route.further else metric
     if route.blackhole:
-        return f"{start} blackhole {to}{table}"
+        return f"{start} blackhole {to}{table}{further}"
     source = f" src {route.source}" if route.source else ""
     if route.nexthops:
         hops = "".join(f" nexthop via {hop.via} dev {hop.dev}" for hop in route.nexthops)
-        return f"{start} {to}{table}{source}{hops}"
+        return f"{start} {to}{table}{source}{further}{hops}"
     via = f" via {route.via}" if route.via else ""
     onlink = " onlink" if route.onlink else ""
-    return f"{start} {to}{encap_words(route.encap)}{via} dev {route.dev}{onlink}{table}{source}"
+    return f"{start} {to}{encap_words(route.encap)}{via} dev {route.dev}{onlink}{table}{source}{further}"
 
 
 def new_route(item: Route, index_of: IndexOf, flags: int = CREATE) -> Request:
@@ -142,6 +154,8 @@ def _described(item: Route, index_of: IndexOf, scope: int, encap: bytes = b"") -
         body += attribute(_RTA_PREFSRC, item.source.packed)
     if item.table > 0xFF:
         body += number(_RTA_TABLE, item.table)
+    if item.metric:
+        body += number(_RTA_PRIORITY, item.metric)
     return body
 
 
@@ -156,7 +170,7 @@ def _remove(item: Route, index_of: IndexOf) -> Request:
 
 
 def _key(item: Route) -> Hashable:
-    return item.to, item.table
+    return item.to, item.table, item.metric
 
 
 def _read(payload: memoryview, names: Mapping[int, str]) -> Route | None:
@@ -168,15 +182,17 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> Route | None:
     protocol = int(payload[5])
     # Prefix routes of the kernel are compared as routes of BOOT.
     owner = BOOT if protocol == _RTPROT_KERNEL else protocol
+    metric = 0 if protocol == _RTPROT_KERNEL else _metric_in(to, found)
     if kind == _BLACKHOLE:
-        return Route(to, "", blackhole=True, table=table, protocol=owner)
-    if kind != _UNICAST:
+        return Route(to, "", blackhole=True, table=table, protocol=owner, metric=metric)
+    if kind != _UNICAST or _has_hops_without_gateway(found):
         return None
+    further = " ".join(_further(payload, found))
     has_source = _RTA_PREFSRC in found and protocol != _RTPROT_KERNEL
     source = address_in(found[_RTA_PREFSRC]) if has_source else None
     if _RTA_MULTIPATH in found:
         hops = tuple(sorted(_hops_in(found[_RTA_MULTIPATH], names), key=str))
-        return Route(to, "", nexthops=hops, source=source, table=table, protocol=owner)
+        return Route(to, "", nexthops=hops, source=source, table=table, protocol=owner, metric=metric, further=further)
     via = address_in(found[_RTA_GATEWAY]) if _RTA_GATEWAY in found else None
     dev = names.get(number_in(found[_RTA_OIF]), "") if _RTA_OIF in found else ""
     flags = int.from_bytes(payload[8:12], "little" if struct.pack("=H", 1)[0] else "big")
@@ -189,7 +205,37 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> Route | None:
         source=source,
         table=table,
         protocol=owner,
+        metric=metric,
+        further=further,
     )
+
+
+def _metric_in(to: Network, found: Mapping[int, memoryview]) -> int:
+    metric = number_in(found[_RTA_PRIORITY]) if _RTA_PRIORITY in found else 0
+    return 0 if (to.version, metric) == (6, _METRIC_6) else metric
+
+
+def _further(payload: memoryview, found: Mapping[int, memoryview]) -> Iterator[str]:
+    """Attributes that designs do not use, in the syntax of `ip route`."""
+    if payload[3]:
+        yield f"tos {payload[3]:#x}"
+    for kind, value in attributes(found[_RTA_METRICS]).items() if _RTA_METRICS in found else ():
+        if kind <= len(_METRICS) and len(value) == 4:
+            yield f"{_METRICS[kind - 1]} {number_in(value)}"
+    if _RTA_VIA in found:
+        yield f"via inet6 {address_in(found[_RTA_VIA][2:])}"
+    if _RTA_ENCAP_TYPE in found and encap_in(dict(found)) is None:
+        yield f"encap type {int.from_bytes(found[_RTA_ENCAP_TYPE][:2], sys.byteorder)}"
+
+
+def _has_hops_without_gateway(found: Mapping[int, memoryview]) -> bool:
+    value = found.get(_RTA_MULTIPATH, memoryview(b""))
+    while len(value) >= _NEXT_HOP.size:
+        length = _NEXT_HOP.unpack_from(value)[0]
+        if _RTA_GATEWAY not in attributes(value[:length], _NEXT_HOP.size):
+            return True
+        value = value[(length + 3) & ~3 :]
+    return False
 
 
 def _destination(payload: memoryview) -> tuple[Network, int, int, dict[int, memoryview]] | None:
@@ -198,7 +244,8 @@ def _destination(payload: memoryview) -> tuple[Network, int, int, dict[int, memo
     found = attributes(payload, ROUTE_HEADER.size)
     table = number_in(found[_RTA_TABLE]) if _RTA_TABLE in found else table
     # The listing also has cached routes to single destinations, for example with their path MTU.
-    if table == LOCAL_TABLE or flags & _RTM_F_CLONED:
+    is_kernels = table == LOCAL_TABLE and payload[5] == _RTPROT_KERNEL
+    if is_kernels or flags & _RTM_F_CLONED:
         return None
     nowhere: bytes | memoryview = bytes(4 if of == socket.AF_INET else 16)
     to = ipaddress.ip_network((address_in(memoryview(found.get(_RTA_DST, nowhere))), length))
@@ -217,10 +264,15 @@ def _hops_in(value: memoryview, names: Mapping[int, str]) -> Iterator[NextHop]:
 def refusal_in(payload: memoryview) -> str | None:
     """A route of another type, in the syntax of `ip route`: `prohibit 10.0.0.0/8`."""
     plain = _destination(payload)
-    if plain is None or plain[1] in (_UNICAST, _BLACKHOLE):
+    if plain is None:
         return None
-    to, kind, _, _ = plain
-    return f"{_TYPES.get(kind, kind)} {'default' if to.prefixlen == 0 else to}"
+    to, kind, table, found = plain
+    if kind in (_UNICAST, _BLACKHOLE) and not _has_hops_without_gateway(found):
+        return None
+    metric = _metric_in(to, found)
+    words = ("" if kind == _UNICAST else _TYPES.get(kind, str(kind)), "default" if to.prefixlen == 0 else str(to))
+    further = (f"table {table}" if table != MAIN_TABLE else "", f"metric {metric}" if metric else "")
+    return " ".join(filter(None, (*words, *further)))
 
 
 def ordered(route: Route) -> Route:
@@ -237,7 +289,9 @@ def way_words(route: Route) -> str:
     """Next hops and device of a route, in a message."""
     owner = f" proto {_OWNERS.get(route.protocol, route.protocol)}" if route.protocol != BOOT else ""
     table = f" table {route.table}" if route.table != MAIN_TABLE else ""
-    return f"{_hops(route)}{owner}{table}"
+    metric = f" metric {route.metric}" if route.metric else ""
+    further = f" {route.further}" if route.further else ""
+    return f"{_hops(route)}{owner}{table}{metric}{further}"
 
 
 def _hops(route: Route) -> str:
@@ -257,7 +311,8 @@ def _describe(planned: Route | None, there: Route | None) -> str:
         return f"route {destination_words(planned)} {way_words(planned)} missing"
     assert there
     if there.blackhole:
-        return f"unexpected route `blackhole {there.to}`"
+        table = f" table {there.table}" if there.table != MAIN_TABLE else ""
+        return f"unexpected route `blackhole {there.to}{table}`"
     return f"unexpected route {destination_words(there)} {way_words(there)}"
 
 

@@ -34,6 +34,11 @@ def listed(text: str) -> Whole:
     )
 
 
+def without_choices(line: str) -> str:
+    """A line without the properties that kernels and tools choose."""
+    return _CHOICES.sub("", line)
+
+
 def text(whole: Whole) -> str:
     """The text that creates all sets."""
     return difference(Whole("ipset"), whole)

@@ -22,6 +22,12 @@ TABLES = ("raw", "mangle", "nat", "filter", "security")
 _COUNTERS = re.compile(r"\s*\[\d+:\d+\]$")
 
 
+def is_table(name: str) -> bool:
+    """Whether nftables' name of a table, such as `ip nat`, is one of iptables or ip6tables."""
+    family, _, table = name.partition(" ")
+    return family in FAMILIES.values() and table in TABLES
+
+
 def tool(family: int) -> Literal["iptables", "ip6tables"]:
     """The backend for a family, 4 or 6."""
     return "iptables" if family == 4 else "ip6tables"
