@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import click
 from testbed.cli.labs import lab_errors, lab_option, the_lab
 
 if TYPE_CHECKING:
+    from testbed.kernel.refusal import Namespaces
     from testbed.observe.verdict import Verdict
 
 
@@ -20,15 +23,21 @@ def check(name: str | None, as_json: bool) -> None:
     """Check every pair of pods and nodes against the Kubernetes network model; exit code 1 if any fails.
 
     Over TCP, UDP and ICMP, in each family that both have, the right target must answer, and must see the source's own
-    address. Between each two nodes, the largest packet that pods may send must pass, and no larger one. For failing
-    pairs, a packet is traced to find the cause.
+    address. Between each two nodes, the largest packet that pods may send must pass, and no larger one, and messages
+    that are larger must come back over UDP, TCP and, if the kernel has it, SCTP. For failing pairs, a packet is traced
+    to find the cause.
     """
     lab = the_lab(name)
     with lab_errors():
         from testbed.observe.check import check as check_lab
 
         plan, topology, design, ended = lab.plan, lab.topology, lab.design, lab.ended()
-        verdict = lab.inside(lambda namespaces: check_lab(design, topology, plan, namespaces, ended))
+
+        def work(namespaces: "Namespaces") -> "Verdict":
+            with progress() as show:
+                return check_lab(design, topology, plan, namespaces, ended, show)
+
+        verdict = lab.inside(work)
     if as_json:
         click.echo(json.dumps(asdict(verdict), indent=2))
     else:
@@ -36,10 +45,32 @@ def check(name: str | None, as_json: bool) -> None:
     sys.exit(0 if verdict.is_good else 1)
 
 
+@contextmanager
+def progress() -> Iterator[Callable[[str, float], None]]:
+    """A bar on a terminal (standard error); nothing elsewhere. Called with what is being done, and the share done."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    # Drawn by this thread alone: the check forks.
+    with Progress(console=Console(stderr=True), transient=True, auto_refresh=False) as bar:
+        task = bar.add_task("", total=1)
+
+        def show(what: str, done: float) -> None:
+            bar.update(task, description=what, completed=done, refresh=True)
+
+        yield show
+
+
 def _print(verdict: "Verdict", homes: dict[str, str]) -> None:
-    from testbed.observe.verdict import count, details, matrix_text
+    from testbed.observe.verdict import count, details, matrix_text, unasked
 
     click.echo(matrix_text(verdict, homes))
-    click.secho(f"\n{count(verdict)}", fg="green" if verdict.is_good else "red", bold=True)
+    click.echo()
+    for line in unasked(verdict):
+        click.echo(line)
+    click.secho(count(verdict), fg="green" if verdict.is_good else "red", bold=True)
     for line in details(verdict):
         click.echo(line)

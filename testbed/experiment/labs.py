@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Self
 
+from testbed.designs.design import Design
 from testbed.experiment.needs import left_out
 from testbed.experiment.schedule import Site
 from testbed.experiment.trial import Witness
@@ -17,6 +18,8 @@ from testbed.observe import counters
 from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Plan
+from testbed.plan.plugged import unaddressed
+from testbed.spec.topology import Topology
 
 
 @dataclass(frozen=True)
@@ -50,33 +53,39 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
     if out := left_out(design, topology):
         state, reason = out
         return Prepared(None, {"summary": design.summary, "state": state, "reason": reason})
-    facts: dict[str, Any] = {"summary": design.summary, "pod_mtu": design.pod_mtu(topology)}
-    with ExitStack() as own:
-        try:
+    facts: dict[str, Any] = {"summary": design.summary}
+    try:
+        with ExitStack() as own:
+            facts["pod_mtu"] = design.pod_mtu(topology)
             lab = own.enter_context(Lab(plan_of(site, design_name)))
             if site.steering:
                 steer(lab.plan, lab.namespaces, site.steering)
-        except PlanRefused as error:
-            return Prepared(None, facts | {"state": "failed", "reason": str(error)})
-        reach = check_reach(lab.plan, lab.namespaces)
-        # After check_reach: before, switches would flood frames to addresses that they have not learned yet.
-        sent, astray = check_crossings(design, topology, lab.plan, lab.namespaces)
-        # All labs of the machine share one limit of neighbours: the entries of these checks could block the next lab.
-        forget_learned_in(lab.namespaces.values())
-        failures = [*reach.failures, *astray]
-        facts |= {
-            "up_seconds": round(lab.up_seconds, 4),
-            "check": {
-                "asked": reach.asked + sent,
-                "passed": reach.asked + sent - len(failures),
-                "failures": failures,
-            },
-            "evidence": [] if astray else [f"{sent} packets between nodes were seen on the fabric as claimed"],
-        }
-        if failures:
-            return Prepared(None, facts | {"state": "failed", "reason": f"{len(failures)} checks failed"})
-        labs.push(own.pop_all())
-        return Prepared(lab, facts | {"state": "measured", "reason": ""})
+            facts |= _checked(design, topology, lab)
+            if failures := facts["check"]["failures"]:
+                return Prepared(None, facts | {"state": "failed", "reason": f"{len(failures)} checks failed"})
+            labs.push(own.pop_all())
+    except PlanRefused as error:
+        return Prepared(None, facts | {"state": "failed", "reason": str(error)})
+    except Exception as error:  # noqa: BLE001 - recorded; a design that cannot be built costs no other its samples
+        return Prepared(None, facts | {"state": "failed", "reason": f"{type(error).__name__}: {error}"})
+    return Prepared(lab, facts | {"state": "measured", "reason": ""})
+
+
+def _checked(design: Design, topology: Topology, lab: Lab) -> dict[str, Any]:
+    """The facts of a lab that is up: which pods and nodes reach each other, and by which path."""
+    bare = list(unaddressed(lab.plan))
+    reach = check_reach(lab.plan, lab.namespaces)
+    # After check_reach: before, switches would flood frames to addresses that they have not learned yet.
+    sent, astray = check_crossings(design, topology, lab.plan, lab.namespaces)
+    # All labs of the machine share one limit of neighbours: the entries of these checks could block the next lab.
+    forget_learned_in(lab.namespaces.values())
+    failures = [*bare, *reach.failures, *astray]
+    asked = len(bare) + reach.asked + sent
+    return {
+        "up_seconds": round(lab.up_seconds, 4),
+        "check": {"asked": asked, "passed": asked - len(failures), "failures": failures},
+        "evidence": [] if astray else [f"{sent} packets between nodes were seen on the fabric as claimed"],
+    }
 
 
 def path_watch(site: Site, design: str, lab: Lab, source: str, target: str, family: int) -> Callable[[], Witness]:

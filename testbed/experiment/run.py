@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from testbed.experiment.labs import Labs, Prepared, path_watch, plan_of
@@ -70,8 +71,11 @@ class Run:
         """
         self._note(state="running", reason="", ended=None)
         for name in self._loaded.value.design_names:
-            if site := next((site for site in self._schedule.sites if site.fits(name)), None):
-                self._writer.write_plan(name, script(plan_of(site, name)))
+            # A design that cannot be planned is reported when its lab is built.
+            site = next((site for site in self._schedule.sites if site.fits(name)), None)
+            with suppress(Exception):
+                if site:
+                    self._writer.write_plan(name, script(plan_of(site, name)))
         state, reason = "failed", "ended unexpectedly"
         try:
             self._limits()
@@ -248,7 +252,8 @@ class Run:
             for trial, own, ends in stages:
                 with own:
                     self._watcher.began(trial)
-                    self._record_trial(trial, carry_out(trial, ends, watch(trial, ends.lab), self._writer.write_raw))
+                    begin = partial(_begin, watch, trial, ends.lab)
+                    self._record_trial(trial, carry_out(trial, ends, begin, self._writer.write_raw))
 
     def _record_trial(self, trial: Trial, outcome: Outcome) -> None:
         self._writer.append(outcome.samples, outcome.histograms)
@@ -259,6 +264,10 @@ class Run:
         if self._writer.trouble:
             self._watcher.trouble(self._writer.trouble, self._writer.waiting)
             self._writer.trouble = ""
+
+
+def _begin(watch: Callable[[Trial, Lab], Callable[[], Witness]], trial: Trial, lab: Lab) -> Witness:
+    return watch(trial, lab)()
 
 
 def _news(outcome: Outcome) -> str:

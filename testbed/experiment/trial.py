@@ -107,6 +107,8 @@ def carry_out(
         error = str(reason)
     except OSError as reason:  # Out of descriptors, processes or disk space: caused by the machine, not by the design.
         error = f"{trial.probe_name} could not be run: {reason.strerror or reason}"
+    except Exception as reason:  # noqa: BLE001 - costs this sample, not those of other designs
+        error = f"{trial.probe_name} failed: {type(reason).__name__}: {reason}"
     output: dict[str, bytes | Path] = {**ends.raw, **ends.files}
     kept = [keep(f"{trial.file_name}.{name}", content) for name, content in output.items()]
     spent = ends.ended - ends.began if ends.began and ends.ended else None

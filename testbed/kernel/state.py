@@ -4,7 +4,7 @@ import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from testbed.kernel.bpf import BpfState, state_of
@@ -154,11 +154,11 @@ def _read(kind: ObjectKind[T], payloads: Iterable[memoryview], names: Mapping[in
 
 
 def routes() -> frozenset[Route]:
-    """The routes of the calling thread's namespace, as in `State`, but without metrics, which daemons choose."""
+    """The routes of the calling thread's namespace, as in `State`."""
     with connect() as sock:
         names = _names(sock)
         payloads = [payload for question in ROUTES.dumps for payload in dump(sock, *question)]
-    return frozenset(replace(route, metric=0) for route in _read(ROUTES, payloads, names))
+    return frozenset(_read(ROUTES, payloads, names))
 
 
 def _names(sock: socket.socket) -> dict[int, str]:

@@ -211,7 +211,7 @@ def _completed(space: Space, state: State, links: tuple[Link, ...]) -> Space:
         *_routes(space, state, addresses),
         *_rulesets(space, state),
         *map(CutRoute, cut),
-        *(NftTable(name) for name in sorted(state.tables - _tables(state))),
+        *(NftTable(name) for name in sorted((state.tables - _tables(state)) | state.rules_of_tables.keys())),
         *state.others,
     )
     return replace(space, objects=objects)

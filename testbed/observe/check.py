@@ -2,28 +2,33 @@
 
 The model is that of Kubernetes' conformance tests (test/e2e/common/network/networking.go and no_snat.go): every pod
 reaches every pod, and every node reaches every pod and back, over TCP, UDP and ICMP; the right place answers, and it
-sees the source's own address. In addition the path between each two nodes is tried with the largest packets.
+sees the source's own address. In addition the path between each two nodes is tried with the largest packets, and with
+messages that are larger.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from testbed.designs.design import Design
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.kernel.refusal import Namespaces
+from testbed.observe.evidence import MOST_TRACED, causes, lost_at, merged, with_differing
+from testbed.observe.messages import SCTP_LACKS, Lost, check_messages, has_sctp
 from testbed.observe.path_mtu import Misfit, check_path_mtu
-from testbed.observe.ports import REACH_PORT
-from testbed.observe.questions import Question
-from testbed.observe.reach import check_reach
-from testbed.observe.shots import Protocol
-from testbed.observe.trace import NO_REASON, Walk, trace
-from testbed.observe.verdict import MTU, Cause, Failure, Verdict
+from testbed.observe.reach import Progress, check_reach
+from testbed.observe.share import shared
+from testbed.observe.trace import trace
+from testbed.observe.verdict import LARGE, MTU, Cause, Failure, Verdict
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Kind, Plan
 from testbed.plan.plugged import unaddressed
 from testbed.spec.topology import Topology
 
-MOST_TRACED = 8
-"""Most groups of failed pairs that are traced; one fault makes few groups."""
+_UNASKED = (
+    "egress (no external host in the topology)",
+    "hostPort",
+    "Services",
+    "NetworkPolicies",
+)
 
 
 def check(
@@ -32,6 +37,7 @@ def check(
     plan: Plan,
     namespaces: Namespaces,
     ended: Iterable[tuple[str, str, str]] = (),
+    progress: Progress = lambda *_: None,
 ) -> Verdict:
     """Ask every pair; where pairs fail, trace a packet to where it is lost.
 
@@ -39,66 +45,60 @@ def check(
     """
     # All namespaces of the machine share one neighbour limit: free it of entries learned before.
     forget_learned_in(namespaces.values())
-    reach = check_reach(plan, namespaces)
-    tried, misfits = check_path_mtu(plan, namespaces) if not reach.failed else (0, ())
-    sent, astray = check_crossings(design, topology, plan, namespaces) if not reach.failed else (0, ())
+    reach = check_reach(plan, namespaces, progress=progress)
+    is_reached = not reach.failed
+    progress("sending the largest packets, and larger messages", 1)
+    tried, misfits = check_path_mtu(plan, namespaces) if is_reached else (0, ())
+    fits = is_reached and not misfits
+    sent, lost = check_messages(plan, namespaces) if fits else (0, ())
+    crossed, astray = check_crossings(design, topology, plan, namespaces) if is_reached else (0, ())
+    bare = [pod for pod in plan.of_kind(Kind.POD) if not pod.reached_at]
+    if not fits or lost:
+        progress("tracing packets of failed pairs", 1)
     forget_learned_in(namespaces.values())
+    failures = (
+        *(Failure(q.source.name, q.target.name, q.protocol, str(q.address), what) for q, what in reach.failed),
+        *(Failure(m.source.name, m.target.name, MTU, str(m.address), m.what) for m in misfits),
+        *(Failure(p.source.name, p.target.name, LARGE, str(p.address), what) for p, what in lost),
+    )
     return Verdict(
-        # A detached pod has no address and is not asked.
         places=tuple(space.name for space in plan.of_kind(Kind.NODE, Kind.POD) if space.reached_at),
-        asked=reach.asked + tried + sent,
-        failures=(
-            *(Failure(q.source.name, q.target.name, q.protocol, str(q.address), what) for q, what in reach.failed),
-            *(Failure(m.source.name, m.target.name, MTU, str(m.address), m.what) for m in misfits),
-        ),
+        asked=reach.asked + tried + sent + crossed,
+        failures=failures,
         astray=astray,
         causes=(
-            *_causes([question for question, _ in reach.failed], plan, namespaces),
+            *causes(reach.failed, plan, namespaces),
             *_causes_of_misfits(misfits, plan, namespaces),
+            *_causes_of_lost(lost, plan, namespaces),
         ),
-        ended=tuple(f"{place}: {what}" for place, what, _ in ended) if reach.failed or misfits or astray else (),
+        ended=tuple(f"{place}: {what}" for place, what, _ in ended) if failures or astray else (),
+        unasked=(
+            *(() if is_reached else ("path MTU, large messages and paths on the fabric (pairs fail)",)),
+            *(("large messages (the path MTU fails)",) if misfits else ()),
+            *(() if has_sctp() else (f"SCTP ({SCTP_LACKS})",)),
+            *_UNASKED,
+            *(f"{pod.name} ({'no address' if plan.devices_of(pod.name) else 'detached'})" for pod in bare),
+        ),
         unaddressed=tuple(unaddressed(plan)),
     )
 
 
-def _causes(failed: Iterable[Question], plan: Plan, namespaces: Namespaces) -> Iterator[Cause]:
-    """One cause for each group of pairs between the same two nodes and kinds of place: one trace for all of them."""
-    groups: dict[tuple[str, str, str, str, int], list[Question]] = {}
-    for q in failed:
-        key = (q.source.home, q.source.kind, q.target.home, q.target.kind, q.address.version)
-        groups.setdefault(key, []).append(q)
-    found: dict[str, dict[tuple[str, str], None]] = {}
-    for members in list(groups.values())[:MOST_TRACED]:
-        reason = _reason(members, plan, namespaces)
-        found.setdefault(reason, {}).update({(q.source.name, q.target.name): None for q in members})
-    for reason, pairs in found.items():
-        yield Cause(tuple(pairs), reason)
-
-
-def _causes_of_misfits(misfits: Iterable[Misfit], plan: Plan, namespaces: Namespaces) -> Iterator[Cause]:
+def _causes_of_misfits(misfits: Iterable[Misfit], plan: Plan, namespaces: Namespaces) -> tuple[Cause, ...]:
     """The causes of packets that were too large for a link on their path."""
-    for source, target, address, what, _ in [misfit for misfit in misfits if misfit.is_lost][:MOST_TRACED]:
-        ends = source.name, target.name
-        walk = trace(plan, namespaces, *ends, "icmp", size=plan.pod_mtu, family=address.version)
-        yield Cause((ends,), f"{what}; {_lost_at(walk)}")
+    traced = [misfit for misfit in misfits if misfit.is_lost][:MOST_TRACED]
+
+    def reason(number: int, _: int) -> str:
+        source, target, address, what, _ = traced[number]
+        walk = trace(plan, namespaces, source.name, target.name, "icmp", size=plan.pod_mtu, family=address.version)
+        return with_differing(f"{what}; {lost_at(walk)}", plan, namespaces, source, target)
+
+    reasons = shared(reason, len(traced)) if traced else []
+    return merged(((m.source.name, m.target.name), reason) for m, reason in zip(traced, reasons, strict=True))
 
 
-def _reason(failed: list[Question], plan: Plan, namespaces: Namespaces) -> str:
-    question = failed[0]
-    # Trace the simplest protocol that fails in the group.
-    protocol: Protocol = min((q.protocol for q in failed), key=("udp", "tcp", "icmp").index)
-    ends = question.source.name, question.target.name
-    walk = trace(plan, namespaces, *ends, protocol, REACH_PORT, family=question.address.version)
-    if walk.outcome == "answered":
-        rewritten = [
-            f"{change} at {hop.device} of {hop.place}"
-            for hop in walk.forth
-            for change in hop.changes
-            if "NAT" in change
-        ]
-        return "; ".join(rewritten) or "not reproduced: a packet sent after the check was answered"
-    return _lost_at(walk)
-
-
-def _lost_at(walk: Walk) -> str:
-    return f"{walk.end}; {walk.reason or NO_REASON}"
+def _causes_of_lost(lost: Iterable[Lost], plan: Plan, namespaces: Namespaces) -> tuple[Cause, ...]:
+    """What differs at the ends of paths on which large messages do not come back; small ones do."""
+    return merged(
+        ((source.name, target.name), with_differing(f"{what}; smaller ones do", plan, namespaces, source, target))
+        for (source, target, _), what in lost
+    )

@@ -4,8 +4,9 @@ The commands of all differences are to run once, in their order. Consequences of
 other end of a deleted pair, the connected route of an unexpected address, or the one missing while its device is down.
 """
 
+import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from testbed.kernel.others.settings import writing
@@ -41,7 +42,7 @@ from testbed.plan.rulesets import Ruleset
 
 T = TypeVar("T", bound=Object)
 
-_LEAST_MTU_6 = 1280
+_LEAST_MTU_6, _CARRIER_S = 1280, 1.1
 _APART = (ADDRESSES, ROUTES, RULES)
 """Addresses are compared first; of routes and rules the kernel adds some itself."""
 NOT_COMPARED = (
@@ -82,7 +83,13 @@ def inspect(plan: Plan, namespaces: Namespaces, ended: Iterable[tuple[str, str, 
 
 def state_for(space: Space) -> State:
     """The state of the calling thread's namespace, as far as the plan of this space covers it."""
-    return state(space.of(Sysctl), to_list(space.of(Ruleset)), space.bpf)
+    wanted = space.of(Sysctl), to_list(space.of(Ruleset)), space.bpf
+    now = state(*wanted)
+    if any(one.what == "bridge port disabled" for one in now.others):
+        # A bridge may learn of the carrier of a new port a second late.
+        time.sleep(_CARRIER_S)
+        return state(*wanted)
+    return now
 
 
 def differences(plan: Plan, space: Space, now: State) -> Iterator[Difference]:
@@ -177,11 +184,7 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
     planned = {*map(ordered, space.of(Route)), *map(ordered, space.learned), *connected(own)}
     planned -= {item.route for item in space.of(CutRoute)}
     follows = {*connected(now.of(DeviceAddress)), *connected(space.of(DeviceAddress))}
-    # Daemons choose the metrics of their routes.
-    learned = {route: replace(route, metric=0) for route in now.of(Route) if route.metric}
-    by_daemon = {route for route, plain in learned.items() if plain in space.learned}
-    there = now.of(Route) | {learned[route] for route in by_daemon}
-    missing, extra = planned - there, set(there - planned - follows - by_daemon)
+    missing, extra = planned - now.of(Route), set(now.of(Route) - planned - follows)
     for refusal in sorted(now.refusals):
         yield f"unexpected route `{refusal}`", (f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}",)
     for route in sorted(missing, key=_gateways_first):

@@ -88,7 +88,7 @@ def _tables(space: Space, now: State) -> Iterator[Finding]:
     planned = {table.name for table in space.of(NftTable)}
     for table, rules in now.rules_of_tables.items():
         if table not in planned:
-            told = f" with {'; '.join(rules)}" if rules else ", empty"
+            told = f" with {'; '.join(rules)}" if rules else ""
             yield f"nftables: unexpected table `{table}`{told}", (f"nft delete table {table}",), ""
     for table in sorted(planned - now.tables):
         yield f"nftables: table `{table}` missing", (), ""

@@ -1,12 +1,13 @@
 """The questions of a check: every pair of pods and nodes, in tiles and batches.
 
-In a tile, some sources ask some targets, each of them. The reason is the neighbour tables: all namespaces of a machine
-share a limit of 1,024 learned entries for each family (`gc_thresh3`), which only the host can raise. So a batch asks no
-more than can be learned, and learned entries are flushed before the next.
+In a tile, some places ask others, each of them. The reason is the neighbour tables: all namespaces of a machine share a
+limit of 1,024 learned entries for each family (`gc_thresh3`), which only the host can raise. So a batch asks no more
+than can be learned, and learned entries are flushed before the next.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, product
+from itertools import combinations, combinations_with_replacement, groupby, product
 from typing import NamedTuple
 
 from testbed.observe.shots import Protocol
@@ -14,12 +15,12 @@ from testbed.plan.objects import DeviceAddress, Kind, Plan, Space
 from testbed.spec.types import Address
 
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "icmp")
-MOST_NEIGHBOURS = 700
-"""Most entries to learn at a time; the rest is left for the user's own traffic."""
+MOST_NEIGHBOURS = 400
+"""Most entries to learn at a time; the rest is left for other labs of the machine, and for checks of them."""
 AT_ONCE = 2000
 """Most questions in a batch."""
-_TILE = 64
-"""Sources in a tile, and targets."""
+_TILE = 32
+"""Places on each side of a tile."""
 
 
 class Question(NamedTuple):
@@ -46,27 +47,40 @@ def questions(plan: Plan, protocols: Sequence[Protocol] = PROTOCOLS) -> Iterator
 
 
 Tile = tuple[Sequence[Space], Sequence[Space]]
-"""Sources and targets."""
+"""Some places, and others or the same ones: all of the first ask all of the second, and the other way round."""
 
 
 def tiles(plan: Plan) -> Iterator[Tile]:
     """All pairs of places, in tiles."""
     places = plan.of_kind(Kind.POD, Kind.NODE)
     blocks = [places[start : start + _TILE] for start in range(0, len(places), _TILE)]
-    yield from product(blocks, blocks)
+    yield from combinations_with_replacement(blocks, 2)
 
 
 def asked_in(tile: Tile, protocols: Sequence[Protocol]) -> Iterator[Question]:
-    """The questions of a tile."""
-    sources, targets = tile
-    reached = [(target, address, str(address)) for target in targets for address in target.reached_at]
-    for source in sources:
-        families = {address.version for address in source.reached_at}
-        own = own_addresses(source)
-        for target, address, text in reached:
-            if source is not target and address.version in families:
+    """The questions of a tile: of each pair in one direction, then in the other, which needs the same neighbours."""
+    some, others = tile
+    texts = {address: str(address) for space in (*some, *others) for address in space.reached_at}
+    own = {space.name: own_addresses(space) for space in (*some, *others)}
+    families = {space.name: {address.version for address in space.reached_at} for space in (*some, *others)}
+    pairs = combinations(some, 2) if some is others else product(some, others)
+    for source, target in ((a, b) for one, other in pairs for a, b in ((one, other), (other, one))):
+        for address in target.reached_at:
+            if address.version in families[source.name]:
                 for protocol in protocols:
-                    yield Question(source, target, address, protocol, text, own)
+                    yield Question(source, target, address, protocol, texts[address], own[source.name])
+
+
+def pair_of(question: Question) -> tuple[str, str, int]:
+    """Source, target and family of a question."""
+    return question.source.name, question.target.name, question.address.version
+
+
+def fan_out(plan: Plan) -> int:
+    """The most copies of a broadcast frame that the kernel makes at a time: the ports of the largest bridge."""
+    devices = ((space.name, device) for space in plan.spaces for device in plan.devices_of(space.name).values())
+    ports = Counter((space, device.master) for space, device in devices if device.master)
+    return max(ports.values(), default=1)
 
 
 def own_addresses(source: Space) -> frozenset[str]:
@@ -84,7 +98,7 @@ def batches(
     batch: list[Question] = []
     learned: set[_Entry] = set()
     is_on_link = _OnLink()
-    for _, pair in groupby(asked, key=lambda q: (q.source.name, q.target.name, q.address.version)):
+    for _, pair in groupby(asked, key=pair_of):
         together = list(pair)
         one = together[0]
         more = _to_learn(one.source, one.target, one.address.version, is_on_link)

@@ -8,6 +8,8 @@ from testbed.observe.questions import PROTOCOLS
 
 MTU = "mtu"
 """In place of a protocol: the largest packet of the pair does not fit, or a larger one does."""
+LARGE = "large"
+"""In place of a protocol: messages that are larger than the MTU do not come back."""
 MOST_PLACES = 20
 """In a matrix of pods and nodes; larger labs get a matrix of nodes."""
 MOST_PAIRS = 6
@@ -48,6 +50,8 @@ class Verdict:
     """Processes and daemons of the design that have ended, if anything failed."""
     unaddressed: tuple[str, ...] = ()
     """Pods that CNI plugins have attached without an address, which must have one; they are not asked."""
+    unasked: tuple[str, ...] = ()
+    """Parts of the network model that were not checked, each with the reason."""
 
     @property
     def is_good(self) -> bool:
@@ -56,7 +60,7 @@ class Verdict:
 
     def __str__(self) -> str:
         whole = [] if len(self.places) > MOST_PLACES else [matrix_text(self, {}), ""]
-        return "\n".join((*whole, count(self), *details(self)))
+        return "\n".join((*whole, *unasked(self), count(self), *details(self)))
 
     def __repr__(self) -> str:
         """One line, as pytest shows it where `assert lab.check().is_good` fails."""
@@ -67,6 +71,12 @@ def count(verdict: Verdict) -> str:
     """Such as `65 of 65 checks passed`."""
     passed = verdict.asked - len(verdict.failures) - len(verdict.astray)
     return f"{passed} of {verdict.asked} checks passed"
+
+
+def unasked(verdict: Verdict) -> Iterator[str]:
+    """A line on what was not asked, if anything."""
+    if verdict.unasked:
+        yield f"not asked: {', '.join(verdict.unasked)}"
 
 
 def details(verdict: Verdict) -> Iterator[str]:
@@ -105,7 +115,7 @@ def matrix(verdict: Verdict) -> dict[tuple[str, str], str]:
     for item in verdict.failures:
         failed.setdefault((item.source, item.target), set()).add(item.protocol)
     return {
-        (source, target): " ".join(p for p in (*PROTOCOLS, MTU) if p in failed.get((source, target), ()))
+        (source, target): " ".join(p for p in (*PROTOCOLS, MTU, LARGE) if p in failed.get((source, target), ()))
         for source in verdict.places
         for target in verdict.places
         if source != target

@@ -3,6 +3,7 @@
 Each test has its own capsule, which hides the labs of others.
 """
 
+import io
 import json
 import os
 import pty
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.cli.check import progress
 from tests.cli.test_cli import cli, golden
 
 pytestmark = pytest.mark.sealed
@@ -235,3 +237,16 @@ def test_a_lab_and_a_topology_are_drawn(repository: Path, tmp_path: Path) -> Non
         )
     ]
     golden("graph-wrong", "\n".join(texts))
+
+
+def test_check_shows_its_progress_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr("sys.stderr", shown)
+    with progress() as show:
+        show("asking every pair", 0.5)
+    assert shown.getvalue() == ""
+    monkeypatch.setattr(shown, "isatty", lambda: True)
+    with progress() as show:
+        show("asking every pair", 0.5)
+    assert "asking every pair" in shown.getvalue()
+    assert "50%" in shown.getvalue()

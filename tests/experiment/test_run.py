@@ -6,7 +6,6 @@ One run uses the real programs; tests of values use its results. Other tests use
 
 import contextlib
 import csv
-import dataclasses
 import gzip
 import json
 import os
@@ -17,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import pytest
 
 from testbed.designs import CATALOGUE, DESIGNS, PLAIN, TRANSPORTS, Design
 from testbed.designs.transport import Joining, others
-from testbed.experiment.labs import Prepared, prepare
+from testbed.experiment.labs import Prepared, plan_of, prepare
 from testbed.experiment.manifest import manifest_of
 from testbed.experiment.results import LAB, ResultsWriter, Sample, read_results
 from testbed.experiment.resume import mend
@@ -33,7 +33,9 @@ from testbed.experiment.run import Run
 from testbed.experiment.schedule import Schedule, Site
 from testbed.experiment.trial import Trial
 from testbed.lab.capsule import enclosed
+from testbed.plan.objects import Plan
 from testbed.probes import sockperf
+from testbed.probes.probe import ProbeError
 from testbed.report import write_report
 from testbed.spec.load import load_scenario
 from testbed.spec.scenario import LIMITS
@@ -138,7 +140,7 @@ def carry_out(
     watcher = Recorder()
     loaded = load_scenario(scenario, CATALOGUE)
     if budget:
-        loaded = dataclasses.replace(loaded, value=loaded.value.model_copy(update={"budget": budget}))
+        loaded = replace(loaded, value=loaded.value.model_copy(update={"budget": budget}))
     schedule = Schedule.of(loaded, 7)
     earlier = mend(folder) if folder.exists() else None
     manifest = earlier.manifest if earlier else manifest_of(loaded, str(scenario), schedule)
@@ -354,7 +356,7 @@ def careless(joining: Joining) -> None:
 
 def with_transport(name: str, **changes: Any) -> Design:
     """The design vxlan, with another transport."""
-    return dataclasses.replace(DESIGNS["vxlan"], transport=dataclasses.replace(TRANSPORTS[name], **changes))
+    return replace(DESIGNS["vxlan"], transport=replace(TRANSPORTS[name], **changes))
 
 
 @uses_quick_probes
@@ -372,6 +374,49 @@ def test_only_designs_that_pass_their_checks_are_measured(
     assert any("pod client -> pod web-2 tcp" in failure for failure in facts["check"]["failures"])
     assert {sample.design for sample in results.samples} == {"l3-host-routes", "aa", LIMITS}
     assert results.manifest["state"] == "done"
+
+
+def without_plan(site: Site, design: str) -> Plan:
+    if design == "vxlan":
+        raise ValueError("no way to plan this")
+    return plan_of(site, design)
+
+
+@uses_quick_probes
+@pytest.mark.sealed
+def test_a_design_that_cannot_be_planned_costs_no_other_its_samples(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = "ValueError: no way to plan this"
+    monkeypatch.setattr("testbed.experiment.labs.plan_of", without_plan)
+    monkeypatch.setattr("testbed.experiment.run.plan_of", without_plan)
+    all_fit, _ = carry_out(throughput_only(scenario), tmp_path / "run")
+    assert not all_fit
+    results = read_results(tmp_path / "run")
+    assert (results.manifest["state"], results.manifest["designs"]["vxlan"]["state"]) == ("done", "failed")
+    assert results.manifest["designs"]["vxlan"]["reason"] == reason
+    assert {sample.design for sample in counted(results.samples, "throughput")} == {"l3-host-routes", "aa"}
+    write_report(tmp_path / "run")
+    assert reason in (tmp_path / "run/report.md").read_text()
+
+
+@uses_quick_probes
+@pytest.mark.sealed
+def test_an_error_in_a_trial_costs_only_its_own_sample(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watch(site: Site, design: str, *_: Any) -> Callable[[], Any]:
+        if design == "vxlan":
+            raise ProbeError("client and web-2 have no address family in common")
+        return lambda: lambda: ""
+
+    monkeypatch.setattr("testbed.experiment.run.path_watch", watch)
+    all_well, _ = carry_out(throughput_only(scenario), tmp_path / "run")
+    assert not all_well
+    samples = read_results(tmp_path / "run").samples
+    errors = {sample.design: sample.error for sample in samples if sample.value is None}
+    assert errors == {"vxlan": "client and web-2 have no address family in common"}
+    assert {sample.design for sample in counted(samples, "throughput")} == {"l3-host-routes", "aa"}
 
 
 @uses_quick_probes

@@ -182,7 +182,8 @@ def _read(payload: memoryview, names: Mapping[int, str]) -> Route | None:
     protocol = int(payload[5])
     # Prefix routes of the kernel are compared as routes of BOOT.
     owner = BOOT if protocol == _RTPROT_KERNEL else protocol
-    metric = 0 if protocol == _RTPROT_KERNEL else _metric_in(to, found)
+    # Daemons choose the metrics of their routes.
+    metric = 0 if protocol in (_RTPROT_KERNEL, BIRD) else _metric_in(to, found)
     if kind == _BLACKHOLE:
         return Route(to, "", blackhole=True, table=table, protocol=owner, metric=metric)
     if kind != _UNICAST or _has_hops_without_gateway(found):
