@@ -185,8 +185,12 @@ def _routes(space: Space, now: State) -> Iterator[Finding]:
     planned -= {item.route for item in space.of(CutRoute)}
     follows = {*connected(now.of(DeviceAddress)), *connected(space.of(DeviceAddress))}
     missing, extra = planned - now.of(Route), set(now.of(Route) - planned - follows)
+    awaited = {str(route.to) for route in missing if route in space.learned}
     for refusal in sorted(now.refusals):
-        yield f"unexpected route `{refusal}`", (f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}",)
+        deletion = f"ip {'-6 ' if ':' in refusal else ''}route del {refusal}"
+        # The daemon itself may refuse what it cannot reach, and withdraws that as soon as it can.
+        by_daemon = awaited.intersection(refusal.split())
+        yield f"unexpected route `{refusal}`", (f"sh -c '{deletion} 2>/dev/null; true'" if by_daemon else deletion,)
     for route in sorted(missing, key=_gateways_first):
         instead = [other for other in extra if _slot(other) == _slot(route)]
         extra.difference_update(instead)
