@@ -22,6 +22,8 @@ from testbed.plan.objects import Plan, Space
 
 MOST_TRACED = 8
 """Most groups of failed pairs that are traced; one fault makes few groups."""
+MOST_COMPARED = 16
+"""Most further groups for which the ends and their nodes are compared with the plan."""
 _ENOUGH_S = 2.0
 """No more packets are traced after this time."""
 _SIMPLEST: tuple[Protocol, ...] = ("icmp", "udp", "tcp")
@@ -46,6 +48,9 @@ def causes(failed: Iterable[Failed], plan: Plan, namespaces: Namespaces) -> tupl
             for members, reason in zip(now, reasons, strict=True):
                 found += (((question.source.name, question.target.name), reason) for question, _ in members)
             left = [members for members in left if members not in now]
+    for members in [*left, *list(groups.values())[MOST_TRACED:]][:MOST_COMPARED]:
+        if differing := with_differing("", plan, namespaces, members[0][0].source, members[0][0].target):
+            found += (((question.source.name, question.target.name), differing) for question, _ in members)
     return merged(found)
 
 
