@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.observe.questions import PROTOCOLS
+from testbed.spec.problems import counted
 
 MTU = "mtu"
 """In place of a protocol: the largest packet of the pair does not fit, or a larger one does."""
@@ -70,7 +71,9 @@ class Verdict:
 def count(verdict: Verdict) -> str:
     """Such as `65 of 65 checks passed`."""
     passed = verdict.asked - len(verdict.failures) - len(verdict.astray)
-    return f"{passed} of {verdict.asked} checks passed"
+    text = f"{passed} of {verdict.asked} checks passed"
+    missing = len(verdict.unaddressed)
+    return f"{text}; {counted(missing, 'pod')} without an address" if missing else text
 
 
 def unasked(verdict: Verdict) -> Iterator[str]:

@@ -43,3 +43,9 @@ def test_a_failed_assertion_shows_the_count_and_the_cause() -> None:
     assert f"<{told}>.is_good" in str(failed.value)
     astray = Verdict(PLACES, 65, (), ("a packet from node1 took eth0",), ())
     assert repr(astray) == "<64 of 65 checks passed; a packet from node1 took eth0>"
+
+
+def test_the_count_names_pods_that_could_not_be_asked() -> None:
+    found = Verdict(PLACES, 6, (), (), (), unaddressed=("client: no address in the network l2only",))
+    assert not found.is_good
+    assert "6 of 6 checks passed; 1 pod without an address" in str(found)
