@@ -3,7 +3,8 @@
     NAME-TIME/
       manifest.json      scenario and topology as read, seed, machine, state
       samples.csv        one row per sample, appended during the run
-      histograms.jsonl   one line per distribution: the values of the percentiles, to three significant digits
+      histograms.jsonl   one line per distribution: the values of the percentiles, to three significant digits;
+                         gzipped or missing in published folders
       plans/DESIGN.txt   the commands that build each design by hand
       raw/               output of each probe, gzipped
 
@@ -18,6 +19,7 @@ import io
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
@@ -298,16 +300,17 @@ class Results:
 def read_results(folder: Path) -> Results:
     """Read the folder of a run, finished or not.
 
-    An incomplete last line (after a crash) is ignored. Raises ResultsError if a file is missing or damaged.
+    An incomplete last line (after a crash) is ignored. Histograms may be compressed or missing, to publish a smaller
+    folder. Raises ResultsError if another file is missing, or one is damaged.
     """
-    for name in ("manifest.json", "samples.csv", "histograms.jsonl"):
+    for name in ("manifest.json", "samples.csv"):
         if not (folder / name).is_file():
             raise ResultsError(f"{folder} is not a results folder: {name} missing")
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
         samples = tuple(_samples(folder / "samples.csv"))
-        histograms = tuple(_histograms(folder / "histograms.jsonl"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        histograms = tuple(_histograms(folder))
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsError(f"{folder} cannot be read: {error}") from error
     return Results(folder, manifest, samples, histograms)
 
@@ -334,8 +337,12 @@ def _samples(file: Path) -> Iterator[Sample]:
         )
 
 
-def _histograms(file: Path) -> Iterator[Histogram]:
-    text = file.read_text()
+def _histograms(folder: Path) -> Iterator[Histogram]:
+    """The histograms, also of a folder in which they were compressed; none if they were left out to save space."""
+    plain, packed = folder / "histograms.jsonl", folder / "histograms.jsonl.gz"
+    if not plain.is_file() and not packed.is_file():
+        return
+    text = plain.read_text() if plain.is_file() else gzip.decompress(packed.read_bytes()).decode()
     for line in text[: text.rfind("\n") + 1].splitlines():
         entry = {"cell": ""} | json.loads(line)
         entry["values"] = np.array(entry["values"], dtype=np.float64)

@@ -164,14 +164,14 @@ def summarise(
     """One summary per series, in the same order; then percentiles that need the values of all rounds together.
 
     `look` is the number of this look at the run, as for `alpha`; `headline` names the metrics that the run is about.
-    Percentiles are taken from the raw values in
-    `histograms`; they are absent if there are none or too few.
+    Percentiles are taken from the raw values in `histograms`; they are absent if there are too few values. Of a folder
+    without histograms, a percentile is the median over rounds of each round's percentile.
     """
     raw = _by_arm(histograms)
-    shown = [s for s in (*all_series, *_tails(all_series, raw)) if not _percentile(s) or _behind(s, raw)]
+    shown = [s for s in (*all_series, *_tails(all_series, raw)) if not raw or not _percentile(s) or _behind(s, raw)]
     baselines = {_where(s): s for s in shown if s.design == baseline}
     logs = [_logs(s, baselines.get(_where(s))) for s in shown]
-    values = _intervals_of([{} if _percentile(s) else s.values for s in shown])
+    values = _intervals_of([{} if raw and _percentile(s) else s.values for s in shown])
     spans = _intervals_of(logs)
     judged = _judged(shown, logs, baseline, look, headline)
     return tuple(

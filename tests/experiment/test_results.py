@@ -167,7 +167,21 @@ def test_an_incomplete_last_line_is_ignored(tmp_path: Path, cut: int) -> None:
     assert results.histograms == ()
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "samples.csv", "histograms.jsonl"])
+def test_histograms_may_be_compressed_or_left_out(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    whole, file = read_results(folder).histograms, folder / "histograms.jsonl"
+    (folder / "histograms.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+    (packed,) = read_results(folder).histograms
+    assert (packed.values == whole[0].values).all()
+    (folder / "histograms.jsonl.gz").write_bytes(b"nonsense")
+    with pytest.raises(ResultsError, match="cannot be read"):
+        read_results(folder)
+    (folder / "histograms.jsonl.gz").unlink()
+    assert read_results(folder).histograms == ()
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "samples.csv"])
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     folder = written(tmp_path / "run")
     (folder / name).unlink()

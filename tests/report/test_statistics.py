@@ -355,8 +355,16 @@ def test_p999_requires_ten_thousand_values(count: int, given: bool) -> None:
         assert (found["rtt_p99.9"].median, found["rtt_p99.9"].rounds, found["rtt_p99.9"].ratio) == (5, 2, None)
 
 
-def test_a_percentile_without_raw_values_is_absent() -> None:
-    assert statistics.summarise(statistics.series(samples("d", {1: 10.0}, "rtt_p99")), "d") == ()
+def test_a_percentile_without_raw_values_is_absent_if_the_run_has_others() -> None:
+    found = statistics.series(samples("d", {1: 10.0}, "rtt_p99"))
+    shown = statistics.summarise(found, "d", [replace(histogram([5.0], 1), design="other")])
+    assert "d" not in {s.design for s in shown}
+
+
+def test_without_any_raw_values_a_percentile_is_the_median_of_those_of_the_rounds() -> None:
+    found = statistics.series(samples("d", {1: 10.0, 2: 30.0, 3: 20.0}, "rtt_p99"))
+    (p99,) = statistics.summarise(found, "d")
+    assert (p99.median, p99.ci_low, p99.ci_high, p99.rounds) == (20.0, 10.0, 30.0, 3)
 
 
 def test_summary_csv_has_the_documented_columns_and_empty_cells() -> None:
