@@ -30,7 +30,8 @@ class Progress:
         self._task: TaskID | None = None
         self._trials = 0
         self._done = 0
-        self._seconds = 0.0
+        self._seconds: float | None = None
+        """The time that is left; None before the measurements are planned: limits are measured first."""
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -70,12 +71,13 @@ class Progress:
 
     def ended(self, trial: Trial, news: str, seconds: float) -> None:
         self._done += 1
-        self._seconds -= seconds
+        if self._seconds is not None:
+            self._seconds -= seconds
         if self._task is not None:
             self._bar.advance(self._task, seconds)
         else:
-            left = minutes(max(self._seconds, 0))
-            self._say(f"[{self._counted(self._done)}] {_round(trial)}: {trial.label}: {news}; {left} left")
+            left = "" if self._seconds is None else f"; {minutes(max(self._seconds, 0))} left"
+            self._say(f"[{self._counted(self._done)}] {_round(trial)}: {trial.label}: {news}{left}")
 
     def trouble(self, reason: str, waiting: int) -> None:
         kept = f"; {waiting} bytes of samples wait to be written" if waiting else ""
