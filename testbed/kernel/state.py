@@ -126,10 +126,11 @@ def state(
         refusals = frozenset(filter(None, map(refusal_in, dumped.answers(*ROUTES.dumps))))
         queues = [found for payload in dumped.answers(*QUEUE_DUMPS) if (found := options_of(payload, "clsact"))]
     rules = listed(wanted)
-    # Listing rules of iptables leaves tables with empty chains, which do nothing.
+    # Listing rules of iptables, and removing the last chain, leaves empty tables, which do nothing.
     understood = {
-        table for backend in iptables.FAMILIES if backend in rules for table in iptables.tables(rules[backend])
-    } & tables_with_chains()
+        *(table for backend in iptables.FAMILIES if backend in rules for table in iptables.tables(rules[backend])),
+        *(table for table in tables - tables_with_chains() if iptables.is_table(table)),
+    }
     return State(
         devices={link.name: _device(link, dumped.names) for link in dumped.links},
         objects=objects,

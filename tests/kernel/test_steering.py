@@ -18,8 +18,8 @@ several_cpus = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two C
 
 def masks(lab: Lab, place: str, dev: str) -> set[str]:
     """The masks of a device, read through the namespace's own sysfs."""
-    read = f"mount -t sysfs sysfs /sys && cat /sys/class/net/{dev}/queues/rx-*/rps_cpus"
-    output, errors = lab.start(place, ["unshare", "--mount", "sh", "-c", read]).communicate(timeout=5)
+    read = f"cat /sys/class/net/{dev}/queues/rx-*/rps_cpus"
+    output, errors = lab.start(place, ["sh", "-c", read]).communicate(timeout=5)
     assert not errors
     return set(output.decode().split())
 

@@ -32,10 +32,12 @@ def seen(*devices: DeviceState, items: Sequence[DeviceAddress] = (), rules: Sequ
     return State(
         {device.name: device for device in devices},
         objects,
-        nothing,
-        nothing,
-        nothing,
-        nothing,
+        refusals=nothing,
+        associations=frozenset(),
+        policies=frozenset(),
+        tables=nothing,
+        rules_of_tables={},
+        classifying=nothing,
         rulesets={"iptables": Whole("iptables", found)},
     )
 

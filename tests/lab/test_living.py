@@ -158,6 +158,7 @@ def test_ctrl_c_before_the_caller_waits_reaches_the_work(
 
     def busy(descriptors: object, close: object = door.close) -> None:
         close(descriptors)  # type: ignore[operator]
+        os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.3)
 
     def wait(_: object) -> list[int]:
@@ -172,7 +173,7 @@ def test_ctrl_c_before_the_caller_waits_reaches_the_work(
     child = os.fork()  # It has one thread, as the command line has; a worker of pytest has several.
     if child == 0:
         heard: list[int] = []
-        with suppress(BaseException), subprocess.Popen(["sh", "-c", f"sleep 0.15; kill -INT {os.getpid()}"]):
+        with suppress(BaseException):
             heard = lab.inside(wait)
         os._exit(heard != [signal.SIGINT])
     assert os.waitpid(child, 0)[1] == 0

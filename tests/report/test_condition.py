@@ -101,7 +101,7 @@ def test_a_metric_has_short_names() -> None:
         ("cross-node throughput < 0%", "the ratio must not be 0"),
         ("cross-node throughput < 1 < 2", "'1 < 2' is not a ratio"),
         ("cros-node throughput < 1", "unknown design, path or metric 'cros-node'; did you mean 'cross-node'?"),
-        ("mtu=900 throughput < 1", "unknown sweep setting 'mtu=900'; did you mean 'mtu=9000'?"),
+        ("mtu=900 throughput < 1", "unknown sweep setting 'mtu=900'; valid: mtu=1500, mtu=9000"),
         ("rtt_p90 > 1.1", "'rtt_p90' is informational"),
         ("l2 vxlan throughput < 1", "more than one design, path or metric: l2 vxlan throughput"),
         ("any any any any < 1", "more than one design, path or metric"),
