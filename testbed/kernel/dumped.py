@@ -12,6 +12,8 @@ from testbed.plan.uapi import IFF_UP, RTM_GETLINK
 
 LINK_HEADER = struct.Struct("=BxHiII")
 """struct ifinfomsg: family, type, index, flags, mask of flags."""
+BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
+"""Devices that the kernel makes in each namespace."""
 IFLA_IFNAME, IFLA_MASTER, IFLA_LINKINFO, IFLA_AF_SPEC, IFLA_EXT_MASK = 3, 10, 18, 26, 29
 _IFLA_CARRIER = 33
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND, _INFO_SLAVE_DATA = 1, 2, 4, 5

@@ -36,8 +36,6 @@ T = TypeVar("T")
 _IFLA_ADDRESS, _IFLA_MTU, _IFLA_LINK, _IFLA_LINK_NETNSID = 1, 4, 5, 37
 _READERS = {name: kind.read for kind in LINK_KINDS.values() for name in kind.names}
 """Readers of a device's parameters, by the kernel's name of its kind."""
-BUILT_IN = frozenset(("lo", "tunl0", "sit0", "ip6tnl0", "gre0", "gretap0", "erspan0", "ip6gre0", "ip_vti0", "ip6_vti0"))
-"""Devices that the kernel makes in each namespace."""
 _NETLINK_NETFILTER = 12
 _NFT_GETTABLE = (10 << 8) | 1
 _NFTA_TABLE_NAME, _NFGENMSG_SIZE = 1, 4

@@ -9,9 +9,10 @@ from itertools import chain
 from typing import Literal, NamedTuple, TypeVar, cast
 
 from testbed.cni.result import GivenAddress, Result
+from testbed.kernel.dumped import BUILT_IN
 from testbed.kernel.links import number_of
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.state import BUILT_IN, DeviceState, State, connected
+from testbed.kernel.state import DeviceState, State, connected
 from testbed.plan.objects import (
     Bridge,
     Child,

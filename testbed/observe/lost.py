@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from testbed.kernel.state import BUILT_IN, DeviceState, State
+from testbed.kernel.dumped import BUILT_IN
+from testbed.kernel.state import DeviceState, State
 from testbed.plan.objects import (
     Child,
     Datapath,

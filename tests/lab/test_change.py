@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from testbed.designs import design_of
+from testbed.kernel.dumped import BUILT_IN
 from testbed.kernel.offload import offloads_of
-from testbed.kernel.state import BUILT_IN
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect, state_for
 from testbed.plan.objects import Plan

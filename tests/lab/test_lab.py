@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from testbed.designs import DESIGNS, PLAIN
+from testbed.kernel.dumped import BUILT_IN
 from testbed.kernel.refusal import PlanRefused
-from testbed.kernel.state import BUILT_IN
 from testbed.lab.lab import Lab
 from testbed.lab.mininet_nodes import Host
 from testbed.plan.objects import Bridge, DeviceAddress, Kind, Route, Space, Sysctl, VethEnd, Vxlan

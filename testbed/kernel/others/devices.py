@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 
-from testbed.kernel.dumped import IFLA_AF_SPEC, Dumped, Link
+from testbed.kernel.dumped import BUILT_IN, IFLA_AF_SPEC, Dumped, Link
 from testbed.kernel.others.settings import COPIED, fresh
 from testbed.plan.messages import attributes, number_in, text_in
 from testbed.plan.objects import Other, Sysctl
@@ -54,7 +54,9 @@ def others(dumped: Dumped, planned: Sequence[Sysctl], differing: Container[str])
     values = {item.key.replace("/", "."): item.value for item in planned}
     for link in dumped.links:
         yield from _properties(link)
-        yield from _settings(link, values, copied)
+        # The devices that a module adds to each namespace are older than the settings of a lab.
+        if link.is_up or link.name not in BUILT_IN:
+            yield from _settings(link, values, copied)
 
 
 def _properties(link: Link) -> Iterator[Other]:
