@@ -30,11 +30,13 @@ from testbed.observe.echo import echo_request, echo_socket, reply_in
 from testbed.observe.questions import AT_ONCE, Question, batches, fan_out, pair_of
 from testbed.observe.round_trip import RoundTrip
 from testbed.observe.shots import Protocol
-from testbed.plan.objects import Kind, Plan
+from testbed.plan.objects import Kind, Plan, Wireguard
 from testbed.spec.types import Address
 
 SILENCE_S = 2.1
 """Time without any answer after which the open questions have failed: three ARP requests are a second apart."""
+HANDSHAKE_S = 5.6
+"""The same where WireGuard runs: it repeats a lost handshake after 5 s (REKEY_TIMEOUT), and up to a third of one."""
 NO_ANSWER = "no answer"
 _AGAIN_S = 0.3
 """Time for the answers to repeated questions; doubled with each repetition."""
@@ -95,6 +97,8 @@ class Asker:
         self.failed: list[tuple[Question, str]] = []
         """The questions that failed for good, each with the reason."""
         self._resolving = max(1, _COPIES // fan_out(plan))
+        devices = (device for space in plan.spaces for device in plan.devices_of(space.name).values())
+        self._silence = HANDSHAKE_S if any(isinstance(device, Wireguard) for device in devices) else SILENCE_S
         self._mark = secrets.randbits(64)
         self._numbers = 0
         self._poll = select.epoll()
@@ -142,7 +146,7 @@ class Asker:
         self._set_aside()
 
     def settle(self, questions: Iterable[tuple[Question, str]], most_neighbours: int) -> None:
-        """Repeat open questions until all are answered, or none was for `SILENCE_S`: then they failed.
+        """Repeat open questions until all are answered, or none was for a while: then they failed.
 
         At most `most_neighbours` entries are learned at a time. No other process may ask in the lab meanwhile.
         """
@@ -163,7 +167,7 @@ class Asker:
 
     @property
     def _is_silent(self) -> bool:
-        return time.monotonic() - self._answered >= max(SILENCE_S, 3 * self._round_trip.limit)
+        return time.monotonic() - self._answered >= max(self._silence, 3 * self._round_trip.limit)
 
     def _repeat(self, most_neighbours: int, wait: float) -> None:
         """Ask the open questions once more, and wait for answers."""

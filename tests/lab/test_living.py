@@ -172,6 +172,7 @@ def test_ctrl_c_before_the_caller_waits_reaches_the_work(
     monkeypatch.setattr(door, "close", busy)
     child = os.fork()  # It has one thread, as the command line has; a worker of pytest has several.
     if child == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # Jobs in the background may ignore it.
         heard: list[int] = []
         with suppress(BaseException):
             heard = lab.inside(wait)
