@@ -165,7 +165,9 @@ def _without_address(space: Space, extra: DeviceAddress, now: State) -> tuple[st
         if item.dev == extra.dev and item.interface.network == extra.interface.network and extra.interface.version == 4
     ]
     through = [item for item in space.of(Route) if extra.dev in item.devices and item.to.version == 4]
-    routes = [item for item in through if ordered(item) in now.of(Route)] if beside else []
+    # With its last IPv4 address a device loses its routes.
+    is_last = all(item.dev != extra.dev or item.interface.version != 4 for item in space.of(DeviceAddress))
+    routes = [item for item in through if ordered(item) in now.of(Route)] if beside or is_last else []
     return (
         ADDRESSES.words(extra, "del"),
         *(ADDRESSES.words(item, "replace") for item in beside),
