@@ -8,7 +8,7 @@ reach        all pairs of pods at once
 locating     the file and line of a policy and of a rule
 """
 
-from testbed.kubernetes.policies.oracle import Decision, Verdict, allowed
+from testbed.kubernetes.policies.oracle import Decision, ToOwnNode, Verdict, allowed
 from testbed.kubernetes.policies.reach import reach
 from testbed.kubernetes.policies.resolving import resolve
 from testbed.kubernetes.policies.rules import Action, Direction, Policies, Policy, Rule, Tier
@@ -21,6 +21,7 @@ __all__ = [
     "Policy",
     "Rule",
     "Tier",
+    "ToOwnNode",
     "Verdict",
     "allowed",
     "reach",

@@ -11,7 +11,7 @@ Replies and the ICMP errors of a connection follow it, whatever the policies say
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from enum import Enum
 
 from testbed.kubernetes.policies.members import Place
 from testbed.kubernetes.policies.rules import Action, Direction, Policies, Policy, Rule, Tier
@@ -55,7 +55,7 @@ class Decision:
             verb = "allows" if self.is_allowed else "denies"
             yield f"{policy}: {rule} {verb} it{at(policy, rule.loc)}"
         if self.is_own_node:
-            yield f"NetworkPolicies do not cut {self.pod} off from its own node"
+            yield f"{'NetworkPolicies' if self.tier else 'policies'} do not cut {self.pod} off from its own node"
         elif not self.is_allowed and not self.rules:
             yield f"no {self.direction.value} rule of these policies matches"
         elif self.tier is None:
@@ -79,30 +79,55 @@ class Verdict:
         return tuple(line for one in sides for line in one.why(locate)) or ("no pod with policies takes part",)
 
 
-Family = Literal[4, 6]
+class ToOwnNode(Enum):
+    """Which policies decide about traffic of a pod to its own node. Engines differ here."""
+
+    NONE = "no policies"
+    CLUSTER = "all policies except NetworkPolicies"
+    """The standard."""
+    ALL = "all policies"
 
 
 def allowed(
-    policies: Policies, source: str, target: str, port: int, protocol: str = "TCP", family: Family = 4
+    policies: Policies,
+    source: str | Place,
+    target: str | Place,
+    port: int,
+    protocol: str = "TCP",
+    family: int = 4,
+    to_own_node: ToOwnNode = ToOwnNode.CLUSTER,
 ) -> Verdict:
     """Whether a connection is allowed, and why.
 
     Places are pods (NAMESPACE/NAME), nodes and addresses; the protocol is TCP, UDP, SCTP or, without ports, another
-    such as ICMP. Raises KeyError for an unknown place.
+    such as ICMP; the family is 4 or 6. Raises KeyError for an unknown place.
     """
-    one, other = policies.members.place(source, family), policies.members.place(target, family)
+    one, other = (
+        policies.members.place(place, family) if isinstance(place, str) else place for place in (source, target)
+    )
     if one.pod and one.pod is other.pod:
         return Verdict(True, is_itself=True)
-    egress = decide(policies, Direction.EGRESS, one, other, port, protocol) if one.pod else None
+    egress = decide(policies, Direction.EGRESS, one, other, port, protocol, to_own_node) if one.pod else None
     ingress = decide(policies, Direction.INGRESS, other, one, port, protocol) if other.pod else None
     return Verdict(all(side.is_allowed for side in (egress, ingress) if side), egress, ingress)
 
 
-def decide(policies: Policies, direction: Direction, subject: Place, peer: Place, port: int, protocol: str) -> Decision:
+def decide(
+    policies: Policies,
+    direction: Direction,
+    subject: Place,
+    peer: Place,
+    port: int,
+    protocol: str,
+    with_own_node: ToOwnNode = ToOwnNode.CLUSTER,
+) -> Decision:
     """What the policies of a pod say about its traffic with a peer."""
     assert subject.pod
     target = subject.pod if direction is Direction.INGRESS else peer.pod
+    is_own_node = peer.pod is None and peer.node != "" and peer.node == subject.node
     selecting = policies.selecting(subject.pod, direction)
+    if is_own_node and with_own_node is ToOwnNode.NONE:
+        return Decision(direction, subject.name, True, is_own_node=True)
 
     def matching(tier: Tier) -> Iterator[tuple[Policy, Rule]]:
         for policy in selecting:
@@ -118,7 +143,7 @@ def decide(policies: Policies, direction: Direction, subject: Place, peer: Place
     for tier in Tier:
         if tier is Tier.NETWORK_POLICY:
             isolating = tuple(policy for policy in selecting if policy.tier is tier)
-            if isolating and peer.pod is None and peer.node and peer.node == subject.node:
+            if isolating and is_own_node and with_own_node is ToOwnNode.CLUSTER:
                 return decision(True, tier, isolating=isolating, is_own_node=True)
             if isolating:
                 rules = tuple(matching(tier))

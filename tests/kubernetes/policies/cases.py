@@ -100,17 +100,20 @@ def own_cases() -> Iterator[Case]:
         yield Case(file.stem, (Step(state, tuple(rows)),), data.get("dispute", ""))
 
 
-def _node_of(pods: list[str], name: str) -> str:
-    return NODES[pods.index(name) % len(NODES)]
+def _node_of(pods: list[str], name: str, nodes: tuple[str, ...] = NODES) -> str:
+    return nodes[pods.index(name) % len(nodes)]
 
 
 def cluster(
-    namespaces: Mapping[str, Mapping[str, str]], pods: Mapping[str, Mapping[str, Any]], manifests: str
+    namespaces: Mapping[str, Mapping[str, str]],
+    pods: Mapping[str, Mapping[str, Any]],
+    manifests: str,
+    nodes: tuple[str, ...] = NODES,
 ) -> ClusterState:
-    """A cluster of two nodes with pods on them in turn, and the policies of manifests."""
+    """A cluster with pods on its nodes in turn, and the policies of manifests."""
     machines = (
         Machine(name=name, addresses=(f"192.168.56.{number}", f"fd00:56::{number}"), labels={"kind": name})
-        for number, name in enumerate(NODES, 1)
+        for number, name in enumerate(nodes, 1)
     )
     state = new_cluster(machines)
     state = state.changed(
@@ -120,7 +123,7 @@ def cluster(
     )
     keys = list(pods)
     state = state.changed(
-        _pod(key, _node_of(keys, key), {"ip": f"10.244.{number >> 8}.{number & 255}"} | (pods[key] or {}))
+        _pod(key, _node_of(keys, key, nodes), {"ip": f"10.244.{number >> 8}.{number & 255}"} | (pods[key] or {}))
         for number, key in enumerate(keys, 2)
     )
     if not any(yaml.safe_load_all(manifests)):
