@@ -21,7 +21,7 @@ from tests.policies.labs import designed, enforced
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = {case.name: case.steps[0].state for case in own_cases()}
-WAYS = (("nftables", "vxlan"),)
+WAYS = (("nftables", "vxlan"), ("calico", "calico-vxlan"))
 
 
 def policed(name: str, engine: str, design: str) -> tuple[Plan, Plan]:

@@ -14,6 +14,7 @@ from testbed.kubernetes.models.cluster_policies import (
     ProtocolMatch,
     Subject,
 )
+from testbed.kubernetes.models.meta import LabelSelector
 from testbed.kubernetes.models.networking import (
     EgressRule,
     IngressRule,
@@ -23,11 +24,24 @@ from testbed.kubernetes.models.networking import (
     PolicyPort,
 )
 from testbed.kubernetes.policies.members import Bits, Members, members_of
-from testbed.kubernetes.policies.rules import PROTOCOLS, Action, Block, Peers, Policies, Policy, Ports, Rule, Tier
+from testbed.kubernetes.policies.rules import (
+    PROTOCOLS,
+    Action,
+    Block,
+    Peers,
+    Policies,
+    Policy,
+    Ports,
+    Rule,
+    Selected,
+    Tier,
+)
 from testbed.kubernetes.state import ClusterState, Resource
 from testbed.spec.types import Network
 
 KINDS = ("NetworkPolicy", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
+NAME_LABEL = "kubernetes.io/metadata.name"
+"""Label of every namespace with its name."""
 _TIERS = {"Admin": Tier.ADMIN, "Baseline": Tier.BASELINE}
 
 
@@ -88,22 +102,32 @@ def _network_policy(one: Resource, typed: NetworkPolicy, members: Members) -> Po
 
 def _rule(rule: IngressRule | EgressRule, direction: str, number: int, namespace: str, members: Members) -> Rule:
     written = rule.from_ if isinstance(rule, IngressRule) else rule.to
-    pods, blocks = 0, []
-    for peer in written:
-        if peer.ip_block:
-            blocks.append(_block(peer.ip_block))
-        else:
-            pods |= _selected(peer, namespace, members)
+    blocks = tuple(_block(peer.ip_block) for peer in written if peer.ip_block)
+    selected = tuple(_peer(peer, namespace, members) for peer in written if not peer.ip_block)
     ports = tuple(_ports(port) for port in rule.ports)
-    return Rule(Action.ACCEPT, Peers(pods, tuple(blocks), not written), ports, ("spec", direction, number))
+    peers = Peers(_union(selected), selected, blocks, not written)
+    return Rule(Action.ACCEPT, peers, ports, ("spec", direction, number))
 
 
-def _selected(peer: PolicyPeer, namespace: str, members: Members) -> Bits:
+def _union(selected: Iterable[Selected]) -> Bits:
+    found = 0
+    for one in selected:
+        found |= one.pods
+    return found
+
+
+def _peer(peer: PolicyPeer, namespace: str, members: Members) -> Selected:
     """The pods of a peer: without a selector of namespaces, those of the policy's own."""
-    if peer.pod_selector is None:
-        assert peer.namespace_selector is not None
-        return members.of_namespaces(peer.namespace_selector)
-    return members.selected(peer.pod_selector, peer.namespace_selector or namespace)
+    if peer.namespace_selector is None:
+        assert peer.pod_selector is not None
+        of_own = f"{NAME_LABEL}={namespace}"
+        return Selected(of_own, str(peer.pod_selector), members.selected(peer.pod_selector, namespace))
+    return _selected(peer.pod_selector, peer.namespace_selector, members)
+
+
+def _selected(pods: LabelSelector | None, namespaces: LabelSelector, members: Members) -> Selected:
+    found = members.selected(pods, namespaces) if pods else members.of_namespaces(namespaces)
+    return Selected(str(namespaces), str(pods or ""), found)
 
 
 def _block(written: IPBlock) -> Block:
@@ -124,11 +148,9 @@ def _ports(port: PolicyPort) -> Ports:
 
 
 def _subject(subject: Subject, members: Members) -> Bits:
-    """The pods of a subject, or of a peer that is chosen by labels."""
     if subject.namespaces is not None:
         return members.of_namespaces(subject.namespaces)
-    if subject.pods is None:
-        return 0
+    assert subject.pods is not None
     return members.selected(subject.pods.pod_selector, subject.pods.namespace_selector)
 
 
@@ -142,15 +164,18 @@ def _cluster_rules(
 
 
 def _cluster_peers(written: Iterable[Subject], members: Members) -> Peers:
-    pods = 0
+    selected: list[Selected] = []
     blocks: list[Block] = []
     for peer in written:
-        pods |= _subject(peer, members)
-        if isinstance(peer, NetworkPeer):
+        if peer.namespaces is not None:
+            selected.append(_selected(None, peer.namespaces, members))
+        elif peer.pods is not None:
+            selected.append(_selected(peer.pods.pod_selector, peer.pods.namespace_selector, members))
+        elif isinstance(peer, NetworkPeer):
             blocks += (Block(_network(text)) for text in peer.networks)
             nodes = members.nodes_of(peer.nodes) if peer.nodes is not None else ()
             blocks += (Block(ipaddress.ip_network(address)) for address in nodes)
-    return Peers(pods, tuple(blocks))
+    return Peers(_union(selected), tuple(selected), tuple(blocks))
 
 
 def _match(written: ProtocolMatch) -> Ports:

@@ -72,12 +72,24 @@ class Block:
         return address in self.network and not any(address in one for one in self.without)
 
 
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The pods of one peer, chosen by labels."""
+
+    namespaces: str
+    """The selector of namespaces, as kubectl prints it; empty for all."""
+    labels: str
+    """The selector of pods, likewise."""
+    pods: Bits
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Peers:
     """The other side of a rule's traffic."""
 
     pods: Bits = 0
-    """Chosen by labels."""
+    """Chosen by labels: those of all `selected`."""
+    selected: tuple[Selected, ...] = ()
     blocks: tuple[Block, ...] = ()
     """Chosen by address; pods may have addresses in them too."""
     is_all: bool = False
