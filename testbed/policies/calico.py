@@ -243,6 +243,7 @@ ENGINE = Engine(
     "calico",
     enforce,
     "Felix' chains, sets and tiers, in iptables and ipset",
+    owner=OWNER,
     to_own_node=ToOwnNode.ALL,
     needs=("ipset",),
     programs=("iptables", "ip6tables", "ipset"),

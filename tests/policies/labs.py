@@ -10,7 +10,9 @@ from testbed.kubernetes.policies import Policies, Verdict, allowed, resolve
 from testbed.kubernetes.policies.members import Place
 from testbed.kubernetes.state import ClusterState
 from testbed.lab.lab import Lab
+from testbed.plan.allocation import Allocation
 from testbed.plan.objects import Kind, Plan
+from testbed.plan.parts import parts_of
 from testbed.policies import Engine, with_policies
 from testbed.spec.topology import DEFAULT_NAMESPACE, Topology
 from tests.policies.packets import Try, all_tries, through
@@ -57,14 +59,16 @@ def topology_of(state: ClusterState, families: tuple[int, ...] = (4,)) -> Topolo
     )
 
 
-def designed(state: ClusterState, design: str, family: int = 4, before: Plan | None = None) -> Plan:
+def designed(state: ClusterState, design: str, family: int = 4, before: Plan | Allocation | None = None) -> Plan:
     """The plan of a case under a design, without policies."""
     return (DESIGNS.get(design) or design_of(design)).plan(topology_of(state, (family,)), before=before)
 
 
 def enforced(plan: Plan, there: Plan, state: ClusterState, engine: Engine, family: int = 4) -> Enforced:
     """The plan of a case under an engine, with the addresses of a lab's plan, `there`."""
-    addresses = {space.name: [str(one) for one in space.reached_at] for space in there.spaces}
+    addresses = _allocated(plan) | {
+        space.name: [str(one) for one in space.reached_at] for space in there.spaces if space.reached_at
+    }
     pods = (
         replace(pod, status={"podIPs": [{"ip": one} for one in addresses[_place(pod.key)]]})
         for pod in state.pods
@@ -75,7 +79,19 @@ def enforced(plan: Plan, there: Plan, state: ClusterState, engine: Engine, famil
         for node in state.of("Node").values()
     )
     state = state.changed([*pods, *nodes])
-    return Enforced(with_policies(plan, state, engine), addresses, resolve(state), family, engine, state)
+    policies = engine.as_enforced(resolve(state), family)
+    return Enforced(with_policies(plan, state, engine), addresses, policies, family, engine, state)
+
+
+def _allocated(plan: Plan) -> dict[str, list[str]]:
+    """The addresses of pods by their places, also where CNI plugins assign them."""
+    parts = parts_of(plan)
+    assert parts
+    return {
+        place.pod.id: [str(address.ip) for address in place.addresses]
+        for node in parts.layout.nodes
+        for place in node.pods
+    }
 
 
 def differences(lab: Lab, one: Enforced, ports: Iterable[tuple[str, int]], nodes: bool = True) -> list[str]:

@@ -175,8 +175,12 @@ class Members:
         """The pods that a selector selects, in the namespaces of a selector or of one name; None stands for all."""
         found = self._labels.selected(selector)
         if isinstance(namespaces, str):
-            return found & self._of_namespace.get(namespaces, 0)
+            return found & self.of_namespace(namespaces)
         return found & self.of_namespaces(namespaces) if namespaces is not None else found
+
+    def of_namespace(self, name: str) -> Bits:
+        """All pods of a namespace."""
+        return self._of_namespace.get(name, 0)
 
     def of_namespaces(self, selector: LabelSelector) -> Bits:
         """All pods of the namespaces that a selector selects."""
