@@ -156,6 +156,14 @@ class Topology(Spec):
         min_length=1, description="nodes by name, each with its pods; or the number of nodes, named node1, node2, ..."
     )
     pods_per_node: int = Field(default=0, ge=0, le=MAX_PODS, description="number of pods of each node without `pods`")
+    manifests: Annotated[tuple[str, ...], *one_or_many({"type": "string"})] = Field(
+        default=(), description="Kubernetes manifests to apply: a file or folder, relative to this file, or a list"
+    )
+    host_images: bool = Field(
+        default=False,
+        description="whether containers of the image `host` and of well-known tool images run their command from the "
+        "machine's own files",
+    )
 
     def pods_of(self, node: str) -> tuple[Pod, ...]:
         """The node's pods; a number N is short for NODE-pod-1 to NODE-pod-N."""
