@@ -269,7 +269,7 @@ class Lab:
         return tuple(self._living.command("apply", texts, namespace=namespace)["lines"])
 
     def delete(self, *words: str, namespace: str = DEFAULT_NAMESPACE, wait_s: float = 60.0, **options: Any) -> None:
-        """Deletes Kubernetes objects: `delete("pod", "web-1")`, `delete("deployment/web")`, `delete("pods", every=True)`.
+        """Deletes Kubernetes objects: `delete("pod", "web-1")`, or `delete("pods", every=True)`.
 
         Waits until they are gone, at most `wait_s`. `options` are `selector`, `grace` in seconds, `cascade`. Raises
         CommandRefused, with nothing changed, and ChangeFailed.
@@ -283,9 +283,14 @@ class Lab:
     def get(
         self, *words: str, namespace: str = DEFAULT_NAMESPACE, all_namespaces: bool = False, selector: str = ""
     ) -> list[dict[str, Any]]:
-        """Kubernetes objects, as the API server shows them: `get("pods", selector="app=web")`. Raises CommandRefused."""
-        options = {"namespace": namespace, "all_namespaces": all_namespaces, "selector": selector, "output": "json"}
-        found = json.loads(self._living.objects(words, **options)["text"])
+        """Kubernetes objects, as the API server shows them: `get("pods", selector="app=web")`.
+
+        Raises CommandRefused.
+        """
+        answer = self._living.objects(
+            words, namespace=namespace, all_namespaces=all_namespaces, selector=selector, output="json"
+        )
+        found = json.loads(answer["text"])
         return list(found["items"]) if found["kind"] == "List" else [found]
 
     @property

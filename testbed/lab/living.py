@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from testbed.designs import Design
-    from testbed.kubernetes.state import ClusterState
     from testbed.kernel.namespace import Namespace
+    from testbed.kubernetes.state import ClusterState
     from testbed.plan.objects import Plan
     from testbed.spec.design import DesignSpec, ReadCni
     from testbed.spec.load import Loaded
