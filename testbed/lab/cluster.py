@@ -82,7 +82,7 @@ class Cluster:
         with self._lock:
             outcome = VERBS[verb](self.state.at(time.time()), **arguments)
             self._problem = ""
-            if outcome.state is not self.state:
+            if outcome.state.version != self.state.version:
                 self._settle(outcome.state)
             self._await(lambda: not self._is_busy(), begin + patience_s)
             return Done(outcome, time.monotonic() - begin, self._problem)

@@ -28,7 +28,7 @@ def cluster_of(layout: Layout, seed: int = 0, now: float = 0.0) -> ClusterState:
 def following(state: ClusterState, layout: Layout) -> ClusterState:
     """The cluster with the nodes and pods of a changed topology: new ones added, missing ones removed.
 
-    Pods of removed nodes stay in the state; controllers replace them.
+    Pods of removed nodes that no controller made are removed too; the others are left to the controllers.
     """
     known, pods = state.of("Node"), {pod_id(one): one for one in state.pods}
     fresh = [node_of(machine) for machine in _machines(layout) if ("", machine.name) not in known]
@@ -36,6 +36,8 @@ def following(state: ClusterState, layout: Layout) -> ClusterState:
     there = {place.pod.id: (one.name, place) for one in layout.nodes for place in one.pods}
     gone: list[Resource] = [one for (_, name), one in known.items() if name not in names]
     gone += (one for key, one in pods.items() if one.node in names and _is_attached(one) and key not in there)
+    lost = {name for _, name in known} - names
+    gone += (one for one in state.pods if one.node in lost and one.metadata.owner is None)
     changed = state.changed(fresh, gone) if fresh or gone else state
     return _with_fixed(changed, [found for key, found in there.items() if key not in pods])
 
