@@ -1,8 +1,8 @@
 """Deletion, as the API server and the garbage collector do it.
 
-Pods that have a node terminate: they stay until the kubelet reports that their containers ended, or for their grace
-period. All other objects go at once, unless something must end before them: a Namespace waits for all that is in it, and
-an object deleted in the foreground waits for what it made.
+Pods that have a node terminate: they stay until the kubelet reports that their containers ended. All other objects go
+at once, unless something must end before them: a Namespace waits for its contents, and an object deleted in the
+foreground waits for the objects that it made.
 """
 
 from collections.abc import Iterable
@@ -83,7 +83,10 @@ def terminated(pod: Pod, now: float, grace: int | None = None) -> Pod:
 
 def collected(state: ClusterState) -> ClusterState:
     """The state without objects whose owner is gone, and with deletions that wait for others carried on."""
-    return _without_contents(_without_children(state))
+    state = _without_contents(state)
+    while (after := _without_children(state)) is not state:
+        state = after
+    return state
 
 
 def _without_children(state: ClusterState) -> ClusterState:
