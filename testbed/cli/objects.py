@@ -58,3 +58,18 @@ def carry_out(
     for line in done["lines"]:
         click.echo(line)
     return lab, done
+
+
+def changes_of(words: tuple[str, ...]) -> tuple[list[str], dict[str, str | None]]:
+    """The words of a command that name objects, and those that set (`key=value`) or remove (`key-`) something."""
+    objects = [word for word in words if "=" not in word and not word.endswith("-")]
+    changes: dict[str, str | None] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals:
+            changes[key] = value
+        elif word.endswith("-"):
+            changes[word[:-1]] = None
+    if not changes:
+        raise click.UsageError("nothing to change; write KEY=VALUE, or KEY- to remove one")
+    return objects, changes

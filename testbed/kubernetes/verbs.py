@@ -5,9 +5,9 @@ The arguments are plain data, as they arrive from another process.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from testbed.kubernetes import deleting
+from testbed.kubernetes import deleting, editing
 from testbed.kubernetes.applying import apply
 from testbed.kubernetes.reading import Manifests, read_manifests
 from testbed.kubernetes.references import found, references, scope
@@ -117,12 +117,53 @@ def scaled(
     """The state with other numbers of replicas. Raises Refused."""
     lines = []
     for one in found(state, references(words), scope(namespace, selector=selector)):
-        state = deleting.scale(state, one.kind, one.key, replicas, current)
+        state = editing.scale(state, one.kind, one.key, replicas, current)
         lines.append(f"{called(one)} scaled")
     return Outcome(state, tuple(lines))
 
 
-VERBS: Mapping[str, Callable[..., Outcome]] = {"apply": applied, "delete": deleted, "scale": scaled}
+def marked(
+    state: ClusterState,
+    *,
+    what: Literal["label", "annotate"],
+    words: Sequence[str],
+    changes: Mapping[str, str | None],
+    overwrite: bool = False,
+    namespace: str = "default",
+    selector: str = "",
+    every: bool = False,
+) -> Outcome:
+    """The state with labels or annotations of objects set, or removed if they are None. Raises Refused."""
+    named = references(words)
+    if not (every or selector) and any(not one.name for one in named):
+        raise Refused("BadRequest", f"name the {named[0].kind.plural} to {what}, or give --all or a --selector")
+    change, verb = (editing.label, "labeled") if what == "label" else (editing.annotate, "annotated")
+    lines = []
+    for one in found(state, named, scope(namespace, selector=selector)):
+        after = change(state, one.kind, one.key, changes, overwrite=overwrite)
+        lines.append(f"{called(one)} {'unchanged' if after is state else verb}")
+        state = after
+    return Outcome(state, tuple(lines))
+
+
+def cordoned(state: ClusterState, *, nodes: Sequence[str], unschedulable: bool) -> Outcome:
+    """The state with new pods kept off nodes, or allowed again. Raises Refused."""
+    lines = []
+    for name in nodes:
+        after = editing.cordon(state, name, unschedulable=unschedulable)
+        already = "already " if after is state else ""
+        lines.append(f"node/{name} {already}{'cordoned' if unschedulable else 'uncordoned'}")
+        state = after
+    return Outcome(state, tuple(lines))
+
+
+VERBS: Mapping[str, Callable[..., Outcome]] = {
+    "apply": applied,
+    "delete": deleted,
+    "scale": scaled,
+    "mark": marked,
+    "cordon": cordoned,
+}
 """The commands that change cluster state."""
 
 
