@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from testbed.kubernetes.oracle import served_ports
 from testbed.kubernetes.references import Scope, found, references
 from testbed.kubernetes.refused import Refused
 from testbed.kubernetes.state import ClusterState, Pod, Resource
@@ -78,3 +79,17 @@ def _pods_of(state: ClusterState, one: Resource) -> list[Pod]:
     for child in state.children(one, "ReplicaSet"):
         own += state.pods_of(child)
     return own
+
+
+def ports_of(state: ClusterState) -> list[tuple[str, str, str, int, str]]:
+    """The ports that must answer: pod, place, container, number, protocol."""
+    return [
+        (
+            f"{one.pod.namespace}/{one.pod.name}",
+            one.pod.node if one.pod.spec.host_network else pod_id(one.pod),
+            one.container,
+            one.port,
+            one.protocol,
+        )
+        for one in served_ports(state)
+    ]

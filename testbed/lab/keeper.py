@@ -15,6 +15,7 @@ descriptors:
 - `change`: changes the lab to an edited topology (`testbed.lab.editing`), and returns the number of changes.
 - `cluster`: changes the Kubernetes objects of the lab by a command of `testbed.kubernetes.verbs`.
 - `objects`: Kubernetes objects, as kubectl prints them.
+- `ports`: the ports of containers that must answer.
 - `down`: a descriptor of the capsule's first process; the lab has ended when this process has. If CNI plugins have
   attached pods, a second answer has the log of their calls and the errors.
 """
@@ -168,6 +169,7 @@ class _Keeper:
             "again": self._again,
             "cluster": self._command,
             "objects": self._send_objects,
+            "ports": self._send_ports,
             "down": self._end,
         }
         # A caller may close the connection at any time; ignore this.
@@ -300,6 +302,16 @@ class _Keeper:
             return
         connection.settimeout(None)
         with _file(json.dumps(listed(self._begun(), question)).encode()) as file:
+            say(connection, {}, [file])
+
+    def _send_ports(self, connection: socket.socket, _: dict[str, Any]) -> None:
+        from testbed.lab.commands import ports_of
+
+        if self._lab is None or not self._built.is_set():
+            return
+        with self._stepping:
+            ports = ports_of(self._cluster.state) if self._cluster else []
+        with _file(json.dumps(ports).encode()) as file:
             say(connection, {}, [file])
 
     def _begun(self) -> "Cluster":
