@@ -21,6 +21,7 @@ _ENTRY_POINTS: Mapping[str, tuple[str, ...]] = {
 }
 """Images of tools that most machines have, with what runs before `args`."""
 
+
 @dataclass(frozen=True)
 class Command:
     """A command of the machine, before variables are replaced; without words nothing runs."""
