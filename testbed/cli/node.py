@@ -8,11 +8,15 @@ from testbed.cli.changing import JSON, change, say
 from testbed.cli.groups import VerbGroup
 from testbed.cli.labs import complete_place, lab_option
 from testbed.cli.log import LOG
+from testbed.cli.objects import carry_out
 
 
 @click.group(cls=VerbGroup, epilog="Example: testbed node add node3 --pods 2")
 def node() -> None:
-    """Add a node to a lab that is up, or remove one. All others keep their numbers and addresses."""
+    """Add a node to a lab that is up, remove one, or keep pods off it.
+
+    All others keep their numbers and addresses.
+    """
 
 
 @node.command(epilog="Example: testbed node add node3 --pod web-5 --pod web-6")
@@ -55,3 +59,19 @@ def remove(name: str | None, node: str, log: Path | None, as_json: bool) -> None
     """Remove NODE with its pods, and the state that other nodes have for them."""
     lab, done = change(name, "node remove", {"name": node}, log)
     say(lab, f"{node} removed", done, as_json)
+
+
+@node.command(epilog="Example: testbed node cordon node2")
+@lab_option
+@click.argument("nodes", nargs=-1, required=True, shell_complete=complete_place)
+def cordon(name: str | None, nodes: tuple[str, ...]) -> None:
+    """Keep new pods off NODES. Their pods stay."""
+    carry_out(name, "cordon", nodes=nodes, unschedulable=True)
+
+
+@node.command(epilog="Example: testbed node uncordon node2")
+@lab_option
+@click.argument("nodes", nargs=-1, required=True, shell_complete=complete_place)
+def uncordon(name: str | None, nodes: tuple[str, ...]) -> None:
+    """Allow new pods on NODES again."""
+    carry_out(name, "cordon", nodes=nodes, unschedulable=False)

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from testbed.cli.manifests import left_out_lines, texts_of
+from testbed.cli.manifests import left_out_lines
+from testbed.lab.manifests import texts_of
 
 if TYPE_CHECKING:
-    from testbed.kubernetes.kinds import Kind
-    from testbed.kubernetes.models.meta import LabelSelector
     from testbed.kubernetes.state import ClusterState
-
-ALL = ("pods", "services", "daemonsets", "deployments", "replicasets", "statefulsets", "jobs")
-"""What kubectl means by `all`."""
 
 
 @click.command(epilog="Example: testbed schedule topologies/two-nodes.yaml -f examples/manifests/shop.yaml -o wide")
@@ -51,16 +47,15 @@ def schedule(
     would stay Pending, and says why.
     """
     from testbed.kubernetes.printing import printed
+    from testbed.kubernetes.references import found, references, scope
+    from testbed.kubernetes.refused import Refused
 
-    wanted, labels = _kinds(kind), _selector(selector)
+    try:
+        wanted, where = references([kind]), scope(namespace, all_namespaces, selector)
+    except Refused as error:
+        raise click.UsageError(str(error)) from None
     state, remarks = _settled(topology, files, seed)
-    shown = (
-        one
-        for each in wanted
-        for one in state.of(each).values()
-        if (all_namespaces or one.namespace in ("", namespace)) and labels.matches(one.labels)
-    )
-    if text := printed(state, shown, output or "", with_namespace=all_namespaces):
+    if text := printed(state, found(state, wanted, where), output or "", with_namespace=all_namespaces):
         click.echo(text)
     else:
         click.echo(f"No resources found{'' if all_namespaces else f' in {namespace} namespace'}.", err=True)
@@ -99,26 +94,3 @@ def _pending(state: "ClusterState") -> list[str]:
         f"{f' in {namespace}' if namespace != 'default' else ''}: {reason}"
         for (namespace, _, reason), names in groups.items()
     ]
-
-
-def _kinds(text: str) -> "list[Kind]":
-    """The kinds named on the command line."""
-    from testbed.kubernetes.kinds import all_names, kind_named
-    from testbed.spec.nearest import unknown
-
-    found = []
-    for name in ALL if text == "all" else text.split(","):
-        kind = kind_named(name)
-        if kind is None:
-            raise click.UsageError(unknown("kind", name, all_names()))
-        found.append(kind)
-    return found
-
-
-def _selector(text: str) -> "LabelSelector":
-    from testbed.kubernetes.selectors import parse_selector
-
-    try:
-        return parse_selector(text)
-    except ValueError as error:
-        raise click.UsageError(f"--selector: {error}") from None

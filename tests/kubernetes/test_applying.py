@@ -6,9 +6,9 @@ import pytest
 
 from testbed.kubernetes.applying import apply, merge
 from testbed.kubernetes.cluster import fixed_pod, new_cluster
+from testbed.kubernetes.editing import scaled
 from testbed.kubernetes.state import ClusterState
 from testbed.kubernetes.workloads import settled
-from testbed.kubernetes.workloads.deployment import scaled
 from testbed.spec.problems import SpecError
 from tests.kubernetes.clusters import Object, applied, cluster, node, nodes, pod, read, the, workload
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from testbed.kubernetes.cluster import new_cluster
+from testbed.kubernetes.deleting import terminated
+from testbed.kubernetes.editing import scaled
 from testbed.kubernetes.state import ClusterState, Pod
 from testbed.kubernetes.status import status_of
 from testbed.kubernetes.workloads import run, settled, step, steps
-from testbed.kubernetes.workloads.deployment import scaled
-from testbed.kubernetes.workloads.pods import terminated
 from tests.kubernetes.clusters import (
     applied,
     cluster,

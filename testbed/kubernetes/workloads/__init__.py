@@ -7,8 +7,9 @@ nothing changes: the end of every update. A living lab calls `step` itself, when
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
+from testbed.kubernetes.deleting import collected
 from testbed.kubernetes.scheduling import schedule
-from testbed.kubernetes.state import ClusterState, Edit, Pod, Resource
+from testbed.kubernetes.state import ClusterState, Edit, Resource
 from testbed.kubernetes.workloads import daemonset, deployment, job, replicaset, statefulset
 from testbed.kubernetes.workloads.eviction import without_evicted
 
@@ -24,9 +25,9 @@ CONTROLLERS: Mapping[str, Callable[[ClusterState, Resource], Edit]] = {
 
 def step(state: ClusterState) -> ClusterState:
     """The state after each controller and the scheduler ran once; the same if nothing is left to do."""
-    state = without_evicted(without_orphans(state))
+    state = without_evicted(collected(state))
     for kind, reconcile in CONTROLLERS.items():
-        state = state.edited([reconcile(state, one) for one in state.of(kind).values()])
+        state = state.edited([reconcile(state, one) for one in state.of(kind).values() if not one.is_terminating])
     return schedule(state)
 
 
@@ -60,16 +61,6 @@ def run(state: ClusterState) -> ClusterState:
         if pod.node and not pod.is_terminating and pod.phase == "Pending" and ("", pod.node) in nodes
     ]
     return state.changed(started, ended) if ended or started else state
-
-
-def without_orphans(state: ClusterState) -> ClusterState:
-    """The state without objects whose owner is gone; pods that run terminate."""
-    uids = {one.uid for one in state}
-    orphans = [one for one in state if one.metadata.owner and one.metadata.owner.uid not in uids]
-    pods = [one for one in orphans if isinstance(one, Pod) and one.node]
-    ending = [replace(pod, metadata=replace(pod.metadata, deleted=state.now)) for pod in pods if not pod.is_terminating]
-    gone = [one for one in orphans if not (isinstance(one, Pod) and one.node)]
-    return state.changed(ending, gone) if ending or gone else state
 
 
 def _longest_wait(state: ClusterState) -> int:

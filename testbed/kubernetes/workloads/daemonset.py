@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from testbed.kubernetes.deleting import ended
 from testbed.kubernetes.models.apps import DaemonSet, DaemonSetSpec, RollingDaemonSet
 from testbed.kubernetes.models.core import Node
 from testbed.kubernetes.models.pods import PodSpec
@@ -16,7 +17,7 @@ from testbed.kubernetes.models.scheduling import (
 from testbed.kubernetes.models.values import share_of
 from testbed.kubernetes.scheduling.fixed import fits_node
 from testbed.kubernetes.state import NOTHING, ClusterState, Edit, Pod, Resource, edit
-from testbed.kubernetes.workloads.pods import PodMaker, hash_of, removed
+from testbed.kubernetes.workloads.pods import PodMaker, hash_of
 
 REVISION = "controller-revision-hash"
 _TOLERATED = {
@@ -45,7 +46,7 @@ def reconcile(state: ClusterState, daemon_set: Resource) -> Edit:
     maker = PodMaker(state, daemon_set, spec.template)
     made: list[Pod] = []
     going: list[Pod] = []
-    matching = [] if daemon_set.is_terminating else [name for (_, name), one in _nodes(state) if fits_node(base, one)]
+    matching = [name for (_, name), one in _nodes(state) if fits_node(base, one)]
     for name in matching:
         if not pods.get(name):
             made.append(_pod(maker, base, name, revision))
@@ -53,8 +54,8 @@ def reconcile(state: ClusterState, daemon_set: Resource) -> Edit:
         if name not in matching:
             going += [pod for pod in own if pod.is_active]
     if made or going:
-        running, gone = removed(going, state.now)
-        return edit([*made, *running], gone)
+        going_on = ended(going, state.now)
+        return edit([*made, *going_on.put], going_on.gone)
     return _updated(state, spec, maker, base, {name: pods[name] for name in matching}, revision)
 
 
@@ -86,7 +87,7 @@ def _updated(
     if surge:
         done = [pod for name, own in old.items() if _has_new(pods[name], revision, state, spec) for pod in own]
         if done:
-            return edit(*removed(done, state.now))
+            return ended(done, state.now)
         under_way = sum(len(own) > 1 for own in pods.values())
         names = [name for name, own in old.items() if own and len(pods[name]) == 1]
         return edit(_pod(maker, base, name, revision) for name in names[: max(0, surge - under_way)])
@@ -94,7 +95,7 @@ def _updated(
     broken = [pod for name, own in old.items() if name not in ready for pod in own]
     going = [pod for name, own in old.items() if name in ready for pod in own]
     gone = broken + going[: max(0, may_go)]
-    return edit(*removed(gone, state.now)) if gone else NOTHING
+    return ended(gone, state.now) if gone else NOTHING
 
 
 def _is_good(pod: Pod, state: ClusterState, spec: DaemonSetSpec) -> bool:

@@ -6,6 +6,7 @@ allows, the old ones shrink as far as maxUnavailable allows. The next step needs
 
 from dataclasses import replace
 
+from testbed.kubernetes.editing import scaled
 from testbed.kubernetes.kinds import BY_NAME
 from testbed.kubernetes.models.apps import Deployment, DeploymentSpec, ReplicaSet, ReplicaSetSpec, RollingDeployment
 from testbed.kubernetes.models.meta import LabelSelector
@@ -46,14 +47,6 @@ def size(replica_set: Resource) -> int:
     """Pods that a ReplicaSet asks for."""
     assert isinstance(replica_set.typed, ReplicaSet)
     return replica_set.typed.spec.replicas
-
-
-def scaled(one: Resource, replicas: int) -> Resource:
-    """A workload that asks for another number of pods."""
-    spec = one.typed.spec.model_copy(update={"replicas": replicas})  # type: ignore[attr-defined]
-    typed = one.typed.model_copy(update={"spec": spec})
-    body = {**one.body, "spec": {**one.body["spec"], "replicas": replicas}}
-    return replace(one, typed=typed, body=body, metadata=replace(one.metadata, generation=one.metadata.generation + 1))
 
 
 def surge(spec: DeploymentSpec) -> tuple[int, int]:

@@ -1,9 +1,9 @@
 """Pods that cannot stay on their node: the node is gone, or has a NoExecute taint that they do not tolerate."""
 
+from testbed.kubernetes.deleting import terminated
 from testbed.kubernetes.models.core import Node
 from testbed.kubernetes.scheduling.fixed import tolerated
 from testbed.kubernetes.state import ClusterState, Pod
-from testbed.kubernetes.workloads.pods import terminated
 
 
 def without_evicted(state: ClusterState) -> ClusterState:

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from itertools import islice
 
+from testbed.kubernetes.deleting import ended
 from testbed.kubernetes.models.batch import Job, JobSpec
 from testbed.kubernetes.state import ClusterState, Edit, Pod, Resource, edit
-from testbed.kubernetes.workloads.pods import PodMaker, removed
+from testbed.kubernetes.workloads.pods import PodMaker
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 
@@ -16,10 +17,10 @@ def reconcile(state: ClusterState, job: Resource) -> Edit:
     spec = job.typed.spec
     pods = state.pods_of(job)
     active = [pod for pod in pods if pod.is_active]
-    wanted = 0 if spec.suspend or job.is_terminating or has_failed(state, job) else _wanted(spec, pods)
+    wanted = 0 if spec.suspend or has_failed(state, job) else _wanted(spec, pods)
     missing = wanted - len(active)
     if missing < 0:
-        return edit(*removed(sorted(active, key=lambda pod: pod.is_ready)[:-missing], state.now))
+        return ended(sorted(active, key=lambda pod: pod.is_ready)[:-missing], state.now)
     maker = PodMaker(state, job, spec.template)
     labels = {
         "batch.kubernetes.io/controller-uid": job.uid,

@@ -1,7 +1,6 @@
 """Pods made from a workload's template."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from testbed.kubernetes.models.pods import Pod as WrittenPod
@@ -66,14 +65,3 @@ class PodMaker:
 
     def _is_taken(self, name: str) -> bool:
         return name in self.taken or (self.owner.namespace, name) in self.existing
-
-
-def terminated(pod: Pod, now: float) -> Pod:
-    """The pod with its deletion begun; it serves until it ends."""
-    return replace(pod, metadata=replace(pod.metadata, deleted=now))
-
-
-def removed(pods: list[Pod], now: float) -> tuple[list[Pod], list[Pod]]:
-    """Pods to delete, as pods that terminate, and pods that vanish at once, as they never ran."""
-    running = [terminated(pod, now) for pod in pods if pod.node]
-    return running, [pod for pod in pods if not pod.node]

@@ -2,9 +2,10 @@
 
 from collections import Counter
 
+from testbed.kubernetes.deleting import ended
 from testbed.kubernetes.models.apps import ReplicaSet
 from testbed.kubernetes.state import NOTHING, ClusterState, Edit, Pod, Resource, edit
-from testbed.kubernetes.workloads.pods import PodMaker, removed
+from testbed.kubernetes.workloads.pods import PodMaker
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
@@ -14,13 +15,12 @@ def reconcile(state: ClusterState, replica_set: Resource) -> Edit:
     assert isinstance(replica_set.typed, ReplicaSet)
     spec = replica_set.typed.spec
     pods = [pod for pod in state.pods_of(replica_set) if pod.is_active]
-    missing = (0 if replica_set.is_terminating else spec.replicas) - len(pods)
+    missing = spec.replicas - len(pods)
     if missing > 0:
         maker = PodMaker(state, replica_set, spec.template)
         return edit(maker.make() for _ in range(missing))
     if missing < 0:
-        running, gone = removed(in_order_of_deletion(state, replica_set, pods)[:-missing], state.now)
-        return edit(running, gone)
+        return ended(in_order_of_deletion(state, replica_set, pods)[:-missing], state.now)
     return NOTHING
 
 

@@ -1,9 +1,10 @@
 """StatefulSets: pods with numbers, made and replaced in order."""
 
+from testbed.kubernetes.deleting import ended
 from testbed.kubernetes.models.apps import Partition, StatefulSet, StatefulSetSpec
 from testbed.kubernetes.models.values import share_of
 from testbed.kubernetes.state import NOTHING, ClusterState, Edit, Pod, Resource, edit
-from testbed.kubernetes.workloads.pods import PodMaker, hash_of, removed
+from testbed.kubernetes.workloads.pods import PodMaker, hash_of
 
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 INDEX = "apps.kubernetes.io/pod-index"
@@ -16,7 +17,7 @@ def reconcile(state: ClusterState, stateful_set: Resource) -> Edit:
     spec = stateful_set.typed.spec
     pods = {number: pod for pod in state.pods_of(stateful_set) if (number := ordinal(pod)) is not None}
     first = spec.ordinals.start
-    wanted = range(first, first + (0 if stateful_set.is_terminating else spec.replicas))
+    wanted = range(first, first + spec.replicas)
     is_ordered = spec.pod_management_policy == "OrderedReady"
     maker = PodMaker(state, stateful_set, spec.template)
     revision = f"{stateful_set.name}-{hash_of(stateful_set)}"
@@ -46,7 +47,7 @@ def _without(state: ClusterState, pods: list[Pod], is_ordered: bool) -> Edit:
     if is_ordered and any(pod.is_terminating for pod in pods):
         return NOTHING
     going = [pod for pod in pods if pod.is_active]
-    return edit(*removed(going[:1] if is_ordered else going, state.now))
+    return ended(going[:1] if is_ordered else going, state.now)
 
 
 def _updated(state: ClusterState, spec: StatefulSetSpec, pods: list[Pod], revision: str) -> Edit:
@@ -59,7 +60,7 @@ def _updated(state: ClusterState, spec: StatefulSetSpec, pods: list[Pod], revisi
     may_go = max(1, share_of(rolling.max_unavailable, spec.replicas, round_up=True)) - len(unavailable)
     going = [pod for pod in reversed(old) if pod.is_active]
     broken = [pod for pod in going if not pod.is_ready]
-    return edit(*removed(broken[:1] or going[: max(0, may_go)], state.now)) if going else NOTHING
+    return ended(broken[:1] or going[: max(0, may_go)], state.now) if going else NOTHING
 
 
 def _pod(maker: PodMaker, stateful_set: Resource, spec: StatefulSetSpec, number: int, revision: str) -> Pod:

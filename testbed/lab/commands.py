@@ -1,0 +1,80 @@
+"""Commands on the Kubernetes objects of a lab, as plain data from and to other processes."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from testbed.kubernetes.references import Scope, found, references
+from testbed.kubernetes.refused import Refused
+from testbed.kubernetes.state import ClusterState, Pod, Resource
+from testbed.kubernetes.verbs import shown
+from testbed.lab.cluster import Cluster
+from testbed.lab.editing import EditRefused
+from testbed.plan.cluster import pod_id
+from testbed.spec.problems import SpecError
+
+WATCH_PATIENCE_S = 2.0
+"""How long a question about changes waits for one."""
+
+
+def carried_out(cluster: Cluster, question: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a command of `testbed.kubernetes.verbs`: its lines, or why it is refused."""
+    arguments = dict(question["arguments"])
+    if question.get("texts"):
+        arguments["texts"] = question["texts"]
+    try:
+        done = cluster.command(question["verb"], arguments)
+    except SpecError as error:
+        return {"problems": [asdict(problem) for problem in error.problems]}
+    except (Refused, EditRefused) as error:
+        return {"refused": str(error)}
+    answer = {
+        "lines": done.outcome.lines,
+        "remarks": done.outcome.remarks,
+        "seconds": done.seconds,
+        "failed": done.problem,
+    }
+    if done.outcome.uids and question.get("await_s"):
+        answer["left"] = not cluster.await_gone(done.outcome.uids, question["await_s"])
+    return answer
+
+
+def listed(cluster: Cluster, question: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer to a question about objects: their text and the version of the state, or why it is refused."""
+    arguments = question["arguments"]
+    if "since" in arguments:
+        cluster.await_change(arguments["since"], WATCH_PATIENCE_S)
+    state = cluster.state.at(time.time())
+    try:
+        return {"text": shown(state, arguments), "version": state.version}
+    except Refused as error:
+        return {"refused": str(error)}
+
+
+def place_of(state: ClusterState, name: str, namespace: str) -> str:
+    """The place of a pod, named by itself or by what made it, such as deployment/web; empty if there is none."""
+    try:
+        objects = found(state, references([name if "/" in name else f"pod/{name}"]), Scope(namespace))
+    except Refused:
+        return ""
+    pods = [pod for one in objects for pod in _pods_of(state, one) if pod.node]
+    # Like kubectl: a pod that is ready, then the oldest one.
+    pods.sort(key=lambda pod: (not pod.is_ready, pod.is_terminating, pod.metadata.created, pod.name))
+    return (pods[0].node if pods[0].spec.host_network else pod_id(pods[0])) if pods else ""
+
+
+def _pods_of(state: ClusterState, one: Resource) -> list[Pod]:
+    if isinstance(one, Pod):
+        return [one]
+    if one.kind.name == "Service":
+        selector = one.body.get("spec", {}).get("selector")
+        return [
+            pod
+            for pod in state.pods
+            if selector and pod.namespace == one.namespace and selector.items() <= pod.labels.items()
+        ]
+    own = list(state.pods_of(one))
+    for child in state.children(one, "ReplicaSet"):
+        own += state.pods_of(child)
+    return own
