@@ -112,8 +112,9 @@ class Place:
 class Pod(Place):
     """A pod of a lab, with what Kubernetes knows of it."""
 
-    def __init__(self, lab: "Lab", space: Space, data: Mapping[str, Any]) -> None:
+    def __init__(self, lab: "Lab", name: str, space: Space, data: Mapping[str, Any]) -> None:
         super().__init__(lab, space)
+        self.name = name
         metadata, status = data["metadata"], data.get("status", {})
         self.data: Mapping[str, Any] = data
         """The whole object, as the API server shows it."""
@@ -304,7 +305,7 @@ class Lab:
             # A pod with hostNetwork is in the network of its node.
             space = spaces.get(name) or spaces.get(data["spec"].get("nodeName", ""))
             if space:
-                found[name] = Pod(self, space, data)
+                found[name] = Pod(self, name, space, data)
         return found
 
     def check(self) -> Verdict:
