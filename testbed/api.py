@@ -297,14 +297,14 @@ class Lab:
 
     @property
     def pods(self) -> Mapping[str, Pod]:
-        """The pods that have a node, by name: `web-1`, or `web-1.shop` in the Kubernetes namespace `shop`."""
+        """The pods that have a network, by name: `web-1`, or `web-1.shop` in the Kubernetes namespace `shop`."""
         spaces = {space.name: space for space in self.plan.spaces}
         found = {}
         for data in self.get("pods", all_namespaces=True):
             name = _pod_id(data["metadata"]["name"], data["metadata"]["namespace"])
             # A pod with hostNetwork is in the network of its node.
-            space = spaces.get(name) or spaces.get(data["spec"].get("nodeName", ""))
-            if space:
+            place = data["spec"].get("nodeName", "") if data["spec"].get("hostNetwork") else name
+            if space := spaces.get(place):
                 found[name] = Pod(self, name, space, data)
         return found
 

@@ -135,9 +135,7 @@ def test_an_update_replaces_all_pods_and_never_has_too_few(lab: Lab) -> None:
     lab.apply(deployment("rolled", 4))
     before = {pod.name for pod in web(lab, "rolled")}
     assert len(before) == 4
-    assert lab.apply(deployment("rolled", 4, terminationGracePeriodSeconds=1)) == (
-        "deployment.apps/rolled configured",
-    )
+    assert lab.apply(deployment("rolled", 4, terminationGracePeriodSeconds=1)) == ("deployment.apps/rolled configured",)
     assert eventually(lambda: len(web(lab, "rolled")) == 4 and not before & {pod.name for pod in web(lab, "rolled")})
     lab.delete("deployment/rolled")
 
