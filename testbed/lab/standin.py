@@ -55,7 +55,7 @@ class Served:
     delay_s: float = 0.0
     """Time that it goes on serving after `stop`."""
     ready_paths: tuple[str, ...] = ()
-    """HTTP paths that answer 503 while it is not ready, besides /healthz and /readyz."""
+    """HTTP paths that answer 503 while it is not ready, besides /healthz and /readyz, and as usual while it is."""
 
     @classmethod
     def of(

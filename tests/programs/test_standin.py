@@ -96,12 +96,17 @@ class Serving:
         return self.standin.states()[id]
 
     def serve(
-        self, at: Pod, *ports: Port, id: str = "web", facts: Facts = FACTS, arguments: Sequence[str] = ()
+        self,
+        at: Pod,
+        *ports: Port,
+        id: str = "web",
+        facts: Facts = FACTS,
+        arguments: Sequence[str] = (),
+        ready_paths: Sequence[str] = (),
     ) -> ServedState:
         """The state of a container after its start."""
-        paths = ("/login",)
         served = Served.of(
-            id=id, network=at.network.fd, facts=facts, ports=ports, arguments=arguments, ready_paths=paths
+            id=id, network=at.network.fd, facts=facts, ports=ports, arguments=arguments, ready_paths=ready_paths
         )
         self.standin.serve([served])
         until(lambda: self.state(id).phase != "starting")
@@ -429,14 +434,19 @@ def test_arguments_of_agnhost_open_ports_and_are_obeyed(serving: Serving) -> Non
 
 def test_readiness_is_switched_by_the_kubelet(serving: Serving) -> None:
     with pod() as at:
-        serving.serve(at, WEB)
-        paths = ("healthz", "readyz", "login", "other")
-        for ready, expected in ((False, "503 503 503 200"), (True, "200 200 200 200")):
-            serving.standin.set_ready("web", ready)
-            until(lambda ready=ready: at.curl("127.0.0.1/readyz") == ("ok" if ready else "not ready"))
-            codes = [at.curl(f"127.0.0.1/{path}", "-o", "/dev/null", "-w", "%{http_code}") for path in paths]
-            assert " ".join(codes) == expected
-            assert serving.state().ready is ready
+        serving.serve(at, WEB, ready_paths=("/login", "/hostname"))
+        serving.standin.set_ready("web", False)
+        until(lambda: at.curl("127.0.0.1/readyz") == "not ready")
+        paths = ("healthz", "readyz", "login", "hostname", "serverport")
+        codes = [at.curl(f"127.0.0.1/{path}", "-o", "/dev/null", "-w", "%{http_code}") for path in paths]
+        assert " ".join(codes) == "503 503 503 503 200"
+        assert not serving.state().ready
+        serving.standin.set_ready("web", True)
+        until(lambda: at.curl("127.0.0.1/readyz") == "ok")
+        assert at.curl("127.0.0.1/healthz") == "ok"
+        assert at.curl("127.0.0.1/hostname") == "web-1"
+        assert at.curl("127.0.0.1/login").startswith("hostname: web-1\n")
+        assert serving.state().ready
 
 
 def test_readiness_is_switched_by_a_client(serving: Serving) -> None:

@@ -19,6 +19,7 @@ _HIGHEST_CODE = 127
 _FORM = "application/x-www-form-urlencoded"
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?)(ns|us|µs|ms|s|m|h)")
+_NOT_READY = Answer(503, b"not ready")
 Result = Answer | Awaitable[Answer | None]
 
 
@@ -48,8 +49,8 @@ def answered(asked: Asked) -> Result:
     if asked.port.fixed is not None:
         return Answer(200, asked.port.fixed.encode())
     path = asked.request.path
-    if path in asked.container.ready_paths:
-        path = "/readyz"
+    if path in asked.container.ready_paths and not asked.container.ready:
+        return _NOT_READY
     return _PATHS.get(path, _page)(asked)
 
 
@@ -116,7 +117,7 @@ def _ready(asked: Asked) -> Answer:
     if asked.request.method in ("POST", "PUT") and wanted in ("true", "false"):
         container.set_ready(wanted == "true")
         return Answer(200, b"ok")
-    return Answer(200, b"ok") if container.ready else Answer(503, b"not ready")
+    return Answer(200, b"ok") if container.ready else _NOT_READY
 
 
 def _redirect(asked: Asked) -> Answer:
