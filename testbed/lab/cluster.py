@@ -58,6 +58,7 @@ class Cluster:
         self._seen: Mapping[Any, Any] | None = None
         """The pods of the state for which `_attached` is right."""
         self._problem = ""
+        self.host_images = host_images
         self.kubelet = Kubelet(editing.lab.places, host_images, self._woken.set)
         self._thread = threading.Thread(target=self._follow_events, name="cluster", daemon=True)
 

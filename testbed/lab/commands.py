@@ -57,13 +57,20 @@ def listed(cluster: Cluster, question: Mapping[str, Any]) -> dict[str, Any]:
 def place_of(state: ClusterState, name: str, namespace: str) -> str:
     """The place of a pod, named by itself or by what made it, such as deployment/web; empty if there is none."""
     try:
-        objects = found(state, references([name if "/" in name else f"pod/{name}"]), Scope(namespace))
+        pods = pods_named(state, name, namespace)
     except Refused:
         return ""
-    pods = [pod for one in objects for pod in _pods_of(state, one) if pod.node]
-    # Like kubectl: a pod that is ready, then the oldest one.
-    pods.sort(key=lambda pod: (not pod.is_ready, pod.is_terminating, pod.metadata.created, pod.name))
     return (pods[0].node if pods[0].spec.host_network else pod_id(pods[0])) if pods else ""
+
+
+def pods_named(state: ClusterState, name: str, namespace: str) -> list[Pod]:
+    """The pods on nodes that a name means, in the order in which kubectl chooses: ready ones, then older ones.
+
+    Raises Refused for a name that does not exist.
+    """
+    objects = found(state, references([name if "/" in name else f"pod/{name}"]), Scope(namespace))
+    pods = [pod for one in objects for pod in _pods_of(state, one) if pod.node]
+    return sorted(pods, key=lambda pod: (not pod.is_ready, pod.is_terminating, pod.metadata.created, pod.name))
 
 
 def _pods_of(state: ClusterState, one: Resource) -> list[Pod]:

@@ -15,6 +15,7 @@ descriptors:
 - `change`: changes the lab to an edited topology (`testbed.lab.editing`), and returns the number of changes.
 - `cluster`: changes the Kubernetes objects of the lab by a command of `testbed.kubernetes.verbs`.
 - `objects`: Kubernetes objects, as kubectl prints them.
+- `containers`: output and variables of containers (`testbed.lab.containers`).
 - `ports`: the ports of containers that must answer.
 - `down`: a descriptor of the capsule's first process; the lab has ended when this process has. If CNI plugins have
   attached pods, a second answer has the log of their calls and the errors.
@@ -169,6 +170,7 @@ class _Keeper:
             "again": self._again,
             "cluster": self._command,
             "objects": self._send_objects,
+            "containers": self._send_containers,
             "ports": self._send_ports,
             "down": self._end,
         }
@@ -312,6 +314,14 @@ class _Keeper:
         with self._stepping:
             ports = ports_of(self._cluster.state) if self._cluster else []
         with _file(json.dumps(ports).encode()) as file:
+            say(connection, {}, [file])
+
+    def _send_containers(self, connection: socket.socket, question: dict[str, Any]) -> None:
+        from testbed.lab.containers import answered
+
+        if self._lab is None or not self._built.is_set():
+            return
+        with _file(json.dumps(answered(self._begun(), question)).encode()) as file:
             say(connection, {}, [file])
 
     def _begun(self) -> "Cluster":

@@ -315,6 +315,15 @@ class LivingLab:
             raise CommandRefused(refused)
         return answer
 
+    def containers(self, about: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to a question of `testbed.lab.containers`. Raises CommandRefused."""
+        _, (file,) = self._ask("containers", COMMAND_PATIENCE_S, about=about, arguments=arguments)
+        answer = json.loads(_read(file))
+        assert isinstance(answer, dict)
+        if refused := answer.get("refused"):
+            raise CommandRefused(refused)
+        return answer
+
     def again(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Make again what no command can restore, by place: see `testbed.lab.again`. Raises ChangeFailed."""
         answer, _ = self._ask("again", BUILD_PATIENCE_S, wanted=list(wanted))

@@ -138,7 +138,7 @@ class ContainerLife:
         match self._what:
             case Command(words) if words:
                 variables = self.home.environment(self.spec)
-                self.previous_log, self.log = self.log, Log()
+                self.previous_log, self.log = self.log, Log(self.status.restart_count)
                 words = tuple(expanded(word, variables) for word in words)
                 places, place = self.home.places, self.home.place
                 return await Programmed.start(places, place, words, variables, self.spec.working_dir, self.log)

@@ -59,5 +59,9 @@ class Home:
 
     def environment(self, container: Container) -> dict[str, str]:
         """The variables of a container. Raises ConfigError."""
-        usual = {"PATH": os.environ.get("PATH", DEFAULT_PATH), "HOSTNAME": self.host_name, "HOME": "/root"}
+        usual = {
+            "PATH": os.environ.get("PATH", DEFAULT_PATH),
+            "HOSTNAME": self.host_name,
+            "HOME": os.environ.get("HOME", "/root"),
+        }
         return usual | environment(self.state(), self.pod, container, self.addresses)

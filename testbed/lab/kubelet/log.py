@@ -9,7 +9,9 @@ LOG_BYTES = 256 * 1024
 class Log:
     """Output of one run of a container. Of more than LOG_BYTES, the oldest lines are dropped."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: int = 0) -> None:
+        self.run = run
+        """Number of the run: how often the container had been restarted."""
         self._data = bytearray()
         self._dropped = 0
         self._lock = threading.Lock()
