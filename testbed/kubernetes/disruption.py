@@ -34,7 +34,7 @@ class Budget:
 def budget(state: ClusterState, one: Resource) -> Budget:
     """What a PodDisruptionBudget allows in a state."""
     spec = one.body.get("spec", {})
-    pods = [pod for pod in state.pods if _covers(one, pod) and not pod.is_finished]
+    pods = [pod for pod in state.pods if covers(one, pod) and not pod.is_finished]
     healthy = sum(pod.is_ready and not pod.is_terminating for pod in pods)
     if "maxUnavailable" in spec:
         expected = _scale(state, pods)
@@ -49,7 +49,7 @@ def evict(state: ClusterState, key: Key, grace: int | None = None) -> ClusterSta
     pod = found(state, POD, key)
     assert isinstance(pod, Pod)
     if not (pod.is_finished or pod.is_terminating or pod.phase == "Pending"):
-        budgets = [one for one in state.of(DISRUPTION_BUDGET).values() if _covers(one, pod)]
+        budgets = [one for one in state.of(DISRUPTION_BUDGET).values() if covers(one, pod)]
         if len(budgets) > 1:
             raise Refused("TooManyRequests", AMBIGUOUS)
         for one in budgets:
@@ -60,7 +60,8 @@ def evict(state: ClusterState, key: Key, grace: int | None = None) -> ClusterSta
     return state.edited([ended([pod], state.now, grace)])
 
 
-def _covers(one: Resource, pod: Pod) -> bool:
+def covers(one: Resource, pod: Pod) -> bool:
+    """Whether a PodDisruptionBudget is about a pod."""
     selector = one.body.get("spec", {}).get("selector")
     if selector is None or one.namespace != pod.namespace:
         return False
