@@ -41,7 +41,7 @@ def test_objects_are_named_as_in_kubectl(state: ClusterState) -> None:
     ("words", "message"),
     [
         ([], "name a kind of objects, such as pods, or an object, such as deployment/web"),
-        (["pod", "lon"], 'pods "lon" not found; did you mean \'lone\'?'),
+        (["pod", "lon"], "pods \"lon\" not found; did you mean 'lone'?"),
         (["deployment/web", "lone"], "'lone' has no kind; write KIND/NAME for each object, such as pod/lone"),
         (["pod/"], "'pod/' is not KIND/NAME; write one such as deployment/web"),
     ],

@@ -109,7 +109,7 @@ class ContainerLife:
         except ConfigError as error:
             self._wait(CONFIG_ERROR, str(error), self.status.last)
             return None
-        except OSError as error:
+        except (OSError, ValueError) as error:
             exit_ = Exit(CANNOT_START, str(error), "StartError")
         else:
             exit_ = await self._running(self._run, began)
