@@ -55,7 +55,7 @@ class Served:
     delay_s: float = 0.0
     """Time that it goes on serving after `stop`."""
     ready_paths: tuple[str, ...] = ()
-    """HTTP paths that answer 503 while it is not ready, besides /healthz and /readyz."""
+    """HTTP paths that answer 503 while it is not ready, besides /healthz and /readyz, and as usual while it is."""
 
     @classmethod
     def of(
@@ -254,8 +254,8 @@ class StandIn:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-S", "-P", "-m", _PROGRAM, str(theirs.fileno())],
-                    env={"PYTHONPATH": str(_HERE), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"},
+                    command(theirs.fileno()),
+                    env=environment(),
                     stdin=subprocess.DEVNULL,
                     pass_fds=[theirs.fileno()],
                     start_new_session=True,
@@ -367,6 +367,15 @@ class StandIn:
                     entry.state = ServedState(ready=entry.state.ready)
                     self._orders.append(("serve", number, None))
         self._notify()
+
+
+def command(descriptor: int) -> list[str]:
+    """The command line of the process, which reads orders from this socket."""
+    return [sys.executable, "-S", "-P", "-m", _PROGRAM, str(descriptor)]
+
+
+def environment() -> dict[str, str]:
+    return {"PYTHONPATH": str(_HERE), "LC_ALL": "C.UTF-8"}
 
 
 def _serving(state: ServedState, left_out: Sequence[str]) -> ServedState:

@@ -28,6 +28,7 @@ _READ = 64 << 10
 _KEPT_BODY = 64 << 10
 """Bytes of a request's body that are kept; the rest is read and discarded."""
 _BLOCK = bytes(128 << 10)
+_LINGER_S = 1.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -35,20 +36,20 @@ class Connection:
     __slots__ = (
         "_body",
         "_buffer",
+        "_container",
         "_is_ending",
+        "_is_refused",
         "_left",
         "_loop",
+        "_peer",
+        "_port",
         "_request",
         "_sock",
         "_task",
-        "client",
-        "container",
-        "port",
     )
 
     def __init__(self, container: Container, port: Port, sock: socket.socket, peer: tuple[str, int]) -> None:
-        self.container, self.port = container, port
-        self.client = peer
+        self._container, self._port, self._peer = container, port, peer
         self._sock = sock
         self._buffer = b""
         self._request: Request | None = None
@@ -59,14 +60,11 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._is_ending = False
         """Whether the connection closes after the answer that the task sends."""
+        self._is_refused = False
+        """Whether the rest of what the client sends is of no interest."""
         self._loop = asyncio.get_running_loop()
         container.connections.add(self)
         self._loop.add_reader(sock.fileno(), self._read)
-
-    @property
-    def server(self) -> str:
-        """Address and port that the client connected to."""
-        return with_port(*self._sock.getsockname()[:2])
 
     def _read(self) -> None:
         try:
@@ -92,6 +90,7 @@ class Connection:
             try:
                 step = self._step()
             except Refused as refused:
+                self._is_refused = True
                 return self._finish(out + rendered(refused.answer, None))
             if step is None:
                 break
@@ -116,6 +115,9 @@ class Connection:
     def _step(self) -> bytes | tuple[Request, Answer | Awaitable[Answer | None]] | None:
         """What follows from the buffer: bytes to send, a request and its answer, or None if it needs more bytes."""
         if self._request is None:
+            if self._buffer[:1] in (b"\r", b"\n"):  # Empty lines before a request are to be ignored (RFC 9112).
+                self._buffer = self._buffer.lstrip(b"\r\n")
+                return b""
             line_end = self._buffer.find(b"\n") + 1
             if not line_end or not is_request_line(self._buffer[:line_end]):
                 return self._raw(line_end)
@@ -136,7 +138,8 @@ class Connection:
             if self._left:
                 return None
         request, self._request = self._request, None
-        return request, netexec.answered(self, request, self._body)
+        asked = netexec.Asked(self._container, self._port, self._sock, with_port(*self._peer), request, self._body)
+        return request, netexec.answered(asked)
 
     def _raw(self, line_end: int) -> bytes | None:
         """The answer to a line that is no HTTP: netexec's text commands work here too."""
@@ -147,7 +150,7 @@ class Connection:
                 raise Refused(400, "this port speaks HTTP/1.1, without TLS")
             return None
         line, self._buffer = self._buffer[:line_end], self._buffer[line_end:]
-        answer = answered(line, self.container.facts.host_name, with_port(*self.client))
+        answer = answered(line, self._container.facts.host_name, with_port(*self._peer))
         if answer is None:
             raise Refused(400, "the first line is not `METHOD TARGET HTTP/1.1`")
         return answer + b"\n"
@@ -165,11 +168,29 @@ class Connection:
 
     def _finish(self, data: bytes) -> None:
         """Send the last answer, and close."""
+        self._is_ending = True
         self._send(data)
         if self._task is None:
-            self.close()
-        else:
-            self._is_ending = True
+            self._end()
+
+    def _end(self) -> None:
+        """Close; after a refusal, let the client first read why: more data of a request would be answered by RST."""
+        if not self._is_refused or self._sock.fileno() < 0:
+            return self.close()
+        self._sock.shutdown(socket.SHUT_WR)
+        self._loop.add_reader(self._sock.fileno(), self._discard)
+        self._loop.call_later(_LINGER_S, self.close)
+        return None
+
+    def _discard(self) -> None:
+        try:
+            if self._sock.recv(_READ):
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass
+        self.close()
 
     def _later(self, out: bytes, request: Request, waited: Awaitable[Answer | None]) -> None:
         """Send `out`, then the awaited answer, and go on with the next request. No answer: close."""
@@ -191,9 +212,9 @@ class Connection:
             block = _BLOCK[:zeros]
             await self._loop.sock_sendall(self._sock, block)
             zeros -= len(block)
-        if self._is_ending:
-            return self.close()
         self._task = None
+        if self._is_ending:
+            return self._end()
         self._loop.add_reader(self._sock.fileno(), self._read)
         self._proceed()
         return None
@@ -205,16 +226,18 @@ class Connection:
             try:
                 await work
             except OSError:
-                self.close()
+                self.close()  # The client has reset the connection.
 
         self._task = self._loop.create_task(guarded())
 
     def close(self) -> None:
         """Close with FIN: what has arrived is read first, since the kernel answers unread bytes with RST."""
-        self.container.connections.discard(self)
+        self._container.connections.discard(self)
         if self._sock.fileno() < 0:
             return
+        # Both before the descriptor is closed: its number can be used again before a cancelled task has run.
         self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
         _drain(self._sock)

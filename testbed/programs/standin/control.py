@@ -96,6 +96,9 @@ class Control:
             self._changed,
         )
         container.ready = ready
+        if network >= len(descriptors):
+            self._tell(number, "failed", "cannot enter the network of the pod: too many open files")
+            return
         try:
             container.network = os.fstat(descriptors[network]).st_ino
             with entered(descriptors[network]):
@@ -104,7 +107,9 @@ class Control:
             self._tell(number, "failed", f"{error}{self._holder(container, error)}")
             return
         except OSError as error:
-            self._tell(number, "failed", f"cannot enter the network of the pod: {error.strerror}")
+            self._tell(
+                number, "failed", f"cannot enter the network of the pod: {(error.strerror or str(error)).lower()}"
+            )
             return
         self._containers[number] = container
         serve(container)

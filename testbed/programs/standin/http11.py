@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 LONGEST_HEAD = 64 << 10
 _CACHED_HEAD = 1 << 10
@@ -128,12 +128,11 @@ def whole_number(text: str, most: int) -> int | None:
 
 
 def _split(target: str) -> tuple[str, dict[str, str]]:
-    try:
-        parts = urlsplit(target if target.startswith("/") else target.partition("://")[2].partition("/")[2])
-    except ValueError:
-        raise Refused(400, "the target is not a path") from None
-    path = unquote(parts.path)
-    return path if path.startswith("/") else f"/{path}", fields(parts.query)
+    """Path and query of a target in any form: a path, a whole URL, or `*`."""
+    if not target.startswith("/"):
+        target = "/" + target.partition("://")[2].partition("/")[2]
+    path, _, query = target.partition("#")[0].partition("?")
+    return unquote(path), fields(query)
 
 
 def fields(text: str) -> dict[str, str]:

@@ -5,46 +5,57 @@ Facts: the README and the help text of agnhost in the Kubernetes repository.
 
 import asyncio
 import re
+import socket
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from testbed.programs.standin import dial
+from testbed.programs.standin.container import Container
 from testbed.programs.standin.http11 import LARGEST_BODY, TEXT, Answer, Request, as_json, fields, whole_number
+from testbed.programs.standin.model import Port
 from testbed.programs.standin.networks import with_port
-
-if TYPE_CHECKING:
-    from testbed.programs.standin.connection import Connection
 
 _HIGHEST_CODE = 127
 _FORM = "application/x-www-form-urlencoded"
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?)(ns|us|µs|ms|s|m|h)")
+_NOT_READY = Answer(503, b"not ready")
 Result = Answer | Awaitable[Answer | None]
 
 
 class Asked(NamedTuple):
     """A request, and where it arrived."""
 
-    at: "Connection"
+    container: Container
+    port: Port
+    sock: socket.socket
+    client: str
+    """Address and port."""
     request: Request
-    values: dict[str, str]
-    """Of the query and of a form in the body."""
     body: bytes
+    """Its beginning, if it is long."""
+
+    def value(self, name: str, otherwise: str = "") -> str:
+        """A value of the query or of a form in the body; `otherwise` if it is missing or empty."""
+        if found := self.request.query.get(name):
+            return found
+        if self.body and self.request.header("content-type").startswith(_FORM):
+            return fields(self.body.decode("latin-1")).get(name) or otherwise
+        return otherwise
 
 
-def answered(at: "Connection", request: Request, body: bytes) -> Result:
+def answered(asked: Asked) -> Result:
     """The answer to a request; an awaitable if it takes time, whose result None closes without an answer."""
-    if at.port.fixed is not None:
-        return Answer(200, at.port.fixed.encode())
-    values = dict(request.query)
-    if body and request.header("content-type").startswith(_FORM):
-        values = fields(body.decode("latin-1")) | values
-    path = request.path if request.path not in at.container.ready_paths else "/readyz"
-    return _PATHS.get(path, _page)(Asked(at, request, values, body))
+    if asked.port.fixed is not None:
+        return Answer(200, asked.port.fixed.encode())
+    path = asked.request.path
+    if path in asked.container.ready_paths and not asked.container.ready:
+        return _NOT_READY
+    return _PATHS.get(path, _page)(asked)
 
 
 def _page(asked: Asked) -> Answer:
-    facts, request = asked.at.container.facts, asked.request
+    facts, request = asked.container.facts, asked.request
     lines = {
         "hostname": facts.host_name,
         "pod": facts.pod,
@@ -53,8 +64,8 @@ def _page(asked: Asked) -> Answer:
         "container": facts.container,
         "image": facts.image,
         "addresses": list(facts.addresses),
-        "server": asked.at.server,
-        "client": with_port(*asked.at.client),
+        "server": with_port(*asked.sock.getsockname()[:2]),
+        "client": asked.client,
         "method": request.method,
         "path": request.target,
         "protocol": f"HTTP/{request.version}",
@@ -70,20 +81,20 @@ def _page(asked: Asked) -> Answer:
 
 
 def _host_name(asked: Asked) -> Answer:
-    return Answer(200, asked.at.container.facts.host_name.encode())
+    return Answer(200, asked.container.facts.host_name.encode())
 
 
 def _client(asked: Asked) -> Answer:
-    return Answer(200, with_port(*asked.at.client).encode())
+    return Answer(200, asked.client.encode())
 
 
 def _server_port(asked: Asked) -> Answer:
-    return Answer(200, str(asked.at.port.number).encode())
+    return Answer(200, str(asked.port.number).encode())
 
 
 def _echo(asked: Asked) -> Answer:
-    code = asked.values.get("code", "")
-    body = asked.values.get("msg", "").encode()
+    code = asked.value("code")
+    body = asked.value("msg").encode()
     if not code:
         return Answer(200, body)
     if not re.fullmatch(r"[2-5][0-9]{2}", code):
@@ -92,7 +103,7 @@ def _echo(asked: Asked) -> Answer:
 
 
 def _header(asked: Asked) -> Answer:
-    if key := asked.values.get("key"):
+    if key := asked.value("key"):
         return Answer(200, asked.request.header(key.lower()).encode())
     found: dict[str, list[str]] = {}
     for name, value in asked.request.headers:
@@ -101,24 +112,24 @@ def _header(asked: Asked) -> Answer:
 
 
 def _ready(asked: Asked) -> Answer:
-    container = asked.at.container
-    wanted = asked.values.get("ready", "")
+    container = asked.container
+    wanted = asked.value("ready")
     if asked.request.method in ("POST", "PUT") and wanted in ("true", "false"):
         container.set_ready(wanted == "true")
         return Answer(200, b"ok")
-    return Answer(200, b"ok") if container.ready else Answer(503, b"not ready")
+    return Answer(200, b"ok") if container.ready else _NOT_READY
 
 
 def _redirect(asked: Asked) -> Answer:
-    code = asked.values.get("code", "302")
+    code = asked.value("code", "302")
     if not re.fullmatch(r"3[0-9]{2}", code):
         return Answer(200, f"argument 'code' must be an integer of a redirect (3xx), got {code!r}\n".encode())
-    where = re.sub(r"[\x00-\x20\x7f]", "", asked.values.get("location", "/"))
+    where = re.sub(r"[\x00-\x20\x7f]", "", asked.value("location", "/"))
     return Answer(int(code), b"", TEXT, (("Location", where),))
 
 
 def _bytes(asked: Asked) -> Answer:
-    text = asked.values.get("size", "")
+    text = asked.value("size")
     size = whole_number(text, LARGEST_BODY)
     if size is None:
         return Answer(400, f"argument 'size' must be a number of bytes up to {LARGEST_BODY}, got {text!r}\n".encode())
@@ -137,17 +148,17 @@ def _refuse_upload(asked: Asked) -> Answer:
 
 async def _shutdown(asked: Asked) -> None:
     """As a process that exits: the connection closes without an answer."""
-    asked.at.container.end(0)
+    asked.container.end(0)
 
 
 def _exit(asked: Asked) -> Result:
-    code = whole_number(asked.values.get("code") or "0", _HIGHEST_CODE)
+    code = whole_number(asked.value("code", "0"), _HIGHEST_CODE)
     if code is None:
-        text = f"argument 'code' must be an integer [0-127] or empty, got {asked.values['code']!r}\n"
+        text = f"argument 'code' must be an integer [0-127] or empty, got {asked.value('code')!r}\n"
         return Answer(200, text.encode())
     durations = {}
     for name in ("timeout", "wait"):
-        text = asked.values.get(name, "")
+        text = asked.value(name)
         seconds = duration_s(text) if text else 0.0
         if seconds is None:
             wrong = f"argument '{name}' must be a valid golang duration or empty, got {text!r}\n"
@@ -160,9 +171,9 @@ async def _exiting(asked: Asked, code: int, timeout: float, wait: float) -> Answ
     """With a timeout, this request is still answered; without, the process exits at once."""
     await asyncio.sleep(wait)
     if not timeout:
-        asked.at.container.end(code)
+        asked.container.end(code)
         return None
-    asyncio.get_running_loop().call_soon(asked.at.container.end, code)
+    asyncio.get_running_loop().call_soon(asked.container.end, code)
     return Answer(200)
 
 
@@ -178,10 +189,10 @@ def duration_s(text: str) -> float | None:
 
 def _dial(asked: Asked) -> Result:
     try:
-        wanted = dial.wanted(asked.values)
+        wanted = dial.wanted(asked.request.query)
     except dial.BadDial as error:
         return Answer(400, f"{error}\n".encode())
-    return dial.dialled(wanted, asked.at.container.sockets[0])
+    return dial.dialled(wanted, asked.container.sockets[0])
 
 
 _PATHS: dict[str, Callable[[Asked], Result]] = {
