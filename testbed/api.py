@@ -112,8 +112,9 @@ class Place:
 class Pod(Place):
     """A pod of a lab, with what Kubernetes knows of it."""
 
-    def __init__(self, lab: "Lab", space: Space, data: Mapping[str, Any]) -> None:
+    def __init__(self, lab: "Lab", name: str, space: Space, data: Mapping[str, Any]) -> None:
         super().__init__(lab, space)
+        self.name = name
         metadata, status = data["metadata"], data.get("status", {})
         self.data: Mapping[str, Any] = data
         """The whole object, as the API server shows it."""
@@ -296,15 +297,15 @@ class Lab:
 
     @property
     def pods(self) -> Mapping[str, Pod]:
-        """The pods that have a node, by name: `web-1`, or `web-1.shop` in the Kubernetes namespace `shop`."""
+        """The pods that have a network, by name: `web-1`, or `web-1.shop` in the Kubernetes namespace `shop`."""
         spaces = {space.name: space for space in self.plan.spaces}
         found = {}
         for data in self.get("pods", all_namespaces=True):
             name = _pod_id(data["metadata"]["name"], data["metadata"]["namespace"])
             # A pod with hostNetwork is in the network of its node.
-            space = spaces.get(name) or spaces.get(data["spec"].get("nodeName", ""))
-            if space:
-                found[name] = Pod(self, space, data)
+            place = data["spec"].get("nodeName", "") if data["spec"].get("hostNetwork") else name
+            if space := spaces.get(place):
+                found[name] = Pod(self, name, space, data)
         return found
 
     def check(self) -> Verdict:

@@ -12,6 +12,9 @@ from testbed.cli.log import need_log, write_log
 from testbed.cli.manifests import skipped_lines
 from testbed.lab.living import ChangeFailed, CommandRefused, LivingLab
 
+SCHEDULING = ("apply", "scale")
+"""Verbs that make new pods, and print why some of them cannot run."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 NAMESPACE = click.option(
@@ -57,6 +60,8 @@ def carry_out(
         click.echo(line, err=True)
     for line in done["lines"]:
         click.echo(line)
+    for line in done["pending"] if verb in SCHEDULING else ():
+        click.echo(line, err=True)
     return lab, done
 
 

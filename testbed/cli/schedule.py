@@ -49,6 +49,7 @@ def schedule(
     from testbed.kubernetes.printing import printed
     from testbed.kubernetes.references import found, references, scope
     from testbed.kubernetes.refused import Refused
+    from testbed.kubernetes.verbs import pending
 
     try:
         wanted, where = references([kind]), scope(namespace, all_namespaces, selector)
@@ -59,10 +60,10 @@ def schedule(
         click.echo(text)
     else:
         click.echo(f"No resources found{'' if all_namespaces else f' in {namespace} namespace'}.", err=True)
-    pending = _pending(state)
-    for line in (*remarks, *pending):
+    waiting = pending(state)
+    for line in (*remarks, *waiting):
         click.echo(line, err=True)
-    sys.exit(1 if pending else 0)
+    sys.exit(1 if waiting else 0)
 
 
 def _settled(topology: Path, files: tuple[Path, ...], seed: int) -> "tuple[ClusterState, list[str]]":
@@ -79,18 +80,3 @@ def _settled(topology: Path, files: tuple[Path, ...], seed: int) -> "tuple[Clust
     manifests = read_manifests(given.texts)
     cluster = cluster_of(layout(loaded.value), seed, time.time())
     return settled(apply(cluster, manifests).state), list(left_out_lines(manifests, given.skipped))
-
-
-def _pending(state: "ClusterState") -> list[str]:
-    """A line for each group of pods that cannot run, for the same reason."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
-    for pod in state.pods:
-        if pod.reason or (pod.node and ("", pod.node) not in state.of("Node")):
-            reason = pod.reason or f"node {pod.node} not found"
-            owner = pod.metadata.owner.uid if pod.metadata.owner else pod.uid
-            groups.setdefault((pod.namespace, owner, reason), []).append(pod.name)
-    return [
-        f"Pending: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
-        f"{f' in {namespace}' if namespace != 'default' else ''}: {reason}"
-        for (namespace, _, reason), names in groups.items()
-    ]

@@ -64,8 +64,7 @@ def up(
     facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images)
     try:
         lab = LivingLab.bring_up(begun.plan, name, facts, state=begun.state)
-        if begun.state is not None:
-            lab.command("apply")  # Waits for the first containers.
+        waiting = lab.command("apply")["pending"] if begun.state is not None else ()  # Waits for the first containers.
     except NameTaken:
         raise WrongInput(
             f"lab '{name}' is up already; choose another --name, or end that lab with `testbed down {name}`"
@@ -78,7 +77,7 @@ def up(
         click.echo(f"testbed: {error}\nto list what is missing: testbed inspect", err=True)
         sys.exit(1)
     write_log(log, lab.log)
-    for line in (*begun.remarks, *skipped_lines(begun.skipped)):
+    for line in (*begun.remarks, *skipped_lines(begun.skipped), *waiting):
         click.echo(line, err=True)
     size = f"{_count(lab.facts['nodes'], 'node')}, {_count(lab.facts['pods'], 'pod')}"
     click.echo(f"{name} is up: {wanted.name}, {size}, in {_time(lab.facts['seconds'])}")

@@ -188,3 +188,18 @@ def shown(state: ClusterState, arguments: Mapping[str, Any]) -> str:
         with_namespace=every,
         is_single=len(named) == 1 and bool(named[0].name),
     )
+
+
+def pending(state: ClusterState) -> tuple[str, ...]:
+    """A line for each group of pods that cannot run for the same reason."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for pod in state.pods:
+        if pod.reason or (pod.node and ("", pod.node) not in state.of("Node")):
+            reason = pod.reason or f"node {pod.node} not found"
+            owner = pod.metadata.owner.uid if pod.metadata.owner else pod.uid
+            groups.setdefault((pod.namespace, owner, reason), []).append(pod.name)
+    return tuple(
+        f"Pending: {names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}"
+        f"{f' in {namespace}' if namespace != 'default' else ''}: {reason}"
+        for (namespace, _, reason), names in groups.items()
+    )

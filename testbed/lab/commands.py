@@ -9,7 +9,7 @@ from testbed.kubernetes.oracle import served_ports
 from testbed.kubernetes.references import Scope, found, references
 from testbed.kubernetes.refused import Refused
 from testbed.kubernetes.state import ClusterState, Pod, Resource
-from testbed.kubernetes.verbs import shown
+from testbed.kubernetes.verbs import pending, shown
 from testbed.lab.cluster import Cluster
 from testbed.lab.editing import EditRefused
 from testbed.plan.cluster import pod_id
@@ -33,6 +33,7 @@ def carried_out(cluster: Cluster, question: Mapping[str, Any]) -> dict[str, Any]
     answer = {
         "lines": done.outcome.lines,
         "remarks": done.outcome.remarks,
+        "pending": pending(cluster.state),
         "seconds": done.seconds,
         "failed": done.problem,
     }

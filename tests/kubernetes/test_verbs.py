@@ -47,7 +47,7 @@ def test_objects_are_named_as_in_kubectl(state: ClusterState) -> None:
     ],
 )
 def test_what_no_object_is_called(state: ClusterState, words: list[str], message: str) -> None:
-    with pytest.raises(Refused, match="^") as refused:
+    with pytest.raises(Refused, match="") as refused:
         names(state, *words)
     assert str(refused.value) == message
 
