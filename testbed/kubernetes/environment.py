@@ -12,7 +12,7 @@ from typing import Any
 
 from testbed.kubernetes.models.core import ConfigMap, Secret, Service
 from testbed.kubernetes.models.pods import Container, EnvFrom, EnvVar
-from testbed.kubernetes.models.values import env_name, quantity
+from testbed.kubernetes.models.values import quantity
 from testbed.kubernetes.state import ClusterState, Pod
 
 KUBERNETES = ("default", "kubernetes")
@@ -98,15 +98,12 @@ def _variables(name: str, service: Service, spec: Mapping[str, Any]) -> Iterator
 
 
 def _all_of(state: ClusterState, pod: Pod, source: EnvFrom) -> Iterator[tuple[str, str]]:
-    """The variables of a whole ConfigMap or Secret; keys that cannot be names of variables are skipped."""
+    """The variables of a whole ConfigMap or Secret."""
     reference = source.config_map_ref or source.secret_ref
     assert reference
     kind = "ConfigMap" if source.config_map_ref else "Secret"
     for key, value in (_data(state, pod, kind, reference.name, reference.optional) or {}).items():
-        try:
-            yield env_name(f"{source.prefix}{key}"), value
-        except ValueError:
-            continue
+        yield f"{source.prefix}{key}", value
 
 
 def _data(state: ClusterState, pod: Pod, kind: str, name: str, optional: bool) -> Mapping[str, str] | None:

@@ -72,7 +72,7 @@ class NamedSource(Model):
 class EnvFrom(Model):
     """A ConfigMap or Secret of which each key becomes an environment variable."""
 
-    prefix: str = ""
+    prefix: Annotated[str, AfterValidator(lambda text: text and env_name(text))] = ""
     config_map_ref: NamedSource | None = None
     secret_ref: NamedSource | None = None
 

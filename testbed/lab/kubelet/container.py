@@ -12,7 +12,7 @@ from typing import Any
 from testbed.kubernetes.containers import ContainerStatus
 from testbed.kubernetes.environment import ConfigError, expanded
 from testbed.kubernetes.images import Command, StandIn
-from testbed.kubernetes.models.pods import Container, Probe
+from testbed.kubernetes.models.pods import Container, Hook, Probe
 from testbed.lab.kubelet.home import Home
 from testbed.lab.kubelet.log import Log
 from testbed.lab.kubelet.probing import answer, verdicts
@@ -109,7 +109,7 @@ class ContainerLife:
         except ConfigError as error:
             self._wait(CONFIG_ERROR, str(error), self.status.last)
             return None
-        except OSError as error:
+        except (OSError, ValueError) as error:
             exit_ = Exit(CANNOT_START, str(error), "StartError")
         else:
             exit_ = await self._running(self._run, began)
@@ -180,15 +180,14 @@ class ContainerLife:
 
     async def _running(self, run: Run, began: float) -> Exit:
         """Wait for the end of a run, and probe it meanwhile."""
-        if isinstance(run, Standing):
-            await run.serving
+        left_out = await run.serving if isinstance(run, Standing) else ""
         ending: Awaitable[Exit]
         if self.spec.lifecycle.post_start:
             ending = asyncio.ensure_future(run.ended())
             await self._post_start(run, ending)
         else:
             ending = run.ended()
-        self._set(state="running", reason="", message="", exit_code=None, started_at=began, finished_at=None)
+        self._set(state="running", reason="", message=left_out, exit_code=None, started_at=began, finished_at=None)
         if self.spec.startup_probe:
             self._probe(self._starting_up(self.spec.startup_probe, began))
         else:
@@ -280,9 +279,7 @@ class ContainerLife:
         lifecycle = self.spec.lifecycle
         if grace_s > 0:
             if lifecycle.pre_stop:
-                hook = answer(self.home, self.spec, self._what, lifecycle.pre_stop)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(hook, grace_s)
+                await self._pre_stop(lifecycle.pre_stop, over, grace_s)
                 end = max(end, time.monotonic() + LEAST_GRACE_S)
             left = end - time.monotonic()
             run.stop(Signals.__members__.get(lifecycle.stop_signal or "", SIGTERM), left)
@@ -290,6 +287,14 @@ class ContainerLife:
                 await asyncio.wait_for(over.wait(), left)
         run.kill()
         await over.wait()
+
+    async def _pre_stop(self, hook: Hook, over: asyncio.Event, grace_s: float) -> None:
+        """Run the hook, for as long as the grace period allows and the run goes on."""
+        asking = asyncio.ensure_future(answer(self.home, self.spec, self._what, hook))
+        ending = asyncio.ensure_future(over.wait())
+        await asyncio.wait((asking, ending), timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        asking.cancel()
+        ending.cancel()
 
     def set_ready(self, ready: bool) -> None:
         """Switch the answer of its stand-in; nothing if it has none."""

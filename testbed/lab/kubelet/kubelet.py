@@ -23,7 +23,7 @@ from testbed.lab.places import Places
 from testbed.lab.standin import StandIn
 from testbed.plan.objects import File, Plan, Space
 
-DOWN_PATIENCE_S = 5.0
+DOWN_PATIENCE_S = 2.0
 
 
 class UnknownContainer(LookupError):
@@ -115,7 +115,7 @@ class Kubelet:
             if life := self._lives.get(pod.uid):
                 life.update(pod)
             elif home is None or pod.is_terminating or pod.is_finished:
-                self._statuses[pod.uid] = PodStatus(phase=pod.phase, ended=True)
+                self._statuses[pod.uid] = PodStatus(pod.phase, pod.failure, pod.message, ended=True)
                 self._note(pod.uid)
             else:
                 life = self._lives[pod.uid] = PodLife(home, self._host_images)
@@ -186,9 +186,11 @@ class Kubelet:
         async def end() -> None:
             for life in self._lives.values():
                 life.end(0)
-            tasks = asyncio.all_tasks() - {asyncio.current_task()}
-            if tasks:
-                await asyncio.wait(tasks, timeout=DOWN_PATIENCE_S)
+                life.kill()
+            if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+                _, left = await asyncio.wait(tasks, timeout=DOWN_PATIENCE_S)
+                for task in left:
+                    task.cancel()
 
         if self._thread.is_alive():
             asyncio.run_coroutine_threadsafe(end(), self._loop).result()

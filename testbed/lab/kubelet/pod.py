@@ -21,11 +21,12 @@ class PodLife:
 
     __slots__ = (
         *("home", "inits", "containers"),
-        *("_host_images", "_task", "_ending", "_has_ended", "_failed", "_news", "_deadline"),
+        *("_host_images", "_task", "_ending", "_has_ended", "_failed", "_news", "_deadline", "_publish"),
     )
 
     def __init__(self, home: Home, host_images: bool) -> None:
         self.home = home
+        self._publish, home.changed = home.changed, self._notice
         self._host_images = host_images
         spec = home.pod.spec
         self.inits = tuple(self._life(one, init=True) for one in spec.init_containers)
@@ -96,13 +97,13 @@ class PodLife:
         """Note the end of a task. An error in it fails the pod, so that it is seen."""
         if not task.cancelled() and (error := task.exception()):
             self.fail("KubeletError", f"{type(error).__name__}: {error}")
-        self.notice()
+        self._notice()
 
-    def notice(self) -> None:
-        """Wake what waits for the containers."""
+    def _notice(self) -> None:
+        """Note that the status of a container has changed."""
         if self._news:
             self._news.set()
-        self.home.changed()
+        self._publish()
 
     def fail(self, reason: str, message: str) -> None:
         """Fail the pod as a whole, and end its containers."""

@@ -11,6 +11,9 @@ from functools import partial
 from testbed.lab.places import Places
 
 CHUNK_BYTES = 65536
+PAUSE_S = 0.01
+LAST_CHUNKS = 16
+"""Most chunks of output taken after the program has ended."""
 Take = Callable[[bytes], None]
 
 
@@ -22,7 +25,8 @@ class Process:
         self._process, self._take = process, take
         self._out = process.stdout.fileno()
         os.set_blocking(self._out, False)
-        asyncio.get_running_loop().add_reader(self._out, self._read)
+        self._pause: asyncio.TimerHandle | None = None
+        self._listen()
 
     @classmethod
     async def start(
@@ -55,17 +59,24 @@ class Process:
             starting.add_done_callback(_kill_started)
             raise
 
-    def _read(self) -> bool:
-        """Take what the program has printed; whether there may be more."""
-        try:
-            data = os.read(self._out, CHUNK_BYTES)
-        except BlockingIOError:
-            return False
-        if data:
-            self._take(data)
-        else:
+    def _listen(self) -> None:
+        asyncio.get_running_loop().add_reader(self._out, self._hear)
+
+    def _hear(self) -> None:
+        """Take what the program has printed. After much of it, pause, so that no program keeps the loop busy."""
+        size = self._read()
+        if size in (0, CHUNK_BYTES):
             asyncio.get_running_loop().remove_reader(self._out)
-        return bool(data)
+        if size == CHUNK_BYTES:
+            self._pause = asyncio.get_running_loop().call_later(PAUSE_S, self._listen)
+
+    def _read(self) -> int:
+        """Take output; how many bytes, 0 at its end or if there is none."""
+        with suppress(BlockingIOError):
+            data = os.read(self._out, CHUNK_BYTES)
+            self._take(data)
+            return len(data)
+        return 0
 
     async def ended(self) -> int:
         """Wait for its end. The exit code, or the negative number of the signal that ended it."""
@@ -85,10 +96,12 @@ class Process:
     def _close(self) -> None:
         """Kill what is left of the group, and take the last output."""
         self.send(signal.SIGKILL, to_group=True)
+        if self._pause:
+            self._pause.cancel()
+        asyncio.get_running_loop().remove_reader(self._out)
         left = LAST_CHUNKS
         while left and self._read():
             left -= 1
-        asyncio.get_running_loop().remove_reader(self._out)
         assert self._process.stdout
         self._process.stdout.close()
 
@@ -96,10 +109,6 @@ class Process:
         """Send a signal to the program, or to its whole group; nothing if it has ended."""
         with suppress(ProcessLookupError):
             (os.killpg if to_group else os.kill)(self._process.pid, number)
-
-
-LAST_CHUNKS = 16
-"""Most chunks of output taken after the program has ended: the size of a full pipe."""
 
 
 async def _readable(loop: asyncio.AbstractEventLoop, descriptor: int) -> None:

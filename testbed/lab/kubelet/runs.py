@@ -69,7 +69,8 @@ class Standing(Idle):
     def __init__(self, standins: StandIns, served: Served) -> None:
         super().__init__()
         self._standins, self._served = standins, served
-        self.serving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.serving: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done when all ports are served; the ports that this kernel cannot serve, with the reason."""
         standins.serve(self, served)
 
     @property
@@ -82,10 +83,10 @@ class Standing(Idle):
         finally:
             self._standins.forget(self)
 
-    def serves(self) -> None:
-        """Note that all ports are served."""
+    def serves(self, left_out: str = "") -> None:
+        """Note that all ports are served that this kernel can serve."""
         if not self.serving.done():
-            self.serving.set_result(None)
+            self.serving.set_result(left_out)
 
     def end(self, code: int = 0, message: str = "") -> None:
         super().end(code, message)

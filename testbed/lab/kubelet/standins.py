@@ -14,7 +14,7 @@ class Waiting(Protocol):
     @property
     def id(self) -> str: ...
 
-    def serves(self) -> None: ...
+    def serves(self, left_out: str = "") -> None: ...
 
     def end(self, code: int = 0, message: str = "") -> None: ...
 
@@ -84,7 +84,7 @@ class StandIns:
             self._states[id_] = state
             match state.phase:
                 case "serving":
-                    run.serves()
+                    run.serves("; ".join(state.left_out))
                 case "failed":
                     run.end(state.exit_code or FAILED, state.reason)
                 case "ended":
