@@ -10,9 +10,9 @@ from testbed.lab.living import LivingLab, UnknownPlace
 
 
 def try_exec(arguments: list[str]) -> None:
-    """Becomes the command if the arguments are `[-n LAB] TARGET [--] COMMAND...` and exactly one lab matches."""
+    """Becomes the command if the arguments are `[--lab LAB] TARGET [--] COMMAND...` and exactly one lab matches."""
     name = os.environ.get("TESTBED_LAB")
-    if arguments[:1] in (["-n"], ["--name"]) and len(arguments) > 1:
+    if arguments[:1] == ["--lab"] and len(arguments) > 1:
         name, arguments = arguments[1], arguments[2:]
     place, command = arguments[:1], arguments[1:]
     if command[:1] == ["--"]:

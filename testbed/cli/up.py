@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 @click.command(epilog="Example: testbed up topologies/two-nodes.yaml --design vxlan")
 @click.argument("topology", type=click.Path(path_type=Path))
 @click.option("--design", required=True, metavar="DESIGN", help=HELP)
-@click.option("-n", "--name", metavar="LAB", help="Name of the lab.  [default: TOPOLOGY-DESIGN, by their names]")
+@click.option("--name", metavar="LAB", help="Name of the lab.  [default: TOPOLOGY-DESIGN, by their names]")
 @click.option("--offload", type=click.Choice(["on", "off"]), default="on", show_default=True, help="TSO, GSO and GRO.")
 @LOG
 def up(topology: Path, design: str, name: str | None, offload: str, log: Path | None) -> None:

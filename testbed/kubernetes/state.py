@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from testbed.kubernetes.containers import ContainerStatus
 from testbed.kubernetes.kinds import BY_NAME, Kind
 from testbed.kubernetes.models.meta import Object
 from testbed.kubernetes.models.pods import Pod as WrittenPod
@@ -89,8 +90,25 @@ class Pod(Resource):
     phase: str = "Pending"
     reason: str = ""
     """Why it is not scheduled."""
+    failure: str = ""
+    """Why it failed or is lost (`status.reason`): Evicted, DeadlineExceeded, NodeLost, ..."""
+    message: str = ""
+    """More about `failure`."""
+    nominated: str = ""
+    """Node on which pods of lower priority are evicted for it."""
+    containers: tuple[ContainerStatus, ...] = ()
+    """Init containers first; empty until the kubelet reports them."""
+    ips: tuple[str, ...] = ()
+    host_ips: tuple[str, ...] = ()
+    gates: frozenset[str] = frozenset()
+    """Readiness gates that are True."""
+    scheduled_at: float | None = None
+    started_at: float | None = None
+    """When the kubelet accepted the pod (`status.startTime`)."""
     ready_since: float | None = None
     """When it became ready; None if it is not."""
+    unready_since: float | None = None
+    """When it stopped to be ready; None if it is ready or never was."""
 
     @property
     def spec(self) -> PodSpec:

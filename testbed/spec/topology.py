@@ -16,9 +16,10 @@ nodes:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
@@ -223,23 +224,46 @@ class Topology(Spec):
 
     def taken_by(self, name: str) -> str:
         """What uses that name, such as `a node`; empty if the name is free."""
+        return self.taken_by_member(name) or self.fabric.places().get(name, "")
+
+    def taken_by_member(self, name: str) -> str:
+        """The same, for names of nodes and pods only."""
         if name in self.nodes:
             return "a node"
         home = self.home_of(name)
-        return f"a pod of {home}" if home else self.fabric.places().get(name, "")
+        return f"a pod of {home}" if home else ""
 
     def home_of(self, pod_id: str) -> str:
-        """The node of that pod; empty for an unknown pod. Pods that are given as a number are not listed."""
-        name = pod_id.partition(".")[0]
-        for node in self.nodes:
-            pods = self.written_pods(node)
-            if isinstance(pods, int):
-                index = pod_id.removeprefix(f"{node}-pod-")
-                if index != pod_id and index.isdecimal() and index == str(int(index)) and 1 <= int(index) <= pods:
-                    return node
-            elif any(pod.name == name and pod.id == pod_id for pod in pods):
-                return node
-        return ""
+        """The node of that pod; empty for an unknown pod."""
+        return self._homes.get(pod_id) or self._home_of_counted(pod_id)
+
+    @cached_property
+    def _homes(self) -> dict[str, str]:
+        """The node of each listed pod, by the pod's id."""
+        listed = ((node, self.written_pods(node)) for node in self.nodes)
+        return {pod.id: node for node, pods in listed if not isinstance(pods, int) for pod in pods}
+
+    def _home_of_counted(self, pod_id: str) -> str:
+        node, _, index = pod_id.rpartition("-pod-")
+        pods = self.written_pods(node) if node in self.nodes else ()
+        is_number = index.isdecimal() and index == str(int(index))
+        return node if isinstance(pods, int) and is_number and 1 <= int(index) <= pods else ""
+
+    def with_pods_of(self, changed: Mapping[str, tuple[Pod, ...]], gone: Collection[str]) -> "Topology":
+        """The topology with other pods on some nodes; `gone` are the ids of the removed ones."""
+        nodes = {node: self.nodes[node].model_copy(update={"pods": pods}) for node, pods in changed.items()}
+        made = self.model_copy(update={"nodes": self.nodes | nodes})
+        homes = self._homes.copy()
+        for pod_id in gone:
+            homes.pop(pod_id, None)
+        homes.update((pod.id, node) for node, pods in changed.items() for pod in pods)
+        vars(made)["_homes"] = homes
+        return made
+
+    def __copy__(self) -> Self:
+        made = super().__copy__()
+        vars(made).pop("_homes", None)  # Copies are made to be changed.
+        return made
 
     def _count_misfits(self) -> Iterator[Misfit]:
         """Problems of pod counts, found before the pods are created."""

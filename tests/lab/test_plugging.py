@@ -528,10 +528,10 @@ def test_a_user_can_use_plugins_and_root_does_not_unpickle_from_that_lab(name: s
     try:
         readme = (repository / "README.md").read_text()
         (shown,) = set(re.findall(r"\ntestbed check +# (\d+ of \d+ checks passed)\n", readme))
-        assert shown in run_as(user, "check", "--name", name).stdout
-        assert run_as(user, "inspect", "--name", name).returncode == 0
-        assert run_as(user, "cni", "del", "client", "--name", name).returncode == 0
-        again = run_as(user, "cni", "add", "client", "--name", name)
+        assert shown in run_as(user, "check", "--lab", name).stdout
+        assert run_as(user, "inspect", "--lab", name).returncode == 0
+        assert run_as(user, "cni", "del", "client", "--lab", name).returncode == 0
+        again = run_as(user, "cni", "add", "client", "--lab", name)
         assert (again.returncode, again.stderr) == (0, "")
         with pytest.raises(Unanswered, match="another user's"):
             LivingLab(Address(user, name)).inside(lambda _: None)
