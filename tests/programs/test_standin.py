@@ -637,8 +637,8 @@ def test_the_process_ends_with_its_parent() -> None:
     assert process.wait(PATIENCE_S) == 0
 
 
-def test_a_thousand_pods_cost_seconds_and_8_kib_each_at_most(serving: Serving) -> None:
-    number, networks = 1000, []
+def test_500_pods_cost_seconds_and_8_kib_each_at_most(serving: Serving) -> None:
+    number, networks = 500, []
     for network in Namespace.create_many(number):
         networks.append(network)
     serving.standin.serve([Served(id="first", network=networks[0].fd, facts=FACTS, ports=(Port(81, "TCP"),))])
@@ -657,7 +657,7 @@ def test_a_thousand_pods_cost_seconds_and_8_kib_each_at_most(serving: Serving) -
     serving.standin.down()
     for network in networks:
         network.close()
-    assert took_s < 5, "0.06 s on an idle machine"
+    assert took_s < 5, "0.03 s on an idle machine"
     assert used_kib < 8, "2 KiB as measured with 5,000"
 
 
