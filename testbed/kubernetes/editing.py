@@ -75,6 +75,11 @@ def annotate(
     return _with_metadata(state, one, annotations=annotations) if annotations != one.metadata.annotations else state
 
 
+def annotated(one: ResourceT, annotations: Mapping[str, str]) -> ResourceT:
+    """The object with more annotations."""
+    return replace(one, metadata=replace(one.metadata, annotations={**one.metadata.annotations, **annotations}))
+
+
 def _with_metadata(state: ClusterState, one: Resource, **fields: Any) -> ClusterState:
     return state.changed([replace(one, metadata=replace(one.metadata, **fields))])
 

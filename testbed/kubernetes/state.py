@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 from testbed.kubernetes.containers import ContainerStatus
 from testbed.kubernetes.kinds import BY_NAME, Kind
+from testbed.kubernetes.models.core import Node
 from testbed.kubernetes.models.meta import Object
 from testbed.kubernetes.models.pods import Pod as WrittenPod
 from testbed.kubernetes.models.pods import PodSpec
@@ -45,6 +46,8 @@ class Metadata:
     """Seconds from `deleted` until a pod must have ended."""
     finalizers: tuple[str, ...] = ()
     """What must be done before the object goes."""
+    taint_times: Mapping[str, float] = field(default_factory=dict)
+    """When a Node got its NoExecute taints, by key."""
     generation: int = 1
     resource_version: int = 0
 
@@ -130,13 +133,19 @@ class Pod(Resource):
         return self.phase in ("Succeeded", "Failed")
 
     @property
+    def finished_at(self) -> float:
+        """When its last container ended, or it stopped to be ready."""
+        times = [one.finished_at for one in self.containers if one.finished_at is not None]
+        return max(times) if times else self.unready_since or self.metadata.created
+
+    @property
     def is_active(self) -> bool:
         """Whether controllers count the pod."""
         return not self.is_terminating and not self.is_finished
 
     def is_available(self, now: float, min_ready_seconds: int = 0) -> bool:
         """Whether the pod has been ready for long enough."""
-        return self.ready_since is not None and now - self.ready_since >= min_ready_seconds
+        return self.ready_since is not None and now >= self.ready_since + min_ready_seconds
 
 
 @dataclass(frozen=True)
@@ -239,6 +248,23 @@ class ClusterState:
         return self.changed(put, (resource for one in every for resource in one.gone)) if every else self
 
 
+def _with_times(old: Resource | None, new: Resource, now: float) -> Resource:
+    """A pod or node with the times of what happened to it."""
+    if isinstance(new.typed, Node):
+        keys = (taint.key for taint in new.typed.spec.taints if taint.effect == "NoExecute")
+        before = new.metadata.taint_times
+        times = {key: before.get(key, now) for key in keys}
+        return replace(new, metadata=replace(new.metadata, taint_times=times)) if times != before else new
+    if not isinstance(new, Pod):
+        return new
+    if new.node and new.scheduled_at is None:
+        new = replace(new, scheduled_at=now)
+    if new.ready_since is not None:
+        return replace(new, unready_since=None) if new.unready_since is not None else new
+    was_ready = isinstance(old, Pod) and old.uid == new.uid and old.ready_since is not None
+    return replace(new, unready_since=now) if was_ready else new
+
+
 class _Change:
     """A state being changed: tables and groups are copied when they are first touched."""
 
@@ -258,7 +284,8 @@ class _Change:
     def put(self, one: Resource) -> None:
         self.version += 1
         table = self._table(one.kind)
-        old, new = table.get(one.key), self._stamped(one)
+        old = table.get(one.key)
+        new = _with_times(old, self._stamped(one), self.old.now)
         table[new.key] = new
         groups = tuple(_groups_of(new))
         for group in _groups_of(old) if old is not None else ():

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -284,6 +285,23 @@ def test_a_silent_or_slow_client_keeps_nobody_waiting(web: Pod) -> None:
         assert silent.recv(65536) == b"web-1\n"
 
 
+def test_clients_that_reset_connections_harm_nobody(serving: Serving, capfd: pytest.CaptureFixture[str]) -> None:
+    texts = (b"", b"x\n", b"GET / HTTP/1.1\r\n\r\n", b"GET /bytes?size=9000000 HTTP/1.1\r\n\r\n", b"GET /ha")
+    with pod() as at:
+        for _ in range(5):
+            serving.serve(at, WEB)
+            for text in texts * 10:
+                with at.connected() as sock:
+                    sock.sendall(text)
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with at.connected() as sock:
+                sock.sendall(b"GET /bytes?size=9000000 HTTP/1.1\r\n\r\n")
+                serving.standin.stop(["web"])
+                until(lambda: serving.state().phase == "ended")
+    serving.standin.down()
+    assert capfd.readouterr().err == ""
+
+
 @families
 def test_datagrams_are_answered_from_the_address_that_was_asked(web: Pod, version: int) -> None:
     other = {4: "127.0.0.7", 6: "fd00::7"}[version]
@@ -400,7 +418,10 @@ def replace_facts(**values: str) -> Facts:
 def test_ports_are_served_again_at_once_while_old_connections_are_in_time_wait(serving: Serving) -> None:
     with pod() as at:
         serving.serve(at, WEB)
-        assert at.curl("127.0.0.1/hostname", "-H", "Connection: close") == "web-1"
+        with at.connected() as sock:
+            sock.sendall(b"GET /hostname HTTP/1.0\r\n\r\n")
+            while sock.recv(65536):  # The server closes first.
+                pass
         assert "TIME-WAIT" in at.run("ss", "-tan", "sport", "=", "80")
         serving.standin.stop(["web"])
         until(lambda: serving.state().phase == "ended")
@@ -616,8 +637,8 @@ def test_the_process_ends_with_its_parent() -> None:
     assert process.wait(PATIENCE_S) == 0
 
 
-def test_a_thousand_pods_cost_seconds_and_8_kib_each_at_most(serving: Serving) -> None:
-    number, networks = 1000, []
+def test_500_pods_cost_seconds_and_8_kib_each_at_most(serving: Serving) -> None:
+    number, networks = 500, []
     for network in Namespace.create_many(number):
         networks.append(network)
     serving.standin.serve([Served(id="first", network=networks[0].fd, facts=FACTS, ports=(Port(81, "TCP"),))])
@@ -636,7 +657,7 @@ def test_a_thousand_pods_cost_seconds_and_8_kib_each_at_most(serving: Serving) -
     serving.standin.down()
     for network in networks:
         network.close()
-    assert took_s < 5, "0.06 s on an idle machine"
+    assert took_s < 5, "0.03 s on an idle machine"
     assert used_kib < 8, "2 KiB as measured with 5,000"
 
 

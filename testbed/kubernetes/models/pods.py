@@ -292,6 +292,8 @@ class PodSpec(Model):
     scheduler_name: str = "default-scheduler"
     scheduling_gates: Items[SchedulingGate] = ()
     priority: int = 0
+    priority_class_name: Subdomain | None = None
+    preemption_policy: Annotated[str, word("PreemptLowerPriority", "Never")] | None = None
     host_network: bool = False
     hostname: Label | None = None
     subdomain: Label | None = None

@@ -1,6 +1,6 @@
 """DaemonSets: a pod on each node that fits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from testbed.kubernetes.deleting import ended
@@ -15,9 +15,9 @@ from testbed.kubernetes.models.scheduling import (
     Toleration,
 )
 from testbed.kubernetes.models.values import share_of
-from testbed.kubernetes.scheduling.fixed import fits_node
+from testbed.kubernetes.scheduling.fixed import fits_node, may_stay
 from testbed.kubernetes.state import NOTHING, ClusterState, Edit, Pod, Resource, edit
-from testbed.kubernetes.workloads.pods import PodMaker, hash_of
+from testbed.kubernetes.workloads.pods import PodMaker, available, claims, hash_of
 
 REVISION = "controller-revision-hash"
 _TOLERATED = {
@@ -37,6 +37,8 @@ def reconcile(state: ClusterState, daemon_set: Resource) -> Edit:
     """Add pods on nodes that lack one, and remove those that do not fit or are old."""
     assert isinstance(daemon_set.typed, DaemonSet)
     spec = daemon_set.typed.spec
+    if (claimed := claims(state, daemon_set, spec.selector)) is not NOTHING:
+        return claimed
     revision = hash_of(daemon_set)
     base = with_tolerations(spec.template.spec)
     pods: dict[str, list[Pod]] = {}
@@ -46,17 +48,47 @@ def reconcile(state: ClusterState, daemon_set: Resource) -> Edit:
     maker = PodMaker(state, daemon_set, spec.template)
     made: list[Pod] = []
     going: list[Pod] = []
-    matching = [name for (_, name), one in _nodes(state) if fits_node(base, one)]
-    for name in matching:
-        if not pods.get(name):
+    nodes = {name: node for (_, name), node in _nodes(state)}
+    for name, node in nodes.items():
+        if not pods.get(name) and fits_node(base, node):
             made.append(_pod(maker, base, name, revision))
+    staying = {name: own for name, own in pods.items() if name in nodes and may_stay(base, nodes[name])}
     for name, own in pods.items():
-        if name not in matching:
+        if name not in staying:
             going += [pod for pod in own if pod.is_active]
     if made or going:
         going_on = ended(going, state.now)
         return edit([*made, *going_on.put], going_on.gone)
-    return _updated(state, spec, maker, base, {name: pods[name] for name in matching}, revision)
+    return _updated(state, spec, maker, base, staying, revision)
+
+
+def status(state: ClusterState, daemon_set: Resource) -> dict[str, Any]:
+    """The status of a DaemonSet."""
+    assert isinstance(daemon_set.typed, DaemonSet)
+    base = with_tolerations(daemon_set.typed.spec.template.spec)
+    pods = [pod for pod in state.pods_of(daemon_set) if pod.is_active]
+    matching = {name for (_, name), node in _nodes(state) if fits_node(base, node)}
+    placed = {_target(pod) for pod in pods}
+    on_nodes = [pod for pod in pods if _target(pod) in matching]
+    count = available(on_nodes, state.now, daemon_set.typed.spec.min_ready_seconds)
+    revision = hash_of(daemon_set)
+    return {
+        "observedGeneration": daemon_set.metadata.generation,
+        "desiredNumberScheduled": len(matching),
+        "currentNumberScheduled": len(placed & matching),
+        "numberReady": sum(pod.is_ready for pod in on_nodes),
+        "numberAvailable": count,
+        "numberUnavailable": max(0, len(matching) - count),
+        "updatedNumberScheduled": sum(_revision(pod) == revision for pod in on_nodes),
+        "numberMisscheduled": len(placed - matching),
+    }
+
+
+def inputs(state: ClusterState, daemon_set: Resource) -> Iterator[object]:
+    """What `reconcile` and the status depend on, besides the DaemonSet itself and the time."""
+    yield state.group("free", daemon_set.namespace)
+    yield state.group("owner", daemon_set.uid)
+    yield state.of("Node")
 
 
 def with_tolerations(spec: PodSpec) -> PodSpec:

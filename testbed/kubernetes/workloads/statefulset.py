@@ -1,10 +1,13 @@
 """StatefulSets: pods with numbers, made and replaced in order."""
 
+import re
+from typing import Any
+
 from testbed.kubernetes.deleting import ended
 from testbed.kubernetes.models.apps import Partition, StatefulSet, StatefulSetSpec
 from testbed.kubernetes.models.values import share_of
 from testbed.kubernetes.state import NOTHING, ClusterState, Edit, Pod, Resource, edit
-from testbed.kubernetes.workloads.pods import PodMaker, hash_of
+from testbed.kubernetes.workloads.pods import PodMaker, available, claims, hash_of
 
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 INDEX = "apps.kubernetes.io/pod-index"
@@ -15,6 +18,10 @@ def reconcile(state: ClusterState, stateful_set: Resource) -> Edit:
     """One step: with OrderedReady, a pod is made or removed only if all before it are ready."""
     assert isinstance(stateful_set.typed, StatefulSet)
     spec = stateful_set.typed.spec
+    member = re.compile(rf"{re.escape(stateful_set.name)}-[0-9]+")
+    claimed = claims(state, stateful_set, spec.selector, can_own=lambda one: bool(member.fullmatch(one.name)))
+    if claimed is not NOTHING:
+        return claimed
     pods = {number: pod for pod in state.pods_of(stateful_set) if (number := ordinal(pod)) is not None}
     first = spec.ordinals.start
     wanted = range(first, first + spec.replicas)
@@ -34,6 +41,27 @@ def reconcile(state: ClusterState, stateful_set: Resource) -> Edit:
     if surplus:
         return _without(state, [pods[number] for number in surplus], is_ordered)
     return _updated(state, spec, [pods[number] for number in wanted], revision)
+
+
+def status(state: ClusterState, stateful_set: Resource) -> dict[str, Any]:
+    """The status of a StatefulSet."""
+    assert isinstance(stateful_set.typed, StatefulSet)
+    spec = stateful_set.typed.spec
+    pods = [pod for pod in state.pods_of(stateful_set) if pod.is_active]
+    revision = f"{stateful_set.name}-{hash_of(stateful_set)}"
+    updated = sum(pod.labels.get(REVISION) == revision for pod in pods)
+    before = stateful_set.status.get("currentRevision", revision)
+    current = revision if updated == len(pods) else before
+    return {
+        "observedGeneration": stateful_set.metadata.generation,
+        "replicas": len(pods),
+        "readyReplicas": sum(pod.is_ready for pod in pods),
+        "availableReplicas": available(pods, state.now, spec.min_ready_seconds),
+        "currentReplicas": sum(pod.labels.get(REVISION) == current for pod in pods),
+        "updatedReplicas": updated,
+        "currentRevision": current,
+        "updateRevision": revision,
+    }
 
 
 def ordinal(pod: Pod) -> int | None:

@@ -6,7 +6,8 @@ in a task, and meanwhile nothing more is read from that connection.
 
 import asyncio
 import socket
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 from testbed.programs.standin import netexec
 from testbed.programs.standin.container import Container
@@ -112,7 +113,7 @@ class Connection:
             self._send(out)
         return None
 
-    def _step(self) -> bytes | tuple[Request, Answer | Awaitable[Answer | None]] | None:
+    def _step(self) -> bytes | tuple[Request, netexec.Result] | None:
         """What follows from the buffer: bytes to send, a request and its answer, or None if it needs more bytes."""
         if self._request is None:
             if self._buffer[:1] in (b"\r", b"\n"):  # Empty lines before a request are to be ignored (RFC 9112).
@@ -177,7 +178,10 @@ class Connection:
         """Close; after a refusal, let the client first read why: more data of a request would be answered by RST."""
         if not self._is_refused or self._sock.fileno() < 0:
             return self.close()
-        self._sock.shutdown(socket.SHUT_WR)
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:  # The client has reset the connection.
+            return self.close()
         self._loop.add_reader(self._sock.fileno(), self._discard)
         self._loop.call_later(_LINGER_S, self.close)
         return None
@@ -192,11 +196,11 @@ class Connection:
             pass
         self.close()
 
-    def _later(self, out: bytes, request: Request, waited: Awaitable[Answer | None]) -> None:
+    def _later(self, out: bytes, request: Request, later: netexec.Later) -> None:
         """Send `out`, then the awaited answer, and go on with the next request. No answer: close."""
 
         async def work() -> None:
-            answer = await waited
+            answer = await later()
             if answer is None:
                 return self.close()
             await self._write(out + rendered(answer, request))
@@ -219,16 +223,17 @@ class Connection:
         self._proceed()
         return None
 
-    def _begin(self, work: Awaitable[None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._loop.remove_reader(self._sock.fileno())
+        self._task = self._loop.create_task(work)
+        self._task.add_done_callback(self._done)
 
-        async def guarded() -> None:
-            try:
-                await work
-            except OSError:
-                self.close()  # The client has reset the connection.
-
-        self._task = self._loop.create_task(guarded())
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.close()
+            if not isinstance(error, OSError):  # Otherwise the client has reset the connection.
+                raise error
 
     def close(self) -> None:
         """Close with FIN: what has arrived is read first, since the kernel answers unread bytes with RST."""

@@ -7,6 +7,7 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 from testbed.programs.standin import dial
@@ -20,7 +21,9 @@ _FORM = "application/x-www-form-urlencoded"
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?)(ns|us|µs|ms|s|m|h)")
 _NOT_READY = Answer(503, b"not ready")
-Result = Answer | Awaitable[Answer | None]
+Later = Callable[[], Awaitable[Answer | None]]
+"""An answer that takes time; None closes the connection without one."""
+Result = Answer | Later
 
 
 class Asked(NamedTuple):
@@ -45,7 +48,7 @@ class Asked(NamedTuple):
 
 
 def answered(asked: Asked) -> Result:
-    """The answer to a request; an awaitable if it takes time, whose result None closes without an answer."""
+    """The answer to a request, or how to get it if it takes time."""
     if asked.port.fixed is not None:
         return Answer(200, asked.port.fixed.encode())
     path = asked.request.path
@@ -146,9 +149,8 @@ def _refuse_upload(asked: Asked) -> Answer:
     return as_json({"error": reason}, 403)
 
 
-async def _shutdown(asked: Asked) -> None:
-    """As a process that exits: the connection closes without an answer."""
-    asked.container.end(0)
+def _shutdown(asked: Asked) -> Result:
+    return partial(_exiting, asked, code=0, timeout=0.0, wait=0.0)
 
 
 def _exit(asked: Asked) -> Result:
@@ -164,11 +166,11 @@ def _exit(asked: Asked) -> Result:
             wrong = f"argument '{name}' must be a valid golang duration or empty, got {text!r}\n"
             return Answer(200, wrong.encode())
         durations[name] = seconds
-    return _exiting(asked, code, **durations)
+    return partial(_exiting, asked, code, **durations)
 
 
 async def _exiting(asked: Asked, code: int, timeout: float, wait: float) -> Answer | None:
-    """With a timeout, this request is still answered; without, the process exits at once."""
+    """With a timeout, this request is still answered; without, the connection just closes, as by exit(2)."""
     await asyncio.sleep(wait)
     if not timeout:
         asked.container.end(code)
@@ -192,7 +194,7 @@ def _dial(asked: Asked) -> Result:
         wanted = dial.wanted(asked.request.query)
     except dial.BadDial as error:
         return Answer(400, f"{error}\n".encode())
-    return dial.dialled(wanted, asked.container.sockets[0])
+    return partial(dial.dialled, wanted, asked.container.sockets[0])
 
 
 _PATHS: dict[str, Callable[[Asked], Result]] = {
