@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from testbed.cli.errors import WrongInput
-from testbed.cli.labs import complete_place, lab_errors, lab_option, the_lab
-from testbed.cli.objects import NAMESPACE, SELECTOR
+from testbed.cli.labs import NAMESPACE_OF_POD, complete_place, lab_errors, lab_option, the_lab
+from testbed.cli.objects import SELECTOR
 from testbed.lab.living import CommandRefused, LivingLab
 
 PERIOD_S = 0.2
@@ -19,7 +19,7 @@ TAIL_OF_MANY = 10
 
 @click.command(epilog="Example: testbed logs deploy/web -c web -f")
 @lab_option
-@NAMESPACE
+@NAMESPACE_OF_POD
 @click.argument("target", required=False, metavar="POD | KIND/NAME", shell_complete=complete_place)
 @click.option("-c", "--container", default="", metavar="NAME", help="The container; otherwise the pod's first.")
 @click.option("--all-containers", is_flag=True, help="All containers of the pod.")

@@ -40,7 +40,7 @@ def _pods(cluster: Cluster, arguments: Mapping[str, Any]) -> list[Pod]:
         return pods_named(cluster.state, name, namespace)
     except Refused:
         pods = [pod for pod in cluster.state.pods if pod_id(pod) == name]
-        if not pods:
+        if not pods or arguments.get("namespace"):
             raise
         return pods
 

@@ -408,7 +408,7 @@ class _Keeper:
         from testbed.lab.commands import place_of
 
         with self._stepping:
-            return place_of(self._cluster.state, name, namespace or DEFAULT_NAMESPACE) or name
+            return place_of(self._cluster.state, name, namespace or DEFAULT_NAMESPACE) or own
 
     def _end(self, connection: socket.socket, _: dict[str, Any]) -> None:
         first = os.pidfd_open(1)

@@ -13,6 +13,7 @@ import pytest
 
 from testbed.designs import DESIGNS
 from testbed.kubernetes.containers import ContainerStatus
+from testbed.kubernetes.deleting import terminated
 from testbed.kubernetes.kinds import BY_NAME
 from testbed.kubernetes.state import ClusterState, Owner, Pod
 from testbed.lab.kubelet import Kubelet, PodStatus, UnknownContainer, container
@@ -53,7 +54,8 @@ class Running:
         return self.kubelet.statuses().get(self.pod(name).uid, PodStatus())
 
     def container(self, name: str, number: int = 0) -> ContainerStatus:
-        return self.status(name).containers[number]
+        known = self.status(name).containers
+        return known[number] if known else ContainerStatus(name="")
 
     def until(self, holds: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
         end = time.monotonic() + patience_s
@@ -68,9 +70,8 @@ class Running:
         self.state = self.state.changed(pods)
         self.kubelet.follow(self.state)
 
-    def delete(self, name: str) -> None:
-        one = self.pod(name)
-        self.put(replace(one, metadata=replace(one.metadata, deleted=time.time())))
+    def delete(self, name: str, grace: int | None = None) -> None:
+        self.put(terminated(self.pod(name), time.time(), grace))
 
     def output(self, name: str, container_name: str = "web", previous: bool = False) -> str:
         log = self.kubelet.log(self.pod(name), container_name, previous)
@@ -345,6 +346,26 @@ def test_a_program_gets_its_grace_period(
         assert least_s <= time.monotonic() - begin < most_s
         assert lab.container("web-1").exit_code == code
         assert processes(script) == []
+
+
+@pytest.mark.sealed
+def test_a_second_deletion_shortens_the_grace_period(two_nodes: Topology) -> None:
+    with running(two_nodes, pod("web-1", program("trap '' TERM; while :; do sleep 0.1; done"))) as lab:
+        lab.until_ready("web-1")
+        begin = time.monotonic()
+        lab.delete("web-1")
+        lab.delete("web-1", grace=1)
+        lab.until(lambda: lab.status("web-1").ended)
+        assert time.monotonic() - begin < 4
+
+
+@pytest.mark.sealed
+def test_much_output_ends_with_the_program(two_nodes: Topology) -> None:
+    with running(two_nodes, pod("web-1", program("seq 100000; echo last"), restartPolicy="Never")) as lab:
+        lab.until(lambda: lab.status("web-1").phase == "Succeeded")
+        lines = lab.output("web-1").splitlines()
+        assert lines[-1] == "last"
+        assert lines[:-1] == [str(number) for number in range(int(lines[0]), 100001)]
 
 
 def processes(text: str) -> list[str]:

@@ -116,8 +116,9 @@ class PodLife:
         old, self.home.pod = self.home.pod, pod
         if pod.phase == "Failed" and pod.failure and not self._failed:
             self._failed = pod.failure, pod.message
-        if pod.is_terminating or self._failed:
-            self.end(pod.spec.termination_grace_period_seconds)
+        deletion, before = ((one.metadata.deleted, one.metadata.grace) for one in (pod, old))
+        if (pod.is_terminating and deletion != before) or self._failed:
+            self.end(_grace_of(pod))
         elif pod.typed is not old.typed:
             specs = {one.name: one for _, one in pod.spec.all_containers}
             for life in self:
@@ -133,15 +134,15 @@ class PodLife:
                 one.set_ready(ready)
 
     def end(self, grace_s: float) -> None:
-        """Begin to end all containers within a grace period; a second call with 0 ends them at once."""
+        """Begin to end all containers within a grace period; a later call can only shorten it."""
         if self._ending is None:
             if self._deadline:
                 self._deadline.cancel()
             if self._task:
                 self._task.cancel()
             self._ending = asyncio.get_running_loop().create_task(self._end(grace_s))
-        elif not grace_s:
-            self.kill()
+        else:
+            asyncio.get_running_loop().call_later(grace_s, self.kill)
 
     async def _end(self, grace_s: float) -> None:
         begun = time.monotonic()
@@ -179,6 +180,14 @@ class PodLife:
             ended=self._has_ended,
             containers=(*inits, *containers),
         )
+
+
+def _grace_of(pod: Pod) -> float:
+    """Seconds in which a pod must end, from now on."""
+    deleted, grace = pod.metadata.deleted, pod.metadata.grace
+    if deleted is None or grace is None:
+        return pod.spec.termination_grace_period_seconds
+    return max(0.0, deleted + grace - time.time())
 
 
 def _has_started(one: ContainerLife) -> bool:
