@@ -83,6 +83,11 @@ class Pod(Spec):
     name: Name
     namespace: Name = DEFAULT_NAMESPACE
     labels: Labels = Field(default_factory=dict)
+    uid: str = Field(
+        default="",
+        pattern="^[0-9a-zA-Z]([-0-9a-zA-Z]{0,62}[0-9a-zA-Z])?$",
+        description="the Kubernetes UID, which CNI plugins get; derived from namespace and name if absent",
+    )
 
     @property
     def id(self) -> str:
@@ -96,7 +101,7 @@ def _pod(value: object) -> object:
         return {"name": value}
     if isinstance(value, dict | Pod):
         return value
-    raise ValueError("must be a name, such as web-1, or a mapping with keys name, namespace, labels")
+    raise ValueError("must be a name, such as web-1, or a mapping with keys name, namespace, labels, uid")
 
 
 def _pods(value: object) -> object:
