@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from testbed.kubernetes.cluster import Machine, fixed_pod, namespace, new_cluster
 from testbed.kubernetes.cluster import node as node_of
+from testbed.kubernetes.naming import uid
 from testbed.kubernetes.state import ClusterState, Pod, Resource
 from testbed.plan.addressing import Layout, NodePlace, PodPlace
 from testbed.spec import edit
@@ -47,16 +48,15 @@ def _with_fixed(state: ClusterState, pods: Iterable[tuple[str, PodPlace]]) -> Cl
     pods = list(pods)
     names = dict.fromkeys(place.pod.namespace for _, place in pods)
     state = state.changed(namespace(name) for name in names if ("", name) not in state.of("Namespace"))
-    return state.changed(
-        replace(
-            fixed_pod(place.pod.name, place.pod.namespace, node, place.pod.labels, state.now),
-            status={
-                "podIP": str(place.addresses[0].ip),
-                "podIPs": [{"ip": str(address.ip)} for address in place.addresses],
-            },
-        )
-        for node, place in pods
-    )
+    return state.changed(_fixed(node, place, state.now) for node, place in pods)
+
+
+def _fixed(node: str, place: PodPlace, now: float) -> Pod:
+    pod = place.pod
+    one = fixed_pod(pod.name, pod.namespace, node, pod.labels, now)
+    own = pod.uid or uid("Pod", pod.namespace, pod.name)
+    addresses = tuple(str(address.ip) for address in place.addresses)
+    return replace(one, metadata=replace(one.metadata, uid=own, created=now), ips=addresses)
 
 
 def pod_id(pod: Pod) -> str:
@@ -78,7 +78,7 @@ def with_pods(topology: Topology, gone: Collection[str], fresh: Iterable[Pod]) -
     by_node: dict[str, list[TopologyPod]] = {}
     for one in fresh:
         # The names are valid: the manifest or the controller was checked.
-        pod = TopologyPod.model_construct(name=one.name, namespace=one.namespace, labels=dict(one.labels))
+        pod = TopologyPod.model_construct(name=one.name, namespace=one.namespace, labels=dict(one.labels), uid=one.uid)
         by_node.setdefault(one.node, []).append(pod)
     return edit.with_pods(topology, gone, by_node)
 
