@@ -28,6 +28,8 @@ class Machine:
     addresses: tuple[str, ...] = ()
     pod_ranges: tuple[str, ...] = ()
     max_pods: int = MAX_PODS
+    resources: Mapping[str, str] = field(default_factory=dict)
+    """What it has for pods, such as `cpu: "4"`; it has no limit of CPU and memory that it does not state."""
 
 
 def new_cluster(machines: Iterable[Machine], seed: int = 0, now: float = 0.0) -> ClusterState:
@@ -61,8 +63,8 @@ def node(machine: Machine) -> Resource:
     addresses = [{"type": "InternalIP", "address": one} for one in machine.addresses]
     status = {
         "addresses": [*addresses, {"type": "Hostname", "address": machine.name}],
-        "allocatable": {"pods": str(machine.max_pods)},
-        "capacity": {"pods": str(machine.max_pods)},
+        "allocatable": {**machine.resources, "pods": str(machine.max_pods)},
+        "capacity": {**machine.resources, "pods": str(machine.max_pods)},
     }
     typed = Node.model_construct(
         spec=NodeSpec.model_validate(spec, by_alias=True), status=NodeStatus.model_validate(status, by_alias=True)

@@ -10,6 +10,7 @@ import yaml
 
 from testbed.kubernetes.applying import apply
 from testbed.kubernetes.cluster import new_cluster
+from testbed.kubernetes.deleting import terminated
 from testbed.kubernetes.kinds import UNDERSTOOD, kind_named
 from testbed.kubernetes.printing import printed
 from testbed.kubernetes.printing.values import age
@@ -17,7 +18,6 @@ from testbed.kubernetes.reading import read_manifests
 from testbed.kubernetes.selectors import parse_selector
 from testbed.kubernetes.state import ClusterState
 from testbed.kubernetes.workloads import run, settled, step
-from testbed.kubernetes.workloads.pods import terminated
 from tests.kubernetes.clusters import cluster, nodes, pod, workload
 
 FOLDER = Path(__file__).parent

@@ -7,8 +7,9 @@ from typing import Any
 from testbed.kubernetes.models.core import Service
 from testbed.kubernetes.models.networking import Ingress, NetworkPolicy
 from testbed.kubernetes.models.pods import PodSpec
+from testbed.kubernetes.nodes import is_ready
+from testbed.kubernetes.pod_status import readiness, restarts, summary
 from testbed.kubernetes.printing.values import NONE, UNSET, age, joined, pairs
-from testbed.kubernetes.scheduling.placing import GATED
 from testbed.kubernetes.state import ClusterState, Pod, Resource
 from testbed.kubernetes.status import status_of
 
@@ -60,28 +61,24 @@ TEMPLATE = (
 SELECTOR = _wide("SELECTOR", lambda row: str(row.one.typed.spec.selector) or NONE)  # type: ignore[attr-defined]
 
 
-def _ready(row: Row) -> str:
+def _pod(show: Callable[[Pod], object]) -> Cell:
+    def cell(row: Row) -> object:
+        assert isinstance(row.one, Pod)
+        return show(row.one)
+
+    return cell
+
+
+def _restarts(row: Row) -> str:
     assert isinstance(row.one, Pod)
-    number = len(row.one.spec.containers)
-    return f"{number if row.one.is_ready else 0}/{number}"
-
-
-def _pod_status(row: Row) -> str:
-    pod = row.one
-    assert isinstance(pod, Pod)
-    if pod.is_terminating:
-        return "Terminating"
-    if pod.reason == GATED:
-        return "SchedulingGated"
-    if pod.phase == "Pending" and pod.node:
-        return "ContainerCreating"
-    return "Completed" if pod.phase == "Succeeded" else "Error" if pod.phase == "Failed" else pod.phase
+    number, last = restarts(row.one)
+    return f"{number} ({age(row.state.now - last)} ago)" if number and last is not None else str(number)
 
 
 def _gates(row: Row) -> str:
     assert isinstance(row.one, Pod)
-    number = len(row.one.spec.readiness_gates)
-    return f"{number if row.one.is_ready else 0}/{number}" if number else NONE
+    gates = row.one.spec.readiness_gates
+    return f"{sum(gate.condition_type in row.one.gates for gate in gates)}/{len(gates)}" if gates else NONE
 
 
 def _replicas(row: Row) -> str:
@@ -97,8 +94,7 @@ def _address(kind: str) -> Cell:
 
 
 def _node_status(row: Row) -> str:
-    conditions = {one["type"]: one["status"] for one in row.status.get("conditions", ())}
-    ready = "Ready" if conditions.get("Ready") == "True" else "NotReady"
+    ready = "Ready" if is_ready(row.one) else "NotReady"
     return f"{ready},SchedulingDisabled" if row.one.body.get("spec", {}).get("unschedulable") else ready
 
 
@@ -176,13 +172,13 @@ def _endpoints(row: Row) -> str:
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "Pod": (
         NAME,
-        Column("READY", _ready),
-        Column("STATUS", _pod_status),
-        Column("RESTARTS", lambda row: row.status.get("restarts", 0)),
+        Column("READY", _pod(readiness)),
+        Column("STATUS", _pod(summary)),
+        Column("RESTARTS", _restarts),
         AGE,
         _wide("IP", lambda row: row.status.get("podIP", NONE)),
-        _wide("NODE", lambda row: getattr(row.one, "node", "") or NONE),
-        _wide("NOMINATED NODE", lambda row: NONE),
+        _wide("NODE", _pod(lambda pod: pod.node or NONE)),
+        _wide("NOMINATED NODE", _pod(lambda pod: pod.nominated or NONE)),
         _wide("READINESS GATES", _gates),
     ),
     "Deployment": (
