@@ -1,6 +1,8 @@
 """testbed node"""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,7 +10,11 @@ from testbed.cli.changing import JSON, change, say
 from testbed.cli.groups import VerbGroup
 from testbed.cli.labs import complete_place, lab_option
 from testbed.cli.log import LOG
-from testbed.cli.objects import carry_out
+from testbed.cli.objects import SELECTOR, carry_out
+
+AGAIN_S = 5.0
+"""Time after which kubectl asks again for an eviction that was refused."""
+MOST_S = 3600.0
 
 
 @click.group(cls=VerbGroup, epilog="Example: testbed node add node3 --pods 2")
@@ -75,3 +81,34 @@ def cordon(name: str | None, nodes: tuple[str, ...]) -> None:
 def uncordon(name: str | None, nodes: tuple[str, ...]) -> None:
     """Allow new pods on NODES again."""
     carry_out(name, "cordon", nodes=nodes, unschedulable=False)
+
+
+@node.command(epilog="Example: testbed node drain node2 --ignore-daemonsets --force")
+@lab_option
+@click.argument("node", shell_complete=complete_place)
+@SELECTOR
+@click.option("--ignore-daemonsets", is_flag=True, help="Leave pods of DaemonSets where they are.")
+@click.option("--force", is_flag=True, help="Evict pods that no controller would replace too.")
+@click.option("--delete-emptydir-data", is_flag=True, help="Evict pods with emptyDir volumes too.")
+@click.option("--disable-eviction", is_flag=True, help="Do not ask PodDisruptionBudgets.")
+@click.option("--grace-period", "grace", type=click.IntRange(min=-1), default=-1, help="Seconds for pods to end.")
+@click.option("--timeout", type=click.FloatRange(0, MOST_S), default=120.0, show_default=True, help="Seconds to wait.")
+def drain(name: str | None, node: str, selector: str, grace: int, timeout: float, **options: bool) -> None:
+    """Evict the pods of NODE, and keep new ones off it, as kubectl drain does.
+
+    Waits until they are gone. A PodDisruptionBudget may keep a pod until another one is ready.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        left = max(0.0, end - time.monotonic())
+        given: dict[str, Any] = {"grace": None if grace < 0 else grace, **options}
+        _, done = carry_out(name, "drain", node=node, selector=selector, await_s=left, **given)
+        if not done["blocked"] and not done.get("left"):
+            click.echo(f"node/{node} drained")
+            return
+        for line in done["blocked"]:
+            click.echo(line, err=True)
+        if time.monotonic() + AGAIN_S > end:
+            click.echo(f"testbed: node/{node} is not drained after {timeout:g} s", err=True)
+            raise SystemExit(1)
+        time.sleep(AGAIN_S)

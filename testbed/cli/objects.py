@@ -39,7 +39,7 @@ def carry_out(
 ) -> tuple[LivingLab, dict[str, Any]]:
     """Changes the Kubernetes objects of a lab, and prints what became of each; returns the lab and its answer.
 
-    Raises WrongInput and SpecError, with nothing changed. Exits with code 1 if the lab could not follow.
+    Raises WrongInput and SpecError, with nothing changed. Exits with code 1 if a part could not be done.
     """
     from testbed.lab.manifests import Texts, texts_of  # Slow to load.
 
@@ -62,6 +62,10 @@ def carry_out(
         click.echo(line)
     for line in done["pending"] if verb in SCHEDULING else ():
         click.echo(line, err=True)
+    for line in done["errors"]:
+        click.echo(f"testbed: {line}", err=True)
+    if done["errors"]:
+        raise SystemExit(1)
     return lab, done
 
 

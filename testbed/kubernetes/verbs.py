@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from testbed.kubernetes import deleting, editing
 from testbed.kubernetes.applying import apply
+from testbed.kubernetes.disruption import DrainOptions, drain
 from testbed.kubernetes.reading import Manifests, read_manifests
 from testbed.kubernetes.references import found, references, scope
 from testbed.kubernetes.refused import Refused, not_found
@@ -26,6 +27,10 @@ class Outcome:
     """What was left out."""
     uids: tuple[str, ...] = ()
     """The deleted objects, which a caller may await."""
+    blocked: tuple[str, ...] = ()
+    """What could not be done now, but perhaps later."""
+    errors: tuple[str, ...] = ()
+    """What could not be done; the rest of the command was."""
 
 
 def called(one: Resource) -> str:
@@ -157,12 +162,29 @@ def cordoned(state: ClusterState, *, nodes: Sequence[str], unschedulable: bool) 
     return Outcome(state, tuple(lines))
 
 
+def drained(state: ClusterState, *, node: str, selector: str = "", **options: Any) -> Outcome:
+    """The state with a node cordoned and its pods being evicted; `options` as in `DrainOptions`. Raises Refused."""
+    if labels := scope(selector=selector).selector:
+        options["selector"] = labels
+    done = drain(state, node, DrainOptions(**options))
+    already = "already " if done.state is state else ""
+    return Outcome(
+        done.state,
+        (f"node/{node} {already}cordoned", *(f"evicting pod {pod.namespace}/{pod.name}" for pod in done.evicted)),
+        tuple(f"Warning: {warning}" for warning in done.warnings),
+        tuple(pod.uid for pod in done.evicted),
+        tuple(f"pod {pod.namespace}/{pod.name} stays for now: {reason}" for pod, reason in done.blocked),
+        tuple(f"node/{node} is not drained: {error}" for error in done.errors),
+    )
+
+
 VERBS: Mapping[str, Callable[..., Outcome]] = {
     "apply": applied,
     "delete": deleted,
     "scale": scaled,
     "mark": marked,
     "cordon": cordoned,
+    "drain": drained,
 }
 """The commands that change cluster state."""
 

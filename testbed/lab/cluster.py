@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from testbed.kernel.refusal import PlanRefused
+from testbed.kubernetes.nodes import is_unreachable, with_node_ready
 from testbed.kubernetes.state import ClusterState, Pod
 from testbed.kubernetes.verbs import VERBS, Outcome
-from testbed.kubernetes.workloads import step
+from testbed.kubernetes.workloads import due, step
 from testbed.lab.editing import Editing, EditRefused
+from testbed.lab.heartbeats import Heartbeats
 from testbed.lab.kubelet import Kubelet, PodStatus
 from testbed.plan.cluster import attached, following, pod_id, with_pods
 from testbed.spec.problems import SpecError
@@ -59,6 +61,7 @@ class Cluster:
         """The pods of the state for which `_attached` is right."""
         self._problem = ""
         self.host_images = host_images
+        self._heartbeats = Heartbeats(editing.topology.cluster.node_grace.total_seconds(), self._woken.set)
         self.kubelet = Kubelet(editing.lab.places, host_images, self._woken.set)
         self._thread = threading.Thread(target=self._follow_events, name="cluster", daemon=True)
 
@@ -66,12 +69,14 @@ class Cluster:
         """Starts the containers of the first pods, and follows all events from now on."""
         with self._lock:
             self._settle(self.state.at(time.time()))
+        self._heartbeats.begin()
         self._thread.start()
 
     def down(self) -> None:
         """Ends the containers; may be called twice."""
         self._ended = True
         self._woken.set()
+        self._heartbeats.down()
         self.kubelet.down()
 
     def command(self, verb: str, arguments: Mapping[str, Any], patience_s: float = QUIET_PATIENCE_S) -> Done:
@@ -128,7 +133,7 @@ class Cluster:
 
     def _follow_events(self) -> None:
         while not self._ended:
-            self._woken.wait(None)
+            self._woken.wait(_seconds_until(due(self.state)))
             time.sleep(REST_S)
             self._woken.clear()
             with self._lock:
@@ -145,15 +150,35 @@ class Cluster:
         Raises EditRefused if no network can be made for the pods of `state`; then nothing has changed.
         """
         while True:
-            state = self._reported(state)
+            state = self._reported(self._with_nodes(state))
             self._attach(state)
             after = converged(state)
             self._attach(after)
             self._put(after)
-            self.kubelet.follow(after)
+            self.kubelet.follow(self._as_kubelets_know(after))
             state = self._reported(after)
             if state is after:
                 return
+
+    def _with_nodes(self, state: ClusterState) -> ClusterState:
+        """The state with nodes that are cut off, or are not any more."""
+        lab = self._editing.lab
+        self._heartbeats.follow(lab.plan, lab.namespaces)
+        cut_off = self._heartbeats.cut_off
+        for _, name in state.of("Node"):
+            if name in cut_off or is_unreachable(state, name):
+                state = with_node_ready(state, name, None if name in cut_off else True)
+        return state
+
+    def _as_kubelets_know(self, state: ClusterState) -> ClusterState:
+        """The state as far as the kubelets know it: one that is cut off learns of no deletion."""
+        ending = [
+            replace(pod, metadata=replace(pod.metadata, deleted=None))
+            for name in self._heartbeats.cut_off
+            for pod in state.pods_on(name)
+            if pod.is_terminating
+        ]
+        return state.changed(ending) if ending else state
 
     def _put(self, state: ClusterState) -> None:
         if state is not self.state:
@@ -191,8 +216,11 @@ class Cluster:
         statuses = self.kubelet.statuses()
         plan = self._editing.lab.plan
         put, gone = [], []
+        cut_off = self._heartbeats.cut_off
         for pod in state.pods:
             status = statuses.get(pod.uid)
+            if pod.node in cut_off:
+                continue
             if status is None:
                 if pod.is_terminating and not pod.node:
                     gone.append(pod)

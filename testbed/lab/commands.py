@@ -34,6 +34,8 @@ def carried_out(cluster: Cluster, question: Mapping[str, Any]) -> dict[str, Any]
         "lines": done.outcome.lines,
         "remarks": done.outcome.remarks,
         "pending": pending(cluster.state),
+        "blocked": done.outcome.blocked,
+        "errors": done.outcome.errors,
         "seconds": done.seconds,
         "failed": done.problem,
     }

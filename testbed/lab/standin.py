@@ -153,7 +153,7 @@ class StandIn:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_down = False
+        self._ending = threading.Event()
 
     @property
     def pid(self) -> int | None:
@@ -175,7 +175,7 @@ class StandIn:
                 self._next += 1
                 self._entries[number] = _Entry(served)
                 self._orders.append(("serve", number, None))
-            if self._thread is None and self._orders and not self._is_down:
+            if self._thread is None and self._orders and not self._ending.is_set():
                 self._thread = threading.Thread(target=self._run, name="stand-in", daemon=True)
                 self._thread.start()
         self._wake_up()
@@ -215,10 +215,10 @@ class StandIn:
     def down(self) -> None:
         """End the process and its containers; may be called twice."""
         with self._lock:
-            if self._is_down:
+            if self._ending.is_set():
                 return
-            self._is_down = True
-        self._wake_up()
+            self._ending.set()
+            os.eventfd_write(self._wake, 1)
         if self._thread is not None:
             self._thread.join()
         os.close(self._wake)
@@ -231,11 +231,12 @@ class StandIn:
                 yield number, entry
 
     def _wake_up(self) -> None:
-        with suppress(OSError):  # Closed by `down`.
-            os.eventfd_write(self._wake, 1)
+        with self._lock:
+            if not self._ending.is_set():  # `down` closes the descriptor, whose number can then belong to another file.
+                os.eventfd_write(self._wake, 1)
 
     def _run(self) -> None:
-        while not self._is_down:
+        while not self._ending.is_set():
             begin = time.monotonic()
             try:
                 connection = self._start()
@@ -245,9 +246,9 @@ class StandIn:
                 with connection, suppress(_Died):
                     self._converse(connection)
                 self._end_process()
-            if not self._is_down:
+            if not self._ending.is_set():
                 self._begin_again()
-                time.sleep(max(0.0, begin + _RESTART_S - time.monotonic()))
+                self._ending.wait(max(0.0, begin + _RESTART_S - time.monotonic()))
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -280,7 +281,7 @@ class StandIn:
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         waiting: deque[_Message] = deque()
-        while not self._is_down:
+        while not self._ending.is_set():
             if not waiting:
                 waiting.extend(self._message())
             poll.register(connection, select.POLLIN | (select.POLLOUT if waiting else 0))

@@ -2,6 +2,7 @@
 
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -187,6 +188,43 @@ def test_nodes_come_and_go_with_their_pods() -> None:
         assert lab.inspect() == ()
         with pytest.raises(ChangeRefused):
             lab.remove_node("node2")
+
+
+def test_a_node_is_drained() -> None:
+    with Lab.up(ROOT / "topologies/three-nodes.yaml", design="vxlan", manifests=SHOP) as lab:
+        drain = [sys.executable, "-m", "testbed", "node", "drain", "--lab", lab.name, "node2", "--ignore-daemonsets"]
+        refused = subprocess.run(drain, capture_output=True, text=True, timeout=60)
+        assert (refused.returncode, "default/web-2" in refused.stderr) == (1, True)
+        done = subprocess.run([*drain, "--force"], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "node/node2 drained"), done.stderr
+        left = [pod for pod in lab.pods.values() if pod.node == "node2"]
+        assert {pod.labels.get("app") for pod in left} == {"agent"}
+        assert eventually(lambda: len(web(lab)) == 3)
+
+
+def test_a_node_that_is_cut_off_loses_its_pods(tmp_path: Path) -> None:
+    topology = tmp_path / "three.yaml"
+    text = (ROOT / "topologies/three-nodes.yaml").read_text()
+    topology.write_text(text.replace("cluster:\n", "cluster:\n  node_grace: 2s\n"))
+    toleration = {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute"}
+    with Lab.up(topology, design="vxlan") as lab:
+        lab.apply(deployment("web", 3, tolerations=[{**toleration, "tolerationSeconds": 1}]))
+        assert {pod.node for pod in web(lab)} == {"node1", "node2", "node3"}
+        lab["node3"].run(["ip", "link", "set", "eth0", "down"], check=True)
+        assert eventually(lambda: _status(lab, "node3") == "Unknown")
+        assert eventually(lambda: len(web(lab)) == 3 and {pod.node for pod in web(lab)} == {"node1", "node2"})
+        # Its kubelet has not heard of the deletion.
+        assert any("deletionTimestamp" in pod.data["metadata"] for pod in lab.pods.values() if pod.node == "node3")
+        lab["node3"].run(["ip", "link", "set", "eth0", "up"], check=True)
+        assert eventually(lambda: _status(lab, "node3") == "True")
+        assert eventually(lambda: not any(pod.node == "node3" and pod.labels for pod in lab.pods.values()))
+        assert {_status(lab, node) for node in ("node1", "node2")} == {"True"}
+
+
+def _status(lab: Lab, node: str) -> str:
+    """Status of a node's condition Ready."""
+    conditions = lab.get("node", node)[0]["status"]["conditions"]
+    return str(next(one["status"] for one in conditions if one["type"] == "Ready"))
 
 
 DESIGNS = ("l3-host-routes", "flannel-vxlan", "calico-bgp", "cilium-native", "weave-sleeve", "examples/my-plugin.yaml")

@@ -625,6 +625,8 @@ def test_down_ends_the_process_and_may_be_called_twice() -> None:
         serving.standin.down()
         serving.standin.down()
         assert serving.standin.pid is None
+        serving.standin.stop(["web"])
+        serving.standin.serve([])
         assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
         assert at.refuses()
 
