@@ -18,7 +18,7 @@ def try_exec(arguments: list[str]) -> None:
     if command[:1] == ["--"]:
         command = command[1:]
     labs = [lab for lab in LivingLab.all() if name in (None, lab.name)]
-    if len(labs) != 1 or not command or place[0].startswith("-"):
+    if len(labs) != 1 or not command or place[0].startswith("-") or command[0].startswith("-"):
         return
     try:
         labs[0].replace_process(place[0], command, environment_of(labs[0], place[0]))

@@ -50,8 +50,9 @@ def _checked(file: Path) -> str:
 
 def _checked_manifests(path: Path) -> Iterator[str]:
     """How many objects a manifest has, or each manifest of a folder. Raises SpecError with all mistakes."""
-    from testbed.cli.manifests import left_out_lines, texts_of
+    from testbed.cli.manifests import left_out_lines
     from testbed.kubernetes.reading import read_manifests
+    from testbed.lab.manifests import texts_of
 
     given = texts_of((path,))
     read = read_manifests(given.texts)
