@@ -6,7 +6,7 @@ from testbed.kubernetes.models.pods import MAX_NAMESERVERS, MAX_SEARCHES, DnsCon
 from testbed.kubernetes.state import Pod
 
 DOMAIN = "cluster.local"
-MAX_HOST_NAME = 63
+MAX_HOST_NAME, MAX_FQDN = 63, 64
 NDOTS = "ndots:5"
 _HOSTS = """\
 # Kubernetes-managed hosts file.
@@ -21,7 +21,16 @@ fe00::2\tip6-allrouters
 
 def host_name(pod: Pod) -> str:
     """The pod's host name: its field `hostname` or its name, at most 63 characters; with `setHostnameAsFQDN` whole."""
-    return fqdn(pod) or short_name(pod) if pod.spec.set_hostname_as_fqdn else short_name(pod)
+    is_whole = pod.spec.set_hostname_as_fqdn and not too_long(pod)
+    return fqdn(pod) or short_name(pod) if is_whole else short_name(pod)
+
+
+def too_long(pod: Pod) -> str:
+    """Why the pod cannot start with `setHostnameAsFQDN`; empty if it can."""
+    name = fqdn(pod) if pod.spec.set_hostname_as_fqdn else ""
+    if len(name) <= MAX_FQDN:
+        return ""
+    return f"host name {name} has {len(name)} characters, at most {MAX_FQDN} are possible; remove setHostnameAsFQDN"
 
 
 def short_name(pod: Pod) -> str:

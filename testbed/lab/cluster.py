@@ -94,6 +94,11 @@ class Cluster:
             self._await(lambda: not self._is_busy(), begin + patience_s)
             return Done(outcome, time.monotonic() - begin, self._problem)
 
+    def await_quiet(self, patience_s: float = QUIET_PATIENCE_S) -> None:
+        """Waits until no container is being started."""
+        with self._lock:
+            self._await(lambda: not self._is_busy(), time.monotonic() + patience_s)
+
     def follow_topology(self) -> None:
         """Takes over nodes and pods that were added to the lab, or removed, in another way."""
         with self._lock:

@@ -82,7 +82,9 @@ def _need(features: Iterable[str]) -> None:
 class Editing:
     """A lab with its design and its current topology."""
 
-    def __init__(self, lab: Lab, design: Design, topology: Topology, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, lab: Lab, design: Design, topology: Topology, on_change: Callable[[], None] = lambda: None
+    ) -> None:
         """`on_change` is called after each change, also after one that failed halfway."""
         self.lab = lab
         self.design = design

@@ -251,7 +251,7 @@ def test_a_readiness_probe_is_asked_from_the_node(two_nodes: Topology) -> None:
     served = server(name="web") | {"ports": port, "readinessProbe": probe}
     script = "while test ! -e /run/ok; do sleep 0.1; done; sleep 1000"
     by_exec = program(script, readinessProbe={"exec": {"command": ["test", "-e", "/run/ok"]}, "periodSeconds": 1})
-    by_tcp = server(80, readinessProbe={"tcpSocket": {"port": 81}, "periodSeconds": 1})
+    by_tcp = server(readinessProbe={"tcpSocket": {"port": 81}, "periodSeconds": 1}, image="agnhost", args=["netexec"])
     with running(two_nodes, pod("web-2", served), pod("web-1", by_exec), pod("client", by_tcp)) as lab:
         lab.until_ready("web-2")
         lab.kubelet.set_ready(lab.pod("web-2").uid, False)
@@ -266,6 +266,27 @@ def test_a_readiness_probe_is_asked_from_the_node(two_nodes: Topology) -> None:
         assert not lab.status("client").ready
         client = lab.lab.run("web-2", ["curl", "-s", "localhost:8080/clientip"]).stdout
         assert client.startswith("127.0.0.1:")
+
+
+@pytest.mark.sealed
+def test_a_stand_in_serves_the_ports_of_its_probes(two_nodes: Topology) -> None:
+    secure = {"httpGet": {"path": "/live", "port": 8443, "scheme": "HTTPS"}, "periodSeconds": 1}
+    own = server(readinessProbe=secure, livenessProbe={"grpc": {"port": 9090}, "periodSeconds": 1})
+    with running(two_nodes, pod("web-1", own)) as lab:
+        lab.until_ready("web-1")
+        assert "port" not in lab.container("web-1").message
+        assert "container: web\n" in lab.curl("web-1", "http://localhost:8443/live")
+
+
+@pytest.mark.sealed
+def test_a_host_name_that_is_too_long_keeps_the_pod_pending(two_nodes: Topology) -> None:
+    long = {"hostname": "w" * 40, "subdomain": "shop", "setHostnameAsFQDN": True}
+    with running(two_nodes, pod("web-1", server(80), **long)) as lab:
+        lab.until(lambda: lab.container("web-1").reason == "CreateContainerConfigError")
+        message = lab.container("web-1").message
+        assert message.startswith("host name " + "w" * 40 + ".shop.default.svc.cluster.local has 71 characters")
+        assert lab.status("web-1").phase == "Pending"
+        assert lab.lab.run("web-1", ["hostname"]).stdout == "w" * 40 + "\n"
 
 
 @pytest.mark.sealed

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -11,8 +11,9 @@ from typing import Any
 
 from testbed.kubernetes.containers import ContainerStatus
 from testbed.kubernetes.environment import ConfigError, expanded
-from testbed.kubernetes.images import Command, StandIn
+from testbed.kubernetes.images import AGNHOST, Command, StandIn, base_name
 from testbed.kubernetes.models.pods import Container, Hook, Probe
+from testbed.kubernetes.pod_files import too_long
 from testbed.lab.kubelet.home import Home
 from testbed.lab.kubelet.log import Log
 from testbed.lab.kubelet.probing import answer, verdicts
@@ -31,6 +32,19 @@ LEAST_GRACE_S = 2.0
 def back_off(failures: int) -> float:
     """Seconds until a container is restarted after so many ends in a row: 0, 10, 20, 40, up to 300."""
     return min(FIRST_BACK_OFF_S * 2 ** (failures - 2), MAX_BACK_OFF_S) if failures > 1 else 0.0
+
+
+def _probed(spec: Container) -> Iterator[tuple[int, str]]:
+    """The ports that a container's probes name by number: an image serves them, whether it declares them or not.
+
+    What agnhost serves is known from its command line.
+    """
+    if base_name(spec.image or "") == AGNHOST:
+        return
+    for probe in (spec.startup_probe, spec.readiness_probe, spec.liveness_probe):
+        asked = probe and (probe.http_get or probe.tcp_socket or probe.grpc)
+        if asked and isinstance(asked.port, int) and not getattr(asked, "host", ""):
+            yield asked.port, "TCP"
 
 
 class ContainerLife:
@@ -135,6 +149,8 @@ class ContainerLife:
     async def _started(self) -> Run:
         """The run, begun. Raises ConfigError, OSError."""
         self._why = ""
+        if problem := too_long(self.home.pod):
+            raise ConfigError(problem)
         match self._what:
             case Command(words) if words:
                 variables = self.home.environment(self.spec)
@@ -167,15 +183,16 @@ class ContainerLife:
             image=self.spec.image or "",
             addresses=tuple(self.home.addresses.pod),
         )
-        probes = (self.spec.readiness_probe,)
+        ready = self.spec.readiness_probe
+        numbers = [*((port.container_port, port.protocol) for port in self.spec.ports), *_probed(self.spec)]
         return Served.of(
             id=f"{pod.uid}/{self.spec.name}",
             network=self.home.network.fd,
             facts=facts,
-            ports=[Port(port.container_port, port.protocol) for port in self.spec.ports],
+            ports=[Port(*port) for port in dict.fromkeys(numbers)],
             arguments=words,
             environment={one.name: one.value or "" for one in self.spec.env},
-            ready_paths=[probe.http_get.path for probe in probes if probe and probe.http_get],
+            ready_paths=[ready.http_get.path] if ready and ready.http_get else [],
         )
 
     async def _running(self, run: Run, began: float) -> Exit:

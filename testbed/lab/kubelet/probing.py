@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from testbed.kubernetes.environment import ConfigError
 from testbed.kubernetes.images import Command, StandIn
-from testbed.kubernetes.models.pods import Container, Exec, Handler, Hook, Probe
+from testbed.kubernetes.models.pods import Container, Exec, Handler, Hook, HttpGet, Probe
 from testbed.lab.kubelet.asking import ask
 from testbed.lab.kubelet.home import Home
 from testbed.lab.kubelet.process import execute
@@ -28,6 +28,8 @@ async def answer(home: Home, container: Container, what: Command | StandIn, ques
     if question.exec:
         return await _executed(home, container, question.exec, patience_s) if isinstance(what, Command) else ""
     asked = question.http_get or question.tcp_socket or (question.grpc if isinstance(question, Handler) else None)
+    if isinstance(asked, HttpGet) and isinstance(what, StandIn):
+        asked = asked.model_copy(update={"scheme": "HTTP"})  # It has no certificates.
     return await ask(home.target, container, asked, patience_s) if asked else ""
 
 
