@@ -96,7 +96,7 @@ def _address(kind: str) -> Cell:
 
 
 def _node_info(key: str) -> Cell:
-    return lambda row: row.status.get("nodeInfo", {}).get(key, UNKNOWN)
+    return lambda row: row.status.get("nodeInfo", {}).get(key) or UNKNOWN
 
 
 def _node_status(row: Row) -> str:
