@@ -484,10 +484,10 @@ def test_variables_of_a_container_by_name(two_nodes: Topology) -> None:
     own = server(80, env=[{"name": "X", "value": "1"}])
     with running(two_nodes, pod("web-1", own, server(81, name="side", env=[{"name": "X", "value": "2"}]))) as lab:
         one = lab.pod("web-1")
-        assert lab.kubelet.environment(one)["X"] == "1"
-        assert lab.kubelet.environment(one, "side")["X"] == "2"
+        assert lab.kubelet.variables(one)["X"] == "1"
+        assert lab.kubelet.variables(one, "side")["X"] == "2"
         with pytest.raises(UnknownContainer) as raised:
-            lab.kubelet.environment(one, "sid")
+            lab.kubelet.variables(one, "sid")
         assert raised.value.containers == ("web", "side")
 
 

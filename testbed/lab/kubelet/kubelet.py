@@ -149,13 +149,18 @@ class Kubelet:
 
         self._loop.call_soon_threadsafe(there)
 
-    def environment(self, pod: Pod, container: str = "") -> Mapping[str, str]:
+    def is_of_manifest(self, place: str) -> bool:
+        """Whether a place has the network of a pod that a manifest or a controller made."""
+        pod = self._by_place.get(place)
+        return pod is not None and not pod.spec.host_network and bool(pod.metadata.owner or pod.applied)
+
+    def variables(self, pod: Pod, container: str = "") -> Mapping[str, str]:
         """The variables of a container, the first if no name is given. Raises UnknownContainer, ConfigError."""
         spec = next((one for _, one in pod.spec.all_containers if one.name == container), None)
         if container and spec is None:
             raise UnknownContainer(pod.name, container, tuple(one.name for _, one in pod.spec.all_containers))
         home = self._home(pod)
-        return home.environment(spec or pod.spec.containers[0]) if home else {}
+        return home.variables(spec or pod.spec.containers[0]) if home else {}
 
     def log(self, pod: Pod, container: str, previous: bool = False) -> Log | None:
         """The output of a container's current or previous run; None if it ran no program. Raises UnknownContainer."""
