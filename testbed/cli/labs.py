@@ -28,6 +28,15 @@ def lab_option(verb: F) -> F:
     )(verb)
 
 
+NAMESPACE_OF_POD = click.option(
+    "-n",
+    "--namespace",
+    default="",
+    metavar="NAMESPACE",
+    help="The namespace of the pod.  [default: default]",
+)
+
+
 def complete_place(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """The places of the selected lab, for completion by the shell."""
     try:

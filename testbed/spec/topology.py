@@ -17,6 +17,7 @@ nodes:
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
 from functools import cached_property
 from itertools import combinations
 from typing import Annotated, Self
@@ -30,7 +31,7 @@ from testbed.spec.qualities import MIN_MTU as MIN_MTU
 from testbed.spec.shapes import ROUTER as ROUTER
 from testbed.spec.shapes import SWITCH as SWITCH
 from testbed.spec.shapes import Families, Members
-from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, listed, one_or_many
+from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, durations, listed, one_or_many
 from testbed.spec.underlay import Underlay
 
 DEFAULT_NODE_PREFIX = {4: 24, 6: 64}
@@ -43,6 +44,9 @@ MAX_NODES = 1000
 MAX_NODE_RULES = 100_000
 
 
+MIN_GRACE, MAX_GRACE = timedelta(seconds=1), timedelta(hours=1)
+
+
 class Cluster(Spec):
     """Address ranges of pods, at most one per family."""
 
@@ -53,6 +57,11 @@ class Cluster(Spec):
         default=(),
         description="prefix length of each node's share of pod_cidr, or a list with one per range; "
         "24 (IPv4) and 64 (IPv6) if absent",
+    )
+    node_grace: Annotated[timedelta, *durations("40s", "5s", least=MIN_GRACE, most=MAX_GRACE)] = Field(
+        default=timedelta(seconds=40),
+        description="time without an answer to a node's heartbeats after which the node is NotReady",
+        json_schema_extra={"default": "40s"},
     )
     node_rules: int = Field(
         default=0,
@@ -74,6 +83,11 @@ class Pod(Spec):
     name: Name
     namespace: Name = DEFAULT_NAMESPACE
     labels: Labels = Field(default_factory=dict)
+    uid: str = Field(
+        default="",
+        pattern="^[0-9a-zA-Z]([-0-9a-zA-Z]{0,62}[0-9a-zA-Z])?$",
+        description="the Kubernetes UID, which CNI plugins get; derived from namespace and name if absent",
+    )
 
     @property
     def id(self) -> str:
@@ -87,7 +101,7 @@ def _pod(value: object) -> object:
         return {"name": value}
     if isinstance(value, dict | Pod):
         return value
-    raise ValueError("must be a name, such as web-1, or a mapping with keys name, namespace, labels")
+    raise ValueError("must be a name, such as web-1, or a mapping with keys name, namespace, labels, uid")
 
 
 def _pods(value: object) -> object:
@@ -156,6 +170,14 @@ class Topology(Spec):
         min_length=1, description="nodes by name, each with its pods; or the number of nodes, named node1, node2, ..."
     )
     pods_per_node: int = Field(default=0, ge=0, le=MAX_PODS, description="number of pods of each node without `pods`")
+    manifests: Annotated[tuple[str, ...], *one_or_many({"type": "string"})] = Field(
+        default=(), description="Kubernetes manifests to apply: a file or folder, relative to this file, or a list"
+    )
+    host_images: bool = Field(
+        default=False,
+        description="whether containers of the image `host` and of well-known tool images run their command from the "
+        "machine's own files",
+    )
 
     def pods_of(self, node: str) -> tuple[Pod, ...]:
         """The node's pods; a number N is short for NODE-pod-1 to NODE-pod-N."""
