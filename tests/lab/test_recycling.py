@@ -38,7 +38,7 @@ def reaches(lab: Lab, source: str, target: str) -> bool:
     only the earlier pod would fail for much longer.
     """
     return all(
-        lab.run(source, ("ping", "-n", "-c2", "-i0.5", "-w3", str(address))).returncode == 0
+        lab.run(source, ("ping", "-n", "-c1", "-i0.2", "-w2", str(address))).returncode == 0
         for address in lab.plan[target].reached_at
     )
 
