@@ -55,12 +55,8 @@ def apply(state: ClusterState, manifests: Manifests) -> Applied:
         elif one.namespace in ending:
             message = f"namespace '{one.namespace}' is being terminated; wait until it is gone, then apply again"
             misfits.append(Misfit(("metadata", "namespace"), message, at_key=True))
-        elif isinstance(one.typed, WrittenPod) and (name := one.typed.spec.priority_class_name) not in (
-            None,
-            *priorities,
-        ):
-            message = f"no PriorityClass with name '{name}' was found"
-            misfits.append(Misfit(("spec", "priorityClassName"), message, valid=tuple(sorted(priorities))))
+        elif isinstance(one.typed, WrittenPod):
+            misfits += _priority_misfits(one.typed, priorities)
         if isinstance(new.typed, Service):
             misfits += taken.misfits(key, new.typed)
         problems += (one.problem(misfit) for misfit in misfits)
@@ -81,6 +77,13 @@ def _place_misfits(one: Written, namespaces: set[str], nodes: tuple[str, ...]) -
     if one.namespace and one.namespace not in namespaces:
         message = f"namespace '{one.namespace}' not found; add a Namespace of this name to the manifests"
         yield Misfit(("metadata", "namespace"), message, valid=tuple(sorted(namespaces)))
+
+
+def _priority_misfits(pod: WrittenPod, priorities: set[str]) -> Iterator[Misfit]:
+    name = pod.spec.priority_class_name
+    if name is not None and name not in priorities:
+        message = f"no PriorityClass with name '{name}' was found"
+        yield Misfit(("spec", "priorityClassName"), message, valid=tuple(sorted(priorities)))
 
 
 def _size(one: Written) -> tuple[str, int]:
