@@ -273,7 +273,13 @@ def _is_starting(pod: Pod) -> bool:
     return bool(pod.node) and pod.phase == "Pending" and not any(one.reason in _FAILED for one in pod.containers)
 
 
-_FAILED = ("CrashLoopBackOff", "CreateContainerError", "ImagePullBackOff", "RunContainerError")
+_FAILED = (
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ImagePullBackOff",
+    "RunContainerError",
+)
 """Reasons of containers that wait for longer."""
 
 
