@@ -7,7 +7,7 @@ import click
 from testbed.cli.errors import WrongInput
 from testbed.cli.labs import NAMESPACE_OF_POD, complete_place, lab_errors, lab_option, the_lab
 from testbed.cli.quick import environment_of
-from testbed.lab.living import CommandRefused, LivingLab
+from testbed.lab.living import CommandRefused
 
 _WITH_VALUE = ("--lab", "-n", "--namespace", "-c", "--container")
 _REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -37,7 +37,13 @@ def _options_in(words: Sequence[str]) -> int:
 )
 @lab_option
 @NAMESPACE_OF_POD
-@click.option("-c", "--container", default="", metavar="NAME", help="Set the variables of this container.")
+@click.option(
+    "-c",
+    "--container",
+    default="",
+    metavar="NAME",
+    help="The container whose variables the command gets.  [default: the pod's first]",
+)
 @click.argument("target", shell_complete=complete_place)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND...")
 def exec_(name: str | None, namespace: str, container: str, target: str, command: tuple[str, ...]) -> None:
@@ -50,22 +56,14 @@ def exec_(name: str | None, namespace: str, container: str, target: str, command
 
 
 def become(name: str | None, target: str, command: Sequence[str], namespace: str = "", container: str = "") -> None:
-    """Replaces this process by a command in a place of a lab, with the variables of a container if one is named."""
+    """Replaces this process by a command in a place of a lab, with the variables of a container, if it is a pod."""
     if command[0] == "--":
         command = command[1:]
     if not command:
         raise click.UsageError("COMMAND is missing: testbed exec TARGET -- COMMAND")
     lab = the_lab(name)
-    environment = environment_of(lab, target)
-    with lab_errors():
-        if container:
-            environment |= _variables(lab, target, namespace, container)
-        lab.replace_process(target, command, environment, namespace)
-
-
-def _variables(lab: LivingLab, target: str, namespace: str, container: str) -> dict[str, str]:
     try:
-        found = lab.containers("variables", name=target, namespace=namespace, container=container)
+        with lab_errors():
+            lab.replace_process(target, command, environment_of(lab, target), namespace, container)
     except CommandRefused as error:
         raise WrongInput(str(error)) from None
-    return dict(found["variables"])

@@ -392,8 +392,9 @@ class _Keeper:
             os.dup(its[kind]) if kind in its else os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
             for kind in CAPSULE
         ]
+        has_variables = self._cluster is not None and self._cluster.kubelet.is_of_manifest(places[0])
         try:
-            say(connection, {}, [*own, *(lab.namespaces[place].fd for place in places)])
+            say(connection, {"has_variables": has_variables}, [*own, *(lab.namespaces[place].fd for place in places)])
         finally:
             close(own)
 

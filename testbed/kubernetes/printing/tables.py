@@ -96,7 +96,7 @@ def _address(kind: str) -> Cell:
 
 
 def _node_info(key: str) -> Cell:
-    return lambda row: row.status.get("nodeInfo", {}).get(key, UNKNOWN)
+    return lambda row: row.status.get("nodeInfo", {}).get(key) or UNKNOWN
 
 
 def _node_status(row: Row) -> str:
@@ -279,6 +279,8 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         AGE,
     ),
     "NetworkPolicy": (NAME, Column("POD-SELECTOR", _policy_selector), AGE),
+    "ClusterNetworkPolicy": (NAME, Column("TIER", _spec("tier")), Column("PRIORITY", _spec("priority")), AGE),
+    "AdminNetworkPolicy": (NAME, Column("PRIORITY", _spec("priority")), AGE),
     "Ingress": (
         NAME,
         Column("CLASS", lambda row: row.one.typed.spec.ingress_class_name or NONE),  # type: ignore[attr-defined]
