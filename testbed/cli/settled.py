@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testbed.cli.manifests import left_out_lines
-from testbed.lab.manifests import texts_of
 
 if TYPE_CHECKING:
     from testbed.kubernetes.reading import Manifests
@@ -28,6 +27,7 @@ def settled_cluster(topology: Path, files: tuple[Path, ...], seed: int = 0) -> S
     from testbed.kubernetes.applying import apply
     from testbed.kubernetes.reading import read_manifests
     from testbed.kubernetes.workloads import settled
+    from testbed.lab.manifests import texts_of
     from testbed.plan.addressing import layout
     from testbed.plan.cluster import cluster_of
     from testbed.spec.load import load_topology
