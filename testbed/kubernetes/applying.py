@@ -7,13 +7,17 @@ from typing import Any, Literal
 from testbed.kubernetes.immutable import immutable_misfits
 from testbed.kubernetes.kinds import BY_NAME
 from testbed.kubernetes.models.batch import JobSpec
+from testbed.kubernetes.models.meta import Object
 from testbed.kubernetes.models.pods import Pod as WrittenPod
 from testbed.kubernetes.reading import Manifests, Written
+from testbed.kubernetes.services.admission import Refused, admitted
+from testbed.kubernetes.services.ranges import Numbers, numbers_of
 from testbed.kubernetes.state import ClusterState, Metadata, Pod, Resource
 from testbed.spec.problems import Misfit, Problem, SpecError
 from testbed.spec.topology import MAX_PODS
 
 Outcome = Literal["created", "configured", "unchanged"]
+SERVICE = BY_NAME["Service"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +37,14 @@ def apply(state: ClusterState, manifests: Manifests) -> Applied:
     namespaces |= {one.typed.metadata.name for one in manifests.objects if one.kind is BY_NAME["Namespace"]}
     nodes = tuple(name for _, name in state.of("Node"))
     pods = 0
+    numbers = numbers_of(state) if any(one.kind is SERVICE for one in manifests.objects) else None
     for one in manifests.objects:
         old = state.of(one.kind).get((one.namespace, one.typed.metadata.name))
-        new = _resource(one, old)
+        try:
+            new = _resource(one, old, numbers)
+        except Refused as error:
+            problems += (one.problem(misfit) for misfit in error.misfits)
+            continue
         misfits = [*_place_misfits(one, namespaces, nodes)]
         key, wanted = _size(one)
         pods += wanted
@@ -78,12 +87,20 @@ def _taken(old: Resource) -> list[Misfit]:
     return [Misfit(("metadata", "name"), f"{maker} already has a pod '{old.name}'; choose another name")]
 
 
-def _resource(one: Written, old: Resource | None) -> Resource:
-    """The object as it will be: what is written, and what others added to the old one."""
+def _resource(one: Written, old: Resource | None, numbers: Numbers | None) -> Resource:
+    """The object as it will be: what is written, and what others added to the old one.
+
+    Raises Refused for a Service that cannot be; `numbers` are those of all Services.
+    """
     before = old.applied if old else {}
     live = _data(old) if old else {}
     merged = merge(before, one.data, live)
-    typed = one.typed if merged == one.data else one.kind.model.model_validate(merged, by_alias=True, by_name=False)
+    if one.kind is SERVICE and numbers is not None:
+        service = admitted(merged, live or None, f"{one.namespace}/{one.typed.metadata.name}", numbers)
+        typed: Object = service.typed
+        merged = service.data
+    else:
+        typed = one.typed if merged == one.data else one.kind.model.model_validate(merged, by_alias=True, by_name=False)
     body = {key: value for key, value in merged.items() if key not in _APART}
     metadata = Metadata(
         name=typed.metadata.name,

@@ -14,7 +14,11 @@ def cluster_of(layout: Layout, seed: int = 0, now: float = 0.0) -> ClusterState:
     topology = layout.topology
     zones = topology.fabric.placement(topology.members) if hasattr(topology.fabric, "placement") else {}
     state = new_cluster(
-        (_machine(node, topology.nodes[node.name], zones.get(node.name, "")) for node in layout.nodes), seed, now
+        (_machine(node, topology.nodes[node.name], zones.get(node.name, "")) for node in layout.nodes),
+        seed,
+        now,
+        tuple(map(str, topology.service_ranges)),
+        topology.cluster.node_ports,
     )
     pods = [(node.name, place) for node in layout.nodes for place in node.pods]
     names = dict.fromkeys(place.pod.namespace for _, place in pods)

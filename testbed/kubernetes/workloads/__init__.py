@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from testbed.kubernetes.scheduling import schedule
+from testbed.kubernetes.services.controller import with_services
 from testbed.kubernetes.state import ClusterState, Edit, Pod, Resource
 from testbed.kubernetes.workloads import daemonset, deployment, job, replicaset, statefulset
 from testbed.kubernetes.workloads.eviction import without_evicted
@@ -27,7 +28,7 @@ def step(state: ClusterState) -> ClusterState:
     state = without_evicted(without_orphans(state))
     for kind, reconcile in CONTROLLERS.items():
         state = state.edited([reconcile(state, one) for one in state.of(kind).values()])
-    return schedule(state)
+    return with_services(schedule(state))
 
 
 def steps(state: ClusterState) -> Iterator[ClusterState]:
