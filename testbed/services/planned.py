@@ -1,0 +1,88 @@
+"""Plans with the rules of a service proxy."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from testbed.kubernetes.cluster import ZONE
+from testbed.kubernetes.services.ports import ServicePort, service_ports
+from testbed.kubernetes.state import ClusterState
+from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.objects import Plan, Space, Sysctl
+from testbed.plan.rulesets import Ruleset
+from testbed.services import iptables, nftables
+from testbed.services.node import ProxyNode, Served
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A service proxy."""
+
+    summary: str
+    served: Callable[[Sequence[ServicePort], ProxyNode], Served]
+    """The rules of a node for the ports of one family."""
+    rejects_other_ports: bool = False
+    """Whether it rejects packets to other ports of cluster addresses, and drops those to addresses in the range of
+    Services that no Service has. Others leave them to the node's routes."""
+
+
+def _nothing(ports: Sequence[ServicePort], node: ProxyNode) -> Served:
+    return Served()
+
+
+PROXIES: Mapping[str, Proxy] = {
+    "iptables": Proxy("kube-proxy in mode iptables", iptables.served),
+    "nftables": Proxy("kube-proxy in mode nftables", nftables.served, rejects_other_ports=True),
+    "none": Proxy("no proxy: Services exist and lead nowhere", _nothing),
+}
+"""By name."""
+_BRIDGED = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
+
+
+def with_services(plan: Plan, layout: Layout, state: ClusterState, proxy: str) -> Plan:
+    """The plan of a lab whose nodes run a proxy, from the plan of the design; `proxy` is one of `PROXIES`."""
+    served = PROXIES[proxy].served
+    pieces: dict[str, list[Served]] = {node.name: [] for node in layout.nodes}
+    for family in layout.topology.pod_families:
+        ports = service_ports(state, family)
+        for node in layout.nodes:
+            pieces[node.name].append(served(ports, _node(layout, node, family, state)))
+    spaces = tuple(_with(space, pieces[space.name]) if space.name in pieces else space for space in plan.spaces)
+    made = replace(plan, spaces=spaces)
+    if plan.made_of is not None:
+        made.remember(plan.made_of)
+    return made
+
+
+def _node(layout: Layout, node: NodePlace, family: int, state: ClusterState) -> ProxyNode:
+    topology = layout.topology
+    known = state.of("Node").get(("", node.name))
+    return ProxyNode(
+        node.name,
+        node.address(family),
+        next(one for one in topology.cluster.pod_cidr if one.version == family),
+        tuple(one for one in topology.service_ranges if one.version == family),
+        known.labels.get(ZONE, "") if known else "",
+    )
+
+
+def _with(space: Space, pieces: Sequence[Served]) -> Space:
+    rulesets = tuple(_joined([ruleset for one in pieces for ruleset in one.rulesets]))
+    settings = {setting.key: setting for one in pieces for setting in one.settings}
+    if not rulesets:
+        return space
+    # Packets from a pod to a Service and on to a pod of the same bridge must traverse the rules in both directions;
+    # Kubernetes requires this of its nodes.
+    settings |= {key: Sysctl(key, "1", optional=True) for key in _BRIDGED}
+    kept = [one for one in space.objects if not (isinstance(one, Sysctl) and one.key in settings)]
+    first = next((place for place, one in enumerate(kept) if not isinstance(one, Sysctl)), len(kept))
+    return replace(space, objects=(*kept[:first], *settings.values(), *kept[first:], *rulesets))
+
+
+def _joined(rulesets: Sequence[Ruleset]) -> Iterator[Ruleset]:
+    """One ruleset per owner and backend: nftables has both families in one."""
+    by_backend: dict[tuple[str, str], list[Ruleset]] = {}
+    for one in rulesets:
+        by_backend.setdefault((one.owner, one.backend), []).append(one)
+    for parts in by_backend.values():
+        chains = tuple(chain for one in parts for chain in one.chains)
+        yield replace(parts[0], chains=chains, sets=tuple(each for one in parts for each in one.sets))
