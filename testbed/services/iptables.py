@@ -29,9 +29,8 @@ from ipaddress import ip_network
 from testbed.kubernetes.services.ports import Endpoint, ServicePort
 from testbed.plan.objects import Sysctl
 from testbed.plan.rulesets import Chain, Ruleset, iptables
-from testbed.services.node import ProxyNode, Same, Served, Ways, is_equal_everywhere, ways
+from testbed.services.node import OWNER, ProxyNode, Same, Served, Ways, is_equal_everywhere, ways
 
-OWNER = "kube-proxy"
 MARK = "0x4000/0x4000"
 LARGE = 1000
 """With more endpoints than this in the cluster, rules of endpoints have no comments."""

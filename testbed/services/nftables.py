@@ -32,9 +32,8 @@ from typing import Any
 from testbed.kubernetes.services.ports import Endpoint, ServicePort
 from testbed.plan.rulesets import Chain, Hook, Ruleset, Set
 from testbed.plan.rulesets.nftables import canonical, rule, set_of
-from testbed.services.node import ProxyNode, Same, Served, Ways, is_equal_everywhere, ways
+from testbed.services.node import OWNER, ProxyNode, Same, Served, Ways, is_equal_everywhere, ways
 
-OWNER = "kube-proxy"
 MARK = 0x4000
 LONGEST_NAME = 240
 """Characters of a chain's name after its prefix."""

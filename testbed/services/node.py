@@ -9,6 +9,9 @@ from testbed.plan.objects import Sysctl
 from testbed.plan.rulesets import Ruleset
 from testbed.spec.types import Address, Network
 
+OWNER = "kube-proxy"
+"""The owner of the rules of every proxy, see `testbed.plan.rulesets.owners`."""
+
 
 @dataclass(frozen=True)
 class ProxyNode:

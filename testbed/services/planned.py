@@ -8,9 +8,10 @@ from testbed.kubernetes.services.ports import ServicePort, service_ports
 from testbed.kubernetes.state import ClusterState
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.objects import Plan, Space, Sysctl
+from testbed.plan.parts import parts_of
 from testbed.plan.rulesets import Ruleset
 from testbed.services import iptables, nftables
-from testbed.services.node import ProxyNode, Served
+from testbed.services.node import OWNER, ProxyNode, Served
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,17 @@ _BRIDGED = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6
 
 
 def with_services(plan: Plan, layout: Layout, state: ClusterState, proxy: str) -> Plan:
-    """The plan of a lab whose nodes run a proxy, from the plan of the design; `proxy` is one of `PROXIES`."""
+    """The plan of a lab whose nodes run a proxy (one of `PROXIES`), from a plan with or without one."""
     served = PROXIES[proxy].served
     pieces: dict[str, list[Served]] = {node.name: [] for node in layout.nodes}
     for family in layout.topology.pod_families:
         ports = service_ports(state, family)
         for node in layout.nodes:
             pieces[node.name].append(served(ports, _node(layout, node, family, state)))
-    spaces = tuple(_with(space, pieces[space.name]) if space.name in pieces else space for space in plan.spaces)
-    made = replace(plan, spaces=spaces)
-    if plan.made_of is not None:
-        made.remember(plan.made_of)
+    fresh = {name: _with(plan[name], own) for name, own in pieces.items()}
+    made = replace(plan, spaces=tuple(fresh.get(space.name, space) for space in plan.spaces))
+    if parts := parts_of(plan):
+        made.remember(replace(parts, fixed={**parts.fixed, **fresh}))
     return made
 
 
@@ -68,12 +69,13 @@ def _node(layout: Layout, node: NodePlace, family: int, state: ClusterState) -> 
 def _with(space: Space, pieces: Sequence[Served]) -> Space:
     rulesets = tuple(_joined([ruleset for one in pieces for ruleset in one.rulesets]))
     settings = {setting.key: setting for one in pieces for setting in one.settings}
+    others = [one for one in space.objects if not (isinstance(one, Ruleset) and one.owner == OWNER)]
     if not rulesets:
-        return space
+        return space if len(others) == len(space.objects) else replace(space, objects=tuple(others))
     # Packets from a pod to a Service and on to a pod of the same bridge must traverse the rules in both directions;
     # Kubernetes requires this of its nodes.
     settings |= {key: Sysctl(key, "1", optional=True) for key in _BRIDGED}
-    kept = [one for one in space.objects if not (isinstance(one, Sysctl) and one.key in settings)]
+    kept = [one for one in others if not (isinstance(one, Sysctl) and one.key in settings)]
     first = next((place for place, one in enumerate(kept) if not isinstance(one, Sysctl)), len(kept))
     return replace(space, objects=(*kept[:first], *settings.values(), *kept[first:], *rulesets))
 
