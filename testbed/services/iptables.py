@@ -23,13 +23,13 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from ipaddress import ip_network
 
 from testbed.kubernetes.services.ports import Endpoint, ServicePort
 from testbed.plan.objects import Sysctl
 from testbed.plan.rulesets import Chain, Ruleset, iptables
-from testbed.services.node import OWNER, ProxyNode, Same, Served, Ways, is_equal_everywhere, ways
+from testbed.services.node import OWNER, ProxyNode, Served, Ways, remembered, ways
 
 MARK = "0x4000/0x4000"
 LARGE = 1000
@@ -73,13 +73,8 @@ _JUMPS: Mapping[str, Mapping[str, Rules]] = {
 def served(ports: Sequence[ServicePort], node: ProxyNode) -> Served:
     """The rules of a node for the ports of one family."""
     is_large = sum(len(port.endpoints) for port in ports) > LARGE
-    # A port's rules name the node only if they differ between nodes.
-    pieces = [
-        _piece(same, node.pod_range, is_large)
-        if is_equal_everywhere(same := Same(port))
-        else _piece(same, node.pod_range, is_large, node)
-        for port in ports
-    ]
+    what = ("iptables", is_large)
+    pieces = [remembered(one, node, what, partial(_piece, one, str(node.pod_range), is_large)) for one in ports]
     chains = [*_filter_chains(pieces, node.family), *_nat_chains(pieces, node.family)]
     chains += (Chain(table, "KUBE-PROXY-CANARY") for table in ("mangle", "nat", "filter"))
     # NodePorts answer at 127.0.0.1 too; KUBE-FIREWALL closes what this opens for others.
@@ -153,11 +148,9 @@ def _nat_chains(pieces: Sequence[_Piece], family: int) -> Iterable[Chain]:
         yield from one.chains
 
 
-@lru_cache(maxsize=200_000)
-def _piece(same: Same, pod_range: object, is_large: bool, node: ProxyNode | None = None) -> _Piece:
+def _piece(port: ServicePort, pod_range: str, is_large: bool, node: ProxyNode | None) -> _Piece:
     """The rules of a port. Without a node: those that all nodes have."""
-    port = same.it
-    way = ways(port, node.name, node.zone) if node else ways(port, "", "")
+    way = ways(port, node)
     names = _Names.of(port)
     verdict = _verdicts(port, way)
     to_balancer = names.firewall if way.usable.exist and _has_firewall(port) else names.external
@@ -193,7 +186,7 @@ def _piece(same: Same, pod_range: object, is_large: bool, node: ProxyNode | None
         tuple(outside),
         tuple(firewall),
         (f"-p tcp {health} -m tcp --dport {port.health_port} -j ACCEPT",) if port.health_port else (),
-        tuple(_chains(port, way, names, str(pod_range), is_large, node)),
+        tuple(_chains(port, way, names, pod_range, is_large, node)),
     )
 
 

@@ -25,14 +25,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import collapse_addresses, ip_network
 from typing import Any
 
 from testbed.kubernetes.services.ports import Endpoint, ServicePort
 from testbed.plan.rulesets import Chain, Hook, Ruleset, Set
 from testbed.plan.rulesets.nftables import canonical, rule, set_of
-from testbed.services.node import OWNER, ProxyNode, Same, Served, Ways, is_equal_everywhere, ways
+from testbed.services.node import OWNER, ProxyNode, Served, Ways, remembered, ways
 
 MARK = 0x4000
 LONGEST_NAME = 240
@@ -89,13 +89,8 @@ _JUMPS = {
 
 def served(ports: Sequence[ServicePort], node: ProxyNode) -> Served:
     """The rules of a node for the ports of one family."""
-    pieces = [_piece(same) if is_equal_everywhere(same := Same(port)) else _piece(same, node) for port in ports]
-    hairpin = dict.fromkeys(
-        _element(one.address, one.address, port.protocol, one.port)
-        for port, piece in zip(ports, pieces, strict=True)
-        for one in piece.reachable
-        if one.node == node.name
-    )
+    pieces = [remembered(port, node, "nftables", partial(_piece, port)) for port in ports]
+    hairpin = dict.fromkeys(element for one in pieces for element in one.hairpin.get(node.name, ()))
     table = _table(node.family)
     chains = [Chain(table, name, _JUMPS[name], hook=hook) for name, hook in _BASE.items()]
     chains += (Chain(table, name, rules) for name, rules in _top_chains(node).items())
@@ -113,7 +108,8 @@ class _Piece:
     cluster_ip: str
     elements: Mapping[str, tuple[str, ...]]
     """By map."""
-    reachable: tuple[Endpoint, ...]
+    hairpin: Mapping[str, tuple[str, ...]]
+    """Elements of hairpin-connections, by the node that has the endpoint."""
 
 
 def _top_chains(node: ProxyNode) -> Mapping[str, tuple[str, ...]]:
@@ -188,11 +184,9 @@ def _filled(one: Set, elements: Iterable[str]) -> Set:
     return Set(one.name, one.kind, tuple(elements), one.table)
 
 
-@lru_cache(maxsize=200_000)
-def _piece(same: Same, node: ProxyNode | None = None) -> _Piece:
+def _piece(port: ServicePort, node: ProxyNode | None) -> _Piece:
     """What a node has of a port. Without a node: what all nodes have."""
-    port = same.it
-    way = ways(port, node.name, node.zone) if node else ways(port, "", "")
+    way = ways(port, node)
     base = port_name(port)
     found: dict[str, list[str]] = {}
 
@@ -226,8 +220,15 @@ def _piece(same: Same, node: ProxyNode | None = None) -> _Piece:
         tuple(_affinity_sets(port, way)),
         json.dumps(port.address),
         {name: tuple(elements) for name, elements in found.items()},
-        way.usable.all,
+        _hairpin(port, way),
     )
+
+
+def _hairpin(port: ServicePort, way: Ways) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for one in way.usable.all:
+        found[one.node] = (*found.get(one.node, ()), _element(one.address, one.address, port.protocol, one.port))
+    return found
 
 
 def _chains(port: ServicePort, way: Ways, base: str, node: ProxyNode | None) -> Iterator[Chain]:

@@ -1,14 +1,15 @@
 """A node as its proxy knows it, and what all proxies need of a port there."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import TypeVar
 
 from testbed.kubernetes.services.ports import ServicePort, Usable, usable
 from testbed.plan.objects import Sysctl
 from testbed.plan.rulesets import Ruleset
 from testbed.spec.types import Address, Network
 
+T = TypeVar("T")
 OWNER = "kube-proxy"
 """The owner of the rules of every proxy, see `testbed.plan.rulesets.owners`."""
 
@@ -38,27 +39,25 @@ class Served:
     settings: tuple[Sysctl, ...] = ()
 
 
-class Same(Hashable):
-    """An object that is looked up in a cache by its identity."""
+def remembered(port: ServicePort, node: ProxyNode, what: Hashable, make: Callable[[ProxyNode | None], T]) -> T:
+    """What `make` returns for a port: made once for each node, or once for all if they have the same rules.
 
-    __slots__ = ("it",)
+    It is kept with the port. `what` tells apart what is made.
+    """
+    memory: dict[Hashable, T] = vars(port).setdefault("_rules", {})
+    own = memory.get(what)
+    if own is None:
+        own = memory.get((what, node))
+    if own is None:
+        is_for_all = _is_equal_everywhere(port)
+        own = memory[what if is_for_all else (what, node)] = make(None if is_for_all else node)
+    return own
 
-    def __init__(self, it: ServicePort) -> None:
-        self.it = it
 
-    def __hash__(self) -> int:
-        return id(self.it)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and self.it is other.it
-
-
-@lru_cache(maxsize=200_000)
-def is_equal_everywhere(port: Same) -> bool:
+def _is_equal_everywhere(port: ServicePort) -> bool:
     """Whether all nodes have the same rules for a port."""
-    one = port.it
-    hinted = any(endpoint.zones or endpoint.nodes for endpoint in one.endpoints)
-    return not (one.uses_local or one.source_ranges or hinted)
+    hinted = any(endpoint.zones or endpoint.nodes for endpoint in port.endpoints)
+    return not (port.uses_local or port.source_ranges or hinted)
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,9 @@ class Ways:
     """Whether addresses besides the cluster address lead to an endpoint, also for clients outside the cluster."""
 
 
-def ways(port: ServicePort, node: str, zone: str) -> Ways:
-    """The endpoints that a node uses for a port, and which addresses lead to one."""
-    found = usable(port, node, zone)
+def ways(port: ServicePort, node: ProxyNode | None) -> Ways:
+    """The endpoints that a node, or any node, uses for a port, and which addresses lead to one."""
+    found = usable(port, node.name, node.zone) if node else usable(port, "")
     return Ways(
         found,
         found.exist and bool(found.local or not port.internal_local),

@@ -7,6 +7,7 @@ from testbed.kubernetes.cluster import ZONE
 from testbed.kubernetes.services.ports import ServicePort, service_ports
 from testbed.kubernetes.state import ClusterState
 from testbed.plan.addressing import Layout, NodePlace
+from testbed.plan.collecting import without_collecting
 from testbed.plan.objects import Plan, Space, Sysctl
 from testbed.plan.parts import parts_of
 from testbed.plan.rulesets import Ruleset
@@ -41,17 +42,23 @@ _BRIDGED = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6
 
 def with_services(plan: Plan, layout: Layout, state: ClusterState, proxy: str) -> Plan:
     """The plan of a lab whose nodes run a proxy (one of `PROXIES`), from a plan with or without one."""
+    with without_collecting():
+        fresh = {name: _with(plan[name], own) for name, own in _served(layout, state, proxy).items()}
+    made = replace(plan, spaces=tuple(fresh.get(space.name, space) for space in plan.spaces))
+    if parts := parts_of(plan):
+        made.remember(replace(parts, fixed={**parts.fixed, **fresh}))
+    return made
+
+
+def _served(layout: Layout, state: ClusterState, proxy: str) -> Mapping[str, list[Served]]:
+    """What the proxy adds to each node, by family."""
     served = PROXIES[proxy].served
     pieces: dict[str, list[Served]] = {node.name: [] for node in layout.nodes}
     for family in layout.topology.pod_families:
         ports = service_ports(state, family)
         for node in layout.nodes:
             pieces[node.name].append(served(ports, _node(layout, node, family, state)))
-    fresh = {name: _with(plan[name], own) for name, own in pieces.items()}
-    made = replace(plan, spaces=tuple(fresh.get(space.name, space) for space in plan.spaces))
-    if parts := parts_of(plan):
-        made.remember(replace(parts, fixed={**parts.fixed, **fresh}))
-    return made
+    return pieces
 
 
 def _node(layout: Layout, node: NodePlace, family: int, state: ClusterState) -> ProxyNode:

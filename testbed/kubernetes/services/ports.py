@@ -3,10 +3,11 @@
 A proxy serves each port of each Service apart, and each family apart. It reads EndpointSlices, whoever made them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from ipaddress import ip_address, ip_network
+from operator import is_
 
 from testbed.kubernetes.models.core import EXPOSED, Service
 from testbed.kubernetes.models.discovery import EndpointSlice
@@ -141,48 +142,29 @@ def _nearest(ready: tuple[Endpoint, ...], node: str, zone: str) -> tuple[Endpoin
 
 
 def service_ports(state: ClusterState, family: int) -> tuple[ServicePort, ...]:
-    """All ports that a proxy of the cluster serves in a family, in the order of namespaces and names."""
-    slices = _slices_by_service(_Same(state.of("EndpointSlice")))
+    """All ports that a proxy of the cluster serves in a family, in the order of namespaces and names.
+
+    Ports of a Service that did not change, with its slices, are the same objects as before.
+    """
+    slices: dict[Key, list[Resource]] = {}
+    for one in state.of("EndpointSlice").values():
+        if name := one.labels.get(SERVICE_NAME):
+            slices.setdefault((one.namespace, name), []).append(one)
     found: list[ServicePort] = []
     services = state.of("Service")
     for key in sorted(services):
-        found += _ports_of(_Same(services[key]), slices.get(key, _NO_SLICES), family)
+        found += _remembered(services[key], slices.get(key, []), family)
     return tuple(found)
 
 
-class _Same:
-    """An object that is looked up in a cache by its identity."""
-
-    __slots__ = ("it",)
-
-    def __init__(self, it: object) -> None:
-        self.it = it
-
-    def __hash__(self) -> int:
-        return id(self.it)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.it is other.it
-
-
-_NO_SLICES: tuple[_Same, ...] = ()
-
-
-@lru_cache(maxsize=2)
-def _slices_by_service(slices: _Same) -> Mapping[Key, tuple[_Same, ...]]:
-    found: dict[Key, list[_Same]] = {}
-    assert isinstance(slices.it, Mapping)
-    for one in slices.it.values():
-        name = one.labels.get(SERVICE_NAME)
-        if name:
-            found.setdefault((one.namespace, name), []).append(_Same(one))
-    return {key: tuple(own) for key, own in found.items()}
-
-
-@lru_cache(maxsize=100_000)
-def _ports_of(service: _Same, slices: tuple[_Same, ...], family: int) -> tuple[ServicePort, ...]:
-    assert isinstance(service.it, Resource)
-    return tuple(ports_of(service.it, (one.it for one in slices if isinstance(one.it, Resource)), family))
+def _remembered(service: Resource, slices: list[Resource], family: int) -> tuple[ServicePort, ...]:
+    """The ports of a Service; they are kept with the Service, and made again if its slices differ."""
+    memory = vars(service).setdefault("_ports", {})
+    known, ports = memory.get(family, ((), None))
+    if ports is None or len(known) != len(slices) or not all(map(is_, known, slices)):
+        ports = tuple(ports_of(service, slices, family))
+        memory[family] = slices, ports
+    return ports  # type: ignore[no-any-return]
 
 
 def ports_of(service: Resource, slices: Iterable[Resource], family: int) -> Iterator[ServicePort]:
