@@ -37,11 +37,12 @@ def serve(name: str, port: int) -> None:
             connection.sendall(text(client[0]))
 
 
-def ask(address: str, port: int, protocol: str) -> str:
+def ask(address: str, port: int, protocol: str, source_port: int = 0) -> str:
     """`NAME CLIENT`, `refused`, `timeout` or another error in one word."""
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as client:
         client.settimeout(PATIENCE_S)
+        client.bind(("", source_port))
         try:
             client.connect((address, port))
             if protocol == "udp":
@@ -70,4 +71,7 @@ def ask_all(questions: list[tuple[str, int, str, int]]) -> list[list[str]]:
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         serve(sys.argv[2], int(sys.argv[3]))
-    print(json.dumps(ask_all(json.loads(sys.argv[2]))))
+    if sys.argv[1] == "once":
+        print(ask(sys.argv[2], int(sys.argv[3]), "udp", int(sys.argv[4])))
+    else:
+        print(json.dumps(ask_all(json.loads(sys.argv[2]))))

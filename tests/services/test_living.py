@@ -15,9 +15,10 @@ from testbed.designs import DESIGNS
 from testbed.kubernetes.applying import apply
 from testbed.kubernetes.reading import read_manifests
 from testbed.kubernetes.services.oracle import Answer, Oracle, Source, oracle
-from testbed.kubernetes.services.ports import ServicePort
+from testbed.kubernetes.services.ports import ServicePort, service_ports
 from testbed.kubernetes.state import ClusterState
 from testbed.kubernetes.workloads import step
+from testbed.lab.flows import forget_stale
 from testbed.lab.lab import Lab
 from testbed.observe.inspect import inspect
 from testbed.plan.addressing import Layout
@@ -213,9 +214,34 @@ def test_connections_reach_what_the_oracle_names() -> None:
             }
             wrong += (f"{proxy}: {line}" for pair in asked(lab, questions) for line in cluster.wrong(*pair))
         assert wrong == [], "\n".join(wrong)
+        datagrams_follow_their_endpoints(lab, cluster)
         lab.change(with_services(cluster.plan, cluster.layout, cluster.state, "none"))
         unanswered = [replace(one, answer=Answer("none")) for one in cluster.questions("client1", 4)]
         assert not [pair for pair in asked(lab, {"client1": unanswered}) if " " in pair[1][0]]
+
+
+def datagrams_follow_their_endpoints(lab: Lab, cluster: Cluster) -> None:
+    """A client that keeps its port reaches another endpoint when its own is gone, once stale flows are deleted."""
+    ports = {family: service_ports(cluster.state, family) for family in (4, 6)}
+    for family, own in ports.items():
+        (datagrams,) = (one for one in own if one.service == "datagrams")
+        targets = [
+            (datagrams.address, datagrams.port),
+            (str(cluster.layout.nodes[0].address(family)), datagrams.node_port),
+        ]
+        for number, (address, port) in enumerate(targets):
+            once = [sys.executable, str(TALKING), "once", address, str(port), str(12345 + number)]
+            first = lab.run("client1", once).stdout.split()[0]
+            assert {lab.run("client1", once).stdout.split()[0] for _ in range(3)} == {first}
+            gone = cluster.state.of("Pod")["default", first]
+            state = step(cluster.state.changed([replace(gone, ready_since=None)]))  # type: ignore[call-arg]
+            lab.change(with_services(cluster.plan, cluster.layout, state, "nftables"))
+            assert lab.run("client1", once).stdout.split()[0] == first
+            left = {each: service_ports(state, each) for each in (4, 6)}
+            assert forget_stale(lab.namespaces, ("node1",), left) >= 1
+            assert lab.run("client1", once).stdout.split()[0] not in (first, "refused", "timeout")
+            assert forget_stale(lab.namespaces, ("node1",), left) == 0
+            lab.change(with_services(cluster.plan, cluster.layout, cluster.state, "nftables"))
 
 
 def test_every_proxy_has_a_summary() -> None:
