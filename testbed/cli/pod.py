@@ -29,7 +29,7 @@ def add(
 ) -> None:
     """Add POD to a node, attached like all others: by the design, or by its CNI plugins.
 
-    The pod gets the next free address of its node. Freed addresses are not allocated again in the same lab.
+    The pod gets the next free address of its node. Freed addresses are recycled after all others of the node.
     """
     arguments = {"name": pod, "node": node, "namespace": namespace, "labels": dict(map(_label, labels))}
     lab, done = change(name, "pod add", arguments, log)

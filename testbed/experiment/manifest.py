@@ -41,6 +41,7 @@ def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[s
         "scenario_text": loaded.source.text,
         "topology_file": loaded.topology.source.file,
         "topology_text": loaded.topology.source.text,
+        "manifest_texts": loaded.manifests,
         "networks": {
             str(number): choice.model_dump(mode="json")
             for number, choice in enumerate(scenario.designs)
@@ -73,13 +74,19 @@ def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
     """The scenario of a run, from its copy in the manifest. Raises NotResumable if the format differs."""
     if manifest.get("format") != FORMAT:
         raise NotResumable("it was written by another version of testbed")
-    return scenario_of_texts(
+    loaded = scenario_of_texts(
         (manifest["scenario_text"], manifest["scenario_file"]),
         (manifest["topology_text"], manifest["topology_file"]),
         CATALOGUE,
         manifest.get("design_texts"),
         manifest.get("networks"),
     )
+    texts = tuple((file, text) for file, text in manifest.get("manifest_texts", ()))
+    if not texts:
+        return loaded
+    from testbed.experiment.clusters import with_texts  # Loaded only when needed.
+
+    return with_texts(loaded, texts)
 
 
 def check_resumable(manifest: Mapping[str, Any]) -> None:

@@ -36,24 +36,31 @@ def apply(state: ClusterState, manifests: Manifests) -> Applied:
     namespaces = {name for _, name in state.of("Namespace")}
     namespaces |= {one.typed.metadata.name for one in manifests.objects if one.kind is BY_NAME["Namespace"]}
     nodes = tuple(name for _, name in state.of("Node"))
+    ending = {name for (_, name), one in state.of("Namespace").items() if one.is_terminating}
+    services = frozenset((one.namespace, one.typed.metadata.name) for one in manifests.objects if one.kind is SERVICE)
+    numbers = numbers_of(state, services) if services else None
     pods = 0
-    numbers = numbers_of(state) if any(one.kind is SERVICE for one in manifests.objects) else None
     for one in manifests.objects:
-        old = state.of(one.kind).get((one.namespace, one.typed.metadata.name))
+        key = (one.namespace, one.typed.metadata.name)
+        old = state.of(one.kind).get(key)
         try:
             new = _resource(one, old, numbers)
         except Refused as error:
             problems += (one.problem(misfit) for misfit in error.misfits)
             continue
         misfits = [*_place_misfits(one, namespaces, nodes)]
-        key, wanted = _size(one)
+        field, wanted = _size(one)
         pods += wanted
         if pods > MAX_PODS:
-            misfits.append(Misfit(("spec", key), f"asks for {pods} pods in all; at most {MAX_PODS} are supported"))
+            misfits.append(Misfit(("spec", field), f"asks for {pods} pods in all; at most {MAX_PODS} are supported"))
         if old is not None:
             misfits += _taken(old) or immutable_misfits(old, new)
+        elif one.namespace in ending:
+            message = f"namespace '{one.namespace}' is being terminated; wait until it is gone, then apply again"
+            misfits.append(Misfit(("metadata", "namespace"), message, at_key=True))
         problems += (one.problem(misfit) for misfit in misfits)
-        outcome: Outcome = "created" if old is None else "unchanged" if _is_same(old, new) else "configured"
+        is_same = old is not None and (new is old or _is_same(old, new))
+        outcome: Outcome = "created" if old is None else "unchanged" if is_same else "configured"
         if outcome != "unchanged":
             put.append(new)
         outcomes.append((one, outcome))
@@ -94,13 +101,17 @@ def _resource(one: Written, old: Resource | None, numbers: Numbers | None) -> Re
     """
     before = old.applied if old else {}
     live = _data(old) if old else {}
-    merged = merge(before, one.data, live)
+    has_status = one.kind.name in _WITH_STATUS
+    written = one.data if has_status else {key: part for key, part in one.data.items() if key != "status"}
+    if old is not None and one.kind is not SERVICE and before == one.data and _covers(live, written):
+        return old
+    merged = merge(before, written, live)
     if one.kind is SERVICE and numbers is not None:
         service = admitted(merged, live or None, f"{one.namespace}/{one.typed.metadata.name}", numbers)
         typed: Object = service.typed
         merged = service.data
     else:
-        typed = one.typed if merged == one.data else one.kind.model.model_validate(merged, by_alias=True, by_name=False)
+        typed = one.typed if merged == written else one.kind.model.model_validate(merged, by_alias=True, by_name=False)
     body = {key: value for key, value in merged.items() if key not in _APART}
     metadata = Metadata(
         name=typed.metadata.name,
@@ -108,7 +119,7 @@ def _resource(one: Written, old: Resource | None, numbers: Numbers | None) -> Re
         labels={**typed.metadata.labels, **_OWN_LABELS.get(one.kind.name, _no_labels)(typed.metadata.name)},
         annotations=typed.metadata.annotations,
     )
-    status = merged.get("status", {})
+    status = merged.get("status", {}) if has_status else old.status if old else {}
     if old is not None:
         generation = old.metadata.generation + (body != old.body)
         metadata = replace(
@@ -142,7 +153,14 @@ def _data(old: Resource) -> dict[str, Any]:
         if own or key in written:
             metadata[key] = dict(own)
     data = {"apiVersion": old.kind.api_version, "kind": old.kind.name, "metadata": metadata, **old.body}
-    return {**data, "status": dict(old.status)} if old.status else data
+    return {**data, "status": dict(old.status)} if old.status and old.kind.name in _WITH_STATUS else data
+
+
+def _covers(live: Any, written: Any) -> bool:
+    """Whether live data has all that is written."""
+    if isinstance(live, Mapping) and isinstance(written, Mapping):
+        return all(key in live and _covers(live[key], value) for key, value in written.items())
+    return bool(live == written)
 
 
 def _no_labels(name: str) -> dict[str, str]:
@@ -153,6 +171,8 @@ _OWN_LABELS: Mapping[str, Callable[[str], dict[str, str]]] = {
     "Namespace": lambda name: {"kubernetes.io/metadata.name": name},
 }
 """Labels that the API server adds."""
+_WITH_STATUS = ("Node", "Service", "Ingress")
+"""Kinds whose status a manifest can extend. All others have the status that controllers give them."""
 _APART = ("apiVersion", "kind", "metadata", "status")
 
 

@@ -170,6 +170,11 @@ def kind_of(api_version: str, name: str) -> Kind | None:
     return _kept(api_version, name) if f"{api_version} {name}" in all_fields().kinds else None
 
 
+def kept_kind(api_version: str, name: str) -> Kind:
+    """A kind without a model, which Kubernetes has."""
+    return _kept(api_version, name)
+
+
 @cache
 def _kept(api_version: str, name: str) -> Kind:
     return Kind(

@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from testbed.kubernetes.cluster import RELEASE
 from testbed.kubernetes.fields import Field, all_fields
 from testbed.kubernetes.kinds import UNDERSTOOD, Kind, kind_of
 from testbed.kubernetes.models.model import Model
@@ -130,3 +131,7 @@ def test_what_the_schemas_refuse_is_refused(seed: int) -> None:
     except kubernetes_validate.ValidationError:
         with pytest.raises(SpecError):
             read_manifests([("changed.yaml", yaml.safe_dump(document))])
+
+
+def test_nodes_report_the_latest_release_whose_fields_are_known() -> None:
+    assert f"v{all_fields().releases[-1]}.0" == RELEASE

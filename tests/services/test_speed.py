@@ -40,12 +40,12 @@ def services(state: ClusterState) -> Iterator[Resource]:
 def pods() -> Iterator[Resource]:
     for number in range(2 * SERVICES):
         one = fixed_pod(f"p{number}", "default", NAMES[number % 4], {"app": f"s{number // 2}"})
-        yield replace(one, status={"podIPs": [{"ip": str(ip_address("10.244.0.2") + number)}]})
+        yield replace(one, ips=(str(ip_address("10.244.0.2") + number),))
 
 
 @pytest.mark.parametrize("proxy", ["iptables", "nftables"])
 def test_ten_thousand_services(proxy: str) -> None:
-    start = new_cluster(Machine(name=name) for name in NAMES)
+    start = new_cluster((Machine(name=name) for name in NAMES), service_ranges=("10.96.0.0/12",))
     with without_collecting():
         state = start.changed([*services(start), *pods()])
         follow = EndpointSlices()

@@ -45,13 +45,9 @@ def admitted(data: Mapping[str, Any], old: Mapping[str, Any] | None, owner: str,
         spec = _with_old_values(before, _without_dependent(before, spec))
     _check_family(before, spec)
     _validate({**data, "spec": spec})
-    spec = _with_defaults(spec)
+    spec = _with_families(_with_defaults(spec), numbers)
+    spec = _with_ports(_with_addresses(spec, owner, numbers), owner, numbers)
     numbers.release(owner, before)
-    try:
-        spec = _with_ports(_with_addresses(_with_families(spec, numbers), owner, numbers), owner, numbers)
-    except Refused:
-        numbers.claim(owner, before)
-        raise
     numbers.claim(owner, spec)
     whole = {**data, "spec": spec}
     if spec["type"] != "LoadBalancer":
@@ -189,8 +185,8 @@ def _with_addresses(spec: dict[str, Any], owner: str, numbers: Numbers) -> dict[
             raise Refused(Misfit(at, message))
         if network.version == 4 and address == network.broadcast_address:
             raise Refused(Misfit(at, f"failed to allocate IP {text}: it is the last address of the range {network}"))
-        if taken:
-            raise Refused(Misfit(at, f"failed to allocate IP {text}: it is already allocated to Service {taken}"))
+        if taken not in (None, owner):
+            raise Refused(Misfit(at, f"provided IP is already allocated, to {_called(taken)}"))
     by_family = {f"IPv{ip_address(one).version}": one for one in written}
     try:
         addresses = [by_family.get(one) or numbers.free_address(owner, one) for one in spec["ipFamilies"]]
@@ -201,10 +197,10 @@ def _with_addresses(spec: dict[str, Any], owner: str, numbers: Numbers) -> dict[
 
 def _with_ports(spec: dict[str, Any], owner: str, numbers: Numbers) -> dict[str, Any]:
     """The spec with node ports."""
-    misfits = [*_port_misfits(spec, numbers)]
+    misfits = [*_port_misfits(spec, owner, numbers)]
     if misfits:
         raise Refused(*misfits)
-    own = ports_in(spec)
+    own = {number for number, _ in ports_in(spec)}
     wants = spec["type"] == "NodePort" or (
         spec["type"] == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
     )
@@ -220,47 +216,41 @@ def _with_ports(spec: dict[str, Any], owner: str, numbers: Numbers) -> dict[str,
                 if not one.get("nodePort"):
                     # Ports of one number, such as DNS over UDP and TCP, share a node port.
                     shared = sorted(number for protocol, number in given if protocol != one["protocol"])
-                    number = shared[0] if shared else _free_port(owner, f"{one['port']}", numbers, own)
+                    number = shared[0] if shared else numbers.free_port(owner, str(one["port"]), own)
                     one = {**one, "nodePort": number}
                     given.add((one["protocol"], number))
                     own.add(number)
                 ports.append(one)
             spec = {**spec, "ports": ports}
         if _has_health_port(spec) and not spec.get("healthCheckNodePort"):
-            spec = {**spec, "healthCheckNodePort": _free_port(owner, "health", numbers, own)}
+            spec = {**spec, "healthCheckNodePort": numbers.free_port(owner, "health", own)}
     except Full as error:
         raise Refused(Misfit(("spec",), str(error), at_key=True)) from None
     return spec
 
 
-def _free_port(owner: str, what: str, numbers: Numbers, own: set[int]) -> int:
-    """A node port that neither another Service has nor this one."""
-    for number in own:
-        numbers.ports.setdefault(number, owner)
-    try:
-        return numbers.free_port(owner, what)
-    finally:
-        for number in own:
-            if numbers.ports.get(number) == owner:
-                del numbers.ports[number]
-
-
-def _port_misfits(spec: Spec, numbers: Numbers) -> Iterator[Misfit]:
+def _port_misfits(spec: Spec, owner: str, numbers: Numbers) -> Iterator[Misfit]:
     first, last = numbers.ranges.node_ports
-    given: list[tuple[Loc, int | None]] = [
-        (("spec", "ports", number, "nodePort"), one.get("nodePort"))
+    given: list[tuple[Loc, int | None, str]] = [
+        (("spec", "ports", number, "nodePort"), one.get("nodePort"), one["protocol"])
         for number, one in enumerate(spec.get("ports") or ())
     ]
     if _has_health_port(spec):
-        given.append((("spec", "healthCheckNodePort"), spec.get("healthCheckNodePort")))
-    for loc, port in given:
+        given.append((("spec", "healthCheckNodePort"), spec.get("healthCheckNodePort"), "TCP"))
+    for loc, port, protocol in given:
         if not port:
             continue
+        taken = numbers.ports.get((port, protocol))
         if not first <= port <= last:
             message = f"provided port {port} is not in the valid range; the range of valid ports is {first}-{last}"
             yield Misfit(loc, message)
-        elif taken := numbers.ports.get(port):
-            yield Misfit(loc, f"provided port {port} is already allocated to Service {taken}")
+        elif taken not in (None, owner):
+            yield Misfit(loc, f"provided port is already allocated, to {_called(taken)}")
+
+
+def _called(owner: str | None) -> str:
+    namespace, _, name = (owner or "").partition("/")
+    return f"Service '{name}' in namespace '{namespace}'"
 
 
 def _has_health_port(spec: Spec) -> bool:

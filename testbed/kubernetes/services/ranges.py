@@ -5,7 +5,7 @@ ones, so that a number that a manifest asks for in the lower band is rarely take
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -13,17 +13,22 @@ from typing import Any
 from testbed.kubernetes.kinds import kind_of
 from testbed.kubernetes.models.core import NODE_PORTS
 from testbed.kubernetes.models.meta import Object
-from testbed.kubernetes.state import ClusterState, Metadata, Resource
+from testbed.kubernetes.state import ClusterState, Key, Metadata, Resource
 from testbed.spec.types import Network
 
 NAME = "kubernetes"
 """Name of the ServiceCIDR with the cluster's ranges, and of the API server's Service."""
-DEFAULT_RANGES = ("10.96.0.0/12", "fd00:10:96::/112")
+DEFAULT_RANGES = ("10.96.0.0/12", "fd00:10::/108")
+"""Ranges of a cluster whose topology is not known."""
 NODE_PORT_RANGE = "testbed/service-node-port-range"
 """Annotation of the ServiceCIDR with a range of node ports that differs from the default, such as `30000-30100`."""
 _KIND = kind_of("networking.k8s.io/v1", "ServiceCIDR")
 assert _KIND is not None
 SERVICE_CIDR = _KIND
+
+
+NodePort = tuple[int, str]
+"""Number and protocol."""
 
 
 class Full(Exception):
@@ -81,7 +86,9 @@ class Numbers:
     """With `seed`, on what choices depend: a Service that is made again gets other numbers."""
     addresses: dict[str, str] = field(default_factory=dict)
     """The Service of each address, as `namespace/name`."""
-    ports: dict[int, str] = field(default_factory=dict)
+    ports: dict[NodePort, str] = field(default_factory=dict)
+    reserved: set[str | int] = field(default_factory=set)
+    """Addresses and ports of Services that are applied again: others get them if they ask, but not by chance."""
 
     def claim(self, owner: str, spec: Mapping[str, Any]) -> None:
         """Records the numbers in a Service's spec."""
@@ -106,17 +113,18 @@ class Numbers:
             str(ip_address(first + 1 + offset))
             for offset in self._offsets(count, static_addresses(count + 1), f"{owner} {family}")
         )
-        address = next((one for one in chosen if one not in self.addresses), None)
+        address = next((one for one in chosen if one not in self.addresses and one not in self.reserved), None)
         if address is None:
             raise Full(f"failed to allocate an address: the range {network} is full")
         return address
 
-    def free_port(self, owner: str, what: str = "") -> int:
-        """A node port for a port of a Service. Raises Full."""
+    def free_port(self, owner: str, what: str, own: Collection[int]) -> int:
+        """A node port for a port of a Service that already has the ports `own`. Raises Full."""
         first, last = self.ranges.node_ports
         count = last - first + 1
+        taken = {port for port, _ in self.ports} | self.reserved | set(own)
         offsets = self._offsets(count, static_ports(count), f"{owner} {what}")
-        port = next((first + one for one in offsets if first + one not in self.ports), None)
+        port = next((first + one for one in offsets if first + one not in taken), None)
         if port is None:
             raise Full(f"failed to allocate a nodePort: the range {first}-{last} is full")
         return port
@@ -129,11 +137,15 @@ class Numbers:
         yield from range(min(band, count))
 
 
-def numbers_of(state: ClusterState) -> Numbers:
-    """The numbers in use in a cluster."""
+def numbers_of(state: ClusterState, replaced: Collection[Key] = ()) -> Numbers:
+    """The numbers in use in a cluster. Services that are `replaced` have none until they are admitted again."""
     numbers = Numbers(ranges_of(state), state.seed, state.version)
     for (namespace, name), one in state.of("Service").items():
-        numbers.claim(f"{namespace}/{name}", one.body.get("spec", {}))
+        spec = one.body.get("spec", {})
+        if (namespace, name) in replaced:
+            numbers.reserved |= {*addresses_in(spec), *(port for port, _ in ports_in(spec))}
+        else:
+            numbers.claim(f"{namespace}/{name}", spec)
     return numbers
 
 
@@ -143,10 +155,13 @@ def addresses_in(spec: Mapping[str, Any]) -> list[str]:
     return [str(ip_address(one)) for one in written if one and one != "None"]
 
 
-def ports_in(spec: Mapping[str, Any]) -> set[int]:
+def ports_in(spec: Mapping[str, Any]) -> set[NodePort]:
     """The node ports in a Service's spec, with that of its health check."""
-    found = {port.get("nodePort") for port in spec.get("ports") or ()}
-    return {one for one in (*found, spec.get("healthCheckNodePort")) if one}
+    found = {
+        (port["nodePort"], port.get("protocol", "TCP")) for port in spec.get("ports") or () if port.get("nodePort")
+    }
+    health = spec.get("healthCheckNodePort")
+    return found | {(health, "TCP")} if health else found
 
 
 def static_addresses(size: int) -> int:

@@ -97,8 +97,8 @@ def _groups(
 
 def _addresses(pod: Pod) -> Iterator[tuple[str, str]]:
     """Families and addresses of a pod."""
-    for one in pod.status.get("podIPs", ()):
-        yield f"IPv{6 if ':' in one['ip'] else 4}", one["ip"]
+    for one in pod.ips:
+        yield f"IPv{6 if ':' in one else 4}", one
 
 
 def _ports(spec: ServiceSpec, pod: Pod) -> Iterator[tuple[str, int, str, str]]:

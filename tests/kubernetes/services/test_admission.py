@@ -104,7 +104,7 @@ def test_full_ranges_are_refused() -> None:
     state = new_cluster(nodes(1), service_ranges=("10.96.0.0/29",), node_ports=(30000, 30001))
     state = applied(state, *(service(f"s{number}") for number in range(5)))
     assert "the range 10.96.0.0/29 is full" in refusal(state, service("more"))
-    state = new_cluster(nodes(1), node_ports=(30000, 30001))
+    state = new_cluster(nodes(1), service_ranges=DUAL, node_ports=(30000, 30001))
     state = applied(state, service("a", type="NodePort"), service("b", type="NodePort"))
     assert {spec_of(state, name)["ports"][0]["nodePort"] for name in "ab"} == {30000, 30001}
     assert "the range 30000-30001 is full" in refusal(state, service("c", type="NodePort"))

@@ -10,7 +10,6 @@ from testbed.kubernetes.services.controller import EndpointSlices
 from testbed.kubernetes.services.ports import service_ports
 from testbed.kubernetes.services.slices import CONTROLLER, MANAGED_BY
 from testbed.kubernetes.state import ClusterState, Pod, Resource
-from testbed.kubernetes.workloads.pods import terminated
 from tests.kubernetes.clusters import applied, nodes, pod, the
 
 Object = dict[str, Any]
@@ -37,8 +36,8 @@ def with_pods(state: ClusterState, *names: str, app: str = "web", **spec: Any) -
 def running(one: Resource, node: str, number: int) -> Pod:
     assert isinstance(one, Pod)
     host = sum(map(ord, one.name)) * 7 + number
-    addresses = [{"ip": f"10.244.{host // 250 % 250}.{host % 250}"}, {"ip": f"fd00:10:244::{host:x}"}]
-    return replace(one, node=node, phase="Running", ready_since=0.0, status={"podIPs": addresses})
+    addresses = (f"10.244.{host // 250 % 250}.{host % 250}", f"fd00:10:244::{host:x}")
+    return replace(one, node=node, phase="Running", ready_since=0.0, ips=addresses)
 
 
 def slices(state: ClusterState) -> list[Resource]:
@@ -63,7 +62,7 @@ def test_endpoints_have_address_node_zone_and_conditions() -> None:
     (one,) = slices(state)
     assert one.body["ports"] == [{"name": "http", "port": 80, "protocol": "TCP"}]
     found = endpoints(state)["b"]
-    assert found["addresses"] == [the(state, "Pod", "b").status["podIPs"][0]["ip"]]
+    assert found["addresses"] == [the(state, "Pod", "b").ips[0]]
     assert (found["nodeName"], found["zone"]) == ("node2", "b")
     assert found["conditions"] == {"ready": True, "serving": True, "terminating": False}
     assert found["targetRef"]["uid"] == the(state, "Pod", "b").uid
@@ -76,7 +75,15 @@ def test_unready_terminating_and_finished_pods() -> None:
     assert isinstance(a, Pod)
     assert isinstance(b, Pod)
     assert isinstance(c, Pod)
-    state = follow(state.changed([replace(a, ready_since=None), terminated(b, 5.0), replace(c, phase="Succeeded")]))
+    state = follow(
+        state.changed(
+            [
+                replace(a, ready_since=None),
+                replace(b, metadata=replace(b.metadata, deleted=5.0)),
+                replace(c, phase="Succeeded"),
+            ]
+        )
+    )
     found = {name: one["conditions"] for name, one in endpoints(state).items()}
     assert found == {
         "a": {"ready": False, "serving": False, "terminating": False},
