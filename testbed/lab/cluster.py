@@ -22,6 +22,7 @@ from testbed.lab.editing import Editing, EditRefused
 from testbed.lab.heartbeats import Heartbeats
 from testbed.lab.kubelet import Kubelet, PodStatus
 from testbed.plan.cluster import attached, following, pod_id, with_pods
+from testbed.plan.collecting import without_collecting
 from testbed.spec.problems import SpecError
 
 QUIET_PATIENCE_S = 60.0
@@ -87,7 +88,8 @@ class Cluster:
         """
         begin = time.monotonic()
         with self._lock:
-            outcome = VERBS[verb](self.state.at(time.time()), **arguments)
+            with without_collecting():
+                outcome = VERBS[verb](self.state.at(time.time()), **arguments)
             self._problem = ""
             if outcome.state.version != self.state.version:
                 self._settle(outcome.state)
@@ -271,7 +273,13 @@ def _is_starting(pod: Pod) -> bool:
     return bool(pod.node) and pod.phase == "Pending" and not any(one.reason in _FAILED for one in pod.containers)
 
 
-_FAILED = ("CrashLoopBackOff", "CreateContainerError", "ImagePullBackOff", "RunContainerError")
+_FAILED = (
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ImagePullBackOff",
+    "RunContainerError",
+)
 """Reasons of containers that wait for longer."""
 
 

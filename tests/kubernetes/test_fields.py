@@ -23,7 +23,12 @@ from tests.kubernetes.test_fuzz import places
 
 FOLDER = Path(__file__).parent / "manifests"
 SHIPPED = [*sorted(FOLDER.glob("*.yaml")), Path(__file__).parents[2] / "examples/manifests/shop.yaml"]
-OWN = ("NetworkAttachmentDefinition",)
+OWN = (
+    "NetworkAttachmentDefinition",
+    "ClusterNetworkPolicy",
+    "AdminNetworkPolicy",
+    "BaselineAdminNetworkPolicy",
+)
 """Kinds that are not in Kubernetes' own schemas."""
 
 

@@ -279,6 +279,8 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         AGE,
     ),
     "NetworkPolicy": (NAME, Column("POD-SELECTOR", _policy_selector), AGE),
+    "ClusterNetworkPolicy": (NAME, Column("TIER", _spec("tier")), Column("PRIORITY", _spec("priority")), AGE),
+    "AdminNetworkPolicy": (NAME, Column("PRIORITY", _spec("priority")), AGE),
     "Ingress": (
         NAME,
         Column("CLASS", lambda row: row.one.typed.spec.ingress_class_name or NONE),  # type: ignore[attr-defined]
