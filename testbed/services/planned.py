@@ -8,10 +8,11 @@ from testbed.kubernetes.services.ports import ServicePort, service_ports
 from testbed.kubernetes.state import ClusterState
 from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.collecting import without_collecting
-from testbed.plan.objects import Plan, Space, Sysctl
+from testbed.plan.objects import File, Object, Plan, Program, Space, Sysctl
 from testbed.plan.parts import parts_of
 from testbed.plan.rulesets import Ruleset
 from testbed.services import iptables, nftables
+from testbed.services.health import PATH, PROGRAM, health_checks
 from testbed.services.node import OWNER, ProxyNode, Served
 
 
@@ -27,6 +28,9 @@ class Proxy:
     Services that no Service has. Others leave them to the node's routes."""
 
 
+NONE = "none"
+
+
 def _nothing(ports: Sequence[ServicePort], node: ProxyNode) -> Served:
     return Served()
 
@@ -34,7 +38,7 @@ def _nothing(ports: Sequence[ServicePort], node: ProxyNode) -> Served:
 PROXIES: Mapping[str, Proxy] = {
     "iptables": Proxy("kube-proxy in mode iptables", iptables.served),
     "nftables": Proxy("kube-proxy in mode nftables", nftables.served, rejects_other_ports=True),
-    "none": Proxy("no proxy: Services exist and lead nowhere", _nothing),
+    NONE: Proxy("no proxy: Services exist and lead nowhere", _nothing),
 }
 """By name."""
 _BRIDGED = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
@@ -43,7 +47,9 @@ _BRIDGED = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6
 def with_services(plan: Plan, layout: Layout, state: ClusterState, proxy: str) -> Plan:
     """The plan of a lab whose nodes run a proxy (one of `PROXIES`), from a plan with or without one."""
     with without_collecting():
-        fresh = {name: _with(plan[name], own) for name, own in _served(layout, state, proxy).items()}
+        served = _served(layout, state, proxy)
+        checked = {} if proxy == NONE else _checked(layout, state)
+        fresh = {name: _with(plan[name], own, checked.get(name, ())) for name, own in served.items()}
     made = replace(plan, spaces=tuple(fresh.get(space.name, space) for space in plan.spaces))
     if parts := parts_of(plan):
         made.remember(replace(parts, fixed={**parts.fixed, **fresh}))
@@ -61,6 +67,13 @@ def _served(layout: Layout, state: ClusterState, proxy: str) -> Mapping[str, lis
     return pieces
 
 
+def _checked(layout: Layout, state: ClusterState) -> Mapping[str, tuple[File | Program, ...]]:
+    """What answers health checks on each node."""
+    # Endpoints of the primary family count.
+    ports = [one for one in service_ports(state, layout.topology.pod_families[0]) if one.health_port]
+    return {node.name: health_checks(ports, node.name) or () for node in layout.nodes}
+
+
 def _node(layout: Layout, node: NodePlace, family: int, state: ClusterState) -> ProxyNode:
     topology = layout.topology
     known = state.of("Node").get(("", node.name))
@@ -73,10 +86,10 @@ def _node(layout: Layout, node: NodePlace, family: int, state: ClusterState) -> 
     )
 
 
-def _with(space: Space, pieces: Sequence[Served]) -> Space:
+def _with(space: Space, pieces: Sequence[Served], checks: Sequence[File | Program]) -> Space:
     rulesets = tuple(_joined([ruleset for one in pieces for ruleset in one.rulesets]))
     settings = {setting.key: setting for one in pieces for setting in one.settings}
-    others = [one for one in space.objects if not (isinstance(one, Ruleset) and one.owner == OWNER)]
+    others = [one for one in space.objects if not _is_own(one)]
     if not rulesets:
         return space if len(others) == len(space.objects) else replace(space, objects=tuple(others))
     # Packets from a pod to a Service and on to a pod of the same bridge must traverse the rules in both directions;
@@ -84,7 +97,19 @@ def _with(space: Space, pieces: Sequence[Served]) -> Space:
     settings |= {key: Sysctl(key, "1", optional=True) for key in _BRIDGED}
     kept = [one for one in others if not (isinstance(one, Sysctl) and one.key in settings)]
     first = next((place for place, one in enumerate(kept) if not isinstance(one, Sysctl)), len(kept))
-    return replace(space, objects=(*kept[:first], *settings.values(), *kept[first:], *rulesets))
+    return replace(space, objects=(*kept[:first], *settings.values(), *kept[first:], *rulesets, *checks))
+
+
+def _is_own(item: Object) -> bool:
+    """Whether a proxy added an object."""
+    match item:
+        case Ruleset():
+            return item.owner == OWNER
+        case Program():
+            return item.name == PROGRAM
+        case File():
+            return item.path == PATH
+    return False
 
 
 def _joined(rulesets: Sequence[Ruleset]) -> Iterator[Ruleset]:

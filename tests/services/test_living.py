@@ -64,6 +64,7 @@ SERVICES = (
     service("only-b", type="NodePort", externalTrafficPolicy="Local", selector={"one": "b1"}),
     service("empty", type="NodePort", selector={"app": "nothing"}),
     service("empty-udp", protocol="UDP", selector={"app": "nothing"}),
+    service("checked", type="LoadBalancer", externalTrafficPolicy="Local", healthCheckNodePort=30090),
     service("outside", externalIPs=list(EXTERNAL.values())),
     service(
         "balanced",
@@ -214,10 +215,23 @@ def test_connections_reach_what_the_oracle_names() -> None:
             }
             wrong += (f"{proxy}: {line}" for pair in asked(lab, questions) for line in cluster.wrong(*pair))
         assert wrong == [], "\n".join(wrong)
+        health_checks_are_answered(lab, cluster, cluster.state)
         datagrams_follow_their_endpoints(lab, cluster)
         lab.change(with_services(cluster.plan, cluster.layout, cluster.state, "none"))
         unanswered = [replace(one, answer=Answer("none")) for one in cluster.questions("client1", 4)]
         assert not [pair for pair in asked(lab, {"client1": unanswered}) if " " in pair[1][0]]
+
+
+def health_checks_are_answered(lab: Lab, cluster: Cluster, state: ClusterState) -> None:
+    """Each node says how many ready endpoints it has, and answers 503 if there are none."""
+    (port,) = (one for one in service_ports(state, 4) if one.service == "checked")
+    for node in cluster.layout.nodes:
+        command = ["curl", "-s", "-w", "%{http_code}", "-m", "5", f"http://{node.address(4)}:{port.health_port}/"]
+        text = lab.run(GATEWAY, command).stdout
+        answer = json.loads(text[:-3])
+        count = sum(one.ready and one.node == node.name for one in port.endpoints)
+        assert answer["service"] == {"namespace": "default", "name": "checked"}
+        assert (text[-3:], answer["localEndpoints"]) == ("200" if count else "503", count)
 
 
 def datagrams_follow_their_endpoints(lab: Lab, cluster: Cluster) -> None:
@@ -237,6 +251,7 @@ def datagrams_follow_their_endpoints(lab: Lab, cluster: Cluster) -> None:
             state = step(cluster.state.changed([replace(gone, ready_since=None)]))  # type: ignore[call-arg]
             lab.change(with_services(cluster.plan, cluster.layout, state, "nftables"))
             assert lab.run("client1", once).stdout.split()[0] == first
+            health_checks_are_answered(lab, cluster, state)
             left = {each: service_ports(state, each) for each in (4, 6)}
             assert forget_stale(lab.namespaces, ("node1",), left) >= 1
             assert lab.run("client1", once).stdout.split()[0] not in (first, "refused", "timeout")
