@@ -23,9 +23,9 @@ class Proxy:
     summary: str
     served: Callable[[Sequence[ServicePort], ProxyNode], Served]
     """The rules of a node for the ports of one family."""
-    rejects_other_ports: bool = False
+    is_closed: bool = False
     """Whether it rejects packets to other ports of cluster addresses, and drops those to addresses in the range of
-    Services that no Service has. Others leave them to the node's routes."""
+    Services that no Service has; others leave them to the node's routes."""
 
 
 NONE = "none"
@@ -37,7 +37,7 @@ def _nothing(ports: Sequence[ServicePort], node: ProxyNode) -> Served:
 
 PROXIES: Mapping[str, Proxy] = {
     "iptables": Proxy("kube-proxy in mode iptables", iptables.served),
-    "nftables": Proxy("kube-proxy in mode nftables", nftables.served, rejects_other_ports=True),
+    "nftables": Proxy("kube-proxy in mode nftables", nftables.served, is_closed=True),
     NONE: Proxy("no proxy: Services exist and lead nowhere", _nothing),
 }
 """By name."""

@@ -124,8 +124,8 @@ class Cluster:
         address = next(one for one in self.own[place] if (":" in one) == (family == 6) and not one.startswith("fe80"))
         return Source(address, "" if place == GATEWAY else space.home, space.kind is Kind.POD)
 
-    def questions(self, place: str, family: int) -> Iterator[Question]:
-        right: Oracle = oracle(self.state, family)
+    def questions(self, place: str, family: int, proxy: str) -> Iterator[Question]:
+        right: Oracle = oracle(self.state, family, is_closed=PROXIES[proxy].is_closed)
         source = self.source(place, family)
         masks = bool(self.plan[place].snat_addresses)
         for port in right.ports:
@@ -134,6 +134,13 @@ class Cluster:
                 is_internal = address == port.address
                 sticks = bool(port.affinity_s)
                 yield Question(place, str(port), address, number, port.protocol, answer, sticks, is_internal)
+        for address, number in self.unserved(family):
+            yield Question(place, "none", address, number, "tcp", right.where(source, address, number), False, True)
+
+    def unserved(self, family: int) -> Iterator[tuple[str, int]]:
+        """Another port of a cluster address, and an address that no Service has."""
+        yield next(one.address for one in service_ports(self.state, family) if one.service == "web"), 81
+        yield {4: "10.96.0.250", 6: "fd00:10:96::fa"}[family], 80
 
     def targets(self, port: ServicePort, family: int) -> Iterator[tuple[str, int]]:
         for address in (port.address, *port.external_ips, *port.load_balancer_ips):
@@ -208,7 +215,7 @@ def test_connections_reach_what_the_oracle_names() -> None:
                 place: [
                     one
                     for family in (4, 6)
-                    for one in cluster.questions(place, family)
+                    for one in cluster.questions(place, family, proxy)
                     if place != GATEWAY or not one.is_internal
                 ]
                 for place in PLACES
@@ -218,7 +225,7 @@ def test_connections_reach_what_the_oracle_names() -> None:
         health_checks_are_answered(lab, cluster, cluster.state)
         datagrams_follow_their_endpoints(lab, cluster)
         lab.change(with_services(cluster.plan, cluster.layout, cluster.state, "none"))
-        unanswered = [replace(one, answer=Answer("none")) for one in cluster.questions("client1", 4)]
+        unanswered = [replace(one, answer=Answer("none")) for one in cluster.questions("client1", 4, "none")]
         assert not [pair for pair in asked(lab, {"client1": unanswered}) if " " in pair[1][0]]
 
 

@@ -15,7 +15,9 @@ from typing import Literal
 
 from testbed.kubernetes.cluster import ZONE
 from testbed.kubernetes.services.ports import Endpoint, ServicePort, Usable, service_ports, usable
+from testbed.kubernetes.services.ranges import ranges_of
 from testbed.kubernetes.state import ClusterState
+from testbed.spec.types import Network
 
 Verdict = Literal["endpoints", "reject", "drop", "none"]
 
@@ -55,6 +57,8 @@ class Oracle:
     """Node of each address."""
     zones: Mapping[str, str]
     """Zone of each node that has one."""
+    closed: tuple[Network, ...] = ()
+    """Ranges of Services in which the proxy closes what no Service has; empty if it leaves that to the routes."""
 
     @cached_property
     def by_address(self) -> Mapping[tuple[str, int, str], ServicePort]:
@@ -64,6 +68,10 @@ class Oracle:
             for address in (one.address, *one.external_ips, *one.load_balancer_ips):
                 found.setdefault((address, one.port, one.protocol), one)
         return found
+
+    @cached_property
+    def cluster_addresses(self) -> frozenset[str]:
+        return frozenset(one.address for one in self.ports)
 
     @cached_property
     def by_node_port(self) -> Mapping[tuple[int, str], ServicePort]:
@@ -87,7 +95,7 @@ class Oracle:
         node = self.nodes.get(address, "")
         one = self.by_node_port.get((port, protocol)) if node else None
         if one is None:
-            return NONE
+            return self._unserved(address)
         is_masked = masks_pods and source.is_pod and source.node != node
         answer = self._external(one, Source(source.address) if is_masked else source, node)
         if not is_masked:
@@ -95,6 +103,14 @@ class Oracle:
         return Answer(
             answer.verdict, answer.endpoints, dict.fromkeys(answer.endpoints, source.node) | dict(answer.masked)
         )
+
+    def _unserved(self, address: str) -> Answer:
+        """What becomes of a packet to an address and port that no Service has."""
+        if any(ip_address(address) in network for network in self.closed):
+            if address in self.cluster_addresses:
+                return Answer("reject", why=f"the Service at {address} does not have this port")
+            return Answer("drop", why=f"no Service has the address {address}")
+        return NONE
 
     def _usable(self, one: ServicePort, node: str) -> Usable:
         return usable(one, node, self.zones.get(node, ""))
@@ -124,15 +140,19 @@ class Oracle:
         return _reached(ways.local, source, node, is_masked=False)
 
 
-def oracle(state: ClusterState, family: int) -> Oracle:
-    """The oracle of a cluster's Services in a family."""
+def oracle(state: ClusterState, family: int, *, is_closed: bool = False) -> Oracle:
+    """The oracle of a cluster's Services in a family.
+
+    `is_closed`: the proxy rejects other ports of cluster addresses, and drops packets to addresses that no Service has.
+    """
     nodes: dict[str, str] = {}
     zones: dict[str, str] = {}
     for (_, name), node in state.of("Node").items():
         nodes |= {one["address"]: name for one in node.status.get("addresses", ()) if one["type"] == "InternalIP"}
         if zone := node.labels.get(ZONE):
             zones[name] = zone
-    return Oracle(service_ports(state, family), nodes, zones)
+    closed = tuple(one for one in ranges_of(state).networks if one.version == family) if is_closed else ()
+    return Oracle(service_ports(state, family), nodes, zones, closed)
 
 
 def where(state: ClusterState, source: Source, address: str, port: int, protocol: str = "tcp") -> Answer:

@@ -1,6 +1,7 @@
 """The endpoints that each node uses, and what becomes of packets."""
 
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
@@ -114,3 +115,10 @@ def test_pods_whose_source_is_masked_are_like_outsiders_to_other_nodes() -> None
     assert asked(one, POD, "192.168.56.2", 30080) == ("endpoints", ["10.244.1.2"])
     assert asked(one, POD, "192.168.56.2", 30080, masks_pods=True) == ("endpoints", ["10.244.1.2 as node1"])
     assert asked(one, REMOTE_POD, "192.168.56.1", 30080, masks_pods=True) == ("drop", [])
+
+
+def test_closed_ranges_reject_other_ports_and_drop_other_addresses() -> None:
+    closed = Oracle((port(HERE),), {}, {}, (ip_network("10.96.0.0/12"),))
+    found = [closed.where(POD, address, number).verdict for address, number in (("10.96.0.5", 81), ("10.96.0.6", 80))]
+    assert found == ["reject", "drop"]
+    assert closed.where(POD, "10.112.0.1", 80).verdict == "none"
