@@ -6,7 +6,7 @@ All other forms, and errors, are left to `testbed.cli.exec`.
 import os
 
 from testbed.lab.door import Unanswered
-from testbed.lab.living import LivingLab, UnknownPlace
+from testbed.lab.living import CommandRefused, LivingLab, UnknownPlace
 
 
 def try_exec(arguments: list[str]) -> None:
@@ -22,7 +22,7 @@ def try_exec(arguments: list[str]) -> None:
         return
     try:
         labs[0].replace_process(place[0], command, environment_of(labs[0], place[0]))
-    except (Unanswered, UnknownPlace):
+    except (CommandRefused, Unanswered, UnknownPlace):
         return
 
 

@@ -12,6 +12,7 @@ from testbed.kubernetes.pod_status import readiness, restarts, summary
 from testbed.kubernetes.printing.values import NONE, UNSET, age, joined, pairs
 from testbed.kubernetes.state import ClusterState, Pod, Resource
 from testbed.kubernetes.status import status_of
+from testbed.kubernetes.times import seconds_of
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,19 @@ def _ingress_ports(row: Row) -> str:
 
 
 def _job_status(row: Row) -> str:
-    wanted = row.one.typed.spec.completions  # type: ignore[attr-defined]
-    if row.one.typed.spec.suspend:  # type: ignore[attr-defined]
-        return "Suspended"
-    return "Complete" if wanted is not None and row.status["succeeded"] >= wanted else "Running"
+    is_so = {one["type"] for one in row.status.get("conditions", ()) if one["status"] == "True"}
+    if end := next((one for one in ("Complete", "Failed") if one in is_so), ""):
+        return end
+    if row.one.metadata.deleted is not None:
+        return "Terminating"
+    return "Suspended" if "Suspended" in is_so else "Running"
+
+
+def _duration(row: Row) -> str:
+    if "startTime" not in row.status:
+        return ""
+    end = row.status.get("completionTime")
+    return age((seconds_of(end) if end else row.state.now) - seconds_of(row.status["startTime"]))
 
 
 def _completions(row: Row) -> str:
@@ -212,7 +222,14 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         *TEMPLATE,
         SELECTOR,
     ),
-    "Job": (NAME, Column("STATUS", _job_status), Column("COMPLETIONS", _completions), AGE, *TEMPLATE),
+    "Job": (
+        NAME,
+        Column("STATUS", _job_status),
+        Column("COMPLETIONS", _completions),
+        Column("DURATION", _duration),
+        AGE,
+        *TEMPLATE,
+    ),
     "Node": (
         NAME,
         Column("STATUS", _node_status),
@@ -259,7 +276,13 @@ DEFAULT = (NAME, AGE)
 
 
 def table(
-    state: ClusterState, objects: list[Resource], *, is_wide: bool, with_namespace: bool, with_kind: bool = False
+    state: ClusterState,
+    objects: list[Resource],
+    *,
+    is_wide: bool,
+    with_namespace: bool,
+    with_kind: bool = False,
+    with_labels: bool = False,
 ) -> str:
     """Objects of one kind, a line each, with a line of heads; `with_kind` writes names as `pod/web-1`."""
     columns = [one for one in COLUMNS.get(objects[0].kind.name, DEFAULT) if is_wide or not one.is_wide]
@@ -267,6 +290,8 @@ def table(
         columns[0] = Column("NAME", lambda row: f"{row.one.kind.qualified}/{row.one.name}")
     if with_namespace:
         columns.insert(0, Column("NAMESPACE", lambda row: row.one.namespace))
+    if with_labels:
+        columns.append(Column("LABELS", lambda row: pairs(row.one.labels)))
     rows = [Row(state, one, status_of(state, one)) for one in objects]
     cells = [[column.head for column in columns], *([str(column.cell(row)) for column in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
