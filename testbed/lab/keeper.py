@@ -381,7 +381,13 @@ class _Keeper:
         lab = self._lab if self._built.is_set() else None
         if lab is None or not isinstance(places, list):
             return
-        places = [self._place(str(place), str(question.get("namespace") or "")) for place in places]
+        from testbed.kubernetes.refused import Refused
+
+        try:
+            places = [self._place(str(place), str(question.get("namespace") or "")) for place in places]
+        except Refused as error:
+            say(connection, {"refused": str(error)})
+            return
         if unknown := [place for place in places if place not in lab.namespaces]:
             say(connection, {"unknown": unknown[0]})
             return
@@ -398,17 +404,26 @@ class _Keeper:
             close(own)
 
     def _place(self, name: str, namespace: str) -> str:
-        """The place that a name means: the place of that name, or that of a pod such as deployment/web."""
+        """The place that a name means: the place of that name, or that of a pod such as deployment/web.
+
+        Raises Refused for a pod that is not in the lab.
+        """
         from testbed.spec.topology import DEFAULT_NAMESPACE
 
         assert self._lab is not None
         own = name if namespace in ("", DEFAULT_NAMESPACE) else f"{name}.{namespace}"
         if own in self._lab.namespaces or self._cluster is None:
             return own
+        from testbed.kubernetes.refused import Refused
         from testbed.lab.commands import place_of
 
         with self._stepping:
-            return place_of(self._cluster.state, name, namespace or DEFAULT_NAMESPACE) or own
+            try:
+                return place_of(self._cluster.state, name, namespace or DEFAULT_NAMESPACE)
+            except Refused as error:
+                if error.code == "NotFound" and "/" not in name and not namespace:
+                    return own  # An unknown place, of which the caller knows the valid ones.
+                raise
 
     def _end(self, connection: socket.socket, _: dict[str, Any]) -> None:
         first = os.pidfd_open(1)
