@@ -115,16 +115,26 @@ class Pod(Place):
     def __init__(self, lab: "Lab", name: str, space: Space, data: Mapping[str, Any]) -> None:
         super().__init__(lab, space)
         self.name = name
-        metadata, status = data["metadata"], data.get("status", {})
+        """Its name, followed by its namespace unless that is `default`: `web-1.shop`."""
         self.data: Mapping[str, Any] = data
         """The whole object, as the API server shows it."""
-        self.namespace: str = metadata["namespace"]
-        self.labels: Mapping[str, str] = metadata.get("labels", {})
-        self.uid: str = metadata["uid"]
+        self.namespace: str = data["metadata"]["namespace"]
+        """Its Kubernetes namespace."""
+        self.labels: Mapping[str, str] = data["metadata"].get("labels", {})
+        """Its labels."""
+        self.uid: str = data["metadata"]["uid"]
+        """Its UID: another pod of the same name has another one."""
         self.node: str = data["spec"].get("nodeName", "")
-        self.phase: str = status.get("phase", "Pending")
-        conditions = {one["type"]: one["status"] for one in status.get("conditions", ())}
-        self.is_ready: bool = conditions.get("Ready") == "True"
+        """Its node."""
+        self.phase: str = data.get("status", {}).get("phase", "Pending")
+        """Pending, Running, Succeeded or Failed."""
+        self.is_ready: bool = _is_ready(data)
+        """Whether its condition Ready is true."""
+
+
+def _is_ready(data: Mapping[str, Any]) -> bool:
+    conditions = data.get("status", {}).get("conditions", ())
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
 
 
 class Lab:

@@ -35,7 +35,13 @@ def _options_in(words: Sequence[str]) -> int:
 )
 @lab_option
 @NAMESPACE_OF_POD
-@click.option("-c", "--container", default="", metavar="NAME", help="Set the variables of this container.")
+@click.option(
+    "-c",
+    "--container",
+    default="",
+    metavar="NAME",
+    help="The container whose variables the command gets.  [default: the pod's first]",
+)
 @click.option("-i", "--stdin", is_flag=True, hidden=True, help="Always so; accepted as kubectl has it.")
 @click.option("-t", "--tty", is_flag=True, hidden=True, help="Always so; accepted as kubectl has it.")
 @click.argument("target", shell_complete=complete_place)
@@ -50,16 +56,11 @@ def exec_(name: str | None, namespace: str, container: str, target: str, command
 
 
 def become(name: str | None, target: str, command: Sequence[str], namespace: str = "", container: str = "") -> None:
-    """Replaces this process by a command in a place of a lab, with the variables of a container if one is named."""
+    """Replaces this process by a command in a place of a lab, with the variables of a container, if it is a pod."""
     if command[0] == "--":
         command = command[1:]
     if not command:
         raise click.UsageError("COMMAND is missing: testbed exec TARGET -- COMMAND")
     lab = the_lab(name)
-    environment = environment_of(lab, target)
     with lab_errors():
-        if container:
-            environment |= lab.containers("variables", name=target, namespace=namespace, container=container)[
-                "variables"
-            ]
-        lab.replace_process(target, command, environment, namespace)
+        lab.replace_process(target, command, environment_of(lab, target), namespace, container)

@@ -34,9 +34,16 @@ FILES = click.option(
 
 
 def carry_out(
-    name: str | None, verb: str, log: Path | None = None, files: tuple[Path, ...] = (), **arguments: Any
+    name: str | None,
+    verb: str,
+    log: Path | None = None,
+    files: tuple[Path, ...] = (),
+    quiet: bool = False,
+    **arguments: Any,
 ) -> tuple[LivingLab, dict[str, Any]]:
-    """Changes the Kubernetes objects of a lab, and prints what became of each; returns the lab and its answer.
+    """Changes the Kubernetes objects of a lab, and prints what became of each, unless `quiet`.
+
+    Returns the lab and its answer.
 
     Raises WrongInput and SpecError, with nothing changed. Exits with code 1 if a part could not be done.
     """
@@ -57,7 +64,7 @@ def carry_out(
         write_log(log, lab.log)
     for line in (*done["remarks"], *skipped_lines(given.skipped)):
         click.echo(line, err=True)
-    for line in done["lines"]:
+    for line in () if quiet else done["lines"]:
         click.echo(line)
     for line in done["pending"] if verb in SCHEDULING else ():
         click.echo(line, err=True)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from testbed.cli.manifests import left_out_lines
-from testbed.lab.manifests import texts_of
 
 if TYPE_CHECKING:
     from testbed.kubernetes.state import ClusterState
@@ -71,6 +70,7 @@ def _settled(topology: Path, files: tuple[Path, ...], seed: int) -> "tuple[Clust
     from testbed.kubernetes.applying import apply
     from testbed.kubernetes.reading import read_manifests
     from testbed.kubernetes.workloads import settled
+    from testbed.lab.manifests import texts_of
     from testbed.plan.addressing import layout
     from testbed.plan.cluster import cluster_of
     from testbed.spec.load import load_topology

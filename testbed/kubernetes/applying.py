@@ -9,6 +9,7 @@ from testbed.kubernetes.kinds import BY_NAME
 from testbed.kubernetes.models.batch import JobSpec
 from testbed.kubernetes.models.core import Service
 from testbed.kubernetes.models.pods import Pod as WrittenPod
+from testbed.kubernetes.priority import PRIORITY_CLASS, SYSTEM
 from testbed.kubernetes.reading import Manifests, Written
 from testbed.kubernetes.state import ClusterState, Metadata, Pod, Resource
 from testbed.kubernetes.unique import SERVICE, Taken
@@ -34,6 +35,8 @@ def apply(state: ClusterState, manifests: Manifests) -> Applied:
     namespaces = {name for _, name in state.of("Namespace")}
     namespaces |= {one.typed.metadata.name for one in manifests.objects if one.kind is BY_NAME["Namespace"]}
     nodes = tuple(name for _, name in state.of("Node"))
+    priorities = {*SYSTEM, *(name for _, name in state.of(PRIORITY_CLASS))}
+    priorities |= {one.typed.metadata.name for one in manifests.objects if one.kind is PRIORITY_CLASS}
     ending = {name for (_, name), one in state.of("Namespace").items() if one.is_terminating}
     services = frozenset((one.namespace, one.typed.metadata.name) for one in manifests.objects if one.kind is SERVICE)
     taken = Taken(state, services)
@@ -52,6 +55,8 @@ def apply(state: ClusterState, manifests: Manifests) -> Applied:
         elif one.namespace in ending:
             message = f"namespace '{one.namespace}' is being terminated; wait until it is gone, then apply again"
             misfits.append(Misfit(("metadata", "namespace"), message, at_key=True))
+        elif isinstance(one.typed, WrittenPod):
+            misfits += _priority_misfits(one.typed, priorities)
         if isinstance(new.typed, Service):
             misfits += taken.misfits(key, new.typed)
         problems += (one.problem(misfit) for misfit in misfits)
@@ -72,6 +77,13 @@ def _place_misfits(one: Written, namespaces: set[str], nodes: tuple[str, ...]) -
     if one.namespace and one.namespace not in namespaces:
         message = f"namespace '{one.namespace}' not found; add a Namespace of this name to the manifests"
         yield Misfit(("metadata", "namespace"), message, valid=tuple(sorted(namespaces)))
+
+
+def _priority_misfits(pod: WrittenPod, priorities: set[str]) -> Iterator[Misfit]:
+    name = pod.spec.priority_class_name
+    if name is not None and name not in priorities:
+        message = f"no PriorityClass with name '{name}' was found"
+        yield Misfit(("spec", "priorityClassName"), message, valid=tuple(sorted(priorities)))
 
 
 def _size(one: Written) -> tuple[str, int]:

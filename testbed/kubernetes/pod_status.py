@@ -7,9 +7,11 @@ from typing import Any
 from testbed.kubernetes.containers import ContainerStatus
 from testbed.kubernetes.models.pods import Container
 from testbed.kubernetes.models.values import quantity
+from testbed.kubernetes.refused import Refused, found
 from testbed.kubernetes.scheduling.placing import GATED
-from testbed.kubernetes.state import Pod
+from testbed.kubernetes.state import POD, ClusterState, Key, Pod
 from testbed.kubernetes.times import Condition, timestamp
+from testbed.spec.nearest import nearest
 
 SIGNALS = 128
 """An exit code above it is that of a process ended by a signal."""
@@ -24,6 +26,8 @@ def followed(
     containers: tuple[ContainerStatus, ...] = (),
     failure: str = "",
     message: str = "",
+    ips: tuple[str, ...] = (),
+    host_ips: tuple[str, ...] = (),
 ) -> Pod:
     """The pod with what its kubelet reports; itself if that changes nothing.
 
@@ -36,10 +40,32 @@ def followed(
         "containers": containers,
         "failure": failure,
         "message": message,
+        "ips": ips,
+        "host_ips": host_ips,
         "ready_since": ready_since,
         "started_at": pod.started_at if pod.started_at is not None else now,
     }
     return pod if all(getattr(pod, key) == value for key, value in fields.items()) else replace(pod, **fields)
+
+
+def with_gate(state: ClusterState, key: Key, gate: str, *, is_true: bool) -> ClusterState:
+    """Set a readiness gate of a pod; the pod is ready once all of its gates are True and its containers are ready."""
+    pod = found(state, POD, key)
+    assert isinstance(pod, Pod)
+    known = [one.condition_type for one in pod.spec.readiness_gates]
+    if gate not in known:
+        raise Refused("Invalid", f"pod '{pod.name}' has no readiness gate '{gate}'", nearest(gate, tuple(known)))
+    gates = pod.gates | {gate} if is_true else pod.gates - {gate}
+    if gates == pod.gates:
+        return state
+    is_ready = all(one in gates for one in known) and _are_ready(pod)
+    return state.changed([replace(pod, gates=gates, ready_since=state.now if is_ready else None)])
+
+
+def _are_ready(pod: Pod) -> bool:
+    """Whether all containers of a pod are ready."""
+    own = [one for one in pod.containers if not one.is_init]
+    return all(one.ready for one in own) if own else pod.phase == "Running"
 
 
 def containers_of(pod: Pod) -> tuple[ContainerStatus, ...]:

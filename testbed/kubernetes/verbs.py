@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from testbed.kubernetes import deleting, editing
+from testbed.kubernetes import deleting, editing, rollouts
 from testbed.kubernetes.applying import apply
 from testbed.kubernetes.disruption import DrainOptions, drain
+from testbed.kubernetes.pod_status import with_gate
 from testbed.kubernetes.reading import Manifests, read_manifests
 from testbed.kubernetes.references import found, references, scope
 from testbed.kubernetes.refused import Refused, not_found
@@ -178,6 +179,50 @@ def drained(state: ClusterState, *, node: str, selector: str = "", **options: An
     )
 
 
+def rolled(
+    state: ClusterState,
+    *,
+    action: Literal["restart", "undo", "pause", "resume", "history", "status"],
+    words: Sequence[str],
+    namespace: str = "default",
+    to_revision: int = 0,
+) -> Outcome:
+    """The state with an update of workloads begun, taken back, paused or resumed; or what is known of one."""
+    lines: list[str] = []
+    blocked: list[str] = []
+    for one in found(state, references(words), scope(namespace)):
+        if action != "restart" and one.kind is not rollouts.DEPLOYMENT:
+            raise Refused("BadRequest", f"{called(one)}: {action} is only for Deployments")
+        match action:
+            case "history":
+                lines += (f"{called(one)}", "REVISION  CHANGE-CAUSE")
+                lines += (f"{each.number:<8}  {each.change_cause}" for each in rollouts.history(state, one.key))
+            case "status":
+                text, is_complete = rollouts.progress(state, one.key)
+                lines.append(text)
+                blocked += [] if is_complete else [text]
+            case _:
+                after = _ROLL[action](state, one, to_revision)
+                past = {"restart": "restarted", "undo": "rolled back", "pause": "paused", "resume": "resumed"}[action]
+                lines.append(f"{called(one)} {'unchanged' if after is state else past}")
+                state = after
+    return Outcome(state, tuple(lines), blocked=tuple(blocked))
+
+
+_ROLL: Mapping[str, Callable[[ClusterState, Resource, int], ClusterState]] = {
+    "restart": lambda state, one, _: rollouts.restart(state, one.kind, one.key),
+    "undo": lambda state, one, revision: rollouts.undo(state, one.key, revision),
+    "pause": lambda state, one, _: rollouts.pause(state, one.key),
+    "resume": lambda state, one, _: rollouts.resume(state, one.key),
+}
+
+
+def gated(state: ClusterState, *, pod: str, gate: str, is_true: bool, namespace: str = "default") -> Outcome:
+    """The state with a readiness gate of a pod set. Raises Refused."""
+    after = with_gate(state, (namespace, pod), gate, is_true=is_true)
+    return Outcome(after, (f"pod/{pod} {'unchanged' if after is state else f'{gate}={is_true}'}",))
+
+
 VERBS: Mapping[str, Callable[..., Outcome]] = {
     "apply": applied,
     "delete": deleted,
@@ -185,6 +230,8 @@ VERBS: Mapping[str, Callable[..., Outcome]] = {
     "mark": marked,
     "cordon": cordoned,
     "drain": drained,
+    "rollout": rolled,
+    "gate": gated,
 }
 """The commands that change cluster state."""
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from testbed.kernel.refusal import NotAttached, PlanRefused
 from testbed.kubernetes.nodes import is_unreachable, with_node_ready
+from testbed.kubernetes.pod_status import followed
 from testbed.kubernetes.state import ClusterState, Pod
 from testbed.kubernetes.verbs import VERBS, Outcome
 from testbed.kubernetes.workloads import due, step
@@ -22,6 +23,7 @@ from testbed.lab.editing import Editing, EditRefused
 from testbed.lab.heartbeats import Heartbeats
 from testbed.lab.kubelet import Kubelet, PodStatus
 from testbed.plan.cluster import attached, following, pod_id, with_pods
+from testbed.plan.collecting import without_collecting
 
 QUIET_PATIENCE_S = 60.0
 """How long a command waits for containers that are being started."""
@@ -107,7 +109,8 @@ class Cluster:
         """
         begin = time.monotonic()
         with self._lock:
-            outcome = VERBS[verb](self.state.at(time.time()), **arguments)
+            with without_collecting():
+                outcome = VERBS[verb](self.state.at(time.time()), **arguments)
             self._problem = ""
             if outcome.state.version != self.state.version:
                 self._settle(outcome.state)
@@ -299,20 +302,17 @@ class Cluster:
 
 def observed(pod: Pod, status: PodStatus, ips: tuple[str, ...], host_ips: tuple[str, ...], now: float) -> Pod:
     """The pod with what its kubelet reports; the same pod if that is known."""
-    is_ready, was_ready = status.ready, pod.ready_since is not None
-    after = replace(
+    return followed(
         pod,
+        now,
         phase=status.phase,
+        is_ready=status.ready,
+        containers=status.containers,
         failure=status.reason,
         message=status.message,
-        containers=status.containers,
         ips=ips,
         host_ips=host_ips,
-        started_at=now if pod.started_at is None else pod.started_at,
-        ready_since=pod.ready_since if is_ready and was_ready else now if is_ready else None,
-        unready_since=None if is_ready else now if was_ready else pod.unready_since,
     )
-    return pod if after == pod else after
 
 
 def converged(state: ClusterState) -> ClusterState:
@@ -329,7 +329,13 @@ def _is_starting(pod: Pod) -> bool:
     return is_pending and not any(one.reason in _FAILED for one in pod.containers)
 
 
-_FAILED = ("CrashLoopBackOff", "CreateContainerError", "ImagePullBackOff", "RunContainerError")
+_FAILED = (
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ImagePullBackOff",
+    "RunContainerError",
+)
 """Reasons of containers that wait for longer."""
 
 

@@ -88,6 +88,10 @@ class _Cached(Generic[T]):
         return self._written
 
 
+class _NotInLab(Exception):
+    """A pod of the Kubernetes objects that has no place in the lab, or does not exist."""
+
+
 class _Keeper:
     """State shared by the thread that builds the lab and the threads that answer requests."""
 
@@ -381,11 +385,9 @@ class _Keeper:
         lab = self._lab if self._built.is_set() else None
         if lab is None or not isinstance(places, list):
             return
-        from testbed.kubernetes.refused import Refused
-
         try:
             places = [self._place(str(place), str(question.get("namespace") or "")) for place in places]
-        except Refused as error:
+        except _NotInLab as error:
             say(connection, {"refused": str(error)})
             return
         if unknown := [place for place in places if place not in lab.namespaces]:
@@ -398,15 +400,16 @@ class _Keeper:
             os.dup(its[kind]) if kind in its else os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
             for kind in CAPSULE
         ]
+        has_variables = self._cluster is not None and self._cluster.kubelet.is_of_manifest(places[0])
         try:
-            say(connection, {}, [*own, *(lab.namespaces[place].fd for place in places)])
+            say(connection, {"has_variables": has_variables}, [*own, *(lab.namespaces[place].fd for place in places)])
         finally:
             close(own)
 
     def _place(self, name: str, namespace: str) -> str:
         """The place that a name means: the place of that name, or that of a pod such as deployment/web.
 
-        Raises Refused for a pod that is not in the lab.
+        Raises _NotInLab for a pod without a place.
         """
         from testbed.spec.topology import DEFAULT_NAMESPACE
 
@@ -423,7 +426,7 @@ class _Keeper:
             except Refused as error:
                 if error.code == "NotFound" and "/" not in name and not namespace:
                     return own  # An unknown place, of which the caller knows the valid ones.
-                raise
+                raise _NotInLab(str(error)) from None
 
     def _end(self, connection: socket.socket, _: dict[str, Any]) -> None:
         first = os.pidfd_open(1)

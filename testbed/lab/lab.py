@@ -198,8 +198,10 @@ class Lab:
 
     def _announce(self, pods: Iterable[str]) -> None:
         """Announces the addresses of new pods, which may have belonged to earlier pods."""
-        for pod in pods:
-            announce(self.namespaces[pod], ((item.dev, item.interface) for item in self.plan[pod].of(DeviceAddress)))
+        announce(
+            (self.namespaces[pod], [(item.dev, item.interface) for item in self.plan[pod].of(DeviceAddress)])
+            for pod in pods
+        )
 
     def ended(self) -> tuple[Ended, ...]:
         """The programs of the plan that have ended."""

@@ -347,12 +347,18 @@ class LivingLab:
     def _enter_at(
         self, connection: "socket.socket", places: Sequence[str], namespace: str = ""
     ) -> tuple[list[int], list[int]]:
+        _, descriptors = self._entry(connection, places, namespace)
+        return descriptors[: len(CAPSULE)], descriptors[len(CAPSULE) :]
+
+    def _entry(
+        self, connection: "socket.socket", places: Sequence[str], namespace: str
+    ) -> tuple[dict[str, Any], list[int]]:
         answer, descriptors = self._ask_at(connection, "enter", places=list(places), namespace=namespace)
         if refused := answer.get("refused"):
             raise CommandRefused(refused)
         if unknown := answer.get("unknown"):
             raise UnknownPlace(str(unknown), self.facts["places"])
-        return descriptors[: len(CAPSULE)], descriptors[len(CAPSULE) :]
+        return answer, descriptors
 
     @contextmanager
     def entrance(self) -> "Iterator[Entrance]":
@@ -361,13 +367,23 @@ class LivingLab:
             yield lambda place: self._enter_at(connection, [place])
 
     def replace_process(
-        self, place: str, command: Sequence[str], environment: Mapping[str, str], namespace: str = ""
+        self,
+        place: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        namespace: str = "",
+        container: str = "",
     ) -> "NoReturn":
         """Run a program in a place as if this process were replaced by it; exit code 127 or 126 if it cannot run.
 
-        The calling process must have one thread.
+        In a pod of a manifest, the variables of a container are added: of the first, if none is named. Raises
+        CommandRefused for an unknown container. The calling process must have one thread.
         """
-        capsule, (network,) = self.enter([place], namespace)
+        with door.connected(self.address) as connection:
+            answer, (*capsule, network) = self._entry(connection, [place], namespace)
+        if container or answer.get("has_variables"):
+            more = self.containers("variables", name=place, namespace=namespace, container=container)
+            environment = {**environment, **more["variables"]}
         step_in(capsule, network)
         try:
             os.execvpe(command[0], list(command), dict(environment))

@@ -59,11 +59,8 @@ MAX_CPU = 4095
 class Path(Spec):
     """The two ends of a path."""
 
-    source: str = Field(
-        alias="from",
-        description="a pod or node; with manifests also what made pods (deployment/web) or labels (app=web)",
-    )
-    target: str = Field(alias="to", description="the same")
+    source: str = Field(alias="from", description="a pod or node")
+    target: str = Field(alias="to", description="a pod or node")
 
     def misfits(self, known: Collection[str], topology: str) -> Iterator[Misfit]:
         """Unknown ends, of those `known` in a topology, and equal ends; locations are relative to the path."""
@@ -178,7 +175,9 @@ class Scenario(Spec):
     paths: dict[Name, Path] = Field(min_length=1, description="the paths to measure, by name")
     probes: dict[Name, Probe] = Field(min_length=1, description="what to measure on each path, by name")
     manifests: Annotated[tuple[str, ...], *one_or_many({"type": "string"})] = Field(
-        default=(), description="Kubernetes manifests to apply: a file or folder, relative to this file, or a list"
+        default=(),
+        description="Kubernetes manifests to apply: a file or folder, relative to this file, or a list; paths can then "
+        "also name what made pods (deployment/web) or labels (app=web)",
     )
     aa: bool = Field(
         default=True,

@@ -80,7 +80,7 @@ def test_logs_and_variables_of_containers(repository: Path, tmp_path: Path) -> N
         assert printed(repository, "exec", "tool", "-c", "side", "--", "sh", "-c", "echo $WORD -c") == "two -c\n"
         assert printed(repository, "exec", "-c", "main", "tool", "sh", "-c", "echo $WORD") == "one\n"
         assert printed(repository, "exec", "--lab", "one", "tool", "--container=main", "--", "hostname") == "tool\n"
-        assert printed(repository, "exec", "tool", "--", "sh", "-c", "echo -c x $WORD") == "-c x\n"
+        assert printed(repository, "exec", "tool", "--", "sh", "-c", "echo -c x $WORD") == "-c x one\n"
         assert printed(repository, "exec", "-it", "tool", "--", "hostname") == "tool\n"
         assert printed(repository, "exec", "tool", "-i", "-t", "-c", "side", "--", "hostname") == "tool\n"
         assert printed(repository, "exec", "client", "-c", "pod", "--", "hostname") == "client\n"

@@ -113,7 +113,7 @@ def test_labs_work_in_a_removed_working_folder(tmp_path: Path) -> None:
     script = """
         cd "$1"; rmdir "$1"; shift
         "$@" up "$0" --design vxlan --name $LAB && "$@" exec --lab $LAB client -- hostname &&
-        "$@" exec --lab $LAB node1 -- hostname && "$@" inspect -n $LAB && "$@" down $LAB"""
+        "$@" exec --lab $LAB node1 -- hostname && "$@" inspect --lab $LAB && "$@" down $LAB"""
     done = subprocess.run(
         ["sh", "-c", script, TOPOLOGY, str(gone), sys.executable, "-m", "testbed"],
         capture_output=True,

@@ -193,3 +193,10 @@ def test_the_status_of_a_copied_manifest_is_left_out() -> None:
     state = settled(cluster(copied))
     assert the(state, "Deployment").status["replicas"] == 1
     assert applied(state, copied) is state
+
+
+def test_a_pod_needs_its_priority_class() -> None:
+    high = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 1}
+    one = pod("web", priorityClassName="high")
+    assert refused(cluster(), one) == ["Pod web: spec.priorityClassName: no PriorityClass with name 'high' was found"]
+    assert applied(cluster(), one, high).pods and applied(cluster(high), one).pods

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from testbed.kubernetes.containers import ContainerStatus
-from testbed.kubernetes.pod_status import followed, pod_status, qos_class, readiness, restarts, summary
+from testbed.kubernetes.pod_status import followed, pod_status, qos_class, readiness, restarts, summary, with_gate
 from testbed.kubernetes.printing import printed
+from testbed.kubernetes.refused import Refused
 from testbed.kubernetes.state import Pod
 from testbed.kubernetes.workloads import step
 from tests.kubernetes.clusters import cluster, only_pod, pod, pod_spec
@@ -131,6 +132,16 @@ def test_a_readiness_gate_keeps_a_pod_unready() -> None:
         replace(one, gates=frozenset({"a.b/c"})), 120, phase="Running", is_ready=True, containers=one.containers
     )
     assert opened.ready_since == 120
+
+
+def test_a_readiness_gate_is_opened_and_closed_by_hand() -> None:
+    one = with_containers(RUNS, is_ready=True, readinessGates=[{"conditionType": "a.b/c"}])
+    state = with_gate(cluster().changed([one]).at(200), one.key, "a.b/c", is_true=True)
+    assert only_pod(state).ready_since == 200
+    assert with_gate(state, one.key, "a.b/c", is_true=True) is state
+    assert not only_pod(with_gate(state, one.key, "a.b/c", is_true=False)).is_ready
+    with pytest.raises(Refused, match=r"no readiness gate .*; did you mean"):
+        with_gate(state, one.key, "a.b/d", is_true=True)
 
 
 def test_a_report_without_news_changes_nothing() -> None:

@@ -111,3 +111,20 @@ def test_only_what_has_changed_is_shown(state: ClusterState) -> None:
     text = shown(after, {"words": ["pods"], "since": state.version, "output": "name"})
     assert text == "pod/lone"
     assert shown(after, {"words": ["pods"], "since": after.version, "output": "name"}) == ""
+
+
+def test_rollouts_are_controlled(state: ClusterState) -> None:
+    after = VERBS["rollout"](state, action="restart", words=["deployment/web"])
+    assert after.lines == ("deployment.apps/web restarted",)
+    waiting = VERBS["rollout"](after.state, action="status", words=["deployment/web"])
+    assert waiting.blocked == waiting.lines != ()
+    done = settled(after.state)
+    complete = VERBS["rollout"](done, action="status", words=["deployment/web"])
+    assert (complete.blocked, complete.lines) == ((), ('deployment "web" successfully rolled out',))
+    assert VERBS["rollout"](done, action="history", words=["deployment/web"]).lines[2:] == (
+        "1         <none>",
+        "2         <none>",
+    )
+    assert VERBS["rollout"](done, action="undo", words=["deployment/web"]).lines == ("deployment.apps/web rolled back",)
+    with pytest.raises(Refused, match="only for Deployments"):
+        VERBS["rollout"](state, action="undo", words=["pod/lone"])

@@ -431,6 +431,18 @@ def test_an_evicted_pod_stays_failed(two_nodes: Topology) -> None:
 
 
 @pytest.mark.sealed
+def test_a_pod_that_lost_its_place_is_ended(two_nodes: Topology) -> None:
+    with running(two_nodes, pod("web-1", program("sleep 1000")), pod("web-2", program("sleep 1000"))) as lab:
+        lab.until_ready("web-1", "web-2")
+        for name in ("web-1", "web-2"):
+            lab.lab.places.remove(name)
+        lab.put(replace(lab.pod("web-1"), phase="Failed", failure="Evicted"))
+        lab.delete("web-2")
+        lab.until(lambda: lab.status("web-1").ended and lab.status("web-2").ended)
+        assert processes("sleep 1000") == []
+
+
+@pytest.mark.sealed
 def test_a_host_network_pod_has_the_network_of_its_node(two_nodes: Topology) -> None:
     name = program("hostname; ip -br link show eth0; sleep 1000", name="tool")
     probe = {"readinessProbe": {"httpGet": {"path": "/", "port": 9100}, "periodSeconds": 1}}
@@ -484,10 +496,10 @@ def test_variables_of_a_container_by_name(two_nodes: Topology) -> None:
     own = server(80, env=[{"name": "X", "value": "1"}])
     with running(two_nodes, pod("web-1", own, server(81, name="side", env=[{"name": "X", "value": "2"}]))) as lab:
         one = lab.pod("web-1")
-        assert lab.kubelet.environment(one)["X"] == "1"
-        assert lab.kubelet.environment(one, "side")["X"] == "2"
+        assert lab.kubelet.variables(one)["X"] == "1"
+        assert lab.kubelet.variables(one, "side")["X"] == "2"
         with pytest.raises(UnknownContainer) as raised:
-            lab.kubelet.environment(one, "sid")
+            lab.kubelet.variables(one, "sid")
         assert raised.value.containers == ("web", "side")
 
 

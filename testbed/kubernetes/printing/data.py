@@ -7,6 +7,7 @@ from testbed.kubernetes.models.model import Model
 from testbed.kubernetes.state import ClusterState, Pod, Resource
 from testbed.kubernetes.status import status_of
 from testbed.kubernetes.times import timestamp
+from testbed.kubernetes.workloads.eviction import added_tolerations
 
 
 def data_of(state: ClusterState, one: Resource) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def data_of(state: ClusterState, one: Resource) -> dict[str, Any]:
     data |= one.body
     if isinstance(one, Pod):
         data["spec"] = {**one.body.get("spec", {}), **({"nodeName": one.node} if one.node else {})}
+        data["spec"]["tolerations"] = [*data["spec"].get("tolerations", ()), *added_tolerations(one)]
     spec = getattr(one.typed, "spec", None)
     if isinstance(spec, Model) and isinstance(data.get("spec"), dict):
         data["spec"] = _with_defaults(data["spec"], spec.model_dump(mode="json", by_alias=True, exclude_none=True))

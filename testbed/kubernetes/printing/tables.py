@@ -9,10 +9,11 @@ from testbed.kubernetes.models.networking import Ingress, NetworkPolicy
 from testbed.kubernetes.models.pods import PodSpec
 from testbed.kubernetes.nodes import is_ready
 from testbed.kubernetes.pod_status import readiness, restarts, summary
-from testbed.kubernetes.printing.values import NONE, UNSET, age, joined, pairs
+from testbed.kubernetes.printing.values import NONE, UNKNOWN, UNSET, age, joined, pairs
 from testbed.kubernetes.state import ClusterState, Pod, Resource
 from testbed.kubernetes.status import status_of
 from testbed.kubernetes.times import seconds_of
+from testbed.kubernetes.workloads.job import selector as job_selector
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,10 @@ def _address(kind: str) -> Cell:
     return cell
 
 
+def _node_info(key: str) -> Cell:
+    return lambda row: row.status.get("nodeInfo", {}).get(key) or UNKNOWN
+
+
 def _node_status(row: Row) -> str:
     ready = "Ready" if is_ready(row.one) else "NotReady"
     return f"{ready},SchedulingDisabled" if row.one.body.get("spec", {}).get("unschedulable") else ready
@@ -120,10 +125,15 @@ def _cluster_ip(row: Row) -> str:
 def _external(row: Row) -> str:
     assert isinstance(row.one.typed, Service)
     spec = row.one.typed.spec
-    given = [one.get("ip") or one.get("hostname") for one in row.status.get("loadBalancer", {}).get("ingress", ())]
+    given = _given(row)
     if spec.type == "ExternalName":
         return spec.external_name or NONE
     return joined((*given, *spec.external_ips)) if given or spec.type != "LoadBalancer" else "<pending>"
+
+
+def _given(row: Row) -> list[str]:
+    """Addresses that a load balancer gave an object."""
+    return [one.get("ip") or one.get("hostname") for one in row.status.get("loadBalancer", {}).get("ingress", ())]
 
 
 def _policy_selector(row: Row) -> str:
@@ -142,19 +152,15 @@ def _ingress_ports(row: Row) -> str:
 
 
 def _job_status(row: Row) -> str:
-    is_so = {one["type"] for one in row.status.get("conditions", ()) if one["status"] == "True"}
-    if end := next((one for one in ("Complete", "Failed") if one in is_so), ""):
-        return end
-    if row.one.metadata.deleted is not None:
+    if row.one.is_terminating:
         return "Terminating"
-    return "Suspended" if "Suspended" in is_so else "Running"
+    conditions = row.status["conditions"]
+    return next((one["type"] for one in conditions if one["type"] in ("Complete", "Failed", "Suspended")), "Running")
 
 
 def _duration(row: Row) -> str:
-    if "startTime" not in row.status:
-        return ""
-    end = row.status.get("completionTime")
-    return age((seconds_of(end) if end else row.state.now) - seconds_of(row.status["startTime"]))
+    start, end = row.status.get("startTime"), row.status.get("completionTime")
+    return age((seconds_of(end) if end else row.state.now) - seconds_of(start)) if start else ""
 
 
 def _completions(row: Row) -> str:
@@ -165,6 +171,18 @@ def _completions(row: Row) -> str:
 
 def _entries(*keys: str) -> Cell:
     return lambda row: sum(len(row.one.body.get(key, ())) for key in keys)
+
+
+def _body(key: str, missing: str) -> Cell:
+    return lambda row: row.one.body.get("spec", {}).get(key, missing)
+
+
+def _parameters(row: Row) -> str:
+    found = row.one.body.get("spec", {}).get("parameters")
+    if not found:
+        return NONE
+    group = f".{found['apiGroup']}" if found.get("apiGroup") else ""
+    return f"{found['kind']}{group}/{found['name']}"
 
 
 def _endpoint_ports(row: Row) -> str:
@@ -229,14 +247,19 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         Column("DURATION", _duration),
         AGE,
         *TEMPLATE,
+        _wide("SELECTOR", lambda row: str(job_selector(row.one)) or NONE),
     ),
     "Node": (
         NAME,
         Column("STATUS", _node_status),
         Column("ROLES", _roles),
         AGE,
+        Column("VERSION", _node_info("kubeletVersion")),
         _wide("INTERNAL-IP", _address("InternalIP")),
-        _wide("POD-CIDR", lambda row: joined(row.one.body.get("spec", {}).get("podCIDRs", ()))),
+        _wide("EXTERNAL-IP", _address("ExternalIP")),
+        _wide("OS-IMAGE", _node_info("osImage")),
+        _wide("KERNEL-VERSION", _node_info("kernelVersion")),
+        _wide("CONTAINER-RUNTIME", _node_info("containerRuntimeVersion")),
     ),
     "Namespace": (NAME, Column("STATUS", lambda row: row.status["phase"]), AGE),
     "Service": (
@@ -256,13 +279,36 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         AGE,
     ),
     "NetworkPolicy": (NAME, Column("POD-SELECTOR", _policy_selector), AGE),
+    "ClusterNetworkPolicy": (NAME, Column("TIER", _spec("tier")), Column("PRIORITY", _spec("priority")), AGE),
+    "AdminNetworkPolicy": (NAME, Column("PRIORITY", _spec("priority")), AGE),
     "Ingress": (
         NAME,
         Column("CLASS", lambda row: row.one.typed.spec.ingress_class_name or NONE),  # type: ignore[attr-defined]
         Column("HOSTS", _hosts),
-        Column("ADDRESS", lambda row: ""),
+        Column("ADDRESS", lambda row: ",".join(_given(row))),
         Column("PORTS", _ingress_ports),
         AGE,
+    ),
+    "IngressClass": (
+        NAME,
+        Column("CONTROLLER", _body("controller", NONE)),
+        Column("PARAMETERS", _parameters),
+        AGE,
+    ),
+    "ServiceAccount": (NAME, Column("SECRETS", _entries("secrets")), AGE),
+    "PodDisruptionBudget": (
+        NAME,
+        Column("MIN AVAILABLE", _body("minAvailable", "N/A")),
+        Column("MAX UNAVAILABLE", _body("maxUnavailable", "N/A")),
+        Column("ALLOWED DISRUPTIONS", _count("disruptionsAllowed")),
+        AGE,
+    ),
+    "PriorityClass": (
+        NAME,
+        Column("VALUE", lambda row: row.one.body.get("value", 0)),
+        Column("GLOBAL-DEFAULT", lambda row: str(row.one.body.get("globalDefault", False)).lower()),
+        AGE,
+        Column("PREEMPTIONPOLICY", lambda row: row.one.body.get("preemptionPolicy", "PreemptLowerPriority")),
     ),
     "ConfigMap": (NAME, Column("DATA", _entries("data", "binaryData")), AGE),
     "Secret": (

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from testbed.kubernetes.deleting import ended
+from testbed.kubernetes.priority import Priorities
 from testbed.kubernetes.scheduling import preferences
 from testbed.kubernetes.scheduling.fixed import refusal
 from testbed.kubernetes.scheduling.loads import Load, Loads, loads_of, workload
 from testbed.kubernetes.scheduling.neighbours import Counted, Group, Wishes
 from testbed.kubernetes.scheduling.ports import NO_PORTS, HostPort, conflicts
 from testbed.kubernetes.scheduling.preemption import is_waiting, preemption
-from testbed.kubernetes.scheduling.priority import Priorities
 from testbed.kubernetes.scheduling.resources import lacking
 from testbed.kubernetes.scheduling.spread import Constraint
 from testbed.kubernetes.state import ClusterState, Edit, Pod, edit

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from testbed.kubernetes.disruption import DISRUPTION_BUDGET, budget, covers
+from testbed.kubernetes.priority import Priorities
 from testbed.kubernetes.scheduling.loads import Load, Loads
-from testbed.kubernetes.scheduling.priority import Priorities
 from testbed.kubernetes.state import ClusterState, Pod
 
 Fits = Callable[[Load], bool]

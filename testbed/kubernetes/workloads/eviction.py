@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from testbed.kubernetes.deleting import ended
 from testbed.kubernetes.models.core import Node
@@ -46,6 +47,14 @@ def _leaves_at(node: Resource, pod: Pod) -> float:
 
 def _since(node: Resource, pod: Pod, taint: Taint) -> float:
     return max(node.metadata.taint_times.get(taint.key, 0.0), pod.scheduled_at or 0.0)
+
+
+def added_tolerations(pod: Pod) -> list[dict[str, Any]]:
+    """Tolerations that a pod gets from the API server: of nodes that are not ready or unreachable, for 300 s."""
+    taints = (Taint.model_construct(key=key, value="", effect="NoExecute") for key in (NOT_READY, UNREACHABLE))
+    missing = (taint.key for taint in taints if not any(one.tolerates(taint) for one in pod.spec.tolerations))
+    rest = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": DEFAULT_SECONDS}
+    return [{"key": key, **rest} for key in missing]
 
 
 def _tolerated_for(pod: Pod, taint: Taint) -> float:

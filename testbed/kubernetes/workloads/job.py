@@ -22,7 +22,7 @@ def reconcile(state: ClusterState, job: Resource) -> Edit:
     """Run as many pods as the Job wants at a time; remove it when its time after the end is over."""
     assert isinstance(job.typed, Job)
     spec = job.typed.spec
-    if (claimed := claims(state, job, _selector(job, spec))) is not NOTHING:
+    if (claimed := claims(state, job, selector(job))) is not NOTHING:
         return claimed
     if state.now >= _expires(job, spec):
         return edit(gone=[job])
@@ -85,9 +85,11 @@ def retries_at(state: ClusterState, job: Resource) -> float:
     return retry if retry > state.now else math.inf
 
 
-def _selector(job: Resource, spec: JobSpec) -> LabelSelector:
-    if spec.selector is not None:
-        return spec.selector
+def selector(job: Resource) -> LabelSelector:
+    """Labels of a Job's pods: those that it gives them, unless it says otherwise."""
+    assert isinstance(job.typed, Job)
+    if job.typed.spec.selector is not None:
+        return job.typed.spec.selector
     return LabelSelector.model_construct(match_labels={CONTROLLER: job.uid}, match_expressions=())
 
 

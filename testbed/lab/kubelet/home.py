@@ -57,11 +57,11 @@ class Home:
         """Where probes ask the pod."""
         return Target(self.places.namespaces[self.pod.node], next(iter(self.addresses.pod), ""))
 
-    def environment(self, container: Container) -> dict[str, str]:
+    def variables(self, container: Container) -> dict[str, str]:
         """The variables of a container. Raises ConfigError."""
-        usual = {
-            "PATH": os.environ.get("PATH", DEFAULT_PATH),
-            "HOSTNAME": self.host_name,
-            "HOME": os.environ.get("HOME", "/root"),
-        }
-        return usual | environment(self.state(), self.pod, container, self.addresses)
+        return {"HOSTNAME": self.host_name} | environment(self.state(), self.pod, container, self.addresses)
+
+    def environment(self, container: Container) -> dict[str, str]:
+        """The whole environment of a container's programs. Raises ConfigError."""
+        usual = {"PATH": os.environ.get("PATH", DEFAULT_PATH), "HOME": os.environ.get("HOME", "/root")}
+        return usual | self.variables(container)

@@ -8,10 +8,11 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import cast
 
 from testbed.kubernetes import pod_files
 from testbed.kubernetes.environment import Addresses
-from testbed.kubernetes.state import ClusterState, Key, Pod, Resource
+from testbed.kubernetes.state import ClusterState, Key, Pod
 from testbed.lab.kubelet.container import ContainerLife
 from testbed.lab.kubelet.home import Home, place_of
 from testbed.lab.kubelet.log import Log
@@ -48,11 +49,12 @@ class Kubelet:
         """`host_images` allows programs of the machine; `cluster_dns` are the addresses of the DNS service."""
         self._places, self._host_images, self._notify, self._cluster_dns = places, host_images, notify, cluster_dns
         self._state = ClusterState()
-        self._pods: Mapping[Key, Resource] = {}
+        self._pods: Mapping[Key, Pod] = {}
         """As of the last `follow`."""
         self._waiting: dict[str, Pod] = {}
         """Pods that have a node but no place yet, by UID."""
         self._by_place: dict[str, Pod] = {}
+        """Pods with a network of their own."""
         self._lives: dict[str, PodLife] = {}
         self._statuses: dict[str, PodStatus] = {}
         self._changed: set[str] = set()
@@ -68,24 +70,27 @@ class Kubelet:
         gone. Returns at once; only what has changed since the last call is looked at.
         """
         self._state = state
-        pods = state.of("Pod")
+        pods = cast("Mapping[Key, Pod]", state.of("Pod"))
         if pods is self._pods and not self._waiting:
             return
         before, self._pods = self._pods, pods
-        gone = [one.uid for key, one in before.items() if key not in pods or pods[key].uid != one.uid]
-        changed = [one for key, one in pods.items() if one is not before.get(key) and isinstance(one, Pod)]
-        for uid in gone:
-            self._waiting.pop(uid, None)
+        ended = [one for key, one in before.items() if key not in pods or pods[key].uid != one.uid]
+        changed = [one for key, one in pods.items() if one is not before.get(key)]
+        for one in ended:
+            self._waiting.pop(one.uid, None)
+            self._by_place.pop(place_of(one), None)
         self._waiting |= {one.uid: one for one in changed if one.node}
-        placed = [
-            one for one in self._waiting.values() if place_of(one) in self._places.namespaces or one.is_terminating
-        ]
+        placed = [one for one in self._waiting.values() if self._can_be_followed(one)]
         for one in placed:
             del self._waiting[one.uid]
+            if not one.spec.host_network:
+                self._by_place[place_of(one)] = one
         homes = [(one, self._home(one)) for one in placed]
-        for one in placed:
-            self._by_place[place_of(one)] = one
-        self._loop.call_soon_threadsafe(self._take, gone, homes)
+        self._loop.call_soon_threadsafe(self._take, [one.uid for one in ended], homes)
+
+    def _can_be_followed(self, pod: Pod) -> bool:
+        """Whether a pod has a place, or needs none any more."""
+        return pod.is_terminating or pod.is_finished or place_of(pod) in self._places.namespaces
 
     def _home(self, pod: Pod) -> Home | None:
         """Where a pod runs; None for a pod without a place, which ends before it began."""
@@ -149,13 +154,18 @@ class Kubelet:
 
         self._loop.call_soon_threadsafe(there)
 
-    def environment(self, pod: Pod, container: str = "") -> Mapping[str, str]:
+    def is_of_manifest(self, place: str) -> bool:
+        """Whether a place has the network of a pod that a manifest or a controller made."""
+        pod = self._by_place.get(place)
+        return pod is not None and bool(pod.metadata.owner or pod.applied)
+
+    def variables(self, pod: Pod, container: str = "") -> Mapping[str, str]:
         """The variables of a container, the first if no name is given. Raises UnknownContainer, ConfigError."""
         spec = next((one for _, one in pod.spec.all_containers if one.name == container), None)
         if container and spec is None:
             raise UnknownContainer(pod.name, container, tuple(one.name for _, one in pod.spec.all_containers))
         home = self._home(pod)
-        return home.environment(spec or pod.spec.containers[0]) if home else {}
+        return home.variables(spec or pod.spec.containers[0]) if home else {}
 
     def log(self, pod: Pod, container: str, previous: bool = False) -> Log | None:
         """The output of a container's current or previous run; None if it ran no program. Raises UnknownContainer."""
@@ -173,7 +183,7 @@ class Kubelet:
     def _files(self, plan: Plan, space: Space) -> Iterable[File]:
         """The files of a pod's place; none for other places."""
         pod = self._by_place.get(space.name)
-        if pod is None or pod.spec.host_network:
+        if pod is None:
             return
         hosts = pod_files.hosts(pod, map(str, space.reached_at)) + other_places(plan, space)
         yield File(HOSTS, hosts)
