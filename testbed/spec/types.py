@@ -301,3 +301,8 @@ def duration_text(duration: timedelta) -> str:
         if milliseconds and milliseconds % factor == 0:
             return f"{milliseconds // factor}{unit}"
     return f"{milliseconds}ms"
+
+
+def minutes(seconds: float) -> str:
+    """A time in minutes, or in seconds if it is short."""
+    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"

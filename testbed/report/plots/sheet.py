@@ -142,7 +142,7 @@ def _only_cell(some: Iterable[Measured]) -> str:
 
 
 def caption(run: Run, some: Iterable[Measured], *notes: str) -> str:
-    """Probes, number of rounds, kernel and scenario; then the notes and the designs that were not measured."""
+    """Probes, number of rounds, kernel and scenario; then the notes."""
     probes = run.probes | {LAB: "the lab's own clock and memory"}
     facts = [
         *dict.fromkeys(probes.get(one.probe) or one.probe for one in some),
@@ -150,9 +150,7 @@ def caption(run: Run, some: Iterable[Measured], *notes: str) -> str:
         run.kernel,
         f"scenario {run.name}",
     ]
-    lost = [f"{design.name} ({design.state})" for design in run.lost_designs()]
-    missing = [f"Not measured: {words.listed(lost)}."] if lost else []
-    return "\n".join([" · ".join(facts), " ".join(notes), *missing])
+    return "\n".join([" · ".join(facts), " ".join(notes)])
 
 
 class Sheet:
