@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from testbed.experiment.results import Histogram, ResultsWriter, Sample, binned, read_results
+from testbed.experiment.results import Histogram, ResultsWriter, Sample, binned, read_results, unpack
 from testbed.experiment.resume import Measured, measured, mend
 
 
@@ -32,6 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_complete_trials_are_unchanged(folder: Path) -> None:
+    unpack(folder)
     before = {name: (folder / name).read_bytes() for name in ("samples.csv", "histograms.jsonl")}
     results = mend(folder)
     assert len(results.samples) == 12

@@ -33,7 +33,7 @@ def test_each_block_contains_each_arm_once(seed: int, number: int) -> None:
     (site,) = made.sites_of(number)
     blocks = list(made.blocks(site, number))
     assert [(block.path, block.probe) for block, _ in blocks] == [
-        (path, probe) for path in COMPARE.value.paths for probe in COMPARE.value.probes
+        (path, probe) for path in tuple(COMPARE.value.paths)[: None if number else 1] for probe in COMPARE.value.probes
     ]
     assert all(sorted(arms) == sorted((*COMPARE.value.design_names, AA)) for _, arms in blocks)
 
@@ -59,7 +59,7 @@ def test_each_arm_comes_first_equally_often() -> None:
     made = schedule()
     (site,) = made.sites
     first = Counter(arms[0] for number in range(100) for _, arms in made.blocks(site, number))
-    assert all(80 < count < 160 for count in first.values()), first
+    assert all(50 < count < 110 for count in first.values()), first
 
 
 def test_the_baseline_is_measured_twice_unless_aa_is_off() -> None:
