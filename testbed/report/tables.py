@@ -95,9 +95,9 @@ def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary 
         cell,
         name,
         words.number(summary.median),
-        words.span(summary.ci_low, summary.ci_high),
+        none if summary.rounds < 2 else words.span(summary.ci_low, summary.ci_high),
         none if is_baseline else words.ratio(summary.ratio),
-        none if is_baseline else words.ratio_span(summary.ratio_low, summary.ratio_high),
+        none if is_baseline or summary.pairs < 2 else words.ratio_span(summary.ratio_low, summary.ratio_high),
         words.verdict(summary),
         summary.verdict,
     )

@@ -183,6 +183,8 @@ def _unresolved(rows: Sequence[Summary], baseline: Summary) -> Iterator[Sentence
 
 
 def _detectable(s: Summary) -> str:
+    if s.pairs < 2:
+        return percent(s.ratio)
     under = f"under {size(s.smallest)}; " if s.smallest is not None and s.smallest < LARGEST_NAMED else ""
     return f"{under}{_range(s)}"
 
@@ -195,7 +197,8 @@ def _against_itself(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
             text = f"The {OWN_NOISE}: {itself}"
             yield Sentence(s.verdict, text)
         else:
-            yield Sentence("not resolved", f"The {OWN_NOISE}: {percent(s.ratio)} ({_range(s)}).")
+            span = f" ({_range(s)})" if s.pairs > 1 else ""
+            yield Sentence("not resolved", f"The {OWN_NOISE}: {percent(s.ratio)}{span}.")
 
 
 def _by_design(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
