@@ -20,6 +20,8 @@ STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline":
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
 COMPARED_WITH = "against {}; grey: unresolved"
 NO_VALUE = "no value"
+LONGEST_NAME = 14
+"""Characters of a design's name on one line of the overview, at least."""
 WIDTHS = (17, 6, 12, 5, 12, 18)
 """Widths of the columns in the terminal, in characters; 79 with the gaps. Long names make the first column wider."""
 
@@ -105,7 +107,7 @@ def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary 
 
 def terminal(run: Run, summaries: Sequence[Summary]) -> RenderableType:
     """One table per path, 80 columns wide unless designs have long names; then notes."""
-    parts: list[RenderableType] = [Text(line) for line in words.doubts(run, many=True)]
+    parts: list[RenderableType] = [Text(line) for line in words.events(run)]
     parts += _overviews(run, summaries)
     shown = sections(run, summaries)
     name = max(map(len, run.arms), default=0)
@@ -120,20 +122,22 @@ def terminal(run: Run, summaries: Sequence[Summary]) -> RenderableType:
 def _overviews(run: Run, summaries: Sequence[Summary]) -> Iterator[RenderableType]:
     """The tables of all designs, and what more rounds would resolve."""
     for overview in overviews(run, summaries):
+        longest = max(len(row.design) for row in overview.rows)
         yield Text(f"{overview.path.title}, {COMPARED_WITH.format(run.baseline)}", style="bold")
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
-        table.add_column(Text("design"), overflow="fold")
+        table.add_column(Text("design"), overflow="fold", min_width=min(longest, LONGEST_NAME))
         for title in overview.columns:
-            table.add_column(Text(title), justify="right")
+            table.add_column(Text(title), justify="right", overflow="fold")
         if overview.has_open:
-            table.add_column(Text(OPEN))
+            table.add_column(Text(OPEN), overflow="fold")
         cell = ""
         for row in overview.rows:
             if row.cell != cell:
                 cell = row.cell
                 table.add_row(Text(cell, style="italic"))
+            last = [Text(row.open.removeprefix("about "))] if overview.has_open else []
             entries = (Text(entry.text, style=STYLES.get(entry.verdict, "")) for entry in row.entries)
-            table.add_row(Text(row.design), *entries, *([Text(row.open)] if overview.has_open else []))
+            table.add_row(Text(row.design), *entries, *last)
         yield table
         yield Text()
     if more := more_rounds(run, summaries):
@@ -185,7 +189,7 @@ def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str,
     yield f"# {plain(run.name)}\n"
     facts = (run.kernel, run.machine.get("cpu", ""), f"{run.rounds} rounds", f"seed {run.seed}", run.started)
     yield plain(" · ".join(fact for fact in facts if fact)) + "\n"
-    yield from (f"{plain(line)}\n" for line in words.doubts(run, many=True))
+    yield from (f"{plain(line)}\n" for line in words.events(run))
     yield from _markdown_overviews(run, summaries)
     path = None
     for answer in words.answers(run, summaries):

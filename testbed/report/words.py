@@ -278,6 +278,16 @@ def left_out(run: Run) -> Iterator[str]:
         yield f"{listed(names)} {were} left out{where}: {reason or 'no reason recorded'}."
 
 
+def events(run: Run) -> Iterator[str]:
+    """The lines with which a report begins: what a reader has to know before the numbers."""
+    yield from doubts(run, many=True)
+    nowhere = [design.name for design in run.designs if design.state in LEFT_OUT_STATES]
+    partly = [design.name for design in run.designs if design.usable and design.left_out]
+    parts = ([f"{listed(nowhere)}"] if nowhere else []) + ([f"in some cells {listed(partly)}"] if partly else [])
+    if parts:
+        yield f"Not measured: {'; '.join(parts)}. The reasons are below the tables."
+
+
 def _impersonal(design: Design, reason: str) -> str:
     """A reason without the design's name, so that designs with the same reason share a line."""
     return reason.replace(f"{design.name} needs", "needs")

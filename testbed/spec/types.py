@@ -305,4 +305,6 @@ def duration_text(duration: timedelta) -> str:
 
 def minutes(seconds: float) -> str:
     """A time in minutes, or in seconds if it is short."""
-    return f"{seconds / 60:.1f} min" if seconds >= 90 else f"{seconds:.0f} s"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 600 else f"{seconds / 60:.0f} min"
