@@ -20,8 +20,6 @@ STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline":
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
 COMPARED_WITH = "against {}; grey: unresolved"
 NO_VALUE = "no value"
-LONGEST_NAME = 14
-"""Characters of a design's name on one line of the overview, at least."""
 WIDTHS = (17, 6, 12, 5, 12, 18)
 """Widths of the columns in the terminal, in characters; 79 with the gaps. Long names make the first column wider."""
 
@@ -122,10 +120,9 @@ def terminal(run: Run, summaries: Sequence[Summary]) -> RenderableType:
 def _overviews(run: Run, summaries: Sequence[Summary]) -> Iterator[RenderableType]:
     """The tables of all designs, and what more rounds would resolve."""
     for overview in overviews(run, summaries):
-        longest = max(len(row.design) for row in overview.rows)
         yield Text(f"{overview.path.title}, {COMPARED_WITH.format(run.baseline)}", style="bold")
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
-        table.add_column(Text("design"), overflow="fold", min_width=min(longest, LONGEST_NAME))
+        table.add_column(Text("design"), overflow="fold")
         for title in overview.columns:
             table.add_column(Text(title), justify="right", overflow="fold")
         if overview.has_open:
