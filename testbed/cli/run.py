@@ -61,6 +61,10 @@ def run(
     from testbed.spec.load import load_scenario
 
     loaded = load_scenario(scenario, CATALOGUE)
+    if loaded.value.manifests or loaded.topology.value.manifests:
+        from testbed.experiment.clusters import with_manifests
+
+        loaded = with_manifests(loaded)
     if seed is None:
         seed = loaded.value.seed if loaded.value.seed is not None else random.SystemRandom().randint(0, MAX_SEED)
     sys.exit(_outline(loaded, seed) if dry_run else _begin(loaded, scenario, seed, results))

@@ -13,6 +13,7 @@ VERBS = (
     *("run", "validate", "plan", "schedule", "designs", "probes", "doctor"),
     *("report", "compare", "results", "schema", "import"),
     *("up", "down", "list", "exec", "shell", "ip", "check", "inspect", "trace", "capture", "graph"),
+    *("apply", "get", "delete", "scale", "rollout", "label", "annotate", "logs"),
     *("pod", "node", "link", "cni"),
 )
 

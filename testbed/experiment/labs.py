@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from testbed.designs.design import Design
 from testbed.experiment.needs import left_out
@@ -21,6 +21,9 @@ from testbed.plan.objects import Plan
 from testbed.plan.plugged import unaddressed
 from testbed.plan.shell import script
 from testbed.spec.topology import Topology
+
+if TYPE_CHECKING:
+    from testbed.lab.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
         with ExitStack() as own:
             facts["pod_mtu"] = design.pod_mtu(topology)
             lab = own.enter_context(Lab(plan_of(site, design_name)))
+            if site.cluster is not None:
+                own.callback(_with_cluster(lab, design, topology, site.cluster).down)
             if site.steering:
                 steer(lab.plan, lab.namespaces, site.steering)
             facts |= _checked(design, topology, lab)
@@ -84,6 +89,19 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
     except Exception as error:  # noqa: BLE001 - recorded; a design that cannot be built costs no other its samples
         return Prepared(None, facts | {"state": "failed", "reason": f"{type(error).__name__}: {error}"})
     return Prepared(lab, facts | {"state": "measured", "reason": ""})
+
+
+def _with_cluster(lab: Lab, design: Design, topology: Topology, state: object) -> "Cluster":
+    """The Kubernetes objects of a lab that is up, with their containers running."""
+    from testbed.kubernetes.state import ClusterState  # Loaded only when needed.
+    from testbed.lab.cluster import Cluster
+    from testbed.lab.editing import Editing
+
+    assert isinstance(state, ClusterState)
+    cluster = Cluster(Editing(lab, design, topology), state, topology.host_images)
+    cluster.begin()
+    cluster.await_quiet()
+    return cluster
 
 
 def _checked(design: Design, topology: Topology, lab: Lab) -> dict[str, Any]:

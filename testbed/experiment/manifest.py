@@ -41,6 +41,7 @@ def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[s
         "scenario_text": loaded.source.text,
         "topology_file": loaded.topology.source.file,
         "topology_text": loaded.topology.source.text,
+        "manifest_texts": loaded.manifests,
         "networks": {
             str(number): choice.model_dump(mode="json")
             for number, choice in enumerate(scenario.designs)
@@ -84,8 +85,14 @@ def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
         manifest.get("networks"),
     )
     now = manifest["scenario"]
-    changes = {"rounds": now["rounds"]} | ({"budget": None} if now["budget"] is None else {})
-    return replace(loaded, value=loaded.value.model_copy(update=changes))
+    changes = {"rounds": now["rounds"]} | ({"budget": None} if now.get("budget", "") is None else {})
+    loaded = replace(loaded, value=loaded.value.model_copy(update=changes))
+    texts = tuple((file, text) for file, text in manifest.get("manifest_texts", ()))
+    if not texts:
+        return loaded
+    from testbed.experiment.clusters import with_texts  # Loaded only when needed.
+
+    return with_texts(loaded, texts)
 
 
 def extended(manifest: Mapping[str, Any], rounds: int) -> dict[str, Any]:

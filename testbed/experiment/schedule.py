@@ -57,6 +57,8 @@ class Site:
     choices: tuple[Choice, ...]
     """The designs, as in the scenario."""
     cells: tuple[Cell, ...]
+    cluster: object = None
+    """The Kubernetes objects with which its labs begin, if any."""
 
     @cached_property
     def designs(self) -> Mapping[str, Design]:
@@ -97,7 +99,7 @@ class Schedule:
             built_of = [(site.topology, site.offload, site.steering, site.choices) for site in found]
             same = built_of.index(wanted) if wanted in built_of else None
             if same is None:
-                found.append(Site(*wanted, (cell,)))
+                found.append(Site(*wanted, (cell,), cell.cluster))
             else:
                 found[same] = Site(*wanted, (*found[same].cells, cell))
         return tuple(found)

@@ -7,9 +7,12 @@ from typing import Any, Literal
 from testbed.kubernetes.immutable import immutable_misfits
 from testbed.kubernetes.kinds import BY_NAME
 from testbed.kubernetes.models.batch import JobSpec
+from testbed.kubernetes.models.core import Service
 from testbed.kubernetes.models.pods import Pod as WrittenPod
+from testbed.kubernetes.priority import PRIORITY_CLASS, SYSTEM
 from testbed.kubernetes.reading import Manifests, Written
 from testbed.kubernetes.state import ClusterState, Metadata, Pod, Resource
+from testbed.kubernetes.unique import SERVICE, Taken
 from testbed.spec.problems import Misfit, Problem, SpecError
 from testbed.spec.topology import MAX_PODS
 
@@ -32,19 +35,33 @@ def apply(state: ClusterState, manifests: Manifests) -> Applied:
     namespaces = {name for _, name in state.of("Namespace")}
     namespaces |= {one.typed.metadata.name for one in manifests.objects if one.kind is BY_NAME["Namespace"]}
     nodes = tuple(name for _, name in state.of("Node"))
+    priorities = {*SYSTEM, *(name for _, name in state.of(PRIORITY_CLASS))}
+    priorities |= {one.typed.metadata.name for one in manifests.objects if one.kind is PRIORITY_CLASS}
+    ending = {name for (_, name), one in state.of("Namespace").items() if one.is_terminating}
+    services = frozenset((one.namespace, one.typed.metadata.name) for one in manifests.objects if one.kind is SERVICE)
+    taken = Taken(state, services)
     pods = 0
     for one in manifests.objects:
-        old = state.of(one.kind).get((one.namespace, one.typed.metadata.name))
+        key = (one.namespace, one.typed.metadata.name)
+        old = state.of(one.kind).get(key)
         new = _resource(one, old)
         misfits = [*_place_misfits(one, namespaces, nodes)]
-        key, wanted = _size(one)
+        field, wanted = _size(one)
         pods += wanted
         if pods > MAX_PODS:
-            misfits.append(Misfit(("spec", key), f"asks for {pods} pods in all; at most {MAX_PODS} are supported"))
+            misfits.append(Misfit(("spec", field), f"asks for {pods} pods in all; at most {MAX_PODS} are supported"))
         if old is not None:
             misfits += _taken(old) or immutable_misfits(old, new)
+        elif one.namespace in ending:
+            message = f"namespace '{one.namespace}' is being terminated; wait until it is gone, then apply again"
+            misfits.append(Misfit(("metadata", "namespace"), message, at_key=True))
+        elif isinstance(one.typed, WrittenPod):
+            misfits += _priority_misfits(one.typed, priorities)
+        if isinstance(new.typed, Service):
+            misfits += taken.misfits(key, new.typed)
         problems += (one.problem(misfit) for misfit in misfits)
-        outcome: Outcome = "created" if old is None else "unchanged" if _is_same(old, new) else "configured"
+        is_same = old is not None and (new is old or _is_same(old, new))
+        outcome: Outcome = "created" if old is None else "unchanged" if is_same else "configured"
         if outcome != "unchanged":
             put.append(new)
         outcomes.append((one, outcome))
@@ -60,6 +77,13 @@ def _place_misfits(one: Written, namespaces: set[str], nodes: tuple[str, ...]) -
     if one.namespace and one.namespace not in namespaces:
         message = f"namespace '{one.namespace}' not found; add a Namespace of this name to the manifests"
         yield Misfit(("metadata", "namespace"), message, valid=tuple(sorted(namespaces)))
+
+
+def _priority_misfits(pod: WrittenPod, priorities: set[str]) -> Iterator[Misfit]:
+    name = pod.spec.priority_class_name
+    if name is not None and name not in priorities:
+        message = f"no PriorityClass with name '{name}' was found"
+        yield Misfit(("spec", "priorityClassName"), message, valid=tuple(sorted(priorities)))
 
 
 def _size(one: Written) -> tuple[str, int]:
@@ -82,8 +106,12 @@ def _resource(one: Written, old: Resource | None) -> Resource:
     """The object as it will be: what is written, and what others added to the old one."""
     before = old.applied if old else {}
     live = _data(old) if old else {}
-    merged = merge(before, one.data, live)
-    typed = one.typed if merged == one.data else one.kind.model.model_validate(merged, by_alias=True, by_name=False)
+    has_status = one.kind.name in _WITH_STATUS
+    written = one.data if has_status else {key: part for key, part in one.data.items() if key != "status"}
+    if old is not None and before == one.data and _covers(live, written):
+        return old
+    merged = merge(before, written, live)
+    typed = one.typed if merged == written else one.kind.model.model_validate(merged, by_alias=True, by_name=False)
     body = {key: value for key, value in merged.items() if key not in _APART}
     metadata = Metadata(
         name=typed.metadata.name,
@@ -91,7 +119,7 @@ def _resource(one: Written, old: Resource | None) -> Resource:
         labels={**typed.metadata.labels, **_OWN_LABELS.get(one.kind.name, _no_labels)(typed.metadata.name)},
         annotations=typed.metadata.annotations,
     )
-    status = merged.get("status", {})
+    status = merged.get("status", {}) if has_status else old.status if old else {}
     if old is not None:
         generation = old.metadata.generation + (body != old.body)
         metadata = replace(
@@ -125,7 +153,14 @@ def _data(old: Resource) -> dict[str, Any]:
         if own or key in written:
             metadata[key] = dict(own)
     data = {"apiVersion": old.kind.api_version, "kind": old.kind.name, "metadata": metadata, **old.body}
-    return {**data, "status": dict(old.status)} if old.status else data
+    return {**data, "status": dict(old.status)} if old.status and old.kind.name in _WITH_STATUS else data
+
+
+def _covers(live: Any, written: Any) -> bool:
+    """Whether live data has all that is written."""
+    if isinstance(live, Mapping) and isinstance(written, Mapping):
+        return all(key in live and _covers(live[key], value) for key, value in written.items())
+    return bool(live == written)
 
 
 def _no_labels(name: str) -> dict[str, str]:
@@ -136,6 +171,8 @@ _OWN_LABELS: Mapping[str, Callable[[str], dict[str, str]]] = {
     "Namespace": lambda name: {"kubernetes.io/metadata.name": name},
 }
 """Labels that the API server adds."""
+_WITH_STATUS = ("Node", "Service", "Ingress")
+"""Kinds whose status a manifest can extend. All others have the status that controllers give them."""
 _APART = ("apiVersion", "kind", "metadata", "status")
 
 

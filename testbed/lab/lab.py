@@ -2,11 +2,12 @@
 
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from testbed.cni.calls import Call
+from testbed.kernel.announcing import announce
 from testbed.kernel.apply import Applied, bring_up
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
@@ -180,12 +181,20 @@ class Lab:
                 self.plugging.follow(plan, {name: host.pid for name, host in self.hosts.items()})
         if self.plugging:
             self.places.change(self.plugging.completed())
+        self._announce(space.name for space in applied.coming if space.kind is Kind.POD)
         for name in applied.spaces:
             if name in self.hosts:
                 introduce(self.hosts[name], self.plan[name], self.plan)
         if failed:
             raise PlanRefused("\n".join(failed))
         return applied.changes
+
+    def _announce(self, pods: Iterable[str]) -> None:
+        """Announces the addresses of new pods, which may have belonged to earlier pods."""
+        announce(
+            (self.namespaces[pod], [(item.dev, item.interface) for item in self.plan[pod].of(DeviceAddress)])
+            for pod in pods
+        )
 
     def ended(self) -> tuple[Ended, ...]:
         """The programs of the plan that have ended."""

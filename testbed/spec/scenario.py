@@ -13,7 +13,7 @@ rounds: 8                         # or auto; or instead of it a budget, such as 
 
 A design is given by name, in full with its parameters, or as a file: see testbed.spec.design.
 
-Further keys: aa, headline, budget, settle, rebuild_every, pin, offload, sweep, unfit.
+Further keys: manifests, aa, headline, budget, settle, rebuild_every, pin, offload, sweep, unfit.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -40,7 +40,7 @@ from testbed.spec.metrics import Directed
 from testbed.spec.probes import Probe, SockperfProbe
 from testbed.spec.problems import Invalid, Misfit, each
 from testbed.spec.topology import Topology
-from testbed.spec.types import Name, Share, Spec, durations
+from testbed.spec.types import Name, Share, Spec, durations, one_or_many
 
 AUTO: Literal["auto"] = "auto"
 AA = "aa"
@@ -175,6 +175,11 @@ class Scenario(Spec):
     baseline: str = Field(description="the design to compare the others with")
     paths: dict[Name, Path] = Field(min_length=1, description="the paths to measure, by name")
     probes: dict[Name, Probe] = Field(min_length=1, description="what to measure on each path, by name")
+    manifests: Annotated[tuple[str, ...], *one_or_many({"type": "string"})] = Field(
+        default=(),
+        description="Kubernetes manifests to apply: a file or folder, relative to this file, or a list; paths can then "
+        "also name what made pods (deployment/web) or labels (app=web)",
+    )
     aa: bool = Field(
         default=True,
         description="whether to measure the baseline twice in each round (A/A), to show the machine's own noise",
@@ -280,11 +285,12 @@ class Scenario(Spec):
                     yield replace(misfit, loc=("probes", name, *misfit.loc))
 
     def _paths_misfits(self, topology: Topology | None) -> Iterator[Misfit]:
-        """Unknown endpoints; none is unknown if the topology's pods could not be read."""
+        """Unknown endpoints; none is unknown if the topology's pods could not be read, or are in manifests."""
         # A mapping for its fast look-up, in the order of the file.
         known: Mapping[str, None] = {}
         name = ""
-        if topology is not None:
+        # Ends may be pods of manifests, which are not read here.
+        if topology is not None and not self.manifests and not topology.manifests:
             with suppress(Invalid):
                 name, known = topology.name, dict.fromkeys((*topology.pod_ids, *topology.nodes))
         for key, path in self.paths.items():

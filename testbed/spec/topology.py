@@ -16,9 +16,11 @@ nodes:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
+from functools import cached_property
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
@@ -29,7 +31,7 @@ from testbed.spec.qualities import MIN_MTU as MIN_MTU
 from testbed.spec.shapes import ROUTER as ROUTER
 from testbed.spec.shapes import SWITCH as SWITCH
 from testbed.spec.shapes import Families, Members
-from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, listed, one_or_many
+from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, durations, listed, one_or_many
 from testbed.spec.underlay import Underlay
 
 DEFAULT_NODE_PREFIX = {4: 24, 6: 64}
@@ -42,6 +44,9 @@ MAX_NODES = 1000
 MAX_NODE_RULES = 100_000
 
 
+MIN_GRACE, MAX_GRACE = timedelta(seconds=1), timedelta(hours=1)
+
+
 class Cluster(Spec):
     """Address ranges of pods, at most one per family."""
 
@@ -52,6 +57,11 @@ class Cluster(Spec):
         default=(),
         description="prefix length of each node's share of pod_cidr, or a list with one per range; "
         "24 (IPv4) and 64 (IPv6) if absent",
+    )
+    node_grace: Annotated[timedelta, *durations("40s", "5s", least=MIN_GRACE, most=MAX_GRACE)] = Field(
+        default=timedelta(seconds=40),
+        description="time without an answer to a node's heartbeats after which the node is NotReady",
+        json_schema_extra={"default": "40s"},
     )
     node_rules: int = Field(
         default=0,
@@ -73,6 +83,11 @@ class Pod(Spec):
     name: Name
     namespace: Name = DEFAULT_NAMESPACE
     labels: Labels = Field(default_factory=dict)
+    uid: str = Field(
+        default="",
+        pattern="^[0-9a-zA-Z]([-0-9a-zA-Z]{0,62}[0-9a-zA-Z])?$",
+        description="the Kubernetes UID, which CNI plugins get; derived from namespace and name if absent",
+    )
 
     @property
     def id(self) -> str:
@@ -86,7 +101,7 @@ def _pod(value: object) -> object:
         return {"name": value}
     if isinstance(value, dict | Pod):
         return value
-    raise ValueError("must be a name, such as web-1, or a mapping with keys name, namespace, labels")
+    raise ValueError("must be a name, such as web-1, or a mapping with keys name, namespace, labels, uid")
 
 
 def _pods(value: object) -> object:
@@ -155,6 +170,14 @@ class Topology(Spec):
         min_length=1, description="nodes by name, each with its pods; or the number of nodes, named node1, node2, ..."
     )
     pods_per_node: int = Field(default=0, ge=0, le=MAX_PODS, description="number of pods of each node without `pods`")
+    manifests: Annotated[tuple[str, ...], *one_or_many({"type": "string"})] = Field(
+        default=(), description="Kubernetes manifests to apply: a file or folder, relative to this file, or a list"
+    )
+    host_images: bool = Field(
+        default=False,
+        description="whether containers of the image `host` and of well-known tool images run their command from the "
+        "machine's own files",
+    )
 
     def pods_of(self, node: str) -> tuple[Pod, ...]:
         """The node's pods; a number N is short for NODE-pod-1 to NODE-pod-N."""
@@ -223,23 +246,46 @@ class Topology(Spec):
 
     def taken_by(self, name: str) -> str:
         """What uses that name, such as `a node`; empty if the name is free."""
+        return self.taken_by_member(name) or self.fabric.places().get(name, "")
+
+    def taken_by_member(self, name: str) -> str:
+        """The same, for names of nodes and pods only."""
         if name in self.nodes:
             return "a node"
         home = self.home_of(name)
-        return f"a pod of {home}" if home else self.fabric.places().get(name, "")
+        return f"a pod of {home}" if home else ""
 
     def home_of(self, pod_id: str) -> str:
-        """The node of that pod; empty for an unknown pod. Pods that are given as a number are not listed."""
-        name = pod_id.partition(".")[0]
-        for node in self.nodes:
-            pods = self.written_pods(node)
-            if isinstance(pods, int):
-                index = pod_id.removeprefix(f"{node}-pod-")
-                if index != pod_id and index.isdecimal() and index == str(int(index)) and 1 <= int(index) <= pods:
-                    return node
-            elif any(pod.name == name and pod.id == pod_id for pod in pods):
-                return node
-        return ""
+        """The node of that pod; empty for an unknown pod."""
+        return self._homes.get(pod_id) or self._home_of_counted(pod_id)
+
+    @cached_property
+    def _homes(self) -> dict[str, str]:
+        """The node of each listed pod, by the pod's id."""
+        listed = ((node, self.written_pods(node)) for node in self.nodes)
+        return {pod.id: node for node, pods in listed if not isinstance(pods, int) for pod in pods}
+
+    def _home_of_counted(self, pod_id: str) -> str:
+        node, _, index = pod_id.rpartition("-pod-")
+        pods = self.written_pods(node) if node in self.nodes else ()
+        is_number = index.isdecimal() and index == str(int(index))
+        return node if isinstance(pods, int) and is_number and 1 <= int(index) <= pods else ""
+
+    def with_pods_of(self, changed: Mapping[str, tuple[Pod, ...]], gone: Collection[str]) -> "Topology":
+        """The topology with other pods on some nodes; `gone` are the ids of the removed ones."""
+        nodes = {node: self.nodes[node].model_copy(update={"pods": pods}) for node, pods in changed.items()}
+        made = self.model_copy(update={"nodes": self.nodes | nodes})
+        homes = self._homes.copy()
+        for pod_id in gone:
+            homes.pop(pod_id, None)
+        homes.update((pod.id, node) for node, pods in changed.items() for pod in pods)
+        vars(made)["_homes"] = homes
+        return made
+
+    def __copy__(self) -> Self:
+        made = super().__copy__()
+        vars(made).pop("_homes", None)  # Copies are made to be changed.
+        return made
 
     def _count_misfits(self) -> Iterator[Misfit]:
         """Problems of pod counts, found before the pods are created."""

@@ -10,6 +10,7 @@ import yaml
 
 from testbed.kubernetes.applying import apply
 from testbed.kubernetes.cluster import new_cluster
+from testbed.kubernetes.deleting import terminated
 from testbed.kubernetes.kinds import UNDERSTOOD, kind_named
 from testbed.kubernetes.printing import printed
 from testbed.kubernetes.printing.values import age
@@ -17,8 +18,7 @@ from testbed.kubernetes.reading import read_manifests
 from testbed.kubernetes.selectors import parse_selector
 from testbed.kubernetes.state import ClusterState
 from testbed.kubernetes.workloads import run, settled, step
-from testbed.kubernetes.workloads.pods import terminated
-from tests.kubernetes.clusters import cluster, nodes, pod, workload
+from tests.kubernetes.clusters import Object, cluster, nodes, pod, workload
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER / "golden"
@@ -50,6 +50,35 @@ def test_every_kind_in_every_form(state: ClusterState, form: str) -> None:
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(text)
     assert text == golden.read_text()
+
+
+def test_kinds_that_are_kept_have_their_columns() -> None:
+    def kept(version: str, kind: str, **body: object) -> Object:
+        return {"apiVersion": version, "kind": kind, "metadata": {"name": "web"}, **body}
+
+    selector = {"matchLabels": {"app": "web"}}
+    state = cluster(
+        workload(replicas=3),
+        kept("policy/v1", "PodDisruptionBudget", spec={"minAvailable": 2, "selector": selector}),
+        kept("scheduling.k8s.io/v1", "PriorityClass", value=7),
+        kept("networking.k8s.io/v1", "IngressClass", spec={"controller": "a.b/c"}),
+        kept("v1", "ServiceAccount"),
+    )
+    state = settled(state)
+    names = ("pdb", "priorityclass", "ingressclass", "serviceaccount")
+    kinds = [kind for name in names if (kind := kind_named(name))]
+    assert [printed(state, state.of(kind).values()).split("\n") for kind in kinds] == [
+        [
+            "NAME   MIN AVAILABLE   MAX UNAVAILABLE   ALLOWED DISRUPTIONS   AGE",
+            "web    2               N/A               1                     0s",
+        ],
+        [
+            "NAME   VALUE   GLOBAL-DEFAULT   AGE   PREEMPTIONPOLICY",
+            "web    7       false            0s    PreemptLowerPriority",
+        ],
+        ["NAME   CONTROLLER   PARAMETERS   AGE", "web    a.b/c        <none>       0s"],
+        ["NAME   SECRETS   AGE", "web    0         0s"],
+    ]
 
 
 def test_json_and_yaml_are_the_same_list(state: ClusterState) -> None:

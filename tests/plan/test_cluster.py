@@ -49,7 +49,7 @@ def test_pods_of_the_topology_run_on_their_nodes() -> None:
         ("shop", "web"): ("node2", True, {"app": "web"}),
     }
     assert ("", "shop") in state.of("Namespace")
-    assert state.pods[0].status["podIPs"] == [{"ip": "10.244.1.2"}, {"ip": "fd00:10:244:1::2"}]
+    assert state.pods[0].ips == ("10.244.1.2", "fd00:10:244:1::2")
 
 
 def test_every_shipped_topology_is_a_cluster(repository: Path) -> None:

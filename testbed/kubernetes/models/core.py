@@ -20,6 +20,7 @@ from testbed.kubernetes.models.values import (
     Port,
     PortOrName,
     Protocol,
+    Quantity,
     Subdomain,
     within,
     word,
@@ -63,10 +64,11 @@ class NodeAddress(Model):
 
 
 class NodeStatus(Model):
-    """A node's addresses, and how many pods it takes."""
+    """A node's addresses, and what it has for pods."""
 
     addresses: Items[NodeAddress] = ()
-    allocatable: dict[str, str | int] = Field(default_factory=dict)
+    capacity: dict[str, Quantity] = Field(default_factory=dict)
+    allocatable: dict[str, Quantity] = Field(default_factory=dict)
 
 
 class Node(Object):
