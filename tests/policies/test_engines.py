@@ -22,7 +22,12 @@ from tests.policies.labs import designed, enforced
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = {case.name: case.steps[0].state for case in own_cases()}
-WAYS = (("nftables", "vxlan"), ("calico", "calico-vxlan"), ("kube-router", "kube-router"))
+WAYS = (
+    ("nftables", "vxlan"),
+    ("calico", "calico-vxlan"),
+    ("kube-router", "kube-router"),
+    ("weave", "weave-sleeve"),
+)
 
 
 def policed(name: str, engine: str, design: str) -> tuple[Plan, Plan]:
