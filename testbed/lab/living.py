@@ -67,12 +67,19 @@ class NameTaken(Exception):
     """A lab with that name is already up."""
 
 
-def facts_of(topology: "Loaded[Topology]", spec: "DesignSpec | ReadCni", host_images: bool = False) -> dict[str, Any]:
+def facts_of(
+    topology: "Loaded[Topology]",
+    spec: "DesignSpec | ReadCni",
+    host_images: bool = False,
+    agents: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """The facts about design and topology that a lab stores.
 
-    With `host_images` containers of some images run programs of the machine.
+    With `host_images` containers of some images run programs of the machine. `agents` are its service proxy and its
+    policy engine, as data of `testbed.lab.agents.Agents`.
     """
     return {
+        "agents": dict(agents or {}),
         "host_images": host_images,
         "design_spec": spec.model_dump(mode="json"),
         "topology_spec": topology.value.as_data(),
@@ -90,6 +97,11 @@ class CommandRefused(ValueError):
 
 class ChangeFailed(Exception):
     """The kernel, a program or a CNI plugin refused a part of the change; `inspect` lists what is missing."""
+
+    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+        """`lines` say what became of the Kubernetes objects of a command."""
+        super().__init__(message)
+        self.lines = tuple(lines)
 
 
 class Ending(NamedTuple):
@@ -299,7 +311,7 @@ class LivingLab:
         if refused := answer.get("refused"):
             raise CommandRefused(refused)
         if failed := answer.get("failed"):
-            raise ChangeFailed(failed)
+            raise ChangeFailed(failed, answer["lines"])
         return answer
 
     def objects(self, words: Sequence[str], patience_s: float = COMMAND_PATIENCE_S, **options: Any) -> dict[str, Any]:
@@ -333,7 +345,8 @@ class LivingLab:
     def enter(self, places: Sequence[str], namespace: str = "") -> tuple[list[int], list[int]]:
         """Descriptors of the capsule's namespaces and of the places' networks, which the caller must close.
 
-        A place can also be a pod of a Kubernetes `namespace`, or what made pods, such as deployment/web.
+        A place can also be a pod of a Kubernetes `namespace`, or what made pods, such as deployment/web. Raises
+        UnknownPlace, and CommandRefused for a pod that is not in the lab.
         """
         with door.connected(self.address) as connection:
             return self._enter_at(connection, places, namespace)
@@ -348,6 +361,8 @@ class LivingLab:
         self, connection: "socket.socket", places: Sequence[str], namespace: str
     ) -> tuple[dict[str, Any], list[int]]:
         answer, descriptors = self._ask_at(connection, "enter", places=list(places), namespace=namespace)
+        if refused := answer.get("refused"):
+            raise CommandRefused(refused)
         if unknown := answer.get("unknown"):
             raise UnknownPlace(str(unknown), self.facts["places"])
         return answer, descriptors
