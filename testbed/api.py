@@ -163,8 +163,6 @@ class Lab:
         design, MachineLacks for missing features, programs or rights, PluginNowhere, NameTaken, ChangeRefused and
         CannotBeBuilt.
         """
-        from testbed.lab.editing import EditRefused
-
         add_sbin()
         loaded = load_topology(Path(topology))
         try:
@@ -176,10 +174,7 @@ class Lab:
             ) from None
         check_design(wanted, loaded, design)
         need_for_lab(wanted, loaded.value)
-        try:
-            begun = begun_with(loaded, wanted, _paths(manifests), offload=offload)
-        except EditRefused as error:
-            raise ChangeRefused(str(error)) from None
+        begun = begun_with(loaded, wanted, _paths(manifests), offload=offload)
         facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images)
         number = 1
         while True:

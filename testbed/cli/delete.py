@@ -72,6 +72,8 @@ def delete(
         ignore_missing=ignore_missing,
         await_s=timeout if wait else 0.0,
     )
+    if not done["lines"] and not ignore_missing:
+        click.echo("No resources found", err=True)
     if done.get("left"):
         click.echo(f"testbed: not all of them are gone after {timeout:g} s", err=True)
         raise SystemExit(1)

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 
 import click
 
-from testbed.cli.errors import WrongInput
 from testbed.cli.labs import NAMESPACE_OF_POD, complete_place, lab_errors, lab_option, the_lab
 from testbed.cli.quick import environment_of
-from testbed.lab.living import CommandRefused
 
 _WITH_VALUE = ("--lab", "-n", "--namespace", "-c", "--container")
 _REST = {"ignore_unknown_options": True, "allow_interspersed_args": False}
@@ -44,9 +42,11 @@ def _options_in(words: Sequence[str]) -> int:
     metavar="NAME",
     help="The container whose variables the command gets.  [default: the pod's first]",
 )
+@click.option("-i", "--stdin", is_flag=True, hidden=True, help="Always so; accepted as kubectl has it.")
+@click.option("-t", "--tty", is_flag=True, hidden=True, help="Always so; accepted as kubectl has it.")
 @click.argument("target", shell_complete=complete_place)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND...")
-def exec_(name: str | None, namespace: str, container: str, target: str, command: tuple[str, ...]) -> None:
+def exec_(name: str | None, namespace: str, container: str, target: str, command: tuple[str, ...], **_: bool) -> None:
     """Run a command in a pod, on a node, on the gateway or on the fabric's switch.
 
     TARGET can also be what made pods, such as deployment/web. The command uses this terminal, this folder and this
@@ -62,8 +62,5 @@ def become(name: str | None, target: str, command: Sequence[str], namespace: str
     if not command:
         raise click.UsageError("COMMAND is missing: testbed exec TARGET -- COMMAND")
     lab = the_lab(name)
-    try:
-        with lab_errors():
-            lab.replace_process(target, command, environment_of(lab, target), namespace, container)
-    except CommandRefused as error:
-        raise WrongInput(str(error)) from None
+    with lab_errors():
+        lab.replace_process(target, command, environment_of(lab, target), namespace, container)

@@ -9,7 +9,7 @@ import click
 
 from testbed.cli.errors import WrongInput
 from testbed.lab.door import Unanswered
-from testbed.lab.living import LivingLab, UnknownPlace
+from testbed.lab.living import CommandRefused, LivingLab, UnknownPlace
 from testbed.spec.nearest import unknown
 
 VARIABLE = "TESTBED_LAB"
@@ -71,10 +71,10 @@ def the_lab(name: str | None, remedy: str = "select one with --lab") -> LivingLa
 
 @contextmanager
 def lab_errors() -> Iterator[None]:
-    """Turns UnknownPlace and Unanswered into WrongInput."""
+    """Turns UnknownPlace, CommandRefused and Unanswered into WrongInput."""
     try:
         yield
     except UnknownPlace as error:
         raise WrongInput(unknown("pod or node", error.name, error.places)) from None
-    except Unanswered as error:
+    except (CommandRefused, Unanswered) as error:
         raise WrongInput(str(error)) from None

@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
-from testbed.cli.errors import WrongInput
 from testbed.cli.labs import NAMESPACE_OF_POD, complete_place, lab_errors, lab_option, the_lab
 from testbed.cli.objects import SELECTOR
-from testbed.lab.living import CommandRefused, LivingLab
+from testbed.lab.living import LivingLab
 
 PERIOD_S = 0.2
 """Between two looks at containers whose output is followed."""
@@ -68,11 +67,8 @@ def logs(
 
 
 def _asked(lab: LivingLab, about: str, **arguments: Any) -> dict[str, Any]:
-    try:
-        with lab_errors():
-            return lab.containers(about, **arguments)
-    except CommandRefused as error:
-        raise WrongInput(str(error)) from None
+    with lab_errors():
+        return lab.containers(about, **arguments)
 
 
 def _print(log: dict[str, Any], prefix: bool, tail: int = -1) -> None:

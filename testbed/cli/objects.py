@@ -6,11 +6,10 @@ from typing import Any, TypeVar
 
 import click
 
-from testbed.cli.errors import WrongInput
 from testbed.cli.labs import lab_errors, the_lab
 from testbed.cli.log import need_log, write_log
 from testbed.cli.manifests import skipped_lines
-from testbed.lab.living import ChangeFailed, CommandRefused, LivingLab
+from testbed.lab.living import ChangeFailed, LivingLab
 
 SCHEDULING = ("apply", "scale")
 """Verbs that make new pods, and print why some of them cannot run."""
@@ -56,9 +55,9 @@ def carry_out(
     try:
         with lab_errors():
             done = lab.command(verb, given.texts, **arguments)
-    except CommandRefused as error:
-        raise WrongInput(str(error)) from None
     except ChangeFailed as error:
+        for line in error.lines:
+            click.echo(line)
         click.echo(f"testbed: {error}\nto list what is missing: testbed inspect", err=True)
         raise SystemExit(1) from None
     finally:

@@ -46,7 +46,6 @@ def up(
     """
     from testbed.experiment.needs import need_for_lab
     from testbed.lab.beginning import begun_with
-    from testbed.lab.editing import EditRefused
     from testbed.spec.design import JOINED
 
     wanted, loaded = chosen_for(topology, design)
@@ -57,10 +56,7 @@ def up(
     if log and not wanted.plugins:
         raise click.UsageError(f"--log: the design {wanted.name} calls no CNI plugin")
     need_log(log)
-    try:
-        begun = begun_with(loaded, wanted, files, offload=offload == "on", namespace=namespace)
-    except EditRefused as error:
-        raise WrongInput(str(error)) from None
+    begun = begun_with(loaded, wanted, files, offload=offload == "on", namespace=namespace)
     facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images)
     try:
         lab = LivingLab.bring_up(begun.plan, name, facts, state=begun.state)

@@ -48,6 +48,8 @@ def runs(container: Container, host_images: bool) -> Command | StandIn:
     words = (*container.command, *container.args)
     if not host_images or name not in _ENTRY_POINTS or (name == HOST and "/" in image) or _is_agnhost(container, words):
         return StandIn(words)
+    if not words and container.ports:
+        return StandIn()  # It has nothing to run that could serve them.
     if not container.command and words and words[0].startswith("-"):
         words = (*_ENTRY_POINTS[name], *words)
     return Command(words)

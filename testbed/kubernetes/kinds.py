@@ -250,3 +250,8 @@ def _all_kept() -> tuple[Kind, ...]:
 def all_names() -> tuple[str, ...]:
     """Every name of a kind in commands."""
     return tuple(name for kind in UNDERSTOOD for name in kind.names)
+
+
+def plurals() -> tuple[str, ...]:
+    """The kinds that are understood, as commands name them."""
+    return tuple(kind.plural for kind in UNDERSTOOD)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from testbed.kubernetes.kinds import Kind, all_names, kind_named
+from testbed.kubernetes.kinds import Kind, all_names, kind_named, plurals
 from testbed.kubernetes.models.meta import LabelSelector
 from testbed.kubernetes.refused import Refused, not_found
 from testbed.kubernetes.selectors import parse_selector
 from testbed.kubernetes.state import ClusterState, Resource
-from testbed.spec.nearest import unknown
+from testbed.spec.nearest import nearest, unknown
 
 ALL = ("pods", "services", "daemonsets", "deployments", "replicasets", "statefulsets", "jobs")
 """What kubectl means by `all`."""
@@ -74,7 +74,8 @@ def _kinds(text: str) -> Iterator[Kind]:
 def _kind(text: str) -> Kind:
     kind = kind_named(text)
     if kind is None:
-        raise Refused("BadRequest", unknown("kind", text, all_names()))
+        valid = plurals() if nearest(text, plurals()) else all_names()
+        raise Refused("BadRequest", unknown("kind", text, valid))
     return kind
 
 

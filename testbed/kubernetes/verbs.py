@@ -256,6 +256,8 @@ def shown(state: ClusterState, arguments: Mapping[str, Any]) -> str:
         arguments.get("output") or "",
         with_namespace=every,
         is_single=len(named) == 1 and bool(named[0].name),
+        with_kind=len({one.kind for one in named}) > 1,
+        with_labels=bool(arguments.get("show_labels")),
     )
 
 
@@ -263,8 +265,9 @@ def pending(state: ClusterState) -> tuple[str, ...]:
     """A line for each group of pods that cannot run for the same reason."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for pod in state.pods:
-        if pod.reason or (pod.node and ("", pod.node) not in state.of("Node")):
-            reason = pod.reason or f"node {pod.node} not found"
+        has_no_network = pod.phase == "Pending" and bool(pod.node) and bool(pod.message)
+        if pod.reason or has_no_network or (pod.node and ("", pod.node) not in state.of("Node")):
+            reason = pod.reason or (pod.message if has_no_network else f"node {pod.node} not found")
             owner = pod.metadata.owner.uid if pod.metadata.owner else pod.uid
             groups.setdefault((pod.namespace, owner, reason), []).append(pod.name)
     return tuple(

@@ -41,7 +41,7 @@ def begun_with(
 ) -> Beginning:
     """What a lab of a topology and a design begins with, with the manifests in files and those of the topology.
 
-    Raises SpecError for mistakes in manifests, EditRefused if the topology has no room for their pods.
+    Raises SpecError for mistakes in manifests.
     """
     files = tuple(files)
     topology = loaded.value
@@ -50,7 +50,7 @@ def begun_with(
     # Loaded only when needed, as this takes longer than to build a small lab.
     from testbed.kubernetes.verbs import applied
     from testbed.lab.cluster import converged
-    from testbed.lab.editing import planned_with
+    from testbed.lab.editing import EditRefused, planned_with
     from testbed.lab.manifests import texts_for
     from testbed.plan.cluster import attached, cluster_of, with_pods
 
@@ -60,5 +60,9 @@ def begun_with(
     state = converged(outcome.state)
     known = frozenset(topology.pod_ids)
     fresh = [pod for key, pod in attached(state).items() if key not in known]
-    after, plan = planned_with(topology, design, offload, lambda before: with_pods(before, (), fresh))
+    try:
+        after, plan = planned_with(topology, design, offload, lambda before: with_pods(before, (), fresh))
+    except EditRefused:
+        # The cluster attaches as many of the pods as possible.
+        after, plan = topology, design.plan(topology, offload)
     return Beginning(replace(loaded, value=after), plan, state, outcome.remarks, given.skipped)

@@ -6,13 +6,14 @@ starts and ends containers. What it reports - a container runs, a pod is ready, 
 time: a thread applies those for as long as the lab lives.
 """
 
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from testbed.kernel.refusal import PlanRefused
+from testbed.kernel.refusal import NotAttached, PlanRefused
 from testbed.kubernetes.nodes import is_unreachable, with_node_ready
 from testbed.kubernetes.pod_status import followed
 from testbed.kubernetes.state import ClusterState, Pod
@@ -23,7 +24,6 @@ from testbed.lab.heartbeats import Heartbeats
 from testbed.lab.kubelet import Kubelet, PodStatus
 from testbed.plan.cluster import attached, following, pod_id, with_pods
 from testbed.plan.collecting import without_collecting
-from testbed.spec.problems import SpecError
 
 QUIET_PATIENCE_S = 60.0
 """How long a command waits for containers that are being started."""
@@ -31,6 +31,25 @@ SOON_S = 2.0
 """How long it waits for pods that terminate: those without a reason to go on end at once."""
 REST_S = 0.01
 """The thread lets reports of the kubelet come together for this time."""
+
+
+FIRST_RETRY_S, MAX_RETRY_S = 2.0, 60.0
+"""A pod without a network is tried again after this time, doubled up to the longest, and when others leave."""
+
+
+@dataclass(frozen=True)
+class _Wait:
+    """A pod that waits for its network."""
+
+    reason: str
+    pause_s: float
+    until: float
+    """When it is tried again."""
+
+    @classmethod
+    def after(cls, before: "_Wait | None", reason: str, now: float) -> "_Wait":
+        pause_s = min(2 * before.pause_s, MAX_RETRY_S) if before else FIRST_RETRY_S
+        return cls(reason, pause_s, now + pause_s)
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,8 @@ class Cluster:
         """The pods with a network in the lab: UIDs by the name of the place."""
         self._seen: Mapping[Any, Any] | None = None
         """The pods of the state for which `_attached` is right."""
+        self._waiting: dict[str, _Wait] = {}
+        """Pods without a network, because there is no room or a plugin failed, by UID."""
         self._problem = ""
         self.host_images = host_images
         self._heartbeats = Heartbeats(editing.topology.cluster.node_grace.total_seconds(), self._woken.set)
@@ -84,7 +105,7 @@ class Cluster:
     def command(self, verb: str, arguments: Mapping[str, Any], patience_s: float = QUIET_PATIENCE_S) -> Done:
         """Carries a command of `VERBS` out, and waits until the lab has followed, as far as it can at once.
 
-        Raises SpecError, Refused and EditRefused, and then has changed nothing.
+        Raises SpecError and Refused, and EditRefused if pods cannot leave; then nothing has changed.
         """
         begin = time.monotonic()
         with self._lock:
@@ -141,7 +162,7 @@ class Cluster:
 
     def _follow_events(self) -> None:
         while not self._ended:
-            self._woken.wait(_seconds_until(due(self.state)))
+            self._woken.wait(_seconds_until(min([due(self.state) or math.inf, *self._retries()])))
             time.sleep(REST_S)
             self._woken.clear()
             with self._lock:
@@ -149,14 +170,11 @@ class Cluster:
                     return
                 try:
                     self._settle(self.state.at(time.time()))
-                except (EditRefused, SpecError) as error:
+                except (EditRefused, OSError) as error:
                     self._problem = str(error)
 
     def _settle(self, state: ClusterState) -> None:
-        """Lets controllers, lab and kubelet follow a new state, until nothing is left to do at once.
-
-        Raises EditRefused if no network can be made for the pods of `state`; then nothing has changed.
-        """
+        """Lets controllers, lab and kubelet follow a new state, until nothing is left to do at once."""
         while True:
             state = self._reported(self._with_nodes(state))
             self._attach(state)
@@ -196,28 +214,62 @@ class Cluster:
     def _attach(self, state: ClusterState) -> None:
         """Gives every pod of the state its network, and takes the networks of others away."""
         pods = state.of("Pod")
-        if pods is self._seen:
+        if pods is self._seen and not any(moment <= state.now for moment in self._retries()):
             return
         wanted = attached(state)
         gone = [key for key, uid in self._attached.items() if key not in wanted or wanted[key].uid != uid]
-        replaced = [key for key in gone if key in wanted]
-        if replaced:
+        if any(key in wanted for key in gone):
             # A pod that takes the place of another of the same name gets another address.
             self._change(gone, [])
-            for key in gone:
-                del self._attached[key]
-            gone = []
-        fresh = [pod for key, pod in wanted.items() if key not in self._attached]
-        if gone or fresh:
-            self._change(gone, fresh)
-        self._attached = {key: pod.uid for key, pod in wanted.items()}
+            self._attached = {key: uid for key, uid in self._attached.items() if key not in gone}
+            gone, has_room = [], True
+        else:
+            has_room = bool(gone)
+        fresh = [
+            pod
+            for key, pod in wanted.items()
+            if key not in self._attached
+            and (has_room or pod.uid not in self._waiting or self._waiting[pod.uid].until <= state.now)
+        ]
+        failed = self._change(gone, fresh) if gone or fresh else {}
+        there = {pod.uid for pod in fresh} - failed.keys()
+        self._waiting = {
+            uid: _Wait.after(self._waiting.get(uid), failed[uid], state.now) if uid in failed else self._waiting[uid]
+            for uid in (pod.uid for pod in wanted.values())
+            if uid not in there and (uid in failed or uid in self._waiting)
+        }
+        self._attached = {key: pod.uid for key, pod in wanted.items() if pod.uid not in self._waiting}
         self._seen = pods
 
-    def _change(self, gone: list[str], fresh: list[Pod]) -> None:
+    def _change(self, gone: list[str], fresh: list[Pod]) -> dict[str, str]:
+        """Changes the networks of pods; returns why some of the fresh ones have none, by UID.
+
+        Raises EditRefused if the others cannot leave.
+        """
         try:
             self._editing.change_pods(lambda topology: with_pods(topology, gone, fresh))
+        except NotAttached as error:
+            self._problem = "\n".join(error.others) or self._problem
+            if error.pods:
+                self._change(list(error.pods), [])
+            return {pod.uid: error.pods[pod_id(pod)] for pod in fresh if pod_id(pod) in error.pods}
         except (PlanRefused, OSError) as error:
             self._problem = str(error)
+        except EditRefused as error:
+            if not fresh:
+                raise
+            if len(fresh) == 1 and not gone:
+                return {fresh[0].uid: str(error)}
+            # As many as possible.
+            if gone:
+                self._change(gone, [])
+            half = (len(fresh) + 1) // 2
+            return self._change([], fresh[:half]) | (self._change([], fresh[half:]) if fresh[half:] else {})
+        return {}
+
+    def _retries(self) -> Iterator[float]:
+        """When pods without a network are tried again."""
+        return (one.until for one in self._waiting.values())
 
     def _reported(self, state: ClusterState) -> ClusterState:
         """The state with what the kubelet reports of its pods."""
@@ -228,6 +280,9 @@ class Cluster:
         for pod in state.pods:
             status = statuses.get(pod.uid)
             if pod.node in cut_off:
+                continue
+            if (wait := self._waiting.get(pod.uid)) and pod.message != wait.reason:
+                put.append(replace(pod, message=wait.reason))
                 continue
             if status is None:
                 if pod.is_terminating and not pod.node:
@@ -270,7 +325,8 @@ def converged(state: ClusterState) -> ClusterState:
 
 
 def _is_starting(pod: Pod) -> bool:
-    return bool(pod.node) and pod.phase == "Pending" and not any(one.reason in _FAILED for one in pod.containers)
+    is_pending = bool(pod.node) and pod.phase == "Pending" and not pod.message
+    return is_pending and not any(one.reason in _FAILED for one in pod.containers)
 
 
 _FAILED = (
@@ -287,5 +343,5 @@ def _ends_soon(pod: Pod, since: float) -> bool:
     return pod.metadata.deleted is not None and pod.metadata.deleted > since
 
 
-def _seconds_until(moment: float | None) -> float | None:
-    return None if moment is None else max(0.0, moment - time.time())
+def _seconds_until(moment: float) -> float | None:
+    return None if moment == math.inf else max(0.0, moment - time.time())

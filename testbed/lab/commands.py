@@ -57,12 +57,19 @@ def listed(cluster: Cluster, question: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def place_of(state: ClusterState, name: str, namespace: str) -> str:
-    """The place of a pod, named by itself or by what made it, such as deployment/web; empty if there is none."""
-    try:
-        pods = pods_named(state, name, namespace)
-    except Refused:
-        return ""
-    return (pods[0].node if pods[0].spec.host_network else pod_id(pods[0])) if pods else ""
+    """The place of a pod, named by itself or by what made it, such as deployment/web.
+
+    Raises Refused if none exists, or none is in the lab: it has no node yet, or is completed.
+    """
+    pods = _named(state, name, namespace)
+    there = [pod for pod in pods if pod.node and not pod.is_finished]
+    if there:
+        return there[0].node if there[0].spec.host_network else pod_id(there[0])
+    if not pods:
+        raise Refused("NotFound", f"{name} has no pods")
+    if pods[0].is_finished:
+        raise Refused("BadRequest", f"cannot exec in pod {pods[0].name}: it is completed, with phase {pods[0].phase}")
+    raise Refused("BadRequest", f"pod {pods[0].name} does not have a node assigned: {pods[0].reason or 'Pending'}")
 
 
 def pods_named(state: ClusterState, name: str, namespace: str) -> list[Pod]:
@@ -70,8 +77,12 @@ def pods_named(state: ClusterState, name: str, namespace: str) -> list[Pod]:
 
     Raises Refused for a name that does not exist.
     """
+    return [pod for pod in _named(state, name, namespace) if pod.node]
+
+
+def _named(state: ClusterState, name: str, namespace: str) -> list[Pod]:
     objects = found(state, references([name if "/" in name else f"pod/{name}"]), Scope(namespace))
-    pods = [pod for one in objects for pod in _pods_of(state, one) if pod.node]
+    pods = [pod for one in objects for pod in _pods_of(state, one)]
     return sorted(pods, key=lambda pod: (not pod.is_ready, pod.is_terminating, pod.metadata.created, pod.name))
 
 

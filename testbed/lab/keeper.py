@@ -88,6 +88,10 @@ class _Cached(Generic[T]):
         return self._written
 
 
+class _NotInLab(Exception):
+    """A pod of the Kubernetes objects that has no place in the lab, or does not exist."""
+
+
 class _Keeper:
     """State shared by the thread that builds the lab and the threads that answer requests."""
 
@@ -381,7 +385,11 @@ class _Keeper:
         lab = self._lab if self._built.is_set() else None
         if lab is None or not isinstance(places, list):
             return
-        places = [self._place(str(place), str(question.get("namespace") or "")) for place in places]
+        try:
+            places = [self._place(str(place), str(question.get("namespace") or "")) for place in places]
+        except _NotInLab as error:
+            say(connection, {"refused": str(error)})
+            return
         if unknown := [place for place in places if place not in lab.namespaces]:
             say(connection, {"unknown": unknown[0]})
             return
@@ -399,17 +407,26 @@ class _Keeper:
             close(own)
 
     def _place(self, name: str, namespace: str) -> str:
-        """The place that a name means: the place of that name, or that of a pod such as deployment/web."""
+        """The place that a name means: the place of that name, or that of a pod such as deployment/web.
+
+        Raises _NotInLab for a pod without a place.
+        """
         from testbed.spec.topology import DEFAULT_NAMESPACE
 
         assert self._lab is not None
         own = name if namespace in ("", DEFAULT_NAMESPACE) else f"{name}.{namespace}"
         if own in self._lab.namespaces or self._cluster is None:
             return own
+        from testbed.kubernetes.refused import Refused
         from testbed.lab.commands import place_of
 
         with self._stepping:
-            return place_of(self._cluster.state, name, namespace or DEFAULT_NAMESPACE) or own
+            try:
+                return place_of(self._cluster.state, name, namespace or DEFAULT_NAMESPACE)
+            except Refused as error:
+                if error.code == "NotFound" and "/" not in name and not namespace:
+                    return own  # An unknown place, of which the caller knows the valid ones.
+                raise _NotInLab(str(error)) from None
 
     def _end(self, connection: socket.socket, _: dict[str, Any]) -> None:
         first = os.pidfd_open(1)

@@ -91,6 +91,11 @@ class CommandRefused(ValueError):
 class ChangeFailed(Exception):
     """The kernel, a program or a CNI plugin refused a part of the change; `inspect` lists what is missing."""
 
+    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+        """`lines` say what became of the Kubernetes objects of a command."""
+        super().__init__(message)
+        self.lines = tuple(lines)
+
 
 class Ending(NamedTuple):
     """Results of the CNI plugins when a lab goes down."""
@@ -299,7 +304,7 @@ class LivingLab:
         if refused := answer.get("refused"):
             raise CommandRefused(refused)
         if failed := answer.get("failed"):
-            raise ChangeFailed(failed)
+            raise ChangeFailed(failed, answer["lines"])
         return answer
 
     def objects(self, words: Sequence[str], patience_s: float = COMMAND_PATIENCE_S, **options: Any) -> dict[str, Any]:
@@ -333,7 +338,8 @@ class LivingLab:
     def enter(self, places: Sequence[str], namespace: str = "") -> tuple[list[int], list[int]]:
         """Descriptors of the capsule's namespaces and of the places' networks, which the caller must close.
 
-        A place can also be a pod of a Kubernetes `namespace`, or what made pods, such as deployment/web.
+        A place can also be a pod of a Kubernetes `namespace`, or what made pods, such as deployment/web. Raises
+        UnknownPlace, and CommandRefused for a pod that is not in the lab.
         """
         with door.connected(self.address) as connection:
             return self._enter_at(connection, places, namespace)
@@ -348,6 +354,8 @@ class LivingLab:
         self, connection: "socket.socket", places: Sequence[str], namespace: str
     ) -> tuple[dict[str, Any], list[int]]:
         answer, descriptors = self._ask_at(connection, "enter", places=list(places), namespace=namespace)
+        if refused := answer.get("refused"):
+            raise CommandRefused(refused)
         if unknown := answer.get("unknown"):
             raise UnknownPlace(str(unknown), self.facts["places"])
         return answer, descriptors

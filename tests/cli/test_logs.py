@@ -81,6 +81,8 @@ def test_logs_and_variables_of_containers(repository: Path, tmp_path: Path) -> N
         assert printed(repository, "exec", "-c", "main", "tool", "sh", "-c", "echo $WORD") == "one\n"
         assert printed(repository, "exec", "--lab", "one", "tool", "--container=main", "--", "hostname") == "tool\n"
         assert printed(repository, "exec", "tool", "--", "sh", "-c", "echo -c x $WORD") == "-c x one\n"
+        assert printed(repository, "exec", "-it", "tool", "--", "hostname") == "tool\n"
+        assert printed(repository, "exec", "tool", "-i", "-t", "-c", "side", "--", "hostname") == "tool\n"
         assert printed(repository, "exec", "client", "-c", "pod", "--", "hostname") == "client\n"
         golden("logs-refused", "".join(refusals(repository)))
 
@@ -113,5 +115,13 @@ def refusals(repository: Path) -> Iterator[str]:
         (2, ("exec", "node1", "-c", "main", "--", "true")),
         (2, ("exec", "tool", "-c", "main")),
         (2, ("exec", "-n", "shop", "tool", "--", "true")),
+        (2, ("exec", "deployment/tool", "--", "true")),
+        (2, ("get", "podz")),
+        (2, ("get", "pods", "tol")),
+        (2, ("get", "pods", "--lab", "onee")),
+        (2, ("delete", "pods")),
+        (2, ("delete", "pod", "tol")),
+        (2, ("scale", "deployment/tool", "--replicas", "2")),
+        (2, ("apply", "-f", "tests/kubernetes/errors/pod-port-protocol.yaml")),
     ):
         yield f"$ testbed {' '.join(words)}   # exit code {code}\n{refused(repository, code, *words)}"

@@ -49,6 +49,10 @@ def test_a_tool_image_without_command_runs_nothing() -> None:
     assert what("nicolaka/netshoot") == Command(())
 
 
+def test_a_stand_in_serves_the_ports_of_a_tool_image_without_command() -> None:
+    assert what("busybox", ports=[{"containerPort": 80}]) == StandIn()
+
+
 @pytest.mark.parametrize(
     "container",
     [

@@ -98,6 +98,23 @@ def test_single_object_is_no_list() -> None:
     assert json.loads(printed(state, state.pods, "json", is_single=True))["metadata"]["name"] == "a"
 
 
+def test_status_and_duration_of_jobs(state: ClusterState) -> None:
+    job = state.of("Job")["default", "import"]
+    words = printed(state, [job]).split()
+    assert words[:5] == ["NAME", "STATUS", "COMPLETIONS", "DURATION", "AGE"]
+    assert words[6:8] == ["Running", "0/1"]
+    state = step(state.changed([replace(pod, phase="Succeeded") for pod in state.pods_of(job)]))
+    state = step(state.at(state.now + 60))
+    words = printed(state, [state.of("Job")["default", "import"]]).split()
+    assert words[6:9] == ["Complete", "1/1", "61m"]
+
+
+def test_labels_and_names_with_kinds() -> None:
+    state = cluster(pod("a", labels={"app": "web", "a": "b"}))
+    assert printed(state, state.pods, with_labels=True).splitlines()[1].endswith("a=b,app=web")
+    assert printed(state, state.pods, with_kind=True).splitlines()[1].startswith("pod/a ")
+
+
 def test_status_of_pods() -> None:
     state = cluster(
         pod("ready"), pod("gone"), pod("gated", schedulingGates=[{"name": "a.b/c"}]), pod("no", nodeSelector={"a": "b"})

@@ -55,6 +55,8 @@ def test_what_no_object_is_called(state: ClusterState, words: list[str], message
 def test_unknown_kinds_and_selectors(state: ClusterState) -> None:
     with pytest.raises(Refused, match="unknown kind 'pood'; did you mean 'pod'"):
         names(state, "pood")
+    with pytest.raises(Refused, match="unknown kind 'podz'; did you mean 'pods'"):
+        names(state, "podz")
     with pytest.raises(Refused, match="--selector: invalid selector"):
         names(state, "pods", selector="a=(")
 

@@ -1,6 +1,7 @@
 """Kubernetes manifests on a living lab: pods come, go and are replaced, and everything follows."""
 
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import yaml
 
 from testbed import Lab
 from testbed.api import Pod
-from testbed.lab.living import ChangeRefused, CommandRefused
+from testbed.lab.living import ChangeFailed, ChangeRefused, CommandRefused
 from testbed.spec.problems import SpecError
 
 pytestmark = pytest.mark.root
@@ -174,6 +175,58 @@ def test_two_containers_of_a_pod_share_its_ports(lab: Lab) -> None:
     assert eventually(lambda: "81/TCP" in str(lab.get("pod", "two")[0]["status"]["containerStatuses"]))
     assert lab.check().is_good
     lab.delete("pod", "two", grace=0)
+
+
+def test_pods_without_an_address_wait_until_one_is_free(tmp_path: Path) -> None:
+    topology = tmp_path / "small.yaml"
+    text = TWO_NODES.read_text().replace("10.244.0.0/16", "10.244.0.0/24").replace("node_prefix: 24", "node_prefix: 29")
+    topology.write_text(text)  # Addresses for five pods on each node.
+    manifest = tmp_path / "web.yaml"
+    manifest.write_text(yaml.safe_dump(deployment("web", 9)))
+    with Lab.up(topology, design="l3-host-routes", manifests=manifest) as lab:
+        without = [one for one in lab.get("pods") if one["status"]["phase"] == "Pending"]
+        assert len(without) == 2
+        assert all("addresses for 5 pods" in one["status"]["message"] for one in without)
+        assert lab.check().is_good
+        lab.delete("pods", selector="app=web")
+        assert eventually(lambda: len([pod for pod in web(lab) if pod.is_ready]) == 7)
+        lab.scale("deployment/web", 7)
+        assert eventually(lambda: [pod.is_ready for pod in web(lab)] == [True] * 7)
+        assert lab.inspect() == ()
+
+
+def test_a_pod_that_a_plugin_cannot_attach_is_tried_again(tmp_path: Path) -> None:
+    design, add, delete = _faulty_plugin(tmp_path)
+    with Lab.up(TWO_NODES, design=str(design)) as lab:
+        add.touch()
+        lab.apply(deployment("web", 2))
+        assert {one["status"]["phase"] for one in lab.get("pods", selector="app=web")} == {"Pending"}
+        assert all("no more room" in one["status"]["message"] for one in lab.get("pods", selector="app=web"))
+        assert lab.inspect() == ()
+        assert lab.check().is_good
+        add.unlink()
+        assert eventually(lambda: [pod.is_ready for pod in web(lab)] == [True, True])
+        assert lab.inspect() == ()
+        delete.touch()
+        with pytest.raises(ChangeFailed, match="cannot delete"):
+            lab.delete("pods", selector="app=web")
+        delete.unlink()
+        assert len(web(lab)) == 2
+        assert lab.check().is_good
+        assert lab.inspect() == ()
+
+
+def _faulty_plugin(folder: Path) -> tuple[Path, Path, Path]:
+    """A design with the plugin of the examples, and two files: if one exists, ADD or DEL fails."""
+    shutil.copytree(ROOT / "examples/cni", folder / "cni")
+    design = folder / "my-plugin.yaml"
+    shutil.copy(ROOT / "examples/my-plugin.yaml", design)
+    plugin = folder / "cni/bin/veth"
+    add, delete = folder / "add", folder / "delete"
+    text = plugin.read_text()
+    text = text.replace("ADD)", f'ADD) [ -e {add} ] && fail "no more room"')
+    plugin.write_text(text.replace("DEL)", f'DEL) [ -e {delete} ] && fail "cannot delete";'))
+    return design, add, delete
 
 
 def test_nodes_come_and_go_with_their_pods() -> None:

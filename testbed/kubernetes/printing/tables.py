@@ -322,7 +322,13 @@ DEFAULT = (NAME, AGE)
 
 
 def table(
-    state: ClusterState, objects: list[Resource], *, is_wide: bool, with_namespace: bool, with_kind: bool = False
+    state: ClusterState,
+    objects: list[Resource],
+    *,
+    is_wide: bool,
+    with_namespace: bool,
+    with_kind: bool = False,
+    with_labels: bool = False,
 ) -> str:
     """Objects of one kind, a line each, with a line of heads; `with_kind` writes names as `pod/web-1`."""
     columns = [one for one in COLUMNS.get(objects[0].kind.name, DEFAULT) if is_wide or not one.is_wide]
@@ -330,6 +336,8 @@ def table(
         columns[0] = Column("NAME", lambda row: f"{row.one.kind.qualified}/{row.one.name}")
     if with_namespace:
         columns.insert(0, Column("NAMESPACE", lambda row: row.one.namespace))
+    if with_labels:
+        columns.append(Column("LABELS", lambda row: pairs(row.one.labels)))
     rows = [Row(state, one, status_of(state, one)) for one in objects]
     cells = [[column.head for column in columns], *([str(column.cell(row)) for column in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
