@@ -84,6 +84,8 @@ def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
 
 def check_resumable(manifest: Mapping[str, Any]) -> None:
     """Raise NotResumable if the run is finished, or began on another machine or kernel."""
+    if manifest.get("counts"):
+        raise NotResumable("it has counts of instructions: run `testbed count` again")
     if manifest.get("state") == "done":
         raise NotResumable("it is finished")
     then, here = manifest.get("machine", {}), machine.facts()

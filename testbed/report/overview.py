@@ -77,7 +77,7 @@ def _entry(s: Summary) -> Entry:
     if s.verdict == "baseline" or s.ratio is None:
         return Entry(words.value(s), s.verdict)
     low, high = (words.rounded_percent(end) for end in (s.ratio_low, s.ratio_high))
-    if s.pairs < 2:
+    if s.pairs < 2 or metrics.known(s.metric).exact:
         return Entry(words.rounded_percent(s.ratio), s.verdict)
     span = f"{low.removesuffix('%')}..{high}"
     return Entry(span if s.verdict == "not resolved" else f"{words.rounded_percent(s.ratio)} ({span})", s.verdict)

@@ -165,6 +165,11 @@ class Run:
         """Designs that failed their check or are unavailable."""
         return tuple(design for design in self.designs if not design.usable)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether the headline metrics are counts."""
+        return all(metrics.known(name).exact for name in self.headline)
+
     def is_whole(self) -> bool:
         return self.state in ("done", "") and self.rounds >= (self.rounds_planned or 0)
 
