@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from testbed.spec.load import LoadedScenario
     from testbed.spec.topology import Topology
 
+TRACED = "tcp_64_instructions"
 OF_SCENARIO = "a scenario names its designs and paths; omit {}"
 
 
@@ -29,9 +30,16 @@ OF_SCENARIO = "a scenario names its designs and paths; omit {}"
     show_default=True,
     help="Where to create the folder of the counts.",
 )
+@click.option("--functions", is_flag=True, help="Also trace a TCP round trip: instructions by layer and function.")
 @click.option("--json", "as_json", is_flag=True, help="Print every count as JSON.")
 def count(
-    file: Path, source: str | None, target: str | None, designs: tuple[str, ...], results: Path, as_json: bool
+    file: Path,
+    source: str | None,
+    target: str | None,
+    designs: tuple[str, ...],
+    results: Path,
+    functions: bool,
+    as_json: bool,
 ) -> None:
     """Count the kernel instructions of packets' paths, exactly, for every design.
 
@@ -44,7 +52,7 @@ def count(
 
     loaded = _loaded(file, designs, source, target)
     version = need()
-    sys.exit(_count(loaded, file, version, results, as_json))
+    sys.exit(_count(loaded, file, version, results, functions, as_json))
 
 
 def _loaded(file: Path, designs: tuple[str, ...], source: str | None, target: str | None) -> "LoadedScenario":
@@ -100,7 +108,7 @@ def _paths(topology: "Topology") -> dict[str, tuple[str, str]]:
     return found
 
 
-def _count(loaded: "LoadedScenario", file: Path, version: str, results: Path, as_json: bool) -> int:
+def _count(loaded: "LoadedScenario", file: Path, version: str, results: Path, functions: bool, as_json: bool) -> int:
     from testbed.counting.count import manifest_for
     from testbed.counting.meter import MeterFailed, build
     from testbed.experiment.owner import give_to_caller
@@ -125,7 +133,8 @@ def _count(loaded: "LoadedScenario", file: Path, version: str, results: Path, as
         from testbed.counting.count import Count
 
         with ResultsWriter(folder) as writer, CountProgress() as progress:
-            counting = Count(loaded, schedule, manifest_for(loaded, str(file), schedule), writer, progress, meter)
+            manifest = manifest_for(loaded, str(file), schedule)
+            counting = Count(loaded, schedule, manifest, writer, progress, meter, functions)
             try:
                 all_well = counting.carry_out(version)
             except MeterFailed as reason:
@@ -148,13 +157,20 @@ def _report(folder: Path, as_json: bool) -> None:
     from dataclasses import asdict
 
     from testbed.report import write_report
+    from testbed.report.flame import svg
+    from testbed.report.functions import lines as of_functions
+    from testbed.report.functions import read_walks
     from testbed.report.instructions import lines, rows
 
     made = write_report(folder)
     found = rows(made.run, made.summaries)
+    walks = read_walks(folder, {(row.cell, row.design, row.path): row.instructions.get(TRACED, 0) for row in found})
+    for walk in walks:
+        (folder / "plots" / f"flame-{walk.name.replace(' ', '-').replace('/', '_')}.svg").write_text(svg(walk), "utf-8")
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in found], indent=2))
+        layers = {walk.name: walk.layers for walk in walks}
+        click.echo(json.dumps({"counts": [asdict(row) for row in found], "layers": layers}, indent=2))
         return
-    for line in lines(found):
+    for line in (*lines(found), "", *of_functions(walks)):
         click.echo(line)
     click.echo(f"\nReport: {made.html}")

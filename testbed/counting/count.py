@@ -1,16 +1,19 @@
 """A counting of a scenario: boots the virtual machine, and writes what is counted there into a results folder."""
 
+import csv
 import json
 import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import testbed
-from testbed.counting.meter import DIFFERING, MODES, UNIT, Counted, MeterFailed, Mode, counted
+from testbed.counting.graph import functions, parsed
+from testbed.counting.meter import DIFFERING, MODES, TRACED, UNIT, Counted, MeterFailed, Mode, counted
 from testbed.experiment.labs import plan_of
 from testbed.experiment.manifest import manifest_of, now
 from testbed.experiment.needs import UNAVAILABLE, UNFIT
@@ -34,6 +37,8 @@ HEADLINE = ("icmp_instructions", "tcp_64_instructions", "connect_instructions", 
 """The metrics of the first table of reports."""
 GUEST = "testbed.counting.guest"
 NICE = 10
+FILE = "functions.csv"
+COLUMNS = ("cell", "design", "path", "layer", "calls", "instructions", "stack")
 
 
 class Watcher(Protocol):
@@ -86,13 +91,15 @@ class Count:
         writer: ResultsWriter,
         watcher: Watcher,
         meter: Path,
+        with_functions: bool = False,
     ) -> None:
-        """`meter` is the program from `build`."""
+        """`meter` is the program from `build`; `with_functions` also traces where the instructions go."""
         self._schedule = schedule
         self._manifest = manifest
         self._writer = writer
         self._watcher = watcher
         self._meter = meter
+        self._with_functions = with_functions
         self._names = loaded.value.design_names
         self._several = len(schedule.sites) > 1
         self._rounds: dict[tuple[str, str, str, str], list[float]] = {}
@@ -151,7 +158,8 @@ class Count:
         job = machine.EXCHANGE / "job.json"
         meter = machine.EXCHANGE / "meter"
         shutil.copy(self._meter, meter)
-        job.write_text(json.dumps({"manifest": self._manifest, "rounds": ROUNDS, "meter": str(meter)}))
+        facts = {"manifest": self._manifest, "rounds": ROUNDS, "meter": str(meter), "functions": self._with_functions}
+        job.write_text(json.dumps(facts))
         os.nice(NICE)
         home = str(Path(testbed.__file__).parents[1])
         variables = {
@@ -186,6 +194,8 @@ class Count:
                 self._prepared(told)
             case "counts":
                 self._counts(told)
+            case "trace":
+                self._functions(told)
             case "design":
                 self._watcher.ended(_where(told), self._news(told))
             case "end":
@@ -232,6 +242,30 @@ class Count:
             return
         self._writer.append(sample(*value) for value in _values(mode, found))
         self._rounds.setdefault((told["cell"], design, path, mode.metric), []).append(found.typical)
+
+    def _functions(self, told: Mapping[str, Any]) -> None:
+        """Record where a round trip's instructions go: a row of functions.csv for each function."""
+        file = machine.EXCHANGE / told["file"]
+        try:
+            if told["error"]:
+                raise MeterFailed(" ".join(told["error"].split()))
+            traced = counted(told["output"], replace(TRACED, average=True))
+        except MeterFailed:
+            self._well = False
+            return
+        finally:
+            text = file.read_text()
+            file.unlink()
+        counts = self._rounds[told["cell"], told["design"], told["path"], TRACED.metric]
+        found = functions(parsed(text.splitlines()), TRACED.times, sum(counts) / len(counts), traced.typical)
+        with (self._writer.folder / FILE).open("a", newline="") as out:
+            rows = csv.writer(out, lineterminator="\n")
+            if out.tell() == 0:
+                rows.writerow(COLUMNS)
+            where = told["cell"], told["design"], told["path"]
+            rows.writerows(
+                (*where, one.layer, f"{one.calls:g}", f"{one.instructions:.1f}", ";".join(one.stack)) for one in found
+            )
 
     def _news(self, told: Mapping[str, Any]) -> str:
         """The counts of the first headline metric, by path."""

@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from testbed.counting.meter import LIMIT_S, MODES, Mode
+from testbed.counting import tracing
+from testbed.counting.meter import LIMIT_S, MODES, TRACED, Mode
 from testbed.experiment.labs import prepare
 from testbed.experiment.manifest import scenario_in
 from testbed.experiment.schedule import Schedule, Site
@@ -21,15 +23,21 @@ from testbed.lab.loopback import SOURCE, TARGET, Loopback
 from testbed.plan.addressing import layout
 from testbed.probes.probe import ProbeError, reached_by
 
+TRACEFS = Path("/tmp/tracing")
 Job = dict[str, Any]
-"""`manifest` of the counting, `meter`, the path of its program, and the number of `rounds`."""
+"""`manifest` of the counting, `meter`, the path of its program, the number of `rounds`, and whether to trace
+`functions`."""
 Where = dict[str, str]
 """The cell, design and path of a count; all empty over loopback."""
 
 
 def main() -> int:
     job = json.loads(Path(sys.argv[1]).read_text())
-    job["meter"] = shutil.copy(job["meter"], "/tmp/meter")  # The capsule has another /run.
+    job["exchange"] = tempfile.mkdtemp()  # The capsule has another /run.
+    subprocess.run(["mount", "--bind", Path(sys.argv[1]).parent, job["exchange"]], check=True)
+    if job["functions"]:
+        tracing.mount_tracefs(TRACEFS)
+    job["meter"] = shutil.copy(job["meter"], "/tmp/meter")
     return enclosed(lambda: count(job))
 
 
@@ -78,6 +86,15 @@ def count_path(job: Job, lab: Lab, source: str, target: str, offload: bool, name
                     output, error = _ask(job["meter"], lab, mode, source, target)
                     for where in named:
                         say("counts", **where, metric=mode.metric, round=number, output=output, error=error)
+        if job["functions"] and lab.hosts:
+            with tracing.functions(TRACEFS) as trace:
+                output, error = _ask(job["meter"], lab, TRACED, source, target, str(TRACEFS / "tracing_on"))
+            for where in named:
+                file = Path(
+                    job["exchange"], f"trace-{where['cell']}-{where['design']}-{where['path']}".replace("/", "_")
+                )
+                file.write_text(trace.text)
+                say("trace", **where, output=output, error=error, file=file.name)
 
 
 @contextmanager
@@ -108,13 +125,13 @@ def _served(meter: str, lab: Lab, place: str) -> Iterator[None]:
             server.kill()
 
 
-def _ask(meter: str, lab: Lab, mode: Mode, source: str, target: str) -> tuple[str, str]:
-    """The output of the meter's client in a place, and its error."""
+def _ask(meter: str, lab: Lab, mode: Mode, source: str, target: str, *switch: str) -> tuple[str, str]:
+    """The output of the meter's client in a place, and its error; the file `switch` has a 1 while it counts."""
     try:
         address = str(reached_by(lab.plan, source, target))
     except ProbeError as error:
         return "", str(error)
-    with lab.start(source, [meter, "ask", address, mode.mode, str(mode.size), str(mode.times)]) as client:
+    with lab.start(source, [meter, "ask", address, mode.mode, str(mode.size), str(mode.times), *switch]) as client:
         try:
             output, errors = client.communicate(timeout=LIMIT_S)
         except subprocess.TimeoutExpired:

@@ -5,13 +5,15 @@
  * measured as well: the server's are in its answers.
  *
  *     meter serve                              echo UDP and TCP, receive bulk TCP; prints "ready"
- *     meter ask ADDRESS MODE SIZE COUNT        prints a line per measurement: total, own, one way
+ *     meter ask ADDRESS MODE SIZE COUNT [FILE] prints a line per measurement: total, own, one way; meanwhile, FILE
+ *                                              has a 1 instead of a 0
  *
  * SIZE is the bytes of a request and of its answer; of bulk, the bytes of a transfer, in chunks. The first measurements,
  * a few of each mode, are not printed: connections are new, and caches of the kernel empty.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/icmp6.h>
 #include <netinet/in.h>
@@ -315,6 +317,12 @@ static const struct {
 	{ "bulk", bulk, 1 },
 };
 
+static void turn(int file, const char *on)
+{
+	if (file >= 0)
+		check(write(file, on, 1) == 1, "write");
+}
+
 static void ask(char **words)
 {
 	if (inet_pton(AF_INET, words[0], &target.v4.sin_addr) == 1)
@@ -329,8 +337,14 @@ static void ask(char **words)
 		long first = modes[mode].warm_up;
 		struct sample *samples = calloc(first + count, sizeof *samples);
 		check(samples != 0, "calloc");
-		for (long number = 0; number < first + count; number++)
+		int file = words[4] ? open(words[4], O_WRONLY) : -1;
+		check(!words[4] || file >= 0, words[4]);
+		for (long number = 0; number < first; number++)
 			samples[number] = modes[mode].measure(size);
+		turn(file, "1");
+		for (long number = first; number < first + count; number++)
+			samples[number] = modes[mode].measure(size);
+		turn(file, "0");
 		for (long number = first; number < first + count; number++)
 			printf("%lu %lu %lu\n", samples[number].total, samples[number].own, samples[number].one_way);
 		return;
@@ -343,9 +357,9 @@ int main(int count, char **words)
 {
 	if (count == 2 && !strcmp(words[1], "serve"))
 		serve();
-	else if (count == 6 && !strcmp(words[1], "ask"))
+	else if ((count == 6 || count == 7) && !strcmp(words[1], "ask"))
 		ask(words + 2);
 	else
-		fputs("usage: meter serve | meter ask ADDRESS MODE SIZE COUNT\n", stderr);
-	return count != 6;
+		fputs("usage: meter serve | meter ask ADDRESS MODE SIZE COUNT [FILE]\n", stderr);
+	return count < 6;
 }
