@@ -170,12 +170,13 @@ class Count:
             "XDG_CACHE_HOME": str(cache("")).removesuffix("/testbed"),
         }
         command = [sys.executable, "-m", GUEST, str(job)]
-        code = machine.run(version, command, variables, Path("/"), self._hear, counting=True)
+        code = machine.run(version, command, variables, Path("/"), self.hear, counting=True)
         if code or not self._ended:
             said = "\n".join([*self._said[-20:], *machine.CONSOLE.read_text(errors="replace").splitlines()[-100:]])
             raise MeterFailed(f"the virtual machine ended with {code}:\n{said}")
 
-    def _hear(self, chunk: bytes) -> None:
+    def hear(self, chunk: bytes) -> None:
+        """Take what the virtual machine prints: a JSON line for each result."""
         *lines, self._pending = (self._pending + chunk).split(b"\n")
         for line in lines:
             text = line.decode(errors="replace").strip()

@@ -12,13 +12,18 @@ is known without the tracer.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from statistics import median
 
 from testbed.counting.layers import OTHER, layer_of
 
 _LINE = re.compile(r"\s*.+-(\d+)\s+\|\s+(?:([\d.]+) us)?\s*\|\s*(.*)")
 _NAME = re.compile(r"[\w.$]+")
+_INTERRUPT = re.compile(r"irq_enter_rcu|irq_exit_rcu|__?sysvec_|__common_interrupt|common_interrupt")
+"""Where an interrupt begins, which no function called."""
 LEAST = 5
 """Instructions of a function that only returns."""
+CONVERGED = 5
+"""Steps after which the tracer's cost changes no more."""
 NS = 1000
 """Instructions a microsecond."""
 
@@ -27,11 +32,21 @@ NS = 1000
 class Calls:
     """All calls of a function by the same stack of callers."""
 
-    calls: int = 0
-    raw: float = 0.0
-    """Instructions in it without those in functions that it called, with the tracer's."""
-    called: int = 0
-    """Calls that it made."""
+    raw: list[float] = field(default_factory=list)
+    """For each call: the instructions in it without those in functions that it called, with the tracer's."""
+    called: list[int] = field(default_factory=list)
+    """For each call: the number of calls that it made."""
+
+    def own(self, within: float, rest: float) -> float:
+        """The instructions of all calls without the tracer's. The median call counts: interrupts disturb a few."""
+        return median(self._each(within, rest)) * len(self.raw)
+
+    def disturbance(self, within: float, rest: float) -> float:
+        """The instructions that interrupts, and other rare events, added to calls."""
+        return sum(self._each(within, rest)) - self.own(within, rest)
+
+    def _each(self, within: float, rest: float) -> list[float]:
+        return [raw - within - rest * called for raw, called in zip(self.raw, self.called, strict=True)]
 
 
 @dataclass
@@ -48,12 +63,14 @@ class Traced:
     """What the tracer saw."""
 
     by_stack: dict[tuple[str, ...], Calls] = field(default_factory=dict)
+    interrupts: float = 0.0
+    """Instructions of interrupts, with the tracer's. The usual round trip has none."""
     least: float = float("inf")
     """The shortest call of a function that calls no other, in instructions."""
 
     @property
     def calls(self) -> int:
-        return sum(one.calls for one in self.by_stack.values())
+        return sum(len(one.raw) for one in self.by_stack.values())
 
 
 def parsed(lines: Iterable[str]) -> Traced:
@@ -88,11 +105,12 @@ def _name(text: str) -> str:
 
 
 def _close(found: Traced, callers: list[_Open], call: _Open, took: float) -> None:
-    took = max(took, call.within)  # Where an interrupt switches tasks, the tracer subtracts too much.
-    entry = found.by_stack.setdefault(call.stack, Calls())
-    entry.calls += 1
-    entry.raw += took - call.within
-    entry.called += call.called
+    if any(map(_INTERRUPT.match, call.stack)):
+        found.interrupts += took - call.within
+    else:
+        entry = found.by_stack.setdefault(call.stack, Calls())
+        entry.raw.append(took - call.within)
+        entry.called.append(call.called)
     if callers:
         callers[-1].within += took
         callers[-1].called += 1
@@ -117,14 +135,26 @@ def functions(traced: Traced, times: int, count: float, count_traced: float) -> 
     """
     if not traced.calls:
         return ()
-    whole = (count_traced - count) * times / traced.calls
     within = traced.least - LEAST
-    rest = max(whole - within, 0.0)
+    rest = _rest(traced, within, (count_traced - count) * times)
     found = (
-        Function(stack, layer, one.calls / times, (one.raw - one.calls * within - one.called * rest) / times)
+        Function(stack, layer, len(one.raw) / times, one.own(within, rest) / times)
         for stack, layer, one in _with_layers(traced)
     )
     return tuple(sorted(found, key=lambda function: -function.instructions))
+
+
+def _rest(traced: Traced, within: float, added: float) -> float:
+    """The tracer's cost of a call that is within the caller's time, where the tracer `added` so many instructions.
+
+    Interrupts and rare events added some too, but how many is known only with the cost: it converges.
+    """
+    rest = 0.0
+    disturbance = traced.interrupts
+    for _ in range(CONVERGED):
+        rest = max((added - disturbance) / traced.calls - within, 0.0)
+        disturbance = traced.interrupts + sum(one.disturbance(within, rest) for one in traced.by_stack.values())
+    return rest
 
 
 def _with_layers(traced: Traced) -> Iterator[tuple[tuple[str, ...], str, Calls]]:

@@ -58,7 +58,7 @@ MODES = (
 )
 """Everything that is counted on a path. The metric's title and direction are in `testbed.report.metrics`."""
 
-TRACED = Mode("tcp_64_instructions", "tcp", 64, 10)
+TRACED = Mode("tcp_64_instructions", "tcp", 64, 40)
 """What is traced function by function."""
 
 

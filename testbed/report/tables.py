@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.experiment.results import LAB
-from testbed.report import instructions, metrics, words
+from testbed.report import counts, instructions, metrics, words
 from testbed.report.overview import more_rounds, overviews
 from testbed.report.run import Design, Path, Run
 from testbed.report.statistics import RESOLVED, Summary
@@ -176,6 +176,9 @@ def notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
     yield from words.failures(run)
     yield from words.doubts(run)
     yield from words.limits(run, summaries)
+    if run.counts:
+        yield from counts.correlations(run.counts, summaries)
+        yield words.COUNTS
     if summaries:
         yield words.intervals(summaries)
         yield words.method(run, summaries)
@@ -207,9 +210,9 @@ def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str,
         for design in measured:
             mtu = words.NOTHING if design.pod_mtu is None else str(design.pod_mtu)
             yield f"| {plain(design.name)} | {plain(design.summary)} | {mtu} |"
-    if counts := list(instructions.tables(instructions.rows(run, summaries))):
+    if grids := list(instructions.tables(instructions.rows(run, summaries))):
         yield "\n## Instructions\n"
-        yield from (line for table in counts for line in (*_markdown_grid(table), ""))
+        yield from (line for table in grids for line in (*_markdown_grid(table), ""))
     yield "\n## Numbers\n"
     yield from _markdown_table(sections(run, summaries))
     yield ""

@@ -27,8 +27,8 @@ FEW_DESIGNS = 5
 """A sweep with at most this many designs, or at most as many as cells, is described by design; otherwise by cell."""
 COUNTS = (
     "Instructions are those of the kernel and of programs on the path, without those of the programs at its ends. They "
-    "are path length, not speed: no caches, no memory stalls, no parallel work; crypto and checksums as software "
-    "computes them."
+    "are path length, not speed: no caches, no memory stalls, no parallel work; the CPU computes crypto and checksums, "
+    "and a vector instruction counts as one."
 )
 """What counted instructions are not."""
 NEAR_LIMIT = 0.9

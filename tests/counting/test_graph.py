@@ -95,7 +95,7 @@ def test_calls_that_do_not_return_do_not_count() -> None:
 
 def test_real_output_of_the_kernel_is_read() -> None:
     found = parsed(REAL.splitlines())
-    stacks = {";".join(stack): (one.calls, round(one.raw)) for stack, one in found.by_stack.items()}
+    stacks = {";".join(stack): (len(one.raw), round(sum(one.raw))) for stack, one in found.by_stack.items()}
     security = "x64_sys_call;__x64_sys_sendto;security_socket_sendmsg"
     assert stacks == {
         "mutex_unlock": (1, 722),
@@ -104,6 +104,12 @@ def test_real_output_of_the_kernel_is_read() -> None:
         f"{security};apparmor_socket_sendmsg": (1, 1430),
     }
     assert found.least == 721
+
+
+def test_an_interrupt_does_not_count() -> None:
+    disturbed = [line.replace("2.120 us", "9.120 us") for line in traced(CALLS)]
+    lines = [*traced(CALLS), *disturbed, *traced(CALLS)]
+    assert costs(parsed(lines), times=3) == costs(parsed(traced(CALLS)))
 
 
 def test_nothing_traced_gives_no_functions() -> None:
