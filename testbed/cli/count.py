@@ -45,8 +45,8 @@ def count(
 
     Boots a stock kernel in a virtual machine whose clock counts instructions; the counts are the same on every machine,
     busy or not. FILE is a scenario, whose designs and paths are counted, or a topology with --design; A and B are then
-    the ends of the path. Instructions are path length, not speed. Exit code 1 if a design fails its checks, or two
-    rounds do not agree to 0.5 %.
+    the ends of the path. Instructions are path length, not speed. Counts whose two rounds differ by more than 0.5 % are
+    listed. Exit code 1 if a design fails its checks or a path gives no count.
     """
     from testbed.counting.count import need
 

@@ -54,7 +54,7 @@ MODES = (
     Mode("connect_instructions", "connect", 64, 100),
     Mode("packet_instructions", "udp", 64, 200, one_way=True),
     Mode("bulk_instructions", "bulk", 1_000_000, 24, average=True),
-    Mode("bulk_no_offload_instructions", "bulk", 1_000_000, 16, offload=False, average=True),
+    Mode("bulk_no_offload_instructions", "bulk", 1_000_000, 24, offload=False),
 )
 """Everything that is counted on a path. The metric's title and direction are in `testbed.report.metrics`."""
 
