@@ -9,6 +9,7 @@ A lab brought up here ends with the `with` block, or with the process, even if t
 right to make user namespaces: see `testbed doctor`.
 """
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +21,13 @@ from testbed.designs.fitting import check_design
 from testbed.experiment.needs import need_for_lab
 from testbed.kernel.lacking import MachineLacks, PluginNowhere
 from testbed.kernel.search_path import add_sbin
+from testbed.lab.beginning import begun_with
 from testbed.lab.door import Address
 from testbed.lab.living import (
     CannotBeBuilt,
     ChangeFailed,
     ChangeRefused,
+    CommandRefused,
     LivingLab,
     NameTaken,
     UnknownPlace,
@@ -35,6 +38,7 @@ from testbed.observe.check import check as check_lab
 from testbed.observe.inspect import Difference
 from testbed.observe.inspect import inspect as inspect_lab
 from testbed.observe.ports import TRACE_PORT
+from testbed.observe.served import ports_of
 from testbed.observe.shots import Protocol
 from testbed.observe.trace import Walk
 from testbed.observe.trace import trace as trace_packet
@@ -42,19 +46,21 @@ from testbed.observe.verdict import Verdict
 from testbed.plan.objects import Kind, Plan, Space
 from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design, load_topology
-from testbed.spec.topology import DEFAULT_NAMESPACE, Pod
+from testbed.spec.topology import DEFAULT_NAMESPACE
 from testbed.spec.types import Address as IPAddress
 
 __all__ = [
     "CannotBeBuilt",
     "ChangeFailed",
     "ChangeRefused",
+    "CommandRefused",
     "Difference",
     "Lab",
     "MachineLacks",
     "NameTaken",
     "Place",
     "PluginNowhere",
+    "Pod",
     "UnknownPlace",
     "Verdict",
     "Walk",
@@ -103,6 +109,34 @@ class Place:
         return f"<{self.kind} {self.name} of lab {self.lab.name}>"
 
 
+class Pod(Place):
+    """A pod of a lab, with what Kubernetes knows of it."""
+
+    def __init__(self, lab: "Lab", name: str, space: Space, data: Mapping[str, Any]) -> None:
+        super().__init__(lab, space)
+        self.name = name
+        """Its name, followed by its namespace unless that is `default`: `web-1.shop`."""
+        self.data: Mapping[str, Any] = data
+        """The whole object, as the API server shows it."""
+        self.namespace: str = data["metadata"]["namespace"]
+        """Its Kubernetes namespace."""
+        self.labels: Mapping[str, str] = data["metadata"].get("labels", {})
+        """Its labels."""
+        self.uid: str = data["metadata"]["uid"]
+        """Its UID: another pod of the same name has another one."""
+        self.node: str = data["spec"].get("nodeName", "")
+        """Its node."""
+        self.phase: str = data.get("status", {}).get("phase", "Pending")
+        """Pending, Running, Succeeded or Failed."""
+        self.is_ready: bool = _is_ready(data)
+        """Whether its condition Ready is true."""
+
+
+def _is_ready(data: Mapping[str, Any]) -> bool:
+    conditions = data.get("status", {}).get("conditions", ())
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
+
+
 class Lab:
     """A lab that is up."""
 
@@ -110,13 +144,24 @@ class Lab:
         self._living = living
 
     @classmethod
-    def up(cls, topology: str | Path, design: str, name: str | None = None, offload: bool = True) -> Self:
+    def up(
+        cls,
+        topology: str | Path,
+        design: str,
+        name: str | None = None,
+        offload: bool = True,
+        manifests: str | Path | Sequence[str | Path] = (),
+        host_images: bool = False,
+    ) -> Self:
         """Brings a lab up, which ends with this process at the latest.
 
         `topology` is a YAML file; `design` a name, ATTACH+TRANSPORT, a design file, or a CNI network configuration;
-        `name` must be unique, and by default contains the PID of this process.
+        `name` must be unique, and by default contains the PID of this process. `manifests` are files or folders of
+        Kubernetes manifests to begin with; with `host_images` containers of the image `host` and of well-known tool
+        images run their command from this machine's files.
         Raises SpecError for mistakes in files, or a design that does not fit the topology, KeyError for an unknown
-        design, MachineLacks for missing features, programs or rights, PluginNowhere, NameTaken and CannotBeBuilt.
+        design, MachineLacks for missing features, programs or rights, PluginNowhere, NameTaken, ChangeRefused and
+        CannotBeBuilt.
         """
         add_sbin()
         loaded = load_topology(Path(topology))
@@ -129,16 +174,21 @@ class Lab:
             ) from None
         check_design(wanted, loaded, design)
         need_for_lab(wanted, loaded.value)
-        plan = wanted.plan(loaded.value, offload)
+        begun = begun_with(loaded, wanted, _paths(manifests), offload=offload)
+        facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images)
         number = 1
         while True:
             chosen = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}-{os.getpid()}-{number}"
             try:
-                return cls(LivingLab.bring_up(plan, chosen, facts_of(loaded, wanted.spec), tied=True))
+                living = LivingLab.bring_up(begun.plan, chosen, facts, tied=True, state=begun.state)
             except NameTaken:
                 if name:
                     raise
                 number += 1
+            else:
+                if begun.state is not None:
+                    living.command("apply")  # Waits for the first containers.
+                return cls(living)
 
     @classmethod
     def find(cls, name: str) -> Self:
@@ -188,7 +238,7 @@ class Lab:
         ChangeRefused or MachineLacks if nothing has changed, and ChangeFailed if the change failed halfway.
         """
         self._living.change("pod add", name=name, node=node, namespace=namespace, labels=dict(labels or {}))
-        return self[Pod(name=name, namespace=namespace).id]
+        return self[_pod_id(name, namespace)]
 
     def remove_pod(self, name: str) -> None:
         """Removes a pod by name: `web-1`, or `web-1.shop` in the Kubernetes namespace `shop`."""
@@ -210,14 +260,67 @@ class Lab:
         """
         self._living.change("link set", ends=ends, **qualities)
 
+    def apply(
+        self, *manifests: "str | Path | Mapping[str, Any]", namespace: str = DEFAULT_NAMESPACE
+    ) -> tuple[str, ...]:
+        """Applies Kubernetes manifests: files, folders, or objects as mappings. Returns what became of each object.
+
+        Returns when pods are attached and containers have started. Raises SpecError for every mistake, with nothing
+        changed, and ChangeFailed.
+        """
+        from testbed.lab.manifests import texts_of
+
+        objects = [one for one in manifests if isinstance(one, Mapping)]
+        texts = list(texts_of(Path(one) for one in manifests if not isinstance(one, Mapping)).texts)
+        texts += ((f"object {number}.json", json.dumps(one)) for number, one in enumerate(objects, 1))
+        return tuple(self._living.command("apply", texts, namespace=namespace)["lines"])
+
+    def delete(self, *words: str, namespace: str = DEFAULT_NAMESPACE, wait_s: float = 60.0, **options: Any) -> None:
+        """Deletes Kubernetes objects: `delete("pod", "web-1")`, or `delete("pods", every=True)`.
+
+        Waits until they are gone, at most `wait_s`. `options` are `selector`, `grace` in seconds, `cascade`. Raises
+        CommandRefused, with nothing changed, and ChangeFailed.
+        """
+        self._living.command("delete", await_s=wait_s, words=words, namespace=namespace, **options)
+
+    def scale(self, workload: str, replicas: int, namespace: str = DEFAULT_NAMESPACE) -> None:
+        """Sets the number of pods of a workload: `scale("deployment/web", 5)`. Raises like `delete`."""
+        self._living.command("scale", words=[workload], replicas=replicas, namespace=namespace)
+
+    def get(
+        self, *words: str, namespace: str = DEFAULT_NAMESPACE, all_namespaces: bool = False, selector: str = ""
+    ) -> list[dict[str, Any]]:
+        """Kubernetes objects, as the API server shows them: `get("pods", selector="app=web")`.
+
+        Raises CommandRefused.
+        """
+        answer = self._living.objects(
+            words, namespace=namespace, all_namespaces=all_namespaces, selector=selector, output="json"
+        )
+        found = json.loads(answer["text"])
+        return list(found["items"]) if found["kind"] == "List" else [found]
+
+    @property
+    def pods(self) -> Mapping[str, Pod]:
+        """The pods that have a network, by name: `web-1`, or `web-1.shop` in the Kubernetes namespace `shop`."""
+        spaces = {space.name: space for space in self.plan.spaces}
+        found = {}
+        for data in self.get("pods", all_namespaces=True):
+            name = _pod_id(data["metadata"]["name"], data["metadata"]["namespace"])
+            # A pod with hostNetwork is in the network of its node.
+            place = data["spec"].get("nodeName", "") if data["spec"].get("hostNetwork") else name
+            if space := spaces.get(place):
+                found[name] = Pod(self, name, space, data)
+        return found
+
     def check(self) -> Verdict:
-        """Checks every pair of pods and nodes against the Kubernetes network model, and explains failures.
+        """Checks every pair of pods and nodes, and every port of a container, and explains failures.
 
         The verdict prints as `testbed check` does; `assert lab.check().is_good` shows the first cause if it fails.
         """
         plan, topology, design = self.plan, self._living.topology, self._living.design
-        ended = self._living.ended()
-        return self._living.inside(lambda namespaces: check_lab(design, topology, plan, namespaces, ended))
+        ended, ports = self._living.ended(), ports_of(self._living.ports())
+        return self._living.inside(lambda namespaces: check_lab(design, topology, plan, namespaces, ended, ports=ports))
 
     def inspect(self) -> tuple[Difference, ...]:
         """Differences between the kernel's state and the plan, including processes that have ended."""
@@ -242,3 +345,11 @@ class Lab:
         return self._living.inside(
             lambda namespaces: trace_packet(plan, namespaces, source, target, protocol, port, size, family, ended)
         )
+
+
+def _pod_id(name: str, namespace: str) -> str:
+    return name if namespace == DEFAULT_NAMESPACE else f"{name}.{namespace}"
+
+
+def _paths(manifests: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(manifests)] if isinstance(manifests, str | Path) else [Path(one) for one in manifests]

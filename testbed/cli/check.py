@@ -24,18 +24,20 @@ def check(name: str | None, as_json: bool) -> None:
 
     Over TCP, UDP and ICMP, in each family that both have, the right target must answer, and must see the source's own
     address. Between each two nodes, the largest packet that pods may send must pass, and no larger one, and messages
-    that are larger must come back over UDP, TCP and, if the kernel has it, SCTP. For failing pairs, a packet is traced
-    to find the cause.
+    that are larger must come back over UDP, TCP and, if the kernel has it, SCTP. Every port of a container that runs
+    must answer. For failing pairs, a packet is traced to find the cause.
     """
     lab = the_lab(name)
     with lab_errors():
         from testbed.observe.check import check as check_lab
+        from testbed.observe.served import ports_of
 
         plan, topology, design, ended = lab.plan, lab.topology, lab.design, lab.ended()
+        ports = ports_of(lab.ports())
 
         def work(namespaces: "Namespaces") -> "Verdict":
             with progress() as show:
-                return check_lab(design, topology, plan, namespaces, ended, show)
+                return check_lab(design, topology, plan, namespaces, ended, show, ports)
 
         verdict = lab.inside(work)
     if as_json:

@@ -120,4 +120,4 @@ def exec_words(lab: LivingLab) -> str:
 
 def named(lab: LivingLab) -> str:
     """The option that names the lab, if several are up."""
-    return "" if len(LivingLab.all()) == 1 else f" -n {lab.name}"
+    return "" if len(LivingLab.all()) == 1 else f" --lab {lab.name}"

@@ -1,4 +1,4 @@
-"""Shared by the verbs on labs that are up: the option --name, completion of places, errors."""
+"""Shared by the verbs on labs that are up: the option --lab, completion of places, errors."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ import click
 
 from testbed.cli.errors import WrongInput
 from testbed.lab.door import Unanswered
-from testbed.lab.living import LivingLab, UnknownPlace
+from testbed.lab.living import CommandRefused, LivingLab, UnknownPlace
 from testbed.spec.nearest import unknown
 
 VARIABLE = "TESTBED_LAB"
@@ -17,15 +17,24 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def lab_option(verb: F) -> F:
-    """Adds the option --name, which selects a lab."""
+    """Adds the option --lab, which selects a lab."""
     return click.option(
-        "-n",
-        "--name",
+        "--lab",
+        "name",
         envvar=VARIABLE,
         metavar="LAB",
         help=f"The lab, if more than one is up (see `testbed list`); or set {VARIABLE}.",
         shell_complete=_complete_lab,
     )(verb)
+
+
+NAMESPACE_OF_POD = click.option(
+    "-n",
+    "--namespace",
+    default="",
+    metavar="NAMESPACE",
+    help="The namespace of the pod.  [default: default]",
+)
 
 
 def complete_place(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
@@ -41,7 +50,7 @@ def _complete_lab(context: click.Context, _: click.Parameter, incomplete: str) -
     return [lab.name for lab in LivingLab.all() if lab.name.startswith(incomplete)]
 
 
-def the_lab(name: str | None, remedy: str = "select one with --name") -> LivingLab:
+def the_lab(name: str | None, remedy: str = "select one with --lab") -> LivingLab:
     """The lab of that name, or the only one. This user's own if other users have labs of that name.
 
     Raises WrongInput, with the remedy if several are up.
@@ -62,10 +71,10 @@ def the_lab(name: str | None, remedy: str = "select one with --name") -> LivingL
 
 @contextmanager
 def lab_errors() -> Iterator[None]:
-    """Turns UnknownPlace and Unanswered into WrongInput."""
+    """Turns UnknownPlace, CommandRefused and Unanswered into WrongInput."""
     try:
         yield
     except UnknownPlace as error:
         raise WrongInput(unknown("pod or node", error.name, error.places)) from None
-    except Unanswered as error:
+    except (CommandRefused, Unanswered) as error:
         raise WrongInput(str(error)) from None

@@ -9,11 +9,15 @@ from testbed.cli.errors import WrongInput
 from testbed.cli.groups import VerbGroup
 from testbed.cli.labs import complete_place, lab_option
 from testbed.cli.log import LOG
+from testbed.cli.objects import NAMESPACE, carry_out
 
 
 @click.group(cls=VerbGroup, epilog="Example: testbed pod add web-3 --node node2")
 def pod() -> None:
-    """Add a pod to a lab that is up, or remove one. All others keep their numbers and addresses."""
+    """Add a pod to a lab that is up, remove one, or open its readiness gates.
+
+    All others keep their numbers and addresses.
+    """
 
 
 @pod.command(epilog="Example: testbed pod add web-3 --node node2 --label app=web")
@@ -29,7 +33,7 @@ def add(
 ) -> None:
     """Add POD to a node, attached like all others: by the design, or by its CNI plugins.
 
-    The pod gets the next free address of its node. Freed addresses are not allocated again in the same lab.
+    The pod gets the next free address of its node. Freed addresses are recycled after all others of the node.
     """
     arguments = {"name": pod, "node": node, "namespace": namespace, "labels": dict(map(_label, labels))}
     lab, done = change(name, "pod add", arguments, log)
@@ -52,3 +56,17 @@ def remove(name: str | None, pod: str, log: Path | None, as_json: bool) -> None:
     """Remove POD, its namespace, and the state that nodes have for it."""
     lab, done = change(name, "pod remove", {"name": pod}, log)
     say(lab, f"{pod} removed", done, as_json)
+
+
+@pod.command(epilog="Example: testbed pod gate web-1 example.com/loaded true")
+@lab_option
+@click.argument("pod", shell_complete=complete_place)
+@click.argument("gate")
+@click.argument("value", type=click.BOOL)
+@NAMESPACE
+def gate(name: str | None, pod: str, gate: str, value: bool, namespace: str) -> None:
+    """Set a readiness gate (spec.readinessGates) of POD: true or false.
+
+    The pod is ready when all of its gates are true, and its containers are ready.
+    """
+    carry_out(name, "gate", pod=pod, gate=gate, is_true=value, namespace=namespace)

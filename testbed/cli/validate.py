@@ -41,17 +41,23 @@ def _checked(file: Path) -> str:
     """What a topology, scenario or design is. Raises SpecError with its mistakes."""
     from testbed.designs import CATALOGUE
     from testbed.spec.design import ReadCni
-    from testbed.spec.load import load_any
+    from testbed.spec.load import LoadedScenario, load_any
 
     loaded = load_any(file, CATALOGUE)
+    topology = loaded.topology if isinstance(loaded, LoadedScenario) else loaded
+    if getattr(topology.value, "manifests", ()) or getattr(loaded.value, "manifests", ()):
+        from testbed.experiment.clusters import checked_manifests
+
+        checked_manifests(loaded)
     kind = "design" if isinstance(loaded.value, ReadCni) else type(loaded.value).__name__.lower()
     return f"{file}: {kind.removesuffix('spec')} {loaded.value.name}, no mistake found"
 
 
 def _checked_manifests(path: Path) -> Iterator[str]:
     """How many objects a manifest has, or each manifest of a folder. Raises SpecError with all mistakes."""
-    from testbed.cli.manifests import left_out_lines, texts_of
+    from testbed.cli.manifests import left_out_lines
     from testbed.kubernetes.reading import read_manifests
+    from testbed.lab.manifests import texts_of
 
     given = texts_of((path,))
     read = read_manifests(given.texts)

@@ -12,7 +12,8 @@ from testbed.cli.groups import VerbGroup
 VERBS = (
     *("run", "count", "validate", "plan", "schedule", "designs", "probes", "doctor"),
     *("report", "compare", "results", "schema", "import"),
-    *("up", "down", "list", "exec", "shell", "ip", "check", "inspect", "trace", "capture", "graph"),
+    *("up", "down", "list", "exec", "shell", "ip", "check", "inspect", "trace", "capture", "explain", "graph"),
+    *("apply", "get", "delete", "scale", "rollout", "label", "annotate", "logs"),
     *("pod", "node", "link", "cni"),
 )
 

@@ -1,13 +1,13 @@
 """The labs of an experiment: one per arm, built when needed, checked before measuring."""
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from testbed.designs.design import Design
 from testbed.experiment.needs import left_out
-from testbed.experiment.schedule import Site
+from testbed.experiment.schedule import Schedule, Site
 from testbed.experiment.trial import Witness
 from testbed.kernel.freeing import await_freed
 from testbed.kernel.neighbours import forget_learned_in
@@ -19,7 +19,11 @@ from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Plan
 from testbed.plan.plugged import unaddressed
+from testbed.plan.shell import script
 from testbed.spec.topology import Topology
+
+if TYPE_CHECKING:
+    from testbed.lab.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,20 @@ def plan_of(site: Site, design: str) -> Plan:
     return site.designs[design].plan(site.topology, site.offload)
 
 
+def plans_of(schedule: Schedule) -> dict[str, str]:
+    """The commands that build each design by hand, at the first site that it fits.
+
+    A design that cannot be planned is absent; that is reported when its lab is built.
+    """
+    found = {}
+    for name in dict.fromkeys(schedule.arms.values()):
+        site = next((site for site in schedule.sites if site.fits(name)), None)
+        with suppress(Exception):
+            if site:
+                found[name] = script(plan_of(site, name))
+    return found
+
+
 def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
     """Build a design's lab and check it: which pods and nodes reach each other, and by which path.
 
@@ -58,6 +76,8 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
         with ExitStack() as own:
             facts["pod_mtu"] = design.pod_mtu(topology)
             lab = own.enter_context(Lab(plan_of(site, design_name)))
+            if site.cluster is not None:
+                own.callback(_with_cluster(lab, design, topology, site.cluster).down)
             if site.steering:
                 steer(lab.plan, lab.namespaces, site.steering)
             facts |= _checked(design, topology, lab)
@@ -69,6 +89,19 @@ def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:
     except Exception as error:  # noqa: BLE001 - recorded; a design that cannot be built costs no other its samples
         return Prepared(None, facts | {"state": "failed", "reason": f"{type(error).__name__}: {error}"})
     return Prepared(lab, facts | {"state": "measured", "reason": ""})
+
+
+def _with_cluster(lab: Lab, design: Design, topology: Topology, state: object) -> "Cluster":
+    """The Kubernetes objects of a lab that is up, with their containers running."""
+    from testbed.kubernetes.state import ClusterState  # Loaded only when needed.
+    from testbed.lab.cluster import Cluster
+    from testbed.lab.editing import Editing
+
+    assert isinstance(state, ClusterState)
+    cluster = Cluster(Editing(lab, design, topology), state, topology.host_images)
+    cluster.begin()
+    cluster.await_quiet()
+    return cluster
 
 
 def _checked(design: Design, topology: Topology, lab: Lab) -> dict[str, Any]:

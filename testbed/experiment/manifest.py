@@ -1,7 +1,7 @@
 """manifest.json: all facts about a run except its samples, to understand, resume and repeat it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,6 +41,7 @@ def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[s
         "scenario_text": loaded.source.text,
         "topology_file": loaded.topology.source.file,
         "topology_text": loaded.topology.source.text,
+        "manifest_texts": loaded.manifests,
         "networks": {
             str(number): choice.model_dump(mode="json")
             for number, choice in enumerate(scenario.designs)
@@ -70,16 +71,47 @@ def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[s
 
 
 def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
-    """The scenario of a run, from its copy in the manifest. Raises NotResumable if the format differs."""
+    """The scenario of a run, from its copy in the manifest, with the number of rounds that the run is now to have.
+
+    Raises NotResumable if the format differs.
+    """
     if manifest.get("format") != FORMAT:
         raise NotResumable("it was written by another version of testbed")
-    return scenario_of_texts(
+    loaded = scenario_of_texts(
         (manifest["scenario_text"], manifest["scenario_file"]),
         (manifest["topology_text"], manifest["topology_file"]),
         CATALOGUE,
         manifest.get("design_texts"),
         manifest.get("networks"),
     )
+    now = manifest["scenario"]
+    changes = {"rounds": now["rounds"]} | ({"budget": None} if now.get("budget", "") is None else {})
+    loaded = replace(loaded, value=loaded.value.model_copy(update=changes))
+    texts = tuple((file, text) for file, text in manifest.get("manifest_texts", ()))
+    if not texts:
+        return loaded
+    from testbed.experiment.clusters import with_texts  # Loaded only when needed.
+
+    return with_texts(loaded, texts)
+
+
+def extended(manifest: Mapping[str, Any], rounds: int) -> dict[str, Any]:
+    """The manifest of a run, finished or not, that is to have this number of rounds.
+
+    Raises NotResumable if it has as many already.
+    """
+    done, looks = manifest.get("rounds_done") or 0, manifest.get("looks") or []
+    if rounds <= done:
+        raise NotResumable(f"it has {done} round{'s' if done != 1 else ''} already; give a larger number to --rounds")
+    if manifest.get("state") == "done" and not looks:
+        looks = [done]  # An older version did not record that verdicts were shown at the end.
+    return {
+        **manifest,
+        # The budget was that of the rounds before.
+        "scenario": {**manifest["scenario"], "rounds": rounds, "budget": None},
+        "looks": looks,
+        "state": "interrupted",
+    }
 
 
 def check_resumable(manifest: Mapping[str, Any]) -> None:
@@ -87,7 +119,8 @@ def check_resumable(manifest: Mapping[str, Any]) -> None:
     if manifest.get("counts"):
         raise NotResumable("it has counts of instructions: run `testbed count` again")
     if manifest.get("state") == "done":
-        raise NotResumable("it is finished")
+        done = manifest.get("rounds_done") or 0
+        raise NotResumable(f"it is finished; to measure more rounds, add --rounds with a number above {done}")
     then, here = manifest.get("machine", {}), machine.facts()
     for key in ("kernel", "cpu", "cpus"):
         if then.get(key) != here[key]:

@@ -57,6 +57,8 @@ class Site:
     choices: tuple[Choice, ...]
     """The designs, as in the scenario."""
     cells: tuple[Cell, ...]
+    cluster: object = None
+    """The Kubernetes objects with which its labs begin, if any."""
 
     @cached_property
     def designs(self) -> Mapping[str, Design]:
@@ -97,7 +99,7 @@ class Schedule:
             built_of = [(site.topology, site.offload, site.steering, site.choices) for site in found]
             same = built_of.index(wanted) if wanted in built_of else None
             if same is None:
-                found.append(Site(*wanted, (cell,)))
+                found.append(Site(*wanted, (cell,), cell.cluster))
             else:
                 found[same] = Site(*wanted, (*found[same].cells, cell))
         return tuple(found)
@@ -118,9 +120,10 @@ class Schedule:
         return tuple(self._shuffled(tuple(self.arms), number, self.sites.index(site), "build"))
 
     def blocks(self, site: Site, number: int) -> Iterator[tuple[Block, tuple[str, ...]]]:
-        """The blocks of a round at a site, each with its arms in order."""
+        """The blocks of a round at a site, each with its arms in order. The warm-up has those of the first path."""
         for cell in self._shuffled(site.cells, number, self.sites.index(site), "cells"):
-            for path in cell.scenario.paths:
+            paths = tuple(cell.scenario.paths)
+            for path in paths[:1] if number == WARM_UP_ROUND else paths:
                 for probe in cell.scenario.probes:
                     yield (
                         Block(number, cell, path, probe),

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from collections.abc import Sequence
 from functools import partial
 
 from testbed.plan.messages import CHANGE, CREATE, IndexOf, Request, attribute, mac_attribute, number, text
@@ -31,15 +32,18 @@ _LINK = struct.Struct("=BxHiII")
 """struct ifinfomsg: family, type, index, flags, mask of flags."""
 _QDISC = struct.Struct("=BxHiIII")
 """struct tcmsg: family, index, handle, parent, info."""
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = (
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_GROUP, _IFLA_NET_NS_FD = (
     1,
     3,
     4,
     5,
     10,
     18,
+    27,
     28,
 )
+_DELETED = 0x64656C65
+"""The group of devices that are being deleted; no other tool uses it."""
 _INFO_KIND, _INFO_DATA = 1, 2
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _BPF_FD, _BPF_NAME, _BPF_FLAGS, _BPF_DIRECT, _ETH_P_ALL = 6, 7, 8, 1, 3
@@ -76,6 +80,16 @@ def no_link(device: Device) -> Request:
         body = _LINK.pack(0, 0, 0, 0, IFF_UP) + text(_IFLA_IFNAME, device.name)
         return Request(RTM_NEWLINK, CHANGE, body, lambda: f"ip link set {device.name} down")
     return Request(RTM_DELLINK, CHANGE, _LINK.pack(0, 0, device.index, 0, 0), lambda: f"ip link del {device.name}")
+
+
+def no_links(indices: Sequence[int]) -> list[Request]:
+    """Delete several devices at once, as a group."""
+    group = number(_IFLA_GROUP, _DELETED)
+    joins = (_LINK.pack(0, 0, index, 0, 0) + group for index in indices)
+    return [
+        *(Request(RTM_NEWLINK, CHANGE, body, lambda: f"ip link set group {_DELETED}") for body in joins),
+        Request(RTM_DELLINK, CHANGE, _LINK.pack(0, 0, 0, 0, 0) + group, lambda: f"ip link del group {_DELETED}"),
+    ]
 
 
 def set_link(

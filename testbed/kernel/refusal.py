@@ -1,6 +1,6 @@
 """Work in a plan's namespaces, with errors that name the namespace."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from testbed.kernel.namespace import Namespace
@@ -12,6 +12,16 @@ Namespaces = Mapping[str, Namespace]
 
 class PlanRefused(Exception):
     """The kernel refused a part of a plan."""
+
+
+class NotAttached(PlanRefused):
+    """CNI plugins could not attach some pods, or detach others; everything else was done."""
+
+    def __init__(self, pods: Mapping[str, str], others: Sequence[str] = ()) -> None:
+        """`pods` are the errors of pods that are not attached, by place; `others` those of detached pods."""
+        super().__init__("\n".join((*others, *pods.values())))
+        self.pods = pods
+        self.others = tuple(others)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from testbed.kernel.namespace import Namespace
 from testbed.kernel.netlink import remove, send
 from testbed.kernel.refusal import Namespaces, inside
 from testbed.kernel.sysctls import Sysctls
+from testbed.kernel.unlinking import unlink
 from testbed.plan.messages import IndexOf, Request
 from testbed.plan.objects import LOCAL_TABLE, Child, Datapath, Device, Link, Plan, RoutingRule, Sysctl, Veth
 from testbed.plan.objects.kinds import KINDS
@@ -23,17 +24,17 @@ def remove_all(changes: Changes, old: Plan, new: Plan, namespaces: Namespaces) -
                 remove(_removals(gone, numbers(old, name)))
         if settings := [item for item in work.removed if isinstance(item, Sysctl)]:
             _reset(name, settings, namespaces)
-    requests: dict[str, list[Request]] = {}
+    gone_from: dict[str, list[Device]] = {}
     for space, item in changes.going:
         if isinstance(item, Datapath):
             with inside(space, namespaces):
                 remove_datapath(item)
             continue
         place, device = _end_to_remove(new, space, item)
-        requests.setdefault(place, []).append(encode.no_link(device))
-    for name, batch in requests.items():
+        gone_from.setdefault(place, []).append(device)
+    for name, devices in gone_from.items():
         with inside(name, namespaces):
-            remove(batch)
+            unlink(devices)
     _keep_mtus(changes, new, namespaces)
 
 

@@ -2,16 +2,26 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 from testbed.kubernetes.kinds import BY_NAME
-from testbed.kubernetes.models.core import Namespace, Node, NodeSpec, NodeStatus
+from testbed.kubernetes.models.core import NODE_PORTS, Namespace, Node, NodeSpec, NodeStatus
 from testbed.kubernetes.models.pods import Container, PodSpec
 from testbed.kubernetes.models.pods import Pod as WrittenPod
+from testbed.kubernetes.services.api_server import api_server
+from testbed.kubernetes.services.ranges import Ranges, service_cidr
 from testbed.kubernetes.state import ClusterState, Metadata, Pod, Resource
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"
+RELEASE = "v1.37.0"
+"""Release of Kubernetes that nodes report: the latest whose fields are known."""
+_INFO = (
+    *("architecture", "bootID", "containerRuntimeVersion", "kernelVersion", "kubeProxyVersion", "kubeletVersion"),
+    *("machineID", "operatingSystem", "osImage", "systemUUID"),
+)
+"""Fields of `status.nodeInfo`; all are required."""
 MAX_PODS = 110
 """Pods that a node takes, as kubelet's default."""
 
@@ -28,13 +38,29 @@ class Machine:
     addresses: tuple[str, ...] = ()
     pod_ranges: tuple[str, ...] = ()
     max_pods: int = MAX_PODS
+    resources: Mapping[str, str] = field(default_factory=dict)
+    """What it has for pods, such as `cpu: "4"`; it has no limit of CPU and memory that it does not state."""
 
 
-def new_cluster(machines: Iterable[Machine], seed: int = 0, now: float = 0.0) -> ClusterState:
-    """A cluster with these nodes and the namespaces that every cluster has."""
+def new_cluster(
+    machines: Iterable[Machine],
+    seed: int = 0,
+    now: float = 0.0,
+    service_ranges: Iterable[str] = (),
+    node_ports: tuple[int, int] = NODE_PORTS,
+) -> ClusterState:
+    """A cluster with these nodes and the namespaces that every cluster has; with ranges also the API server's Service.
+
+    Without ranges Services have addresses of `DEFAULT_RANGES`.
+    """
     state = ClusterState(seed, now)
     namespaces = (namespace(name) for name in NAMESPACES)
-    return state.changed([*namespaces, *map(node, machines)])
+    state = state.changed([*namespaces, *map(node, machines)])
+    ranges = tuple(service_ranges)
+    if not ranges:
+        return state
+    networks = tuple(map(ip_network, ranges))
+    return state.changed([service_cidr(ranges, node_ports), api_server(Ranges(networks, node_ports))])
 
 
 def namespace(name: str) -> Resource:
@@ -61,8 +87,10 @@ def node(machine: Machine) -> Resource:
     addresses = [{"type": "InternalIP", "address": one} for one in machine.addresses]
     status = {
         "addresses": [*addresses, {"type": "Hostname", "address": machine.name}],
-        "allocatable": {"pods": str(machine.max_pods)},
-        "capacity": {"pods": str(machine.max_pods)},
+        "allocatable": {**machine.resources, "pods": str(machine.max_pods)},
+        "capacity": {**machine.resources, "pods": str(machine.max_pods)},
+        "nodeInfo": dict.fromkeys(_INFO, "")
+        | {"architecture": "amd64", "kubeletVersion": RELEASE, "operatingSystem": "linux"},
     }
     typed = Node.model_construct(
         spec=NodeSpec.model_validate(spec, by_alias=True), status=NodeStatus.model_validate(status, by_alias=True)
@@ -81,5 +109,6 @@ def fixed_pod(name: str, namespace: str, node: str, labels: Mapping[str, str], n
         body=body,
         node=node,
         phase="Running",
+        started_at=now,
         ready_since=now,
     )

@@ -12,6 +12,7 @@ from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
+from testbed.kubernetes.own_fields import OWN_KINDS, OWN_TYPES
 from testbed.spec.problems import Loc, Misfit
 from testbed.spec.tree import Odd
 
@@ -19,29 +20,6 @@ QUANTITY = re.compile(r"[+-]?([0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)([KMGTPE]i|[numkMGT
 TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 MAX_INT = 2**63 - 1
-
-_OWN_KINDS = {
-    "k8s.cni.cncf.io/v1 NetworkAttachmentDefinition": "NetworkAttachmentDefinition",
-    "k8s.cni.cncf.io/v1 NetworkAttachmentDefinitionList": "NetworkAttachmentDefinitionList",
-    "v1 List": "List",
-}
-_OWN_TYPES: dict[str, dict[str, str]] = {
-    "NetworkAttachmentDefinition": {
-        "apiVersion": "string",
-        "kind": "string",
-        "metadata": "meta.v1.ObjectMeta",
-        "spec": "NetworkAttachmentDefinitionSpec",
-    },
-    "NetworkAttachmentDefinitionSpec": {"config": "string"},
-    "NetworkAttachmentDefinitionList": {
-        "apiVersion": "string",
-        "items": "[NetworkAttachmentDefinition]!",
-        "kind": "string",
-        "metadata": "meta.v1.ListMeta",
-    },
-    "List": {"apiVersion": "string", "items": "[any]!", "kind": "string", "metadata": "meta.v1.ListMeta"},
-}
-"""Kinds that are not in Kubernetes' own schemas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +70,9 @@ def all_fields() -> Fields:
     data: dict[str, Any] = json.loads(text)
     types = {
         name: {key: _field(written) for key, written in fields.items()}
-        for name, fields in (data["types"] | _OWN_TYPES).items()
+        for name, fields in (data["types"] | OWN_TYPES).items()
     }
-    return Fields(tuple(data["releases"]), data["kinds"] | _OWN_KINDS, types)
+    return Fields(tuple(data["releases"]), data["kinds"] | OWN_KINDS, types)
 
 
 @cache

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from functools import cache
 
 from testbed.kubernetes.fields import all_fields
+from testbed.kubernetes.models.admin_policies import (
+    AdminNetworkPolicy,
+    BaselineAdminNetworkPolicy,
+    baseline_name,
+)
 from testbed.kubernetes.models.apps import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from testbed.kubernetes.models.batch import Job
+from testbed.kubernetes.models.cluster_policies import ClusterNetworkPolicy
 from testbed.kubernetes.models.cni import NetworkAttachmentDefinition
 from testbed.kubernetes.models.core import ConfigMap, Namespace, Node, Secret, Service, ServiceAccount
 from testbed.kubernetes.models.discovery import EndpointSlice
@@ -80,6 +86,31 @@ UNDERSTOOD = (
         plural="networkpolicies",
         short_names=("netpol",),
         model=NetworkPolicy,
+    ),
+    Kind(
+        name="ClusterNetworkPolicy",
+        api_version="policy.networking.k8s.io/v1alpha2",
+        plural="clusternetworkpolicies",
+        short_names=("cnp",),
+        is_namespaced=False,
+        model=ClusterNetworkPolicy,
+    ),
+    Kind(
+        name="AdminNetworkPolicy",
+        api_version="policy.networking.k8s.io/v1alpha1",
+        plural="adminnetworkpolicies",
+        short_names=("anp",),
+        is_namespaced=False,
+        model=AdminNetworkPolicy,
+    ),
+    Kind(
+        name="BaselineAdminNetworkPolicy",
+        api_version="policy.networking.k8s.io/v1alpha1",
+        plural="baselineadminnetworkpolicies",
+        short_names=("banp",),
+        is_namespaced=False,
+        model=BaselineAdminNetworkPolicy,
+        check_name=baseline_name,
     ),
     Kind(
         name="Ingress",
@@ -170,6 +201,11 @@ def kind_of(api_version: str, name: str) -> Kind | None:
     return _kept(api_version, name) if f"{api_version} {name}" in all_fields().kinds else None
 
 
+def kept_kind(api_version: str, name: str) -> Kind:
+    """A kind without a model, which Kubernetes has."""
+    return _kept(api_version, name)
+
+
 @cache
 def _kept(api_version: str, name: str) -> Kind:
     return Kind(
@@ -214,3 +250,8 @@ def _all_kept() -> tuple[Kind, ...]:
 def all_names() -> tuple[str, ...]:
     """Every name of a kind in commands."""
     return tuple(name for kind in UNDERSTOOD for name in kind.names)
+
+
+def plurals() -> tuple[str, ...]:
+    """The kinds that are understood, as commands name them."""
+    return tuple(kind.plural for kind in UNDERSTOOD)

@@ -37,6 +37,8 @@ class Written:
     typed: Object
     source: Source
     loc: Loc
+    default_namespace: str = DEFAULT_NAMESPACE
+    """The namespace of an object that names none."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -45,7 +47,7 @@ class Written:
 
     @property
     def namespace(self) -> str:
-        return (self.typed.metadata.namespace or DEFAULT_NAMESPACE) if self.kind.is_namespaced else ""
+        return (self.typed.metadata.namespace or self.default_namespace) if self.kind.is_namespaced else ""
 
     def problem(self, misfit: Misfit) -> Problem:
         """A problem with the object, at its place in the file."""
@@ -71,8 +73,11 @@ class Manifests:
     left_out: tuple[LeftOut, ...]
 
 
-def read_manifests(texts: Iterable[tuple[str, str]]) -> Manifests:
-    """The objects in texts, given as pairs of file name and text. Raises SpecError with every problem."""
+def read_manifests(texts: Iterable[tuple[str, str]], namespace: str = DEFAULT_NAMESPACE) -> Manifests:
+    """The objects in texts, given as pairs of file name and text. Raises SpecError with every problem.
+
+    Objects without a namespace belong to `namespace`.
+    """
     objects: list[Written] = []
     left_out: list[LeftOut] = []
     problems: list[Problem] = []
@@ -82,7 +87,7 @@ def read_manifests(texts: Iterable[tuple[str, str]]) -> Manifests:
         except SpecError as error:
             problems += error.problems
             continue
-        reader = _Reader(source)
+        reader = _Reader(source, namespace)
         problems += _limited(file, (*source.problems, *reader.problems()))
         objects += reader.objects
         left_out += reader.left_out
@@ -112,8 +117,9 @@ def _limited(file: str, problems: Iterable[Problem]) -> Iterator[Problem]:
 class _Reader:
     """The objects of one file."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, namespace: str) -> None:
         self.source = source
+        self.namespace = namespace
         self.objects: list[Written] = []
         self.left_out: list[LeftOut] = []
 
@@ -164,7 +170,7 @@ class _Reader:
         for misfit in misfits:
             yield self._problem(loc, data, misfit)
         if not misfits and isinstance(typed, Object):
-            self.objects.append(Written(kind, clean, typed, self.source, loc))
+            self.objects.append(Written(kind, clean, typed, self.source, loc, self.namespace))
 
     def _leave_out(self, loc: Loc, data: dict[str, Any]) -> None:
         line = self._problem(loc, data, Misfit((), "")).line

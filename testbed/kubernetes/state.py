@@ -3,15 +3,19 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+from testbed.kubernetes.containers import ContainerStatus
 from testbed.kubernetes.kinds import BY_NAME, Kind
+from testbed.kubernetes.models.core import Node
 from testbed.kubernetes.models.meta import Object
 from testbed.kubernetes.models.pods import Pod as WrittenPod
 from testbed.kubernetes.models.pods import PodSpec
 from testbed.kubernetes.naming import uid
 
 POD = BY_NAME["Pod"]
+ADOPTABLE = (POD, BY_NAME["ReplicaSet"])
+"""Kinds that controllers adopt if they have no owner."""
 Key = tuple[str, str]
 """Namespace (empty if it has none) and name."""
 
@@ -37,6 +41,13 @@ class Metadata:
     owner: Owner | None = None
     created: float = 0.0
     deleted: float | None = None
+    """When its deletion began."""
+    grace: int | None = None
+    """Seconds from `deleted` until a pod must have ended."""
+    finalizers: tuple[str, ...] = ()
+    """What must be done before the object goes."""
+    taint_times: Mapping[str, float] = field(default_factory=dict)
+    """When a Node got its NoExecute taints, by key."""
     generation: int = 1
     resource_version: int = 0
 
@@ -89,8 +100,25 @@ class Pod(Resource):
     phase: str = "Pending"
     reason: str = ""
     """Why it is not scheduled."""
+    failure: str = ""
+    """Why it failed or is lost (`status.reason`): Evicted, DeadlineExceeded, NodeLost, ..."""
+    message: str = ""
+    """More about `failure`."""
+    nominated: str = ""
+    """Node on which pods of lower priority are evicted for it."""
+    containers: tuple[ContainerStatus, ...] = ()
+    """Init containers first; empty until the kubelet reports them."""
+    ips: tuple[str, ...] = ()
+    host_ips: tuple[str, ...] = ()
+    gates: frozenset[str] = frozenset()
+    """Readiness gates that are True."""
+    scheduled_at: float | None = None
+    started_at: float | None = None
+    """When the kubelet accepted the pod (`status.startTime`)."""
     ready_since: float | None = None
     """When it became ready; None if it is not."""
+    unready_since: float | None = None
+    """When it stopped to be ready; None if it is ready or never was."""
 
     @property
     def spec(self) -> PodSpec:
@@ -105,13 +133,19 @@ class Pod(Resource):
         return self.phase in ("Succeeded", "Failed")
 
     @property
+    def finished_at(self) -> float:
+        """When its last container ended, or it stopped to be ready."""
+        times = [one.finished_at for one in self.containers if one.finished_at is not None]
+        return max(times) if times else self.unready_since or self.metadata.created
+
+    @property
     def is_active(self) -> bool:
         """Whether controllers count the pod."""
         return not self.is_terminating and not self.is_finished
 
     def is_available(self, now: float, min_ready_seconds: int = 0) -> bool:
         """Whether the pod has been ready for long enough."""
-        return self.ready_since is not None and now - self.ready_since >= min_ready_seconds
+        return self.ready_since is not None and now >= self.ready_since + min_ready_seconds
 
 
 @dataclass(frozen=True)
@@ -131,6 +165,20 @@ def edit(put: Iterable[Resource] = (), gone: Iterable[Resource] = ()) -> Edit:
 
 
 ResourceT = TypeVar("ResourceT", bound=Resource)
+Group = tuple[str, str]
+"""Objects that are looked up together: those of an owner (its UID), those without owner (a namespace), and the pods of
+a node (its name; empty for pods without node)."""
+Groups = Mapping[Group, Mapping[tuple[Kind, Key], Resource]]
+_EMPTY: Mapping[tuple[Kind, Key], Resource] = {}
+
+
+def _groups_of(one: Resource) -> Iterator[Group]:
+    if one.metadata.owner is not None:
+        yield "owner", one.metadata.owner.uid
+    elif one.kind in ADOPTABLE:
+        yield "free", one.namespace
+    if isinstance(one, Pod):
+        yield "node", one.node
 
 
 @dataclass(frozen=True)
@@ -143,6 +191,10 @@ class ClusterState:
     """Resource version of the latest change."""
     objects: Mapping[str, Mapping[Key, Resource]] = field(default_factory=dict)
     """By kind (`Kind.qualified`), namespace and name."""
+    groups: Groups = field(default_factory=dict, repr=False, compare=False)
+    """A group that no change touched stays the same object, so functions can cache by it."""
+    memo: dict[object, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What functions of the state remember, checked against the state at each use. All states of a history share it."""
 
     def of(self, kind: Kind | str) -> Mapping[Key, Resource]:
         """All objects of a kind."""
@@ -151,25 +203,24 @@ class ClusterState:
     @cached_property
     def pods(self) -> tuple[Pod, ...]:
         """All pods, in the order in which they were made."""
-        return tuple(one for one in self.of(POD).values() if isinstance(one, Pod))
+        return cast(tuple[Pod, ...], tuple(self.of(POD).values()))
 
-    @cached_property
-    def _children(self) -> Mapping[str, tuple[Resource, ...]]:
-        found: dict[str, list[Resource]] = {}
-        for objects in self.objects.values():
-            for one in objects.values():
-                if one.metadata.owner is not None:
-                    found.setdefault(one.metadata.owner.uid, []).append(one)
-        return {owner: tuple(own) for owner, own in found.items()}
+    def group(self, what: str, name: str) -> Mapping[tuple[Kind, Key], Resource]:
+        """A group of objects: `owner` and a UID, `free` and a namespace, `node` and its name."""
+        return self.groups.get((what, name), _EMPTY)
 
     def children(self, owner: Resource, kind: Kind | str) -> tuple[Resource, ...]:
         """Objects of a kind that an object made."""
         wanted = BY_NAME[kind] if isinstance(kind, str) else kind
-        return tuple(one for one in self._children.get(owner.uid, ()) if one.kind is wanted)
+        return tuple(one for one in self.group("owner", owner.uid).values() if one.kind is wanted)
 
     def pods_of(self, owner: Resource) -> tuple[Pod, ...]:
         """Pods that an object made, without the pods of its ReplicaSets."""
-        return tuple(one for one in self._children.get(owner.uid, ()) if isinstance(one, Pod))
+        return tuple(one for one in self.group("owner", owner.uid).values() if isinstance(one, Pod))
+
+    def pods_on(self, node: str) -> tuple[Pod, ...]:
+        """Pods on a node; those without node if it is empty."""
+        return tuple(one for one in self.group("node", node).values() if isinstance(one, Pod))
 
     def __iter__(self) -> Iterator[Resource]:
         return (one for objects in self.objects.values() for one in objects.values())
@@ -183,26 +234,12 @@ class ClusterState:
 
         Each object put gets the next resource version, and, if it is new, its UID and time of creation.
         """
-        objects = dict(self.objects)
-        own: set[str] = set()
-        version = self.version
-
-        def table(kind: Kind) -> dict[Key, Resource]:
-            if kind.qualified not in own:
-                objects[kind.qualified] = dict(objects.get(kind.qualified, {}))
-                own.add(kind.qualified)
-            found = objects[kind.qualified]
-            assert isinstance(found, dict)
-            return found
-
+        change = _Change(self)
         for one in gone:
-            table(one.kind).pop(one.key, None)
+            change.remove(one)
         for one in put:
-            version += 1
-            table(one.kind)[one.key] = self._stamped(one, version)
-        if version == self.version and not own:
-            return self
-        return ClusterState(self.seed, self.now, version + (version == self.version), objects)
+            change.put(one)
+        return change.state()
 
     def edited(self, edits: Iterable[Edit]) -> "ClusterState":
         """The state after several edits."""
@@ -210,8 +247,75 @@ class ClusterState:
         put = (resource for one in every for resource in one.put)
         return self.changed(put, (resource for one in every for resource in one.gone)) if every else self
 
-    def _stamped(self, one: ResourceT, version: int) -> ResourceT:
-        given: dict[str, Any] = {"resource_version": version}
+
+def _with_times(old: Resource | None, new: Resource, now: float) -> Resource:
+    """A pod or node with the times of what happened to it."""
+    if isinstance(new.typed, Node):
+        keys = (taint.key for taint in new.typed.spec.taints if taint.effect == "NoExecute")
+        before = new.metadata.taint_times
+        times = {key: before.get(key, now) for key in keys}
+        return replace(new, metadata=replace(new.metadata, taint_times=times)) if times != before else new
+    if not isinstance(new, Pod):
+        return new
+    if new.node and new.scheduled_at is None:
+        new = replace(new, scheduled_at=now)
+    if new.ready_since is not None:
+        return replace(new, unready_since=None) if new.unready_since is not None else new
+    was_ready = isinstance(old, Pod) and old.uid == new.uid and old.ready_since is not None
+    return replace(new, unready_since=now) if was_ready else new
+
+
+class _Change:
+    """A state being changed: tables and groups are copied when they are first touched."""
+
+    def __init__(self, old: ClusterState) -> None:
+        self.old = old
+        self.version = old.version
+        self.objects = dict(old.objects)
+        self.groups: dict[Group, Mapping[tuple[Kind, Key], Resource]] = dict(old.groups)
+        self.tables: dict[str, dict[Key, Resource]] = {}
+        self.own: dict[Group, dict[tuple[Kind, Key], Resource]] = {}
+
+    def remove(self, one: Resource) -> None:
+        if (old := self._table(one.kind).pop(one.key, None)) is not None:
+            for group in _groups_of(old):
+                self._group(group).pop((old.kind, old.key), None)
+
+    def put(self, one: Resource) -> None:
+        self.version += 1
+        table = self._table(one.kind)
+        old = table.get(one.key)
+        new = _with_times(old, self._stamped(one), self.old.now)
+        table[new.key] = new
+        groups = tuple(_groups_of(new))
+        for group in _groups_of(old) if old is not None else ():
+            if group not in groups:
+                self._group(group).pop((new.kind, new.key), None)
+        for group in groups:
+            self._group(group)[new.kind, new.key] = new
+
+    def state(self) -> ClusterState:
+        if not self.tables:
+            return self.old
+        for group, members in self.own.items():
+            if not members:
+                del self.groups[group]
+        version = self.version + (self.version == self.old.version)
+        return ClusterState(self.old.seed, self.old.now, version, self.objects, self.groups, self.old.memo)
+
+    def _table(self, kind: Kind) -> dict[Key, Resource]:
+        name = kind.qualified
+        if name not in self.tables:
+            self.objects[name] = self.tables[name] = dict(self.objects.get(name, {}))
+        return self.tables[name]
+
+    def _group(self, group: Group) -> dict[tuple[Kind, Key], Resource]:
+        if group not in self.own:
+            self.groups[group] = self.own[group] = dict(self.groups.get(group, {}))
+        return self.own[group]
+
+    def _stamped(self, one: ResourceT) -> ResourceT:
+        given: dict[str, Any] = {"resource_version": self.version}
         if not one.uid:
-            given |= {"uid": uid(self.seed, version, one.kind.qualified, *one.key), "created": self.now}
+            given |= {"uid": uid(self.old.seed, self.version, one.kind.qualified, *one.key), "created": self.old.now}
         return replace(one, metadata=replace(one.metadata, **given))

@@ -13,6 +13,10 @@ descriptors:
 - `cni`: runs one step of the container runtime by hand (`testbed.lab.plugging`), and returns its result.
 - `again`: makes devices, keys and programs again that no command can restore (`testbed.lab.again`).
 - `change`: changes the lab to an edited topology (`testbed.lab.editing`), and returns the number of changes.
+- `cluster`: changes the Kubernetes objects of the lab by a command of `testbed.kubernetes.verbs`.
+- `objects`: Kubernetes objects, as kubectl prints them.
+- `containers`: output and variables of containers (`testbed.lab.containers`).
+- `ports`: the ports of containers that must answer.
 - `down`: a descriptor of the capsule's first process; the lab has ended when this process has. If CNI plugins have
   attached pods, a second answer has the log of their calls and the errors.
 """
@@ -29,10 +33,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from testbed.cni.calls import Call, log_lines
-from testbed.designs import Design, design_of_data
 from testbed.kernel.folders import HOSTS, NETNS, root_of
 from testbed.kernel.lacking import MachineLacks
 from testbed.kernel.refusal import PlanRefused
@@ -46,6 +49,11 @@ from testbed.plan.objects import Kind, Plan
 from testbed.plan.parts import parts_of
 from testbed.spec.topology import Topology
 
+if TYPE_CHECKING:
+    from testbed.kubernetes.state import ClusterState
+    from testbed.lab.cluster import Cluster
+    from testbed.lab.editing import Editing
+
 T = TypeVar("T")
 _BASHRC = r"""
 [ -f ~/.bashrc ] && . ~/.bashrc
@@ -54,12 +62,12 @@ unset PROMPT_COMMAND
 """
 
 
-def keep(door: socket.socket, plan: Plan, facts: dict[str, Any]) -> int:
+def keep(door: socket.socket, plan: Plan, facts: dict[str, Any], state: "ClusterState | None" = None) -> int:
     """Builds the lab and runs it until a `down` request. To be called in a separate capsule.
 
-    `facts` are the result of `testbed.lab.living.facts_of`.
+    `facts` are the result of `testbed.lab.living.facts_of`; the plan has the pods of the cluster state, if any.
     """
-    keeper = _Keeper(plan, facts)
+    keeper = _Keeper(plan, facts, state)
     threading.Thread(target=keeper.attend, args=[door], daemon=True).start()
     keeper.build()
     return keeper.wait()
@@ -80,24 +88,31 @@ class _Cached(Generic[T]):
         return self._written
 
 
+class _NotInLab(Exception):
+    """A pod of the Kubernetes objects that has no place in the lab, or does not exist."""
+
+
 class _Keeper:
     """State shared by the thread that builds the lab and the threads that answer requests."""
 
-    def __init__(self, plan: Plan, facts: dict[str, Any]) -> None:
+    def __init__(self, plan: Plan, facts: dict[str, Any], state: "ClusterState | None") -> None:
         self._drawn = plan
+        self._state = state
+        """The Kubernetes objects with which the lab begins, if any."""
         """The plan made by the design."""
         self._facts = {key: value for key, value in facts.items() if key != "topology_spec"}
-        self._topology: Topology | object = facts.get("topology_spec")
-        """Plain data until the first change of the lab."""
+        self._topology_data: object = facts.get("topology_spec")
         self._plan_text, self._topology_text = _Cached(_plan_text), _Cached[Any](_topology_text)
         self._names: _Names | None = None
-        self._design: Design | None = None
+        self._editing: Editing | None = None
         """Loaded at the first change of the lab."""
+        self._cluster: Cluster | None = None
+        """Loaded at the first command on Kubernetes objects."""
         self._lab: Lab | None = None
         self._error: dict[str, Any] | None = None
         self._calls: list[Call] = []
         """Calls of CNI plugins, also if the lab could not be built."""
-        self._stepping = threading.Lock()
+        self._stepping = threading.RLock()
         """Held while the plan is changed or serialized."""
         self._unplugging = threading.Lock()
         """Held while plugins detach all pods."""
@@ -115,6 +130,8 @@ class _Keeper:
         try:
             self._lab = Lab(self._drawn, self._calls)
             self._names = _Names(self._lab)
+            if self._state is not None:
+                self._begun()
         except (PlanRefused, OSError) as error:
             self._error = {"error": str(error)}
         self._facts |= {"seconds": time.monotonic() - begin, "started": time.time()}
@@ -131,6 +148,8 @@ class _Keeper:
 
     def _unplug(self) -> dict[str, Any]:
         """Detaches all pods by plugins, and returns errors and log; both are empty the second time."""
+        if self._cluster is not None:
+            self._cluster.down()
         with self._unplugging:
             self._calls.clear()  # Earlier calls have already been reported.
             failed = self._lab.unplug() if self._lab is not None else ()
@@ -153,6 +172,10 @@ class _Keeper:
             "cni": self._plug,
             "change": self._change,
             "again": self._again,
+            "cluster": self._command,
+            "objects": self._send_objects,
+            "containers": self._send_containers,
+            "ports": self._send_ports,
             "down": self._end,
         }
         # A caller may close the connection at any time; ignore this.
@@ -160,7 +183,7 @@ class _Keeper:
             connection.settimeout(PATIENCE_S)
             while caller(connection).user == os.geteuid():
                 question, descriptors = hear(connection)
-                close(descriptors)
+                question["texts"] = _texts(descriptors)
                 answer = questions.get(question.get("ask"))
                 if answer is None:
                     break
@@ -238,36 +261,86 @@ class _Keeper:
 
     def _change(self, connection: socket.socket, question: dict[str, Any]) -> None:
         """Changes the lab; answers with the number of changes and the duration, or with the error."""
-        from testbed.lab.editing import EditRefused, edited  # Loaded only when needed: many labs are never changed.
+        from testbed.lab.editing import EditRefused  # Loaded only when needed: many labs are never changed.
 
         lab = self._lab if self._built.is_set() else None
         if lab is None:
             return
         begin = time.monotonic()
         with self._stepping:
+            known = len(self._calls)
+            answer: dict[str, Any] = {}
             try:
-                before, design = self._edited_last()
-                topology, plan = edited(before, design, lab.drawn, question["verb"], question["arguments"])
+                changes = self._edited().change(question["verb"], question["arguments"])
+                answer = {"changes": len(changes), "spaces": len({change.space for change in changes})}
             except EditRefused as error:
                 say(connection, {"refused": str(error)})
                 return
             except MachineLacks as error:
                 say(connection, {"lacking": error.lines})
                 return
-            known = len(self._calls)
-            answer: dict[str, Any] = {}
-            try:
-                changes = lab.change(plan)
-                answer = {"changes": len(changes), "spaces": len({change.space for change in changes})}
             except (PlanRefused, OSError) as error:
                 answer = {"failed": str(error)}
-            self._topology = topology
-            assert self._names
-            self._names.follow()
+            if self._cluster is not None:
+                self._cluster.follow_topology()
             calls = log_lines(self._calls[known:])
         connection.settimeout(PATIENCE_S)
         with _file(calls.encode()) as file:
             say(connection, answer | {"seconds": time.monotonic() - begin}, [file])
+
+    def _command(self, connection: socket.socket, question: dict[str, Any]) -> None:
+        """Carries out a command on Kubernetes objects; answers with its lines, or with the error."""
+        from testbed.lab.commands import carried_out
+
+        if self._lab is None or not self._built.is_set():
+            return
+        known = len(self._calls)
+        connection.settimeout(None)
+        answer = carried_out(self._begun(), question)
+        with _file(json.dumps(answer).encode()) as file, _file(log_lines(self._calls[known:]).encode()) as log:
+            connection.settimeout(PATIENCE_S)
+            say(connection, {}, [file, log])
+
+    def _send_objects(self, connection: socket.socket, question: dict[str, Any]) -> None:
+        from testbed.lab.commands import listed
+
+        if self._lab is None or not self._built.is_set():
+            return
+        connection.settimeout(None)
+        with _file(json.dumps(listed(self._begun(), question)).encode()) as file:
+            say(connection, {}, [file])
+
+    def _send_ports(self, connection: socket.socket, _: dict[str, Any]) -> None:
+        from testbed.lab.commands import ports_of
+
+        if self._lab is None or not self._built.is_set():
+            return
+        with self._stepping:
+            ports = ports_of(self._cluster.state) if self._cluster else []
+        with _file(json.dumps(ports).encode()) as file:
+            say(connection, {}, [file])
+
+    def _send_containers(self, connection: socket.socket, question: dict[str, Any]) -> None:
+        from testbed.lab.containers import answered
+
+        if self._lab is None or not self._built.is_set():
+            return
+        with _file(json.dumps(answered(self._begun(), question)).encode()) as file:
+            say(connection, {}, [file])
+
+    def _begun(self) -> "Cluster":
+        """The Kubernetes objects of the lab."""
+        from testbed.lab.cluster import Cluster
+        from testbed.plan.cluster import cluster_of
+
+        with self._stepping:
+            if self._cluster is None:
+                editing = self._edited()
+                state = self._state or cluster_of(editing.layout, now=self._facts.get("started", time.time()))
+                self._state = None
+                self._cluster = Cluster(editing, state, bool(self._facts.get("host_images")), self._stepping)
+                self._cluster.begin()
+            return self._cluster
 
     def _again(self, connection: socket.socket, question: dict[str, Any]) -> None:
         from testbed.lab.again import again, wanted_in  # Loaded only when needed.
@@ -284,19 +357,38 @@ class _Keeper:
         connection.settimeout(PATIENCE_S)
         say(connection, answer | {"done": True})
 
-    def _edited_last(self) -> tuple[Topology, Design]:
-        """The current topology, and the design."""
-        if not isinstance(self._topology, Topology):
+    def _edited(self) -> "Editing":
+        """The lab with its current topology and its design."""
+        from testbed.designs import design_of_data
+        from testbed.lab.editing import Editing
+
+        if self._editing is None:
+            assert self._lab is not None
             parts = parts_of(self._drawn)
-            self._topology = parts.layout.topology if parts else Topology.of_data(self._topology)
-        if self._design is None:
-            self._design = design_of_data(self._facts["design_spec"])
-        return self._topology, self._design
+            topology = parts.layout.topology if parts else Topology.of_data(self._topology_data)
+            design = design_of_data(self._facts["design_spec"])
+            self._editing = Editing(self._lab, design, topology, self._follow)
+        return self._editing
+
+    def _follow(self) -> None:
+        """Updates names after a change of the lab."""
+        assert self._names
+        self._names.follow()
+
+    @property
+    def _topology(self) -> Topology | object:
+        """The current topology; plain data until the first change of the lab."""
+        return self._topology_data if self._editing is None else self._editing.topology
 
     def _send_namespaces(self, connection: socket.socket, question: dict[str, Any]) -> None:
         places = question.get("places")
         lab = self._lab if self._built.is_set() else None
         if lab is None or not isinstance(places, list):
+            return
+        try:
+            places = [self._place(str(place), str(question.get("namespace") or "")) for place in places]
+        except _NotInLab as error:
+            say(connection, {"refused": str(error)})
             return
         if unknown := [place for place in places if place not in lab.namespaces]:
             say(connection, {"unknown": unknown[0]})
@@ -308,10 +400,33 @@ class _Keeper:
             os.dup(its[kind]) if kind in its else os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
             for kind in CAPSULE
         ]
+        has_variables = self._cluster is not None and self._cluster.kubelet.is_of_manifest(places[0])
         try:
-            say(connection, {}, [*own, *(lab.namespaces[place].fd for place in places)])
+            say(connection, {"has_variables": has_variables}, [*own, *(lab.namespaces[place].fd for place in places)])
         finally:
             close(own)
+
+    def _place(self, name: str, namespace: str) -> str:
+        """The place that a name means: the place of that name, or that of a pod such as deployment/web.
+
+        Raises _NotInLab for a pod without a place.
+        """
+        from testbed.spec.topology import DEFAULT_NAMESPACE
+
+        assert self._lab is not None
+        own = name if namespace in ("", DEFAULT_NAMESPACE) else f"{name}.{namespace}"
+        if own in self._lab.namespaces or self._cluster is None:
+            return own
+        from testbed.kubernetes.refused import Refused
+        from testbed.lab.commands import place_of
+
+        with self._stepping:
+            try:
+                return place_of(self._cluster.state, name, namespace or DEFAULT_NAMESPACE)
+            except Refused as error:
+                if error.code == "NotFound" and "/" not in name and not namespace:
+                    return own  # An unknown place, of which the caller knows the valid ones.
+                raise _NotInLab(str(error)) from None
 
     def _end(self, connection: socket.socket, _: dict[str, Any]) -> None:
         first = os.pidfd_open(1)
@@ -354,6 +469,16 @@ def _file(data: bytes) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
+
+
+def _texts(descriptors: Iterable[int]) -> list[tuple[str, str]]:
+    """The texts that a caller sends, with their file names; closes the descriptors."""
+    texts: list[tuple[str, str]] = []
+    for descriptor in descriptors:
+        with os.fdopen(descriptor, "rb") as file:
+            file.seek(0)
+            texts += ((name, text) for name, text in json.loads(file.read()))
+    return texts
 
 
 def _hung_up(connection: socket.socket) -> bool:

@@ -2,15 +2,17 @@
 
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TYPE_CHECKING, Any, Self
 
 from testbed.cni.calls import Call
+from testbed.kernel.announcing import announce
 from testbed.kernel.apply import Applied, bring_up
+from testbed.kernel.freeing import await_freed
 from testbed.kernel.memory import kernel_memory_kib
 from testbed.kernel.namespace import Namespace
-from testbed.kernel.refusal import PlanRefused
+from testbed.kernel.refusal import NotAttached, PlanRefused
 from testbed.lab.mininet_nodes import Host, Intf, Node
 from testbed.lab.places import Places
 from testbed.lab.programs import Ended, Programs, items
@@ -107,6 +109,8 @@ class Lab:
                 self.pod_memory_kib = (kernel_memory_kib() - before) / len(pods)
             if self.plugging:
                 self.places.change(self.plugging.completed())  # From now on the plan includes the plugins' objects.
+                if wrong := self.plugging.mismatched():
+                    raise NotAttached(wrong)
             self.programs.start(items(pods))
             for name, host in self.hosts.items():
                 introduce(host, self.plan[name], self.plan)
@@ -157,17 +161,20 @@ class Lab:
     def change(self, plan: Plan) -> tuple[Change, ...]:
         """Changes the lab to another plan, and returns the changes. Objects that are equal in both are not touched.
 
-        Raises PlanRefused, OSError; the change may then be incomplete, and `inspect` lists differences from the new
-        plan.
+        Raises NotAttached if plugins failed; all else is then as planned. Raises PlanRefused, OSError; the change may
+        then be incomplete, and `inspect` lists differences from the new plan.
         """
         old, self.drawn = self.drawn, plan
         applied = Applied(old, plan)
         fresh = [space for space in applied.coming if space.kind is not Kind.POD]
+        unattached: dict[str, str] = {}
         with self.programs.changing(old, plan):
             failed = self.plugging.leave(plan) if self.plugging else ()
             applied.remove(self.namespaces)
             for name in applied.going:
                 self.places.remove(name)
+            if self.plugging and self.plugging.has_left_interfaces:
+                await_freed()  # The plan is completed with what nodes have, which must not include other ends of them.
             self._start_hosts([space.name for space in fresh if space.kind is not Kind.CABLE])
             for space in fresh:
                 if space.kind is Kind.CABLE:
@@ -177,15 +184,24 @@ class Lab:
             if plan.plugged and self.plugging is None:
                 self.plugging = self._runtime(old)
             if self.plugging:
-                self.plugging.follow(plan, {name: host.pid for name, host in self.hosts.items()})
+                unattached = self.plugging.follow(plan, {name: host.pid for name, host in self.hosts.items()})
         if self.plugging:
             self.places.change(self.plugging.completed())
+            unattached |= self.plugging.mismatched()
+        self._announce(space.name for space in applied.coming if space.kind is Kind.POD)
         for name in applied.spaces:
             if name in self.hosts:
                 introduce(self.hosts[name], self.plan[name], self.plan)
-        if failed:
-            raise PlanRefused("\n".join(failed))
+        if failed or unattached:
+            raise NotAttached(unattached, failed)
         return applied.changes
+
+    def _announce(self, pods: Iterable[str]) -> None:
+        """Announces the addresses of new pods, which may have belonged to earlier pods."""
+        announce(
+            (self.namespaces[pod], [(item.dev, item.interface) for item in self.plan[pod].of(DeviceAddress)])
+            for pod in pods
+        )
 
     def ended(self) -> tuple[Ended, ...]:
         """The programs of the plan that have ended."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from testbed.designs import Design
     from testbed.kernel.namespace import Namespace
+    from testbed.kubernetes.state import ClusterState
     from testbed.plan.objects import Plan
     from testbed.spec.design import DesignSpec, ReadCni
     from testbed.spec.load import Loaded
@@ -35,6 +36,9 @@ ENDED_PATIENCE_S = 60.0
 """The lab checks whether another process answers for an ended daemon, which takes time."""
 PLUG_PATIENCE_S = 600.0
 """For all plugins of a chain; each also has its own timeout."""
+
+COMMAND_PATIENCE_S = 660.0
+"""For commands on Kubernetes objects: changes of the lab, and the start of containers."""
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -63,9 +67,13 @@ class NameTaken(Exception):
     """A lab with that name is already up."""
 
 
-def facts_of(topology: "Loaded[Topology]", spec: "DesignSpec | ReadCni") -> dict[str, Any]:
-    """The facts about design and topology that a lab stores."""
+def facts_of(topology: "Loaded[Topology]", spec: "DesignSpec | ReadCni", host_images: bool = False) -> dict[str, Any]:
+    """The facts about design and topology that a lab stores.
+
+    With `host_images` containers of some images run programs of the machine.
+    """
     return {
+        "host_images": host_images,
         "design_spec": spec.model_dump(mode="json"),
         "topology_spec": topology.value.as_data(),
         "topology_file": topology.source.file,
@@ -76,8 +84,17 @@ class ChangeRefused(ValueError):
     """The change is not possible; nothing has changed."""
 
 
+class CommandRefused(ValueError):
+    """The command on Kubernetes objects is not possible; nothing has changed."""
+
+
 class ChangeFailed(Exception):
     """The kernel, a program or a CNI plugin refused a part of the change; `inspect` lists what is missing."""
+
+    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+        """`lines` say what became of the Kubernetes objects of a command."""
+        super().__init__(message)
+        self.lines = tuple(lines)
 
 
 class Ending(NamedTuple):
@@ -106,11 +123,19 @@ class LivingLab:
         return self.address.name
 
     @classmethod
-    def bring_up(cls, plan: "Plan", name: str, facts: Mapping[str, Any], tied: bool = False) -> "LivingLab":
+    def bring_up(
+        cls,
+        plan: "Plan",
+        name: str,
+        facts: Mapping[str, Any],
+        tied: bool = False,
+        state: "ClusterState | None" = None,
+    ) -> "LivingLab":
         """Build the plan in a capsule that runs until `down`; return when it is up.
 
-        A `tied` lab also ends with this process. The lab stores `facts`, which must be JSON data. Raises NameTaken,
-        CannotBeBuilt, or OSError without the required rights.
+        A `tied` lab also ends with this process. The lab stores `facts`, which must be JSON data. `state` has the
+        Kubernetes objects of the lab, if any; the plan has its pods. Raises NameTaken, CannotBeBuilt, or OSError
+        without the required rights.
         """
         from testbed.lab.capsule import released
         from testbed.lab.keeper import keep
@@ -122,7 +147,7 @@ class LivingLab:
             raise NameTaken(name) from None
         with opened:
             opened.listen(64)
-            released(lambda: keep(opened, plan, {"name": name, **facts}))
+            released(lambda: keep(opened, plan, {"name": name, **facts}, state))
         lab = cls(address)
         try:
             connection = door.connected(address)
@@ -146,16 +171,23 @@ class LivingLab:
         own = os.geteuid()
         return tuple(cls(address) for address in door.addresses() if own in (0, address.user))
 
-    def _ask(self, question: str, patience_s: float = door.PATIENCE_S, **more: Any) -> tuple[dict[str, Any], list[int]]:
+    def _ask(
+        self, question: str, patience_s: float = door.PATIENCE_S, files: Sequence[int] = (), **more: Any
+    ) -> tuple[dict[str, Any], list[int]]:
         with door.connected(self.address) as connection:
-            return self._ask_at(connection, question, patience_s, **more)
+            return self._ask_at(connection, question, patience_s, files, **more)
 
     def _ask_at(
-        self, connection: "socket.socket", question: str, patience_s: float = door.PATIENCE_S, **more: Any
+        self,
+        connection: "socket.socket",
+        question: str,
+        patience_s: float = door.PATIENCE_S,
+        files: Sequence[int] = (),
+        **more: Any,
     ) -> tuple[dict[str, Any], list[int]]:
         connection.settimeout(patience_s)
         try:
-            door.say(connection, {"ask": question, **more})
+            door.say(connection, {"ask": question, **more}, files)
             answer, descriptors = door.hear(connection)
         except OSError as error:
             raise Unanswered(f"the lab {self.name} does not answer: {error}") from None
@@ -206,6 +238,11 @@ class LivingLab:
 
         return design_of_data(self.facts["design_spec"])
 
+    def ports(self) -> list[tuple[str, str, str, int, str]]:
+        """The ports of containers that must answer: pod, place, container, number, protocol."""
+        _, (file,) = self._ask("ports")
+        return [(str(a), str(b), str(c), int(number), str(d)) for a, b, c, number, d in json.loads(_read(file))]
+
     def ended(self) -> tuple[tuple[str, str, str], ...]:
         """The plan's processes that have ended: place, description, and the command that restarts it."""
         _, (file,) = self._ask("ended", ENDED_PATIENCE_S)
@@ -241,22 +278,87 @@ class LivingLab:
             raise ChangeFailed(failed)
         return answer
 
+    def command(
+        self, verb: str, texts: Sequence[tuple[str, str]] = (), await_s: float = 0.0, **arguments: Any
+    ) -> dict[str, Any]:
+        """Change the Kubernetes objects of the lab by a command of `testbed.kubernetes.verbs`.
+
+        `texts` are pairs of a file's name and its text. With `await_s`, wait so long for deleted objects to be gone.
+        Returns `lines` that say what became of each object, `remarks`, and the `seconds` until the lab had followed.
+        Raises SpecError or CommandRefused, with nothing changed, and ChangeFailed.
+        """
+        given = [_memory_file(json.dumps(list(texts)).encode())] if texts else []
+        try:
+            _, files = self._ask(
+                "cluster", COMMAND_PATIENCE_S + await_s, given, verb=verb, arguments=arguments, await_s=await_s
+            )
+        finally:
+            door.close(given)
+        answer = json.loads(_read(files[0]))
+        self.log += _read(files[1]).decode()
+        assert isinstance(answer, dict)
+        if answer.get("problems"):
+            from testbed.spec.problems import Problem, SpecError
+
+            raise SpecError(tuple(Problem(**{**one, "valid": tuple(one["valid"])}) for one in answer["problems"]))
+        if refused := answer.get("refused"):
+            raise CommandRefused(refused)
+        if failed := answer.get("failed"):
+            raise ChangeFailed(failed, answer["lines"])
+        return answer
+
+    def objects(self, words: Sequence[str], patience_s: float = COMMAND_PATIENCE_S, **options: Any) -> dict[str, Any]:
+        """Kubernetes objects as kubectl prints them: their `text`, and the `version` of the state.
+
+        `options` are namespace, all_namespaces, selector, output, and since: a version, to wait for a later one and get
+        only what has changed. Raises CommandRefused.
+        """
+        _, (file,) = self._ask("objects", patience_s, arguments={"words": list(words), **options})
+        answer = json.loads(_read(file))
+        assert isinstance(answer, dict)
+        if refused := answer.get("refused"):
+            raise CommandRefused(refused)
+        return answer
+
+    def containers(self, about: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to a question of `testbed.lab.containers`. Raises CommandRefused."""
+        _, (file,) = self._ask("containers", COMMAND_PATIENCE_S, about=about, arguments=arguments)
+        answer = json.loads(_read(file))
+        assert isinstance(answer, dict)
+        if refused := answer.get("refused"):
+            raise CommandRefused(refused)
+        return answer
+
     def again(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Make again what no command can restore, by place: see `testbed.lab.again`. Raises ChangeFailed."""
         answer, _ = self._ask("again", BUILD_PATIENCE_S, wanted=list(wanted))
         if failed := answer.get("failed"):
             raise ChangeFailed(failed)
 
-    def enter(self, places: Sequence[str]) -> tuple[list[int], list[int]]:
-        """Descriptors of the capsule's namespaces and of the places' networks, which the caller must close."""
-        with door.connected(self.address) as connection:
-            return self._enter_at(connection, places)
+    def enter(self, places: Sequence[str], namespace: str = "") -> tuple[list[int], list[int]]:
+        """Descriptors of the capsule's namespaces and of the places' networks, which the caller must close.
 
-    def _enter_at(self, connection: "socket.socket", places: Sequence[str]) -> tuple[list[int], list[int]]:
-        answer, descriptors = self._ask_at(connection, "enter", places=list(places))
+        A place can also be a pod of a Kubernetes `namespace`, or what made pods, such as deployment/web. Raises
+        UnknownPlace, and CommandRefused for a pod that is not in the lab.
+        """
+        with door.connected(self.address) as connection:
+            return self._enter_at(connection, places, namespace)
+
+    def _enter_at(
+        self, connection: "socket.socket", places: Sequence[str], namespace: str = ""
+    ) -> tuple[list[int], list[int]]:
+        _, descriptors = self._entry(connection, places, namespace)
+        return descriptors[: len(CAPSULE)], descriptors[len(CAPSULE) :]
+
+    def _entry(
+        self, connection: "socket.socket", places: Sequence[str], namespace: str
+    ) -> tuple[dict[str, Any], list[int]]:
+        answer, descriptors = self._ask_at(connection, "enter", places=list(places), namespace=namespace)
+        if refused := answer.get("refused"):
+            raise CommandRefused(refused)
         if unknown := answer.get("unknown"):
             raise UnknownPlace(str(unknown), self.facts["places"])
-        return descriptors[: len(CAPSULE)], descriptors[len(CAPSULE) :]
+        return answer, descriptors
 
     @contextmanager
     def entrance(self) -> "Iterator[Entrance]":
@@ -264,12 +366,24 @@ class LivingLab:
         with door.connected(self.address) as connection:
             yield lambda place: self._enter_at(connection, [place])
 
-    def replace_process(self, place: str, command: Sequence[str], environment: Mapping[str, str]) -> "NoReturn":
+    def replace_process(
+        self,
+        place: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        namespace: str = "",
+        container: str = "",
+    ) -> "NoReturn":
         """Run a program in a place as if this process were replaced by it; exit code 127 or 126 if it cannot run.
 
-        The calling process must have one thread.
+        In a pod of a manifest, the variables of a container are added: of the first, if none is named. Raises
+        CommandRefused for an unknown container. The calling process must have one thread.
         """
-        capsule, (network,) = self.enter([place])
+        with door.connected(self.address) as connection:
+            answer, (*capsule, network) = self._entry(connection, [place], namespace)
+        if container or answer.get("has_variables"):
+            more = self.containers("variables", name=place, namespace=namespace, container=container)
+            environment = {**environment, **more["variables"]}
         step_in(capsule, network)
         try:
             os.execvpe(command[0], list(command), dict(environment))
@@ -381,6 +495,14 @@ def _ending_in(files: Sequence[int]) -> Ending:
         data = json.loads(_read(file))
         ending = Ending(tuple(data["errors"]), data["log"])
     return ending
+
+
+def _memory_file(data: bytes) -> int:
+    """A descriptor of a file in memory with the data."""
+    file = os.memfd_create("question", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(file), "wb") as whole:
+        whole.write(data)
+    return file
 
 
 def _read(file: int) -> bytes:

@@ -16,7 +16,7 @@ fe00::1\tip6-allnodes
 fe00::2\tip6-allrouters
 """
 """Start of each pod's file in Kubernetes; the pod itself follows."""
-_NO_DNS = """\
+NO_DNS = """\
 # No DNS server runs in this lab: /etc/hosts has the names of all places; look-ups of other names fail at once.
 nameserver 127.0.0.1
 options timeout:1 attempts:1
@@ -47,8 +47,12 @@ def lines_of(space: Space) -> str:
 def hosts_of_pod(plan: Plan, pod: Space) -> str:
     """/etc/hosts of a pod, as kubelet writes it, followed by all other places."""
     names = " ".join(dict.fromkeys((host_name(pod), pod.name)))
-    own = [f"{address}\t{names}" for address in pod.reached_at]
-    return _KUBELETS + "\n".join([*own, "", "# Other places of this lab.", *_others(plan, pod)]) + "\n"
+    return _KUBELETS + "".join(f"{address}\t{names}\n" for address in pod.reached_at) + other_places(plan, pod)
+
+
+def other_places(plan: Plan, pod: Space) -> str:
+    """The last part of /etc/hosts of a pod: all other places."""
+    return "\n".join(["", "# Other places of this lab.", *_others(plan, pod)]) + "\n"
 
 
 def _others(plan: Plan, pod: Space) -> Iterator[str]:
@@ -57,13 +61,18 @@ def _others(plan: Plan, pod: Space) -> Iterator[str]:
             yield from (f"{address} {space.name}" for address in space.reached_at)
 
 
-def files_of(plan: Plan, space: Space) -> tuple[File, ...]:
-    """All files of a place: the plan's, and default files for names unless the plan has them.
+def host_name_in(files: Iterable[File]) -> str:
+    """The host name of a place with these files."""
+    return next(file.text for file in files if file.path == HOST_NAME).strip()
+
+
+def files_of(plan: Plan, space: Space, of_pod: Iterable[File] = ()) -> tuple[File, ...]:
+    """All files of a place: the plan's, those of its pod, and default files for names unless there are others.
 
     Without /etc/hosts of Mininet hosts, which share a file that the lab's keeper updates.
     """
-    given = {HOST_NAME: f"{host_name(space)}\n", RESOLVER: _NO_DNS}
+    given = {HOST_NAME: f"{host_name(space)}\n", RESOLVER: NO_DNS}
     if space.kind in (Kind.POD, Kind.CABLE):
         given[HOSTS] = hosts_of_pod(plan, space)
     usual = {path: File(path, text) for path, text in given.items()}
-    return tuple((usual | {file.path: file for file in space.of(File)}).values())
+    return tuple((usual | {file.path: file for file in (*of_pod, *space.of(File))}).values())

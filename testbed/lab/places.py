@@ -2,14 +2,14 @@
 
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TypeVar
 
 from testbed.kernel.folders import Folders, make_folders, make_netns, root_of, with_host_name
 from testbed.kernel.namespace import Namespace
 from testbed.lab.mininet_nodes import Host
-from testbed.lab.names import files_of, host_name
+from testbed.lab.names import files_of, host_name_in
 from testbed.plan.change import touched
 from testbed.plan.objects import File, Plan, Space
 
@@ -29,6 +29,8 @@ class Places:
         self.plan = plan
         self.hosts: dict[str, Host] = {}
         self.namespaces: dict[str, Namespace] = {}
+        self.pod_files: Callable[[Plan, Space], Iterable[File]] = lambda plan, space: ()
+        """Files of a pod that replace the usual ones for names; set by the kubelet."""
         self._folders: dict[str, Folders] = {}
         self._making = threading.Lock()
 
@@ -49,15 +51,18 @@ class Places:
         return {name: root_of(host.pid) for name, host in self.hosts.items()}
 
     def _make_folders(self, space: Space) -> None:
-        files, network = files_of(self.plan, space), self.namespaces[space.name]
+        files, network = self._files(self.plan, space), self.namespaces[space.name]
         if space.name not in self.hosts:
-            self._folders[space.name] = Folders.create(host_name(space), files, network)
+            self._folders[space.name] = Folders.create(host_name_in(files), files, network)
             return
         pid = self.hosts[space.name].pid
         make_folders(pid, files)
         if space.has_folders:
             make_netns(pid)
         self._folders[space.name] = Folders.of_process(pid)
+
+    def _files(self, plan: Plan, space: Space) -> tuple[File, ...]:
+        return files_of(plan, space, self.pod_files(plan, space))
 
     def folders_of(self, place: str) -> Folders:
         """The private folders of a place, created if missing. Raises OSError."""
@@ -119,7 +124,7 @@ class Places:
     def _update_files(self, space: Space, old: Space | None, before: Plan) -> None:
         """Updates the files of a place; `old` is its space in the plan `before`, if any."""
         if folders := self._folders.get(space.name):
-            _rewrite(folders, files_of(before, old) if old else (), files_of(self.plan, space))
+            _rewrite(folders, self._files(before, old) if old else (), self._files(self.plan, space))
             if space.has_folders and old and not old.has_folders and space.name in self.hosts:
                 make_netns(self.hosts[space.name].pid)
         elif space.has_folders and space.name in self.hosts:

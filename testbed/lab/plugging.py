@@ -76,6 +76,8 @@ class Plugging:
         self._begun: set[str] = set()
         """Pods for which ADD was started, also if it failed."""
         self._bound: set[str] = set()
+        self.has_left_interfaces = False
+        """Whether a plugin did not remove the interface of a pod that left; it goes with the pod's namespace."""
         self._states: dict[str, State] = {}
         """The state of places, of which the plan has been completed; without changes by others than plugins."""
         self._before: dict[str, State] = {}
@@ -90,16 +92,16 @@ class Plugging:
 
     def add_all(self) -> None:
         """Attaches every pod. Raises PlanRefused with the first failure."""
-        self._add_each(self.drawn.plugged)
+        self._add_each(self.drawn.plugged, self._add)
 
-    def _add_each(self, items: Iterable[Plugged]) -> None:
+    def _add_each(self, items: Iterable[Plugged], add: Callable[[Plugged], None]) -> None:
         by_node: dict[str, list[Plugged]] = {}
         for item in items:
             by_node.setdefault(item.node, []).append(item)
 
         def add_on(node: str) -> None:
             for item in by_node[node]:
-                self._add(item)
+                add(item)
 
         self._on_nodes(add_on, by_node)
 
@@ -111,6 +113,7 @@ class Plugging:
                 # Daemons withdraw and announce routes at any time.
                 self._states[name] = lacking(self._states[name], self.drawn[name].learned)
         failed = []
+        self.has_left_interfaces = False
         for item in _differing(self.drawn, plan):
             self._forget(item.space, self._before)
             for known in (self._states, self._results, self._before):
@@ -120,22 +123,32 @@ class Plugging:
                     self._remove(item, item.patience_s)
                 except (CniError, OSError) as error:
                     failed.append(f"in {item.node}, pod {item.space}: {error}")
+                self.has_left_interfaces |= item.ifname in self._interfaces(item.space)
             if item.space in self._bound:
                 within(self._pids[item.node], partial(release_namespace, item.space))
                 self._bound.discard(item.space)
         return tuple(failed)
 
-    def follow(self, plan: Plan, pids: Mapping[str, int]) -> None:
-        """Switches to another plan, and attaches its new pods. Raises PlanRefused."""
+    def follow(self, plan: Plan, pids: Mapping[str, int]) -> dict[str, str]:
+        """Switches to another plan, and attaches its new pods. Returns the errors of those that cannot be attached."""
         fresh = _differing(plan, self.drawn)
         self._stale.update(touched(self.drawn, plan))
         self.drawn, self._pids = plan, pids
         for name in [name for name in self._states if not plan.has(name)]:
             del self._states[name]
-        self._add_each(fresh)
+        failed: dict[str, str] = {}
+
+        def add(item: Plugged) -> None:
+            try:
+                self._add(item)
+            except PlanRefused as error:
+                failed[item.space] = str(error)
+
+        self._add_each(fresh, add)
+        return failed
 
     def completed(self) -> Plan:
-        """The plan with the objects of plugins. Raises PlanRefused if a plugin's result does not match the kernel.
+        """The plan with the objects of plugins.
 
         Only places whose plan has changed since the last call are read (at first all): in other places, changes from
         outside remain differences.
@@ -146,10 +159,12 @@ class Plugging:
         plan = self._completed(fresh, self._before)
         self._stale.clear()
         self._before.clear()
-        items = {item.space: item for item in self.drawn.plugged}
-        for pod, what in self._mismatches(items):
-            raise PlanRefused(f"in {items[pod].node}, pod {pod}: {what}")
         return plan
+
+    def mismatched(self) -> dict[str, str]:
+        """The pods whose plugin result does not match the kernel, with the error."""
+        items = {item.space: item for item in self.drawn.plugged}
+        return {pod: f"in {items[pod].node}, pod {pod}: {what}" for pod, what in self._mismatches(items)}
 
     def _mismatches(self, pods: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Pods whose plugin result does not match the kernel, with the error; of two with one address the later."""
@@ -172,14 +187,17 @@ class Plugging:
 
     def _absent_masters(self, item: Plugged) -> str:
         """A line for each device that the configuration names as `master` and that the node lacks."""
-        with self._namespaces[item.node].entered():
-            there = [name for _, name in socket.if_nameindex()]
+        there = self._interfaces(item.node)
         named = [plugin.keys.get("master") for plugin in network_of_texts(item.texts).plugins]
         return "".join(
             f"\n  master: {item.node} has no device {name}; it has {', '.join(there)}"
             for name in named
             if isinstance(name, str) and name not in there
         )
+
+    def _interfaces(self, place: str) -> list[str]:
+        with self._namespaces[place].entered():
+            return [name for _, name in socket.if_nameindex()]
 
     def _added(self, runtime: Runtime, item: Plugged) -> Result:
         if item.space not in self._bound:

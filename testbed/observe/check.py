@@ -6,7 +6,7 @@ sees the source's own address. In addition the path between each two nodes is tr
 messages that are larger.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from testbed.designs.design import Design
 from testbed.kernel.neighbours import forget_learned_in
@@ -15,9 +15,10 @@ from testbed.observe.evidence import MOST_TRACED, causes, lost_at, merged, with_
 from testbed.observe.messages import SCTP_LACKS, Lost, check_messages, has_sctp
 from testbed.observe.path_mtu import Misfit, check_path_mtu
 from testbed.observe.reach import Progress, check_reach
+from testbed.observe.served import Port, Question, Result, check_ports
 from testbed.observe.share import shared
 from testbed.observe.trace import trace
-from testbed.observe.verdict import LARGE, MTU, Cause, Failure, Verdict
+from testbed.observe.verdict import LARGE, MTU, PORT, Cause, Failure, Verdict
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Kind, Plan
 from testbed.plan.plugged import unaddressed
@@ -38,8 +39,9 @@ def check(
     namespaces: Namespaces,
     ended: Iterable[tuple[str, str, str]] = (),
     progress: Progress = lambda *_: None,
+    ports: Sequence[Port] = (),
 ) -> Verdict:
-    """Ask every pair; where pairs fail, trace a packet to where it is lost.
+    """Ask every pair, and every port that must answer; where pairs fail, trace a packet to where it is lost.
 
     The processes that `ended` (see `Lab.ended`) may be the cause.
     """
@@ -52,6 +54,7 @@ def check(
     fits = is_reached and not misfits
     sent, lost = check_messages(plan, namespaces) if fits else (0, ())
     crossed, astray = check_crossings(design, topology, plan, namespaces) if is_reached else (0, ())
+    served = check_ports(plan, namespaces, ports) if is_reached else Result(0, ())
     bare = [pod for pod in plan.of_kind(Kind.POD) if not pod.reached_at]
     if not fits or lost:
         progress("tracing packets of failed pairs", 1)
@@ -60,27 +63,39 @@ def check(
         *(Failure(q.source.name, q.target.name, q.protocol, str(q.address), what) for q, what in reach.failed),
         *(Failure(m.source.name, m.target.name, MTU, str(m.address), m.what) for m in misfits),
         *(Failure(p.source.name, p.target.name, LARGE, str(p.address), what) for p, what in lost),
+        *(_failed_port(question, what) for question, what in served.failed),
     )
     return Verdict(
         places=tuple(space.name for space in plan.of_kind(Kind.NODE, Kind.POD) if space.reached_at),
-        asked=reach.asked + tried + sent + crossed,
+        asked=reach.asked + tried + sent + crossed + served.asked,
         failures=failures,
         astray=astray,
         causes=(
             *causes(reach.failed, plan, namespaces),
             *_causes_of_misfits(misfits, plan, namespaces),
             *_causes_of_lost(lost, plan, namespaces),
+            *merged(((q.source.name, q.target.name), _found_at(q.port, what)) for q, what in served.failed),
         ),
         ended=tuple(f"{place}: {what}" for place, what, _ in ended) if failures or astray else (),
         unasked=(
             *(() if is_reached else ("path MTU, large messages and paths on the fabric (pairs fail)",)),
             *(("large messages (the path MTU fails)",) if misfits else ()),
+            *((served.partly,) if served.partly else ()),
             *(() if has_sctp() else (f"SCTP ({SCTP_LACKS})",)),
             *_UNASKED,
             *(f"{pod.name} ({'no address' if plan.devices_of(pod.name) else 'detached'})" for pod in bare),
         ),
         unaddressed=tuple(unaddressed(plan)),
     )
+
+
+def _failed_port(question: Question, found: str) -> Failure:
+    source, target, address, port = question
+    return Failure(source.name, target.name, PORT, str(address), _found_at(port, found))
+
+
+def _found_at(port: Port, found: str) -> str:
+    return f"{port}: expected open, found {found}"
 
 
 def _causes_of_misfits(misfits: Iterable[Misfit], plan: Plan, namespaces: Namespaces) -> tuple[Cause, ...]:

@@ -8,7 +8,8 @@ than can be learned, and learned entries are flushed before the next.
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, combinations_with_replacement, groupby, product
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+from typing import Protocol as ProtocolClass
 
 from testbed.observe.shots import Protocol
 from testbed.plan.objects import DeviceAddress, Kind, Plan, Space
@@ -71,7 +72,21 @@ def asked_in(tile: Tile, protocols: Sequence[Protocol]) -> Iterator[Question]:
                     yield Question(source, target, address, protocol, texts[address], own[source.name])
 
 
-def pair_of(question: Question) -> tuple[str, str, int]:
+class _Asking(ProtocolClass):
+    """What a question has in any case."""
+
+    @property
+    def source(self) -> Space: ...
+    @property
+    def target(self) -> Space: ...
+    @property
+    def address(self) -> Address: ...
+
+
+QuestionT = TypeVar("QuestionT", bound=_Asking)
+
+
+def pair_of(question: _Asking) -> tuple[str, str, int]:
     """Source, target and family of a question."""
     return question.source.name, question.target.name, question.address.version
 
@@ -89,13 +104,13 @@ def own_addresses(source: Space) -> frozenset[str]:
 
 
 def batches(
-    plan: Plan, asked: Iterable[Question], most_neighbours: int
-) -> Iterator[tuple[list[Question], frozenset[str]]]:
+    plan: Plan, asked: Iterable[QuestionT], most_neighbours: int
+) -> Iterator[tuple[list[QuestionT], frozenset[str]]]:
     """Batches of questions, each with the places whose learned neighbours must be flushed after it.
 
     There are none as long as the neighbour tables have room for the next batch.
     """
-    batch: list[Question] = []
+    batch: list[QuestionT] = []
     learned: set[_Entry] = set()
     is_on_link = _OnLink()
     for _, pair in groupby(asked, key=pair_of):

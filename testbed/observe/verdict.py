@@ -11,6 +11,8 @@ MTU = "mtu"
 """In place of a protocol: the largest packet of the pair does not fit, or a larger one does."""
 LARGE = "large"
 """In place of a protocol: messages that are larger than the MTU do not come back."""
+PORT = "port"
+"""In place of a protocol: a port of a container does not answer."""
 MOST_PLACES = 20
 """In a matrix of pods and nodes; larger labs get a matrix of nodes."""
 MOST_PAIRS = 6
@@ -118,7 +120,7 @@ def matrix(verdict: Verdict) -> dict[tuple[str, str], str]:
     for item in verdict.failures:
         failed.setdefault((item.source, item.target), set()).add(item.protocol)
     return {
-        (source, target): " ".join(p for p in (*PROTOCOLS, MTU, LARGE) if p in failed.get((source, target), ()))
+        (source, target): " ".join(p for p in (*PROTOCOLS, MTU, LARGE, PORT) if p in failed.get((source, target), ()))
         for source in verdict.places
         for target in verdict.places
         if source != target

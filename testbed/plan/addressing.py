@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
-from testbed.plan.allocation import Allocator, Room
+from testbed.plan.allocation import Allocator, Order, Room
 from testbed.plan.routing import Routing
 from testbed.plan.segments import UPLINK, PluggedLink, Port, Segment, at, of_family, plugged, segments
 from testbed.spec.topology import Pod, Topology
@@ -23,12 +23,10 @@ from testbed.spec.underlay import Underlay
 
 __all__ = ["Layout", "NodePlace", "PodPlace", "RouterPlace", "at", "layout", "of_family", "share"]
 
-MAX_EVER_NODES = 4095
-"""Maximum for a lab, including removed nodes: Weave has 12 bits for a peer's number."""
-MAX_EVER_PODS = 65535
-"""Maximum for a node, including removed pods: Cilium has 16 bits for an endpoint's number."""
-FIRST_POD = 2
-"""Offset of the first pod's address in a node's share, after the network's and the bridge's."""
+MAX_NODE_NUMBERS = 4095
+"""Weave has 12 bits for a peer's number."""
+MAX_POD_NUMBERS = 65535
+"""Maximum for a node: Cilium has 16 bits for an endpoint's number."""
 _RECREATE = "recreate the lab"
 _WITHOUT_PODS = (
     "families",
@@ -43,12 +41,38 @@ _WITHOUT_PODS = (
 
 
 @dataclass(frozen=True)
+class Ipam:
+    """How the addresses of pods are allocated in the range of their node."""
+
+    first: int
+    """Offset of the first pod's address in the range."""
+    with_last: bool
+    """Whether pods also get the last address of an IPv4 range, its broadcast address."""
+    order: Order
+    """The order of freed addresses."""
+    what: str = "{ranges}"
+    """The node's ranges in messages."""
+    remedy: str = f"add the pod to another node, or {_RECREATE} with a shorter node_prefix"
+    """What to do if the range is full."""
+
+    def room(self, node: str, cidrs: tuple[Network, ...]) -> Room:
+        """The capacity of a node's ranges, one per family."""
+        size = min(cidr.num_addresses - (cidr.version == 4 and not self.with_last) for cidr in cidrs) - self.first
+        ranges = self.what.format(ranges=", ".join(map(str, cidrs)))
+        return Room(min(size, MAX_POD_NUMBERS), f"pod address on {node} ({ranges})", self.remedy, self.order)
+
+
+HOST_LOCAL = Ipam(first=2, with_last=False, order="next fit")
+"""The plugin host-local: the first address is the bridge's, and each new pod gets the next free one."""
+
+
+@dataclass(frozen=True)
 class PodPlace:
     """A pod with its addresses, one per family, with the prefix length of the node's share."""
 
     pod: Pod
     number: int
-    """Unique among all pods that its node ever had, from 1."""
+    """Unique among the pods of its node, from 1; recycled when all numbers of the node have been used."""
     addresses: tuple[Interface, ...]
 
 
@@ -58,9 +82,9 @@ class NodePlace:
 
     name: str
     number: int
-    """Unique among all nodes that the lab ever had, from 0; the index of its share."""
+    """Unique among the nodes, from 0; the index of its share."""
     serial: int
-    """Unique among all nodes and routers that the lab ever had, from 0."""
+    """Unique among nodes and routers, from 0."""
     addresses: tuple[Interface, ...]
     """The node addresses: those of its only port, or of its loopback device if it has several ports."""
     pod_cidrs: tuple[Network, ...]
@@ -83,9 +107,9 @@ class RouterPlace:
 
     name: str
     number: int
-    """Unique among all routers that the lab ever had, from 0."""
+    """Unique among routers, from 0."""
     serial: int
-    """Unique among all nodes and routers that the lab ever had, from 0."""
+    """Unique among nodes and routers, from 0."""
     ports: tuple[Port, ...]
     known_by: Port
     """The port with the router's main addresses; it faces nodes if possible."""
@@ -242,14 +266,18 @@ def share(cidr: Network, prefix: int, index: int) -> Network:
     return ipaddress.ip_network((cidr.network_address + offset, prefix))
 
 
-def pods_domain(node: int) -> str:
-    """The domain of a node's pod numbers; a later node with the same name has another number and domain."""
-    return f"pods of node {node}"
+def layout(
+    topology: Topology,
+    numbers: Allocator | None = None,
+    ipam: Ipam = HOST_LOCAL,
+    ranges: Iterable[tuple[Network, int]] = (),
+) -> Layout:
+    """Allocates all addresses of a valid topology. Raises Exhausted if a range is full.
 
-
-def layout(topology: Topology, numbers: Allocator | None = None) -> Layout:
-    """Allocates all addresses of a valid topology. Raises Exhausted if the lab has used up a range."""
+    `ranges` are the pod ranges with the prefix length of a node's share; those of the topology if empty.
+    """
     numbers = numbers or Allocator()
+    ranges = tuple(ranges) or topology.cluster.ranges
     underlay, names = topology.underlay, tuple(topology.nodes)
     shares = numbers.numbers("nodes", ((name,) for name in names), _node_room(topology))
     places = (*names, *underlay.routers)
@@ -273,10 +301,12 @@ def layout(topology: Topology, numbers: Allocator | None = None) -> Layout:
     for name, number in number_of.items():
         own = tuple(ports[name])
         addresses = loopbacks[name] if name in loopbacks else own[0].addresses
-        cidrs = tuple(share(cidr, prefix, number) for cidr, prefix in topology.cluster.ranges)
+        cidrs = tuple(share(cidr, prefix, number) for cidr, prefix in ranges)
         pods = topology.pods_of(name)
-        indices = _pod_numbers(name, number, pods, cidrs, numbers)
-        places_of_pods = tuple(_pod_place(pod, index, cidrs) for pod, index in zip(pods, indices, strict=True))
+        indices = _pod_numbers(number, pods, ipam.room(name, cidrs), numbers)
+        places_of_pods = tuple(
+            _pod_place(pod, index, cidrs, ipam.first) for pod, index in zip(pods, indices, strict=True)
+        )
         nodes.append(NodePlace(name, number, serials[name], addresses, cidrs, places_of_pods, own))
     near = {segment.number for segment in ethernets if segment.switches}
     near.update(node.ports[0].segment for node in nodes if not node.is_on_loopback)
@@ -290,23 +320,19 @@ def layout(topology: Topology, numbers: Allocator | None = None) -> Layout:
 
 
 def with_pods(
-    before: Layout, topology: Topology, names: Collection[str], numbers: Allocator, first: int = FIRST_POD
+    before: Layout, topology: Topology, names: Collection[str], numbers: Allocator, ipam: Ipam = HOST_LOCAL
 ) -> Layout:
-    """The layout of a topology that differs only in the pods of these nodes. Raises Exhausted.
-
-    `first` is the offset of the first pod's address in the node's share.
-    """
+    """The layout of a topology that differs only in the pods of these nodes. Raises Exhausted."""
 
     def changed(node: NodePlace) -> NodePlace:
-        shares = tuple(share(cidr, prefix, node.number) for cidr, prefix in topology.cluster.ranges)
         pods = topology.pods_of(node.name)
-        indices = _pod_numbers(node.name, node.number, pods, shares, numbers)
+        indices = _pod_numbers(node.number, pods, ipam.room(node.name, node.pod_cidrs), numbers)
         known = {place.number: place for place in node.pods}
         places = [
             # Reuse unchanged pods.
             place
             if (place := known.get(index + 1)) and (place.pod is pod or place.pod == pod)
-            else _pod_place(pod, index, node.pod_cidrs, first)
+            else _pod_place(pod, index, node.pod_cidrs, ipam.first)
             for pod, index in zip(pods, indices, strict=True)
         ]
         return replace(node, pods=tuple(places))
@@ -317,7 +343,7 @@ def with_pods(
 def _node_room(topology: Topology) -> Room:
     size = min(1 << (prefix - cidr.prefixlen) for cidr, prefix in topology.cluster.ranges)
     ranges = " and ".join(map(str, topology.cluster.pod_cidr))
-    return Room(min(size, MAX_EVER_NODES), f"node range of {ranges}", f"{_RECREATE}, or with a larger pod_cidr")
+    return Room(min(size, MAX_NODE_NUMBERS), f"node range of {ranges}", f"{_RECREATE} with a larger pod_cidr")
 
 
 def _known_by(router: str, ports: list[Port], near: set[int], numbers: Allocator) -> Port:
@@ -329,7 +355,7 @@ def _known_by(router: str, ports: list[Port], near: set[int], numbers: Allocator
 def _loopbacks(underlay: Underlay, nodes: list[str], numbers: Allocator) -> dict[str, tuple[Interface, ...]]:
     """The loopback addresses of nodes with several links, by node."""
     size = min((cidr.num_addresses - 1 for cidr in underlay.loopbacks), default=0)
-    room = Room(size, "node address on loopback devices", f"{_RECREATE}, or with a larger range for loopbacks")
+    room = Room(size, "node address on loopback devices", f"{_RECREATE} with a larger range for loopbacks")
     found = numbers.numbers("loopbacks", ((name,) for name in nodes), room)
     return {
         name: tuple(ipaddress.ip_interface(at(cidr, number + 1).ip) for cidr in underlay.loopbacks)
@@ -337,15 +363,9 @@ def _loopbacks(underlay: Underlay, nodes: list[str], numbers: Allocator) -> dict
     }
 
 
-def _pod_numbers(
-    node: str, number: int, pods: Iterable[Pod], cidrs: tuple[Network, ...], numbers: Allocator
-) -> tuple[int, ...]:
-    # Pods cannot have the network address, the bridge's address and (IPv4) the broadcast address.
-    size = min(cidr.num_addresses - (3 if cidr.version == 4 else 2) for cidr in cidrs)
-    remedy = f"add the pod to another node, or {_RECREATE}"
-    room = Room(min(size, MAX_EVER_PODS), f"pod address on {node} ({', '.join(map(str, cidrs))})", remedy)
-    return numbers.numbers(pods_domain(number), ((pod.id,) for pod in pods), room)
+def _pod_numbers(node: int, pods: Iterable[Pod], room: Room, numbers: Allocator) -> tuple[int, ...]:
+    return numbers.numbers(f"pods of node {node}", ((pod.id,) for pod in pods), room)
 
 
-def _pod_place(pod: Pod, index: int, cidrs: tuple[Network, ...], first: int = FIRST_POD) -> PodPlace:
+def _pod_place(pod: Pod, index: int, cidrs: tuple[Network, ...], first: int) -> PodPlace:
     return PodPlace(pod, index + 1, tuple(at(cidr, index + first) for cidr in cidrs))

@@ -1,27 +1,30 @@
 """Stable numbers: the next plan of a lab allocates the same numbers to the same names.
 
 A domain is a separate sequence of numbers: the nodes, the pods of one node, the interface indices of the lab. It
-allocates numbers from 0 by name. A name that is also in the next plan keeps its number, a new name gets an unused one,
-and a freed number is not allocated again: a domain counts all numbers that it ever allocated. The caller decides what a
-number means, for example an address in a subnet or an autonomous system.
+allocates numbers from 0 by name. A name that is also in the next plan keeps its number, and a new name gets an unused
+one. First the domain allocates each number of its room once; then it recycles freed ones, in its order (`ORDERS`). So a
+freed number is allocated again as late as possible, and a domain is full only if names in use have all its numbers. The
+caller decides what a number means, for example an address in a subnet or an autonomous system.
 
 Other values depend on the lab's first topology, such as the size of blocks. They are settled once.
 
     numbers = Allocator(before)                    # None for the first plan of a lab
     numbers.number("routers", ("core",))           # 0
-    numbers.finished()                             # an Allocation: the numbers in use, and every domain's count
+    numbers.finished()                             # an Allocation: the numbers in use, and the position of every domain
 
 If a plan reuses parts of the previous one, the numbers of these parts are not requested again. An allocator with
 `keeps` therefore keeps all numbers in use until they are freed.
 """
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeVar, cast
+from itertools import chain
+from typing import Literal, TypeVar, cast
 
 Key = tuple[str, ...]
 """A name within a domain."""
+Order = Literal["next fit", "queue"]
 SettledT = TypeVar("SettledT", str, int)
 
 
@@ -31,9 +34,13 @@ class Domain:
 
     name: str
     given: int
-    """Count of all numbers ever allocated; equals the next number."""
+    """The lowest number that was never allocated."""
+    last: int
+    """The number allocated last; -1 if none."""
     live: Mapping[Key, int] = field(hash=False)
     """The numbers in use, by name."""
+    freed: tuple[int, ...] = ()
+    """The numbers freed and not allocated since, the first freed first; only in a domain with the order `queue`."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +62,23 @@ class Allocation:
 
 @dataclass(frozen=True)
 class Room:
-    """The capacity of a domain, including freed numbers."""
+    """The capacity of a domain."""
 
     size: int
     what: str
     """What is allocated, such as `pod address on node1`."""
     remedy: str
     """What to do if the domain is full."""
+    order: Order = "next fit"
+    """The order of freed numbers."""
 
 
 class Exhausted(Exception):
-    """A domain is full: all its numbers are in use or freed."""
+    """A domain is full: all its numbers are in use."""
 
-    def __init__(self, room: Room, in_use: int, freed: int) -> None:
-        super().__init__(
-            f"no {room.what} left: {in_use} of {room.size} in use, {freed} freed in this lab and not allocated again; "
-            f"{room.remedy}"
-        )
+    def __init__(self, room: Room) -> None:
+        super().__init__(f"no {room.what} left: all {room.size} are in use; {room.remedy}")
         self.room = room
-        self.in_use = in_use
-        self.freed = freed
 
 
 @dataclass
@@ -82,18 +86,72 @@ class _Open:
     """A domain during planning."""
 
     before: Mapping[Key, int]
-    given: int
+    given: int = 0
+    last: int = -1
     live: dict[Key, int] = field(default_factory=dict)
+    freed: list[int] = field(default_factory=list)
+    _used: set[int] | None = None
+    """All numbers in use; only for a domain that recycles numbers."""
 
-    def number(self, key: Key) -> int:
+    def number(self, key: Key, room: Room | None) -> int:
         number = self.live.get(key)
         if number is None:
             number = self.before.get(key)
             if number is None:
-                number = self.given
-                self.given += 1
+                number = self._next(room)
             self.live[key] = number
         return number
+
+    def numbers(self, keys: Iterable[Key], room: Room | None) -> tuple[int, ...]:
+        keys = tuple(keys)
+        staying, had = set(keys), {**self.before, **self.live}
+        if room and room.order == "queue":
+            self.freed += (number for key, number in had.items() if key not in staying)
+        self.before = {key: number for key, number in had.items() if key in staying}
+        self.live, self._used = {}, None
+        return tuple(self.number(key, room) for key in keys)
+
+    def free(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.live.pop(key, None)
+        self._used = None
+
+    def _next(self, room: Room | None) -> int:
+        if room is None or self.given < room.size:
+            found, self.given = self.given, self.given + 1
+        else:
+            if self._used is None:
+                self._used = {*self.before.values(), *self.live.values()}
+            found = ORDERS[room.order](self, self._used, room)
+            self._used.add(found)
+        self.last = found
+        return found
+
+
+def _next_fit(domain: _Open, used: set[int], room: Room) -> int:
+    """The first free number after the one allocated last, and after the highest from 0."""
+    for number in chain(range(domain.last + 1, room.size), range(min(domain.last + 1, room.size))):
+        if number not in used:
+            return number
+    raise Exhausted(room)
+
+
+def _longest_free(domain: _Open, used: set[int], room: Room) -> int:
+    """The number that was freed first."""
+    if not domain.freed:
+        raise Exhausted(room)
+    return domain.freed.pop(0)
+
+
+ORDERS: Mapping[Order, Callable[[_Open, set[int], Room], int]] = {
+    "next fit": _next_fit,
+    "queue": _longest_free,
+}
+"""How a domain recycles numbers.
+
+`next fit` is the order of host-local, which most CNI plugins call, and of kube-controller-manager for nodes' ranges.
+`queue` is the order of Calico's blocks.
+"""
 
 
 class Allocator:
@@ -108,33 +166,20 @@ class Allocator:
         self._open: dict[str, _Open] = {}
         self._settled: dict[tuple[str, Key], str | int] = dict(self._settled_before) if keeps else {}
 
-    def number(self, domain: str, key: Key) -> int:
-        """The number of a name; the domain's next one if the name is new."""
-        return self._opened(domain).number(key)
+    def number(self, domain: str, key: Key, room: Room | None = None) -> int:
+        """The number of a name; the domain's next one if the name is new. Raises Exhausted if there is no room."""
+        return self._opened(domain).number(key, room)
 
     def numbers(self, domain: str, keys: Iterable[Key], room: Room | None = None) -> tuple[int, ...]:
         """The numbers of all names of a domain; others are freed. Raises Exhausted if there is no room."""
-        opened = self._opened(domain)
-        opened.live.clear()
-        found = tuple(map(opened.number, keys))
-        if room:
-            self.check(domain, room)
-        return found
+        return self._opened(domain).numbers(keys, room)
 
     def free(self, domain: str, keys: Iterable[Key]) -> None:
         """Frees the numbers of these names."""
-        live = self._opened(domain).live
-        for key in keys:
-            live.pop(key, None)
-
-    def check(self, domain: str, room: Room) -> None:
-        """Raises Exhausted if the domain has allocated more numbers than there is room for."""
-        if (opened := self._opened(domain)).given > room.size:
-            in_use = sum(number < room.size for number in opened.live.values())
-            raise Exhausted(room, in_use, room.size - in_use)
+        self._opened(domain).free(keys)
 
     def given(self, domain: str) -> int:
-        """Count of all numbers that the domain ever allocated."""
+        """The lowest number that the domain has never allocated."""
         return self._opened(domain).given
 
     def settle(self, domain: str, key: Key, value: SettledT, among: Container[str | int] | None = None) -> SettledT:
@@ -146,22 +191,21 @@ class Allocator:
         return cast(SettledT, found)
 
     def finished(self) -> Allocation:
-        """The numbers in use; for domains that were not used, only their count."""
-        used = {name: Domain(name, opened.given, opened.live) for name, opened in self._open.items()}
-        if self._keeps:
-            found = self._before | used
-        else:
-            found = used | {
-                name: Domain(name, unused.given, {}) for name, unused in self._before.items() if name not in used
-            }
+        """The numbers in use. A domain that was not used begins again."""
+        used = {
+            name: Domain(name, opened.given, opened.last, opened.live, tuple(opened.freed))
+            for name, opened in self._open.items()
+        }
+        found = self._before | used if self._keeps else used
         settled = ((domain, key, value) for (domain, key), value in self._settled.items())
         return Allocation(tuple(found.values()), tuple(settled))
 
     def _opened(self, name: str) -> _Open:
         opened = self._open.get(name)
         if opened is None:
-            before = self._before.get(name)
-            live = before.live if before else {}
-            opened = _Open(live, before.given if before else 0, dict(live) if self._keeps else {})
+            before = self._before.get(name) or Domain(name, 0, -1, {})
+            there = before.live if self._keeps else {}
+            known = {} if self._keeps else before.live
+            opened = _Open(known, before.given, before.last, dict(there), list(before.freed))
             self._open[name] = opened
         return opened

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from testbed.plan.addressing import Layout, NodePlace, PodPlace
-from testbed.plan.allocation import Allocator
+from testbed.plan.allocation import Allocator, Room
 from testbed.plan.naming import mac_address
 from testbed.plan.objects import (
     BOOT,
@@ -50,6 +50,8 @@ from testbed.spec.types import Address, Interface, Network
 FIRST_INDEX = 101
 """First index of a planned device; lower ones are left to devices that some kernels create in each new namespace
 (tunl0, sit0, ...)."""
+_INDEX_ROOM = Room(2**31 - FIRST_INDEX, "interface index", "recreate the lab")
+"""Indices are positive 32-bit numbers."""
 
 
 @dataclass
@@ -289,8 +291,8 @@ class Draft:
             self._step.add(before.shared[JOIN])
 
     def _index(self, space: str, device: str) -> int:
-        """The index of a device, unique in the lab and never reused."""
-        return FIRST_INDEX + self.numbers.number(INDICES, (space, device))
+        """The index of a device, unique in the lab."""
+        return FIRST_INDEX + self.numbers.number(INDICES, (space, device), _INDEX_ROOM)
 
     def __getitem__(self, name: str) -> SpaceDraft:
         return self._spaces[name]

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 from testbed.cni.network import network_of_texts
 from testbed.cni.request import Attachment, environment, request
+from testbed.kubernetes.naming import uid
 from testbed.plan.objects import Plan, Plugged
+from testbed.spec.topology import Pod
 
 NETNS = "/run/netns"
 """The folder of a node with its pods' namespaces, for the plugins."""
@@ -15,9 +17,24 @@ _EXPANDED = re.compile(r"([\\$`])")
 """Characters that the shell expands in a here-document."""
 
 
+def pod_arguments(pod: Pod, container: str) -> tuple[tuple[str, str], ...]:
+    """A pod's identity for plugins, as container runtimes write it in CNI_ARGS.
+
+    `IgnoreUnknown` comes first: with it, plugins accept the arguments that they do not know.
+    """
+    return (
+        ("IgnoreUnknown", "1"),
+        ("K8S_POD_NAMESPACE", pod.namespace),
+        ("K8S_POD_NAME", pod.name),
+        ("K8S_POD_INFRA_CONTAINER_ID", container),
+        ("K8S_POD_UID", pod.uid or uid("Pod", pod.namespace, pod.name)),
+    )
+
+
 def attachment_of(item: Plugged) -> Attachment:
     """The attachment as passed to plugins."""
-    return Attachment(item.container, f"{NETNS}/{item.space}", item.ifname, json.loads(item.capabilities))
+    capabilities = json.loads(item.capabilities)
+    return Attachment(item.container, f"{NETNS}/{item.space}", item.ifname, capabilities, item.arguments)
 
 
 def unaddressed(plan: Plan) -> Iterator[str]:

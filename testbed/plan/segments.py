@@ -182,7 +182,7 @@ def _addresses(
     for key, number in zip(down, numbers.numbers(f"router addresses on {where}", down), strict=True):
         yield key, tuple(at(cidr, -1 - number) for cidr in subnets)
     size = min(map(room_in, subnets)) - numbers.given(f"router addresses on {where}")
-    room = Room(size, f"node address on {where}", "link the node elsewhere, or recreate the lab")
+    room = Room(size, f"node address on {where}", "link the node elsewhere, or recreate the lab with a larger subnet")
     for key, number in zip(up, numbers.numbers(f"node addresses on {where}", up, room), strict=True):
         yield key, tuple(at(cidr, 1 + number) for cidr in subnets)
 
@@ -193,7 +193,7 @@ def _lines(underlay: Underlay, lines: list[PluggedLink], first: int, numbers: Al
         (*item.link.ends, str(again)) for item, again in zip(lines, _counted(item.link for item in lines), strict=True)
     ]
     size = min((cidr.num_addresses // 2 for cidr in underlay.transit), default=0)
-    room = Room(size, "pair of transit addresses", "recreate the lab, or use a larger transit range")
+    room = Room(size, "pair of transit addresses", "recreate the lab with a larger transit range")
     pairs = numbers.numbers("transit pairs", keys, room)
     for number, (item, pair) in enumerate(zip(lines, pairs, strict=True), start=first):
         subnets = tuple(_pair(cidr, pair) for cidr in underlay.transit)

@@ -11,6 +11,7 @@ from rich.console import RenderableType
 
 from testbed.experiment.results import Results, read_results
 from testbed.report import counts, html, metrics, statistics, tables
+from testbed.report.overview import rounds_to_resolve
 from testbed.report.run import Run, read_run
 from testbed.report.statistics import Series, Summary
 
@@ -31,6 +32,8 @@ class Report:
     summary_csv: Path
     html: Path
     markdown: Path
+    rounds_to_resolve: int | None
+    """A number of rounds that would resolve more; None if that is out of proportion, or nothing is open."""
     plots: tuple[Path, ...]
     """PNG and SVG files; empty if nothing was measured."""
 
@@ -59,6 +62,7 @@ def write_report(folder: Path, counted: Path | None = None) -> Report:
         folder / "summary.csv",
         folder / "report.html",
         folder / "report.md",
+        rounds_to_resolve(run, summaries),
         tuple(file for plot in plots for file in (plot.png, plot.svg)),
     )
     report.summary_csv.write_text(statistics.to_csv(summaries), "utf-8")

@@ -131,7 +131,8 @@ class Summary:
     probe: str = ""
     """No column."""
     needed: float = math.inf
-    """The number of rounds that would resolve the difference seen; infinite if it is the machine's noise. No column."""
+    """The number of rounds that would resolve the difference seen at the next look; infinite if it is the machine's
+    noise. No column."""
     pairs: int = 0
     """Number of rounds in which the baseline has a value too. No column."""
 
@@ -164,7 +165,7 @@ def summarise(
     all_series: Sequence[Series],
     baseline: str,
     histograms: Iterable[Histogram] = (),
-    look: int | None = None,
+    look: int = 1,
     headline: Sequence[str] = HEADLINE,
 ) -> tuple[Summary, ...]:
     """One summary per series, in the same order; then percentiles that need the values of all rounds together.
@@ -296,7 +297,7 @@ def _judged(
     shown: Sequence[Series],
     logs: Sequence[Mapping[int, float]],
     baseline: str,
-    look: int | None,
+    look: int,
     headline: Sequence[str],
 ) -> dict[int, _Judged]:
     """The comparisons that could get a verdict, by the index of their series.

@@ -1,4 +1,4 @@
-"""Changes to the topology of a running lab: pods, nodes and the qualities of links, one at a time.
+"""Changes to the topology of a running lab: pods, nodes and the qualities of links.
 
 Each function takes a valid topology and returns a new valid one, or raises EditError. Values that depend on the number
 and order of nodes (the rack of each node, the size of the racks' subnets) are first made explicit, so that a change
@@ -6,7 +6,7 @@ does not affect the other nodes.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from itertools import islice
 from typing import Any, TypeVar
@@ -57,21 +57,45 @@ def with_pod(
     labels: Mapping[str, str] | None = None,
 ) -> Topology:
     """The topology with a new pod, appended to the node's pods."""
-    spec = _node(topology, node)
     pod = _valid(Pod, {"name": name, "namespace": namespace, "labels": dict(labels or {})}, "the pod")
-    _refuse_taken(topology, pod.id)
-    pods = (*topology.pods_of(node), pod)
-    made = _with_nodes(topology, topology.nodes | {node: spec.model_copy(update={"pods": pods})})
-    return _checked(made, made.pod_misfits())
+    return with_pods(topology, (), {node: (pod,)})
 
 
 def without_pod(topology: Topology, name: str) -> Topology:
     """The topology without the pod; `name` is its id, `web-1` or `web-1.shop`."""
-    node = topology.home_of(name)
-    if not node:
-        raise EditError(f"unknown pod '{name}'", topology.pod_ids, name)
-    left = tuple(pod for pod in topology.pods_of(node) if pod.id != name)
-    return _with_nodes(topology, topology.nodes | {node: topology.nodes[node].model_copy(update={"pods": left})})
+    return with_pods(topology, (name,), {})
+
+
+def with_pods(topology: Topology, gone: Collection[str], fresh: Mapping[str, Sequence[Pod]]) -> Topology:
+    """The topology without the pods `gone`, given by id, and with the `fresh` ones appended to their nodes' pods.
+
+    A pod in both raises EditError: an address belongs to an id, so the new pod would keep it.
+    """
+    leaving: dict[str, set[str]] = {}
+    for pod_id in gone:
+        if not (home := topology.home_of(pod_id)):
+            raise EditError(f"unknown pod '{pod_id}'", topology.pod_ids, pod_id)
+        leaving.setdefault(home, set()).add(pod_id)
+    _refuse_unfit(topology, set(gone), fresh)
+    changed = {node: topology.pods_of(node) for node in (*leaving, *fresh)}
+    for node, ids in leaving.items():
+        changed[node] = tuple(pod for pod in changed[node] if pod.id not in ids)
+    for node, pods in fresh.items():
+        changed[node] = (*changed[node], *pods)
+    made = topology.with_pods_of(changed, gone)
+    return _checked(made, made.pod_misfits())
+
+
+def _refuse_unfit(topology: Topology, gone: set[str], fresh: Mapping[str, Sequence[Pod]]) -> None:
+    """Raises EditError if a node of new pods is unknown, or the name of one is used."""
+    taken = topology.fabric.places() if fresh else {}
+    for node, pods in fresh.items():
+        _node(topology, node)
+        for pod in pods:
+            if pod.id in gone:
+                raise EditError(f"pod {pod.id}: removed and added in one change; remove it first, then add it")
+            _refuse_taken(pod.id, taken.get(pod.id) or topology.taken_by_member(pod.id))
+            taken[pod.id] = f"a pod of {node}"
 
 
 def with_node(
@@ -86,7 +110,7 @@ def with_node(
     named links the switches and routers to link it to. If None, the node is put at the rack with the fewest nodes, or
     linked like the first node.
     """
-    _refuse_taken(topology, name)
+    _refuse_taken(name, topology.taken_by(name))
     pinned = _pinned(topology)
     fabric = pinned.fabric
     places = [at] if isinstance(at, str) else at
@@ -153,8 +177,8 @@ def _node(topology: Topology, name: str) -> Node:
     return topology.nodes[name]
 
 
-def _refuse_taken(topology: Topology, name: str) -> None:
-    if by := topology.taken_by(name):
+def _refuse_taken(name: str, by: str) -> None:
+    if by:
         raise EditError(f"the name '{name}' is already used by {by}; choose another")
 
 

@@ -62,6 +62,8 @@ class LoadedScenario(Loaded[Scenario]):
     cells: tuple[Cell, ...]
     design_sources: Mapping[str, Source]
     """Files of designs, by their name in the scenario."""
+    manifests: tuple[tuple[str, str], ...] = ()
+    """Kubernetes manifests as pairs of file name and text, once they are read."""
 
 
 def load_topology(path: Path) -> Loaded[Topology]:

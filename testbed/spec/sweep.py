@@ -45,6 +45,8 @@ class Cell:
     """Values as the user wrote them, by dotted path."""
     scenario: Scenario
     topology: Topology
+    cluster: object = None
+    """The Kubernetes objects with which its labs begin, if any; computed from the scenario's manifests."""
 
     def __str__(self) -> str:
         return self.name or "the only cell"

@@ -4,6 +4,8 @@ name: two-nodes
 cluster:
   pod_cidr: 10.244.0.0/16        # or a list: one IPv4 range, one IPv6 range
   node_prefix: 24                # or a list, one for each range
+  service_cidr: 10.96.0.0/12     # or a list, like pod_cidr: cluster addresses of Services
+  node_ports: 30000-32767        # ports of Services of type NodePort
   node_rules: 1000               # non-matching iptables rules that forwarded packets traverse on each node
 fabric:
   subnet: 192.168.56.0/24
@@ -16,11 +18,14 @@ nodes:
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
+from functools import cached_property
+from ipaddress import ip_network
 from itertools import combinations
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, WithJsonSchema
 
 from testbed.spec.fabric import Fabric
 from testbed.spec.labels import Labels, TaintText
@@ -29,17 +34,50 @@ from testbed.spec.qualities import MIN_MTU as MIN_MTU
 from testbed.spec.shapes import ROUTER as ROUTER
 from testbed.spec.shapes import SWITCH as SWITCH
 from testbed.spec.shapes import Families, Members
-from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, listed, one_or_many
+from testbed.spec.types import NAME_LENGTH, Name, Network, NetworkRange, Spec, durations, listed, one_or_many
 from testbed.spec.underlay import Underlay
 
 DEFAULT_NODE_PREFIX = {4: 24, 6: 64}
 """Default of kube-controller-manager, by family."""
 
+DEFAULT_SERVICE_RANGES = {
+    4: tuple(map(ip_network, ("10.96.0.0/12", "172.30.0.0/16", "10.152.0.0/16"))),
+    6: tuple(map(ip_network, ("fd00:10:96::/112", "fd00:172:30::/112", "fd00:10:152::/112"))),
+}
+"""By family; the first one that overlaps no other range is used."""
+NODE_PORTS = (30000, 32767)
+"""First and last, as the API server's default."""
 DEFAULT_NAMESPACE = "default"
 MAX_PODS = 10_000
 """Largest number of pods of a topology; each is a network namespace."""
 MAX_NODES = 1000
 MAX_NODE_RULES = 100_000
+MAX_PORT = 65535
+MAX_SERVICE_BITS = 20
+"""Largest range of Services, as the API server has it."""
+MIN_SERVICE_BITS = 3
+
+
+def _port_range(value: object) -> object:
+    """`30000-32767` as first and last port."""
+    if isinstance(value, tuple):
+        return value
+    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", value) if isinstance(value, str) else None
+    first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= first <= last <= MAX_PORT:
+        raise ValueError(f"must be a first and a last port from 1 to {MAX_PORT}, such as 30000-32767")
+    return first, last
+
+
+PortRange = Annotated[
+    tuple[int, int],
+    BeforeValidator(_port_range),
+    PlainSerializer(lambda ports: f"{ports[0]}-{ports[1]}", return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,5}-\d{1,5}$", "examples": ["30000-32767"]}),
+]
+
+
+MIN_GRACE, MAX_GRACE = timedelta(seconds=1), timedelta(hours=1)
 
 
 class Cluster(Spec):
@@ -52,6 +90,18 @@ class Cluster(Spec):
         default=(),
         description="prefix length of each node's share of pod_cidr, or a list with one per range; "
         "24 (IPv4) and 64 (IPv6) if absent",
+    )
+    service_cidr: Annotated[tuple[NetworkRange, ...], *one_or_many({"type": "string"})] = Field(
+        default=(),
+        description="range of the cluster addresses of Services, or a list with one per family of pod_cidr; the first "
+        "of 10.96.0.0/12, 172.30.0.0/16 and 10.152.0.0/16 that overlaps no other range (IPv6: fd00:10:96::/112) if "
+        "absent",
+    )
+    node_ports: PortRange = Field(default=NODE_PORTS, description="first and last port of Services of type NodePort")
+    node_grace: Annotated[timedelta, *durations("40s", "5s", least=MIN_GRACE, most=MAX_GRACE)] = Field(
+        default=timedelta(seconds=40),
+        description="time without an answer to a node's heartbeats after which the node is NotReady",
+        json_schema_extra={"default": "40s"},
     )
     node_rules: int = Field(
         default=0,
@@ -73,6 +123,11 @@ class Pod(Spec):
     name: Name
     namespace: Name = DEFAULT_NAMESPACE
     labels: Labels = Field(default_factory=dict)
+    uid: str = Field(
+        default="",
+        pattern="^[0-9a-zA-Z]([-0-9a-zA-Z]{0,62}[0-9a-zA-Z])?$",
+        description="the Kubernetes UID, which CNI plugins get; derived from namespace and name if absent",
+    )
 
     @property
     def id(self) -> str:
@@ -86,7 +141,7 @@ def _pod(value: object) -> object:
         return {"name": value}
     if isinstance(value, dict | Pod):
         return value
-    raise ValueError("must be a name, such as web-1, or a mapping with keys name, namespace, labels")
+    raise ValueError("must be a name, such as web-1, or a mapping with keys name, namespace, labels, uid")
 
 
 def _pods(value: object) -> object:
@@ -155,6 +210,14 @@ class Topology(Spec):
         min_length=1, description="nodes by name, each with its pods; or the number of nodes, named node1, node2, ..."
     )
     pods_per_node: int = Field(default=0, ge=0, le=MAX_PODS, description="number of pods of each node without `pods`")
+    manifests: Annotated[tuple[str, ...], *one_or_many({"type": "string"})] = Field(
+        default=(), description="Kubernetes manifests to apply: a file or folder, relative to this file, or a list"
+    )
+    host_images: bool = Field(
+        default=False,
+        description="whether containers of the image `host` and of well-known tool images run their command from the "
+        "machine's own files",
+    )
 
     def pods_of(self, node: str) -> tuple[Pod, ...]:
         """The node's pods; a number N is short for NODE-pod-1 to NODE-pod-N."""
@@ -193,6 +256,19 @@ class Topology(Spec):
         """Address families of pods, in the order of the file."""
         return tuple(dict.fromkeys(cidr.version for cidr in self.cluster.pod_cidr))
 
+    @property
+    def service_ranges(self) -> tuple[Network, ...]:
+        """Ranges of the cluster addresses of Services, one per family of pods, in the order of pod_cidr."""
+        written = {cidr.version: cidr for cidr in self.cluster.service_cidr}
+        others = [*self.cluster.pod_cidr, *(cidr for _, cidr in self.fabric.ranges())]
+        others += (*self.underlay.transit, *self.underlay.loopbacks)
+        found = []
+        for family in self.pod_families:
+            defaults = DEFAULT_SERVICE_RANGES[family]
+            free = (one for one in defaults if not any(_overlap(one, other) for other in others))
+            found.append(written[family] if family in written else next(free, defaults[-1]))
+        return tuple(found)
+
     def misfits(self) -> Iterator[Misfit]:
         """Values that do not fit together. A check is skipped if one that it relies on has failed."""
         families = [*each(self._cidr_misfits(), self._fabric_families())]
@@ -214,7 +290,20 @@ class Topology(Spec):
             yield from self._default_overlaps()
 
     def _cidr_misfits(self) -> Iterator[Misfit]:
-        return _one_of_each_family(self.cluster.pod_cidr, ("cluster", "pod_cidr"))
+        cluster = self.cluster
+        yield from _one_of_each_family(cluster.pod_cidr, ("cluster", "pod_cidr"))
+        yield from _one_of_each_family(cluster.service_cidr, ("cluster", "service_cidr"))
+        families = self.pod_families
+        for index, cidr in enumerate(cluster.service_cidr):
+            at = item(("cluster", "service_cidr"), index, cluster.service_cidr)
+            if cidr.version not in families:
+                yield Misfit(at, f"{cidr} is IPv{cidr.version}, but pod_cidr has no IPv{cidr.version} range")
+            elif cidr.max_prefixlen - cidr.prefixlen > MAX_SERVICE_BITS:
+                shortest = cidr.max_prefixlen - MAX_SERVICE_BITS
+                yield Misfit(at, f"{cidr} is too large; the API server takes prefixes of at least /{shortest}")
+            elif cidr.max_prefixlen - cidr.prefixlen < MIN_SERVICE_BITS:
+                longest = cidr.max_prefixlen - MIN_SERVICE_BITS
+                yield Misfit(at, f"{cidr} has too few addresses; write a prefix of at most /{longest}")
 
     def pod_misfits(self) -> Iterator[Misfit]:
         """Problems with the number of pods."""
@@ -223,23 +312,46 @@ class Topology(Spec):
 
     def taken_by(self, name: str) -> str:
         """What uses that name, such as `a node`; empty if the name is free."""
+        return self.taken_by_member(name) or self.fabric.places().get(name, "")
+
+    def taken_by_member(self, name: str) -> str:
+        """The same, for names of nodes and pods only."""
         if name in self.nodes:
             return "a node"
         home = self.home_of(name)
-        return f"a pod of {home}" if home else self.fabric.places().get(name, "")
+        return f"a pod of {home}" if home else ""
 
     def home_of(self, pod_id: str) -> str:
-        """The node of that pod; empty for an unknown pod. Pods that are given as a number are not listed."""
-        name = pod_id.partition(".")[0]
-        for node in self.nodes:
-            pods = self.written_pods(node)
-            if isinstance(pods, int):
-                index = pod_id.removeprefix(f"{node}-pod-")
-                if index != pod_id and index.isdecimal() and index == str(int(index)) and 1 <= int(index) <= pods:
-                    return node
-            elif any(pod.name == name and pod.id == pod_id for pod in pods):
-                return node
-        return ""
+        """The node of that pod; empty for an unknown pod."""
+        return self._homes.get(pod_id) or self._home_of_counted(pod_id)
+
+    @cached_property
+    def _homes(self) -> dict[str, str]:
+        """The node of each listed pod, by the pod's id."""
+        listed = ((node, self.written_pods(node)) for node in self.nodes)
+        return {pod.id: node for node, pods in listed if not isinstance(pods, int) for pod in pods}
+
+    def _home_of_counted(self, pod_id: str) -> str:
+        node, _, index = pod_id.rpartition("-pod-")
+        pods = self.written_pods(node) if node in self.nodes else ()
+        is_number = index.isdecimal() and index == str(int(index))
+        return node if isinstance(pods, int) and is_number and 1 <= int(index) <= pods else ""
+
+    def with_pods_of(self, changed: Mapping[str, tuple[Pod, ...]], gone: Collection[str]) -> "Topology":
+        """The topology with other pods on some nodes; `gone` are the ids of the removed ones."""
+        nodes = {node: self.nodes[node].model_copy(update={"pods": pods}) for node, pods in changed.items()}
+        made = self.model_copy(update={"nodes": self.nodes | nodes})
+        homes = self._homes.copy()
+        for pod_id in gone:
+            homes.pop(pod_id, None)
+        homes.update((pod.id, node) for node, pods in changed.items() for pod in pods)
+        vars(made)["_homes"] = homes
+        return made
+
+    def __copy__(self) -> Self:
+        made = super().__copy__()
+        vars(made).pop("_homes", None)  # Copies are made to be changed.
+        return made
 
     def _count_misfits(self) -> Iterator[Misfit]:
         """Problems of pod counts, found before the pods are created."""
@@ -323,6 +435,8 @@ class Topology(Spec):
     def _written_ranges(self) -> Iterator[tuple[Loc, Network]]:
         for index, cidr in enumerate(self.cluster.pod_cidr):
             yield item(("cluster", "pod_cidr"), index, self.cluster.pod_cidr), cidr
+        for index, cidr in enumerate(self.cluster.service_cidr):
+            yield item(("cluster", "service_cidr"), index, self.cluster.service_cidr), cidr
         yield from self.fabric.ranges()
 
     def _mtu_misfits(self) -> Iterator[Misfit]:
@@ -333,7 +447,7 @@ class Topology(Spec):
 
     def _overlaps(self) -> Iterator[Misfit]:
         for (first_loc, first), (loc, net) in combinations(self._written_ranges(), 2):
-            if first.version == net.version and first.overlaps(net):
+            if _overlap(first, net):
                 name = ".".join(step for step in first_loc if isinstance(step, str))
                 yield Misfit(loc, f"{net} overlaps {name} {first}; write ranges that do not overlap")
 
@@ -380,6 +494,10 @@ def with_other_pods(one: Topology, other: Topology) -> frozenset[str] | None:
 
 
 _OTHER_KEYS = tuple(key for key in Topology.model_fields if key != "nodes")
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
 
 
 def _taken(name: str, taken: dict[str, str]) -> str:

@@ -38,7 +38,7 @@ def proportional_kib(process: Path) -> int:
 
 def processes_in(name: str) -> list[Path]:
     """The processes in the lab's PID namespace."""
-    command = [sys.executable, "-m", "testbed", "exec", "-n", name, "fabric", "--", "readlink", "/proc/self/ns/pid"]
+    command = [sys.executable, "-m", "testbed", "exec", "--lab", name, "fabric", "--", "readlink", "/proc/self/ns/pid"]
     inside = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     found = []
     for process in Path("/proc").glob("[0-9]*"):

@@ -72,7 +72,7 @@ def work(rounds: int) -> int:
     show("help", "seconds", measure_alternately(arms, rounds), PYTHON)
 
     arms = {PYTHON: lambda: process("-c", "pass"), "list": verb("list")}
-    arms["exec node1 -- true"] = verb("exec", "-n", NAME, "node1", "--", "true")
+    arms["exec node1 -- true"] = verb("exec", "--lab", NAME, "node1", "--", "true")
     arms["validate"] = verb("validate", SMALL)
     arms["plan"] = verb("plan", SMALL, *DESIGN)
     arms["designs"] = verb("designs")

@@ -30,12 +30,13 @@ def broken(repository: Path) -> str:
     return said.stdout
 
 
-def test_printed_commands_run_once_in_order(repository: Path, tmp_path: Path) -> None:
-    with up(repository, "one"):
+def test_printed_commands_run_once_in_order(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESTBED_LAB", "one")
+    with up(repository, "two", "one"):
         text = broken(repository)
         lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
         assert lines
-        assert all(line.startswith("testbed exec ") for line in lines)
+        assert all(line.startswith("testbed exec --lab one ") for line in lines)
         (tmp_path / "testbed").write_text(f'#!/bin/sh\nexec {sys.executable} -m testbed "$@"\n')
         (tmp_path / "testbed").chmod(0o755)
         (tmp_path / "repair.sh").write_text(f"PATH={tmp_path}:$PATH\n" + "\n".join(lines))

@@ -82,7 +82,7 @@ def test_wrong_names_and_options_are_explained(repository: Path) -> None:
             for words in (
                 ["up", "topologies/two-nodes.yaml", "--design", "l2", "--name", "one"],
                 ["up", "topologies/two-nodes.yaml", "--design", "l2", "--name", "no/name"],
-                ["check", "--name", "onne"],
+                ["check", "--lab", "onne"],
                 ["exec", "clent", "--", "true"],
                 ["exec", "client"],
                 ["ip", "web-9"],
@@ -135,7 +135,7 @@ def recording(repository: Path, *words: str) -> Iterator["subprocess.Popen[str]"
 
 
 def ping(repository: Path) -> None:
-    assert cli("exec", "-n", "one", "client", "--", "ping", "-c1", "-W2", "web-2", cwd=repository).returncode == 0
+    assert cli("exec", "--lab", "one", "client", "--", "ping", "-c1", "-W2", "web-2", cwd=repository).returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -198,15 +198,15 @@ def test_eight_labs_of_one_file_are_separate(repository: Path) -> None:
         for name in names:
             # Would conflict or show up in other labs if they were connected.
             address = ["ip", "address", "add", f"10.99.0.{names.index(name)}/32", "dev", "eth0"]
-            assert cli("exec", "-n", name, "client", "--", *address, cwd=repository).returncode == 0
-        command = [sys.executable, "-m", "testbed", "check", "--name"]
+            assert cli("exec", "--lab", name, "client", "--", *address, cwd=repository).returncode == 0
+        command = [sys.executable, "-m", "testbed", "check", "--lab"]
         checks = [
             subprocess.Popen([*command, name], cwd=repository, stdout=subprocess.PIPE, text=True) for name in names
         ]
         said = [check.communicate(timeout=60)[0] for check in checks]
         assert [check.returncode for check in checks] == [0] * 8, said
         for name in names:
-            shown = cli("ip", "--name", name, "client", "-brief", "address", cwd=repository).stdout
+            shown = cli("ip", "--lab", name, "client", "-brief", "address", cwd=repository).stdout
             own = f"10.99.0.{names.index(name)}/32"
             assert [word for word in shown.split() if word.startswith("10.99.")] == [own]
 

@@ -95,12 +95,12 @@ def test_checks_and_traces_are_printed_in_every_encoding() -> None:
     try:
         for encoding in ("latin-1", "ascii"):
             code, out, err = said(
-                "", "trace", "-n", name, "client", "web-2", environment={"PYTHONIOENCODING": encoding}
+                "", "trace", "--lab", name, "client", "web-2", environment={"PYTHONIOENCODING": encoding}
             )
             assert (code, err) == (0, "")
             assert "client -> web-2  icmp 10.244.0.2 -> 10.244.1.2" in out.decode(encoding)
         for words in (("check",), ("check", "--json"), ("trace", "client", "web-2"), ("inspect",)):
-            assert said(">/dev/full", words[0], "-n", name, *words[1:]) == (OUTPUT_FAILED, b"", FULL)
+            assert said(">/dev/full", words[0], "--lab", name, *words[1:]) == (OUTPUT_FAILED, b"", FULL)
     finally:
         assert said("", "down", name)[0] == 0
 
@@ -112,8 +112,8 @@ def test_labs_work_in_a_removed_working_folder(tmp_path: Path) -> None:
     gone.mkdir()
     script = """
         cd "$1"; rmdir "$1"; shift
-        "$@" up "$0" --design vxlan --name $LAB && "$@" exec -n $LAB client -- hostname &&
-        "$@" exec -n $LAB node1 -- hostname && "$@" inspect -n $LAB && "$@" down $LAB"""
+        "$@" up "$0" --design vxlan --name $LAB && "$@" exec --lab $LAB client -- hostname &&
+        "$@" exec --lab $LAB node1 -- hostname && "$@" inspect --lab $LAB && "$@" down $LAB"""
     done = subprocess.run(
         ["sh", "-c", script, TOPOLOGY, str(gone), sys.executable, "-m", "testbed"],
         capture_output=True,
@@ -141,7 +141,7 @@ def test_a_path_without_sbin_lacks_no_program_in_a_lab() -> None:
     name, path = f"test-sbin-{os.getpid()}", {"PATH": "/usr/local/bin:/usr/bin:/bin"}
     assert said("", "up", TOPOLOGY, "--design", "vxlan", "--name", name, environment=path)[::2] == (0, "")
     try:
-        assert said("", "exec", "-n", name, "node1", "--", "bridge", "link", environment=path)[::2] == (0, "")
+        assert said("", "exec", "--lab", name, "node1", "--", "bridge", "link", environment=path)[::2] == (0, "")
     finally:
         assert said("", "down", name)[0] == 0
     assert said("", "doctor", "--json", environment=path)[1] == said("", "doctor", "--json")[1]

@@ -65,7 +65,7 @@ def test_up_and_exec_load_only_what_they_need(repository: Path) -> None:
         libraries, own = loaded(*up, cwd=repository)
         assert libraries == READING | {"mininet"}
         assert {module for module in own if ".presets." in module} == {"testbed.designs.presets.plain"}
-        libraries, own = loaded("exec", "-n", NAME, "client", "--", "true", cwd=repository)
+        libraries, own = loaded("exec", "--lab", NAME, "client", "--", "true", cwd=repository)
         assert libraries == set()
         assert "testbed.cli.verbs" not in own
     finally:

@@ -1,11 +1,12 @@
 """Addresses and numbers stay: nodes and pods that are in two plans of a lab have the same values in both.
 
 Pods and nodes are added and removed at random. After each step no remaining address, index, number or key name has
-changed, no two are equal, and released values are not allocated to others.
+changed, no two are equal, and released values are not allocated to others while there are unused ones.
 """
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +23,7 @@ from testbed.plan.objects import Esp, File, Kind, Plan
 from testbed.plan.pods import POD_INTERFACE
 from testbed.spec.edit import EditError, with_link, with_node, with_pod, without_node, without_pod
 from testbed.spec.load import topology_of_text
-from testbed.spec.topology import Topology
+from testbed.spec.topology import Node, Topology
 
 TEXT = """name: staying
 cluster: {{pod_cidr: [10.244.0.0/16, "fd00:10:244::/48"]}}
@@ -138,7 +139,7 @@ def macs(plan: Plan) -> list[str]:
 @pytest.mark.parametrize(("name", "fabric"), CASES)
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(CHANGES), st.integers(0, 60)), min_size=1, max_size=7))
-def test_values_stay_and_are_never_allocated_twice(name: str, fabric: str, changes: list[tuple[str, int]]) -> None:
+def test_values_stay_and_freed_ones_are_recycled_last(name: str, fabric: str, changes: list[tuple[str, int]]) -> None:
     design = DESIGNS.get(name) or design_of(name)
     topology = first_topology(design, fabric)
     plan = design.plan(topology)
@@ -186,21 +187,51 @@ def test_a_router_keeps_device_and_address_when_a_node_is_linked_to_it() -> None
     assert after["r2"].reached_at == before["r2"].reached_at
 
 
-def test_a_node_without_free_addresses_raises_exhausted() -> None:
+@pytest.mark.parametrize(("name", "where"), [("vxlan", "(10.244.0.0/29)"), ("calico-vxlan", "(block 10.244.0.0/29)")])
+def test_addresses_of_a_node_go_round(name: str, where: str) -> None:
+    design = DESIGNS[name]
     text = IPV4.replace("pod_cidr: 10.244.0.0/16", "pod_cidr: 10.244.0.0/16, node_prefix: 29")
     topology = topology_of_text(text.format(fabric=FABRICS["one-subnet"]), "t.yaml").value
-    plan = DESIGNS["vxlan"].plan(topology)
-    for number in range(3):
+    plan = design.plan(topology)
+    stays, addresses = plan["node1-pod-1"].reached_at, [plan["node1-pod-2"].reached_at]
+    topology = without_pod(topology, "node1-pod-2")
+    for number in range(20):
         topology = with_pod(topology, f"x{number}", "node1")
-        plan = DESIGNS["vxlan"].plan(topology, before=plan.allocation)
-    topology = with_pod(without_pod(topology, "x0"), "x3", "node1")
+        plan = design.plan(topology, before=plan)
+        assert plan["node1-pod-1"].reached_at == stays
+        addresses.append(plan[f"x{number}"].reached_at)
+        topology = without_pod(topology, f"x{number}")
+        plan = design.plan(topology, before=plan)
+    assert all(one != other for one, other in pairwise(addresses))
+    assert {*addresses} == {*addresses[:6]} and len({*addresses}) == (4 if name == "vxlan" else 6)
+    assert stays not in addresses
+
+
+@pytest.mark.parametrize("name", ["vxlan", "calico-bgp-tor", "cilium-native", "kube-router", "weave-sleeve"])
+def test_numbers_of_nodes_go_round(name: str) -> None:
+    text = IPV4.replace("pod_cidr: 10.244.0.0/16", "pod_cidr: 10.244.0.0/22")
+    topology = topology_of_text(text.format(fabric=FABRICS["leaf-spine"]), "t.yaml").value
+    design, two = DESIGNS[name], without_node(topology, "node3")
+    plan, found = design.plan(two), []
+    for number in range(9):
+        three = with_node(two, f"x{number}", pods=[f"y{number}"])
+        plan = design.plan(three, before=plan)
+        found.append(design.lay_out(three, plan.allocation).nodes[-1].pod_cidrs)
+        assert "eth0" in plan.devices_of(f"x{number}")
+        plan = design.plan(two, before=plan)
+    assert all(one != other for one, other in pairwise(found)) and len({*found}) == 2
+
+
+def test_a_node_without_free_ranges_says_so() -> None:
+    text = IPV4.replace("pod_cidr: 10.244.0.0/16", "pod_cidr: 10.244.0.0/22")
+    topology = topology_of_text(text.format(fabric=FABRICS["one-subnet"]), "t.yaml").value
+    plan = DESIGNS["vxlan"].plan(with_node(topology, "node4"))
+    wider = topology.model_copy(update={"nodes": {**topology.nodes, "node4": Node(), "node5": Node()}})
     with pytest.raises(Exhausted) as error:
-        DESIGNS["vxlan"].plan(topology, before=plan.allocation)
+        DESIGNS["vxlan"].plan(wider, before=plan)
     assert str(error.value) == (
-        "no pod address on node1 (10.244.0.0/29) left: 4 of 5 in use, 1 freed in this lab and not allocated again; "
-        "add the pod to another node, or recreate the lab"
+        "no node range of 10.244.0.0/22 left: all 4 are in use; recreate the lab with a larger pod_cidr"
     )
-    assert DESIGNS["vxlan"].plan(topology)["x3"].reached_at
 
 
 def test_calicos_blocks_keep_their_first_size() -> None:
@@ -209,5 +240,5 @@ def test_calicos_blocks_keep_their_first_size() -> None:
     plan = design.plan(topology)
     topology = with_node(topology, "node4", pods=64)  # More than a /26 holds.
     assert {cidr.prefixlen for node in design.lay_out(topology).nodes for cidr in node.pod_cidrs} == {25}
-    with pytest.raises(Exhausted, match=r"no pod address on node4 \(block 10.244.0.192/26\) left: 63 of 63 in use"):
+    with pytest.raises(Exhausted, match=r"no pod address on node4 \(block 10.244.0.192/26\) left: all 63 are in use"):
         design.plan(topology, before=plan.allocation)

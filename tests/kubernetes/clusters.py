@@ -29,7 +29,7 @@ def cluster(*objects: Object, machines: tuple[Machine, ...] | None = None) -> Cl
 
 
 def applied(state: ClusterState, *objects: Object) -> ClusterState:
-    return apply(state, read(*objects)).state
+    return apply(state, read(*objects)).state if objects else state
 
 
 def workload(kind: str = "Deployment", name: str = "web", pod: Object | None = None, **spec: Any) -> Object:

@@ -6,9 +6,11 @@ import pytest
 
 from testbed.kubernetes.applying import apply, merge
 from testbed.kubernetes.cluster import fixed_pod, new_cluster
+from testbed.kubernetes.deleting import delete
+from testbed.kubernetes.editing import scaled
+from testbed.kubernetes.kinds import BY_NAME
 from testbed.kubernetes.state import ClusterState
 from testbed.kubernetes.workloads import settled
-from testbed.kubernetes.workloads.deployment import scaled
 from testbed.spec.problems import SpecError
 from tests.kubernetes.clusters import Object, applied, cluster, node, nodes, pod, read, the, workload
 
@@ -52,7 +54,7 @@ def test_nothing_is_applied_if_one_object_is_refused() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "where"),
     [
-        (service(clusterIP="10.96.0.1"), service(clusterIP="10.96.0.2"), "Service web: spec.clusterIP"),
+        (service(clusterIP="10.96.0.3"), service(clusterIP="10.96.0.2"), "Service web: spec.clusterIP"),
         (workload("StatefulSet", serviceName="a"), workload("StatefulSet", serviceName="b"),
          "StatefulSet web: spec.serviceName"),
         (pod("web"), pod("web", nodeSelector={"a": "b"}), "Pod web: spec.nodeSelector"),
@@ -73,7 +75,7 @@ def test_immutable_fields(before: Object, after: Object, where: str) -> None:
         (pod("web"), pod("web", terminationGracePeriodSeconds=5)),
         (workload("StatefulSet"), workload("StatefulSet", replicas=5)),
         (service(), service(type="NodePort")),
-        (service(clusterIP="10.96.0.1"), service(clusterIP=None, type="ExternalName", externalName="a.example")),
+        (service(clusterIP="10.96.0.3"), service(clusterIP=None, type="ExternalName", externalName="a.example")),
         (config_map(data={"a": "b"}), config_map(data={"a": "c"})),
     ],
 )
@@ -140,3 +142,61 @@ def test_number_of_pods_is_limited() -> None:
     assert refused(new_cluster(()), workload(replicas=9_000), workload(name="api", replicas=2**31 - 1)) == [
         "Deployment api: spec.replicas: asks for 2147492647 pods in all; at most 10000 are supported"
     ]
+
+
+def exposed(name: str, port: int, **spec: Any) -> Object:
+    made = service(type="NodePort", ports=[{"port": 80, "nodePort": port}], **spec)
+    return {**made, "metadata": {"name": name}}
+
+
+def test_a_node_port_belongs_to_one_service() -> None:
+    state = cluster(exposed("web", 30080))
+    taken = "spec.ports[0].nodePort: provided port is already allocated, to Service 'web' in namespace 'default'"
+    assert refused(state, exposed("api", 30080)) == [f"Service api: {taken}"]
+    assert refused(cluster(), exposed("web", 30080), exposed("api", 30080)) == [f"Service api: {taken}"]
+    udp = service(type="NodePort", ports=[{"port": 53, "nodePort": 30080, "protocol": "UDP"}])
+    assert applied(state, {**udp, "metadata": {"name": "dns"}}).of("Service")
+
+
+def test_services_can_exchange_their_node_ports() -> None:
+    state = cluster(exposed("web", 30080), exposed("api", 30081))
+    state = applied(state, exposed("web", 30081), exposed("api", 30080))
+    ports = {name: one.body["spec"]["ports"][0]["nodePort"] for (_, name), one in state.of("Service").items()}
+    assert ports == {"web": 30081, "api": 30080}
+
+
+def test_a_cluster_address_belongs_to_one_service() -> None:
+    state = cluster(service(clusterIP="10.96.0.80"))
+    other = {**service(clusterIP="10.96.0.80"), "metadata": {"name": "api"}}
+    assert refused(state, other) == [
+        "Service api: spec.clusterIP: provided IP is already allocated, to Service 'web' in namespace 'default'"
+    ]
+    headless = [{**service(clusterIP="None"), "metadata": {"name": name}} for name in ("a", "b")]
+    assert len(applied(state, *headless).of("Service")) == 3
+
+
+def test_nothing_is_created_in_a_namespace_that_is_terminating() -> None:
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    inside = {**config_map(), "metadata": {"name": "web", "namespace": "shop"}}
+    state = cluster(space, inside)
+    state = delete(state, BY_NAME["Namespace"], ("", "shop"))
+    other = {**config_map(), "metadata": {"name": "other", "namespace": "shop"}}
+    assert refused(state, other) == [
+        "ConfigMap other: metadata.namespace: namespace 'shop' is being terminated; wait until it is gone, "
+        "then apply again"
+    ]
+    assert applied(settled(state), space, other).of("ConfigMap")
+
+
+def test_the_status_of_a_copied_manifest_is_left_out() -> None:
+    copied = {**workload(replicas=1), "status": {"replicas": 7, "observedGeneration": 99}}
+    state = settled(cluster(copied))
+    assert the(state, "Deployment").status["replicas"] == 1
+    assert applied(state, copied) is state
+
+
+def test_a_pod_needs_its_priority_class() -> None:
+    high = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": "high"}, "value": 1}
+    one = pod("web", priorityClassName="high")
+    assert refused(cluster(), one) == ["Pod web: spec.priorityClassName: no PriorityClass with name 'high' was found"]
+    assert applied(cluster(), one, high).pods and applied(cluster(high), one).pods

@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from testbed.kubernetes.cluster import RELEASE
 from testbed.kubernetes.fields import Field, all_fields
 from testbed.kubernetes.kinds import UNDERSTOOD, Kind, kind_of
 from testbed.kubernetes.models.model import Model
@@ -22,7 +23,12 @@ from tests.kubernetes.test_fuzz import places
 
 FOLDER = Path(__file__).parent / "manifests"
 SHIPPED = [*sorted(FOLDER.glob("*.yaml")), Path(__file__).parents[2] / "examples/manifests/shop.yaml"]
-OWN = ("NetworkAttachmentDefinition",)
+OWN = (
+    "NetworkAttachmentDefinition",
+    "ClusterNetworkPolicy",
+    "AdminNetworkPolicy",
+    "BaselineAdminNetworkPolicy",
+)
 """Kinds that are not in Kubernetes' own schemas."""
 
 
@@ -130,3 +136,7 @@ def test_what_the_schemas_refuse_is_refused(seed: int) -> None:
     except kubernetes_validate.ValidationError:
         with pytest.raises(SpecError):
             read_manifests([("changed.yaml", yaml.safe_dump(document))])
+
+
+def test_nodes_report_the_latest_release_whose_fields_are_known() -> None:
+    assert f"v{all_fields().releases[-1]}.0" == RELEASE

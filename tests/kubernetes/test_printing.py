@@ -10,6 +10,7 @@ import yaml
 
 from testbed.kubernetes.applying import apply
 from testbed.kubernetes.cluster import new_cluster
+from testbed.kubernetes.deleting import terminated
 from testbed.kubernetes.kinds import UNDERSTOOD, kind_named
 from testbed.kubernetes.printing import printed
 from testbed.kubernetes.printing.values import age
@@ -17,8 +18,7 @@ from testbed.kubernetes.reading import read_manifests
 from testbed.kubernetes.selectors import parse_selector
 from testbed.kubernetes.state import ClusterState
 from testbed.kubernetes.workloads import run, settled, step
-from testbed.kubernetes.workloads.pods import terminated
-from tests.kubernetes.clusters import cluster, nodes, pod, workload
+from tests.kubernetes.clusters import Object, cluster, nodes, pod, workload
 
 FOLDER = Path(__file__).parent
 GOLDEN = FOLDER / "golden"
@@ -52,6 +52,35 @@ def test_every_kind_in_every_form(state: ClusterState, form: str) -> None:
     assert text == golden.read_text()
 
 
+def test_kinds_that_are_kept_have_their_columns() -> None:
+    def kept(version: str, kind: str, **body: object) -> Object:
+        return {"apiVersion": version, "kind": kind, "metadata": {"name": "web"}, **body}
+
+    selector = {"matchLabels": {"app": "web"}}
+    state = cluster(
+        workload(replicas=3),
+        kept("policy/v1", "PodDisruptionBudget", spec={"minAvailable": 2, "selector": selector}),
+        kept("scheduling.k8s.io/v1", "PriorityClass", value=7),
+        kept("networking.k8s.io/v1", "IngressClass", spec={"controller": "a.b/c"}),
+        kept("v1", "ServiceAccount"),
+    )
+    state = settled(state)
+    names = ("pdb", "priorityclass", "ingressclass", "serviceaccount")
+    kinds = [kind for name in names if (kind := kind_named(name))]
+    assert [printed(state, state.of(kind).values()).split("\n") for kind in kinds] == [
+        [
+            "NAME   MIN AVAILABLE   MAX UNAVAILABLE   ALLOWED DISRUPTIONS   AGE",
+            "web    2               N/A               1                     0s",
+        ],
+        [
+            "NAME   VALUE   GLOBAL-DEFAULT   AGE   PREEMPTIONPOLICY",
+            "web    7       false            0s    PreemptLowerPriority",
+        ],
+        ["NAME   CONTROLLER   PARAMETERS   AGE", "web    a.b/c        <none>       0s"],
+        ["NAME   SECRETS   AGE", "web    0         0s"],
+    ]
+
+
 def test_json_and_yaml_are_the_same_list(state: ClusterState) -> None:
     objects = list(state)
     data = json.loads(printed(state, objects, "json"))
@@ -67,6 +96,23 @@ def test_what_is_printed_can_be_read_again(state: ClusterState) -> None:
 def test_single_object_is_no_list() -> None:
     state = cluster(pod("a"))
     assert json.loads(printed(state, state.pods, "json", is_single=True))["metadata"]["name"] == "a"
+
+
+def test_status_and_duration_of_jobs(state: ClusterState) -> None:
+    job = state.of("Job")["default", "import"]
+    words = printed(state, [job]).split()
+    assert words[:5] == ["NAME", "STATUS", "COMPLETIONS", "DURATION", "AGE"]
+    assert words[6:8] == ["Running", "0/1"]
+    state = step(state.changed([replace(pod, phase="Succeeded") for pod in state.pods_of(job)]))
+    state = step(state.at(state.now + 60))
+    words = printed(state, [state.of("Job")["default", "import"]]).split()
+    assert words[6:9] == ["Complete", "1/1", "61m"]
+
+
+def test_labels_and_names_with_kinds() -> None:
+    state = cluster(pod("a", labels={"app": "web", "a": "b"}))
+    assert printed(state, state.pods, with_labels=True).splitlines()[1].endswith("a=b,app=web")
+    assert printed(state, state.pods, with_kind=True).splitlines()[1].startswith("pod/a ")
 
 
 def test_status_of_pods() -> None:

@@ -1,10 +1,14 @@
 """Scheduling: where pods go, and why some stay Pending, in the words of kube-scheduler."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from testbed.kubernetes.workloads import settled
+from testbed.kubernetes.scheduling.loads import Loads, loads_of
+from testbed.kubernetes.workloads import run, settled, step
 from tests.kubernetes.clusters import (
     Object,
     applied,
@@ -261,3 +265,141 @@ def test_no_nodes() -> None:
 def test_pods_of_high_priority_are_placed_first() -> None:
     state = settled(cluster(pod("low"), pod("high", priority=10), machines=nodes(1, max_pods=1)))
     assert places(state) == {"low": "", "high": "node1"}
+
+
+def asking(**requests: str) -> dict[str, Any]:
+    """A pod's spec with these requests."""
+    return {"containers": [{"name": "web", "image": "nginx", "resources": {"requests": requests}}]}
+
+
+def sized(name: str, **allocatable: str) -> Object:
+    return {**node(name), "status": {"allocatable": allocatable}}
+
+
+def test_requests_are_limited_by_what_a_node_states() -> None:
+    state = settled(
+        cluster(
+            sized("node1", cpu="2", memory="1Gi"),
+            sized("node2", cpu="1500m"),
+            workload(pod=asking(cpu="700m", memory="400Mi"), replicas=5),
+            machines=nodes(2),
+        )
+    )
+    assert count_by_node(state) == {"": 1, "node1": 2, "node2": 2}
+    assert reasons(state) == {"0/2 nodes are available: 1 Insufficient memory, 2 Insufficient cpu."}
+
+
+def test_nodes_that_state_nothing_have_no_limit_but_of_extended_resources() -> None:
+    state = settled(cluster(pod("big", **asking(cpu="1000", memory="1Ti"))))
+    assert reasons(state) == set()
+    state = settled(
+        cluster(pod("gpu", **asking(**{"example.com/gpu": "1"})), sized("node1", **{"example.com/gpu": "1"}))
+    )
+    assert places(state) == {"gpu": "node1"}
+    state = settled(applied(state, pod("more", **asking(**{"example.com/gpu": "1"}))))
+    assert reasons(state) == {"0/3 nodes are available: 3 Insufficient example.com/gpu."}
+
+
+@pytest.mark.parametrize(
+    ("init", "fits"),
+    [([], True), ([("500m", None)], True), ([("2", None)], False), ([("600m", "Always")], False),
+     ([("300m", "Always"), ("800m", None)], False), ([("800m", None), ("300m", "Always")], True)],
+)  # fmt: skip
+def test_init_containers_count_while_they_run(init: list[tuple[str, str | None]], fits: bool) -> None:
+    containers = [
+        {"name": f"init{number}", "image": "nginx", "resources": {"requests": {"cpu": cpu}}}
+        | ({"restartPolicy": policy} if policy else {})
+        for number, (cpu, policy) in enumerate(init)
+    ]
+    spec = {**asking(cpu="500m"), "initContainers": containers}
+    state = settled(cluster(sized("node1", cpu="1"), pod("web", **spec), machines=nodes(1)))
+    assert (places(state)["web"] == "node1") is fits
+
+
+def test_a_finished_pod_gives_its_resources_back() -> None:
+    state = settled(cluster(sized("node1", cpu="1"), pod("a", **asking(cpu="1")), machines=nodes(1)))
+    state = settled(applied(state, pod("b", **asking(cpu="1"))))
+    assert places(state) == {"a": "node1", "b": ""}
+    done = replace(state.of("Pod")["default", "a"], phase="Succeeded", ready_since=None)  # type: ignore[call-arg]
+    assert places(settled(state.changed([done]))) == {"a": "node1", "b": "node1"}
+
+
+def urgent(name: str, priority: int, cpu: str = "1", **fields: Any) -> Object:
+    return pod(name, **asking(cpu=cpu), priority=priority, **fields)
+
+
+def test_a_pod_of_higher_priority_evicts_the_least_important() -> None:
+    low = [urgent("low", 1, "2"), urgent("middle", 5, "2"), urgent("high", 9, "2")]
+    sizes = [sized(f"node{number}", cpu="2") for number in (1, 2, 3)]
+    state = step(cluster(*sizes, *low))
+    before = places(state)
+    state = step(applied(run(state), urgent("urgent", 7)))
+    assert [one.name for one in state.pods if one.is_terminating] == ["low"]
+    waiting = next(one for one in state.pods if one.name == "urgent")
+    assert (waiting.node, waiting.nominated) == ("", before["low"])
+    assert waiting.reason == "0/3 nodes are available: 3 Insufficient cpu."
+    assert step(state) is state  # It waits for the victim to end.
+    assert places(settled(state))["urgent"] == before["low"]
+
+
+def test_as_few_pods_as_possible_are_evicted() -> None:
+    small = [urgent(f"small{number}", number) for number in range(4)]
+    state = settled(cluster(sized("node1", cpu="4"), *small, machines=nodes(1)))
+    state = step(applied(state, urgent("urgent", 10, "2")))
+    assert {one.name for one in state.pods if one.is_terminating} == {"small0", "small1"}
+
+
+def test_the_place_of_a_nominated_pod_is_kept_free() -> None:
+    state = settled(cluster(sized("node1", cpu="2"), workload(pod=asking(cpu="1"), replicas=2), machines=nodes(1)))
+    state = settled(applied(state, urgent("urgent", 10, "2")))
+    assert {one.name: one.node for one in state.pods if one.node} == {"urgent": "node1"}
+    assert len([one for one in state.pods if not one.node]) == 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "evicts"),
+    [
+        ({"priority": 10}, True), ({"priority": 10, "preemptionPolicy": "Never"}, False), ({"priority": 1}, False),
+        ({"priorityClassName": "high"}, True), ({"priorityClassName": "polite"}, False),
+        ({"priorityClassName": "system-node-critical"}, True),
+    ],
+)  # fmt: skip
+def test_who_preempts(spec: dict[str, Any], evicts: bool) -> None:
+    classes = [
+        {
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": 100,
+            **more,
+        }
+        for name, more in (("high", {}), ("polite", {"preemptionPolicy": "Never"}))
+    ]
+    state = settled(cluster(sized("node1", cpu="1"), *classes, urgent("old", 1), machines=nodes(1)))
+    state = step(applied(state, pod("new", **asking(cpu="1"), **spec)))
+    assert any(one.is_terminating for one in state.pods) is evicts
+
+
+def test_pods_with_a_disruption_budget_are_evicted_last() -> None:
+    keep = {"minAvailable": 1, "selector": {"matchLabels": {"app": "kept"}}}
+    kept = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "kept"}, "spec": keep}
+    low = pod("kept", {"app": "kept"}, **asking(cpu="1"), priority=1)
+    sizes = [sized(f"node{number}", cpu="1") for number in (1, 2)]
+    state = settled(cluster(*sizes, kept, low, urgent("other", 5), machines=nodes(2)))
+    state = step(applied(state, urgent("urgent", 10)))
+    assert [one.name for one in state.pods if one.is_terminating] == ["other"]
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 6)), min_size=1, max_size=12))
+def test_loads_that_are_kept_equal_loads_counted_again(changes: list[tuple[str, int]]) -> None:
+    state = cluster(*(sized(f"node{number}", cpu="2") for number in (1, 2, 3)))
+    for name, replicas in changes:
+        pods = {**asking(cpu="500m"), "priority": ord(name), **spread(when="ScheduleAnyway")}
+        state = step(step(run(step(applied(state, workload(name=name, pod=pods, replicas=replicas))))))
+    kept, fresh = loads_of(state), Loads(state)
+    fresh.follow(state)
+    for one, other in zip(kept.nodes, fresh.nodes, strict=True):
+        assert +one.used == +other.used and +one.workloads == +other.workloads
+        assert one.ports == other.ports and one.pods == other.pods
+    assert {key: +one for key, one in kept.neighbours.placed.items() if +one} == fresh.neighbours.placed

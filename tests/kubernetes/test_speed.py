@@ -10,8 +10,9 @@ import yaml
 
 from testbed.kubernetes.applying import apply
 from testbed.kubernetes.cluster import new_cluster
+from testbed.kubernetes.deleting import delete
 from testbed.kubernetes.reading import read_manifests
-from testbed.kubernetes.workloads import settled, step
+from testbed.kubernetes.workloads import due, settled, step
 from testbed.plan.collecting import without_collecting
 from tests.kubernetes.clusters import Object, nodes, workload
 
@@ -41,6 +42,10 @@ def test_a_thousand_objects_are_read_in_a_second() -> None:
     manifests, seconds = timed(lambda: read_manifests([("shop.yaml", text)]))
     assert len(manifests.objects) == 1000
     assert seconds < 1
+    state = apply(new_cluster(nodes(1)), manifests).state
+    again, more = timed(lambda: apply(state, manifests).state)
+    assert again is state
+    assert seconds + more < 1
 
 
 def test_five_thousand_pods_on_a_hundred_nodes_are_placed_in_seconds() -> None:
@@ -53,3 +58,10 @@ def test_five_thousand_pods_on_a_hundred_nodes_are_placed_in_seconds() -> None:
     again, seconds = timed(lambda: step(apply(state, manifests).state))
     assert again is state
     assert seconds < 0.3
+    victim = state.pods[2500]
+    deleted = delete(state, victim.kind, victim.key)
+    replaced, seconds = timed(lambda: step(deleted))
+    assert len(replaced.pods) == 5001 and replaced.pods[-1].node
+    assert seconds < 0.03
+    _, seconds = timed(lambda: (step(state), due(state)))
+    assert seconds < 0.01

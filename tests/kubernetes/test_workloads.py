@@ -2,16 +2,22 @@
 
 import re
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from testbed.kubernetes.cluster import new_cluster
+from testbed.kubernetes.deleting import terminated
+from testbed.kubernetes.editing import label, scaled
+from testbed.kubernetes.kinds import BY_NAME
 from testbed.kubernetes.state import ClusterState, Pod
 from testbed.kubernetes.status import status_of
-from testbed.kubernetes.workloads import run, settled, step, steps
-from testbed.kubernetes.workloads.deployment import scaled
-from testbed.kubernetes.workloads.pods import terminated
+from testbed.kubernetes.workloads import due, run, settled, step, steps
+from testbed.kubernetes.workloads.deployment import HISTORY, REVISION, replica_sets
+from testbed.kubernetes.workloads.proportional import size
 from tests.kubernetes.clusters import (
     applied,
     cluster,
@@ -20,6 +26,7 @@ from tests.kubernetes.clusters import (
     nodes,
     only_pod,
     places,
+    pod,
     the,
     workload,
 )
@@ -242,9 +249,20 @@ def test_daemon_set_has_a_pod_on_each_node_that_fits() -> None:
 
 
 def test_daemon_set_leaves_nodes_that_do_not_fit_any_more() -> None:
-    state = settled(cluster(workload("DaemonSet", "agent")))
+    state = settled(cluster(workload("DaemonSet", "agent", {"nodeSelector": {"kubernetes.io/os": "linux"}})))
     assert len(state.pods) == 3
-    state = settled(applied(state, node("node1", taints=[{"key": "dedicated", "effect": "NoSchedule"}])))
+    state = settled(label(state, BY_NAME["Node"], ("", "node1"), {"kubernetes.io/os": "other"}))
+    assert sorted(places(state).values()) == ["node2", "node3"]
+
+
+def test_daemon_pods_stay_on_a_node_that_takes_no_new_pods() -> None:
+    taint = node("node1", taints=[{"key": "dedicated", "effect": "NoSchedule"}])
+    state = settled(applied(settled(cluster(workload("DaemonSet", "agent"))), taint))
+    assert sorted(places(state).values()) == ["node1", "node2", "node3"]
+    status = status_of(state, the(state, "DaemonSet", "agent"))
+    assert (status["desiredNumberScheduled"], status["numberMisscheduled"]) == (2, 1)
+    victim = next(one for one in state.pods if one.node == "node1")
+    state = settled(state.changed([terminated(victim, state.now)]))
     assert sorted(places(state).values()) == ["node2", "node3"]
 
 
@@ -333,3 +351,163 @@ def test_pods_of_a_removed_node_are_replaced_elsewhere() -> None:
     state = settled(cluster(workload(replicas=3), workload("DaemonSet", "agent")))
     state = settled(state.changed(gone=[state.of("Node")["", "node2"]]))
     assert count_by_node(state) == {"node1": 3, "node3": 2} or count_by_node(state) == {"node1": 2, "node3": 3}
+
+
+def sizes(state: ClusterState) -> list[int]:
+    """Pods that each ReplicaSet asks for, the oldest first."""
+    return [size(one) for one in replica_sets(state, the(state, "Deployment"))]
+
+
+def stepped(state: ClusterState, number: int = 10) -> ClusterState:
+    """The state after some steps in which no pod becomes ready."""
+    for _ in range(number):
+        state = step(state)
+    return state
+
+
+def conditions(state: ClusterState, kind: str = "Deployment", name: str = "web") -> dict[str, tuple[str, str]]:
+    found = status_of(state, the(state, kind, name))["conditions"]
+    return {one["type"]: (one["status"], one["reason"]) for one in found}
+
+
+def test_scaling_during_an_update_keeps_the_proportions() -> None:
+    # The example of the documentation of Kubernetes: 10 pods, stuck at 8 old and 5 new; scaled to 15.
+    rolling = {"rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}}
+    state = settled(cluster(with_image("nginx", replicas=10, strategy=rolling), machines=nodes(1)))
+    state = stepped(applied(state, with_image("nginx:2", replicas=10, strategy=rolling)))
+    assert sizes(state) == [8, 5]
+    state = stepped(applied(state, with_image("nginx:2", replicas=15, strategy=rolling)))
+    assert sizes(state) == [11, 7]
+    state = stepped(applied(state, with_image("nginx:2", replicas=5, strategy=rolling)))
+    assert sum(sizes(state)) == 8 and min(sizes(state)) >= 3
+    assert sizes(settled(state)) == [0, 5]
+
+
+@given(before=st.integers(0, 30), after=st.integers(0, 30), surge=st.integers(1, 8), taken=st.integers(0, 12))
+def test_scaling_at_any_time_of_an_update_ends_well(before: int, after: int, surge: int, taken: int) -> None:
+    rolling = {"rollingUpdate": {"maxSurge": surge, "maxUnavailable": 0}}
+    state = settled(cluster(with_image("nginx", replicas=before, strategy=rolling)))
+    state = applied(state, with_image("nginx:2", replicas=before, strategy=rolling))
+    state = [state, *islice(steps(state), taken)][-1]
+    state = applied(state, with_image("nginx:2", replicas=after, strategy=rolling))
+    for one in steps(state):
+        assert sum(sizes(one)) <= max(before, after) + surge
+        state = one
+    assert images(state) == ["nginx:2"] * after
+
+
+def test_revisions_are_numbered_and_rolled_back() -> None:
+    state = settled(cluster(with_image("nginx")))
+    state = settled(applied(state, with_image("nginx:2")))
+    assert the(state, "Deployment").metadata.annotations[REVISION] == "2"
+    state = settled(applied(state, with_image("nginx")))
+    assert the(state, "Deployment").metadata.annotations[REVISION] == "3"
+    found = [one.metadata.annotations for one in replica_sets(state, the(state, "Deployment"))]
+    assert [(one[REVISION], one.get(HISTORY)) for one in found] == [("2", None), ("3", "1")]
+
+
+def test_progress_of_an_update() -> None:
+    state = step(cluster(workload(replicas=2)))
+    assert conditions(state) == {
+        "Available": ("False", "MinimumReplicasUnavailable"),
+        "Progressing": ("True", "NewReplicaSetCreated"),
+    }
+    state = settled(state)
+    assert conditions(state) == {
+        "Available": ("True", "MinimumReplicasAvailable"),
+        "Progressing": ("True", "NewReplicaSetAvailable"),
+    }
+    assert due(state) is None
+
+
+def test_an_update_without_progress_is_late() -> None:
+    state = settled(cluster(with_image("nginx", replicas=2, progressDeadlineSeconds=60)))
+    state = stepped(applied(state.at(1000), with_image("nginx:2", replicas=2, progressDeadlineSeconds=60)))
+    assert due(state) == 1060
+    assert conditions(step(state.at(1059)))["Progressing"] == ("True", "ReplicaSetUpdated")
+    state = step(state.at(1060))
+    assert conditions(state)["Progressing"] == ("False", "ProgressDeadlineExceeded")
+    assert due(state) is None
+    assert conditions(settled(state))["Progressing"] == ("True", "NewReplicaSetAvailable")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("ReplicaSet", "lonely"), ("StatefulSet", "web-0"), ("DaemonSet", "lonely")]
+)
+def test_pods_without_owner_are_adopted(kind: str, name: str) -> None:
+    state = settled(cluster(pod(name, {"app": "web"}), pod("other", {"app": "db"}), machines=nodes(1)))
+    state = step(applied(state, workload(kind)))
+    owners = {one.name: one.metadata.owner.kind.name if one.metadata.owner else "" for one in state.pods}
+    assert owners == {name: kind, "other": ""}
+
+
+def test_a_stateful_set_adopts_only_pods_with_its_names() -> None:
+    state = settled(cluster(pod("lonely", {"app": "web"}), workload("StatefulSet")))
+    assert {one.name: bool(one.metadata.owner) for one in state.pods} == {"lonely": False, "web-0": True}
+
+
+def test_a_pod_with_other_labels_is_released_and_replaced() -> None:
+    state = settled(cluster(workload(replicas=2)))
+    victim = state.pods[0]
+    state = settled(label(state, victim.kind, victim.key, {"app": "debug"}))
+    assert len(state.pods) == 3
+    assert [one.name for one in state.pods if one.metadata.owner is None] == [victim.name]
+
+
+def test_a_pod_that_gets_its_labels_back_is_taken_again() -> None:
+    state = settled(cluster(workload(replicas=1)))
+    victim = state.pods[0]
+    state = settled(label(state, victim.kind, victim.key, {"app": "debug"}))
+    state = settled(label(state, victim.kind, victim.key, {"app": "web"}))
+    assert len(state.pods) == 1 and state.pods[0].metadata.owner is not None
+
+
+def test_a_job_waits_longer_after_each_failure() -> None:
+    state = step(run(step(cluster(job(backoffLimit=4)))))
+    waits = []
+    for _ in range(4):
+        state = step(finished(state, "Failed"))
+        assert not any(one.is_active for one in state.pods)
+        moment = due(state)
+        assert moment is not None
+        waits.append(moment - state.now)
+        state = run(step(state.at(moment)))
+    assert waits == [10, 20, 40, 80]
+    state = step(step(finished(state, "Failed")))
+    assert conditions(state, "Job", "load") == {"Failed": ("True", "BackoffLimitExceeded")}
+
+
+def test_a_job_that_takes_too_long_fails() -> None:
+    state = run(step(step(cluster(job(activeDeadlineSeconds=100)).at(1000))))
+    assert due(state) == 1100
+    state = step(step(state.at(1100)))
+    assert [one.is_terminating for one in state.pods] == [True]
+    assert conditions(settled(state), "Job", "load") == {"Failed": ("True", "DeadlineExceeded")}
+
+
+def test_a_finished_job_is_removed_after_its_time() -> None:
+    state = settled(cluster(job(ttlSecondsAfterFinished=30)).at(1000))
+    state = settled(finished(state.at(1010), "Succeeded"))
+    status = status_of(state, the(state, "Job", "load"))
+    assert (status["startTime"], status["completionTime"]) == ("1970-01-01T00:16:40Z", "1970-01-01T00:16:50Z")
+    assert due(state) == 1040
+    state = settled(state.at(1040))
+    assert not state.of("Job") and not state.pods
+
+
+def test_a_tolerated_taint_evicts_later() -> None:
+    toleration = {"key": "broken", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 40}
+    state = settled(cluster(workload(replicas=1, pod={"tolerations": [toleration]}), machines=nodes(2)))
+    before = only_pod(state)
+    state = settled(applied(state.at(100), node(before.node, taints=[{"key": "broken", "effect": "NoExecute"}])))
+    assert only_pod(state) == before
+    assert due(state) == 140
+    state = step(state.at(140))
+    assert [one.is_terminating for one in state.pods] == [True, False]
+    assert due(settled(state)) is None
+
+
+def test_min_ready_seconds_are_due() -> None:
+    state = step(step(run(step(step(cluster(workload(replicas=1, minReadySeconds=60)).at(10))))))
+    assert due(state) == 70
+    assert due(step(state.at(70))) is None or due(step(state.at(70))) > 70  # type: ignore[operator]

@@ -182,13 +182,13 @@ def test_ctrl_c_before_the_caller_waits_reaches_the_work(
 
 def test_exit_codes_and_signals_are_forwarded(two_nodes: Topology, name: str) -> None:
     up(two_nodes, name)
-    assert said("exec", "-n", name, "client", "--", "sh", "-c", "exit 7")[0] == 7
-    assert said("exec", "--name", name, "client", "sh", "-c", "kill -USR1 $$")[0] == -signal.SIGUSR1
-    code, _, err = said("exec", "-n", name, "client", "--", "no-such-program")
+    assert said("exec", "--lab", name, "client", "--", "sh", "-c", "exit 7")[0] == 7
+    assert said("exec", "--lab", name, "client", "sh", "-c", "kill -USR1 $$")[0] == -signal.SIGUSR1
+    code, _, err = said("exec", "--lab", name, "client", "--", "no-such-program")
     assert (code, err) == (127, "testbed: no-such-program cannot be run in client: No such file or directory\n")
     with cli(
         "exec",
-        "-n",
+        "--lab",
         name,
         "client",
         "--",
@@ -206,7 +206,7 @@ def test_exit_codes_and_signals_are_forwarded(two_nodes: Topology, name: str) ->
 def test_a_command_ends_when_its_caller_is_killed(two_nodes: Topology, name: str) -> None:
     up(two_nodes, name)
     mark = f"1000.{random.randrange(10**9)}"
-    with cli("exec", "-n", name, "client", "--", "sleep", mark) as process:
+    with cli("exec", "--lab", name, "client", "--", "sleep", mark) as process:
         assert eventually(lambda: running(f"sleep {mark}"))
         time.sleep(0.3)
         process.kill()
@@ -215,7 +215,7 @@ def test_a_command_ends_when_its_caller_is_killed(two_nodes: Topology, name: str
 
 def test_a_command_ends_with_its_lab(two_nodes: Topology, name: str) -> None:
     lab = up(two_nodes, name)
-    with cli("exec", "-n", name, "client", "--", "sh", "-c", "echo ready; sleep 1000") as process:
+    with cli("exec", "--lab", name, "client", "--", "sh", "-c", "echo ready; sleep 1000") as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         lab.down()
@@ -231,7 +231,7 @@ def test_a_command_has_the_terminal(two_nodes: Topology, name: str) -> None:
         )  # Tests that run in the background ignore it; no shell could trap it.
         script = "trap 'echo caught; exit 9' INT; tty -s && echo ready; for i in $(seq 400); do sleep 0.05; done"
         os.execv(
-            sys.executable, [sys.executable, "-m", "testbed", "exec", "-n", name, "web-1", "--", "sh", "-c", script]
+            sys.executable, [sys.executable, "-m", "testbed", "exec", "--lab", name, "web-1", "--", "sh", "-c", script]
         )
     heard = b""
     with suppress(OSError):  # EIO when the other side of the terminal is closed.
@@ -246,18 +246,18 @@ def test_a_command_has_the_terminal(two_nodes: Topology, name: str) -> None:
 
 def test_the_shell_of_a_place_has_its_name_in_the_environment(two_nodes: Topology, name: str) -> None:
     up(two_nodes, name)
-    with cli("shell", "-n", name, "web-1", stdin=subprocess.PIPE) as process:
+    with cli("shell", "--lab", name, "web-1", stdin=subprocess.PIPE) as process:
         out, _ = process.communicate("echo $TESTBED_PLACE; hostname -I; exit 4\n", timeout=30)
     assert (out.split(), process.returncode) == (["web-1", "10.244.0.3"], 4)
 
 
 def test_mininets_own_shell_knows_pods_and_nodes(two_nodes: Topology, name: str) -> None:
     up_text(two_nodes, name)
-    with cli("shell", "-n", name, stdin=subprocess.PIPE) as process:
+    with cli("shell", "--lab", name, stdin=subprocess.PIPE) as process:
         out, err = process.communicate("web-1 ping -c 1 -W 2 web-2\npingall\nexit\n", timeout=60)
     assert " 1 received" in out + err
     assert "0% dropped (20/20 received)" in out + err
-    with cli("shell", "-n", name, stdin=subprocess.PIPE) as process:
+    with cli("shell", "--lab", name, stdin=subprocess.PIPE) as process:
         out, err = process.communicate("web-1 echo $(hostname) $(ls /sys/class/net)\n", timeout=60)
     assert "web-1 eth0 lo\n" in out + err
 
@@ -366,7 +366,7 @@ def test_nothing_is_left_after_sigkill_at_any_moment(kind: str, name: str, repos
     address = Address(os.geteuid(), name)
     verbs = {
         "up": ["up", file, "--design", "vxlan", "--name", name],
-        "exec": ["exec", "-n", name, "client", "--", "sleep", f"9{name}"],
+        "exec": ["exec", "--lab", name, "client", "--", "sleep", f"9{name}"],
         "down": ["down", name],
     }
     # The time of a verb is measured, so that kills cover all of it even on a busy machine.

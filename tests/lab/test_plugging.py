@@ -18,6 +18,7 @@ import pytest
 from testbed.designs import CATALOGUE, design_of
 from testbed.designs.design import Design
 from testbed.kernel.refusal import PlanRefused
+from testbed.kubernetes.naming import uid
 from testbed.lab.door import Address, Unanswered
 from testbed.lab.lab import Lab
 from testbed.lab.living import CannotBeBuilt, LivingLab, facts_of
@@ -30,8 +31,9 @@ from testbed.plan.objects import Bridge, Child, OtherLink, TokenBucket
 from testbed.plan.plugged import unaddressed
 from testbed.plan.rulesets import Ruleset
 from testbed.spec.design import ReadCni, TransportSpec
+from testbed.spec.edit import with_pods, without_pod
 from testbed.spec.load import load_design, load_topology, topology_of_text
-from testbed.spec.topology import Topology
+from testbed.spec.topology import Pod, Topology
 from tests.as_user import run_as
 from tests.cni.conftest import CASES, DEBIAN, needs_plugins
 from tests.designs.looking import topology
@@ -321,6 +323,48 @@ def test_down_detaches_every_pod(two_nodes: Topology, tmp_path: Path) -> None:
     assert len(called(tmp_path)) == 6
 
 
+RECORDS_ARGUMENTS = """
+echo "$CNI_COMMAND $CNI_ARGS" >> {note}
+[ "$CNI_COMMAND" = VERSION ] || echo '{{"cniVersion": "1.1.0"}}'
+"""
+
+
+@pytest.mark.sealed
+def test_plugins_get_the_identity_of_the_pod(two_nodes: Topology, tmp_path: Path) -> None:
+    note = tmp_path / "arguments"
+    plugin(tmp_path, "own", RECORDS_ARGUMENTS.format(note=note))
+    design = designed(OWN.replace("1.0.0", "1.1.0"), bin=(str(tmp_path),))
+    own = with_pods(
+        two_nodes, (), {"node1": [Pod(name="db", namespace="shop", uid="1b4e28ba-2fa1-41d2-883f-0016d3cca427")]}
+    )
+
+    def arguments(name: str, namespace: str, identity: str, container: str) -> str:
+        return (
+            f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};"
+            f"K8S_POD_INFRA_CONTAINER_ID={container};K8S_POD_UID={identity}"
+        )
+
+    db = arguments("db", "shop", "1b4e28ba-2fa1-41d2-883f-0016d3cca427", "db.shop")
+    client = arguments("client", "default", uid("Pod", "default", "client"), "client")
+    with Lab(design.plan(own)) as lab:
+        assert lab.plugging
+        assert {f"ADD {client}", f"ADD {db}"} < set(note.read_text().splitlines())
+        note.unlink()
+        for verb in ("check", "del", "add", "status", "gc"):
+            lab.plugging.step(verb, "node1" if verb in ("status", "gc") else "db.shop")  # type: ignore[arg-type]
+        assert note.read_text().splitlines() == [f"CHECK {db}", f"DEL {db}", f"ADD {db}", "STATUS ", "GC "]
+        note.unlink()
+        # A pod with the same name, but another UID, is another pod.
+        again = with_pods(without_pod(own, "db.shop"), (), {"node1": [Pod(name="db", namespace="shop", uid="second")]})
+        lab.change(design.plan(again, before=lab.drawn))
+        second = db.replace("1b4e28ba-2fa1-41d2-883f-0016d3cca427", "second")
+        assert note.read_text().splitlines() == [f"DEL {db}", f"ADD {second}"]
+        note.unlink()
+        lab.change(design.plan(two_nodes, before=lab.drawn))
+        assert note.read_text().splitlines() == [f"DEL {second}"]
+    assert f"DEL {client}" in note.read_text().splitlines()
+
+
 @needs_plugins
 @pytest.mark.sealed
 def test_standard_plugins_are_not_called_when_the_lab_goes_down(two_nodes: Topology) -> None:
@@ -528,10 +572,10 @@ def test_a_user_can_use_plugins_and_root_does_not_unpickle_from_that_lab(name: s
     try:
         readme = (repository / "README.md").read_text()
         (shown,) = set(re.findall(r"\ntestbed check +# (\d+ of \d+ checks passed)\n", readme))
-        assert shown in run_as(user, "check", "--name", name).stdout
-        assert run_as(user, "inspect", "--name", name).returncode == 0
-        assert run_as(user, "cni", "del", "client", "--name", name).returncode == 0
-        again = run_as(user, "cni", "add", "client", "--name", name)
+        assert shown in run_as(user, "check", "--lab", name).stdout
+        assert run_as(user, "inspect", "--lab", name).returncode == 0
+        assert run_as(user, "cni", "del", "client", "--lab", name).returncode == 0
+        again = run_as(user, "cni", "add", "client", "--lab", name)
         assert (again.returncode, again.stderr) == (0, "")
         with pytest.raises(Unanswered, match="another user's"):
             LivingLab(Address(user, name)).inside(lambda _: None)

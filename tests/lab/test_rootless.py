@@ -58,7 +58,7 @@ def test_the_pods_of_a_users_lab_have_private_names_and_files(lab: Address) -> N
 
 def test_another_user_cannot_list_enter_or_end_a_lab(lab: Address) -> None:
     assert json.loads(run_as(OTHER, "list", "--json").stdout) == []
-    for words in (["exec", "-n", NAME, "client", "--", "id"], ["down", NAME], ["ip", "-n", NAME, "client", "a"]):
+    for words in (["exec", "--lab", NAME, "client", "--", "id"], ["down", NAME], ["ip", "--lab", NAME, "client", "a"]):
         refused = run_as(OTHER, *words)
         assert (refused.returncode, refused.stdout) == (2, "")
     intruder = (
@@ -165,8 +165,8 @@ def test_the_nodes_of_a_users_lab_have_daemons_and_names() -> None:
     made = run_as(USER, "up", FILE, "--design", "calico-bgp", "--name", name)
     try:
         assert (made.returncode, made.stderr) == (0, "")
-        assert "Established" in run_as(USER, "exec", "-n", name, "node1", "--", "birdc", "show", "protocols").stdout
-        pinged = run_as(USER, "exec", "-n", name, "node1", "--", "ping", "-c", "1", "-W", "2", "web-2")
+        assert "Established" in run_as(USER, "exec", "--lab", name, "node1", "--", "birdc", "show", "protocols").stdout
+        pinged = run_as(USER, "exec", "--lab", name, "node1", "--", "ping", "-c", "1", "-W", "2", "web-2")
         assert " 1 received" in pinged.stdout
     finally:
         run_as(USER, "down", name)

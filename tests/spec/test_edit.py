@@ -1,13 +1,14 @@
 """Changes of a topology: other nodes stay in place, and invalid changes are refused with a reason."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
-from testbed.spec.edit import EditError, with_link, with_node, with_pod, without_node, without_pod
+from testbed.spec.edit import EditError, with_link, with_node, with_pod, with_pods, without_node, without_pod
 from testbed.spec.load import topology_of_text
-from testbed.spec.topology import Topology, with_other_pods
+from testbed.spec.topology import Pod, Topology, with_other_pods
 from testbed.spec.underlay import Link, Quality
 
 ONE = "{subnet: 192.168.56.0/24}"
@@ -51,6 +52,46 @@ def test_a_pod_is_added_after_the_others_of_its_node() -> None:
 
 def test_a_counted_pod_is_removed_without_renaming_others() -> None:
     assert without_pod(made(), "node2-pod-1").pod_ids == ("a", "b", "node2-pod-2")
+
+
+def test_many_pods_are_removed_and_added_in_one_pass() -> None:
+    topology = with_pod(made(), "c", "node1", "shop")
+    fresh = {"node2": [Pod(name="d"), Pod(name="a", namespace="shop")], "node1": [Pod(name="c")]}
+    changed = with_pods(topology, ("a", "c.shop", "node2-pod-1"), fresh)
+    assert changed.pod_ids == ("b", "c", "node2-pod-2", "d", "a.shop")
+    homes = {name: changed.home_of(name) for name in ("a", "b", "c", "c.shop", "node2-pod-1", "node2-pod-2", "a.shop")}
+    assert homes == {
+        "a": "",
+        "b": "node1",
+        "c": "node1",
+        "c.shop": "",
+        "node2-pod-1": "",
+        "node2-pod-2": "node2",
+        "a.shop": "node2",
+    }
+    assert with_other_pods(topology, changed) == {"node1", "node2"}
+    assert Topology.of_data(json.loads(json.dumps(changed.as_data()))) == changed
+    assert with_pods(topology, (), {}) == topology
+    assert topology.pod_ids == ("a", "b", "c.shop", "node2-pod-1", "node2-pod-2")
+
+
+def test_a_copy_with_other_nodes_finds_its_own_pods() -> None:
+    topology = made()
+    assert topology.home_of("a") == "node1"
+    other = topology.model_copy(update={"nodes": {"node2": topology.nodes["node1"]}})
+    assert (topology.home_of("a"), other.home_of("a")) == ("node1", "node2")
+
+
+def test_replacing_a_pod_of_a_big_topology_costs_what_the_change_costs() -> None:
+    nodes = ", ".join(f"n{number}: {{pods: 100}}" for number in range(100))
+    big = without_pod(made(nodes=f"{{{nodes}}}"), "n0-pod-1")
+    big = with_pods(big, [f"n{number}-pod-1" for number in range(1, 100)], {})  # All pods are listed now.
+    took = []
+    for number in range(10):
+        began = time.perf_counter()
+        with_pods(big, (f"n{number}-pod-2",), {"n50": [Pod(name=f"fresh-{number}")]})
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.002
 
 
 def test_who_has_a_name_is_known_without_writing_counted_pods_out() -> None:
@@ -205,6 +246,23 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: without_pod(made(), "node2-pod-3"), "unknown pod 'node2-pod-3'; valid: a, b, node2-pod-1, node2-pod-2"),
     (lambda: with_node(made(), "node1"), "the name 'node1' is already used by a node"),
     (lambda: with_node(made(), "Node3"), "name of the node: a name must consist of lower-case letters"),
+    (lambda: with_pods(made(), ("a", "z"), {}), "unknown pod 'z'; valid: a, b, node2-pod-1, node2-pod-2"),
+    (lambda: with_pods(made(), (), {"nod1": []}), "unknown node 'nod1'; did you mean 'node1'?; valid: node1, node2"),
+    (
+        lambda: with_pods(made(), (), {"node1": [Pod(name="c")], "node2": [Pod(name="c")]}),
+        "the name 'c' is already used by a pod of node1; choose another",
+    ),
+    (lambda: with_pods(made(), (), {"node1": [Pod(name="node2-pod-2")]}), "already used by a pod of node2"),
+    (lambda: with_pods(made(), (), {"node1": [Pod(name="node2")]}), "the name 'node2' is already used by a node"),
+    (lambda: with_pods(made(), (), {"node1": [Pod(name="fabric")]}), "already used by the fabric's switch"),
+    (
+        lambda: with_pods(made(), ("a",), {"node2": [Pod(name="a")]}),
+        "pod a: removed and added in one change; remove it first, then add it",
+    ),
+    (
+        lambda: with_pods(made(), (), {"node1": [Pod(name=f"p{number}") for number in range(252)]}),
+        "a node's /24 (the default of node_prefix) has addresses for 253 pods, but node1 has 254",
+    ),
     (lambda: with_node(made(), "node3", pods=["a"]), "the name 'a' is already used by a pod of node1"),
     (lambda: with_node(made(), "node3", pods=-1), "pods of the node: input should be greater than or equal to 0"),
     (

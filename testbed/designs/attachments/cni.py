@@ -21,6 +21,7 @@ from testbed.plan.addressing import Layout, NodePlace
 from testbed.plan.draft import Draft, SpaceDraft
 from testbed.plan.fabric import forward
 from testbed.plan.objects import Plugged
+from testbed.plan.plugged import pod_arguments
 from testbed.plan.pods import POD_INTERFACE, add_pod
 from testbed.spec.design import NETWORKS, ReadCni
 from testbed.spec.problems import Problem, SpecError
@@ -94,6 +95,7 @@ def _attach(draft: Draft, layout: Layout, spec: ReadCni, node: NodePlace, values
                 place.pod.id,
                 node.name,
                 place.pod.id,
+                pod_arguments(place.pod, place.pod.id),
                 POD_INTERFACE,
                 texts,
                 spec.bin,

@@ -20,6 +20,7 @@ from testbed.kubernetes.models.values import (
     Port,
     PortOrName,
     Protocol,
+    Quantity,
     Subdomain,
     within,
     word,
@@ -27,6 +28,7 @@ from testbed.kubernetes.models.values import (
 from testbed.spec.problems import Loc, Misfit
 
 NODE_PORTS = (30000, 32767)
+"""The API server's default range."""
 MAX_SECRET = 1024 * 1024
 """Bytes of all values of a ConfigMap or Secret."""
 EXPOSED = ("NodePort", "LoadBalancer")
@@ -63,10 +65,11 @@ class NodeAddress(Model):
 
 
 class NodeStatus(Model):
-    """A node's addresses, and how many pods it takes."""
+    """A node's addresses, and what it has for pods."""
 
     addresses: Items[NodeAddress] = ()
-    allocatable: dict[str, str | int] = Field(default_factory=dict)
+    capacity: dict[str, Quantity] = Field(default_factory=dict)
+    allocatable: dict[str, Quantity] = Field(default_factory=dict)
 
 
 class Node(Object):
@@ -118,7 +121,7 @@ class ServicePort(Model):
     name: Label | None = None
     protocol: Protocol = "TCP"
     target_port: PortOrName | None = None
-    node_port: Annotated[int, within(*NODE_PORTS)] | None = None
+    node_port: Annotated[int, within(0, 65535)] | None = None
     app_protocol: LabelKey | None = None
 
 

@@ -92,8 +92,8 @@ class NetworkPolicySpec(Model):
     egress: Items[EgressRule] = ()
 
     def misfits(self) -> Iterator[Misfit]:
-        if len(set(self.policy_types)) < len(self.policy_types):
-            yield Misfit(("policyTypes",), "must have each type only once")
+        if len(self.policy_types) > 2:
+            yield Misfit(("policyTypes", 2), f"at most two types are allowed, found {len(self.policy_types)}")
 
     @property
     def types(self) -> frozenset[str]:

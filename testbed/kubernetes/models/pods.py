@@ -35,6 +35,7 @@ from testbed.spec.problems import Loc, Misfit
 MAX_NAMESERVERS = 3
 MAX_SEARCHES = 32
 HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
+HOOKS = ("exec", "httpGet", "tcpSocket", "sleep")
 
 
 class ContainerPort(Model):
@@ -59,6 +60,26 @@ class EnvVar(Model):
             yield Misfit(("valueFrom",), "cannot be used together with a value; remove one", at_key=True)
         elif self.value_from is not None and len(self.value_from) != 1:
             yield Misfit(("valueFrom",), "must have exactly one source, such as fieldRef", at_key=True)
+
+
+class NamedSource(Model):
+    """A ConfigMap or Secret."""
+
+    name: str = ""
+    optional: bool = False
+
+
+class EnvFrom(Model):
+    """A ConfigMap or Secret of which each key becomes an environment variable."""
+
+    prefix: Annotated[str, AfterValidator(lambda text: text and env_name(text))] = ""
+    config_map_ref: NamedSource | None = None
+    secret_ref: NamedSource | None = None
+
+    def misfits(self) -> Iterator[Misfit]:
+        given = [one for one in (self.config_map_ref, self.secret_ref) if one is not None]
+        if len(given) != 1:
+            yield Misfit((), f"must have exactly one of configMapRef, secretRef, found {len(given)}", at_key=True)
 
 
 class HttpGet(Model):
@@ -116,6 +137,34 @@ class Probe(Handler):
     termination_grace_period_seconds: Annotated[int, within(1)] | None = None
 
 
+class Sleep(Model):
+    """A wait, in seconds."""
+
+    seconds: Count
+
+
+class Hook(Model):
+    """What happens after a container has started, or before it is stopped."""
+
+    exec: Exec | None = None
+    http_get: HttpGet | None = None
+    tcp_socket: TcpSocket | None = None
+    sleep: Sleep | None = None
+
+    def misfits(self) -> Iterator[Misfit]:
+        given = [hook for hook in (self.exec, self.http_get, self.tcp_socket, self.sleep) if hook is not None]
+        if len(given) != 1:
+            yield Misfit((), f"must have exactly one of {', '.join(HOOKS)}, found {len(given)}", at_key=True)
+
+
+class Lifecycle(Model):
+    """Hooks of a container."""
+
+    post_start: Hook | None = None
+    pre_stop: Hook | None = None
+    stop_signal: str | None = None
+
+
 class Resources(Model):
     """What a container asks for and may use."""
 
@@ -153,6 +202,8 @@ class Container(Model):
     working_dir: str = ""
     ports: Items[ContainerPort] = ()
     env: Items[EnvVar] = ()
+    env_from: Items[EnvFrom] = ()
+    lifecycle: Lifecycle = Field(default_factory=Lifecycle)
     resources: Resources = Field(default_factory=Resources)
     volume_mounts: Items[VolumeMount] = ()
     readiness_probe: Probe | None = None
@@ -241,6 +292,8 @@ class PodSpec(Model):
     scheduler_name: str = "default-scheduler"
     scheduling_gates: Items[SchedulingGate] = ()
     priority: int = 0
+    priority_class_name: Subdomain | None = None
+    preemption_policy: Annotated[str, word("PreemptLowerPriority", "Never")] | None = None
     host_network: bool = False
     hostname: Label | None = None
     subdomain: Label | None = None

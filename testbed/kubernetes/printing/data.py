@@ -1,12 +1,13 @@
 """An object's whole data, as the API server shows it: what is written, with defaults, metadata and status."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from testbed.kubernetes.models.model import Model
 from testbed.kubernetes.state import ClusterState, Pod, Resource
 from testbed.kubernetes.status import status_of
+from testbed.kubernetes.times import timestamp
+from testbed.kubernetes.workloads.eviction import added_tolerations
 
 
 def data_of(state: ClusterState, one: Resource) -> dict[str, Any]:
@@ -15,6 +16,7 @@ def data_of(state: ClusterState, one: Resource) -> dict[str, Any]:
     data |= one.body
     if isinstance(one, Pod):
         data["spec"] = {**one.body.get("spec", {}), **({"nodeName": one.node} if one.node else {})}
+        data["spec"]["tolerations"] = [*data["spec"].get("tolerations", ()), *added_tolerations(one)]
     spec = getattr(one.typed, "spec", None)
     if isinstance(spec, Model) and isinstance(data.get("spec"), dict):
         data["spec"] = _with_defaults(data["spec"], spec.model_dump(mode="json", by_alias=True, exclude_none=True))
@@ -30,12 +32,14 @@ def _metadata(one: Resource) -> dict[str, Any]:
         "namespace": meta.namespace,
         "uid": meta.uid,
         "resourceVersion": str(meta.resource_version),
-        "creationTimestamp": _time(meta.created),
+        "creationTimestamp": timestamp(meta.created),
         "labels": dict(meta.labels),
         "annotations": dict(meta.annotations),
     }
     if meta.deleted is not None:
-        found["deletionTimestamp"] = _time(meta.deleted)
+        found["deletionTimestamp"] = timestamp(meta.deleted + (meta.grace or 0))
+        found["deletionGracePeriodSeconds"] = meta.grace
+        found["finalizers"] = list(meta.finalizers)
     if not isinstance(one, Pod) and "spec" in one.body:
         found["generation"] = meta.generation
     if owner is not None:
@@ -43,11 +47,7 @@ def _metadata(one: Resource) -> dict[str, Any]:
         found["ownerReferences"] = [
             {**reference, "uid": owner.uid, "controller": True, "blockOwnerDeletion": True},
         ]
-    return {key: value for key, value in found.items() if value not in ("", {})}
-
-
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {key: value for key, value in found.items() if value not in ("", {}, [], None)}
 
 
 def _with_defaults(written: Mapping[str, Any], typed: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,10 +18,13 @@ def printed(
     *,
     with_namespace: bool = False,
     is_single: bool = False,
+    with_kind: bool = False,
+    with_labels: bool = False,
 ) -> str:
     """Objects as kubectl prints them; empty if there are none, unless as data.
 
-    `form` is one of `FORMS`, or empty for a table; `is_single` prints the one object asked for, not a list.
+    `form` is one of `FORMS`, or empty for a table; `is_single` prints the one object asked for, not a list; `with_kind`
+    writes names as `pod/web-1`, also if there are objects of one kind alone.
     """
     kinds: dict[str, list[Resource]] = {}
     for one in objects:
@@ -37,7 +40,14 @@ def printed(
         return "\n".join(f"{one.kind.qualified}/{one.name}" for one in listed)
     is_wide = form == "wide"
     return "\n\n".join(
-        table(state, own, is_wide=is_wide, with_namespace=with_namespace, with_kind=len(kinds) > 1)
+        table(
+            state,
+            own,
+            is_wide=is_wide,
+            with_namespace=with_namespace,
+            with_kind=with_kind or len(kinds) > 1,
+            with_labels=with_labels,
+        )
         for own in kinds.values()
     )
 

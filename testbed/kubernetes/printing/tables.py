@@ -7,10 +7,13 @@ from typing import Any
 from testbed.kubernetes.models.core import Service
 from testbed.kubernetes.models.networking import Ingress, NetworkPolicy
 from testbed.kubernetes.models.pods import PodSpec
-from testbed.kubernetes.printing.values import NONE, UNSET, age, joined, pairs
-from testbed.kubernetes.scheduling.placing import GATED
+from testbed.kubernetes.nodes import is_ready
+from testbed.kubernetes.pod_status import readiness, restarts, summary
+from testbed.kubernetes.printing.values import NONE, UNKNOWN, UNSET, age, joined, pairs
 from testbed.kubernetes.state import ClusterState, Pod, Resource
 from testbed.kubernetes.status import status_of
+from testbed.kubernetes.times import seconds_of
+from testbed.kubernetes.workloads.job import selector as job_selector
 
 
 @dataclass(frozen=True)
@@ -60,28 +63,24 @@ TEMPLATE = (
 SELECTOR = _wide("SELECTOR", lambda row: str(row.one.typed.spec.selector) or NONE)  # type: ignore[attr-defined]
 
 
-def _ready(row: Row) -> str:
+def _pod(show: Callable[[Pod], object]) -> Cell:
+    def cell(row: Row) -> object:
+        assert isinstance(row.one, Pod)
+        return show(row.one)
+
+    return cell
+
+
+def _restarts(row: Row) -> str:
     assert isinstance(row.one, Pod)
-    number = len(row.one.spec.containers)
-    return f"{number if row.one.is_ready else 0}/{number}"
-
-
-def _pod_status(row: Row) -> str:
-    pod = row.one
-    assert isinstance(pod, Pod)
-    if pod.is_terminating:
-        return "Terminating"
-    if pod.reason == GATED:
-        return "SchedulingGated"
-    if pod.phase == "Pending" and pod.node:
-        return "ContainerCreating"
-    return "Completed" if pod.phase == "Succeeded" else "Error" if pod.phase == "Failed" else pod.phase
+    number, last = restarts(row.one)
+    return f"{number} ({age(row.state.now - last)} ago)" if number and last is not None else str(number)
 
 
 def _gates(row: Row) -> str:
     assert isinstance(row.one, Pod)
-    number = len(row.one.spec.readiness_gates)
-    return f"{number if row.one.is_ready else 0}/{number}" if number else NONE
+    gates = row.one.spec.readiness_gates
+    return f"{sum(gate.condition_type in row.one.gates for gate in gates)}/{len(gates)}" if gates else NONE
 
 
 def _replicas(row: Row) -> str:
@@ -96,9 +95,12 @@ def _address(kind: str) -> Cell:
     return cell
 
 
+def _node_info(key: str) -> Cell:
+    return lambda row: row.status.get("nodeInfo", {}).get(key) or UNKNOWN
+
+
 def _node_status(row: Row) -> str:
-    conditions = {one["type"]: one["status"] for one in row.status.get("conditions", ())}
-    ready = "Ready" if conditions.get("Ready") == "True" else "NotReady"
+    ready = "Ready" if is_ready(row.one) else "NotReady"
     return f"{ready},SchedulingDisabled" if row.one.body.get("spec", {}).get("unschedulable") else ready
 
 
@@ -123,10 +125,15 @@ def _cluster_ip(row: Row) -> str:
 def _external(row: Row) -> str:
     assert isinstance(row.one.typed, Service)
     spec = row.one.typed.spec
-    given = [one.get("ip") or one.get("hostname") for one in row.status.get("loadBalancer", {}).get("ingress", ())]
+    given = _given(row)
     if spec.type == "ExternalName":
         return spec.external_name or NONE
     return joined((*given, *spec.external_ips)) if given or spec.type != "LoadBalancer" else "<pending>"
+
+
+def _given(row: Row) -> list[str]:
+    """Addresses that a load balancer gave an object."""
+    return [one.get("ip") or one.get("hostname") for one in row.status.get("loadBalancer", {}).get("ingress", ())]
 
 
 def _policy_selector(row: Row) -> str:
@@ -145,10 +152,15 @@ def _ingress_ports(row: Row) -> str:
 
 
 def _job_status(row: Row) -> str:
-    wanted = row.one.typed.spec.completions  # type: ignore[attr-defined]
-    if row.one.typed.spec.suspend:  # type: ignore[attr-defined]
-        return "Suspended"
-    return "Complete" if wanted is not None and row.status["succeeded"] >= wanted else "Running"
+    if row.one.is_terminating:
+        return "Terminating"
+    conditions = row.status["conditions"]
+    return next((one["type"] for one in conditions if one["type"] in ("Complete", "Failed", "Suspended")), "Running")
+
+
+def _duration(row: Row) -> str:
+    start, end = row.status.get("startTime"), row.status.get("completionTime")
+    return age((seconds_of(end) if end else row.state.now) - seconds_of(start)) if start else ""
 
 
 def _completions(row: Row) -> str:
@@ -159,6 +171,18 @@ def _completions(row: Row) -> str:
 
 def _entries(*keys: str) -> Cell:
     return lambda row: sum(len(row.one.body.get(key, ())) for key in keys)
+
+
+def _body(key: str, missing: str) -> Cell:
+    return lambda row: row.one.body.get("spec", {}).get(key, missing)
+
+
+def _parameters(row: Row) -> str:
+    found = row.one.body.get("spec", {}).get("parameters")
+    if not found:
+        return NONE
+    group = f".{found['apiGroup']}" if found.get("apiGroup") else ""
+    return f"{found['kind']}{group}/{found['name']}"
 
 
 def _endpoint_ports(row: Row) -> str:
@@ -176,13 +200,13 @@ def _endpoints(row: Row) -> str:
 COLUMNS: Mapping[str, tuple[Column, ...]] = {
     "Pod": (
         NAME,
-        Column("READY", _ready),
-        Column("STATUS", _pod_status),
-        Column("RESTARTS", lambda row: row.status.get("restarts", 0)),
+        Column("READY", _pod(readiness)),
+        Column("STATUS", _pod(summary)),
+        Column("RESTARTS", _restarts),
         AGE,
         _wide("IP", lambda row: row.status.get("podIP", NONE)),
-        _wide("NODE", lambda row: getattr(row.one, "node", "") or NONE),
-        _wide("NOMINATED NODE", lambda row: NONE),
+        _wide("NODE", _pod(lambda pod: pod.node or NONE)),
+        _wide("NOMINATED NODE", _pod(lambda pod: pod.nominated or NONE)),
         _wide("READINESS GATES", _gates),
     ),
     "Deployment": (
@@ -216,14 +240,26 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         *TEMPLATE,
         SELECTOR,
     ),
-    "Job": (NAME, Column("STATUS", _job_status), Column("COMPLETIONS", _completions), AGE, *TEMPLATE),
+    "Job": (
+        NAME,
+        Column("STATUS", _job_status),
+        Column("COMPLETIONS", _completions),
+        Column("DURATION", _duration),
+        AGE,
+        *TEMPLATE,
+        _wide("SELECTOR", lambda row: str(job_selector(row.one)) or NONE),
+    ),
     "Node": (
         NAME,
         Column("STATUS", _node_status),
         Column("ROLES", _roles),
         AGE,
+        Column("VERSION", _node_info("kubeletVersion")),
         _wide("INTERNAL-IP", _address("InternalIP")),
-        _wide("POD-CIDR", lambda row: joined(row.one.body.get("spec", {}).get("podCIDRs", ()))),
+        _wide("EXTERNAL-IP", _address("ExternalIP")),
+        _wide("OS-IMAGE", _node_info("osImage")),
+        _wide("KERNEL-VERSION", _node_info("kernelVersion")),
+        _wide("CONTAINER-RUNTIME", _node_info("containerRuntimeVersion")),
     ),
     "Namespace": (NAME, Column("STATUS", lambda row: row.status["phase"]), AGE),
     "Service": (
@@ -243,13 +279,36 @@ COLUMNS: Mapping[str, tuple[Column, ...]] = {
         AGE,
     ),
     "NetworkPolicy": (NAME, Column("POD-SELECTOR", _policy_selector), AGE),
+    "ClusterNetworkPolicy": (NAME, Column("TIER", _spec("tier")), Column("PRIORITY", _spec("priority")), AGE),
+    "AdminNetworkPolicy": (NAME, Column("PRIORITY", _spec("priority")), AGE),
     "Ingress": (
         NAME,
         Column("CLASS", lambda row: row.one.typed.spec.ingress_class_name or NONE),  # type: ignore[attr-defined]
         Column("HOSTS", _hosts),
-        Column("ADDRESS", lambda row: ""),
+        Column("ADDRESS", lambda row: ",".join(_given(row))),
         Column("PORTS", _ingress_ports),
         AGE,
+    ),
+    "IngressClass": (
+        NAME,
+        Column("CONTROLLER", _body("controller", NONE)),
+        Column("PARAMETERS", _parameters),
+        AGE,
+    ),
+    "ServiceAccount": (NAME, Column("SECRETS", _entries("secrets")), AGE),
+    "PodDisruptionBudget": (
+        NAME,
+        Column("MIN AVAILABLE", _body("minAvailable", "N/A")),
+        Column("MAX UNAVAILABLE", _body("maxUnavailable", "N/A")),
+        Column("ALLOWED DISRUPTIONS", _count("disruptionsAllowed")),
+        AGE,
+    ),
+    "PriorityClass": (
+        NAME,
+        Column("VALUE", lambda row: row.one.body.get("value", 0)),
+        Column("GLOBAL-DEFAULT", lambda row: str(row.one.body.get("globalDefault", False)).lower()),
+        AGE,
+        Column("PREEMPTIONPOLICY", lambda row: row.one.body.get("preemptionPolicy", "PreemptLowerPriority")),
     ),
     "ConfigMap": (NAME, Column("DATA", _entries("data", "binaryData")), AGE),
     "Secret": (
@@ -263,7 +322,13 @@ DEFAULT = (NAME, AGE)
 
 
 def table(
-    state: ClusterState, objects: list[Resource], *, is_wide: bool, with_namespace: bool, with_kind: bool = False
+    state: ClusterState,
+    objects: list[Resource],
+    *,
+    is_wide: bool,
+    with_namespace: bool,
+    with_kind: bool = False,
+    with_labels: bool = False,
 ) -> str:
     """Objects of one kind, a line each, with a line of heads; `with_kind` writes names as `pod/web-1`."""
     columns = [one for one in COLUMNS.get(objects[0].kind.name, DEFAULT) if is_wide or not one.is_wide]
@@ -271,6 +336,8 @@ def table(
         columns[0] = Column("NAME", lambda row: f"{row.one.kind.qualified}/{row.one.name}")
     if with_namespace:
         columns.insert(0, Column("NAMESPACE", lambda row: row.one.namespace))
+    if with_labels:
+        columns.append(Column("LABELS", lambda row: pairs(row.one.labels)))
     rows = [Row(state, one, status_of(state, one)) for one in objects]
     cells = [[column.head for column in columns], *([str(column.cell(row)) for column in columns] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

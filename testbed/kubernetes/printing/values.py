@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 NONE = "<none>"
 UNSET = "<unset>"
+UNKNOWN = "<unknown>"
 _MINUTE, _HOUR, _DAY, _YEAR = 60, 3600, 86400, 365 * 86400
 
 

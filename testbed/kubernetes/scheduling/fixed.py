@@ -15,6 +15,13 @@ def fits_node(spec: PodSpec, node: Resource) -> bool:
     return not refusal(spec, node)
 
 
+def may_stay(spec: PodSpec, node: Resource) -> bool:
+    """Whether a pod of a DaemonSet that runs on a node stays there: a taint NoSchedule does not end it."""
+    assert isinstance(node.typed, Node)
+    taints = (taint for taint in node.typed.spec.taints if taint.effect == "NoExecute")
+    return matches(spec, node) and all(tolerated(spec, taint) for taint in taints)
+
+
 def refusal(spec: PodSpec, node: Resource) -> str:
     """Why a pod cannot run on a node, as the scheduler words it; empty if it can."""
     assert isinstance(node.typed, Node)

@@ -77,20 +77,20 @@ class Neighbours:
         self.avoiders: dict[Term, Counter[str]] = {}
         """Domains of pods that have a required anti-affinity term."""
 
-    def add(self, pod: Pod, group: Group) -> None:
-        """Count a pod that has a node."""
+    def add(self, pod: Pod, group: Group, number: int = 1) -> None:
+        """Count a pod that has a node; -1 counts it no more."""
         labels = self.node_labels.get(pod.node)
         if labels is None:
             return
-        self.placed.setdefault(group, Counter())[pod.node] += 1
+        self.placed.setdefault(group, Counter())[pod.node] += number
         for counted in self._matching(group):
             if (domain := labels.get(counted.term.key)) is not None:
-                counted.domains[domain] += 1
+                counted.domains[domain] += number
         for term in self._required(pod, pod.spec.affinity.pod_anti_affinity):
             if (domain := labels.get(term.key)) is not None:
                 if term not in self.avoiders:
                     self.avoiders[term] = Counter()
-                self.avoiders[term][domain] += 1
+                self.avoiders[term][domain] += number
 
     def wishes(self, pod: Pod, group: Group) -> "Wishes":
         """What a pod asks of its neighbours, and they of it."""

@@ -1,8 +1,9 @@
 """DaemonSets: a pod on each node that fits."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from testbed.kubernetes.deleting import ended
 from testbed.kubernetes.models.apps import DaemonSet, DaemonSetSpec, RollingDaemonSet
 from testbed.kubernetes.models.core import Node
 from testbed.kubernetes.models.pods import PodSpec
@@ -14,9 +15,9 @@ from testbed.kubernetes.models.scheduling import (
     Toleration,
 )
 from testbed.kubernetes.models.values import share_of
-from testbed.kubernetes.scheduling.fixed import fits_node
+from testbed.kubernetes.scheduling.fixed import fits_node, may_stay
 from testbed.kubernetes.state import NOTHING, ClusterState, Edit, Pod, Resource, edit
-from testbed.kubernetes.workloads.pods import PodMaker, hash_of, removed
+from testbed.kubernetes.workloads.pods import PodMaker, available, claims, hash_of
 
 REVISION = "controller-revision-hash"
 _TOLERATED = {
@@ -36,6 +37,8 @@ def reconcile(state: ClusterState, daemon_set: Resource) -> Edit:
     """Add pods on nodes that lack one, and remove those that do not fit or are old."""
     assert isinstance(daemon_set.typed, DaemonSet)
     spec = daemon_set.typed.spec
+    if (claimed := claims(state, daemon_set, spec.selector)) is not NOTHING:
+        return claimed
     revision = hash_of(daemon_set)
     base = with_tolerations(spec.template.spec)
     pods: dict[str, list[Pod]] = {}
@@ -45,17 +48,47 @@ def reconcile(state: ClusterState, daemon_set: Resource) -> Edit:
     maker = PodMaker(state, daemon_set, spec.template)
     made: list[Pod] = []
     going: list[Pod] = []
-    matching = [] if daemon_set.is_terminating else [name for (_, name), one in _nodes(state) if fits_node(base, one)]
-    for name in matching:
-        if not pods.get(name):
+    nodes = {name: node for (_, name), node in _nodes(state)}
+    for name, node in nodes.items():
+        if not pods.get(name) and fits_node(base, node):
             made.append(_pod(maker, base, name, revision))
+    staying = {name: own for name, own in pods.items() if name in nodes and may_stay(base, nodes[name])}
     for name, own in pods.items():
-        if name not in matching:
+        if name not in staying:
             going += [pod for pod in own if pod.is_active]
     if made or going:
-        running, gone = removed(going, state.now)
-        return edit([*made, *running], gone)
-    return _updated(state, spec, maker, base, {name: pods[name] for name in matching}, revision)
+        going_on = ended(going, state.now)
+        return edit([*made, *going_on.put], going_on.gone)
+    return _updated(state, spec, maker, base, staying, revision)
+
+
+def status(state: ClusterState, daemon_set: Resource) -> dict[str, Any]:
+    """The status of a DaemonSet."""
+    assert isinstance(daemon_set.typed, DaemonSet)
+    base = with_tolerations(daemon_set.typed.spec.template.spec)
+    pods = [pod for pod in state.pods_of(daemon_set) if pod.is_active]
+    matching = {name for (_, name), node in _nodes(state) if fits_node(base, node)}
+    placed = {_target(pod) for pod in pods}
+    on_nodes = [pod for pod in pods if _target(pod) in matching]
+    count = available(on_nodes, state.now, daemon_set.typed.spec.min_ready_seconds)
+    revision = hash_of(daemon_set)
+    return {
+        "observedGeneration": daemon_set.metadata.generation,
+        "desiredNumberScheduled": len(matching),
+        "currentNumberScheduled": len(placed & matching),
+        "numberReady": sum(pod.is_ready for pod in on_nodes),
+        "numberAvailable": count,
+        "numberUnavailable": max(0, len(matching) - count),
+        "updatedNumberScheduled": sum(_revision(pod) == revision for pod in on_nodes),
+        "numberMisscheduled": len(placed - matching),
+    }
+
+
+def inputs(state: ClusterState, daemon_set: Resource) -> Iterator[object]:
+    """What `reconcile` and the status depend on, besides the DaemonSet itself and the time."""
+    yield state.group("free", daemon_set.namespace)
+    yield state.group("owner", daemon_set.uid)
+    yield state.of("Node")
 
 
 def with_tolerations(spec: PodSpec) -> PodSpec:
@@ -86,7 +119,7 @@ def _updated(
     if surge:
         done = [pod for name, own in old.items() if _has_new(pods[name], revision, state, spec) for pod in own]
         if done:
-            return edit(*removed(done, state.now))
+            return ended(done, state.now)
         under_way = sum(len(own) > 1 for own in pods.values())
         names = [name for name, own in old.items() if own and len(pods[name]) == 1]
         return edit(_pod(maker, base, name, revision) for name in names[: max(0, surge - under_way)])
@@ -94,7 +127,7 @@ def _updated(
     broken = [pod for name, own in old.items() if name not in ready for pod in own]
     going = [pod for name, own in old.items() if name in ready for pod in own]
     gone = broken + going[: max(0, may_go)]
-    return edit(*removed(gone, state.now)) if gone else NOTHING
+    return ended(gone, state.now) if gone else NOTHING
 
 
 def _is_good(pod: Pod, state: ClusterState, spec: DaemonSetSpec) -> bool:

@@ -4,75 +4,76 @@ Each call goes one step, as kubernetes/pkg/controller/deployment does: the new R
 allows, the old ones shrink as far as maxUnavailable allows. The next step needs the new pods to be available.
 """
 
-from dataclasses import replace
+from collections.abc import Iterator
 
+from testbed.kubernetes.editing import annotated, scaled
 from testbed.kubernetes.kinds import BY_NAME
-from testbed.kubernetes.models.apps import Deployment, DeploymentSpec, ReplicaSet, ReplicaSetSpec, RollingDeployment
+from testbed.kubernetes.models.apps import Deployment, DeploymentSpec, ReplicaSet, ReplicaSetSpec
 from testbed.kubernetes.models.meta import LabelSelector
-from testbed.kubernetes.models.values import share_of
 from testbed.kubernetes.state import NOTHING, ClusterState, Edit, Metadata, Resource, edit
-from testbed.kubernetes.workloads.pods import hash_of, owner_of
+from testbed.kubernetes.workloads.pods import claims, hash_of, owner_of
+from testbed.kubernetes.workloads.proportional import is_scaling, resized, size, sized, surge
 
+REPLICA_SET = BY_NAME["ReplicaSet"]
 HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
+HISTORY = "deployment.kubernetes.io/revision-history"
+"""Revisions that a ReplicaSet had before a rollback to it."""
+_NOT_COPIED = (REVISION, HISTORY, "kubectl.kubernetes.io/last-applied-configuration")
 
 
 def reconcile(state: ClusterState, deployment: Resource) -> Edit:
     """One step of the Deployment."""
     assert isinstance(deployment.typed, Deployment)
     spec = deployment.typed.spec
+    if (claimed := claims(state, deployment, spec.selector, REPLICA_SET)) is not NOTHING:
+        return claimed
     sets = replica_sets(state, deployment)
-    own_hash = hash_of(deployment)
-    new = next((one for one in sets if one.labels.get(HASH) == own_hash), None)
+    new = new_replica_set(state, deployment)
     old = [one for one in sets if one is not new]
-    if spec.paused:
-        return _paused(state, deployment, sets)
-    if new is None or _revision(new) < max(map(_revision, sets)):
-        if spec.strategy.type == "Recreate" and _has_pods(state, old):
+    is_recreated = spec.strategy.type == "Recreate"
+    if spec.paused or (not is_recreated and is_scaling(spec, sets)):
+        return edit(resized(state, spec, new, old))
+    if new is None or revision(new) < max(map(revision, sets)):
+        if is_recreated and _has_pods(state, old):
             return edit(scaled(one, 0) for one in old if size(one))
-        return edit([_with_revision(new or _replica_set(deployment, own_hash), sets)])
-    if spec.strategy.type == "Recreate":
-        return _recreated(state, spec, new, old)
-    return _rolled(state, spec, new, old)
+        new = _with_revision(new or _replica_set(deployment, hash_of(deployment)), sets)
+        return edit([new, *_noted(deployment, new)])
+    found = _recreated(state, spec, new, old) if is_recreated else _rolled(state, spec, new, old)
+    return edit([*found.put, *_noted(deployment, new)], found.gone)
+
+
+def inputs(state: ClusterState, deployment: Resource) -> Iterator[object]:
+    """What `reconcile` and the status depend on, besides the Deployment itself and the time."""
+    yield state.group("free", deployment.namespace)
+    own = state.group("owner", deployment.uid)
+    yield own
+    for one in own.values():
+        yield state.group("owner", one.uid)
 
 
 def replica_sets(state: ClusterState, deployment: Resource) -> list[Resource]:
     """ReplicaSets of a Deployment, the oldest first."""
-    own = state.children(deployment, "ReplicaSet")
-    return sorted(own, key=lambda one: (_revision(one), one.metadata.created, one.name))
+    own = state.children(deployment, REPLICA_SET)
+    return sorted(own, key=lambda one: (revision(one), one.metadata.created, one.name))
 
 
-def size(replica_set: Resource) -> int:
-    """Pods that a ReplicaSet asks for."""
-    assert isinstance(replica_set.typed, ReplicaSet)
-    return replica_set.typed.spec.replicas
-
-
-def scaled(one: Resource, replicas: int) -> Resource:
-    """A workload that asks for another number of pods."""
-    spec = one.typed.spec.model_copy(update={"replicas": replicas})  # type: ignore[attr-defined]
-    typed = one.typed.model_copy(update={"spec": spec})
-    body = {**one.body, "spec": {**one.body["spec"], "replicas": replicas}}
-    return replace(one, typed=typed, body=body, metadata=replace(one.metadata, generation=one.metadata.generation + 1))
-
-
-def surge(spec: DeploymentSpec) -> tuple[int, int]:
-    """How many pods an update may add, and how many may be unavailable."""
-    rolling = spec.strategy.rolling_update or RollingDeployment()
-    more = share_of(rolling.max_surge, spec.replicas, round_up=True)
-    fewer = share_of(rolling.max_unavailable, spec.replicas, round_up=False)
-    return more, fewer if more or fewer else 1
+def new_replica_set(state: ClusterState, deployment: Resource) -> Resource | None:
+    """The ReplicaSet of the Deployment's template; None if there is none yet."""
+    own_hash = hash_of(deployment)
+    own = state.children(deployment, REPLICA_SET)
+    return next((one for one in own if one.labels.get(HASH) == own_hash), None)
 
 
 def _rolled(state: ClusterState, spec: DeploymentSpec, new: Resource, old: list[Resource]) -> Edit:
     max_surge, max_unavailable = surge(spec)
     total = size(new) + sum(map(size, old))
     if size(new) > spec.replicas:
-        return edit([scaled(new, spec.replicas)])
+        return edit([sized(new, spec.replicas, spec)])
     if size(new) < spec.replicas:
         grown = size(new) + min(spec.replicas - size(new), spec.replicas + max_surge - total)
         if grown > size(new):
-            return edit([scaled(new, grown)])
+            return edit([sized(new, grown, spec)])
     at_least = spec.replicas - max_unavailable
     spare = total - at_least - (size(new) - _available(state, new, spec))
     if spare <= 0 or not any(map(size, old)):
@@ -88,24 +89,15 @@ def _rolled(state: ClusterState, spec: DeploymentSpec, new: Resource, old: list[
         fewer = max(0, min(spare, sizes[one.name]))
         sizes[one.name] -= fewer
         spare -= fewer
-    return edit(scaled(one, sizes[one.name]) for one in old if sizes[one.name] != size(one))
+    return edit(sized(one, sizes[one.name], spec) for one in old if sizes[one.name] != size(one))
 
 
 def _recreated(state: ClusterState, spec: DeploymentSpec, new: Resource, old: list[Resource]) -> Edit:
     if any(map(size, old)):
         return edit(scaled(one, 0) for one in old if size(one))
     if not _has_pods(state, old) and size(new) != spec.replicas:
-        return edit([scaled(new, spec.replicas)])
+        return edit([sized(new, spec.replicas, spec)])
     return _cleaned(state, spec, new, old)
-
-
-def _paused(state: ClusterState, deployment: Resource, sets: list[Resource]) -> Edit:
-    """A paused Deployment starts no update, but its number of pods can change."""
-    assert isinstance(deployment.typed, Deployment)
-    active = [one for one in sets if size(one)] or sets[-1:]
-    if len(active) == 1 and size(active[0]) != deployment.typed.spec.replicas:
-        return edit([scaled(active[0], deployment.typed.spec.replicas)])
-    return NOTHING
 
 
 def _cleaned(state: ClusterState, spec: DeploymentSpec, new: Resource, old: list[Resource]) -> Edit:
@@ -126,14 +118,26 @@ def _has_pods(state: ClusterState, sets: list[Resource]) -> bool:
     return any(not pod.is_finished for one in sets for pod in state.pods_of(one))
 
 
-def _revision(replica_set: Resource) -> int:
-    return int(replica_set.metadata.annotations.get(REVISION, "0"))
+def revision(replica_set: Resource) -> int:
+    """The number of a ReplicaSet's template in the history of its Deployment; 0 if it has none."""
+    text = replica_set.metadata.annotations.get(REVISION, "")
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _with_revision(replica_set: Resource, sets: list[Resource]) -> Resource:
-    revision = str(max(map(_revision, sets), default=0) + 1)
-    annotations = {**replica_set.metadata.annotations, REVISION: revision}
-    return replace(replica_set, metadata=replace(replica_set.metadata, annotations=annotations))
+    """The ReplicaSet as the latest of its Deployment; the revisions that it had are kept as its history."""
+    latest = str(max(map(revision, sets), default=0) + 1)
+    before = replica_set.metadata.annotations
+    history = [one for one in (before.get(HISTORY), before.get(REVISION)) if one]
+    return annotated(replica_set, {REVISION: latest, **({HISTORY: ",".join(history)} if history else {})})
+
+
+def _noted(deployment: Resource, new: Resource) -> list[Resource]:
+    """The Deployment with the revision of its template; nothing if it has that already."""
+    latest = str(revision(new))
+    return (
+        [] if deployment.metadata.annotations.get(REVISION) == latest else [annotated(deployment, {REVISION: latest})]
+    )
 
 
 def _replica_set(deployment: Resource, own_hash: str) -> Resource:
@@ -170,6 +174,7 @@ def _replica_set(deployment: Resource, own_hash: str) -> Resource:
             name=f"{deployment.name}-{own_hash}",
             namespace=deployment.namespace,
             labels={**meta.labels, **label},
+            annotations={key: text for key, text in deployment.metadata.annotations.items() if key not in _NOT_COPIED},
             owner=owner_of(deployment),
         ),
         typed=ReplicaSet.model_construct(spec=typed),

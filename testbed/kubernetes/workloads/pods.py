@@ -1,13 +1,16 @@
-"""Pods made from a workload's template."""
+"""Pods made from a workload's template, and the objects that a workload owns."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from testbed.kubernetes.kinds import Kind
+from testbed.kubernetes.models.meta import LabelSelector
 from testbed.kubernetes.models.pods import Pod as WrittenPod
 from testbed.kubernetes.models.pods import PodSpec, PodTemplate
 from testbed.kubernetes.naming import generated, template_hash
-from testbed.kubernetes.state import ClusterState, Metadata, Owner, Pod, Resource
+from testbed.kubernetes.state import NOTHING, POD, ClusterState, Edit, Metadata, Owner, Pod, Resource, edit
 
 
 def owner_of(resource: Resource) -> Owner:
@@ -18,6 +21,60 @@ def owner_of(resource: Resource) -> Owner:
 def hash_of(resource: Resource) -> str:
     """The hash of a workload's template."""
     return template_hash(resource.body["spec"]["template"])
+
+
+def claims(
+    state: ClusterState,
+    owner: Resource,
+    selector: LabelSelector,
+    kind: Kind = POD,
+    can_own: Callable[[Resource], bool] = lambda one: True,
+) -> Edit:
+    """Adopt the objects without owner that the selector matches, and release those that it does not match any more.
+
+    Pods that have ended, and objects that are being deleted, stay as they are.
+    """
+    released = [one for one in state.children(owner, kind) if _is_active(one) and not selector.matches(one.labels)]
+    adopted = [
+        one
+        for one in state.group("free", owner.namespace).values()
+        if one.kind is kind and _is_active(one) and selector.matches(one.labels) and can_own(one)
+    ]
+    if not released and not adopted:
+        return NOTHING
+    return edit([*(_owned(one, None) for one in released), *(_owned(one, owner_of(owner)) for one in adopted)])
+
+
+def _is_active(one: Resource) -> bool:
+    return one.is_active if isinstance(one, Pod) else not one.is_terminating
+
+
+def _owned(one: Resource, owner: Owner | None) -> Resource:
+    return replace(one, metadata=replace(one.metadata, owner=owner))
+
+
+def available(pods: Iterable[Pod], now: float, min_ready_seconds: int) -> int:
+    """Number of pods that have been ready for long enough."""
+    return sum(pod.is_available(now, min_ready_seconds) for pod in pods)
+
+
+def inputs(state: ClusterState, owner: Resource) -> Iterator[object]:
+    """What a controller of pods depends on, besides the workload itself and the time."""
+    yield state.group("free", owner.namespace)
+    yield state.group("owner", owner.uid)
+
+
+def due(state: ClusterState, owner: Resource) -> float:
+    """When time alone changes something: a pod becomes available."""
+    return available_at(state.pods_of(owner), state.now, owner.typed.spec.min_ready_seconds)  # type: ignore[attr-defined]
+
+
+def available_at(pods: Iterable[Pod], now: float, min_ready_seconds: int) -> float:
+    """The next time at which a ready pod becomes available; infinite if there is none."""
+    if not min_ready_seconds:
+        return math.inf
+    times = (pod.ready_since + min_ready_seconds for pod in pods if pod.ready_since is not None and pod.is_active)
+    return min((time for time in times if time > now), default=math.inf)
 
 
 class PodMaker:
@@ -66,14 +123,3 @@ class PodMaker:
 
     def _is_taken(self, name: str) -> bool:
         return name in self.taken or (self.owner.namespace, name) in self.existing
-
-
-def terminated(pod: Pod, now: float) -> Pod:
-    """The pod with its deletion begun; it serves until it ends."""
-    return replace(pod, metadata=replace(pod.metadata, deleted=now))
-
-
-def removed(pods: list[Pod], now: float) -> tuple[list[Pod], list[Pod]]:
-    """Pods to delete, as pods that terminate, and pods that vanish at once, as they never ran."""
-    running = [terminated(pod, now) for pod in pods if pod.node]
-    return running, [pod for pod in pods if not pod.node]

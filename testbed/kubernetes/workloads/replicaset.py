@@ -1,10 +1,12 @@
 """ReplicaSets: as many pods as they ask for."""
 
 from collections import Counter
+from typing import Any
 
+from testbed.kubernetes.deleting import ended
 from testbed.kubernetes.models.apps import ReplicaSet
 from testbed.kubernetes.state import NOTHING, ClusterState, Edit, Pod, Resource, edit
-from testbed.kubernetes.workloads.pods import PodMaker, removed
+from testbed.kubernetes.workloads.pods import PodMaker, available, claims
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
@@ -13,15 +15,30 @@ def reconcile(state: ClusterState, replica_set: Resource) -> Edit:
     """Add pods, or terminate the least valuable ones."""
     assert isinstance(replica_set.typed, ReplicaSet)
     spec = replica_set.typed.spec
+    if (claimed := claims(state, replica_set, spec.selector)) is not NOTHING:
+        return claimed
     pods = [pod for pod in state.pods_of(replica_set) if pod.is_active]
-    missing = (0 if replica_set.is_terminating else spec.replicas) - len(pods)
+    missing = spec.replicas - len(pods)
     if missing > 0:
         maker = PodMaker(state, replica_set, spec.template)
         return edit(maker.make() for _ in range(missing))
     if missing < 0:
-        running, gone = removed(in_order_of_deletion(state, replica_set, pods)[:-missing], state.now)
-        return edit(running, gone)
+        return ended(in_order_of_deletion(state, replica_set, pods)[:-missing], state.now)
     return NOTHING
+
+
+def status(state: ClusterState, replica_set: Resource) -> dict[str, Any]:
+    """The status of a ReplicaSet."""
+    assert isinstance(replica_set.typed, ReplicaSet)
+    pods = [pod for pod in state.pods_of(replica_set) if pod.is_active]
+    labels = replica_set.typed.spec.template.metadata.labels.items()
+    return {
+        "observedGeneration": replica_set.metadata.generation,
+        "replicas": len(pods),
+        "fullyLabeledReplicas": sum(labels <= pod.labels.items() for pod in pods),
+        "readyReplicas": sum(pod.is_ready for pod in pods),
+        "availableReplicas": available(pods, state.now, replica_set.typed.spec.min_ready_seconds),
+    }
 
 
 def in_order_of_deletion(state: ClusterState, replica_set: Resource, pods: list[Pod]) -> list[Pod]:

@@ -1,9 +1,13 @@
 """StatefulSets: pods with numbers, made and replaced in order."""
 
+import re
+from typing import Any
+
+from testbed.kubernetes.deleting import ended
 from testbed.kubernetes.models.apps import Partition, StatefulSet, StatefulSetSpec
 from testbed.kubernetes.models.values import share_of
 from testbed.kubernetes.state import NOTHING, ClusterState, Edit, Pod, Resource, edit
-from testbed.kubernetes.workloads.pods import PodMaker, hash_of, removed
+from testbed.kubernetes.workloads.pods import PodMaker, available, claims, hash_of
 
 POD_NAME = "statefulset.kubernetes.io/pod-name"
 INDEX = "apps.kubernetes.io/pod-index"
@@ -14,9 +18,13 @@ def reconcile(state: ClusterState, stateful_set: Resource) -> Edit:
     """One step: with OrderedReady, a pod is made or removed only if all before it are ready."""
     assert isinstance(stateful_set.typed, StatefulSet)
     spec = stateful_set.typed.spec
+    member = re.compile(rf"{re.escape(stateful_set.name)}-[0-9]+")
+    claimed = claims(state, stateful_set, spec.selector, can_own=lambda one: bool(member.fullmatch(one.name)))
+    if claimed is not NOTHING:
+        return claimed
     pods = {number: pod for pod in state.pods_of(stateful_set) if (number := ordinal(pod)) is not None}
     first = spec.ordinals.start
-    wanted = range(first, first + (0 if stateful_set.is_terminating else spec.replicas))
+    wanted = range(first, first + spec.replicas)
     is_ordered = spec.pod_management_policy == "OrderedReady"
     maker = PodMaker(state, stateful_set, spec.template)
     revision = f"{stateful_set.name}-{hash_of(stateful_set)}"
@@ -35,6 +43,27 @@ def reconcile(state: ClusterState, stateful_set: Resource) -> Edit:
     return _updated(state, spec, [pods[number] for number in wanted], revision)
 
 
+def status(state: ClusterState, stateful_set: Resource) -> dict[str, Any]:
+    """The status of a StatefulSet."""
+    assert isinstance(stateful_set.typed, StatefulSet)
+    spec = stateful_set.typed.spec
+    pods = [pod for pod in state.pods_of(stateful_set) if pod.is_active]
+    revision = f"{stateful_set.name}-{hash_of(stateful_set)}"
+    updated = sum(pod.labels.get(REVISION) == revision for pod in pods)
+    before = stateful_set.status.get("currentRevision", revision)
+    current = revision if updated == len(pods) else before
+    return {
+        "observedGeneration": stateful_set.metadata.generation,
+        "replicas": len(pods),
+        "readyReplicas": sum(pod.is_ready for pod in pods),
+        "availableReplicas": available(pods, state.now, spec.min_ready_seconds),
+        "currentReplicas": sum(pod.labels.get(REVISION) == current for pod in pods),
+        "updatedReplicas": updated,
+        "currentRevision": current,
+        "updateRevision": revision,
+    }
+
+
 def ordinal(pod: Pod) -> int | None:
     """The number of a StatefulSet's pod."""
     digits = pod.name.rpartition("-")[2]
@@ -46,7 +75,7 @@ def _without(state: ClusterState, pods: list[Pod], is_ordered: bool) -> Edit:
     if is_ordered and any(pod.is_terminating for pod in pods):
         return NOTHING
     going = [pod for pod in pods if pod.is_active]
-    return edit(*removed(going[:1] if is_ordered else going, state.now))
+    return ended(going[:1] if is_ordered else going, state.now)
 
 
 def _updated(state: ClusterState, spec: StatefulSetSpec, pods: list[Pod], revision: str) -> Edit:
@@ -59,7 +88,7 @@ def _updated(state: ClusterState, spec: StatefulSetSpec, pods: list[Pod], revisi
     may_go = max(1, share_of(rolling.max_unavailable, spec.replicas, round_up=True)) - len(unavailable)
     going = [pod for pod in reversed(old) if pod.is_active]
     broken = [pod for pod in going if not pod.is_ready]
-    return edit(*removed(broken[:1] or going[: max(0, may_go)], state.now)) if going else NOTHING
+    return ended(broken[:1] or going[: max(0, may_go)], state.now) if going else NOTHING
 
 
 def _pod(maker: PodMaker, stateful_set: Resource, spec: StatefulSetSpec, number: int, revision: str) -> Pod:

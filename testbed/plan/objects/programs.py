@@ -12,6 +12,8 @@ class Plugged:
     node: str
     container: str
     """The container ID passed to plugins."""
+    arguments: tuple[tuple[str, str], ...]
+    """The pod's identity for plugins (CNI_ARGS)."""
     ifname: str
     texts: tuple[tuple[str, str], ...]
     """File and text of the network's configuration for that node, then of separate plugin configurations."""

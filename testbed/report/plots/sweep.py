@@ -151,7 +151,7 @@ def _note(run: Run, summaries: Sequence[Summary], axis: Factor, compared: bool) 
 def _legend(run: Run, arms: Sequence[str], compared: bool) -> list[Line2D]:
     entries = handles(run, [name for name in arms if name != AA])
     if AA in arms and compared:
-        label = f"{short(run.baseline)} against itself (A/A)"
+        label = f"{short(run.baseline)} against itself"
         entries.append(Line2D([], [], color=BASELINE_COLOUR, alpha=0.35, lw=7, solid_capstyle="butt", label=label))
     return entries
 

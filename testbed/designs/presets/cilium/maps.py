@@ -15,7 +15,7 @@ FIRST_IDENTITY = 256
 ENDPOINT_IS_HOST = 1
 
 _IDENTITIES = "Cilium's identities"
-_IDENTITY_ROOM = Room(65536 - FIRST_IDENTITY, "security identity of pods", "recreate the lab")
+_IDENTITY_ROOM = Room(65536 - FIRST_IDENTITY, "security identity of pods", "give more pods the same labels")
 """Identities of one cluster; those of other clusters have more bits."""
 _ENDPOINT_KEY = struct.Struct("=16sB3x")
 _ENDPOINT = struct.Struct("=IHHI6s6s")
@@ -30,9 +30,10 @@ NO_MAC = "00:00:00:00:00:00"
 
 def identities(pods: Iterable[Pod], numbers: Allocator) -> dict[str, int]:
     """Identities by pod. Pods of a namespace with the same labels share one."""
-    found = {pod.id: FIRST_IDENTITY + numbers.number(_IDENTITIES, _labels(pod)) for pod in pods}
-    numbers.check(_IDENTITIES, _IDENTITY_ROOM)
-    return found
+    labels = {pod.id: _labels(pod) for pod in pods}
+    keys = tuple(dict.fromkeys(labels.values()))
+    of = dict(zip(keys, numbers.numbers(_IDENTITIES, keys, _IDENTITY_ROOM), strict=True))
+    return {pod: FIRST_IDENTITY + of[key] for pod, key in labels.items()}
 
 
 def identity(pod: Pod, allocation: Allocation) -> int:

@@ -20,7 +20,8 @@ Unlike weaver, which sends broadcast frames along spanning trees of its mesh, ea
 Unlike in a cluster, no weave-npc runs, and there are no network policies: rules and sets are written once, and are not
 put back if deleted. Pods are attached without Weave's CNI plugins.
 Unlike in Weave, a pod's address is from a share of the range that follows from its node's number in the topology,
-instead of one that peers have agreed on. The first address of each share is the bridge's.
+instead of one that peers have agreed on. The first address of each share is the bridge's. Weave allocates the lowest
+free address; here a freed one is recycled after all others of the share.
 Unlike in a cluster, where every namespace has sets, only namespaces with pods have them; and there are no empty chains
 WEAVE-CANARY.
 """

@@ -1,0 +1,194 @@
+"""Whether the ports of containers are reached: as the cluster's state says, by a real connection or datagram.
+
+Connections are closed as soon as they are open. A datagram asks for the host name, as agnhost's netexec answers it.
+"""
+
+import errno
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import NamedTuple
+
+from testbed.kernel.neighbours import forget_learned_in
+from testbed.kernel.refusal import Namespaces
+from testbed.observe.messages import has_sctp
+from testbed.observe.questions import MOST_NEIGHBOURS, batches
+from testbed.plan.objects import Kind, Plan, Space
+from testbed.spec.types import Address
+
+MOST_ASKED = 20_000
+"""Questions of a check; of more, each port is asked from some places in turn."""
+PATIENCE_S = 2.1
+_AGAIN_S = (0.3, 0.9)
+"""When a datagram without an answer is repeated."""
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_PROTOCOLS = {
+    "TCP": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "UDP": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "SCTP": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
+
+
+class Port(NamedTuple):
+    """A port that must answer."""
+
+    pod: str
+    """Namespace and name of the pod: `shop/web-1`."""
+    place: str
+    """The pod, or for hostNetwork its node, by its name in the lab."""
+    container: str
+    number: int
+    protocol: str
+    """TCP, UDP or SCTP."""
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.protocol} of {self.pod} ({self.container})"
+
+
+class Question(NamedTuple):
+    """One place asks a port at one address."""
+
+    source: Space
+    target: Space
+    address: Address
+    port: Port
+
+
+class Result(NamedTuple):
+    """What a check of ports found."""
+
+    asked: int
+    failed: tuple[tuple[Question, str], ...]
+    """Each with what was found instead of an answer."""
+    partly: str = ""
+    """If not every place asked every port: how many did."""
+
+
+def check_ports(plan: Plan, namespaces: Namespaces, ports: Sequence[Port]) -> Result:
+    """Ask every port from every pod and node, except from its own pod."""
+    places = [space for space in plan.of_kind(Kind.POD, Kind.NODE) if space.reached_at]
+    known = {space.name: space for space in places}
+    sctp = has_sctp()
+    ports = [port for port in ports if port.place in known and (port.protocol != "SCTP" or sctp)]
+    if not ports:
+        return Result(0, ())
+    each = max(1, min(len(places), MOST_ASKED // len(ports)))
+    asked = 0
+    failed: list[tuple[Question, str]] = []
+    for batch, learners in batches(plan, _questions(places, known, ports, each), MOST_NEIGHBOURS):
+        asked += len(batch)
+        failed += _asked(batch, namespaces)
+        if learners:
+            forget_learned_in(namespaces[place] for place in learners)
+    partly = "" if each >= len(places) else f"ports from {each} of {len(places)} places each"
+    return Result(asked, tuple(failed), partly)
+
+
+def _questions(
+    places: Sequence[Space], known: dict[str, Space], ports: Sequence[Port], each: int
+) -> Iterator[Question]:
+    """The questions, those of one pair together."""
+    first = 0
+    for place, own in groupby(ports, key=lambda port: port.place):
+        target, asked = known[place], list(own)
+        chosen = [places[(first + number) % len(places)] for number in range(each)]
+        first += each
+        for source in chosen:
+            if source is target:
+                continue
+            families = {address.version for address in source.reached_at}
+            for address in target.reached_at:
+                if address.version in families:
+                    yield from (Question(source, target, address, port) for port in asked)
+
+
+def _asked(batch: Sequence[Question], namespaces: Namespaces) -> Iterator[tuple[Question, str]]:
+    """Ask the questions of a batch at the same time; those that failed, with what was found."""
+    poll = select.poll()
+    waiting: dict[int, tuple[Question, socket.socket]] = {}
+    try:
+        for source, own in groupby(batch, key=lambda question: question.source.name):
+            with namespaces[source].entered():
+                for question in own:
+                    try:
+                        sock = _begun(question)
+                    except OSError as error:
+                        yield question, _word(error.errno or 0)
+                        continue
+                    waiting[sock.fileno()] = question, sock
+                    poll.register(sock, select.POLLIN if question.port.protocol == "UDP" else select.POLLOUT)
+        yield from _heard(poll, waiting)
+        yield from ((question, "no answer") for question, _ in waiting.values())
+    finally:
+        for _, sock in waiting.values():
+            sock.close()
+
+
+def _begun(question: Question) -> socket.socket:
+    """A socket, in the namespace of this thread, that has asked. Raises OSError."""
+    family = socket.AF_INET if question.address.version == 4 else socket.AF_INET6
+    kind, protocol = _PROTOCOLS[question.port.protocol]
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+    try:
+        if question.port.protocol != "UDP":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        error = sock.connect_ex((str(question.address), question.port.number))
+        if error not in (0, errno.EINPROGRESS):
+            raise OSError(error, "")
+        if question.port.protocol == "UDP":
+            sock.send(b"hostname")
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _heard(poll: select.poll, waiting: dict[int, tuple[Question, socket.socket]]) -> Iterator[tuple[Question, str]]:
+    """Take answers until all are there or time is over; what is answered leaves `waiting`."""
+    begin = time.monotonic()
+    again = list(_AGAIN_S)
+    while waiting and (left := begin + PATIENCE_S - time.monotonic()) > 0:
+        until = min(left, begin + again[0] - time.monotonic()) if again else left
+        for number, _ in poll.poll(max(0.0, until) * 1000):
+            question, sock = waiting.pop(number)
+            poll.unregister(number)
+            if question.port.protocol == "UDP":
+                try:
+                    sock.recv(2048)
+                    error = 0
+                except OSError as problem:
+                    error = problem.errno or errno.EIO
+            else:
+                error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            sock.close()
+            if error:
+                yield question, _word(error)
+        if again and time.monotonic() >= begin + again[0]:
+            del again[0]
+            for question, sock in waiting.values():
+                if question.port.protocol == "UDP":
+                    with suppress(OSError):
+                        sock.send(b"hostname")
+
+
+def _word(error: int) -> str:
+    return _WORDS.get(error) or errno.errorcode.get(error, str(error))
+
+
+_WORDS = {
+    errno.ECONNREFUSED: "refused",
+    errno.ENETUNREACH: "no route",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ETIMEDOUT: "no answer",
+    errno.EACCES: "prohibited",
+    errno.EPERM: "not permitted",
+}
+
+
+def ports_of(data: Iterable[Sequence[object]]) -> tuple[Port, ...]:
+    """Ports from plain data, as the lab sends them."""
+    return tuple(Port(*one) for one in data)  # type: ignore[arg-type]
