@@ -40,7 +40,7 @@ class Agents:
     @classmethod
     def of(cls, data: Mapping[str, Any], plan: Plan) -> Self:
         """From the facts of a lab; `plan` is that of its design."""
-        found = chosen(data.get("proxy", NONE), data.get("policies", OWN), plan)
+        found = chosen(data.get("proxy", OWN), data.get("policies", OWN), plan)
         return cls(found.proxy, found.policies)
 
     def as_data(self) -> dict[str, Any]:
@@ -114,6 +114,9 @@ def place_of(key: tuple[str, str]) -> str:
 
 def chosen(proxy: str, policies: str, plan: Plan) -> Agents:
     """The agents that a user names, for a design's plan. Raises WrongEngine."""
+    if proxy == OWN:
+        # eBPF programs that forward packets replace kube-proxy: its rules would not see them.
+        proxy = NONE if any(node.bpf for node in plan.of_kind(Kind.NODE)) else "iptables"
     if policies == OWN:
         policies = next((name for name, engine in ENGINES.items() if engine.owner and engine.fits(plan)), NONE)
     elif policies != NONE and not ENGINES[policies].fits(plan):
