@@ -101,6 +101,13 @@ def test_a_folder_without_counts_is_refused(tmp_path: Path) -> None:
         take(run, read_results(run))
 
 
+def test_counts_of_other_paths_are_refused(tmp_path: Path) -> None:
+    run = write_folder(tmp_path / "run", Recipe(throughput=lambda *_: 10.0))
+    with pytest.raises(ResultsError, match=r"has counts of other paths \(elsewhere\) than .*run \(cross-node\)"):
+        take(run, read_results(counted(tmp_path / "counts", COUNTS, path="elsewhere")))
+    assert not (run / "counts.csv").exists()
+
+
 @pytest.fixture
 def walks(tmp_path: Path) -> tuple[Walk, ...]:
     (tmp_path / FILE).write_text(
