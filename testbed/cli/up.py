@@ -78,7 +78,7 @@ def up(
             loaded, wanted, files, offload=offload == "on", namespace=namespace, proxy=proxy, policies=policies
         )
     except WrongEngine as error:
-        raise click.UsageError(f"--policies: {error}") from None
+        raise click.UsageError(str(error)) from None
     facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images, begun.agents)
     try:
         lab = LivingLab.bring_up(begun.plan, name, facts, state=begun.state)
