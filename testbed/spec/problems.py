@@ -64,8 +64,13 @@ class SpecError(Exception):
     """A user's file cannot be used; `problems` has every problem found."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(problem.message for problem in problems))
+        super().__init__(problems)
         self.problems = problems
+
+    def __str__(self) -> str:
+        from testbed.spec.render import render_all  # Most callers print nothing.
+
+        return render_all(self.problems)
 
 
 def item(path: tuple[str | int, ...], index: int, written: tuple[object, ...]) -> Loc:

@@ -193,3 +193,13 @@ def test_any_valid_topology_loads(tmp_path_factory: pytest.TempPathFactory, docu
     file.write_text(yaml.safe_dump(document, sort_keys=False))
     topology = load_topology(file).value
     assert list(topology.nodes) == list(document["nodes"])  # type: ignore[call-overload]
+
+
+def test_an_error_in_a_file_prints_as_the_command_line_does(tmp_path: Path) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text("name: lab\nnods: {}\n")
+    with pytest.raises(SpecError) as error:
+        load_topology(file)
+    first = str(error.value).splitlines()[0]
+    assert first.startswith(f"{file}:2:1: ")
+    assert "nods" in first
