@@ -44,6 +44,7 @@ from testbed.observe.trace import Walk
 from testbed.observe.trace import trace as trace_packet
 from testbed.observe.verdict import Verdict
 from testbed.plan.objects import Kind, Plan, Space
+from testbed.spec.agents import NONE, OWN
 from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design, load_topology
 from testbed.spec.topology import DEFAULT_NAMESPACE
@@ -152,13 +153,16 @@ class Lab:
         offload: bool = True,
         manifests: str | Path | Sequence[str | Path] = (),
         host_images: bool = False,
+        proxy: str = NONE,
+        policies: str = OWN,
     ) -> Self:
         """Brings a lab up, which ends with this process at the latest.
 
         `topology` is a YAML file; `design` a name, ATTACH+TRANSPORT, a design file, or a CNI network configuration;
         `name` must be unique, and by default contains the PID of this process. `manifests` are files or folders of
         Kubernetes manifests to begin with; with `host_images` containers of the image `host` and of well-known tool
-        images run their command from this machine's files.
+        images run their command from this machine's files. `proxy` is iptables, nftables or none. `policies` is what
+        enforces NetworkPolicies: own (the design's, if it has one), nftables, calico, kube-router or none.
         Raises SpecError for mistakes in files, or a design that does not fit the topology, KeyError for an unknown
         design, MachineLacks for missing features, programs or rights, PluginNowhere, NameTaken, ChangeRefused and
         CannotBeBuilt.
@@ -174,8 +178,8 @@ class Lab:
             ) from None
         check_design(wanted, loaded, design)
         need_for_lab(wanted, loaded.value)
-        begun = begun_with(loaded, wanted, _paths(manifests), offload=offload)
-        facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images)
+        begun = begun_with(loaded, wanted, _paths(manifests), offload=offload, proxy=proxy, policies=policies)
+        facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images, begun.agents)
         number = 1
         while True:
             chosen = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}-{os.getpid()}-{number}"

@@ -2,20 +2,23 @@
 
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from testbed.cli.errors import INTERRUPTED, OUTPUT_FAILED, WrongInput
-from testbed.spec.limits import MAX_SEED
+from testbed.spec.limits import MAX_ROUNDS, MAX_SEED
 
 WAITING = "Another run is measuring on this machine and would disturb this one; waiting for its end. Ctrl-C gives up."
 
 if TYPE_CHECKING:
-    from testbed.experiment.schedule import Schedule
+    from testbed.experiment.schedule import Schedule, Site
     from testbed.spec.load import LoadedScenario
+
+    LeftOut = Mapping[str, Mapping[str, str]]
+    """Reasons for unavailable designs, by design and cell."""
 
 
 @click.command(epilog="Example: testbed run scenarios/quick.yaml")
@@ -33,16 +36,26 @@ if TYPE_CHECKING:
     "--resume",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Continue a run that was interrupted, in its own folder; instead of SCENARIO.",
+    help="Continue a run in its own folder: one that was interrupted, or with --rounds any; instead of SCENARIO.",
 )
-def run(scenario: Path | None, results: Path, seed: int | None, dry_run: bool, resume: Path | None) -> None:
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, MAX_ROUNDS),
+    metavar="N",
+    help="With --resume: measure until the run has N rounds. Verdicts account for each look at earlier ones.",
+)
+def run(
+    scenario: Path | None, results: Path, seed: int | None, dry_run: bool, resume: Path | None, rounds: int | None
+) -> None:
     """Build every design of a scenario, check it, measure it round by round, and write the report."""
     if (scenario is None) == (resume is None):
         raise click.UsageError("give either SCENARIO or --resume FOLDER")
     if resume is not None:
         if seed is not None or dry_run:
             raise click.UsageError("a resumed run keeps its own seed; omit --seed and --dry-run")
-        sys.exit(_resume(resume))
+        sys.exit(_resume(resume, rounds))
+    if rounds is not None:
+        raise click.UsageError("--rounds requires --resume FOLDER; in a scenario, write `rounds: N`")
     assert scenario is not None
     from testbed.designs import CATALOGUE
     from testbed.spec.load import load_scenario
@@ -58,14 +71,15 @@ def run(scenario: Path | None, results: Path, seed: int | None, dry_run: bool, r
 
 
 def _outline(loaded: "LoadedScenario", seed: int) -> int:
-    from testbed.cli.progress import minutes
     from testbed.experiment.needs import all_left_out
     from testbed.experiment.outline import Outline
     from testbed.experiment.schedule import Schedule
+    from testbed.spec.scenario import AUTO_BUDGET
+    from testbed.spec.types import minutes
 
-    schedule = Schedule.of(loaded, seed)
     left_out = all_left_out(loaded)
-    outline = Outline.of(schedule, lambda site, name: site.cells[0].name in left_out.get(name, {}))
+    loaded = _with_rounds(loaded, left_out)
+    outline = Outline.of(Schedule.of(loaded, seed), _is_in(left_out))
     for number, name in enumerate(outline.cells, start=1):
         if name:
             click.echo(f"cell {number}: {name}")
@@ -77,21 +91,35 @@ def _outline(loaded: "LoadedScenario", seed: int) -> int:
             click.echo(f"{name}{where}: {reason}")
     click.echo(f"a round: {outline.labs} labs, {outline.trials} measurements, about {minutes(outline.round_seconds)}")
     if outline.rounds is None:
-        click.echo(f"rounds: until all verdicts are settled, at most {minutes(loaded.value.budget.total_seconds())}")
+        budget = loaded.value.budget or AUTO_BUDGET
+        click.echo(f"rounds: until all verdicts are settled, at most {minutes(budget.total_seconds())}")
     else:
-        total = (outline.rounds + 1) * outline.round_seconds
-        click.echo(f"total: {outline.rounds} rounds and a warm-up, about {minutes(total)}")
+        click.echo(f"total: {outline.rounds} rounds and a warm-up, about {minutes(outline.seconds)}")
     return 0
+
+
+def _is_in(left_out: "LeftOut") -> "Callable[[Site, str], bool]":
+    """Whether a design is left out at a site."""
+    return lambda site, name: site.cells[0].name in left_out.get(name, {})
+
+
+def _with_rounds(loaded: "LoadedScenario", left_out: "LeftOut") -> "LoadedScenario":
+    """The scenario with the number of rounds that its budget allows."""
+    from testbed.experiment.outline import Outline, fitted
+    from testbed.experiment.schedule import Schedule
+
+    return fitted(loaded, Outline.of(Schedule.of(loaded, 0), _is_in(left_out)))
 
 
 def _begin(loaded: "LoadedScenario", scenario: Path, seed: int, results: Path) -> int:
     from testbed.experiment.manifest import manifest_of
-    from testbed.experiment.needs import need_for_run
+    from testbed.experiment.needs import all_left_out, need_for_run
     from testbed.experiment.results import new_folder
     from testbed.experiment.schedule import Schedule
     from testbed.lab.capsule import SCRATCH
 
     need_for_run(loaded)
+    loaded = _with_rounds(loaded, all_left_out(loaded))
     try:
         place = results.resolve()
     except FileNotFoundError:
@@ -111,23 +139,29 @@ def _begin(loaded: "LoadedScenario", scenario: Path, seed: int, results: Path) -
     )
 
 
-def _resume(folder: Path) -> int:
-    """Resumes a run from its folder, which has everything it needs."""
-    from testbed.experiment.manifest import NotResumable, check_resumable, scenario_in
+def _resume(folder: Path, rounds: int | None) -> int:
+    """Resumes a run from its folder, which has everything it needs; `rounds` is the number that it is to have then."""
+    from testbed.experiment.labs import plans_of
+    from testbed.experiment.manifest import NotResumable, check_resumable, extended, scenario_in
     from testbed.experiment.needs import need_for_run
     from testbed.experiment.results import ResultsError, read_results
+    from testbed.experiment.resume import changed_plans
     from testbed.experiment.schedule import Schedule
 
     try:
-        manifest = read_results(folder).manifest
+        found = read_results(folder)
+        manifest = extended(found.manifest, rounds) if rounds else found.manifest
         check_resumable(manifest)
         loaded = scenario_in(manifest)
+        need_for_run(loaded)
+        schedule = Schedule.of(loaded, manifest["seed"])
+        if changed := changed_plans(folder, plans_of(schedule), found.samples):
+            lines = "".join(f"\n  {line}" for line in changed)
+            raise NotResumable(f"its designs have changed, so its rounds cannot be compared with new ones:{lines}")
     except ResultsError as error:
         raise WrongInput(str(error)) from None
     except NotResumable as reason:
         raise WrongInput(f"{folder} cannot be resumed: {reason}") from None
-    need_for_run(loaded)
-    schedule = Schedule.of(loaded, manifest["seed"])
     return _carry_out(folder, folder, lambda: _measure(loaded, schedule, manifest, folder))
 
 
@@ -182,8 +216,13 @@ def _report(folder: Path, code: int) -> int:
         click.echo(f"testbed: the report cannot be written: {error}; to try again: testbed report {folder}", err=True)
         return OUTPUT_FAILED
     if code == INTERRUPTED:
-        click.echo(f"Interrupted; the report covers what was measured so far. To continue: --resume {folder}", err=True)
+        click.echo(
+            f"Interrupted; the report covers what was measured so far. To continue: testbed run --resume {folder}",
+            err=True,
+        )
     click.echo()
     Console().print(made.table)
     click.echo(f"\nReport: {made.html}")
+    if code != INTERRUPTED and made.rounds_to_resolve:
+        click.echo(f"More rounds: testbed run --resume {folder} --rounds {made.rounds_to_resolve}")
     return code

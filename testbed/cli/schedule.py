@@ -1,16 +1,11 @@
 """testbed schedule"""
 
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from testbed.cli.manifests import left_out_lines
-
-if TYPE_CHECKING:
-    from testbed.kubernetes.state import ClusterState
+from testbed.cli.settled import settled_cluster
 
 
 @click.command(epilog="Example: testbed schedule topologies/two-nodes.yaml -f examples/manifests/shop.yaml -o wide")
@@ -54,29 +49,13 @@ def schedule(
         wanted, where = references([kind]), scope(namespace, all_namespaces, selector)
     except Refused as error:
         raise click.UsageError(str(error)) from None
-    state, remarks = _settled(topology, files, seed)
+    cluster = settled_cluster(topology, files, seed)
+    state = cluster.state
     if text := printed(state, found(state, wanted, where), output or "", with_namespace=all_namespaces):
         click.echo(text)
     else:
         click.echo(f"No resources found{'' if all_namespaces else f' in {namespace} namespace'}.", err=True)
     waiting = pending(state)
-    for line in (*remarks, *waiting):
+    for line in (*cluster.remarks, *waiting):
         click.echo(line, err=True)
     sys.exit(1 if waiting else 0)
-
-
-def _settled(topology: Path, files: tuple[Path, ...], seed: int) -> "tuple[ClusterState, list[str]]":
-    """The cluster once all updates are done, and lines about what was left out."""
-    from testbed.kubernetes.applying import apply
-    from testbed.kubernetes.reading import read_manifests
-    from testbed.kubernetes.workloads import settled
-    from testbed.lab.manifests import texts_of
-    from testbed.plan.addressing import layout
-    from testbed.plan.cluster import cluster_of
-    from testbed.spec.load import load_topology
-
-    loaded = load_topology(topology)
-    given = texts_of(files)
-    manifests = read_manifests(given.texts)
-    cluster = cluster_of(layout(loaded.value), seed, time.time())
-    return settled(apply(cluster, manifests).state), list(left_out_lines(manifests, given.skipped))

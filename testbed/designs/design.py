@@ -70,8 +70,9 @@ class Design:
     """The source addresses of packets that a node's pods send out of the pods' network."""
     addressing: Callable[[Topology, Allocator], Layout] = layout
     """Allocates addresses."""
-    pods_addressing: Callable[[Layout, Topology, Collection[str], Allocator], Layout] = with_pods
-    """The same for a topology that differs from a layout's only in the pods of some nodes."""
+    pods_addressing: Callable[[Layout, Topology, Collection[str], Allocator], Layout | None] = with_pods
+    """The same for a topology that differs from a layout's only in the pods of some nodes; None if the ranges of nodes
+    change too."""
     also_needs: tuple[str, ...] = ()
     """Names of kernel features that the agent needs."""
     programs: tuple[str, ...] = ()
@@ -227,13 +228,14 @@ class Design:
 
         Without `offload` no device carries segments larger than its MTU. `before` is the plan that this one replaces,
         or its allocation: nodes and pods that are in both keep their addresses and numbers. If the two topologies
-        differ only in pods, only the nodes of these pods are planned and the rest is copied from `before`; the result
-        is the same. Raises Exhausted if a range of the lab is used up.
+        differ only in pods, and nodes keep their ranges, only the nodes of these pods are planned and the rest is
+        copied from `before`; the result is the same. Raises Exhausted if a range of the lab is used up.
         """
         known = parts_of(before) if isinstance(before, Plan) and before.offload == offload else None
         if known and known.design == self and (nodes := with_other_pods(known.layout.topology, topology)) is not None:
             assert isinstance(before, Plan)
-            return self._exchanged(before, known, topology, nodes)
+            if (exchanged := self._exchanged(before, known, topology, nodes)) is not None:
+                return exchanged
         with without_collecting():
             return self._whole(topology, offload, before.allocation if isinstance(before, Plan) else before)
 
@@ -262,10 +264,12 @@ class Design:
             draft.remember(plan, self, addresses, shown)
         return plan
 
-    def _exchanged(self, before: Plan, parts: Parts, topology: Topology, names: Collection[str]) -> Plan:
-        """The plan `before` with the pods of these nodes replaced."""
+    def _exchanged(self, before: Plan, parts: Parts, topology: Topology, names: Collection[str]) -> Plan | None:
+        """The plan `before` with the pods of these nodes replaced; None if ranges of nodes change."""
         numbers = Allocator(before.allocation, keeps=True)
         addresses = self.pods_addressing(parts.layout, topology, names, numbers)
+        if addresses is None:
+            return None
         draft = Draft(numbers, [node for node in addresses.nodes if node.name in names], parts.nodes)
         joining = self._attached(draft, parts.bare, before.pod_mtu)
         draft.begin()

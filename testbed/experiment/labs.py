@@ -1,13 +1,13 @@
 """The labs of an experiment: one per arm, built when needed, checked before measuring."""
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from testbed.designs.design import Design
 from testbed.experiment.needs import left_out
-from testbed.experiment.schedule import Site
+from testbed.experiment.schedule import Schedule, Site
 from testbed.experiment.trial import Witness
 from testbed.kernel.freeing import await_freed
 from testbed.kernel.neighbours import forget_learned_in
@@ -19,6 +19,7 @@ from testbed.observe.reach import check_reach
 from testbed.observe.wire import check_crossings
 from testbed.plan.objects import Plan
 from testbed.plan.plugged import unaddressed
+from testbed.plan.shell import script
 from testbed.spec.topology import Topology
 
 if TYPE_CHECKING:
@@ -45,6 +46,20 @@ class Prepared:
 def plan_of(site: Site, design: str) -> Plan:
     """The plan of a design at a site."""
     return site.designs[design].plan(site.topology, site.offload)
+
+
+def plans_of(schedule: Schedule) -> dict[str, str]:
+    """The commands that build each design by hand, at the first site that it fits.
+
+    A design that cannot be planned is absent; that is reported when its lab is built.
+    """
+    found = {}
+    for name in dict.fromkeys(schedule.arms.values()):
+        site = next((site for site in schedule.sites if site.fits(name)), None)
+        with suppress(Exception):
+            if site:
+                found[name] = script(plan_of(site, name))
+    return found
 
 
 def prepare(site: Site, design_name: str, labs: ExitStack) -> Prepared:

@@ -1,7 +1,7 @@
 """manifest.json: all facts about a run except its samples, to understand, resume and repeat it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,7 +71,10 @@ def manifest_of(loaded: LoadedScenario, file: str, schedule: Schedule) -> dict[s
 
 
 def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
-    """The scenario of a run, from its copy in the manifest. Raises NotResumable if the format differs."""
+    """The scenario of a run, from its copy in the manifest, with the number of rounds that the run is now to have.
+
+    Raises NotResumable if the format differs.
+    """
     if manifest.get("format") != FORMAT:
         raise NotResumable("it was written by another version of testbed")
     loaded = scenario_of_texts(
@@ -81,6 +84,9 @@ def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
         manifest.get("design_texts"),
         manifest.get("networks"),
     )
+    now = manifest["scenario"]
+    changes = {"rounds": now["rounds"]} | ({"budget": None} if now.get("budget", "") is None else {})
+    loaded = replace(loaded, value=loaded.value.model_copy(update=changes))
     texts = tuple((file, text) for file, text in manifest.get("manifest_texts", ()))
     if not texts:
         return loaded
@@ -89,10 +95,32 @@ def scenario_in(manifest: Mapping[str, Any]) -> LoadedScenario:
     return with_texts(loaded, texts)
 
 
+def extended(manifest: Mapping[str, Any], rounds: int) -> dict[str, Any]:
+    """The manifest of a run, finished or not, that is to have this number of rounds.
+
+    Raises NotResumable if it has as many already.
+    """
+    done, looks = manifest.get("rounds_done") or 0, manifest.get("looks") or []
+    if rounds <= done:
+        raise NotResumable(f"it has {done} round{'s' if done != 1 else ''} already; give a larger number to --rounds")
+    if manifest.get("state") == "done" and not looks:
+        looks = [done]  # An older version did not record that verdicts were shown at the end.
+    return {
+        **manifest,
+        # The budget was that of the rounds before.
+        "scenario": {**manifest["scenario"], "rounds": rounds, "budget": None},
+        "looks": looks,
+        "state": "interrupted",
+    }
+
+
 def check_resumable(manifest: Mapping[str, Any]) -> None:
     """Raise NotResumable if the run is finished, or began on another machine or kernel."""
+    if manifest.get("counts"):
+        raise NotResumable("it has counts of instructions: run `testbed count` again")
     if manifest.get("state") == "done":
-        raise NotResumable("it is finished")
+        done = manifest.get("rounds_done") or 0
+        raise NotResumable(f"it is finished; to measure more rounds, add --rounds with a number above {done}")
     then, here = manifest.get("machine", {}), machine.facts()
     for key in ("kernel", "cpu", "cpus"):
         if then.get(key) != here[key]:

@@ -4,7 +4,7 @@
       manifest.json      scenario and topology as read, seed, machine, state
       samples.csv        one row per sample, appended during the run
       histograms.jsonl   one line per distribution: the values of the percentiles, to three significant digits;
-                         gzipped or missing in published folders
+                         histograms.jsonl.gz once the run has ended; may be left out of a published folder
       plans/DESIGN.txt   the commands that build each design by hand
       raw/               output of each probe, gzipped
 
@@ -38,6 +38,9 @@ LOOPBACK = "loopback"
 """The path of measurements of the probes' own limits."""
 WARM_UP_ROUND = 0
 """The round that is recorded but not counted."""
+
+HISTOGRAMS = "histograms.jsonl"
+PACKED = f"{HISTOGRAMS}.gz"
 
 Values = npt.NDArray[np.float64]
 
@@ -122,6 +125,8 @@ def merged(histograms: Iterable[Histogram]) -> tuple[Values, npt.NDArray[np.int6
 class ResultsWriter:
     """Appends to a results folder; each trial is on disk before the next one begins.
 
+    Histograms are compressed when the writer closes, and decompressed when the next one opens.
+
     A write error, such as a full disk, does not end the run: pending data is written with the next trial, and `trouble`
     is the reason.
     """
@@ -132,7 +137,8 @@ class ResultsWriter:
         self.trouble = ""
         (folder / "raw").mkdir(parents=True, exist_ok=True)
         (folder / "plans").mkdir(exist_ok=True)
-        self._histograms = _Log(folder / "histograms.jsonl")
+        unpack(folder)
+        self._histograms = _Log(folder / HISTOGRAMS)
         self._samples = _Log(folder / "samples.csv")
         if self._samples.size == 0:
             self._samples.append(HEADING)
@@ -145,6 +151,8 @@ class ResultsWriter:
             self._tried(self._samples.flush)
         self._samples.close()
         self._histograms.close()
+        if not self.waiting:
+            self._tried(lambda: pack(self.folder))
 
     @property
     def waiting(self) -> int:
@@ -192,6 +200,24 @@ class ResultsWriter:
             self.trouble = error.strerror or str(error)
             return False
         return True
+
+
+def pack(folder: Path) -> None:
+    """Compress the histograms, to about a fifth."""
+    plain, packed = folder / HISTOGRAMS, folder / PACKED
+    if plain.is_file():
+        # mtime 0: the same values give the same file.
+        replace_file(packed, gzip.compress(plain.read_bytes(), mtime=0))
+        plain.unlink()
+
+
+def unpack(folder: Path) -> None:
+    """Decompress the histograms, to append to them. If both files exist, packing was cut short."""
+    plain, packed = folder / HISTOGRAMS, folder / PACKED
+    if packed.is_file():
+        if not plain.is_file():
+            replace_file(plain, gzip.decompress(packed.read_bytes()))
+        packed.unlink()
 
 
 class _Log:
@@ -252,11 +278,11 @@ def held(folder: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def replace_file(path: Path, text: str) -> None:
+def replace_file(path: Path, content: str | bytes) -> None:
     """Replace a file atomically; the new content is on disk before."""
     draft = path.with_name(f"{path.name}.new")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with draft.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
@@ -338,8 +364,8 @@ def _samples(file: Path) -> Iterator[Sample]:
 
 
 def _histograms(folder: Path) -> Iterator[Histogram]:
-    """The histograms, also of a folder in which they were compressed; none if they were left out to save space."""
-    plain, packed = folder / "histograms.jsonl", folder / "histograms.jsonl.gz"
+    """The histograms, compressed or not; none if they were left out to save space."""
+    plain, packed = folder / HISTOGRAMS, folder / PACKED
     if not plain.is_file() and not packed.is_file():
         return
     text = plain.read_text() if plain.is_file() else gzip.decompress(packed.read_bytes()).decode()

@@ -1,18 +1,21 @@
-"""Resuming an interrupted run: which trials are complete, and which must be measured again."""
+"""Resuming a run: which trials are complete, which must be measured again, and whether its designs are still equal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import unified_diff
 from itertools import groupby
 from pathlib import Path
 
 from testbed.experiment.results import (
     HEADING,
+    HISTOGRAMS,
     Results,
     Sample,
     histogram_line,
     read_results,
     replace_file,
     sample_line,
+    unpack,
 )
 from testbed.spec.scenario import LIMITS
 
@@ -50,8 +53,36 @@ def mend(folder: Path) -> Results:
     known = {(s.round, s.cell, s.design, s.path, s.probe) for s in samples}
     histograms = [h for h in results.histograms if (h.round, h.cell, h.design, h.path, h.probe) in known]
     replace_file(folder / "samples.csv", HEADING + "".join(map(sample_line, samples)))
-    replace_file(folder / "histograms.jsonl", "".join(map(histogram_line, histograms)))
+    unpack(folder)
+    replace_file(folder / HISTOGRAMS, "".join(map(histogram_line, histograms)))
     return Results(folder, results.manifest, tuple(samples), tuple(histograms))
+
+
+def changed_plans(folder: Path, plans: Mapping[str, str], samples: Iterable[Sample]) -> list[str]:
+    """The differences between the plans of a run's designs and those that this version builds; empty if equal.
+
+    `plans` are commands by design, as in the folder. Only designs that have samples count.
+    """
+    found = []
+    for design in sorted({sample.design for sample in samples} & plans.keys()):
+        file = folder / "plans" / f"{design}.txt"
+        if not file.is_file():
+            found.append(f"{design}: plans/{file.name} missing")
+            continue
+        then, now = file.read_text("utf-8"), plans[design]
+        differing = [
+            line
+            for line in unified_diff(then.splitlines(), now.splitlines(), "then", "now", n=0, lineterm="")
+            if not line.startswith(("---", "+++", "@@"))
+        ]
+        if differing:
+            more = f" and {len(differing) - MOST_DIFFERING} more" if len(differing) > MOST_DIFFERING else ""
+            found.append(f"{design}: {'; '.join(differing[:MOST_DIFFERING])}{more}")
+    return found
+
+
+MOST_DIFFERING = 4
+"""The number of differing lines that are named for each design."""
 
 
 def _is_whole(last: list[Sample], earlier: Iterable[list[Sample]]) -> bool:

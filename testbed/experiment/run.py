@@ -1,33 +1,29 @@
 """A run of a scenario: builds and checks labs, measures rounds, writes each trial to disk."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from testbed.experiment.labs import Labs, Prepared, path_watch, plan_of
+from testbed.experiment.labs import Labs, Prepared, path_watch, plans_of
 from testbed.experiment.manifest import now
 from testbed.experiment.needs import UNAVAILABLE, UNFIT, left_out
-from testbed.experiment.outline import Outline, trial_of, trials_of
+from testbed.experiment.outline import REPORT_SECONDS, Outline, blocks_of, is_ahead, limit_trials
 from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, ResultsWriter, Sample
 from testbed.experiment.resume import Measured, measured
-from testbed.experiment.schedule import Block, Schedule, Site, is_look
+from testbed.experiment.schedule import FIRST_LOOK, Schedule, Site, is_look
 from testbed.experiment.trial import Outcome, Trial, Witness, carry_out, ends_of
 from testbed.experiment.watcher import Watcher
 from testbed.lab.lab import Lab
-from testbed.lab.loopback import SOURCE, TARGET, Loopback
+from testbed.lab.loopback import Loopback
 from testbed.observe.devices import devices
 from testbed.plan.addressing import layout
-from testbed.plan.shell import script
-from testbed.probes.probe import reached_by, start_ahead
+from testbed.probes.probe import Ends, reached_by, start_ahead
 from testbed.spec.load import LoadedScenario
-from testbed.spec.scenario import AA, LIMITS
+from testbed.spec.scenario import AA, AUTO_BUDGET, LIMITS
 from testbed.spec.sweep import Cell
-
-LIMIT_REPEATS = 3
-"""Number of runs of each probe over loopback, to find its own limits."""
 
 Judge = Callable[[int], bool]
 """Returns, at the n-th look at the results, whether all verdicts are settled."""
@@ -62,7 +58,11 @@ class Run:
         """Arms that are not built again, each with the index of the site."""
         self._failed = False
         self._planned = False
+        self._overhead = 1.0
+        self._unseen = 0
+        """The last counted round with a sample since the last look at the verdicts; 0 without any."""
         self._began = time.monotonic()
+        self._round_took = 0.0
 
     def carry_out(self) -> bool:
         """Measure all designs that pass their checks; return whether all did, and gave values.
@@ -70,12 +70,8 @@ class Run:
         Ctrl-C and errors are recorded in the manifest and raised again. Trials measured until then are on disk.
         """
         self._note(state="running", reason="", ended=None)
-        for name in self._loaded.value.design_names:
-            # A design that cannot be planned is reported when its lab is built.
-            site = next((site for site in self._schedule.sites if site.fits(name)), None)
-            with suppress(Exception):
-                if site:
-                    self._writer.write_plan(name, script(plan_of(site, name)))
+        for name, commands in plans_of(self._schedule).items():
+            self._writer.write_plan(name, commands)
         state, reason = "failed", "ended unexpectedly"
         try:
             self._limits()
@@ -91,12 +87,20 @@ class Run:
             reason = f"{type(error).__name__}: {error}"
             raise
         finally:
+            # The report that follows shows verdicts, and the run may be resumed after it.
+            self._look(self._unseen)
             self._note(state=state, reason=reason, ended=now())
         return not self._failed and all(self._numbers.values())
 
     def _note(self, **changes: Any) -> None:
         self._manifest |= changes
         self._writer.write_manifest(self._manifest)
+
+    def _look(self, number: int) -> None:
+        """Record a look at the verdicts after this round, if it has any verdicts that were not seen before."""
+        if number >= FIRST_LOOK and self._unseen:
+            self._note(looks=[*self._manifest.get("looks", ()), number])
+        self._unseen = 0
 
     def _count(self, sample: Sample) -> None:
         """Record whether a design has a value for a path and probe in any counted round."""
@@ -109,19 +113,9 @@ class Run:
         topology = self._loaded.topology.value
         families = tuple(sorted({cidr.version for cidr in topology.cluster.pod_cidr}))
         with Loopback(families, layout(topology).fabric_mtu) as lab:
-            for trial in self._limit_trials():
-                self._measure([trial], lambda _: lab, lambda *_: lambda: lambda: "")
-
-    def _limit_trials(self) -> Iterator[Trial]:
-        seen = []
-        for cell in self._schedule.cells:
-            for name, spec in cell.scenario.probes.items():
-                if (name, spec, cell.scenario.pin) in seen:
-                    continue
-                seen.append((name, spec, cell.scenario.pin))
-                for number in range(1, LIMIT_REPEATS + 1):
-                    block = Block(WARM_UP_ROUND, cell, LOOPBACK, name)
-                    yield trial_of(self._schedule, block, LIMITS, number, SOURCE, TARGET)
+            self._measure(
+                [[trial] for trial in limit_trials(self._schedule)], lambda _: lab, lambda *_: lambda: lambda: ""
+            )
 
     def _rounds(self) -> None:
         """Measure all rounds.
@@ -132,30 +126,42 @@ class Run:
         for rounds in self._schedule.builds():
             with Labs() as labs:
                 for number in rounds:
+                    began = time.monotonic()
                     for site in self._schedule.sites_of(number):
                         self._round_at(site, number, labs)
                         if len(rounds) == 1:
                             labs.take_down(site)
+                    self._round_took = time.monotonic() - began
                     if self._is_over(number):
                         return
 
     def _is_over(self, number: int) -> bool:
         """Whether the run ends after this round."""
         self._note(rounds_done=max(number, self._manifest["rounds_done"]))
-        if self._schedule.rounds is not None or number == WARM_UP_ROUND:
+        if number == WARM_UP_ROUND:
             return False
-        spent = time.monotonic() - self._began >= self._loaded.value.budget.total_seconds()
+        if self._schedule.rounds is not None:
+            return self._is_too_late(number)
+        spent = time.monotonic() - self._began >= (self._loaded.value.budget or AUTO_BUDGET).total_seconds()
         if not spent and not is_look(number):
             return False
-        if number not in self._manifest["looks"]:
-            self._note(looks=[*self._manifest["looks"], number])
-        return self._judge(len(self._manifest["looks"])) or spent
+        self._look(number)
+        return self._judge(max(len(self._manifest.get("looks", ())), 1)) or spent
+
+    def _is_too_late(self, number: int) -> bool:
+        """Whether the next round would exceed the budget. A run then ends early, but not without enough rounds."""
+        budget, rounds = self._loaded.value.budget, self._schedule.rounds
+        if budget is None or rounds is None or not FIRST_LOOK <= number < rounds:
+            return False
+        now = time.monotonic()
+        if now - self._began + self._round_took + REPORT_SECONDS <= budget.total_seconds():
+            return False
+        self._note(scenario={**self._manifest["scenario"], "rounds": number})
+        return True
 
     def _round_at(self, site: Site, number: int, labs: Labs) -> None:
-        blocks = [
-            (block, trials_of(self._schedule, block, arms)) for block, arms in self._schedule.blocks(site, number)
-        ]
-        if all(trial.measured in self._done for _, trials in blocks for trial in trials):
+        blocks = blocks_of(self._schedule, site, number, self._schedule.arms)
+        if all(trial.measured in self._done for block in blocks for trial in block):
             return
         fit = labs.at(site)
         if fit is None:
@@ -168,16 +174,18 @@ class Run:
             family = reached_by(lab.plan, trial.source, trial.target).version
             return path_watch(site, self._schedule.arms[trial.arm], lab, trial.source, trial.target, family)
 
-        for _, trials in blocks:
-            self._measure([trial for trial in trials if trial.arm in fit], lambda trial: fit[trial.arm], watch)
+        here = [[trial for trial in block if trial.arm in fit] for block in blocks]
+        self._measure(here, lambda trial: fit[trial.arm], watch)
 
     def _outlook(self) -> tuple[int, float]:
         """The number of remaining trials, and their time in seconds; with `rounds: auto` 0, and at most the budget."""
         outline = Outline.of(self._schedule, lambda site, name: bool(left_out(site.designs[name], site.topology)))
+        self._overhead = outline.overhead
         if outline.rounds is None:
-            return 0, outline.round_seconds + self._loaded.value.budget.total_seconds()
-        left = outline.trials * (outline.rounds + 1) - sum(done.path not in (LAB, LOOPBACK) for done in self._done)
-        return left, outline.round_seconds * left / outline.trials
+            return 0, outline.warm_up_seconds + (self._loaded.value.budget or AUTO_BUDGET).total_seconds()
+        whole = outline.warm_up_trials + outline.trials * outline.rounds
+        left = whole - sum(done.path not in (LAB, LOOPBACK) for done in self._done)
+        return left, (outline.warm_up_seconds + outline.rounds * outline.round_seconds) * left / whole
 
     def _build(self, site: Site, number: int, labs: Labs) -> Mapping[str, Lab]:
         """Build the labs of a site for a round, except designs that failed or were unavailable there before."""
@@ -239,31 +247,50 @@ class Run:
         )
 
     def _measure(
-        self, block: list[Trial], lab_of: Callable[[Trial], Lab], watch: Callable[[Trial, Lab], Callable[[], Witness]]
+        self,
+        blocks: Iterable[list[Trial]],
+        lab_of: Callable[[Trial], Lab],
+        watch: Callable[[Trial, Lab], Callable[[], Witness]],
     ) -> None:
-        """Carry out the remaining trials of a block, one after the other."""
-        trials = [trial for trial in block if trial.measured not in self._done]
+        """Carry out the remaining trials of blocks, one after the other.
+
+        Programs that sleep before they begin are started before the block ahead of theirs, if that has none itself.
+        """
+        left = [rest for block in blocks if (rest := [trial for trial in block if trial.measured not in self._done])]
         with ExitStack() as stack:
-            stages = []
-            for trial in trials:
-                own = stack.enter_context(ExitStack())
-                stages.append((trial, own, own.enter_context(ends_of(trial, lab_of(trial)))))
-            start_ahead([(trial.probe, ends) for trial, _, ends in stages])
-            for trial, own, ends in stages:
-                with own:
-                    self._watcher.began(trial)
-                    begin = partial(_begin, watch, trial, ends.lab)
-                    self._record_trial(trial, carry_out(trial, ends, begin, self._writer.write_raw))
+            staged: list[_Stage] = []
+            for block, following in zip(left, [*left[1:], []], strict=False):
+                stages = staged or _staged(stack, block, lab_of)
+                staged = _staged(stack, following, lab_of) if is_ahead(block) else []
+                for trial, own, ends in stages:
+                    with own:
+                        self._watcher.began(trial)
+                        begin = partial(_begin, watch, trial, ends.lab)
+                        self._record_trial(trial, carry_out(trial, ends, begin, self._writer.write_raw))
 
     def _record_trial(self, trial: Trial, outcome: Outcome) -> None:
         self._writer.append(outcome.samples, outcome.histograms)
         if trial.arm != LIMITS:
             for sample in outcome.samples:
                 self._count(sample)
-        self._watcher.ended(trial, _news(outcome), trial.seconds)
+            self._unseen = trial.round
+        self._watcher.ended(trial, _news(outcome), trial.seconds * self._overhead)
         if self._writer.trouble:
             self._watcher.trouble(self._writer.trouble, self._writer.waiting)
             self._writer.trouble = ""
+
+
+_Stage = tuple[Trial, ExitStack, Ends]
+
+
+def _staged(stack: ExitStack, block: Iterable[Trial], lab_of: Callable[[Trial], Lab]) -> list[_Stage]:
+    """The trials of a block with their ends, which `stack` closes, and with their programs that sleep first started."""
+    stages = []
+    for trial in block:
+        own = stack.enter_context(ExitStack())
+        stages.append((trial, own, own.enter_context(ends_of(trial, lab_of(trial)))))
+    start_ahead([(trial.probe, ends) for trial, _, ends in stages])
+    return stages
 
 
 def _begin(watch: Callable[[Trial, Lab], Callable[[], Witness]], trial: Trial, lab: Lab) -> Witness:

@@ -120,9 +120,10 @@ class Schedule:
         return tuple(self._shuffled(tuple(self.arms), number, self.sites.index(site), "build"))
 
     def blocks(self, site: Site, number: int) -> Iterator[tuple[Block, tuple[str, ...]]]:
-        """The blocks of a round at a site, each with its arms in order."""
+        """The blocks of a round at a site, each with its arms in order. The warm-up has those of the first path."""
         for cell in self._shuffled(site.cells, number, self.sites.index(site), "cells"):
-            for path in cell.scenario.paths:
+            paths = tuple(cell.scenario.paths)
+            for path in paths[:1] if number == WARM_UP_ROUND else paths:
                 for probe in cell.scenario.probes:
                     yield (
                         Block(number, cell, path, probe),

@@ -17,7 +17,7 @@ from testbed.probes.placement import Placement
 from testbed.probes.probe import Distribution, Ends, Measurement, Probe, ProbeError, StartsAhead, Value
 from testbed.spec.scenario import LIMITS
 
-_AROUND_S = 0.3
+_AROUND_S = 0.12
 """Time to start programs, parse their output and write results, in addition to measuring."""
 
 LEAST_OWN = 0.05

@@ -63,15 +63,15 @@ def send(requests: Iterable[Request]) -> None:
     _send(list(requests), is_no_failure=())
 
 
-def remove(requests: Iterable[Request]) -> None:
+def remove(requests: Iterable[Request], protocol: int = socket.NETLINK_ROUTE) -> None:
     """Like `send`, but missing objects are no error."""
-    _send(list(requests), is_no_failure=_NOT_FOUND)
+    _send(list(requests), is_no_failure=_NOT_FOUND, protocol=protocol)
 
 
-def _send(batch: Sequence[Request], is_no_failure: Collection[int]) -> None:
+def _send(batch: Sequence[Request], is_no_failure: Collection[int], protocol: int = socket.NETLINK_ROUTE) -> None:
     if not batch:
         return
-    with connect() as sock:
+    with connect(protocol) as sock:
         sock.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
         sock.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
         for start, parts in _pieces(batch):

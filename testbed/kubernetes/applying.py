@@ -7,16 +7,18 @@ from typing import Any, Literal
 from testbed.kubernetes.immutable import immutable_misfits
 from testbed.kubernetes.kinds import BY_NAME
 from testbed.kubernetes.models.batch import JobSpec
-from testbed.kubernetes.models.core import Service
+from testbed.kubernetes.models.meta import Object
 from testbed.kubernetes.models.pods import Pod as WrittenPod
 from testbed.kubernetes.priority import PRIORITY_CLASS, SYSTEM
 from testbed.kubernetes.reading import Manifests, Written
+from testbed.kubernetes.services.admission import Refused, admitted
+from testbed.kubernetes.services.ranges import Numbers, numbers_of
 from testbed.kubernetes.state import ClusterState, Metadata, Pod, Resource
-from testbed.kubernetes.unique import SERVICE, Taken
 from testbed.spec.problems import Misfit, Problem, SpecError
 from testbed.spec.topology import MAX_PODS
 
 Outcome = Literal["created", "configured", "unchanged"]
+SERVICE = BY_NAME["Service"]
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,16 @@ def apply(state: ClusterState, manifests: Manifests) -> Applied:
     priorities |= {one.typed.metadata.name for one in manifests.objects if one.kind is PRIORITY_CLASS}
     ending = {name for (_, name), one in state.of("Namespace").items() if one.is_terminating}
     services = frozenset((one.namespace, one.typed.metadata.name) for one in manifests.objects if one.kind is SERVICE)
-    taken = Taken(state, services)
+    numbers = numbers_of(state, services) if services else None
     pods = 0
     for one in manifests.objects:
         key = (one.namespace, one.typed.metadata.name)
         old = state.of(one.kind).get(key)
-        new = _resource(one, old)
+        try:
+            new = _resource(one, old, numbers)
+        except Refused as error:
+            problems += (one.problem(misfit) for misfit in error.misfits)
+            continue
         misfits = [*_place_misfits(one, namespaces, nodes)]
         field, wanted = _size(one)
         pods += wanted
@@ -57,8 +63,6 @@ def apply(state: ClusterState, manifests: Manifests) -> Applied:
             misfits.append(Misfit(("metadata", "namespace"), message, at_key=True))
         elif isinstance(one.typed, WrittenPod):
             misfits += _priority_misfits(one.typed, priorities)
-        if isinstance(new.typed, Service):
-            misfits += taken.misfits(key, new.typed)
         problems += (one.problem(misfit) for misfit in misfits)
         is_same = old is not None and (new is old or _is_same(old, new))
         outcome: Outcome = "created" if old is None else "unchanged" if is_same else "configured"
@@ -102,16 +106,24 @@ def _taken(old: Resource) -> list[Misfit]:
     return [Misfit(("metadata", "name"), f"{maker} already has a pod '{old.name}'; choose another name")]
 
 
-def _resource(one: Written, old: Resource | None) -> Resource:
-    """The object as it will be: what is written, and what others added to the old one."""
+def _resource(one: Written, old: Resource | None, numbers: Numbers | None) -> Resource:
+    """The object as it will be: what is written, and what others added to the old one.
+
+    Raises Refused for a Service that cannot be; `numbers` are those of all Services.
+    """
     before = old.applied if old else {}
     live = _data(old) if old else {}
     has_status = one.kind.name in _WITH_STATUS
     written = one.data if has_status else {key: part for key, part in one.data.items() if key != "status"}
-    if old is not None and before == one.data and _covers(live, written):
+    if old is not None and one.kind is not SERVICE and before == one.data and _covers(live, written):
         return old
     merged = merge(before, written, live)
-    typed = one.typed if merged == written else one.kind.model.model_validate(merged, by_alias=True, by_name=False)
+    if one.kind is SERVICE and numbers is not None:
+        service = admitted(merged, live or None, f"{one.namespace}/{one.typed.metadata.name}", numbers)
+        typed: Object = service.typed
+        merged = service.data
+    else:
+        typed = one.typed if merged == written else one.kind.model.model_validate(merged, by_alias=True, by_name=False)
     body = {key: value for key, value in merged.items() if key not in _APART}
     metadata = Metadata(
         name=typed.metadata.name,

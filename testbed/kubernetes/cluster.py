@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 from testbed.kubernetes.kinds import BY_NAME
-from testbed.kubernetes.models.core import Namespace, Node, NodeSpec, NodeStatus
+from testbed.kubernetes.models.core import NODE_PORTS, Namespace, Node, NodeSpec, NodeStatus
 from testbed.kubernetes.models.pods import Container, PodSpec
 from testbed.kubernetes.models.pods import Pod as WrittenPod
+from testbed.kubernetes.services.api_server import api_server
+from testbed.kubernetes.services.ranges import Ranges, service_cidr
 from testbed.kubernetes.state import ClusterState, Metadata, Pod, Resource
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -39,11 +42,25 @@ class Machine:
     """What it has for pods, such as `cpu: "4"`; it has no limit of CPU and memory that it does not state."""
 
 
-def new_cluster(machines: Iterable[Machine], seed: int = 0, now: float = 0.0) -> ClusterState:
-    """A cluster with these nodes and the namespaces that every cluster has."""
+def new_cluster(
+    machines: Iterable[Machine],
+    seed: int = 0,
+    now: float = 0.0,
+    service_ranges: Iterable[str] = (),
+    node_ports: tuple[int, int] = NODE_PORTS,
+) -> ClusterState:
+    """A cluster with these nodes and the namespaces that every cluster has; with ranges also the API server's Service.
+
+    Without ranges Services have addresses of `DEFAULT_RANGES`.
+    """
     state = ClusterState(seed, now)
     namespaces = (namespace(name) for name in NAMESPACES)
-    return state.changed([*namespaces, *map(node, machines)])
+    state = state.changed([*namespaces, *map(node, machines)])
+    ranges = tuple(service_ranges)
+    if not ranges:
+        return state
+    networks = tuple(map(ip_network, ranges))
+    return state.changed([service_cidr(ranges, node_ports), api_server(Ranges(networks, node_ports))])
 
 
 def namespace(name: str) -> Resource:

@@ -51,12 +51,17 @@ def _pod(old: Resource, new: Resource) -> Iterator[Misfit]:
 
 
 def _service(old: Resource, new: Resource) -> Iterator[Misfit]:
+    """Changed cluster addresses; a second one may be added or removed."""
     if "ExternalName" in (_spec(old, "type"), _spec(new, "type")):
         return
-    for key in ("clusterIP", "clusterIPs"):
-        before, after = _spec(old, key), _spec(new, key)
-        if before and after and before != after:
-            yield Misfit(("spec", key), f"is immutable, and was {_short(before)}{RECREATE}", at_key=True)
+    for number, (before, after) in enumerate(zip(_addresses(old), _addresses(new), strict=False)):
+        if before != after:
+            at: Loc = ("spec", "clusterIPs", 1) if number else ("spec", "clusterIP")
+            yield Misfit(at, f"is immutable, and was {before}{RECREATE}", at_key=True)
+
+
+def _addresses(service: Resource) -> list[str]:
+    return _spec(service, "clusterIPs") or [one for one in (_spec(service, "clusterIP"),) if one]
 
 
 def _data(old: Resource, new: Resource) -> Iterator[Misfit]:

@@ -67,12 +67,19 @@ class NameTaken(Exception):
     """A lab with that name is already up."""
 
 
-def facts_of(topology: "Loaded[Topology]", spec: "DesignSpec | ReadCni", host_images: bool = False) -> dict[str, Any]:
+def facts_of(
+    topology: "Loaded[Topology]",
+    spec: "DesignSpec | ReadCni",
+    host_images: bool = False,
+    agents: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """The facts about design and topology that a lab stores.
 
-    With `host_images` containers of some images run programs of the machine.
+    With `host_images` containers of some images run programs of the machine. `agents` are its service proxy and its
+    policy engine, as data of `testbed.lab.agents.Agents`.
     """
     return {
+        "agents": dict(agents or {}),
         "host_images": host_images,
         "design_spec": spec.model_dump(mode="json"),
         "topology_spec": topology.value.as_data(),

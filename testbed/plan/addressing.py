@@ -9,12 +9,13 @@ When a running lab is planned again, existing places keep their addresses (`test
 """
 
 import ipaddress
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from typing import NamedTuple
 
-from testbed.plan.allocation import Allocator, Order, Room
+from testbed.plan.allocation import Allocator, Room
 from testbed.plan.routing import Routing
 from testbed.plan.segments import UPLINK, PluggedLink, Port, Segment, at, of_family, plugged, segments
 from testbed.spec.topology import Pod, Topology
@@ -23,6 +24,8 @@ from testbed.spec.underlay import Underlay
 
 __all__ = ["Layout", "NodePlace", "PodPlace", "RouterPlace", "at", "layout", "of_family", "share"]
 
+FIRST_POD = 2
+"""Offset of the first pod's address in the share of its node; the first address is the bridge's."""
 MAX_NODE_NUMBERS = 4095
 """Weave has 12 bits for a peer's number."""
 MAX_POD_NUMBERS = 65535
@@ -38,32 +41,6 @@ _WITHOUT_PODS = (
     "fabric_mtu",
 )
 """Cached properties of a layout that do not depend on pods."""
-
-
-@dataclass(frozen=True)
-class Ipam:
-    """How the addresses of pods are allocated in the range of their node."""
-
-    first: int
-    """Offset of the first pod's address in the range."""
-    with_last: bool
-    """Whether pods also get the last address of an IPv4 range, its broadcast address."""
-    order: Order
-    """The order of freed addresses."""
-    what: str = "{ranges}"
-    """The node's ranges in messages."""
-    remedy: str = f"add the pod to another node, or {_RECREATE} with a shorter node_prefix"
-    """What to do if the range is full."""
-
-    def room(self, node: str, cidrs: tuple[Network, ...]) -> Room:
-        """The capacity of a node's ranges, one per family."""
-        size = min(cidr.num_addresses - (cidr.version == 4 and not self.with_last) for cidr in cidrs) - self.first
-        ranges = self.what.format(ranges=", ".join(map(str, cidrs)))
-        return Room(min(size, MAX_POD_NUMBERS), f"pod address on {node} ({ranges})", self.remedy, self.order)
-
-
-HOST_LOCAL = Ipam(first=2, with_last=False, order="next fit")
-"""The plugin host-local: the first address is the bridge's, and each new pod gets the next free one."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +65,20 @@ class NodePlace:
     addresses: tuple[Interface, ...]
     """The node addresses: those of its only port, or of its loopback device if it has several ports."""
     pod_cidrs: tuple[Network, ...]
+    """One per family."""
     pods: tuple[PodPlace, ...]
     ports: tuple[Port, ...]
+    further_cidrs: tuple[Network, ...] = ()
+    """More ranges of its pods, if the design allocates several; each has one per family."""
+
+    @property
+    def ranges(self) -> tuple[Network, ...]:
+        """All ranges of its pods."""
+        return (*self.pod_cidrs, *self.further_cidrs)
+
+    def ranges_of(self, family: int) -> tuple[Network, ...]:
+        """The ranges of its pods in the family, 4 or 6."""
+        return tuple(cidr for cidr in self.ranges if cidr.version == family)
 
     @property
     def is_on_loopback(self) -> bool:
@@ -260,24 +249,43 @@ class Layout:
         return crossed
 
 
+class Share(NamedTuple):
+    """A node's part of the pod ranges."""
+
+    cidrs: tuple[Network, ...]
+    """One per family."""
+    pods: tuple[PodPlace, ...]
+    further: tuple[Network, ...] = ()
+
+
+ShareOut = Callable[[Topology, Mapping[str, int], Allocator], Mapping[str, Share]]
+"""Allocates ranges and pods' addresses to nodes, which are given with their numbers. Raises Exhausted."""
+
+
 def share(cidr: Network, prefix: int, index: int) -> Network:
     """The subnet of `cidr` with that prefix length and index, from 0."""
     offset = index << (cidr.max_prefixlen - prefix)
     return ipaddress.ip_network((cidr.network_address + offset, prefix))
 
 
-def layout(
-    topology: Topology,
-    numbers: Allocator | None = None,
-    ipam: Ipam = HOST_LOCAL,
-    ranges: Iterable[tuple[Network, int]] = (),
-) -> Layout:
-    """Allocates all addresses of a valid topology. Raises Exhausted if a range is full.
+def in_shares(topology: Topology, nodes: Mapping[str, int], numbers: Allocator) -> dict[str, Share]:
+    """The i-th share of each pod range for node i, and addresses in it as from the plugin host-local.
 
-    `ranges` are the pod ranges with the prefix length of a node's share; those of the topology if empty.
+    Raises Exhausted if a share is full.
     """
+    found = {}
+    for name, number in nodes.items():
+        cidrs = tuple(share(cidr, prefix, number) for cidr, prefix in topology.cluster.ranges)
+        pods = topology.pods_of(name)
+        indices = _pod_numbers(name, number, cidrs, pods, numbers)
+        places = (_pod_place(pod, index, cidrs) for pod, index in zip(pods, indices, strict=True))
+        found[name] = Share(cidrs, tuple(places))
+    return found
+
+
+def layout(topology: Topology, numbers: Allocator | None = None, share_out: ShareOut = in_shares) -> Layout:
+    """Allocates all addresses of a valid topology. Raises Exhausted if a range is full."""
     numbers = numbers or Allocator()
-    ranges = tuple(ranges) or topology.cluster.ranges
     underlay, names = topology.underlay, tuple(topology.nodes)
     shares = numbers.numbers("nodes", ((name,) for name in names), _node_room(topology))
     places = (*names, *underlay.routers)
@@ -298,16 +306,12 @@ def layout(
         )
     loopbacks = _loopbacks(underlay, [name for name in names if len(ports[name]) > 1], numbers)
     nodes = []
-    for name, number in number_of.items():
+    for name, part in share_out(topology, number_of, numbers).items():
         own = tuple(ports[name])
         addresses = loopbacks[name] if name in loopbacks else own[0].addresses
-        cidrs = tuple(share(cidr, prefix, number) for cidr, prefix in ranges)
-        pods = topology.pods_of(name)
-        indices = _pod_numbers(number, pods, ipam.room(name, cidrs), numbers)
-        places_of_pods = tuple(
-            _pod_place(pod, index, cidrs, ipam.first) for pod, index in zip(pods, indices, strict=True)
+        nodes.append(
+            NodePlace(name, number_of[name], serials[name], addresses, part.cidrs, part.pods, own, part.further)
         )
-        nodes.append(NodePlace(name, number, serials[name], addresses, cidrs, places_of_pods, own))
     near = {segment.number for segment in ethernets if segment.switches}
     near.update(node.ports[0].segment for node in nodes if not node.is_on_loopback)
     routers = tuple(
@@ -319,25 +323,25 @@ def layout(
     return Layout(topology, underlay, tuple(nodes), routers, ethernets, links)
 
 
-def with_pods(
-    before: Layout, topology: Topology, names: Collection[str], numbers: Allocator, ipam: Ipam = HOST_LOCAL
-) -> Layout:
+def with_pods(before: Layout, topology: Topology, names: Collection[str], numbers: Allocator) -> Layout:
     """The layout of a topology that differs only in the pods of these nodes. Raises Exhausted."""
 
     def changed(node: NodePlace) -> NodePlace:
         pods = topology.pods_of(node.name)
-        indices = _pod_numbers(node.number, pods, ipam.room(node.name, node.pod_cidrs), numbers)
+        indices = _pod_numbers(node.name, node.number, node.pod_cidrs, pods, numbers)
         known = {place.number: place for place in node.pods}
-        places = [
-            # Reuse unchanged pods.
-            place
-            if (place := known.get(index + 1)) and (place.pod is pod or place.pod == pod)
-            else _pod_place(pod, index, node.pod_cidrs, ipam.first)
+        places = (
+            unchanged(known.get(index + 1), pod) or _pod_place(pod, index, node.pod_cidrs)
             for pod, index in zip(pods, indices, strict=True)
-        ]
+        )
         return replace(node, pods=tuple(places))
 
     return before.with_pods(topology, tuple(changed(node) if node.name in names else node for node in before.nodes))
+
+
+def unchanged(place: PodPlace | None, pod: Pod) -> PodPlace | None:
+    """The place if it is that of an equal pod."""
+    return place if place and (place.pod is pod or place.pod == pod) else None
 
 
 def _node_room(topology: Topology) -> Room:
@@ -363,9 +367,17 @@ def _loopbacks(underlay: Underlay, nodes: list[str], numbers: Allocator) -> dict
     }
 
 
-def _pod_numbers(node: int, pods: Iterable[Pod], room: Room, numbers: Allocator) -> tuple[int, ...]:
-    return numbers.numbers(f"pods of node {node}", ((pod.id,) for pod in pods), room)
+def _pod_numbers(
+    node: str, number: int, cidrs: tuple[Network, ...], pods: Iterable[Pod], numbers: Allocator
+) -> tuple[int, ...]:
+    size = min(cidr.num_addresses - (cidr.version == 4) for cidr in cidrs) - FIRST_POD  # IPv4's last is for broadcast.
+    room = Room(
+        min(size, MAX_POD_NUMBERS),
+        f"pod address on {node} ({', '.join(map(str, cidrs))})",
+        f"add the pod to another node, or {_RECREATE} with a shorter node_prefix",
+    )
+    return numbers.numbers(f"pods of node {number}", ((pod.id,) for pod in pods), room)
 
 
-def _pod_place(pod: Pod, index: int, cidrs: tuple[Network, ...], first: int) -> PodPlace:
-    return PodPlace(pod, index + 1, tuple(at(cidr, index + first) for cidr in cidrs))
+def _pod_place(pod: Pod, index: int, cidrs: tuple[Network, ...]) -> PodPlace:
+    return PodPlace(pod, index + 1, tuple(at(cidr, index + FIRST_POD) for cidr in cidrs))

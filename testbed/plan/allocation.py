@@ -178,6 +178,12 @@ class Allocator:
         """Frees the numbers of these names."""
         self._opened(domain).free(keys)
 
+    def known(self, domain: str) -> Mapping[Key, int]:
+        """The numbers of a domain that are in use, now or in the previous plan, by name."""
+        if domain in self._open:
+            return {**self._open[domain].before, **self._open[domain].live}
+        return self._before[domain].live if domain in self._before else {}
+
     def given(self, domain: str) -> int:
         """The lowest number that the domain has never allocated."""
         return self._opened(domain).given

@@ -21,7 +21,9 @@ from testbed.spec.topology import Pod as TopologyPod
 
 def cluster_of(layout: Layout, seed: int = 0, now: float = 0.0) -> ClusterState:
     """The cluster before any manifest is applied."""
-    state = new_cluster(_machines(layout), seed, now)
+    topology = layout.topology
+    ranges = map(str, topology.service_ranges)
+    state = new_cluster(_machines(layout), seed, now, ranges, topology.cluster.node_ports)
     pods = [(node.name, place) for node in layout.nodes for place in node.pods]
     return _with_fixed(state, pods)
 

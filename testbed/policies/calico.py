@@ -157,8 +157,7 @@ class _Tables:
 
     def _selected(self, selected: Selected) -> str:
         """The name of a selector's set, which is added."""
-        members = self.node.policies.members
-        addresses = tuple(map(str, sets.addresses(members, selected.pods, self.family)))
+        addresses = self.node.policies.members.addresses(selected.pods, self.family)
         return self._set("s", f"namespaces({selected.namespaces}) pods({selected.labels})", "hash:net", addresses)
 
     def _port_set(self, name: str, protocol: str) -> str:

@@ -154,7 +154,7 @@ class _Table:
         for family in self.node.families:
             if one.peers.pods:
                 name = self._named(f"{path}/pods-{family}")
-                self._set(name, _ADDRESSES[family], map(str, sets.addresses(self.members, one.peers.pods, family)))
+                self._set(name, _ADDRESSES[family], self.members.addresses(one.peers.pods, family))
                 yield family, [_is(_address(family, side), f"@{name}")]
             ranges = sets.ranges(one.peers.blocks, family)
             if ranges and ranges[0].prefixlen == 0:

@@ -9,12 +9,6 @@ from testbed.kubernetes.policies.rules import Block
 from testbed.spec.types import Address, Network
 
 
-def addresses(members: Members, pods: Bits, family: int) -> tuple[Address, ...]:
-    """The addresses of pods in a family, in the order of the pods."""
-    found = (members.pods[number].address(family) for number in numbers_in(pods))
-    return tuple(one for one in found if one is not None)
-
-
 def ranges(blocks: Iterable[Block], family: int) -> tuple[Network, ...]:
     """The ranges of blocks in a family without their exceptions, disjoint and as few as possible, ascending."""
     parts = (part for block in blocks if block.network.version == family for part in _rest(block))

@@ -18,11 +18,11 @@ import numpy as np
 from testbed.experiment.results import WARM_UP_ROUND, Histogram, Results
 from testbed.report import metrics, statistics
 from testbed.report.differences import Difference, differences
-from testbed.report.paired import ALPHA, MIN_ROUNDS_FOR_VERDICT, holm
+from testbed.report.paired import ALPHA, MIN_ROUNDS_FOR_VERDICT, benjamini_hochberg, holm
 from testbed.report.run import Run, read_run
-from testbed.report.statistics import Series, Verdict, ratios
+from testbed.report.statistics import Family, Series, Verdict, exact_verdict, ratios
 from testbed.report.unpaired import Evidence, Welch, draws, interval, plain, pooled, smallest, welch
-from testbed.spec.scenario import AA
+from testbed.spec.scenario import AA, HEADLINE
 
 LARGEST_LOG = math.log(sys.float_info.max)
 
@@ -56,8 +56,10 @@ class Comparison:
     ratio_low: float | None
     ratio_high: float | None
     """The 95% bootstrap interval; each run's rounds are resampled separately."""
+    family: Family
+    """Which correction the comparison belongs to; empty if it was not tested."""
     p_value: float | None
-    """Of Welch's t test on logs, with Holm's correction; None without a test."""
+    """Of Welch's t test on logs, adjusted for the number of comparisons of the family; None without a test."""
     smallest: float | None
     """The smallest difference that is detected with 90% probability, as a fraction."""
     floor: float
@@ -79,6 +81,11 @@ class Compared:
     """What is missing in NEW, as text."""
     only_new: tuple[str, ...]
     differences: tuple[Difference, ...]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all numbers are counts."""
+        return all(metrics.known(c.metric).exact for c in self.comparisons)
 
 
 def compare(old: Results, new: Results, relative: bool = False) -> Compared:
@@ -105,7 +112,7 @@ def compare(old: Results, new: Results, relative: bool = False) -> Compared:
     return Compared(
         *runs,
         relative,
-        tuple(sorted(judged(drafts), key=lambda c: _order(runs[0], c))),
+        tuple(sorted(judged(drafts, runs[0].headline), key=lambda c: _order(runs[0], c))),
         tuple(_only(sides[0], sides[1])),
         tuple(_only(sides[1], sides[0])),
         differences(old, new, *runs),
@@ -219,23 +226,49 @@ def _aa(side: _Side, key: Key) -> float:
     return abs(math.log(itself.point)) if itself and itself.point > 0 else 0.0
 
 
-def judged(drafts: Sequence[Draft]) -> list[Comparison]:
-    """The comparisons with their verdicts, corrected for the number of comparisons."""
+@dataclass(frozen=True)
+class _Tested:
+    """A comparison that can get a verdict."""
+
+    family: Family
+    test: Welch
+    p_value: float
+    """Adjusted."""
+    seen: float
+    """The smallest log ratio that is detected with 90% probability."""
+
+
+def judged(drafts: Sequence[Draft], headline: Sequence[str] = HEADLINE) -> list[Comparison]:
+    """The comparisons with their verdicts, corrected for the number of comparisons in the same two families as a run's.
+
+    Headline metrics: the probability of one or more false verdicts is at most ALPHA. All others: at most a share of
+    ALPHA of their verdicts is false on average.
+    """
+    families: dict[Family, list[int]] = {"headline": [], "other": []}
     tests = {i: test for i, draft in enumerate(drafts) if (test := _test(draft)) is not None}
-    adjusted = np.minimum(holm(np.array([test.p_value for test in tests.values()])), 1)
-    seen = smallest(list(tests.values()), [drafts[i].floor for i in tests], ALPHA / max(len(tests), 1))
-    by_draft = dict(zip(tests, zip(tests.values(), adjusted.tolist(), seen.tolist(), strict=True), strict=True))
-    return [_judged(draft, *by_draft.get(i, (None, None, None))) for i, draft in enumerate(drafts)]
+    for i in tests:
+        families["headline" if metrics.bare(drafts[i].key[3]) in headline else "other"].append(i)
+    found: dict[int, _Tested] = {}
+    for family, members in families.items():
+        own = [tests[i] for i in members]
+        if not own:
+            continue
+        p_values = np.array([test.p_value for test in own])
+        adjusted = np.minimum(holm(p_values) if family == "headline" else benjamini_hochberg(p_values), 1)
+        seen = smallest(own, [drafts[i].floor for i in members], ALPHA / len(own))
+        for i, test, p_value, size in zip(members, own, adjusted.tolist(), seen.tolist(), strict=True):
+            found[i] = _Tested(family, test, p_value, size)
+    return [_judged(draft, found.get(i)) for i, draft in enumerate(drafts)]
 
 
 def _test(draft: Draft) -> Welch | None:
     """The test; None if the comparison cannot get a verdict."""
     enough = min(len(draft.old.values), len(draft.new.values)) >= MIN_ROUNDS_FOR_VERDICT
-    directed = metrics.known(draft.key[3]).better is not None
+    directed = metrics.known(draft.key[3]).better is not None and not metrics.known(draft.key[3]).exact
     return welch(draft.old.values, draft.new.values) if enough and directed else None
 
 
-def _judged(draft: Draft, test: Welch | None, p_value: float | None, seen: float | None) -> Comparison:
+def _judged(draft: Draft, tested: _Tested | None) -> Comparison:
     cell, design, path, metric, unit = draft.key
     old, new = draft.old, draft.new
     span = interval(old, new)
@@ -253,23 +286,26 @@ def _judged(draft: Draft, test: Welch | None, p_value: float | None, seen: float
         ratio=new.point / old.point if old.point else None,
         ratio_low=span[0] if span else None,
         ratio_high=span[1] if span else None,
-        p_value=p_value,
-        smallest=math.expm1(seen) if seen is not None and seen < LARGEST_LOG else None,
+        family=tested.family if tested else "",
+        p_value=tested.p_value if tested else None,
+        smallest=math.expm1(tested.seen) if tested and tested.seen < LARGEST_LOG else None,
         floor=math.expm1(draft.floor),
-        verdict=_verdict(draft, test, p_value, span),
+        verdict=_verdict(draft, tested, span),
     )
 
 
-def _verdict(draft: Draft, test: Welch | None, p_value: float | None, span: tuple[float, float] | None) -> Verdict:
+def _verdict(draft: Draft, tested: _Tested | None, span: tuple[float, float] | None) -> Verdict:
     """The verdict. Resolved if the interval excludes 1, the test agrees, and the ratio exceeds the A/A difference."""
     better = metrics.known(draft.key[3]).better
     if better is None:
         return ""
-    if test is None or p_value is None or span is None:
+    if metrics.known(draft.key[3]).exact:
+        return exact_verdict(draft.new.point / draft.old.point if draft.old.point else None)
+    if tested is None or span is None:
         return "not resolved"
-    grew = test.difference > 0
+    grew = tested.test.difference > 0
     outside = span[0] > 1 if grew else span[1] < 1
-    if not outside or p_value >= ALPHA or abs(math.log(draft.new.point / draft.old.point)) <= draft.floor:
+    if not outside or tested.p_value >= ALPHA or abs(math.log(draft.new.point / draft.old.point)) <= draft.floor:
         return "not resolved"
     return "faster" if grew == (better == "higher") else "slower"
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from testbed.experiment.results import Histogram
 from testbed.report import metrics, words
-from testbed.report.overview import more_rounds, overviews
+from testbed.report.overview import OPEN, more_rounds, overviews
 from testbed.report.run import Run
 from testbed.report.statistics import MIN_ROUNDS_FOR_VERDICT, Summary
 from testbed.report.tables import HEADINGS, Section, sections
@@ -36,6 +36,7 @@ def render(run: Run, summaries: Sequence[Summary], pooled: Sequence[Histogram], 
         run=run,
         overviews=overviews(run, summaries),
         more_rounds=more_rounds(run, summaries),
+        open=OPEN,
         answers=_by_path(words.answers(run, summaries)),
         sections=_by_path(sections(run, summaries)),
         all_sections=_by_path(sections(run, summaries, every_metric=True)),
@@ -46,6 +47,7 @@ def render(run: Run, summaries: Sequence[Summary], pooled: Sequence[Histogram], 
         method=words.method(run, summaries),
         cautions=list(words.limits(run, summaries)),
         doubts=run.doubts,
+        events=list(words.events(run)),
         limits=_limits(run),
         min_rounds=MIN_ROUNDS_FOR_VERDICT,
         values=_values(pooled),

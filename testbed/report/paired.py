@@ -24,6 +24,8 @@ POWER = 0.9
 """The probability of detecting the smallest effect that a comparison claims to detect."""
 SD_CERTAINTY = 0.95
 """The probability that this claim does not underestimate the noise."""
+FIRST_SHARE = 0.6
+"""The share of ALPHA for the first look at a run. Most runs have no other; a resumed one has more rounds instead."""
 MIN_ROUNDS_FOR_VERDICT = 5
 RESAMPLES = 2_000
 SEED = 20_261_121
@@ -48,7 +50,8 @@ class Decisions:
     smallest: Numbers
     """The smallest log ratio that is detected with 90% probability; NaN if there are too few rounds for a verdict."""
     needed: Numbers
-    """The number of rounds that would resolve a difference of the size seen; infinite if it is the machine's noise."""
+    """The number of rounds that would resolve a difference of the size seen at the next look; infinite if it is the
+    machine's noise."""
     side: npt.NDArray[np.int_]
     """1: the ratio is above 1; -1: it is below; 0: not resolved."""
 
@@ -146,13 +149,14 @@ def pooled_interval(rounds: Sequence[Histogram], q: float) -> Interval:
     return Interval(float(whole), *np.quantile(resampled, [tail, 1 - tail]).tolist())
 
 
-def alpha(look: int | None) -> float:
-    """The share of ALPHA for the n-th look at a run, counted from 1; None: the only look, which gets all of it.
+def alpha(look: int) -> float:
+    """The share of ALPHA for the n-th look at a run, counted from 1.
 
-    Each look is one more chance of a false verdict. Look n gets ALPHA / 2^n, so any number of looks together have at
-    most ALPHA (Bonferroni's inequality).
+    Each look is one more chance of a false verdict, because a run may be resumed until it has one. The first look gets
+    FIRST_SHARE of ALPHA, and each later one half of what is left, so any number of looks together have at most ALPHA
+    (Bonferroni's inequality).
     """
-    return ALPHA if look is None else ALPHA / 2**look
+    return ALPHA * (FIRST_SHARE if look <= 1 else (1 - FIRST_SHARE) / 2 ** (look - 1))
 
 
 @dataclass(frozen=True)
@@ -169,8 +173,8 @@ class Layout:
     """Whether the metric is one of those that the run is about."""
 
 
-def decide(logs: Numbers, layout: Layout, look: int | None = None) -> Decisions:
-    """Decide all comparisons of a run, or of many runs, together.
+def decide(logs: Numbers, layout: Layout, look: int = 1) -> Decisions:
+    """Decide all comparisons of a run, or of many runs, together, at the n-th look.
 
     `logs` are log ratios, of shape (..., comparisons, rounds), NaN where a round has none.
 
@@ -206,11 +210,15 @@ def decide(logs: Numbers, layout: Layout, look: int | None = None) -> Decisions:
     side[likely] = np.where(found[:, 1] > 0, 1, np.where(found[:, 2] < 0, -1, 0))
 
     number = [(enough & which).sum(axis=-1, keepdims=True) for which in (layout.headline, ~layout.headline)]
-    strictest = np.broadcast_to(alpha(look) / np.maximum(np.where(layout.headline, *number), 1), n.shape)
+    size = np.broadcast_to(np.maximum(np.where(layout.headline, *number), 1), n.shape)
+    strictest = alpha(look) / size
     smallest = np.full(n.shape, np.nan)
     arguments = (sd, n, noise.freedom, floor, strictest)
     smallest[enough] = smallest_effect(*(argument[enough] for argument in arguments))
-    needed = rounds_needed(sd, middle - floor, strictest)
+    needed = np.full(n.shape, np.inf)
+    open_ = enough & (side == 0)
+    further = (sd, middle - floor, n, noise.freedom, alpha(look + 1) / size)
+    needed[open_] = rounds_needed(*(argument[open_] for argument in further))
     return Decisions(np.minimum(adjusted, 1), smallest, needed, side)
 
 
@@ -287,15 +295,26 @@ def smallest_effect(sd: Numbers, n: Indices, freedom: Numbers, floor: Numbers, l
     return np.asarray(np.maximum(by_test_or_interval * sd, floor + by_floor * sd))
 
 
-def rounds_needed(sd: Numbers, difference: Numbers, level: Numbers) -> Numbers:
+def rounds_needed(sd: Numbers, difference: Numbers, n: Indices, freedom: Numbers, level: Numbers) -> Numbers:
     """The number of rounds that resolve a true log ratio of this size with 90% probability; infinite for 0 or less.
 
-    By the normal distribution, so it is a little too small below 10 rounds.
+    `sd` is known from `n` rounds with `freedom` degrees of freedom; each further round adds one. More degrees need
+    fewer rounds, so the number is approached from the normal distribution, which has infinitely many.
     """
-    sum_of_limits = stats.norm.isf(level / 2) + stats.norm.ppf(POWER)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.ceil((sum_of_limits * sd / difference) ** 2)
-    return np.asarray(np.where(difference > 0, np.maximum(found, MIN_ROUNDS_FOR_VERDICT), np.inf))
+    is_there = difference > 0
+    sds = sd / np.where(is_there, difference, 1)
+    found = np.full(np.shape(sd), float(MOST_ROUNDS))
+    for _ in range(_STEPS_OF_ROUNDS):
+        then = np.maximum(freedom + found - n, 1)
+        limits = -special.stdtrit(then, level / 2) + special.stdtrit(then, POWER)
+        found = np.clip(np.ceil((limits * sds) ** 2), MIN_ROUNDS_FOR_VERDICT, MOST_ROUNDS)
+    return np.asarray(np.where(is_there & (found < MOST_ROUNDS), found, np.inf))
+
+
+MOST_ROUNDS = 100_000
+"""So many rounds are as good as infinitely many."""
+_STEPS_OF_ROUNDS = 3
+"""After three, the number changes by less than a round."""
 
 
 _STEPS_OF_FREEDOM = 2

@@ -5,7 +5,7 @@ Keys may be missing: the folder may come from an older version or from an interr
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from testbed.experiment.doubts import MEANING
 from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, Sample
 from testbed.report import metrics
+from testbed.report.counts import Counts, read
 from testbed.spec.scenario import AA, HEADLINE, LIMITS
 from testbed.spec.types import rate_text
 
@@ -120,7 +121,9 @@ class Run:
     """None with `rounds: auto`."""
     rebuild_every: int
     looks: tuple[int, ...]
-    """With `rounds: auto`: the numbers of rounds after which verdicts were computed."""
+    """The numbers of rounds after which verdicts were computed, one for each time."""
+    round_seconds: float | None
+    """How long a round took, labs included; None if unknown."""
     state: str
     reason: str
     started: str
@@ -137,6 +140,8 @@ class Run:
     topology_text: str
     failures: tuple[Failure, ...]
     doubts: tuple[Doubt, ...]
+    counts: Counts
+    """Instructions of a TCP round trip; empty if they were not counted."""
     limits: dict[tuple[str, str], float]
     """The probe's best result over loopback, by probe and metric."""
 
@@ -149,21 +154,21 @@ class Run:
 
     def arm_title(self, name: str) -> str:
         """The arm's name in text."""
-        return f"{self.baseline} again (A/A)" if name == AA else name
+        return f"{self.baseline} again" if name == AA else name
 
     @property
-    def look(self) -> int | None:
-        """The number of this look at the verdicts, from 1; None if there is only one, at the end.
-
-        A run with `rounds: auto` that was interrupted after its last look gets one more.
-        """
-        if self.rounds_planned is not None:
-            return None
-        return len(self.looks) + (self.rounds > max(self.looks, default=0))
+    def look(self) -> int:
+        """The number of this look at the verdicts, from 1. Rounds since the last one make one more."""
+        return max(len(self.looks) + (self.rounds > max(self.looks, default=0)), 1)
 
     def lost_designs(self) -> tuple[Design, ...]:
         """Designs that failed their check or are unavailable."""
         return tuple(design for design in self.designs if not design.usable)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the headline metrics are counts."""
+        return all(metrics.known(name).exact for name in self.headline)
 
     def is_whole(self) -> bool:
         return self.state in ("done", "") and self.rounds >= (self.rounds_planned or 0)
@@ -189,6 +194,7 @@ def read_run(results: Results) -> Run:
         rounds_planned=planned if isinstance(planned, int) else None,
         rebuild_every=int(scenario.get("rebuild_every", 1)),
         looks=tuple(manifest.get("looks") or ()),
+        round_seconds=_round_seconds(results.samples),
         state=str(manifest.get("state") or ""),
         reason=str(manifest.get("reason") or ""),
         started=str(manifest.get("started") or ""),
@@ -204,8 +210,20 @@ def read_run(results: Results) -> Run:
         topology_text=str(manifest.get("topology_text") or ""),
         failures=_failures(results),
         doubts=tuple(_doubts(results)),
+        counts=read(results.folder),
         limits=_limits(results),
     )
+
+
+def _round_seconds(samples: Iterable[Sample]) -> float | None:
+    """The median time from the first sample of a round to that of the next one; pauses of a resumed run are rare."""
+    began: dict[int, datetime] = {}
+    for sample in samples:
+        if sample.design != LIMITS and sample.started:
+            at = datetime.fromisoformat(sample.started)
+            began[sample.round] = min(at, began.get(sample.round, at))
+    gaps = [(began[number + 1] - at).total_seconds() for number, at in began.items() if number + 1 in began]
+    return median(gaps) or None if gaps else None
 
 
 def _counts(sample: Sample) -> bool:

@@ -10,13 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.experiment.results import LAB
-from testbed.report import metrics, words
-from testbed.report.overview import more_rounds, overviews
+from testbed.report import counts, instructions, metrics, words
+from testbed.report.overview import OPEN, more_rounds, overviews
 from testbed.report.run import Design, Path, Run
-from testbed.report.statistics import Summary
+from testbed.report.statistics import RESOLVED, Summary
 from testbed.spec.scenario import AA
 
-STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline": "bold"}
+STYLES = {
+    "faster": "green",
+    "slower": "red",
+    "shorter": "green",
+    "longer": "red",
+    "equal": "dim",
+    "not resolved": "dim",
+    "baseline": "bold",
+}
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
 COMPARED_WITH = "against {}; grey: unresolved"
 NO_VALUE = "no value"
@@ -86,7 +94,7 @@ def _rows(run: Run, here: Mapping[tuple[str, str], Summary]) -> Iterator[Row]:
 
 
 def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary | None) -> Row:
-    none, name = words.NOTHING, "A/A" if arm == AA else arm
+    none, name = words.NOTHING, words.OWN_NOISE_SHORT if arm == AA else arm
     if summary is None:
         result = NO_VALUE if design is None or design.usable else design.state
         return Row(cell, name, none, none, none, none, result, "")
@@ -95,9 +103,9 @@ def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary 
         cell,
         name,
         words.number(summary.median),
-        words.span(summary.ci_low, summary.ci_high),
+        none if summary.rounds < 2 else words.span(summary.ci_low, summary.ci_high),
         none if is_baseline else words.ratio(summary.ratio),
-        none if is_baseline else words.ratio_span(summary.ratio_low, summary.ratio_high),
+        none if is_baseline or summary.pairs < 2 else words.ratio_span(summary.ratio_low, summary.ratio_high),
         words.verdict(summary),
         summary.verdict,
     )
@@ -105,7 +113,8 @@ def _row(run: Run, cell: str, arm: str, design: Design | None, summary: Summary 
 
 def terminal(run: Run, summaries: Sequence[Summary]) -> RenderableType:
     """One table per path, 80 columns wide unless designs have long names; then notes."""
-    parts: list[RenderableType] = list(_overviews(run, summaries))
+    parts: list[RenderableType] = [Text(line) for line in words.events(run)]
+    parts += _overviews(run, summaries)
     shown = sections(run, summaries)
     name = max(map(len, run.arms), default=0)
     for path, some in groupby(shown, key=lambda section: section.path):
@@ -123,14 +132,17 @@ def _overviews(run: Run, summaries: Sequence[Summary]) -> Iterator[RenderableTyp
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True, show_edge=False)
         table.add_column(Text("design"), overflow="fold")
         for title in overview.columns:
-            table.add_column(Text(title), justify="right")
+            table.add_column(Text(title), justify="right", overflow="fold")
+        if overview.has_open:
+            table.add_column(Text(OPEN), overflow="fold")
         cell = ""
         for row in overview.rows:
             if row.cell != cell:
                 cell = row.cell
                 table.add_row(Text(cell, style="italic"))
+            last = [Text(row.open.removeprefix("about "))] if overview.has_open else []
             entries = (Text(entry.text, style=STYLES.get(entry.verdict, "")) for entry in row.entries)
-            table.add_row(Text(row.design), *entries)
+            table.add_row(Text(row.design), *entries, *last)
         yield table
         yield Text()
     if more := more_rounds(run, summaries):
@@ -168,6 +180,9 @@ def notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
     yield from words.failures(run)
     yield from words.doubts(run)
     yield from words.limits(run, summaries)
+    if run.counts:
+        yield from counts.correlations(run.counts, summaries)
+        yield words.COUNTS
     if summaries:
         yield words.intervals(summaries)
         yield words.method(run, summaries)
@@ -182,6 +197,7 @@ def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str,
     yield f"# {plain(run.name)}\n"
     facts = (run.kernel, run.machine.get("cpu", ""), f"{run.rounds} rounds", f"seed {run.seed}", run.started)
     yield plain(" · ".join(fact for fact in facts if fact)) + "\n"
+    yield from (f"{plain(line)}\n" for line in words.events(run))
     yield from _markdown_overviews(run, summaries)
     path = None
     for answer in words.answers(run, summaries):
@@ -199,6 +215,9 @@ def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str,
         for design in measured:
             mtu = words.NOTHING if design.pod_mtu is None else str(design.pod_mtu)
             yield f"| {plain(design.name)} | {plain(design.summary)} | {mtu} |"
+    if grids := list(instructions.tables(instructions.rows(run, summaries))):
+        yield "\n## Instructions\n"
+        yield from (line for table in grids for line in (*_markdown_grid(table), ""))
     yield "\n## Numbers\n"
     yield from _markdown_table(sections(run, summaries))
     yield ""
@@ -212,17 +231,29 @@ def _markdown_overviews(run: Run, summaries: Sequence[Summary]) -> Iterator[str]
     for overview in overviews(run, summaries):
         yield f"\n**{plain(overview.path.title)}**: difference from {plain(run.baseline)}; bold if resolved.\n"
         has_cells = any(row.cell for row in overview.rows)
-        headings = (*(["cell"] if has_cells else []), "design", *overview.columns)
+        headings = (
+            *(["cell"] if has_cells else []),
+            "design",
+            *overview.columns,
+            *([OPEN] if overview.has_open else []),
+        )
         yield "| " + " | ".join(map(plain, headings)) + " |"
-        yield "|" + " --- |" * (1 + has_cells) + " ---: |" * len(overview.columns)
+        yield "|" + " --- |" * (1 + has_cells) + " ---: |" * len(overview.columns) + " --- |" * overview.has_open
         for row in overview.rows:
             names = (*([row.cell] if has_cells else []), row.design)
-            entries = (
-                f"**{plain(e.text)}**" if e.verdict in ("faster", "slower") else plain(e.text) for e in row.entries
-            )
-            yield "| " + " | ".join((*map(plain, names), *entries)) + " |"
+            entries = (f"**{plain(e.text)}**" if e.verdict in RESOLVED else plain(e.text) for e in row.entries)
+            cells = (*map(plain, names), *entries, *([row.open] if overview.has_open else []))
+            yield "| " + " | ".join(cells) + " |"
     if more := more_rounds(run, summaries):
         yield f"\n{plain(more)}"
+
+
+def _markdown_grid(table: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table whose first row has the headings, and whose first column has names."""
+    first, *others = table
+    yield f"| {' | '.join(map(plain, first))} |"
+    yield "| --- |" + " ---: |" * (len(first) - 1)
+    yield from (f"| {' | '.join(map(plain, row))} |" for row in others)
 
 
 def _markdown_table(shown: Sequence[Section]) -> Iterator[str]:

@@ -6,6 +6,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Protocol
 
 from testbed.report import metrics, statistics
 from testbed.report.run import Design, Path, Run
@@ -16,6 +17,10 @@ NOTHING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 OWN_NOISE = "machine's own noise"
 """The A/A arm, in words."""
+OWN_NOISE_SHORT = "machine's noise"
+"""In narrow columns."""
+MANY_DOUBTS = 0.1
+"""From this fraction of flagged measurements on, a report begins with their number."""
 OTHER_MARK = "*"
 """After a verdict that is not a headline's."""
 LARGEST_NAMED = 1.0
@@ -25,6 +30,12 @@ LEFT_OUT_STATES = ("unavailable", "unfit")
 """States without a failure: the machine lacks what the design needs, or the design does not fit the topology."""
 FEW_DESIGNS = 5
 """A sweep with at most this many designs, or at most as many as cells, is described by design; otherwise by cell."""
+COUNTS = (
+    "Instructions are those of the kernel and of programs on the path, without those of the programs at its ends. They "
+    "are path length, not speed: no caches, no memory stalls, no parallel work; the CPU computes crypto and checksums, "
+    "and a vector instruction counts as one."
+)
+"""What counted instructions are not."""
 NEAR_LIMIT = 0.9
 """A value beyond this fraction of the probe's loopback result is reported as close to the probe's own limit."""
 
@@ -68,7 +79,7 @@ def ratio_span(low: float | None, high: float | None) -> str:
 
 
 def unit(name: str) -> str:
-    return "µs" if name == "us" else name
+    return {"us": "µs", "instructions": "instr."}.get(name, name)
 
 
 def value(s: Summary, *others: Summary) -> str:
@@ -178,6 +189,8 @@ def _unresolved(rows: Sequence[Summary], baseline: Summary) -> Iterator[Sentence
 
 
 def _detectable(s: Summary) -> str:
+    if s.pairs < 2:
+        return percent(s.ratio)
     under = f"under {size(s.smallest)}; " if s.smallest is not None and s.smallest < LARGEST_NAMED else ""
     return f"{under}{_range(s)}"
 
@@ -186,10 +199,12 @@ def _against_itself(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
     """The result of the A/A arm."""
     for s in rows:
         if s.verdict in ("faster", "slower"):
-            text = f"A/A: {run.baseline} is {s.verdict} than itself ({_range(s)}): smaller differences are noise."
+            itself = f"{run.baseline} is {s.verdict} than itself ({_range(s)}); smaller differences are noise."
+            text = f"The {OWN_NOISE}: {itself}"
             yield Sentence(s.verdict, text)
         else:
-            yield Sentence("not resolved", f"A/A: {run.baseline} against itself: {percent(s.ratio)} ({_range(s)}).")
+            span = f" ({_range(s)})" if s.pairs > 1 else ""
+            yield Sentence("not resolved", f"The {OWN_NOISE}: {percent(s.ratio)}{span}.")
 
 
 def _by_design(run: Run, rows: Sequence[Summary]) -> Iterator[Sentence]:
@@ -269,6 +284,16 @@ def left_out(run: Run) -> Iterator[str]:
         yield f"{listed(names)} {were} left out{where}: {reason or 'no reason recorded'}."
 
 
+def events(run: Run) -> Iterator[str]:
+    """The lines with which a report begins: what a reader has to know before the numbers."""
+    yield from doubts(run, many=True)
+    nowhere = [design.name for design in run.designs if design.state in LEFT_OUT_STATES]
+    partly = [design.name for design in run.designs if design.usable and design.left_out]
+    parts = ([f"{listed(nowhere)}"] if nowhere else []) + ([f"in some cells {listed(partly)}"] if partly else [])
+    if parts:
+        yield f"Not measured: {'; '.join(parts)}. The reasons are below the tables."
+
+
 def _impersonal(design: Design, reason: str) -> str:
     """A reason without the design's name, so that designs with the same reason share a line."""
     return reason.replace(f"{design.name} needs", "needs")
@@ -292,9 +317,11 @@ def state(run: Run) -> str:
     return f"The run {how}{why}: {run.rounds}{planned} rounds have counted samples."
 
 
-def doubts(run: Run) -> Iterator[str]:
-    """One line for each flag on samples that have a value."""
+def doubts(run: Run, many: bool = False) -> Iterator[str]:
+    """One line for each flag on samples that have a value; of `many` samples, or of few."""
     for doubt in run.doubts:
+        if (doubt.trials >= MANY_DOUBTS * doubt.of) != many:
+            continue
         yield f"{doubt.trials} of {doubt.of} measurements are flagged '{doubt.flag}': {doubt.meaning}."
 
 
@@ -320,6 +347,14 @@ def limits(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
             )
 
 
+def counts() -> str:
+    """How to read counts."""
+    return (
+        "Counts need no statistics: an interval is from the smaller to the larger of two rounds, and values that "
+        f"differ by less than {metrics.EQUAL:.1%} are equal. {COUNTS}"
+    )
+
+
 def kind(summaries: Sequence[Summary]) -> str:
     """The kind of a run's intervals."""
     few = all(statistics.coverage(s.rounds) < statistics.CONFIDENCE for s in summaries)
@@ -328,6 +363,8 @@ def kind(summaries: Sequence[Summary]) -> str:
 
 def intervals(summaries: Sequence[Summary]) -> str:
     """The kind of a run's intervals, and their confidence."""
+    if summaries and all(metrics.known(s.metric).exact for s in summaries):
+        return counts()
     rounds = sorted({s.rounds for s in summaries if s.rounds > 1})
     if not rounds:
         return "One round gives no interval." if summaries else ""
@@ -347,16 +384,24 @@ def method(run: Run, summaries: Sequence[Summary]) -> str:
     looks = (
         f" Verdicts were computed {len(run.looks)} times (after {listed([str(n) for n in run.looks])} rounds); "
         "the 5% covers all of them."
-        if run.looks
+        if len(run.looks) > 1
         else ""
     )
-    return " ".join(_families(summaries)) + looks
+    return " ".join(families(summaries)) + looks
 
 
-def _families(summaries: Sequence[Summary]) -> Iterator[str]:
+class Tested(Protocol):
+    """A comparison within a run, or of two runs."""
+
+    @property
+    def metric(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+
+
+def families(comparisons: Sequence[Tested]) -> Iterator[str]:
     """How sure the verdicts of each family are."""
-    tested = [s for s in summaries if s.family]
-    headline, other = ([s for s in tested if s.family == family] for family in ("headline", "other"))
+    headline, other = ([c for c in comparisons if c.family == family] for family in ("headline", "other"))
     if headline:
         titles = listed(list(dict.fromkeys(metrics.title(s.metric) for s in headline)))
         yield (

@@ -2,3 +2,5 @@
 
 MAX_SEED = 2**32 - 1
 """Largest seed of a run; numpy's limit."""
+MAX_ROUNDS = 1000
+"""Largest number of rounds of a run."""

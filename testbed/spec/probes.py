@@ -14,17 +14,19 @@ from testbed.spec.types import Rate, Size, Spec, durations, one_or_many
 
 MAX_DURATION = timedelta(minutes=10)
 MIN_DURATION = timedelta(seconds=1)
-PROBE_DURATION = timedelta(seconds=2)
+PROBE_DURATION = timedelta(seconds=1)
+"""Noise differs from sample to sample far more than within a sample, so more rounds tell more than longer samples."""
+FIXED_RATE_DURATION = timedelta(seconds=2)
+"""Of probes that send at a fixed rate: with the default interval, a sample has 1,000 values."""
 MIN_INTERVAL = timedelta(milliseconds=1)
 MAX_INTERVAL = timedelta(seconds=1)
 
 
-# Whole seconds, as the measuring programs require.
-ProbeDuration = Annotated[
-    timedelta,
-    *durations("2s", "1min", least=MIN_DURATION, most=MAX_DURATION, step=timedelta(seconds=1)),
-    Field(description="how long to measure, in whole seconds, such as 2s or 1min", json_schema_extra={"default": "2s"}),
-]
+_SECONDS = durations("2s", "1min", least=MIN_DURATION, most=MAX_DURATION, step=timedelta(seconds=1))
+"""Whole seconds, as the measuring programs require."""
+_HOW_LONG = "how long to measure, in whole seconds, such as 2s or 1min"
+ProbeDuration = Annotated[timedelta, *_SECONDS, Field(description=_HOW_LONG, json_schema_extra={"default": "1s"})]
+FixedRateDuration = Annotated[timedelta, *_SECONDS, Field(description=_HOW_LONG, json_schema_extra={"default": "2s"})]
 Interval = Annotated[timedelta, *durations("2ms", "20ms", least=MIN_INTERVAL, most=MAX_INTERVAL)]
 
 
@@ -103,7 +105,7 @@ class IrttProbe(_Probe):
         le=64,
         description="number of iperf3 TCP streams that fill the path meanwhile, to measure latency under load",
     )
-    duration: ProbeDuration = PROBE_DURATION
+    duration: FixedRateDuration = FIXED_RATE_DURATION
 
 
 class WrkProbe(_Probe):
@@ -126,7 +128,7 @@ class FpingProbe(_Probe):
     message: Annotated[Size, Field(ge=12, le=65000)] = Field(
         default=56, description="size of an echo request's payload, such as 56B", json_schema_extra={"default": "56B"}
     )
-    duration: ProbeDuration = PROBE_DURATION
+    duration: FixedRateDuration = FIXED_RATE_DURATION
 
 
 class NetperfProbe(_Probe):

@@ -7,9 +7,9 @@ baseline: l3-host-routes
 paths:
   cross-node: {from: client, to: web-2}
 probes:
-  latency:    {tool: sockperf, protocol: tcp, message: 64B, duration: 2s}
-  throughput: {tool: iperf3, protocol: tcp, streams: 1, duration: 2s}
-rounds: 5                         # or auto, with a budget
+  latency:    {tool: sockperf, protocol: tcp, message: 64B, duration: 1s}
+  throughput: {tool: iperf3, protocol: tcp, streams: 1, duration: 1s}
+rounds: 8                         # or auto; or instead of it a budget, such as budget: 10min
 
 A design is given by name, in full with its parameters, or as a file: see testbed.spec.design.
 
@@ -35,14 +35,13 @@ from testbed.spec.design import (
     is_network,
     name_of,
 )
-from testbed.spec.limits import MAX_SEED
+from testbed.spec.limits import MAX_ROUNDS, MAX_SEED
 from testbed.spec.metrics import Directed
 from testbed.spec.probes import Probe, SockperfProbe
 from testbed.spec.problems import Invalid, Misfit, each
 from testbed.spec.topology import Topology
 from testbed.spec.types import Name, Share, Spec, durations, one_or_many
 
-MAX_ROUNDS = 1000
 AUTO: Literal["auto"] = "auto"
 AA = "aa"
 """Name in results of the baseline's second measurement in each round."""
@@ -50,6 +49,8 @@ LIMITS = "limits"
 """Name in results of the probes' own limits, measured over loopback."""
 HEADLINE: tuple[Directed, ...] = ("rtt_p50", "throughput", "connections")
 """The metrics that a scenario is about unless it says otherwise."""
+AUTO_BUDGET = timedelta(minutes=15)
+"""The budget of `rounds: auto` unless the scenario says otherwise."""
 MIN_BUDGET = timedelta(seconds=10)
 MAX_BUDGET = timedelta(hours=24)
 MAX_CELLS = 1000
@@ -193,14 +194,14 @@ class Scenario(Spec):
         "at most 5%; of the verdicts on all others at most 5% are false on average",
     )
     rounds: Rounds = Field(
-        default=5,
+        default=8,
         description="number of measured rounds, or auto (until every verdict is resolved or the budget is spent); "
         "a warm-up round runs first",
     )
-    budget: Annotated[timedelta, *durations("15min", "90s", least=MIN_BUDGET, most=MAX_BUDGET)] = Field(
-        default=timedelta(minutes=15),
-        description="with rounds: auto, the time after which no new round starts",
-        json_schema_extra={"default": "15min"},
+    budget: Annotated[timedelta, *durations("15min", "90s", least=MIN_BUDGET, most=MAX_BUDGET)] | None = Field(
+        default=None,
+        description="the time that the run may take; without rounds, as many rounds are measured as fit; with rounds: "
+        "auto, 15min if absent",
     )
     settle: Share = Field(
         default=0.01,
@@ -240,6 +241,11 @@ class Scenario(Spec):
         le=MAX_SEED,
         description="seed for the order of designs; chosen at random and recorded if absent",
     )
+
+    @property
+    def fills_budget(self) -> bool:
+        """Whether the number of rounds follows from the budget."""
+        return self.budget is not None and "rounds" not in self.model_fields_set
 
     @property
     def design_names(self) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ name: two-nodes
 cluster:
   pod_cidr: 10.244.0.0/16        # or a list: one IPv4 range, one IPv6 range
   node_prefix: 24                # or a list, one for each range
+  service_cidr: 10.96.0.0/12     # or a list, like pod_cidr: cluster addresses of Services
+  node_ports: 30000-32767        # ports of Services of type NodePort
   node_rules: 1000               # non-matching iptables rules that forwarded packets traverse on each node
 fabric:
   subnet: 192.168.56.0/24
@@ -19,10 +21,11 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from functools import cached_property
+from ipaddress import ip_network
 from itertools import combinations
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, WithJsonSchema
 
 from testbed.spec.fabric import Fabric
 from testbed.spec.labels import Labels, TaintText
@@ -37,11 +40,41 @@ from testbed.spec.underlay import Underlay
 DEFAULT_NODE_PREFIX = {4: 24, 6: 64}
 """Default of kube-controller-manager, by family."""
 
+DEFAULT_SERVICE_RANGES = {
+    4: tuple(map(ip_network, ("10.96.0.0/12", "172.30.0.0/16", "10.152.0.0/16"))),
+    6: tuple(map(ip_network, ("fd00:10:96::/112", "fd00:172:30::/112", "fd00:10:152::/112"))),
+}
+"""By family; the first one that overlaps no other range is used."""
+NODE_PORTS = (30000, 32767)
+"""First and last, as the API server's default."""
 DEFAULT_NAMESPACE = "default"
 MAX_PODS = 10_000
 """Largest number of pods of a topology; each is a network namespace."""
 MAX_NODES = 1000
 MAX_NODE_RULES = 100_000
+MAX_PORT = 65535
+MAX_SERVICE_BITS = 20
+"""Largest range of Services, as the API server has it."""
+MIN_SERVICE_BITS = 3
+
+
+def _port_range(value: object) -> object:
+    """`30000-32767` as first and last port."""
+    if isinstance(value, tuple):
+        return value
+    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", value) if isinstance(value, str) else None
+    first, last = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= first <= last <= MAX_PORT:
+        raise ValueError(f"must be a first and a last port from 1 to {MAX_PORT}, such as 30000-32767")
+    return first, last
+
+
+PortRange = Annotated[
+    tuple[int, int],
+    BeforeValidator(_port_range),
+    PlainSerializer(lambda ports: f"{ports[0]}-{ports[1]}", return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": r"^\d{1,5}-\d{1,5}$", "examples": ["30000-32767"]}),
+]
 
 
 MIN_GRACE, MAX_GRACE = timedelta(seconds=1), timedelta(hours=1)
@@ -58,6 +91,13 @@ class Cluster(Spec):
         description="prefix length of each node's share of pod_cidr, or a list with one per range; "
         "24 (IPv4) and 64 (IPv6) if absent",
     )
+    service_cidr: Annotated[tuple[NetworkRange, ...], *one_or_many({"type": "string"})] = Field(
+        default=(),
+        description="range of the cluster addresses of Services, or a list with one per family of pod_cidr; the first "
+        "of 10.96.0.0/12, 172.30.0.0/16 and 10.152.0.0/16 that overlaps no other range (IPv6: fd00:10:96::/112) if "
+        "absent",
+    )
+    node_ports: PortRange = Field(default=NODE_PORTS, description="first and last port of Services of type NodePort")
     node_grace: Annotated[timedelta, *durations("40s", "5s", least=MIN_GRACE, most=MAX_GRACE)] = Field(
         default=timedelta(seconds=40),
         description="time without an answer to a node's heartbeats after which the node is NotReady",
@@ -216,6 +256,19 @@ class Topology(Spec):
         """Address families of pods, in the order of the file."""
         return tuple(dict.fromkeys(cidr.version for cidr in self.cluster.pod_cidr))
 
+    @property
+    def service_ranges(self) -> tuple[Network, ...]:
+        """Ranges of the cluster addresses of Services, one per family of pods, in the order of pod_cidr."""
+        written = {cidr.version: cidr for cidr in self.cluster.service_cidr}
+        others = [*self.cluster.pod_cidr, *(cidr for _, cidr in self.fabric.ranges())]
+        others += (*self.underlay.transit, *self.underlay.loopbacks)
+        found = []
+        for family in self.pod_families:
+            defaults = DEFAULT_SERVICE_RANGES[family]
+            free = (one for one in defaults if not any(_overlap(one, other) for other in others))
+            found.append(written[family] if family in written else next(free, defaults[-1]))
+        return tuple(found)
+
     def misfits(self) -> Iterator[Misfit]:
         """Values that do not fit together. A check is skipped if one that it relies on has failed."""
         families = [*each(self._cidr_misfits(), self._fabric_families())]
@@ -237,7 +290,20 @@ class Topology(Spec):
             yield from self._default_overlaps()
 
     def _cidr_misfits(self) -> Iterator[Misfit]:
-        return _one_of_each_family(self.cluster.pod_cidr, ("cluster", "pod_cidr"))
+        cluster = self.cluster
+        yield from _one_of_each_family(cluster.pod_cidr, ("cluster", "pod_cidr"))
+        yield from _one_of_each_family(cluster.service_cidr, ("cluster", "service_cidr"))
+        families = self.pod_families
+        for index, cidr in enumerate(cluster.service_cidr):
+            at = item(("cluster", "service_cidr"), index, cluster.service_cidr)
+            if cidr.version not in families:
+                yield Misfit(at, f"{cidr} is IPv{cidr.version}, but pod_cidr has no IPv{cidr.version} range")
+            elif cidr.max_prefixlen - cidr.prefixlen > MAX_SERVICE_BITS:
+                shortest = cidr.max_prefixlen - MAX_SERVICE_BITS
+                yield Misfit(at, f"{cidr} is too large; the API server takes prefixes of at least /{shortest}")
+            elif cidr.max_prefixlen - cidr.prefixlen < MIN_SERVICE_BITS:
+                longest = cidr.max_prefixlen - MIN_SERVICE_BITS
+                yield Misfit(at, f"{cidr} has too few addresses; write a prefix of at most /{longest}")
 
     def pod_misfits(self) -> Iterator[Misfit]:
         """Problems with the number of pods."""
@@ -369,6 +435,8 @@ class Topology(Spec):
     def _written_ranges(self) -> Iterator[tuple[Loc, Network]]:
         for index, cidr in enumerate(self.cluster.pod_cidr):
             yield item(("cluster", "pod_cidr"), index, self.cluster.pod_cidr), cidr
+        for index, cidr in enumerate(self.cluster.service_cidr):
+            yield item(("cluster", "service_cidr"), index, self.cluster.service_cidr), cidr
         yield from self.fabric.ranges()
 
     def _mtu_misfits(self) -> Iterator[Misfit]:
@@ -379,7 +447,7 @@ class Topology(Spec):
 
     def _overlaps(self) -> Iterator[Misfit]:
         for (first_loc, first), (loc, net) in combinations(self._written_ranges(), 2):
-            if first.version == net.version and first.overlaps(net):
+            if _overlap(first, net):
                 name = ".".join(step for step in first_loc if isinstance(step, str))
                 yield Misfit(loc, f"{net} overlaps {name} {first}; write ranges that do not overlap")
 
@@ -426,6 +494,10 @@ def with_other_pods(one: Topology, other: Topology) -> frozenset[str] | None:
 
 
 _OTHER_KEYS = tuple(key for key in Topology.model_fields if key != "nodes")
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
 
 
 def _taken(name: str, taken: dict[str, str]) -> str:

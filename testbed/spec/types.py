@@ -301,3 +301,10 @@ def duration_text(duration: timedelta) -> str:
         if milliseconds and milliseconds % factor == 0:
             return f"{milliseconds // factor}{unit}"
     return f"{milliseconds}ms"
+
+
+def minutes(seconds: float) -> str:
+    """A time in minutes, or in seconds if it is short."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 600 else f"{seconds / 60:.0f} min"

@@ -27,6 +27,11 @@ def cli(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def shipped() -> set[str]:
+    """The names of the results folders of the repository; others are of the user's own runs."""
+    return {"cnis", "designs", "ebpf-host-routing", "example"}
+
+
 def golden(name: str, text: str) -> None:
     file = GOLDEN / f"{name}.txt"
     if os.environ.get("UPDATE_GOLDEN") == "1":
@@ -165,3 +170,20 @@ def test_a_missing_or_damaged_folder_is_exit_code_2(tmp_path: Path) -> None:
         said = cli("show", name, cwd=tmp_path)
         assert (said.returncode, said.stdout) == (2, "")
         assert said.stderr.startswith(f"testbed: {name} is not a results folder: ")
+
+
+PUBLISHED = sorted(path for path in (Path(__file__).parents[2] / "results").iterdir() if path.name in shipped())
+LARGEST_BYTES = 3_000_000
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_a_published_folder_is_small_and_can_be_shown_and_compared_without_a_change(folder: Path) -> None:
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert sum(map(len, before.values())) < LARGEST_BYTES
+    shown = cli("show", str(folder), cwd=folder.parent)
+    assert shown.returncode == 0 and "headline comparisons" in shown.stdout
+    compared = subprocess.run(
+        [sys.executable, "-m", "testbed", "compare", folder, folder], capture_output=True, text=True, check=True
+    )
+    assert "headline comparisons" in compared.stdout
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before

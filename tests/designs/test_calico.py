@@ -627,17 +627,6 @@ def test_blocks_have_64_addresses_and_are_allocated_in_order() -> None:
     ]
 
 
-@pytest.mark.parametrize(("pods", "block"), [(63, "10.244.0.64/26"), (64, "10.244.0.128/25"), (200, "10.244.1.0/24")])
-def test_a_node_with_more_pods_has_a_larger_block(pods: int, block: str) -> None:
-    chosen = topology("two-nodes")
-    node = chosen.nodes["node1"].model_copy(update={"pods": pods})
-    laid_out = blocks.lay_out(chosen.model_copy(update={"nodes": chosen.nodes | {"node1": node}}))
-    assert str(laid_out.nodes[1].pod_cidrs[0]) == block
-    last = laid_out.nodes[0].pods[-1].addresses[0].ip
-    assert last in laid_out.nodes[0].pod_cidrs[0]
-    assert last not in laid_out.nodes[1].pod_cidrs[0]
-
-
 def test_no_block_is_larger_than_the_nodes_share_of_the_range() -> None:
     chosen = topology("two-nodes")
     cluster = chosen.cluster.model_copy(update={"node_prefix": (29,)})

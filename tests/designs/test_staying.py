@@ -207,19 +207,25 @@ def test_addresses_of_a_node_go_round(name: str, where: str) -> None:
     assert stays not in addresses
 
 
-@pytest.mark.parametrize("name", ["vxlan", "calico-bgp-tor", "cilium-native", "kube-router", "weave-sleeve"])
-def test_numbers_of_nodes_go_round(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "ranges"),
+    [
+        *((name, 4) for name in ("vxlan", "cilium-native", "kube-router", "weave-sleeve")),
+        ("calico-bgp-tor", 16),  # Blocks of 64 addresses.
+    ],
+)
+def test_numbers_of_nodes_go_round(name: str, ranges: int) -> None:
     text = IPV4.replace("pod_cidr: 10.244.0.0/16", "pod_cidr: 10.244.0.0/22")
     topology = topology_of_text(text.format(fabric=FABRICS["leaf-spine"]), "t.yaml").value
     design, two = DESIGNS[name], without_node(topology, "node3")
     plan, found = design.plan(two), []
-    for number in range(9):
+    for number in range(ranges + 5):
         three = with_node(two, f"x{number}", pods=[f"y{number}"])
         plan = design.plan(three, before=plan)
         found.append(design.lay_out(three, plan.allocation).nodes[-1].pod_cidrs)
         assert "eth0" in plan.devices_of(f"x{number}")
         plan = design.plan(two, before=plan)
-    assert all(one != other for one, other in pairwise(found)) and len({*found}) == 2
+    assert all(one != other for one, other in pairwise(found)) and len({*found}) == ranges - len(two.nodes)
 
 
 def test_a_node_without_free_ranges_says_so() -> None:
@@ -232,13 +238,3 @@ def test_a_node_without_free_ranges_says_so() -> None:
     assert str(error.value) == (
         "no node range of 10.244.0.0/22 left: all 4 are in use; recreate the lab with a larger pod_cidr"
     )
-
-
-def test_calicos_blocks_keep_their_first_size() -> None:
-    design = DESIGNS["calico-vxlan"]
-    topology = topology_of_text(IPV4.format(fabric=FABRICS["one-subnet"]), "t.yaml").value
-    plan = design.plan(topology)
-    topology = with_node(topology, "node4", pods=64)  # More than a /26 holds.
-    assert {cidr.prefixlen for node in design.lay_out(topology).nodes for cidr in node.pod_cidrs} == {25}
-    with pytest.raises(Exhausted, match=r"no pod address on node4 \(block 10.244.0.192/26\) left: all 63 are in use"):
-        design.plan(topology, before=plan.allocation)

@@ -19,7 +19,9 @@ from testbed.experiment.results import (
     held,
     merged,
     new_folder,
+    pack,
     read_results,
+    unpack,
 )
 
 SAMPLE = Sample(1, 2, "", "vxlan", "cross-node", "latency", "rtt_p50", "us", 26.5, "2026-11-21T06:00:00+00:00")
@@ -159,6 +161,7 @@ def test_a_file_of_a_probe_is_saved_like_its_output(tmp_path: Path) -> None:
 def test_an_incomplete_last_line_is_ignored(tmp_path: Path, cut: int) -> None:
     """As after a power failure."""
     folder = written(tmp_path / "run")
+    unpack(folder)
     for name in ("samples.csv", "histograms.jsonl"):
         text = (folder / name).read_text()
         (folder / name).write_text(text[:-cut])
@@ -169,11 +172,14 @@ def test_an_incomplete_last_line_is_ignored(tmp_path: Path, cut: int) -> None:
 
 def test_histograms_may_be_compressed_or_left_out(tmp_path: Path) -> None:
     folder = written(tmp_path / "run")
-    whole, file = read_results(folder).histograms, folder / "histograms.jsonl"
-    (folder / "histograms.jsonl.gz").write_bytes(gzip.compress(file.read_bytes()))
-    file.unlink()
+    assert not (folder / "histograms.jsonl").exists(), "the writer compresses them"
     (packed,) = read_results(folder).histograms
-    assert (packed.values == whole[0].values).all()
+    before = (folder / "histograms.jsonl.gz").read_bytes()
+    unpack(folder)
+    (plain,) = read_results(folder).histograms
+    assert (packed.values == plain.values).all()
+    pack(folder)
+    assert (folder / "histograms.jsonl.gz").read_bytes() == before
     (folder / "histograms.jsonl.gz").write_bytes(b"nonsense")
     with pytest.raises(ResultsError, match="cannot be read"):
         read_results(folder)

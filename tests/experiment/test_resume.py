@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from testbed.experiment.results import Histogram, ResultsWriter, Sample, binned, read_results
-from testbed.experiment.resume import Measured, measured, mend
+from testbed.experiment.manifest import NotResumable, check_resumable, extended
+from testbed.experiment.results import Histogram, ResultsWriter, Sample, binned, read_results, unpack
+from testbed.experiment.resume import Measured, changed_plans, measured, mend
 
 
 def trial(number: int, design: str, *metrics: str) -> list[Sample]:
@@ -32,6 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_complete_trials_are_unchanged(folder: Path) -> None:
+    unpack(folder)
     before = {name: (folder / name).read_bytes() for name in ("samples.csv", "histograms.jsonl")}
     results = mend(folder)
     assert len(results.samples) == 12
@@ -65,3 +67,41 @@ def test_a_failed_trial_is_complete(folder: Path) -> None:
     with ResultsWriter(folder) as writer:
         writer.append([failed])
     assert mend(folder).samples[-1] == failed
+
+
+PLANS = {"l2": "ip link add a\nip link add b\n", "vxlan": "ip link add v\n"}
+
+
+@pytest.fixture
+def planned(folder: Path) -> Path:
+    for name, commands in PLANS.items():
+        (folder / "plans" / f"{name}.txt").write_text(commands)
+    return folder
+
+
+def test_equal_plans_are_no_change(planned: Path) -> None:
+    unmeasured = PLANS | {"unmeasured": "ip link add c\n"}
+    assert changed_plans(planned, unmeasured, read_results(planned).samples) == []
+
+
+def test_a_changed_plan_is_named_with_the_lines_that_differ(planned: Path) -> None:
+    now = PLANS | {"l2": "ip link add a\nip link add c\n"}
+    assert changed_plans(planned, now, read_results(planned).samples) == ["l2: -ip link add b; +ip link add c"]
+    (planned / "plans/vxlan.txt").unlink()
+    assert changed_plans(planned, now, read_results(planned).samples)[1] == "vxlan: plans/vxlan.txt missing"
+
+
+def test_a_finished_run_may_have_more_rounds_but_not_fewer() -> None:
+    manifest = {"state": "done", "rounds_done": 5, "looks": [5], "scenario": {"rounds": 5, "budget": "PT5M"}}
+    more = extended(manifest, 12)
+    assert (more["scenario"], more["looks"]) == ({"rounds": 12, "budget": None}, [5])
+    for rounds in (3, 5):
+        with pytest.raises(NotResumable, match="it has 5 rounds already; give a larger number to --rounds"):
+            extended(manifest, rounds)
+    with pytest.raises(NotResumable, match="it is finished; to measure more rounds, add --rounds"):
+        check_resumable(manifest)
+
+
+def test_the_end_of_an_older_run_counts_as_a_look() -> None:
+    manifest = {"state": "done", "rounds_done": 10, "looks": [], "scenario": {"rounds": 10}}
+    assert extended(manifest, 12)["looks"] == [10]

@@ -26,7 +26,7 @@ import pytest
 from testbed.designs import CATALOGUE, DESIGNS, PLAIN, TRANSPORTS, Design
 from testbed.designs.transport import Joining, others
 from testbed.experiment.labs import Prepared, plan_of, prepare
-from testbed.experiment.manifest import manifest_of
+from testbed.experiment.manifest import extended, manifest_of
 from testbed.experiment.results import LAB, ResultsWriter, Sample, read_results
 from testbed.experiment.resume import mend
 from testbed.experiment.run import Run
@@ -37,6 +37,7 @@ from testbed.plan.objects import Plan
 from testbed.probes import sockperf
 from testbed.probes.probe import ProbeError
 from testbed.report import write_report
+from testbed.report.run import read_run
 from testbed.spec.load import load_scenario
 from testbed.spec.scenario import LIMITS
 from tests.conftest import ROOT
@@ -74,7 +75,7 @@ def scenario(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def fewer_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most tests do not need limits."""
-    monkeypatch.setattr("testbed.experiment.run.LIMIT_REPEATS", LIMIT_REPEATS)
+    monkeypatch.setattr("testbed.experiment.outline.LIMIT_REPEATS", LIMIT_REPEATS)
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]
         return 0 if all_well else 1
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("testbed.experiment.run.LIMIT_REPEATS", LIMIT_REPEATS)
+        patch.setattr("testbed.experiment.outline.LIMIT_REPEATS", LIMIT_REPEATS)
         assert enclosed(measure) == 0
     return folder / "run", json.loads((folder / "log.json").read_text())
 
@@ -292,7 +293,29 @@ def test_auto_ends_with_its_budget(scenario: Path, tmp_path: Path) -> None:
     manifest = read_results(tmp_path / "run").manifest
     assert manifest["state"] == "done"
     assert 0 < manifest["rounds_done"] < 10
-    assert manifest["looks"][-1] == manifest["rounds_done"]
+    assert manifest["looks"] == ([manifest["rounds_done"]] if manifest["rounds_done"] >= 5 else [])
+
+
+@uses_quick_probes
+@pytest.mark.sealed
+def test_a_finished_run_gets_more_rounds_and_each_look_is_recorded(scenario: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    carry_out(throughput_only(scenario, "rounds: 5", "aa: off"), folder)
+    before = read_results(folder)
+    assert (before.manifest["looks"], before.manifest["state"]) == ([5], "done")
+    assert (folder / "histograms.jsonl.gz").exists() and not (folder / "histograms.jsonl").exists()
+
+    changed = extended(before.manifest, 7)
+    with ResultsWriter(folder) as writer:
+        writer.write_manifest(changed)
+    all_well, log = carry_out(throughput_only(scenario, "rounds: 7", "aa: off"), folder)
+    after = read_results(folder)
+    assert all_well
+    assert "4 trials" in log
+    assert (after.manifest["looks"], after.manifest["rounds_done"]) == ([5, 7], 7)
+    assert after.samples[: len(before.samples)] == before.samples
+    assert len(after.histograms) > len(before.histograms)
+    assert read_run(after).look == 2
 
 
 @uses_quick_probes
@@ -389,7 +412,6 @@ def test_a_design_that_cannot_be_planned_costs_no_other_its_samples(
 ) -> None:
     reason = "ValueError: no way to plan this"
     monkeypatch.setattr("testbed.experiment.labs.plan_of", without_plan)
-    monkeypatch.setattr("testbed.experiment.run.plan_of", without_plan)
     all_fit, _ = carry_out(throughput_only(scenario), tmp_path / "run")
     assert not all_fit
     results = read_results(tmp_path / "run")

@@ -54,7 +54,7 @@ def test_nothing_is_applied_if_one_object_is_refused() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "where"),
     [
-        (service(clusterIP="10.96.0.1"), service(clusterIP="10.96.0.2"), "Service web: spec.clusterIP"),
+        (service(clusterIP="10.96.0.3"), service(clusterIP="10.96.0.2"), "Service web: spec.clusterIP"),
         (workload("StatefulSet", serviceName="a"), workload("StatefulSet", serviceName="b"),
          "StatefulSet web: spec.serviceName"),
         (pod("web"), pod("web", nodeSelector={"a": "b"}), "Pod web: spec.nodeSelector"),
@@ -75,7 +75,7 @@ def test_immutable_fields(before: Object, after: Object, where: str) -> None:
         (pod("web"), pod("web", terminationGracePeriodSeconds=5)),
         (workload("StatefulSet"), workload("StatefulSet", replicas=5)),
         (service(), service(type="NodePort")),
-        (service(clusterIP="10.96.0.1"), service(clusterIP=None, type="ExternalName", externalName="a.example")),
+        (service(clusterIP="10.96.0.3"), service(clusterIP=None, type="ExternalName", externalName="a.example")),
         (config_map(data={"a": "b"}), config_map(data={"a": "c"})),
     ],
 )

@@ -92,7 +92,6 @@ def test_services_without_address_and_of_other_namespaces_have_no_variables() ->
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
     others = (
         service("headless", "None", {"port": 80}),
-        service("pending", None, {"port": 80}),
         service("far", "10.96.0.9", {"port": 80}, namespace="shop"),
     )
     assert variables(namespace, *others) == {}

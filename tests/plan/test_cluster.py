@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from testbed.kubernetes.models.core import Node
+from testbed.kubernetes.services.ranges import ranges_of
 from testbed.kubernetes.state import ClusterState
 from testbed.plan.addressing import layout
 from testbed.plan.cluster import cluster_of
@@ -58,3 +59,22 @@ def test_every_shipped_topology_is_a_cluster(repository: Path) -> None:
         state = cluster_of(layout(topology))
         assert [name for _, name in state.of("Node")] == list(topology.nodes)
         assert len(state.pods) == len(topology.pod_ids)
+
+
+def test_service_ranges_have_the_families_of_pods() -> None:
+    state = cluster()
+    spec = state.of("Service")["default", "kubernetes"].body["spec"]
+    assert spec["clusterIPs"] == ["10.96.0.1"]
+    assert [str(one) for one in ranges_of(state).networks] == ["10.96.0.0/12", "fd00:10:96::/112"]
+
+
+def test_service_range_and_node_ports_are_those_of_the_topology() -> None:
+    written = TEXT.replace("cluster: {", "cluster: {service_cidr: 10.80.0.0/16, node_ports: 30000-30010, ")
+    ranges = ranges_of(cluster(written))
+    assert str(ranges.networks[0]) == "10.80.0.0/16"
+    assert ranges.node_ports == (30000, 30010)
+
+
+def test_default_service_range_avoids_other_ranges() -> None:
+    ranges = ranges_of(cluster(TEXT.replace("10.244.0.0/16", "10.100.0.0/16")))
+    assert str(ranges.networks[0]) == "172.30.0.0/16"

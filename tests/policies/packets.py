@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from testbed.lab.lab import Lab
 
-PATIENCE_S = 4.0
+PATIENCE_S = 20.0
 """For a connection that should get through."""
 GRACE_S = 0.12
 """After the last of these, for a connection that should not."""

@@ -253,7 +253,7 @@ def test_a_single_design_is_compared_with_its_a_a_arm() -> None:
     made = Made(designs=["l2"], baseline="l2", probes=["throughput"], building=False)
     plots = plots_of(made.results())
     assert {"forest", "rounds-throughput"} <= set(plots)
-    assert "l2 again (A/A)" in written(plots["forest"][1])
+    assert "l2 again" in written(plots["forest"][1])
 
 
 def test_each_of_two_probes_of_one_kind_has_a_plot(make: Make, spread_rtt: Spread) -> None:
@@ -274,10 +274,10 @@ def test_each_distribution_has_its_own_title() -> None:
     assert "connections" in asked["latency-distribution-connect"]
 
 
-def test_a_plot_names_the_designs_that_were_not_measured(make: Make) -> None:
+def test_a_plot_does_not_repeat_the_events_of_the_run(make: Make) -> None:
     states = {"l2": {"state": "failed"}, "vxlan": {"state": "unavailable"}}
     plots = drawn(make(throughput=gbit, design_states=states))
-    assert "Not measured: l2 (failed) and vxlan (unavailable)." in written(plots["throughput"])
+    assert not {"failed", "unavailable"} & set(written(plots["throughput"]).replace("(", " ").replace(")", " ").split())
 
 
 def test_p999_is_absent_without_ten_thousand_values(make: Make, spread_rtt: Spread) -> None:
@@ -298,7 +298,7 @@ def test_the_forest_shows_verdicts_or_detectable_differences() -> None:
     said = [text.get_text() for text in texts(forest.draw(run, page))]
     assert [text for text in said if text in ("faster", "slower")] == ["faster", "slower"]
     assert sum(bool(re.fullmatch(r"< [0-9.]+%", text)) for text in said) == 4
-    assert said.count("l3-host-routes again (A/A)") == 2 and "Throughput: right is better" in said
+    assert said.count("l3-host-routes again") == 2 and "Throughput: right is better" in said
 
 
 @pytest.mark.parametrize(("path", "is_filled"), [("cross-node", True), ("same-node", False)])

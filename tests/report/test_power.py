@@ -159,6 +159,104 @@ def test_repeated_looks_do_not_add_false_verdicts(kind: str) -> None:
     assert at_most(ever.sum(), len(ever)) <= 0.05
 
 
+@pytest.fixture
+def without_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the smallest detectable differences, which take most of the time and affect no verdict."""
+    monkeypatch.setattr(paired, "smallest_effect", lambda sd, *_: sd)
+
+
+only_verdicts = pytest.mark.usefixtures("without_claims")
+
+RESUMED = (5, 6, 7, 8, 10, 12, 16, 20, 30, 40)
+"""The rounds after which an impatient reader resumes a run; more often than any recommended number of rounds."""
+
+
+@only_verdicts
+@pytest.mark.parametrize("kind", NOISES)
+def test_resuming_a_run_until_it_has_a_verdict_adds_no_false_ones(kind: str) -> None:
+    """If nothing differs, at most 5% of runs ever have a verdict, however often they are resumed."""
+    logs = log_ratios(kind, 1_500, RESUMED[-1], seed=41, unequal=UNLIKE["one design in user space"])
+    open_ = np.ones(len(logs), dtype=np.bool_)
+    for look, n in enumerate(RESUMED, 1):
+        open_[open_] = ~has_verdict(decide(logs[open_][..., :n], ALL_HEADLINE, look))
+    assert at_most((~open_).sum(), len(open_)) <= 0.05
+
+
+@only_verdicts
+def test_resuming_without_counting_the_looks_would_add_false_verdicts() -> None:
+    logs = log_ratios("log-normal", 1_000, RESUMED[-1], seed=42)
+    ever = np.any([has_verdict(decide(logs[..., :n], ALL_HEADLINE, look=1)) for n in RESUMED], axis=0)
+    assert at_least(ever.sum(), len(ever)) > 0.05
+
+
+@only_verdicts
+@pytest.mark.parametrize("kind", NOISES)
+def test_other_verdicts_of_a_resumed_run_are_seldom_false(kind: str) -> None:
+    """The reader stops at the first look at which all true differences are resolved."""
+    true = np.zeros(COMPARISONS, dtype=np.bool_)
+    true[DESIGNS[::3]] = True
+    logs = log_ratios(kind, 1_500, 20, seed=43)
+    logs[:, true] += 0.25
+    no_headline = replace(ALL_HEADLINE, headline=np.zeros(COMPARISONS, dtype=np.bool_))
+    shares, open_ = np.zeros(len(logs)), np.ones(len(logs), dtype=np.bool_)
+    for look, n in enumerate((5, 7, 10, 14, 20), 1):
+        side = decide(logs[open_][..., :n], no_headline, look).side
+        shares[open_] = ((side != 0) & ~true).sum(axis=-1) / np.maximum((side != 0).sum(axis=-1), 1)
+        open_[open_] = ~(side[:, true] != 0).all(axis=-1)
+    assert shares.mean() + 2.33 * shares.std() / math.sqrt(len(shares)) <= 0.05
+
+
+@only_verdicts
+def test_the_number_of_rounds_that_is_said_to_resolve_a_difference_does() -> None:
+    """The noise seen may be too small by chance, so it is not 90% as with the true noise, but most of them."""
+    runs, n = 1_500, 5
+    logs = log_ratios("log-normal", runs, 64, seed=44)
+    run = np.arange(runs)
+    design = DESIGNS[run % len(DESIGNS)]
+    logs[run, design] += 2.5 * NOISE[design // 4 % 3][:, None]
+    first = decide(logs[..., :n], ALL_HEADLINE, look=1)
+    needed, open_ = first.needed[run, design], first.side[run, design] == 0
+    told = open_ & (needed <= 64)
+    assert told.sum() > 300
+    resolved = [
+        decide(logs[i : i + 1, :, : int(needed[i])], ALL_HEADLINE, look=2).side[0, design[i]] > 0
+        for i in np.flatnonzero(told)[:200]
+    ]
+    assert np.mean(resolved) >= 0.75
+
+
+HARD = {
+    "user space, heavy tails": ("heavy tails", UNLIKE["one design in user space"], PATHS_DIFFER),
+    "user space, rounds are hit": ("rounds are hit", UNLIKE["one design in user space"], PATHS_DIFFER),
+    "noisy baseline, heavy tails": ("heavy tails", UNLIKE["noisy baseline"], ONES),
+    "one quiet design, rounds are hit": ("rounds are hit", UNLIKE["one quiet design"], PATHS_DIFFER),
+}
+"""Several departures from equal normal noise at once."""
+
+
+@only_verdicts
+@pytest.mark.parametrize("n", (5, 8))
+@pytest.mark.parametrize("hard", HARD.values(), ids=HARD)
+def test_few_runs_have_a_false_verdict_if_several_things_go_wrong(hard: tuple[str, Numbers, Numbers], n: int) -> None:
+    kind, unequal, paths = hard
+    decided = decide(log_ratios(kind, 4_000, n, 45, unequal, paths), REAL)
+    false = ((decided.side != 0) & REAL.headline).any(axis=-1)
+    assert at_most(false.sum(), len(false)) <= 0.05
+
+
+@only_verdicts
+@pytest.mark.parametrize("hard", HARD.values(), ids=HARD)
+def test_few_other_verdicts_are_false_if_several_things_go_wrong(hard: tuple[str, Numbers, Numbers]) -> None:
+    kind, unequal, paths = hard
+    true = np.zeros(COMPARISONS, dtype=np.bool_)
+    true[DESIGNS[::3]] = True
+    logs = log_ratios(kind, 2_000, 8, 46, unequal, paths)
+    logs[:, true] += 0.5
+    side = np.where(REAL.headline, 0, decide(logs, REAL).side)
+    share = ((side != 0) & ~true).sum(axis=-1) / np.maximum((side != 0).sum(axis=-1), 1)
+    assert share.mean() + 2.33 * share.std() / math.sqrt(len(share)) <= 0.05
+
+
 def seen(kind: str, n: int, runs: int = 4_000) -> npt.NDArray[np.bool_]:
     """Whether a new run correctly resolves a difference of the size that an earlier run claims to detect.
 

@@ -1,17 +1,26 @@
 """Texts of reports: A/A, sweeps, doubts, limits, and the number of comparisons."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console, RenderableType
 
 from testbed.experiment.results import read_results
-from testbed.report import statistics, summaries_of, words
-from testbed.report.run import Run, read_run
+from testbed.report import statistics, summaries_of, tables, words
+from testbed.report.run import Doubt, Run, read_run
 from testbed.report.statistics import Summary
 
 DESIGNS = ("l3-host-routes", "vxlan")
 NOISE = (0.99, 1.0, 1.01, 1.004, 0.996, 1.002, 0.998)
+
+
+def printed(table: RenderableType) -> str:
+    console = Console(width=80)
+    with console.capture() as text:
+        console.print(table)
+    return text.get()
 
 
 def gbit(design: str, path: str, round_: int) -> float:
@@ -34,7 +43,7 @@ def sentences(run: Run, summaries: tuple[Summary, ...]) -> str:
 def test_answers_contain_the_a_a_result(make: Any) -> None:
     said = sentences(*read(make, aa=True))
     assert "vxlan is slower than l3-host-routes: -20" in said
-    assert "A/A: l3-host-routes against itself: " in said
+    assert "The machine's own noise: " in said
 
 
 def test_a_baseline_that_differs_from_itself_is_a_warning(make: Any) -> None:
@@ -45,7 +54,7 @@ def test_a_baseline_that_differs_from_itself_is_a_warning(make: Any) -> None:
     run = read_run(results)
     summaries = summaries_of(run, statistics.series(results.samples), results)
     said = sentences(run, summaries)
-    assert "A/A: l3-host-routes is faster than itself" in said
+    assert "The machine's own noise: l3-host-routes is faster than itself" in said
     assert "vxlan is slower" not in said, "an effect within the A/A difference gets no verdict"
 
 
@@ -97,10 +106,20 @@ def test_a_sample_without_a_value_is_listed_with_its_reason(make: Any) -> None:
 
 
 def test_flagged_samples_are_counted(make: Any) -> None:
-    run, _ = read(make, flags="saturated")
-    assert list(words.doubts(run)) == [
-        "14 of 14 measurements are flagged 'saturated': less than 2% of the CPUs' time was idle."
-    ]
+    run, summaries = read(make, flags="saturated")
+    text = "14 of 14 measurements are flagged 'saturated': less than 2% of the CPUs' time was idle."
+    assert list(words.doubts(run, many=True)) == [text]
+    assert list(words.doubts(run)) == []
+    for report in (tables.markdown(run, summaries, ()), printed(tables.terminal(run, summaries))):
+        text = " ".join(report.replace("\\", "").split())
+        assert text.index("14 of 14 measurements are flagged") < text.index("Throughput")
+
+
+def test_a_few_flagged_samples_are_counted_below_the_tables(make: Any) -> None:
+    run = read(make)[0]
+    few = replace(run, doubts=(Doubt("stolen", "the hypervisor took time", 1, 20, ("latency",)),))
+    assert list(words.doubts(few)) == ["1 of 20 measurements are flagged 'stolen': the hypervisor took time."]
+    assert list(words.doubts(few, many=True)) == []
 
 
 def test_no_doubts_without_flags(make: Any) -> None:

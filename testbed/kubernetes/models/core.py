@@ -28,6 +28,7 @@ from testbed.kubernetes.models.values import (
 from testbed.spec.problems import Loc, Misfit
 
 NODE_PORTS = (30000, 32767)
+"""The API server's default range."""
 MAX_SECRET = 1024 * 1024
 """Bytes of all values of a ConfigMap or Secret."""
 EXPOSED = ("NodePort", "LoadBalancer")
@@ -120,7 +121,7 @@ class ServicePort(Model):
     name: Label | None = None
     protocol: Protocol = "TCP"
     target_port: PortOrName | None = None
-    node_port: Annotated[int, within(*NODE_PORTS)] | None = None
+    node_port: Annotated[int, within(0, 65535)] | None = None
     app_protocol: LabelKey | None = None
 
 

@@ -24,6 +24,19 @@ class Conditions(Model):
     terminating: bool | None = None
 
 
+class Hint(Model):
+    """A zone or a node."""
+
+    name: str
+
+
+class Hints(Model):
+    """Zones and nodes whose clients should use an endpoint."""
+
+    for_zones: Items[Hint] = ()
+    for_nodes: Items[Hint] = ()
+
+
 class Endpoint(Model):
     """The addresses of one pod."""
 
@@ -32,6 +45,7 @@ class Endpoint(Model):
     hostname: Label | None = None
     node_name: Subdomain | None = None
     zone: str | None = None
+    hints: Hints = Field(default_factory=Hints)
 
     def misfits(self) -> Iterator[Misfit]:
         if not 1 <= len(self.addresses) <= MAX_ADDRESSES:

@@ -14,7 +14,7 @@ def locate_in(manifests: Manifests) -> Locate:
         one = written.get((policy.kind, policy.namespace, policy.name))
         if one is None:
             return ""
-        problem = one.problem(Misfit(loc, ""))
+        problem = one.problem(Misfit(loc, "", at_key=isinstance(loc[-1], str)))
         return f"{problem.file}:{problem.line}"
 
     return locate

@@ -131,6 +131,7 @@ class Members:
     hosts: Mapping[Key, str]
     """Pods with hostNetwork, with their nodes."""
     _in_range: dict[Network, Bits] = field(default_factory=dict, repr=False)
+    _texts: dict[tuple[Bits, int], tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def all(self) -> Bits:
@@ -205,6 +206,14 @@ class Members:
             last = bisect_right(addresses, int(network.broadcast_address))
             self._in_range[network] = bits_of(numbers[first:last])
         return self._in_range[network]
+
+    def addresses(self, pods: Bits, family: int) -> tuple[str, ...]:
+        """The addresses of pods in a family, as text, in the order of the pods."""
+        key = pods, family
+        if key not in self._texts:
+            found = (self.pods[number].address(family) for number in numbers_in(pods))
+            self._texts[key] = tuple(str(one) for one in found if one is not None)
+        return self._texts[key]
 
     def place(self, name: str, family: int = 4) -> Place:
         """A pod by NAMESPACE/NAME, a node by name, or an address. Raises KeyError."""

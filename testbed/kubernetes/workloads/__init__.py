@@ -14,6 +14,7 @@ from typing import Any
 from testbed.kubernetes.deleting import collected
 from testbed.kubernetes.nodes import is_ready, is_unreachable, tainted
 from testbed.kubernetes.scheduling import schedule
+from testbed.kubernetes.services.controller import with_services
 from testbed.kubernetes.state import ClusterState, Edit, Pod, Resource
 from testbed.kubernetes.workloads import (
     daemonset,
@@ -59,7 +60,7 @@ def step(state: ClusterState) -> ClusterState:
     state = eviction.without_evicted(tainted(collected(state)))
     for kind, controller in CONTROLLERS.items():
         state = _passed(state, kind, controller, "reconcile", controller.reconcile)
-    state = schedule(state)
+    state = with_services(schedule(state))
     for kind, controller in CONTROLLERS.items():
         state = _passed(state, kind, controller, "status", partial(_with_status, controller))
     return state

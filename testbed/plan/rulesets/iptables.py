@@ -136,14 +136,14 @@ def _declared(chains: Mapping[str, WholeChain]) -> Iterator[str]:
 def _changes(old: Mapping[str, WholeChain], new: Mapping[str, WholeChain]) -> Iterator[str]:
     """New chains are created before rules jump to them; old chains are deleted after the last jump."""
     nothing = WholeChain()
-    gone = [name for name in old if name not in new and name not in BUILT_IN]
+    gone = dict.fromkeys(name for name in old if name not in new and name not in BUILT_IN)
     written: dict[str, WholeChain] = {}
     edited: list[str] = []
     for name in dict.fromkeys((*old, *new)):
         before, after = old.get(name, nothing), new.get(name, nothing)
-        is_own = name not in BUILT_IN
-        if name in gone:
+        if before is after or name in gone:
             continue
+        is_own = name not in BUILT_IN
         if is_own and name not in old:
             written[name] = after
             continue

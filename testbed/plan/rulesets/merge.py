@@ -95,7 +95,18 @@ def _place(key: Key) -> tuple[str, int, str]:
     return table, BUILT_IN.index(name) if name in BUILT_IN else len(BUILT_IN), name
 
 
+def _alone(owner: str, chain: Chain) -> WholeChain:
+    """A chain of one owner; it is kept with the chain, as most chains stay the same when others change."""
+    memory: dict[str, WholeChain] = vars(chain).setdefault("_wholes", {})
+    if owner not in memory:
+        rules = chain.rules + chain.last
+        memory[owner] = WholeChain(rules, chain.hook, chain.policy, ((owner, len(rules)),) if rules else ())
+    return memory[owner]
+
+
 def _chain(what: str, parts: list[tuple[str, Chain]]) -> WholeChain:
+    if len(parts) == 1:
+        return _alone(*parts[0])
     owners = [owner for owner, _ in parts]
     if len(set(owners)) < len(owners):
         raise ValueError(f"{what}: {next(o for o in owners if owners.count(o) > 1)} defines this chain twice")

@@ -24,6 +24,7 @@ Unlike the standard, kube-router ignores ClusterNetworkPolicies, and lets polici
 own node.
 Unlike the standard, the rules of a policy with both directions also apply, in the other direction, between the pods
 that it selects.
+As with kube-router, sets change before chains. For a few milliseconds, packets meet old chains with new sets.
 """,
 )
 

@@ -20,7 +20,6 @@ from testbed.kubernetes.policies.members import Bits
 from testbed.kubernetes.policies.rules import Block, Ports
 from testbed.plan.objects import Space
 from testbed.plan.rulesets import Chain, Ruleset, Set, iptables
-from testbed.policies import sets
 from testbed.policies.enforcing import with_rulesets
 from testbed.policies.engine import Local, Node
 from testbed.policies.kube_router.ways import Way, ways
@@ -141,7 +140,7 @@ class _PolicyChain:
         return self._pods(prefix, rule, way.peers.pods, "pod")
 
     def _pods(self, prefix: str, rule: str, pods: Bits, what: str = "") -> str:
-        addresses = sets.addresses(self.policies.members, pods, self.family)
+        addresses = self.policies.members.addresses(pods, self.family)
         return self._set(prefix, rule, what, "hash:ip", tuple(f"{address} timeout 0" for address in addresses))
 
     def _set(self, prefix: str, rule: str, what: str, type: str, members: tuple[str, ...]) -> str:
@@ -197,5 +196,6 @@ def _comment(comment: str) -> str:
     return f'-m comment --comment "{comment[:LONGEST_COMMENT]}"'
 
 
+@lru_cache(maxsize=8192)
 def _hash(text: str) -> str:
     return b32encode(hashlib.sha256(text.encode()).digest()).decode()[:16]

@@ -22,6 +22,8 @@ Drawing = tuple[str, str, Figure]
 
 CELLS_WITH_PLOTS = 2
 """A sweep with more cells has no plots per cell; its sweep plots and the tables show the same values."""
+FOREST_PAGES = 3
+"""More pages of comparisons have no plots; the tables show the same values."""
 CELLS_IN_ROUNDS = 4
 """A sweep with more cells has no plots of rounds."""
 
@@ -79,7 +81,7 @@ def figures(
 def _of_cell(
     run: Run, series: Sequence[Series], summaries: Sequence[Summary], pooled: Sequence[Histogram]
 ) -> Iterator[Drawing]:
-    pages = list(forest.pages(summaries))
+    pages = list(forest.pages(summaries))[:FOREST_PAGES]
     for number, page in enumerate(pages, start=1):
         name = "forest" if number == 1 else f"forest-{number}"
         part = f"{number} of {len(pages)}" if len(pages) > 1 else ""

@@ -1,13 +1,13 @@
 """Calico without encapsulation: nodes announce their blocks by BGP to all other nodes (full mesh).
 
 BIRD runs on each node, in AS 64512, with a session `Mesh_<address>` to every other node: n(n-1)/2 sessions for n nodes.
-It announces the node's block, not the routes to single pods in it, and writes learned routes to the kernel. The next
+It announces the node's blocks, not the routes to single pods in it, and writes learned routes to the kernel. The next
 hop of a route is the node that has the pods, so all nodes must be neighbours.
 
     10.244.0.64/26 via 192.168.56.2 dev eth0 proto bird
     blackhole 10.244.0.0/26 proto bird
 
-The second route is the node's own block. It drops packets to pods that do not exist, because the other nodes send
+The second route is a block of the node itself. It drops packets to pods that do not exist, because the other nodes send
 packets for the whole block to this node. Pods have the fabric's MTU. IPv6 routes are exchanged in IPv6 sessions.
 
 Routes appear one to two seconds after BIRD starts; it waits for one second before it connects to peers.

@@ -32,8 +32,9 @@ Unlike in a cluster, the testbed itself attaches pods, without Calico's CNI plug
 Unlike in a cluster with policies, there are no policies, tiers or host endpoints: the chains of host endpoints are
 empty, and the profile of its namespace accepts each pod's traffic.
 Unlike Felix, which can also use eBPF programs (eBPF mode) or nftables, the presets use iptables only.
-Unlike in a cluster, blocks are allocated in the nodes' order, one per node; if a node has more pods than fit 64
-addresses, all nodes have larger blocks, instead of several.
+Unlike in a cluster, blocks are allocated in ascending order, the nodes' first ones in the nodes' order; Calico's order
+is pseudo-random. A block without pods is released at once, not after a grace period, and allocated again only after all
+others. A node never borrows addresses from the blocks of other nodes.
 Unlike Felix' own, rules have no `cali:` comments, by which Felix identifies them.
 """
 UNLIKE += pages.WITHOUT_IPV6
@@ -103,13 +104,14 @@ def vxlan(joining: Joining, node: NodePlace) -> None:
 
 
 def reach_by_vxlan(space: SpaceDraft, remote: NodePlace) -> None:
-    """The entries for a remote node: FDB entry, neighbour of its tunnel address, route to its block."""
+    """The entries for a remote node: FDB entry, neighbour of its tunnel address, routes to its blocks."""
     for block in remote.pod_cidrs:
         dev, there = VXLAN[block.version], tunnel_address(block)
         mac = vtep_mac(remote.name, block.version)
         space.fdb(mac, dev, remote.address(block.version))
         space.neighbour(there, mac, dev)
-        space.route(block, dev, via=there, onlink=True, protocol=PROTOCOL)
+        for own in remote.ranges_of(block.version):
+            space.route(own, dev, via=there, onlink=True, protocol=PROTOCOL)
 
 
 def vxlan_leg(plan: Plan, layout: Layout, options: TransportSpec, one: NodePlace, other: NodePlace, family: int) -> Leg:

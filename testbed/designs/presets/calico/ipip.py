@@ -2,8 +2,8 @@
 
 The tunnel device is `tunl0`, which the kernel's IP in IP module creates in each network namespace, without tunnel ends.
 The next hop of a route is the tunnel end, although it is a node's address on the fabric (`onlink`). The device has the
-first address of the node's block. Nodes announce their blocks by BGP in a full mesh, as in `calico-bgp`. Packets grow
-by 20 bytes. The fabric sees only packets between nodes, so it may have several subnets.
+first address of the node's first block. Nodes announce their blocks by BGP in a full mesh, as in `calico-bgp`. Packets
+grow by 20 bytes. The fabric sees only packets between nodes, so it may have several subnets.
 
     10.244.0.64/26 via 192.168.56.2 dev tunl0 proto bird onlink
     blackhole 10.244.0.0/26 proto bird

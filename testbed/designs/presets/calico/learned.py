@@ -13,7 +13,7 @@ from testbed.spec.types import Network
 
 def own_blocks(node: NodePlace) -> Iterator[Route]:
     """Blackhole routes for the node's blocks: they drop packets to pods that do not exist."""
-    for block in node.pod_cidrs:
+    for block in node.ranges:
         yield Route(block, "", blackhole=True, protocol=BIRD)
 
 
@@ -21,7 +21,7 @@ def by_neighbours(layout: Layout, node: NodePlace) -> Iterator[Route]:
     """Routes to the blocks of neighbours, via these."""
     for remote in others(layout, node):
         if layout.are_neighbours(node, remote):
-            for block in remote.pod_cidrs:
+            for block in remote.ranges:
                 yield _route(block, [NextHop(remote.address(block.version), UPLINK)])
 
 
@@ -30,23 +30,22 @@ def by_default_route(layout: Layout, node: NodePlace) -> Iterator[Route]:
     steps = layout.routing.first_steps(node.ports)
     for remote in others(layout, node):
         if not layout.are_neighbours(node, remote):
-            for block in remote.pod_cidrs:
+            for block in remote.ranges:
                 yield _route(block, _hops(steps, block.version))
 
 
 def by_tunnel(layout: Layout, node: NodePlace, family: int, dev: str) -> Iterator[Route]:
     """Routes to the blocks of one family, through a tunnel device on which all nodes are treated as neighbours."""
     for remote in others(layout, node):
-        for block in remote.pod_cidrs:
-            if block.version == family:
-                yield Route(block, dev, remote.address(family), onlink=True, protocol=BIRD)
+        for block in remote.ranges_of(family):
+            yield Route(block, dev, remote.address(family), onlink=True, protocol=BIRD)
 
 
 def of_nodes_with_routers(layout: Layout, node: NodePlace) -> Iterator[Route]:
     """Routes of a node that has sessions with routers: via the nearest of these, or directly on a common Ethernet."""
     for remote in others(layout, node):
         steps = list(_nearest(layout, node, remote))
-        for block in remote.pod_cidrs:
+        for block in remote.ranges:
             source = node.address(block.version) if node.is_on_loopback else None
             yield replace(_route(block, _hops(steps, block.version)), source=source)
 
@@ -55,7 +54,7 @@ def of_router(layout: Layout, router: str) -> Iterator[Route]:
     """Routes of a router to the blocks of all nodes."""
     for node in layout.nodes:
         steps = layout.routing.to_node(router, node.ports)
-        for block in node.pod_cidrs:
+        for block in node.ranges:
             yield _route(block, _hops(steps, block.version))
 
 

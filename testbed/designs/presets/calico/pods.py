@@ -6,8 +6,12 @@ The node's end has the MAC address ee:ee:ee:ee:ee:ee. It answers ARP for every a
 (`proxy_delay` 0), and, if pods have IPv6 addresses, NDP too (`proxy_ndp`). It forwards packets, accepts those to
 127.0.0.0/8 (`route_localnet`, for services of the node), and ignores router advertisements (`accept_ra` 0). As Felix
 makes them, the settings of IPv4 and `accept_ra` do not depend on the addresses of the pods. An iptables rule
-(`rpfilter`) checks the source of a pod's packets, not `rp_filter`. The transport adds the blackhole route of the block,
-which drops packets to pods that do not exist.
+(`rpfilter`) checks the source of a pod's packets, not `rp_filter`. The transport adds a blackhole route for each block
+of the node, which drops packets to pods that do not exist.
+
+A node has a block of 64 addresses (/26, or /122 for IPv6). When its pods have all of them, the node gets another one,
+which it releases when the last pod in it is gone. Each block has its own routes, on its node and on the others. Pods
+keep their addresses, and the node's tunnel device keeps the first address of the first block.
 """
 
 from dataclasses import replace

@@ -94,7 +94,7 @@ def _meshed(layout: Layout, node: NodePlace) -> Iterator[Peer]:
 
 def _node(layout: Layout, node: NodePlace, peers: Iterator[Peer] | list[Peer]) -> Speaker:
     own = router_id((address.ip for address in node.addresses), node.serial)
-    return Speaker(own, NODE_AS, layout.pod_cidrs, tuple(peers), node.pod_cidrs, POD_DEVICES)
+    return Speaker(own, NODE_AS, layout.pod_cidrs, tuple(peers), node.ranges, POD_DEVICES)
 
 
 def _with(node: NodePlace, other: NodePlace, family: int, kind: str, is_client: bool = False) -> Peer:

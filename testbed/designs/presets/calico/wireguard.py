@@ -1,6 +1,6 @@
 """Calico with WireGuard: traffic between pods of different nodes is encrypted.
 
-Each node has a device `wireguard.cali` with every other node as a peer on UDP port 51820, for the peer's block. The
+Each node has a device `wireguard.cali` with every other node as a peer on UDP port 51820, for the peer's blocks. The
 main table has the routes of `calico-bgp`, announced in a full mesh. Before the main table, a rule of priority 99 sends
 all packets to table 1, in which Felix has a route to each block through the device. Packets that are already encrypted
 have a mark from the device and skip the rule.
@@ -58,12 +58,12 @@ def _encrypt(joining: Joining, node: NodePlace, own: Network) -> None:
     """Adds the device of one family, and the table with the routes through it."""
     space, family = joining.draft[node.name], own.version
     dev, table = DEVICE[family], TABLE[family]
-    peers, routes = [], []
+    peers: list[WireguardPeer] = []
+    routes: list[Network] = []
     for remote in others(joining.layout, node):
-        block = next(cidr for cidr in remote.pod_cidrs if cidr.version == family)
-        there = remote.address(family)
-        peers.append(WireguardPeer(remote.name, there, (block, ipaddress.ip_network(there))))
-        routes.append(block)
+        blocks, there = remote.ranges_of(family), remote.address(family)
+        peers.append(WireguardPeer(remote.name, there, (*blocks, ipaddress.ip_network(there))))
+        routes += blocks
     space.wireguard(dev, joining.mtu, PORT[family], peers, MARK)
     space.address(dev, ipaddress.ip_interface(tunnel_address(own)))
     for block in routes:
