@@ -38,7 +38,7 @@ from testbed.observe.check import check as check_lab
 from testbed.observe.inspect import Difference
 from testbed.observe.inspect import inspect as inspect_lab
 from testbed.observe.ports import TRACE_PORT
-from testbed.observe.served import ports_of
+from testbed.observe.served import Expected
 from testbed.observe.shots import Protocol
 from testbed.observe.trace import Walk
 from testbed.observe.trace import trace as trace_packet
@@ -323,8 +323,10 @@ class Lab:
         The verdict prints as `testbed check` does; `assert lab.check().is_good` shows the first cause if it fails.
         """
         plan, topology, design = self.plan, self._living.topology, self._living.design
-        ended, ports = self._living.ended(), ports_of(self._living.ports())
-        return self._living.inside(lambda namespaces: check_lab(design, topology, plan, namespaces, ended, ports=ports))
+        ended, expected = self._living.ended(), Expected.of(self._living.reachable())
+        return self._living.inside(
+            lambda namespaces: check_lab(design, topology, plan, namespaces, ended, expected=expected)
+        )
 
     def inspect(self) -> tuple[Difference, ...]:
         """Differences between the kernel's state and the plan, including processes that have ended."""

@@ -316,7 +316,7 @@ class _Keeper:
         if self._lab is None or not self._built.is_set():
             return
         with self._stepping:
-            ports = ports_of(self._cluster.state) if self._cluster else []
+            ports = ports_of(self._cluster) if self._cluster else {}
         with _file(json.dumps(ports).encode()) as file:
             say(connection, {}, [file])
 

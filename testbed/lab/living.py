@@ -245,10 +245,10 @@ class LivingLab:
 
         return design_of_data(self.facts["design_spec"])
 
-    def ports(self) -> list[tuple[str, str, str, int, str]]:
-        """The ports of containers that must answer: pod, place, container, number, protocol."""
-        _, (file,) = self._ask("ports")
-        return [(str(a), str(b), str(c), int(number), str(d)) for a, b, c, number, d in json.loads(_read(file))]
+    def reachable(self) -> dict[str, Any]:
+        """What must be reachable, see `testbed.lab.commands.ports_of`; empty without Kubernetes objects."""
+        _, (file,) = self._ask("ports", COMMAND_PATIENCE_S)
+        return dict(json.loads(_read(file)))
 
     def ended(self) -> tuple[tuple[str, str, str], ...]:
         """The plan's processes that have ended: place, description, and the command that restarts it."""

@@ -5,7 +5,7 @@ PROXIES = ("iptables", "nftables", NONE)
 """Service proxies."""
 OWN = "own"
 """The policy engine that belongs to a design; none if it has none."""
-ENGINES = ("nftables", "calico", "kube-router")
+ENGINES = ("nftables", "calico", "kube-router", "weave")
 """Policy engines."""
 
 
