@@ -44,7 +44,7 @@ from testbed.observe.trace import Walk
 from testbed.observe.trace import trace as trace_packet
 from testbed.observe.verdict import Verdict
 from testbed.plan.objects import Kind, Plan, Space
-from testbed.spec.agents import NONE, OWN
+from testbed.spec.agents import OWN
 from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design, load_topology
 from testbed.spec.topology import DEFAULT_NAMESPACE
@@ -153,7 +153,7 @@ class Lab:
         offload: bool = True,
         manifests: str | Path | Sequence[str | Path] = (),
         host_images: bool = False,
-        proxy: str = NONE,
+        proxy: str = OWN,
         policies: str = OWN,
     ) -> Self:
         """Brings a lab up, which ends with this process at the latest.
@@ -161,8 +161,9 @@ class Lab:
         `topology` is a YAML file; `design` a name, ATTACH+TRANSPORT, a design file, or a CNI network configuration;
         `name` must be unique, and by default contains the PID of this process. `manifests` are files or folders of
         Kubernetes manifests to begin with; with `host_images` containers of the image `host` and of well-known tool
-        images run their command from this machine's files. `proxy` is iptables, nftables or none. `policies` is what
-        enforces NetworkPolicies: own (the design's, if it has one), nftables, calico, kube-router or none.
+        images run their command from this machine's files. `proxy` is own (that of the design), iptables, nftables or
+        none. `policies` is what enforces NetworkPolicies: own (the design's engine, if it has one), nftables, calico,
+        kube-router, weave or none.
         Raises SpecError for mistakes in files, or a design that does not fit the topology, KeyError for an unknown
         design, MachineLacks for missing features, programs or rights, PluginNowhere, NameTaken, ChangeRefused and
         CannotBeBuilt.

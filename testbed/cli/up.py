@@ -12,7 +12,7 @@ from testbed.cli.log import LOG, need_log, write_log
 from testbed.cli.manifests import skipped_lines
 from testbed.cli.objects import FILES, NAMESPACE
 from testbed.lab.living import CannotBeBuilt, ChangeFailed, LivingLab, NameTaken, facts_of
-from testbed.spec.agents import NONE, OWN, POLICIES, PROXIES, WrongEngine
+from testbed.spec.agents import OWN, POLICIES, PROXIES, WrongEngine
 
 _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 
@@ -33,9 +33,9 @@ _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 @click.option(
     "--proxy",
     type=click.Choice(PROXIES),
-    default=NONE,
+    default=OWN,
     show_default=True,
-    help="The service proxy of all nodes; without one, Services lead nowhere.",
+    help="The service proxy: the design's (kube-proxy in mode iptables, except for Cilium), another one, or none.",
 )
 @click.option(
     "--policies",
@@ -78,7 +78,7 @@ def up(
             loaded, wanted, files, offload=offload == "on", namespace=namespace, proxy=proxy, policies=policies
         )
     except WrongEngine as error:
-        raise click.UsageError(f"--policies: {error}") from None
+        raise click.UsageError(str(error)) from None
     facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images, begun.agents)
     try:
         lab = LivingLab.bring_up(begun.plan, name, facts, state=begun.state)

@@ -67,7 +67,7 @@ LAYERS = (
         "scheduler",
         r"schedule|__schedule|try_to_wake|ttwu|__wake|wake_|default_wake|autoremove|prepare_to_wait|"
         r"finish_wait|add_wait|remove_wait|pick_|put_prev|set_next|enqueue_|dequeue_|update_|__update|check_preempt|"
-        r"wakeup_|resched|finish_task|switch_|__switch|rcu|__rcu|kthread|worker|queue_work|__queue_work|kick_pool|"
+        r"wakeup_|resched|finish_task|switch_|__switch|kthread|worker|queue_work|__queue_work|kick_pool|"
         r"insert_work|process_one|wq_|psi_|__calc|avg_|sched_|entity|place_|select_|reweight|vruntime|cpuacct|"
         r"cgroup|__cgroup|woken_wake|sk_wait|native_sched|rq_|pvclock|flush_smp|dl_|__dl|set_work|pwq|move_linked|"
         r"propagate|prandom|min_vruntime|cpu_util|find_idle|migrate|__hrtick|perf_event|hrtick",
@@ -78,7 +78,7 @@ LAYERS = (
         r"__sysvec|lapic|clockevents|run_timer|read_tsc|timekeeping|update_process|add_timer|del_timer|detach|jiffies|"
         r"get_nohz|calc_wheel|lock_timer|native_|asm_|common_interrupt|apic|enqueue_timer",
     ),
-    ("locks", r"_raw_|queued_|mutex|__mutex|rwsem|down_|up_|__raw|lock_|osq"),
+    ("locks and RCU", r"rcu_|__rcu|srcu|call_rcu|_raw_|queued_|mutex|__mutex|rwsem|down_|up_|__raw|lock_|osq"),
 )
 """Layers with the patterns of their functions; functions that no pattern matches are in the layer of their caller."""
 OTHER = "other"

@@ -36,12 +36,14 @@ class Agents:
     proxy: str = NONE
     policies: str = NONE
     """Their names, see `testbed.spec.agents`."""
+    bypass: str = ""
+    """Why none of them can have an effect; empty if they can."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any], plan: Plan) -> Self:
         """From the facts of a lab; `plan` is that of its design."""
-        found = chosen(data.get("proxy", NONE), data.get("policies", OWN), plan)
-        return cls(found.proxy, found.policies)
+        found = chosen(data.get("proxy", OWN), data.get("policies", OWN), plan)
+        return cls(found.proxy, found.policies, found.bypass)
 
     def as_data(self) -> dict[str, Any]:
         """For the facts of a lab."""
@@ -63,6 +65,19 @@ class Agents:
         nodes = [space.name for space in lab.plan.of_kind(Kind.NODE)]
         with suppress(OSError):  # The kernel has no ctnetlink.
             forget_stale(lab.namespaces, nodes, ports)
+
+    def idle(self, state: ClusterState) -> tuple[str, ...]:
+        """A line for each kind of objects without effect, as nothing on the nodes follows them."""
+        policies = sum(len(state.of(kind)) for kind in FOLLOWED if kind.endswith("NetworkPolicy"))
+        services = sum(one.namespace != "default" or one.name != "kubernetes" for one in state.of("Service").values())
+        lines = []
+        if policies and self.policies == NONE:
+            remedy = self.bypass or "`testbed up --policies nftables` adds an engine"
+            lines.append(f"network policies are enforced by nobody: {remedy}")
+        if services and self.proxy == NONE:
+            remedy = self.bypass or "no service proxy runs; `testbed up --proxy iptables` adds one"
+            lines.append(f"Services lead nowhere: {remedy}")
+        return tuple(lines)
 
     def closed(self, state: ClusterState, places: Iterable[str], ports: Iterable[ServedPort]) -> "Closed":
         """What the policies forbid, as the engine enforces them."""
@@ -114,11 +129,24 @@ def place_of(key: tuple[str, str]) -> str:
 
 def chosen(proxy: str, policies: str, plan: Plan) -> Agents:
     """The agents that a user names, for a design's plan. Raises WrongEngine."""
+    reason = _bypass(plan)
+    if reason and not {proxy, policies} <= {OWN, NONE}:
+        what = f"proxy {proxy}" if proxy not in (OWN, NONE) else f"policies {policies}"
+        raise WrongEngine(f"{what} has no effect with the design {plan.design}: {reason}")
+    if proxy == OWN:
+        proxy = NONE if reason else "iptables"
     if policies == OWN:
         policies = next((name for name, engine in ENGINES.items() if engine.owner and engine.fits(plan)), NONE)
     elif policies != NONE and not ENGINES[policies].fits(plan):
         raise WrongEngine(f"the policy engine {policies} extends rules that the design {plan.design} does not have")
-    return Agents(proxy, policies)
+    return Agents(proxy, policies, reason)
+
+
+def _bypass(plan: Plan) -> str:
+    """Why packets of pods do not meet the rules of their node; empty if they do."""
+    if any(node.bpf for node in plan.of_kind(Kind.NODE)):
+        return "its eBPF programs forward packets past the rules of the nodes"
+    return "its pods send packets past the rules of their nodes" if plan.children else ""
 
 
 def addressed(state: ClusterState, layout: Layout) -> ClusterState:

@@ -41,7 +41,7 @@ def begun_with(
     offload: bool = True,
     namespace: str = "default",
     seed: int = 0,
-    proxy: str = NONE,
+    proxy: str = OWN,
     policies: str = OWN,
 ) -> Beginning:
     """What a lab of a topology and a design begins with, with the manifests in files and those of the topology.
@@ -51,8 +51,8 @@ def begun_with(
     """
     files = tuple(files)
     topology = loaded.value
-    if not files and not topology.manifests and proxy == NONE and policies in (NONE, OWN):
-        return Beginning(loaded, design.plan(topology, offload), agents={"policies": policies})
+    if not files and not topology.manifests and proxy in (NONE, OWN) and policies in (NONE, OWN):
+        return Beginning(loaded, design.plan(topology, offload), agents={"proxy": proxy, "policies": policies})
     # Loaded only when needed, as this takes longer than to build a small lab.
     from testbed.kubernetes.verbs import applied
     from testbed.lab.agents import addressed, chosen

@@ -33,7 +33,7 @@ def carried_out(cluster: Cluster, question: Mapping[str, Any]) -> dict[str, Any]
     answer = {
         "lines": done.outcome.lines,
         "remarks": done.outcome.remarks,
-        "pending": pending(cluster.state),
+        "pending": (*pending(cluster.state), *_idle(cluster, question["verb"])),
         "blocked": done.outcome.blocked,
         "errors": done.outcome.errors,
         "seconds": done.seconds,
@@ -42,6 +42,10 @@ def carried_out(cluster: Cluster, question: Mapping[str, Any]) -> dict[str, Any]
     if done.outcome.uids and question.get("await_s"):
         answer["left"] = not cluster.await_gone(done.outcome.uids, question["await_s"])
     return answer
+
+
+def _idle(cluster: Cluster, verb: str) -> tuple[str, ...]:
+    return cluster.agents.idle(cluster.state) if verb == "apply" else ()
 
 
 def listed(cluster: Cluster, question: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed.experiment.results import WARM_UP_ROUND, Results, ResultsError, replace_file
+from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, ResultsError, read_results, replace_file
 from testbed.report import metrics
 from testbed.spec.scenario import AA
 
@@ -26,13 +26,20 @@ Counts = Mapping[tuple[str, str, str], float]
 
 
 def take(folder: Path, counts: Results) -> None:
-    """Write the counts of another results folder into that of a run. Raises ResultsError if there are none."""
+    """Write the counts of another results folder into that of a run.
+
+    Raises ResultsError if there are none, or none of a path of the run.
+    """
     found: dict[tuple[str, str, str], list[float]] = {}
     for s in counts.samples:
         if s.metric == METRIC and s.round != WARM_UP_ROUND and s.value is not None:
             found.setdefault((s.cell, s.design, s.path), []).append(s.value)
     if not found:
         raise ResultsError(f"{counts.folder} has no counts of instructions: expected a folder of `testbed count`")
+    paths = {s.path for s in read_results(folder).samples}
+    if not paths & {path for _, _, path in found}:
+        counted, run = (", ".join(sorted(names)) for names in ({path for _, _, path in found}, paths - {LAB, LOOPBACK}))
+        raise ResultsError(f"{counts.folder} has counts of other paths ({counted}) than {folder} ({run})")
     lines = [("cell", "design", "path", "instructions")]
     lines += [(*where, f"{sum(values) / len(values):.0f}") for where, values in found.items()]
     replace_file(folder / FILE, "".join(f"{','.join(map(_quoted, line))}\n" for line in lines))

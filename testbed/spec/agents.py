@@ -1,10 +1,11 @@
 """Names of what can run on nodes beside a design; the rooms of services and policies have what they mean."""
 
 NONE = "none"
-PROXIES = ("iptables", "nftables", NONE)
-"""Service proxies."""
 OWN = "own"
-"""The policy engine that belongs to a design; none if it has none."""
+"""What belongs to a design. The policy engine: its own, or none if it has none. The service proxy: kube-proxy in its
+default mode, iptables, or none if the design is to replace kube-proxy."""
+PROXIES = (OWN, "iptables", "nftables", NONE)
+"""Service proxies."""
 ENGINES = ("nftables", "calico", "kube-router", "weave")
 """Policy engines."""
 

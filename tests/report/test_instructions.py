@@ -84,8 +84,7 @@ def test_counts_are_beside_the_times_of_a_run(tmp_path: Path) -> None:
     run = write_folder(tmp_path / "run", Recipe(throughput=lambda *_: 10.0))
     report = write_report(run, counted(tmp_path / "counts", {**COUNTS, "l3-gateway": 58_000}))
     table_rows = [line.strip("| ").split(" | ") for line in report.markdown.read_text().splitlines()]
-    assert ["design", "Throughput", "Instructions"] in table_rows
-    first = table_rows.index(["design", "Throughput", "Instructions"])
+    first = next(n for n, row in enumerate(table_rows) if row[:3] == ["design", "Throughput", "Instructions"])
     found = {row[0]: row[2] for row in table_rows[first + 2 : first + 6]}
     assert found == {
         "l2": "50,700",
@@ -100,6 +99,13 @@ def test_a_folder_without_counts_is_refused(tmp_path: Path) -> None:
     run = write_folder(tmp_path / "run", Recipe())
     with pytest.raises(ResultsError, match=r"has no counts of instructions: expected a folder of `testbed count`"):
         take(run, read_results(run))
+
+
+def test_counts_of_other_paths_are_refused(tmp_path: Path) -> None:
+    run = write_folder(tmp_path / "run", Recipe(throughput=lambda *_: 10.0))
+    with pytest.raises(ResultsError, match=r"has counts of other paths \(elsewhere\) than .*run \(cross-node\)"):
+        take(run, read_results(counted(tmp_path / "counts", COUNTS, path="elsewhere")))
+    assert not (run / "counts.csv").exists()
 
 
 @pytest.fixture
