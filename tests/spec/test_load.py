@@ -195,7 +195,7 @@ def test_any_valid_topology_loads(tmp_path_factory: pytest.TempPathFactory, docu
     assert list(topology.nodes) == list(document["nodes"])  # type: ignore[call-overload]
 
 
-def test_an_error_in_a_file_prints_as_the_command_line_does(tmp_path: Path) -> None:
+def test_an_error_in_a_file_is_printed_with_its_place(tmp_path: Path) -> None:
     file = tmp_path / "lab.yaml"
     file.write_text("name: lab\nnods: {}\n")
     with pytest.raises(SpecError) as error:
