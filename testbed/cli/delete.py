@@ -11,7 +11,16 @@ from testbed.cli.objects import ALL_NAMESPACES, FILES, NAMESPACE, SELECTOR, carr
 MOST_S = 3600.0
 
 
-@click.command(epilog="Example: testbed delete pod web-1")
+class _KubectlSwitches(click.Command):
+    """Takes `--wait=false` and the like too, as kubectl does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        switches = {f"--{one}=true": f"--{one}" for one in ("wait", "all", "now", "force", "ignore-not-found")}
+        switches["--wait=false"] = "--no-wait"
+        return super().parse_args(ctx, [switches.get(word, word) for word in args])
+
+
+@click.command(cls=_KubectlSwitches, epilog="Example: testbed delete pod web-1")
 @lab_option
 @click.argument("words", nargs=-1, metavar="[KIND [NAME...] | KIND/NAME...]")
 @FILES

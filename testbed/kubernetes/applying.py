@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from testbed.kubernetes.defaults import steady, whole_spec
 from testbed.kubernetes.immutable import immutable_misfits
 from testbed.kubernetes.kinds import BY_NAME
 from testbed.kubernetes.models.batch import JobSpec
@@ -125,6 +126,9 @@ def _resource(one: Written, old: Resource | None, numbers: Numbers | None) -> Re
     else:
         typed = one.typed if merged == written else one.kind.model.model_validate(merged, by_alias=True, by_name=False)
     body = {key: value for key, value in merged.items() if key not in _APART}
+    if old is not None and one.kind is not SERVICE and isinstance(body.get("spec"), dict) and "spec" in old.body:
+        whole = (whole_spec(each.get("spec"), its) for each, its in ((old.body, old.typed), (body, typed)))
+        body["spec"] = steady(old.body["spec"], body["spec"], *whole)
     metadata = Metadata(
         name=typed.metadata.name,
         namespace=one.namespace,

@@ -183,6 +183,7 @@ def _container(one: ContainerStatus) -> dict[str, Any]:
     return {
         "name": one.name,
         "image": one.image,
+        "imageID": "",
         "ready": one.ready,
         "started": one.started,
         "restartCount": one.restart_count,

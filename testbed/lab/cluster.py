@@ -280,12 +280,9 @@ class Cluster:
             and (has_room or pod.uid not in self._waiting or self._waiting[pod.uid].until <= state.now)
         ]
         failed = self._change(gone, fresh) if gone or fresh else {}
-        there = {pod.uid for pod in fresh} - failed.keys()
-        self._waiting = {
-            uid: _Wait.after(self._waiting.get(uid), failed[uid], state.now) if uid in failed else self._waiting[uid]
-            for uid in (pod.uid for pod in wanted.values())
-            if uid not in there and (uid in failed or uid in self._waiting)
-        }
+        untried = {pod.uid for pod in wanted.values()} - {pod.uid for pod in fresh}
+        later = {uid: _Wait.after(self._waiting.get(uid), why, state.now) for uid, why in failed.items()}
+        self._waiting = {uid: wait for uid, wait in self._waiting.items() if uid in untried} | later
         self._attached = {key: pod.uid for key, pod in wanted.items() if pod.uid not in self._waiting}
         self._seen = pods
 
@@ -297,10 +294,12 @@ class Cluster:
         try:
             self._editing.change_pods(lambda topology: with_pods(topology, gone, fresh))
         except NotAttached as error:
-            self._problem = "\n".join(error.others) or self._problem
-            if error.pods:
-                self._change(list(error.pods), [])
-            return {pod.uid: error.pods[pod_id(pod)] for pod in fresh if pod_id(pod) in error.pods}
+            failed = {pod_id(pod): pod.uid for pod in fresh if pod_id(pod) in error.pods}
+            others = [why for key, why in error.pods.items() if key not in failed]
+            self._problem = "\n".join((*error.others, *others)) or self._problem
+            if failed:
+                self._change(list(failed), [])
+            return {uid: error.pods[key] for key, uid in failed.items()}
         except (PlanRefused, OSError) as error:
             self._problem = str(error)
         except EditRefused as error:

@@ -59,13 +59,22 @@ class Problem:
     width: int = 1
     """Number of characters to mark."""
 
+    @property
+    def place(self) -> str:
+        """File, line and column; the file alone for one as a whole."""
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+
 
 class SpecError(Exception):
     """A user's file cannot be used; `problems` has every problem found."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(problem.message for problem in problems))
+        super().__init__(problems)
         self.problems = problems
+
+    def __str__(self) -> str:
+        """A line for each problem; `spec.render` shows more."""
+        return "\n".join(": ".join(filter(None, (one.place, one.where, one.message))) for one in self.problems)
 
 
 def item(path: tuple[str | int, ...], index: int, written: tuple[object, ...]) -> Loc:

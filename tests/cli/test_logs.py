@@ -85,6 +85,8 @@ def test_logs_and_variables_of_containers(repository: Path, tmp_path: Path) -> N
         assert printed(repository, "exec", "tool", "-i", "-t", "-c", "side", "--", "hostname") == "tool\n"
         assert printed(repository, "exec", "client", "-c", "pod", "--", "hostname") == "client\n"
         golden("logs-refused", "".join(refusals(repository)))
+        deleted = printed(repository, "delete", "pod", "crash", "--wait=false", "--force=true")
+        assert deleted == 'pod "crash" deleted from default namespace\n'
 
 
 def follow(repository: Path) -> None:

@@ -93,6 +93,18 @@ def test_what_is_printed_can_be_read_again(state: ClusterState) -> None:
     assert len(read_manifests([("printed.yaml", text)]).objects) > 20
 
 
+def test_what_is_printed_changes_nothing_when_it_is_applied(state: ClusterState) -> None:
+    kinds = ("Deployment", "StatefulSet", "DaemonSet", "Job", "Service", "ConfigMap", "NetworkPolicy")
+    text = printed(state, [one for one in state if one.kind.name in kinds and one.metadata.owner is None], "yaml")
+    outcomes = apply(state, read_manifests([("printed.yaml", text)])).outcomes
+    assert {outcome for _, outcome in outcomes} == {"unchanged"}
+    edited = text.replace("replicas: 3", "replicas: 4")
+    assert edited != text
+    after = settled(apply(state, read_manifests([("printed.yaml", edited)])).state)
+    pods = {pod.name for pod in state.pods}
+    assert pods < {pod.name for pod in after.pods}, "a default that is written out is no new template"
+
+
 def test_single_object_is_no_list() -> None:
     state = cluster(pod("a"))
     assert json.loads(printed(state, state.pods, "json", is_single=True))["metadata"]["name"] == "a"

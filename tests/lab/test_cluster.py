@@ -290,13 +290,26 @@ def test_pods_are_replaced_at_random_under_load(design: str) -> None:
     with Lab.up(TWO_NODES, design=where, manifests=SHOP) as lab:
         assert eventually(lambda: all(pod.is_ready for pod in lab.pods.values() if pod.phase == "Running"))
         with pinging(lab, "client", "web-2"):
-            for _ in range(10):
-                victim = random.choice([pod for pod in lab.pods.values() if "ownerReferences" in pod.data["metadata"]])
-                lab.delete("pod", victim.name)
+            for number in range(10):
+                _replace(lab, number)
         assert eventually(lambda: len(web(lab)) == 3 and all(pod.is_ready for pod in web(lab)))
         verdict = lab.check()
         assert verdict.is_good, verdict
         assert lab.inspect() == ()
+
+
+def _replace(lab: Lab, number: int) -> None:
+    """Replaces pods, each time in another way: delete, scale, an update."""
+    match number % 5:
+        case 3:
+            lab.scale("deployment/web", 5 - number // 5 * 2)
+        case 4:
+            edited = next(one for one in yaml.safe_load_all(SHOP.read_text()) if one["kind"] == "Deployment")
+            edited["spec"]["template"]["metadata"]["annotations"] = {"number": str(number)}
+            lab.apply(edited)
+        case _:
+            owned = [pod for pod in lab.pods.values() if "ownerReferences" in pod.data["metadata"]]
+            lab.delete("pod", random.choice(owned).name)
 
 
 def test_an_application_of_others_runs() -> None:

@@ -193,3 +193,11 @@ def test_any_valid_topology_loads(tmp_path_factory: pytest.TempPathFactory, docu
     file.write_text(yaml.safe_dump(document, sort_keys=False))
     topology = load_topology(file).value
     assert list(topology.nodes) == list(document["nodes"])  # type: ignore[call-overload]
+
+
+def test_an_error_in_a_file_is_printed_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text("name: lab\nnods: {}\n")
+    with pytest.raises(SpecError) as error:
+        load_topology(file)
+    assert f"{file}:2:1: nods: unknown key 'nods'" in str(error.value)

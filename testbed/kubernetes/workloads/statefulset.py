@@ -93,10 +93,13 @@ def _updated(state: ClusterState, spec: StatefulSetSpec, pods: list[Pod], revisi
 
 def _pod(maker: PodMaker, stateful_set: Resource, spec: StatefulSetSpec, number: int, revision: str) -> Pod:
     name = f"{stateful_set.name}-{number}"
-    names = {"hostname": name, **({"subdomain": spec.service_name} if spec.service_name else {})}
+    names: dict[str, Any] = {"hostname": name, **({"subdomain": spec.service_name} if spec.service_name else {})}
+    claims = [one["metadata"]["name"] for one in stateful_set.body["spec"].get("volumeClaimTemplates", ())]
+    volumes = [{"name": one, "persistentVolumeClaim": {"claimName": f"{one}-{name}"}} for one in claims]
+    own = [one for one in maker.raw.get("volumes", ()) if one["name"] not in claims]
     return maker.make(
         name,
         labels={POD_NAME: name, INDEX: str(number), REVISION: revision},
         spec=spec.template.spec.model_copy(update=names),
-        extra=names,
+        extra=names | ({"volumes": volumes + own} if volumes else {}),
     )
