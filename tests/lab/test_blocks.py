@@ -1,8 +1,10 @@
 """Calico's nodes get and release blocks in a living lab: pods are reached, and nothing is left of released blocks."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from testbed.designs import design_of
 from testbed.designs.presets.calico import blocks
@@ -20,7 +22,6 @@ cluster: {pod_cidr: [10.244.0.0/16, "fd00:10:244::/48"]}
 fabric: {subnet: [192.168.56.0/24, "fd00:1::/64"]}
 nodes: {node1: {pods: [stays, x0]}, node2: {pods: [far]}}
 """
-IPV4 = TEXT.replace('[10.244.0.0/16, "fd00:10:244::/48"]', "10.244.0.0/16")
 
 
 def fill(topology: Topology, count: int) -> Topology:
@@ -36,21 +37,18 @@ def kernel_blocks(lab: Lab, node: str) -> set[str]:
     return {route["dst"] for route in json.loads(found) if route["dst"].endswith("/30")}
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        pytest.param(name, text, marks=pytest.mark.needs(*design_of(name).needs))
-        for name, text in (
-            ("calico-vxlan", TEXT),
-            ("calico-bgp", TEXT),
-            ("calico-ipip", IPV4),
-            ("calico-wireguard", TEXT),
-        )
-    ],
-)
-def test_blocks_come_and_go(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def designs() -> Iterator[ParameterSet]:
+    """Designs with their needs; those that need kernel modules run in the virtual machine."""
+    for name in ("calico-vxlan", "calico-bgp", "calico-ipip", "calico-wireguard"):
+        needs = design_of(name).needs
+        in_vm = [pytest.mark.vm] if {"ipip", "wireguard"} & {*needs} else []
+        yield pytest.param(name, marks=[pytest.mark.needs(*needs), *in_vm])
+
+
+@pytest.mark.parametrize("name", designs())
+def test_blocks_come_and_go(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_BITS", 2)
-    design, topology = design_of(name), topology_of_text(text, "blocks.yaml").value
+    design, topology = design_of(name), topology_of_text(TEXT, "blocks.yaml").value
     first = design.plan(topology)
     with Lab(first) as lab:
         for count, found in ((3, 2), (6, 2), (9, 3), (4, 2), (1, 1)):
