@@ -1,7 +1,6 @@
 """Calico's nodes get and release blocks in a living lab: pods are reached, and nothing is left of released blocks."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from _pytest.mark import ParameterSet
@@ -37,12 +36,14 @@ def kernel_blocks(lab: Lab, node: str) -> set[str]:
     return {route["dst"] for route in json.loads(found) if route["dst"].endswith("/30")}
 
 
-def designs() -> Iterator[ParameterSet]:
+def designs() -> list[ParameterSet]:
     """Designs with their needs; those that need kernel modules run in the virtual machine."""
+    found = []
     for name in ("calico-vxlan", "calico-bgp", "calico-ipip", "calico-wireguard"):
         needs = design_of(name).needs
         in_vm = [pytest.mark.vm] if {"ipip", "wireguard"} & {*needs} else []
-        yield pytest.param(name, marks=[pytest.mark.needs(*needs), *in_vm])
+        found.append(pytest.param(name, marks=[pytest.mark.needs(*needs), *in_vm]))
+    return found
 
 
 @pytest.mark.parametrize("name", designs())
