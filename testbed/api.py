@@ -38,12 +38,13 @@ from testbed.observe.check import check as check_lab
 from testbed.observe.inspect import Difference
 from testbed.observe.inspect import inspect as inspect_lab
 from testbed.observe.ports import TRACE_PORT
-from testbed.observe.served import ports_of
+from testbed.observe.served import Expected
 from testbed.observe.shots import Protocol
 from testbed.observe.trace import Walk
 from testbed.observe.trace import trace as trace_packet
 from testbed.observe.verdict import Verdict
 from testbed.plan.objects import Kind, Plan, Space
+from testbed.spec.agents import OWN
 from testbed.spec.design import JOINED, is_file, is_network
 from testbed.spec.load import load_design, load_topology
 from testbed.spec.topology import DEFAULT_NAMESPACE
@@ -152,13 +153,17 @@ class Lab:
         offload: bool = True,
         manifests: str | Path | Sequence[str | Path] = (),
         host_images: bool = False,
+        proxy: str = OWN,
+        policies: str = OWN,
     ) -> Self:
         """Brings a lab up, which ends with this process at the latest.
 
         `topology` is a YAML file; `design` a name, ATTACH+TRANSPORT, a design file, or a CNI network configuration;
         `name` must be unique, and by default contains the PID of this process. `manifests` are files or folders of
         Kubernetes manifests to begin with; with `host_images` containers of the image `host` and of well-known tool
-        images run their command from this machine's files.
+        images run their command from this machine's files. `proxy` is own (that of the design), iptables, nftables or
+        none. `policies` is what enforces NetworkPolicies: own (the design's engine, if it has one), nftables, calico,
+        kube-router, weave or none.
         Raises SpecError for mistakes in files, or a design that does not fit the topology, KeyError for an unknown
         design, MachineLacks for missing features, programs or rights, PluginNowhere, NameTaken, ChangeRefused and
         CannotBeBuilt.
@@ -174,8 +179,8 @@ class Lab:
             ) from None
         check_design(wanted, loaded, design)
         need_for_lab(wanted, loaded.value)
-        begun = begun_with(loaded, wanted, _paths(manifests), offload=offload)
-        facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images)
+        begun = begun_with(loaded, wanted, _paths(manifests), offload=offload, proxy=proxy, policies=policies)
+        facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images, begun.agents)
         number = 1
         while True:
             chosen = name or f"{loaded.value.name}-{wanted.name.replace(JOINED, '-')}-{os.getpid()}-{number}"
@@ -319,8 +324,10 @@ class Lab:
         The verdict prints as `testbed check` does; `assert lab.check().is_good` shows the first cause if it fails.
         """
         plan, topology, design = self.plan, self._living.topology, self._living.design
-        ended, ports = self._living.ended(), ports_of(self._living.ports())
-        return self._living.inside(lambda namespaces: check_lab(design, topology, plan, namespaces, ended, ports=ports))
+        ended, expected = self._living.ended(), Expected.of(self._living.reachable())
+        return self._living.inside(
+            lambda namespaces: check_lab(design, topology, plan, namespaces, ended, expected=expected)
+        )
 
     def inspect(self) -> tuple[Difference, ...]:
         """Differences between the kernel's state and the plan, including processes that have ended."""

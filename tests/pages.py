@@ -167,6 +167,7 @@ def _there(folder: Path, words: list[str]) -> None:
 
 LEFT: Mapping[str, Left] = {
     "testbed run": Left("measures for half a minute or more", _measured),
+    "testbed count": Left("boots a virtual machine", parsed),
     "testbed report": Left("draws all plots", parsed),
     "testbed shell": Left("waits for what is typed", parsed),
     "./setup.sh": Left("installs packages", _there),

@@ -16,8 +16,9 @@ FLOORS = (
     {"plan"},
     {"kernel", "designs", "services", "policies", "dns", "edge"},
     {"lab"},
-    {"observe", "probes"},
+    {"observe", "probes", "vm"},
     {"experiment", "api_server"},
+    {"counting"},
     {"report"},
     {"cli", "api"},
 )

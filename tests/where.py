@@ -43,9 +43,11 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests that run only with `--whole-matrix`."""
-    if not config.getoption("whole_matrix"):
-        left_out = [item for item in items if item.get_closest_marker("whole_matrix")]
+    """Deselect tests that run only with `--whole-matrix` or `--vm`."""
+    needed = {"whole_matrix": "whole_matrix", "counts": "vm"}
+    absent = [marker for marker, option in needed.items() if not config.getoption(option)]
+    if absent:
+        left_out = [item for item in items if any(map(item.get_closest_marker, absent))]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 

@@ -30,14 +30,14 @@ def check(name: str | None, as_json: bool) -> None:
     lab = the_lab(name)
     with lab_errors():
         from testbed.observe.check import check as check_lab
-        from testbed.observe.served import ports_of
+        from testbed.observe.served import Expected
 
         plan, topology, design, ended = lab.plan, lab.topology, lab.design, lab.ended()
-        ports = ports_of(lab.ports())
+        expected = Expected.of(lab.reachable())
 
         def work(namespaces: "Namespaces") -> "Verdict":
             with progress() as show:
-                return check_lab(design, topology, plan, namespaces, ended, show, ports)
+                return check_lab(design, topology, plan, namespaces, ended, show, expected)
 
         verdict = lab.inside(work)
     if as_json:

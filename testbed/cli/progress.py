@@ -40,22 +40,26 @@ class _Plan:
 TRUST_S = 5.0
 
 
+def _bar(console: Console) -> Bar:
+    return Bar(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[count]}"),
+        TextColumn("{task.fields[left]}"),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+        refresh_per_second=1,  # Drawing takes CPU time from measurements.
+    )
+
+
 class Progress:
     """A `testbed.experiment.watcher.Watcher` that prints."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bar = Bar(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[count]}"),
-            TextColumn("{task.fields[left]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            transient=True,
-            refresh_per_second=1,  # Drawing takes CPU time from measurements.
-        )
+        self._bar = _bar(self._console)
         self._task: TaskID | None = None
         self._trials = 0
         self._done = 0
@@ -119,6 +123,46 @@ class Progress:
 
     def _counted(self, number: int) -> str:
         return f"{number}/{self._trials}" if self._trials else str(number)
+
+
+class CountProgress:
+    """A `testbed.counting.count.Watcher` that prints."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = _bar(self._console)
+        self._task = self._bar.add_task("", total=None, count="", left="")
+        self._designs = self._done = 0
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def booting(self, kernel: str) -> None:
+        self._say(f"Linux {kernel} boots under QEMU, about a minute")
+        self._bar.update(self._task, description="booting")
+
+    def planned(self, designs: int) -> None:
+        self._designs, self._began = designs, time.monotonic()
+        self._bar.reset(self._task, total=designs, description="counting over loopback", count=f"0/{designs}")
+
+    def prepared(self, design: str, ready: bool, news: str) -> None:
+        self._say(f"{'ready ' if ready else 'FAILED'}  {design}: {news}")
+        self._bar.update(self._task, description=design)
+
+    def ended(self, design: str, news: str) -> None:
+        self._done += 1
+        done = f"{self._done}/{self._designs}"
+        left = (time.monotonic() - self._began) / self._done * (self._designs - self._done)
+        self._bar.update(self._task, advance=1, count=done, left=f"{minutes(left)} left")
+        self._say(f"[{done}] {design}: {news}; {minutes(left)} left")
 
 
 def _round(trial: Trial) -> str:

@@ -12,8 +12,14 @@ from testbed.cli.output import failure
 
 @click.command(epilog="Example: testbed report results/compare-designs-20260101-120000")
 @click.argument("results", type=click.Path(path_type=Path))
+@click.option(
+    "--counts",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Show the instructions in a folder of `testbed count` beside the times; they are kept in RESULTS.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the rows of the summary as JSON.")
-def report(results: Path, as_json: bool) -> None:
+def report(results: Path, counts: Path | None, as_json: bool) -> None:
     """Recreate the tables, plots and report.html of a results folder from its data. Needs no root."""
     from rich.console import Console
 
@@ -21,7 +27,7 @@ def report(results: Path, as_json: bool) -> None:
     from testbed.report import write_report
 
     try:
-        made = write_report(results)
+        made = write_report(results, counts)
     except ResultsError as error:
         raise WrongInput(str(error)) from None
     except OSError as error:

@@ -12,6 +12,7 @@ from testbed.cli.log import LOG, need_log, write_log
 from testbed.cli.manifests import skipped_lines
 from testbed.cli.objects import FILES, NAMESPACE
 from testbed.lab.living import CannotBeBuilt, ChangeFailed, LivingLab, NameTaken, facts_of
+from testbed.spec.agents import OWN, POLICIES, PROXIES, WrongEngine
 
 _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
 
@@ -29,6 +30,20 @@ _NAME = re.compile(r"[A-Za-z0-9][-_.A-Za-z0-9]{0,62}")
     help="Let containers of the image `host` and of well-known tool images, such as busybox, run their command from "
     "this machine's files.",
 )
+@click.option(
+    "--proxy",
+    type=click.Choice(PROXIES),
+    default=OWN,
+    show_default=True,
+    help="The service proxy: the design's (kube-proxy in mode iptables, except for Cilium), another one, or none.",
+)
+@click.option(
+    "--policies",
+    type=click.Choice(POLICIES),
+    default=OWN,
+    show_default=True,
+    help="What enforces NetworkPolicies: the design's own engine, if it has one, another one, or none.",
+)
 @LOG
 def up(
     topology: Path,
@@ -38,6 +53,8 @@ def up(
     files: tuple[Path, ...],
     namespace: str,
     host_images: bool,
+    proxy: str,
+    policies: str,
     log: Path | None,
 ) -> None:
     """Bring a lab up. It runs until `testbed down`, even after this terminal is closed.
@@ -56,8 +73,13 @@ def up(
     if log and not wanted.plugins:
         raise click.UsageError(f"--log: the design {wanted.name} calls no CNI plugin")
     need_log(log)
-    begun = begun_with(loaded, wanted, files, offload=offload == "on", namespace=namespace)
-    facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images)
+    try:
+        begun = begun_with(
+            loaded, wanted, files, offload=offload == "on", namespace=namespace, proxy=proxy, policies=policies
+        )
+    except WrongEngine as error:
+        raise click.UsageError(f"--policies: {error}") from None
+    facts = facts_of(begun.loaded, wanted.spec, host_images or loaded.value.host_images, begun.agents)
     try:
         lab = LivingLab.bring_up(begun.plan, name, facts, state=begun.state)
         waiting = lab.command("apply")["pending"] if begun.state is not None else ()  # Waits for the first containers.

@@ -10,7 +10,7 @@ from testbed.cli.errors import printed_errors
 from testbed.cli.groups import VerbGroup
 
 VERBS = (
-    *("run", "validate", "plan", "schedule", "designs", "probes", "doctor"),
+    *("run", "count", "validate", "plan", "schedule", "designs", "probes", "doctor"),
     *("report", "compare", "results", "schema", "import"),
     *("up", "down", "list", "exec", "shell", "ip", "check", "inspect", "trace", "capture", "explain", "graph"),
     *("apply", "get", "delete", "scale", "rollout", "label", "annotate", "logs"),

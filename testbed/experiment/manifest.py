@@ -116,6 +116,8 @@ def extended(manifest: Mapping[str, Any], rounds: int) -> dict[str, Any]:
 
 def check_resumable(manifest: Mapping[str, Any]) -> None:
     """Raise NotResumable if the run is finished, or began on another machine or kernel."""
+    if manifest.get("counts"):
+        raise NotResumable("it has counts of instructions: run `testbed count` again")
     if manifest.get("state") == "done":
         done = manifest.get("rounds_done") or 0
         raise NotResumable(f"it is finished; to measure more rounds, add --rounds with a number above {done}")

@@ -47,7 +47,7 @@ def compiled(bpf: Bpf, sources: Path = SOURCES) -> Path:
     version = subprocess.run(["clang", "--version"], capture_output=True, timeout=_PATIENCE_S).stdout
     command = " ".join(compile_words(bpf, "", "", machine))
     content = hashlib.sha256(b"\0".join([*texts, version, command.encode()])).hexdigest()
-    file = _cache() / content[:32] / object_of(bpf)
+    file = cache("bpf") / content[:32] / object_of(bpf)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
@@ -64,9 +64,9 @@ def compiled(bpf: Bpf, sources: Path = SOURCES) -> Path:
     return file
 
 
-def _cache() -> Path:
-    """This user's cache folder."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "testbed" / "bpf"
+def cache(kind: str) -> Path:
+    """The folder in this user's cache for a kind of compiled programs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "testbed" / kind
 
 
 def load(bpf: Bpf, file: Path, root: Path) -> None:

@@ -9,21 +9,26 @@ time: a thread applies those for as long as the lab lives.
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from operator import is_
 from typing import Any
 
 from testbed.kernel.refusal import NotAttached, PlanRefused
 from testbed.kubernetes.nodes import is_unreachable, with_node_ready
+from testbed.kubernetes.oracle import ServedPort
 from testbed.kubernetes.pod_status import followed
 from testbed.kubernetes.state import ClusterState, Pod
 from testbed.kubernetes.verbs import VERBS, Outcome
 from testbed.kubernetes.workloads import due, step
+from testbed.lab.agents import FOLLOWED, Agents, Closed, addressed
 from testbed.lab.editing import Editing, EditRefused
 from testbed.lab.heartbeats import Heartbeats
 from testbed.lab.kubelet import Kubelet, PodStatus
 from testbed.plan.cluster import attached, following, pod_id, with_pods
 from testbed.plan.collecting import without_collecting
+from testbed.plan.objects import Kind, Plan
+from testbed.plan.parts import parts_of
 
 QUIET_PATIENCE_S = 60.0
 """How long a command waits for containers that are being started."""
@@ -66,10 +71,21 @@ class Cluster:
     """The objects of a lab that is up."""
 
     def __init__(
-        self, editing: Editing, state: ClusterState, host_images: bool = False, lock: "threading.RLock | None" = None
+        self,
+        editing: Editing,
+        state: ClusterState,
+        host_images: bool = False,
+        lock: "threading.RLock | None" = None,
+        agents: Agents | None = None,
     ) -> None:
         """`state` has the pods that the lab already has; `lock` is held while the lab changes."""
         self._editing = editing
+        self._agents = agents or Agents()
+        self._planned_for = state
+        """The state for which plans are made."""
+        self._followed: tuple[object, ...] = ()
+        """The objects for which the agents have rules."""
+        editing.dress = self._dressed
         self.state = state
         self._lock = lock or threading.RLock()
         self._moved = threading.Condition(self._lock)
@@ -137,6 +153,17 @@ class Cluster:
         with self._lock:
             self._await(lambda: self.state.version != version, time.monotonic() + patience_s)
 
+    def closed(self, ports: Iterable[ServedPort]) -> Closed:
+        """What policies forbid now."""
+        plan = self._editing.lab.plan
+        places = [space.name for space in plan.of_kind(Kind.POD, Kind.NODE)]
+        return self._agents.closed(self.state, places, ports)
+
+    @property
+    def agents(self) -> Agents:
+        """The service proxy and the policy engine."""
+        return self._agents
+
     def await_gone(self, uids: tuple[str, ...], patience_s: float) -> bool:
         """Waits until none of these objects exists any more; False if some still do."""
         wanted = frozenset(uids)
@@ -180,6 +207,7 @@ class Cluster:
             self._attach(state)
             after = converged(state)
             self._attach(after)
+            self._follow_agents(after)
             self._put(after)
             self.kubelet.follow(self._as_kubelets_know(after))
             state = self._reported(after)
@@ -211,8 +239,28 @@ class Cluster:
             self.state = state
             self._moved.notify_all()
 
+    def _dressed(self, plan: Plan) -> Plan:
+        """A design's plan with the rules of the agents."""
+        parts = parts_of(plan)
+        layout = parts.layout if parts else self._editing.design.lay_out(self._editing.topology, plan.allocation)
+        return self._agents.on(plan, layout, addressed(self._planned_for, layout))
+
+    def _follow_agents(self, state: ClusterState) -> None:
+        """Lets the agents of all nodes follow the objects of the state."""
+        objects = tuple(state.of(kind) for kind in FOLLOWED)
+        if len(objects) == len(self._followed) and all(map(is_, objects, self._followed)):
+            return
+        self._planned_for = state
+        try:
+            self._editing.dress_again()
+        except (PlanRefused, OSError) as error:
+            self._problem = str(error)
+        self._agents.forget_stale(self._editing.lab, state)
+        self._followed = objects
+
     def _attach(self, state: ClusterState) -> None:
         """Gives every pod of the state its network, and takes the networks of others away."""
+        self._planned_for = state
         pods = state.of("Pod")
         if pods is self._seen and not any(moment <= state.now for moment in self._retries()):
             return

@@ -102,15 +102,18 @@ def _pods_of(state: ClusterState, one: Resource) -> list[Pod]:
     return own
 
 
-def ports_of(state: ClusterState) -> list[tuple[str, str, str, int, str]]:
-    """The ports that must answer: pod, place, container, number, protocol."""
-    return [
-        (
-            f"{one.pod.namespace}/{one.pod.name}",
-            one.pod.node if one.pod.spec.host_network else pod_id(one.pod),
-            one.container,
-            one.port,
-            one.protocol,
-        )
-        for one in served_ports(state)
-    ]
+def ports_of(cluster: Cluster) -> dict[str, Any]:
+    """What must be reachable: ports of containers that run, and what policies forbid.
+
+    `ports` have pod, place, container, number, protocol, and by family the places that must not reach them; `covered`
+    are the places of pods that a policy selects, of which nothing but ports is known.
+    """
+    served = list(served_ports(cluster.state))
+    closed = cluster.closed(served)
+    ports = []
+    for one in served:
+        place = one.pod.node if one.pod.spec.host_network else pod_id(one.pod)
+        forbidden = closed.ports.get((place, one.port, one.protocol), {})
+        pod = f"{one.pod.namespace}/{one.pod.name}"
+        ports.append([pod, place, one.container, one.port, one.protocol, forbidden])
+    return {"ports": ports, "covered": sorted(closed.covered), "policies": cluster.agents.policies}

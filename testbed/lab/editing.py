@@ -89,6 +89,8 @@ class Editing:
         self.lab = lab
         self.design = design
         self.topology = topology
+        self.dress: Callable[[Plan], Plan] = lambda plan: plan
+        """Adds to a design's plan what depends on Kubernetes objects: see `testbed.lab.agents`."""
         self._on_change = on_change
 
     @property
@@ -109,7 +111,14 @@ class Editing:
         drawn = self.lab.drawn
         return self._change(*planned_with(self.topology, self.design, drawn.offload, work, drawn))
 
+    def dress_again(self) -> tuple[Change, ...]:
+        """Lets the lab follow changes of what `dress` adds; raises like `change`."""
+        return self._change(self.topology, self.lab.drawn)
+
     def _change(self, topology: Topology, plan: Plan) -> tuple[Change, ...]:
+        plan = self.dress(plan)
+        if plan is self.lab.drawn:
+            return ()
         self.topology = topology
         try:
             return self.lab.change(plan)

@@ -316,7 +316,7 @@ class _Keeper:
         if self._lab is None or not self._built.is_set():
             return
         with self._stepping:
-            ports = ports_of(self._cluster.state) if self._cluster else []
+            ports = ports_of(self._cluster) if self._cluster else {}
         with _file(json.dumps(ports).encode()) as file:
             say(connection, {}, [file])
 
@@ -330,6 +330,7 @@ class _Keeper:
 
     def _begun(self) -> "Cluster":
         """The Kubernetes objects of the lab."""
+        from testbed.lab.agents import Agents
         from testbed.lab.cluster import Cluster
         from testbed.plan.cluster import cluster_of
 
@@ -338,7 +339,8 @@ class _Keeper:
                 editing = self._edited()
                 state = self._state or cluster_of(editing.layout, now=self._facts.get("started", time.time()))
                 self._state = None
-                self._cluster = Cluster(editing, state, bool(self._facts.get("host_images")), self._stepping)
+                agents = Agents.of(self._facts.get("agents", {}), self._drawn)
+                self._cluster = Cluster(editing, state, bool(self._facts.get("host_images")), self._stepping, agents)
                 self._cluster.begin()
             return self._cluster
 

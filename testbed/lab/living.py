@@ -67,12 +67,19 @@ class NameTaken(Exception):
     """A lab with that name is already up."""
 
 
-def facts_of(topology: "Loaded[Topology]", spec: "DesignSpec | ReadCni", host_images: bool = False) -> dict[str, Any]:
+def facts_of(
+    topology: "Loaded[Topology]",
+    spec: "DesignSpec | ReadCni",
+    host_images: bool = False,
+    agents: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """The facts about design and topology that a lab stores.
 
-    With `host_images` containers of some images run programs of the machine.
+    With `host_images` containers of some images run programs of the machine. `agents` are its service proxy and its
+    policy engine, as data of `testbed.lab.agents.Agents`.
     """
     return {
+        "agents": dict(agents or {}),
         "host_images": host_images,
         "design_spec": spec.model_dump(mode="json"),
         "topology_spec": topology.value.as_data(),
@@ -238,10 +245,10 @@ class LivingLab:
 
         return design_of_data(self.facts["design_spec"])
 
-    def ports(self) -> list[tuple[str, str, str, int, str]]:
-        """The ports of containers that must answer: pod, place, container, number, protocol."""
-        _, (file,) = self._ask("ports")
-        return [(str(a), str(b), str(c), int(number), str(d)) for a, b, c, number, d in json.loads(_read(file))]
+    def reachable(self) -> dict[str, Any]:
+        """What must be reachable, see `testbed.lab.commands.ports_of`; empty without Kubernetes objects."""
+        _, (file,) = self._ask("ports", COMMAND_PATIENCE_S)
+        return dict(json.loads(_read(file)))
 
     def ended(self) -> tuple[tuple[str, str, str], ...]:
         """The plan's processes that have ended: place, description, and the command that restarts it."""

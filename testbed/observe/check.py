@@ -6,7 +6,8 @@ sees the source's own address. In addition the path between each two nodes is tr
 messages that are larger.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from testbed.designs.design import Design
 from testbed.kernel.neighbours import forget_learned_in
@@ -15,7 +16,7 @@ from testbed.observe.evidence import MOST_TRACED, causes, lost_at, merged, with_
 from testbed.observe.messages import SCTP_LACKS, Lost, check_messages, has_sctp
 from testbed.observe.path_mtu import Misfit, check_path_mtu
 from testbed.observe.reach import Progress, check_reach
-from testbed.observe.served import Port, Question, Result, check_ports
+from testbed.observe.served import Expected, Port, Question, Result, check_ports
 from testbed.observe.share import shared
 from testbed.observe.trace import trace
 from testbed.observe.verdict import LARGE, MTU, PORT, Cause, Failure, Verdict
@@ -24,12 +25,29 @@ from testbed.plan.objects import Kind, Plan
 from testbed.plan.plugged import unaddressed
 from testbed.spec.topology import Topology
 
+POLICIES = "NetworkPolicies"
 _UNASKED = (
     "egress (no external host in the topology)",
     "hostPort",
     "Services",
-    "NetworkPolicies",
+    POLICIES,
 )
+
+
+NOTHING_MORE = Expected()
+
+
+def without(plan: Plan, pods: Collection[str]) -> Plan:
+    """The plan without some pods, to ask the others."""
+    if not pods:
+        return plan
+    return replace(
+        plan,
+        spaces=tuple(space for space in plan.spaces if space.name not in pods),
+        veths=tuple(veth for veth in plan.veths if not {veth.a.space, veth.b.space} & set(pods)),
+        children=tuple(child for child in plan.children if child.space not in pods),
+        plugged=tuple(item for item in plan.plugged if item.space not in pods),
+    )
 
 
 def check(
@@ -39,14 +57,16 @@ def check(
     namespaces: Namespaces,
     ended: Iterable[tuple[str, str, str]] = (),
     progress: Progress = lambda *_: None,
-    ports: Sequence[Port] = (),
+    expected: Expected = NOTHING_MORE,
 ) -> Verdict:
-    """Ask every pair, and every port that must answer; where pairs fail, trace a packet to where it is lost.
+    """Ask every pair, and every port of a container; where pairs fail, trace a packet to where it is lost.
 
+    Pods that a policy selects are asked at their ports alone, as nothing else of them is known.
     The processes that `ended` (see `Lab.ended`) may be the cause.
     """
     # All namespaces of the machine share one neighbour limit: free it of entries learned before.
     forget_learned_in(namespaces.values())
+    whole, plan = plan, without(plan, expected.covered)
     reach = check_reach(plan, namespaces, progress=progress)
     is_reached = not reach.failed
     progress("sending the largest packets, and larger messages", 1)
@@ -54,7 +74,7 @@ def check(
     fits = is_reached and not misfits
     sent, lost = check_messages(plan, namespaces) if fits else (0, ())
     crossed, astray = check_crossings(design, topology, plan, namespaces) if is_reached else (0, ())
-    served = check_ports(plan, namespaces, ports) if is_reached else Result(0, ())
+    served = check_ports(whole, namespaces, expected.ports) if is_reached else Result(0, ())
     bare = [pod for pod in plan.of_kind(Kind.POD) if not pod.reached_at]
     if not fits or lost:
         progress("tracing packets of failed pairs", 1)
@@ -66,7 +86,7 @@ def check(
         *(_failed_port(question, what) for question, what in served.failed),
     )
     return Verdict(
-        places=tuple(space.name for space in plan.of_kind(Kind.NODE, Kind.POD) if space.reached_at),
+        places=tuple(space.name for space in whole.of_kind(Kind.NODE, Kind.POD) if space.reached_at),
         asked=reach.asked + tried + sent + crossed + served.asked,
         failures=failures,
         astray=astray,
@@ -82,7 +102,7 @@ def check(
             *(("large messages (the path MTU fails)",) if misfits else ()),
             *((served.partly,) if served.partly else ()),
             *(() if has_sctp() else (f"SCTP ({SCTP_LACKS})",)),
-            *_UNASKED,
+            *(what for what in _UNASKED if what != POLICIES or not expected.has_policies),
             *(f"{pod.name} ({'no address' if plan.devices_of(pod.name) else 'detached'})" for pod in bare),
         ),
         unaddressed=tuple(unaddressed(plan)),
@@ -95,7 +115,7 @@ def _failed_port(question: Question, found: str) -> Failure:
 
 
 def _found_at(port: Port, found: str) -> str:
-    return f"{port}: expected open, found {found}"
+    return f"{port}: {found}"
 
 
 def _causes_of_misfits(misfits: Iterable[Misfit], plan: Plan, namespaces: Namespaces) -> tuple[Cause, ...]:

@@ -1,6 +1,6 @@
 """Decode frames: addresses, protocol and tunnels of the IP packet inside."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
@@ -24,8 +24,8 @@ SLEEVE_BOX = "sleeve box"
 USUAL_PORTS: Ports = {6081: "Geneve", 6783: "sleeve", 51820: "WireGuard", 51821: "WireGuard", 8285: "UDP"}
 _PROGRAMS = {"udp_tunnel": "UDP", "sleeve": "sleeve"}
 """The kind of tunnel by program of the testbed."""
-_SLEEVE_HEADERS = 6 + 6 + 6 + 2
-"""Bytes before a datagram's first frame: sender, capturing peer, destination peer, length."""
+_SLEEVE_SENDER, _SLEEVE_PEERS, _SLEEVE_LENGTH = 6, 6 + 6, 2
+"""Bytes in a datagram: its sender, then for each frame the capturing and the destination peer, and its length."""
 _NAMES = {
     dpkt.ip.IP_PROTO_ICMP: "icmp",
     dpkt.ip.IP_PROTO_ICMP6: "icmp",
@@ -102,8 +102,11 @@ class Unwrapped:
     """See `Packet`."""
 
 
-def unwrapped(frame: bytes, ports: Ports = USUAL_PORTS) -> Unwrapped | None:
-    """The tunnels and the innermost IP packet of an Ethernet frame; None if it holds no IP."""
+def unwrapped(frame: bytes, ports: Ports = USUAL_PORTS, mark: bytes = b"") -> Unwrapped | None:
+    """The tunnels and the innermost IP packet of an Ethernet frame; None if it holds no IP.
+
+    Of several frames in one datagram of a tunnel, the first that has the mark.
+    """
     try:
         ethernet = dpkt.ethernet.Ethernet(frame)
         macs, ip = _macs(ethernet), ethernet.data
@@ -111,14 +114,14 @@ def unwrapped(frame: bytes, ports: Ports = USUAL_PORTS) -> Unwrapped | None:
         fragment = 0
         while isinstance(ip, dpkt.ip.IP | dpkt.ip6.IP6):
             fragment = fragment or _fragment(ip)
-            inside = _inside(ip, ports)
+            inside = _inside(ip, ports, mark)
             if inside is None:
                 return Unwrapped(macs, tuple(tunnels), ip, fragment)
             tunnel, ip = inside
             tunnels.append(tunnel)
             if tunnel.is_opaque:
                 return Unwrapped(macs, tuple(tunnels), None, fragment)
-    except (dpkt.UnpackError, IndexError):
+    except (dpkt.UnpackError, IndexError, StopIteration):
         pass
     return None
 
@@ -135,7 +138,7 @@ def _protocol(ip: "dpkt.ip.IP | dpkt.ip6.IP6") -> int:
     return int(ip.p)
 
 
-def _inside(outer: "dpkt.ip.IP | dpkt.ip6.IP6", ports: Ports) -> "tuple[Tunnel, object] | None":
+def _inside(outer: "dpkt.ip.IP | dpkt.ip6.IP6", ports: Ports, mark: bytes) -> "tuple[Tunnel, object] | None":
     """The tunnel and the packet inside it; None if the IP packet is not a tunnel's."""
     ends = _address(outer.src), _address(outer.dst)
     protocol, payload = _payload(outer)
@@ -144,7 +147,7 @@ def _inside(outer: "dpkt.ip.IP | dpkt.ip6.IP6", ports: Ports) -> "tuple[Tunnel, 
             kind = "SRv6" if isinstance(outer, dpkt.ip6.IP6) and outer.nxt == _ROUTING else "IP in IP"
             return Tunnel(kind, *ends), _ip(payload)
         case 17:
-            return _inside_udp(ends, payload, ports)
+            return _inside_udp(ends, payload, ports, mark)
         case 47:
             return _inside_gre(ends, payload)
         case 50:
@@ -183,7 +186,7 @@ def _inside_gre(ends: tuple[str, str], payload: bytes) -> tuple[Tunnel, object]:
     return Tunnel("GRE", *ends), _ip(data)
 
 
-def _inside_udp(ends: tuple[str, str], udp: bytes, ports: Ports) -> tuple[Tunnel, object] | None:
+def _inside_udp(ends: tuple[str, str], udp: bytes, ports: Ports, mark: bytes) -> tuple[Tunnel, object] | None:
     port, data = int.from_bytes(udp[2:4], "big"), udp[_UDP_HEADER:]
     kind = ports.get(port, "")
     if kind == "WireGuard":
@@ -194,8 +197,7 @@ def _inside_udp(ends: tuple[str, str], udp: bytes, ports: Ports) -> tuple[Tunnel
     if kind == SLEEVE_BOX:
         return Tunnel("sleeve", *ends, port, is_opaque=True), None
     if kind == "sleeve":
-        # Only the first frame of the datagram is decoded.
-        inner = dpkt.ethernet.Ethernet(data[_SLEEVE_HEADERS:])
+        inner = dpkt.ethernet.Ethernet(next(frame for frame in _in_sleeve(data) if mark in frame))
         return Tunnel(kind, *ends, port, _macs(inner)), inner.data
     if kind == "Geneve":
         # RFC 8926: a header of 8 bytes, then options in words of 4.
@@ -206,6 +208,18 @@ def _inside_udp(ends: tuple[str, str], udp: bytes, ports: Ports) -> tuple[Tunnel
         return None
     inner = dpkt.ethernet.Ethernet(data[_VXLAN_HEADER:])
     return Tunnel(f"VXLAN {int.from_bytes(data[4:7], 'big')}", *ends, port, _macs(inner)), inner.data
+
+
+def _in_sleeve(datagram: bytes) -> Iterator[bytes]:
+    """The Ethernet frames in one of Weave's datagrams; at least one, which may be empty."""
+    at = _SLEEVE_SENDER + _SLEEVE_PEERS
+    while True:
+        begin = at + _SLEEVE_LENGTH
+        end = begin + int.from_bytes(datagram[at:begin], "big")
+        yield datagram[begin:end]
+        at = end + _SLEEVE_PEERS
+        if at >= len(datagram):
+            return
 
 
 def _packet(macs: tuple[str, str], tunnels: tuple[Tunnel, ...], ip: "dpkt.ip.IP | dpkt.ip6.IP6") -> Packet:

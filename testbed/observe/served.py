@@ -1,4 +1,6 @@
-"""Whether the ports of containers are reached: as the cluster's state says, by a real connection or datagram.
+"""Whether the ports of containers are reached, as the cluster's state says, by a real connection or datagram.
+
+Every place must reach every port, except those that policies keep away.
 
 Connections are closed as soon as they are open. A datagram asks for the host name, as agnhost's netexec answers it.
 """
@@ -8,10 +10,10 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from testbed.kernel.neighbours import forget_learned_in
 from testbed.kernel.refusal import Namespaces
@@ -22,6 +24,7 @@ from testbed.spec.types import Address
 
 MOST_ASKED = 20_000
 """Questions of a check; of more, each port is asked from some places in turn."""
+OPEN = "open"
 PATIENCE_S = 2.1
 _AGAIN_S = (0.3, 0.9)
 """When a datagram without an answer is repeated."""
@@ -44,6 +47,12 @@ class Port(NamedTuple):
     number: int
     protocol: str
     """TCP, UDP or SCTP."""
+    closed: tuple[tuple[int, frozenset[str]], ...] = ()
+    """By family: the places that must not reach it."""
+
+    def is_open(self, source: str, family: int) -> bool:
+        """Whether a place must reach it."""
+        return not any(source in places for own, places in self.closed if own == family)
 
     def __str__(self) -> str:
         return f"{self.number}/{self.protocol} of {self.pod} ({self.container})"
@@ -58,12 +67,34 @@ class Question(NamedTuple):
     port: Port
 
 
+class Expected(NamedTuple):
+    """What must be reachable in a lab with Kubernetes objects."""
+
+    ports: tuple[Port, ...] = ()
+    covered: frozenset[str] = frozenset()
+    """The places of pods under policies: of these, only ports are asked."""
+    has_policies: bool = False
+    """Whether policies are enforced."""
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Self:
+        """From plain data, as the lab sends it."""
+        ports = tuple(
+            Port(
+                *(pod, place, container, int(number), protocol),
+                tuple((int(family), frozenset(places)) for family, places in closed.items()),
+            )
+            for pod, place, container, number, protocol, closed in data.get("ports", ())
+        )
+        return cls(ports, frozenset(data.get("covered", ())), data.get("policies", "none") != "none")
+
+
 class Result(NamedTuple):
     """What a check of ports found."""
 
     asked: int
     failed: tuple[tuple[Question, str], ...]
-    """Each with what was found instead of an answer."""
+    """Each with what was expected, and found instead."""
     partly: str = ""
     """If not every place asked every port: how many did."""
 
@@ -81,7 +112,11 @@ def check_ports(plan: Plan, namespaces: Namespaces, ports: Sequence[Port]) -> Re
     failed: list[tuple[Question, str]] = []
     for batch, learners in batches(plan, _questions(places, known, ports, each), MOST_NEIGHBOURS):
         asked += len(batch)
-        failed += _asked(batch, namespaces)
+        for question, found in _asked(batch, namespaces):
+            is_open = question.port.is_open(question.source.name, question.address.version)
+            if is_open != (found == OPEN):
+                expected = OPEN if is_open else "closed by policies"
+                failed.append((question, f"expected {expected}, found {found}"))
         if learners:
             forget_learned_in(namespaces[place] for place in learners)
     partly = "" if each >= len(places) else f"ports from {each} of {len(places)} places each"
@@ -107,7 +142,7 @@ def _questions(
 
 
 def _asked(batch: Sequence[Question], namespaces: Namespaces) -> Iterator[tuple[Question, str]]:
-    """Ask the questions of a batch at the same time; those that failed, with what was found."""
+    """Ask the questions of a batch at the same time; each with what was found."""
     poll = select.poll()
     waiting: dict[int, tuple[Question, socket.socket]] = {}
     try:
@@ -148,7 +183,7 @@ def _begun(question: Question) -> socket.socket:
 
 
 def _heard(poll: select.poll, waiting: dict[int, tuple[Question, socket.socket]]) -> Iterator[tuple[Question, str]]:
-    """Take answers until all are there or time is over; what is answered leaves `waiting`."""
+    """Take answers until all are there or time is over; what is answered leaves `waiting`, and is returned."""
     begin = time.monotonic()
     again = list(_AGAIN_S)
     while waiting and (left := begin + PATIENCE_S - time.monotonic()) > 0:
@@ -165,8 +200,7 @@ def _heard(poll: select.poll, waiting: dict[int, tuple[Question, socket.socket]]
             else:
                 error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             sock.close()
-            if error:
-                yield question, _word(error)
+            yield question, _word(error)
         if again and time.monotonic() >= begin + again[0]:
             del again[0]
             for question, sock in waiting.values():
@@ -176,7 +210,7 @@ def _heard(poll: select.poll, waiting: dict[int, tuple[Question, socket.socket]]
 
 
 def _word(error: int) -> str:
-    return _WORDS.get(error) or errno.errorcode.get(error, str(error))
+    return OPEN if not error else _WORDS.get(error) or errno.errorcode.get(error, str(error))
 
 
 _WORDS = {
@@ -187,8 +221,3 @@ _WORDS = {
     errno.EACCES: "prohibited",
     errno.EPERM: "not permitted",
 }
-
-
-def ports_of(data: Iterable[Sequence[object]]) -> tuple[Port, ...]:
-    """Ports from plain data, as the lab sends them."""
-    return tuple(Port(*one) for one in data)  # type: ignore[arg-type]

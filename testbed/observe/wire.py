@@ -162,7 +162,7 @@ def sighting(place: str, frame: Frame, mark: bytes, ports: Ports) -> Sighting | 
     is_marked = mark in frame.data
     if not is_marked and len(frame.data) <= len(mark):
         return None
-    outer = unwrapped(frame.data, ports)
+    outer = unwrapped(frame.data, ports, mark if is_marked else b"")
     if outer is None or not (is_marked or (outer.tunnels and outer.tunnels[0].is_opaque)):
         return None
     tunnel = outer.tunnels[0] if outer.tunnels else None

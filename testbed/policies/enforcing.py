@@ -1,7 +1,7 @@
 """A plan with the objects of a policy engine."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from testbed.kubernetes.policies import resolve
 from testbed.kubernetes.policies.members import Member
@@ -35,8 +35,17 @@ def with_policies(plan: Plan, state: ClusterState, engine: Engine) -> Plan:
     return _with_nodes(plan, made)
 
 
+@dataclass(frozen=True, eq=False)
+class _Designed:
+    """The spaces of nodes without the objects of an engine, for plans without parts."""
+
+    nodes: Mapping[str, Space]
+
+
 def _as_designed(plan: Plan) -> dict[str, Space]:
     """The spaces of nodes without the objects of an engine, by name."""
+    if isinstance(plan.made_of, _Designed):
+        return dict(plan.made_of.nodes)
     parts = parts_of(plan)
     nodes = {space.name: space for space in plan.of_kind(Kind.NODE)}
     return nodes | ({name: part.space for name, part in parts.nodes.items()} if parts else {})
@@ -45,8 +54,8 @@ def _as_designed(plan: Plan) -> dict[str, Space]:
 def _with_nodes(plan: Plan, nodes: Mapping[str, Space]) -> Plan:
     """The plan with these spaces of nodes. What the next plan can reuse is kept."""
     made = replace(plan, spaces=tuple(nodes.get(space.name, space) for space in plan.spaces))
-    if parts := parts_of(plan):
-        made.remember(replace(parts, fixed={**parts.fixed, **nodes}))
+    parts = parts_of(plan)
+    made.remember(replace(parts, fixed={**parts.fixed, **nodes}) if parts else _Designed(_as_designed(plan)))
     made.reuse_lookups(plan, nodes, nodes.values(), {name: plan.devices_of(name) for name in nodes})
     return made
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from rich.console import RenderableType
 
 from testbed.experiment.results import Results, read_results
-from testbed.report import html, metrics, statistics, tables
+from testbed.report import counts, html, metrics, statistics, tables
 from testbed.report.overview import rounds_to_resolve
 from testbed.report.run import Run, read_run
 from testbed.report.statistics import Series, Summary
@@ -38,14 +38,17 @@ class Report:
     """PNG and SVG files; empty if nothing was measured."""
 
 
-def write_report(folder: Path) -> Report:
+def write_report(folder: Path, counted: Path | None = None) -> Report:
     """Write summary.csv, plots/, report.md and report.html from the files of the run; replaces existing ones.
 
-    The same samples give the same bytes. Raises ResultsError if the folder is not a results folder.
+    `counted` is a folder of `testbed count`, whose instructions are shown beside the times from now on. The same
+    samples give the same bytes. Raises ResultsError if the folder is not a results folder.
     """
     from testbed.report.plots import draw_plots  # here, because matplotlib takes a second to import
 
     results = read_results(folder)
+    if counted:
+        counts.take(folder, read_results(counted))
     run = read_run(results)
     series = statistics.series(results.samples)
     summaries = summaries_of(run, series, results)

@@ -7,6 +7,7 @@ from typing import Literal
 from testbed.report import metrics
 from testbed.report.compare import Comparison
 from testbed.report.condition import Condition, ConditionError, Words, metric_names, parse
+from testbed.report.statistics import RESOLVED
 
 Held = Literal["kept", "not resolved", "breached"]
 
@@ -84,4 +85,4 @@ def _is_directed(c: Comparison) -> bool:
 
 def _is_sure(condition: Condition, c: Comparison) -> bool:
     ends = (c.ratio_low, c.ratio_high)
-    return c.verdict in ("faster", "slower") and all(end is not None and condition.covers(end) for end in ends)
+    return c.verdict in RESOLVED and all(end is not None and condition.covers(end) for end in ends)

@@ -20,7 +20,7 @@ from testbed.report import metrics, statistics
 from testbed.report.differences import Difference, differences
 from testbed.report.paired import ALPHA, MIN_ROUNDS_FOR_VERDICT, benjamini_hochberg, holm
 from testbed.report.run import Run, read_run
-from testbed.report.statistics import Family, Series, Verdict, ratios
+from testbed.report.statistics import Family, Series, Verdict, exact_verdict, ratios
 from testbed.report.unpaired import Evidence, Welch, draws, interval, plain, pooled, smallest, welch
 from testbed.spec.scenario import AA, HEADLINE
 
@@ -81,6 +81,11 @@ class Compared:
     """What is missing in NEW, as text."""
     only_new: tuple[str, ...]
     differences: tuple[Difference, ...]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether all numbers are counts."""
+        return all(metrics.known(c.metric).exact for c in self.comparisons)
 
 
 def compare(old: Results, new: Results, relative: bool = False) -> Compared:
@@ -259,7 +264,7 @@ def judged(drafts: Sequence[Draft], headline: Sequence[str] = HEADLINE) -> list[
 def _test(draft: Draft) -> Welch | None:
     """The test; None if the comparison cannot get a verdict."""
     enough = min(len(draft.old.values), len(draft.new.values)) >= MIN_ROUNDS_FOR_VERDICT
-    directed = metrics.known(draft.key[3]).better is not None
+    directed = metrics.known(draft.key[3]).better is not None and not metrics.known(draft.key[3]).exact
     return welch(draft.old.values, draft.new.values) if enough and directed else None
 
 
@@ -294,6 +299,8 @@ def _verdict(draft: Draft, tested: _Tested | None, span: tuple[float, float] | N
     better = metrics.known(draft.key[3]).better
     if better is None:
         return ""
+    if metrics.known(draft.key[3]).exact:
+        return exact_verdict(draft.new.point / draft.old.point if draft.old.point else None)
     if tested is None or span is None:
         return "not resolved"
     grew = tested.test.difference > 0

@@ -15,6 +15,7 @@ from testbed.report.compare import Compared, Comparison
 from testbed.report.differences import MACHINE
 from testbed.report.paired import MIN_ROUNDS_FOR_VERDICT
 from testbed.report.run import Run
+from testbed.report.statistics import RESOLVED
 from testbed.report.tables import STYLES, plain
 from testbed.spec.scenario import AA
 
@@ -114,6 +115,9 @@ def notes(compared: Compared) -> Iterator[str]:
         for note in _of_run(run):
             runs.setdefault(note, []).append(name)
     yield from (f"{' and '.join(names)}: {note}" for note, names in runs.items())
+    if compared.is_exact:
+        yield words.counts()
+        return
     few = min((min(c.rounds_old, c.rounds_new) for c in compared.comparisons), default=0)
     if few < MIN_ROUNDS_FOR_VERDICT:
         yield (
@@ -131,7 +135,7 @@ def _of_run(run: Run) -> Iterator[str]:
     yield from words.left_out(run)
     yield from words.failures(run)
     yield from words.doubts(run)
-    if AA not in run.arms:
+    if AA not in run.arms and not run.is_exact:
         yield "the baseline was not measured twice (A/A), so the machine's own noise is unknown."
 
 
@@ -144,7 +148,7 @@ def _frame(compared: Compared) -> str:
             "cancel out."
         )
     other = [d.what for d in compared.differences if d.what in MACHINE]
-    moved = [c for c in compared.comparisons if c.design == baseline and c.verdict in ("faster", "slower")]
+    moved = [c for c in compared.comparisons if c.design == baseline and c.verdict in RESOLVED]
     if other:
         return (
             f"The machines differ ({words.listed(other)}), which affects every ratio; use --relative to compare each "
@@ -206,7 +210,7 @@ def _markdown(compared: Compared, outcomes: Sequence[Outcome]) -> Iterator[str]:
         for c in section.rows:
             *cells, text = map(plain, _cells(c, compared.relative))
             title = " ".join(filter(None, (section.title, c.cell)))
-            strong = f"**{text}**" if c.verdict in ("faster", "slower") else text
+            strong = f"**{text}**" if c.verdict in RESOLVED else text
             yield f"| {' | '.join((plain(c.path), plain(title), *cells, strong))} |"
     yield ""
     yield from (f"- {plain(line.strip())}" for line in (*_heads(compared), *_differing(compared)))

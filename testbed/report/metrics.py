@@ -25,6 +25,21 @@ class Metric:
     distribution: str = ""
     """For a percentile: its metric in histograms.jsonl."""
     percentile: float = 0
+    exact: bool = False
+    """Counted, not measured: the same on every machine. Differences of more than EQUAL are verdicts without a test."""
+
+
+EQUAL = 0.005
+"""Exact values that differ by less than this fraction are equal."""
+
+
+def _counts(name: str, title: str) -> tuple[Metric, ...]:
+    """A count of instructions: the median of a round, its minimum, and how many counts exceed that."""
+    return (
+        Metric(f"{name}_instructions", "instructions", title, "lower", in_table=True, exact=True),
+        Metric(f"{name}_instructions_min", "instructions", f"{title}, minimum", exact=True),
+        Metric(f"{name}_instructions_differing", "%", f"{title}, counts above the minimum", exact=True),
+    )
 
 
 def _percentiles(distribution: str, title: str) -> tuple[Metric, ...]:
@@ -64,6 +79,15 @@ METRICS = {
         Metric("retransmits", "segments", "Retransmits"),
         Metric("messages", "count", "Messages"),
         Metric("mss", "bytes", "MSS"),
+        *_counts("icmp", "ICMP echo"),
+        *_counts("udp_64", "UDP 64 B"),
+        *_counts("udp_1024", "UDP 1 KiB"),
+        *_counts("tcp_64", "TCP 64 B"),
+        *_counts("tcp_1024", "TCP 1 KiB"),
+        *_counts("connect", "Connection"),
+        *_counts("packet", "Packet"),
+        *_counts("bulk", "TCP MB"),
+        *_counts("bulk_no_offload", "TCP MB, no offload"),
     )
 }
 

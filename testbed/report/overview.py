@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from testbed.report import metrics, words
+from testbed.report import counts, metrics, words
 from testbed.report.run import Path, Run
 from testbed.report.statistics import MIN_ROUNDS_FOR_VERDICT, Summary, Verdict
 from testbed.spec.limits import MAX_ROUNDS
@@ -66,8 +66,8 @@ def overviews(run: Run, summaries: Sequence[Summary]) -> tuple[Overview, ...]:
             key=lambda name: _order(run, name),
         )
         if any(metrics.bare(name) in run.headline for name in names):
-            titles = tuple(metrics.title(name) for name in names)
-            found.append(Overview(path, titles, tuple(_rows(run, here, names))))
+            titles = tuple(metrics.title(name) for name in names) + ((counts.TITLE,) if run.counts else ())
+            found.append(Overview(path, titles, tuple(_rows(run, path.name, here, names))))
     return tuple(found)
 
 
@@ -77,22 +77,26 @@ def _order(run: Run, name: str) -> tuple[int, str]:
     return (run.headline.index(bare) if bare in run.headline else len(run.headline), name)
 
 
-def _rows(run: Run, here: Mapping[tuple[str, str, str], Summary], names: Sequence[str]) -> Iterator[Row]:
+def _rows(run: Run, path: str, here: Mapping[tuple[str, str, str], Summary], names: Sequence[str]) -> Iterator[Row]:
     measured = {cell for cell, *_ in here}
     for cell in [cell.name for cell in run.cells if cell.name in measured] or [""]:
         for arm in run.arms:
             found = [here.get((cell, arm, name)) for name in names]
-            if any(found):
+            count = counts.count_of(run.counts, cell, arm, path)
+            if any(found) or count is not None:
                 name = words.OWN_NOISE if arm == AA else arm
-                entries = tuple(_entry(s) if s else Entry(words.NOTHING, "") for s in found)
-                yield Row(cell, name, entries, "" if arm == AA else _open(run, [s for s in found if s]))
+                entries = [_entry(s) if s else Entry(words.NOTHING, "") for s in found]
+                if run.counts:
+                    entries.append(Entry(words.NOTHING if count is None else f"{count:,.0f}", ""))
+                is_open = "" if arm == AA else _open(run, [s for s in found if s])
+                yield Row(cell, name, tuple(entries), is_open)
 
 
 def _entry(s: Summary) -> Entry:
     if s.verdict == "baseline" or s.ratio is None:
         return Entry(words.value(s), s.verdict)
     low, high = (words.rounded_percent(end) for end in (s.ratio_low, s.ratio_high))
-    if s.pairs < 2:
+    if s.pairs < 2 or metrics.known(s.metric).exact:
         return Entry(words.rounded_percent(s.ratio), s.verdict)
     span = f"{low.removesuffix('%')}..{high}"
     return Entry(span if s.verdict == "not resolved" else f"{words.rounded_percent(s.ratio)} ({span})", s.verdict)

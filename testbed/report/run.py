@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from testbed.experiment.doubts import MEANING
 from testbed.experiment.results import LAB, LOOPBACK, WARM_UP_ROUND, Results, Sample
 from testbed.report import metrics
+from testbed.report.counts import Counts, read
 from testbed.spec.scenario import AA, HEADLINE, LIMITS
 from testbed.spec.types import rate_text
 
@@ -139,6 +140,8 @@ class Run:
     topology_text: str
     failures: tuple[Failure, ...]
     doubts: tuple[Doubt, ...]
+    counts: Counts
+    """Instructions of a TCP round trip; empty if they were not counted."""
     limits: dict[tuple[str, str], float]
     """The probe's best result over loopback, by probe and metric."""
 
@@ -161,6 +164,11 @@ class Run:
     def lost_designs(self) -> tuple[Design, ...]:
         """Designs that failed their check or are unavailable."""
         return tuple(design for design in self.designs if not design.usable)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the headline metrics are counts."""
+        return all(metrics.known(name).exact for name in self.headline)
 
     def is_whole(self) -> bool:
         return self.state in ("done", "") and self.rounds >= (self.rounds_planned or 0)
@@ -202,6 +210,7 @@ def read_run(results: Results) -> Run:
         topology_text=str(manifest.get("topology_text") or ""),
         failures=_failures(results),
         doubts=tuple(_doubts(results)),
+        counts=read(results.folder),
         limits=_limits(results),
     )
 

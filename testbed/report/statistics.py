@@ -44,11 +44,13 @@ __all__ = [
     "CONFIDENCE",
     "MIN_ROUNDS_FOR_VERDICT",
     "RESAMPLES",
+    "RESOLVED",
     "Series",
     "Summary",
     "Verdict",
     "comparisons",
     "coverage",
+    "exact_verdict",
     "holm",
     "percentiles",
     "pooled",
@@ -60,7 +62,11 @@ __all__ = [
     "to_csv",
 ]
 
-Verdict = Literal["faster", "slower", "not resolved", "baseline", ""]
+Verdict = Literal["faster", "slower", "shorter", "longer", "equal", "not resolved", "baseline", ""]
+"""`shorter`, `longer` and `equal` are of counts: path length is not speed."""
+
+RESOLVED: tuple[Verdict, ...] = ("faster", "slower", "shorter", "longer")
+"""The verdicts that tell a difference."""
 
 Family = Literal["headline", "other", ""]
 """`headline`: the probability of one or more false verdicts in the family is at most 5%. `other`: at most 5% of its
@@ -182,7 +188,7 @@ def summarise(
             len(_behind(s, raw)) or len(s.values),
             spans[i],
             len(logs[i]),
-            "baseline" if s.design == baseline else _verdict(s, judged.get(i)),
+            "baseline" if s.design == baseline else _verdict(s, judged.get(i), spans[i]),
             judged.get(i),
         )
         for i, s in enumerate(shown)
@@ -302,7 +308,10 @@ def _judged(
     tested = [
         i
         for i, s in enumerate(shown)
-        if s.design != baseline and metrics.known(s.metric).better and len(logs[i]) >= MIN_ROUNDS_FOR_VERDICT
+        if s.design != baseline
+        and metrics.known(s.metric).better
+        and not metrics.known(s.metric).exact
+        and len(logs[i]) >= MIN_ROUNDS_FOR_VERDICT
     ]
     columns = {r: column for column, r in enumerate(sorted({r for i in tested for r in logs[i]}))}
     matrix = np.full((len(tested), len(columns)), np.nan)
@@ -347,10 +356,20 @@ def _fraction(log_ratio: float) -> float | None:
     return expm1(log_ratio) if log_ratio < log(sys.float_info.max) else None
 
 
-def _verdict(s: Series, judged: _Judged | None) -> Verdict:
+def exact_verdict(ratio: float | None) -> Verdict:
+    """The verdict on a count, from its ratio to another one."""
+    if ratio is None:
+        return ""
+    longer, shorter = ratio > 1 + metrics.EQUAL, ratio < 1 / (1 + metrics.EQUAL)
+    return "longer" if longer else "shorter" if shorter else "equal"
+
+
+def _verdict(s: Series, judged: _Judged | None, span: Interval | None) -> Verdict:
     better = metrics.known(s.metric).better
     if better is None:
         return ""
+    if metrics.known(s.metric).exact:
+        return exact_verdict(exp(span.median) if span else None)
     if judged is None or judged.side == 0:
         return "not resolved"
     return "faster" if (judged.side > 0) == (better == "higher") else "slower"

@@ -10,13 +10,21 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.experiment.results import LAB
-from testbed.report import metrics, words
+from testbed.report import counts, instructions, metrics, words
 from testbed.report.overview import OPEN, more_rounds, overviews
 from testbed.report.run import Design, Path, Run
-from testbed.report.statistics import Summary
+from testbed.report.statistics import RESOLVED, Summary
 from testbed.spec.scenario import AA
 
-STYLES = {"faster": "green", "slower": "red", "not resolved": "dim", "baseline": "bold"}
+STYLES = {
+    "faster": "green",
+    "slower": "red",
+    "shorter": "green",
+    "longer": "red",
+    "equal": "dim",
+    "not resolved": "dim",
+    "baseline": "bold",
+}
 HEADINGS = ("design", "median", "interval", "ratio", "interval", "verdict")
 COMPARED_WITH = "against {}; grey: unresolved"
 NO_VALUE = "no value"
@@ -172,6 +180,9 @@ def notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
     yield from words.failures(run)
     yield from words.doubts(run)
     yield from words.limits(run, summaries)
+    if run.counts:
+        yield from counts.correlations(run.counts, summaries)
+        yield words.COUNTS
     if summaries:
         yield words.intervals(summaries)
         yield words.method(run, summaries)
@@ -204,6 +215,9 @@ def _markdown(run: Run, summaries: Sequence[Summary], plots: Sequence[tuple[str,
         for design in measured:
             mtu = words.NOTHING if design.pod_mtu is None else str(design.pod_mtu)
             yield f"| {plain(design.name)} | {plain(design.summary)} | {mtu} |"
+    if grids := list(instructions.tables(instructions.rows(run, summaries))):
+        yield "\n## Instructions\n"
+        yield from (line for table in grids for line in (*_markdown_grid(table), ""))
     yield "\n## Numbers\n"
     yield from _markdown_table(sections(run, summaries))
     yield ""
@@ -227,13 +241,19 @@ def _markdown_overviews(run: Run, summaries: Sequence[Summary]) -> Iterator[str]
         yield "|" + " --- |" * (1 + has_cells) + " ---: |" * len(overview.columns) + " --- |" * overview.has_open
         for row in overview.rows:
             names = (*([row.cell] if has_cells else []), row.design)
-            entries = (
-                f"**{plain(e.text)}**" if e.verdict in ("faster", "slower") else plain(e.text) for e in row.entries
-            )
+            entries = (f"**{plain(e.text)}**" if e.verdict in RESOLVED else plain(e.text) for e in row.entries)
             cells = (*map(plain, names), *entries, *([row.open] if overview.has_open else []))
             yield "| " + " | ".join(cells) + " |"
     if more := more_rounds(run, summaries):
         yield f"\n{plain(more)}"
+
+
+def _markdown_grid(table: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table whose first row has the headings, and whose first column has names."""
+    first, *others = table
+    yield f"| {' | '.join(map(plain, first))} |"
+    yield "| --- |" + " ---: |" * (len(first) - 1)
+    yield from (f"| {' | '.join(map(plain, row))} |" for row in others)
 
 
 def _markdown_table(shown: Sequence[Section]) -> Iterator[str]:

@@ -30,6 +30,12 @@ LEFT_OUT_STATES = ("unavailable", "unfit")
 """States without a failure: the machine lacks what the design needs, or the design does not fit the topology."""
 FEW_DESIGNS = 5
 """A sweep with at most this many designs, or at most as many as cells, is described by design; otherwise by cell."""
+COUNTS = (
+    "Instructions are those of the kernel and of programs on the path, without those of the programs at its ends. They "
+    "are path length, not speed: no caches, no memory stalls, no parallel work; the CPU computes crypto and checksums, "
+    "and a vector instruction counts as one."
+)
+"""What counted instructions are not."""
 NEAR_LIMIT = 0.9
 """A value beyond this fraction of the probe's loopback result is reported as close to the probe's own limit."""
 
@@ -73,7 +79,7 @@ def ratio_span(low: float | None, high: float | None) -> str:
 
 
 def unit(name: str) -> str:
-    return "µs" if name == "us" else name
+    return {"us": "µs", "instructions": "instr."}.get(name, name)
 
 
 def value(s: Summary, *others: Summary) -> str:
@@ -341,6 +347,14 @@ def limits(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
             )
 
 
+def counts() -> str:
+    """How to read counts."""
+    return (
+        "Counts need no statistics: an interval is from the smaller to the larger of two rounds, and values that "
+        f"differ by less than {metrics.EQUAL:.1%} are equal. {COUNTS}"
+    )
+
+
 def kind(summaries: Sequence[Summary]) -> str:
     """The kind of a run's intervals."""
     few = all(statistics.coverage(s.rounds) < statistics.CONFIDENCE for s in summaries)
@@ -349,6 +363,8 @@ def kind(summaries: Sequence[Summary]) -> str:
 
 def intervals(summaries: Sequence[Summary]) -> str:
     """The kind of a run's intervals, and their confidence."""
+    if summaries and all(metrics.known(s.metric).exact for s in summaries):
+        return counts()
     rounds = sorted({s.rounds for s in summaries if s.rounds > 1})
     if not rounds:
         return "One round gives no interval." if summaries else ""

@@ -173,7 +173,7 @@ def _top_sets(node: ProxyNode, pieces: Sequence[_Piece], hairpin: Iterable[str])
     }
     cluster_ips = dict.fromkeys(one.cluster_ip for one in pieces)
     yield _filled(set_of("cluster-ips", table, address), cluster_ips)
-    yield set_of("nodeport-ips", table, address, [str(node.address)])
+    yield set_of("nodeport-ips", table, address, [] if node.address.is_loopback else [str(node.address)])
     yield _filled(set_of("hairpin-connections", table, [address, *service]), hairpin)
     for name, key in maps.items():
         elements = (element for one in pieces for element in one.elements.get(name, ()))

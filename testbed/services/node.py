@@ -20,7 +20,7 @@ class ProxyNode:
 
     name: str
     address: Address
-    """Its primary address: that of the Node object."""
+    """Its primary address: that of the Node object; loopback if it has none in the family."""
     pod_range: Network
     """The range of all pods. Packets with another source come from outside the cluster, or from a node."""
     service_ranges: tuple[Network, ...] = ()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from testbed.kubernetes.cluster import ZONE
 from testbed.kubernetes.services.ports import ServicePort, service_ports
@@ -41,6 +42,8 @@ PROXIES: Mapping[str, Proxy] = {
     NONE: Proxy("no proxy: Services exist and lead nowhere", _nothing),
 }
 """By name."""
+_LOOPBACK = {4: ip_address("127.0.0.1"), 6: ip_address("::1")}
+"""What kube-proxy takes for the address of a node that has none in the family."""
 _BRIDGED = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables")
 
 
@@ -79,7 +82,7 @@ def _node(layout: Layout, node: NodePlace, family: int, state: ClusterState) -> 
     known = state.of("Node").get(("", node.name))
     return ProxyNode(
         node.name,
-        node.address(family),
+        next((one.ip for one in node.addresses if one.version == family), _LOOPBACK[family]),
         next(one for one in topology.cluster.pod_cidr if one.version == family),
         tuple(one for one in topology.service_ranges if one.version == family),
         known.labels.get(ZONE, "") if known else "",

@@ -93,6 +93,11 @@ def load_scenario(path: Path, catalogue: Catalogue) -> LoadedScenario:
     return _scenario_of(source, path, catalogue)
 
 
+def scenario_of_text(text: str, path: Path, catalogue: Catalogue) -> LoadedScenario:
+    """The scenario in a text; `path` is the name of its file, from whose folder others are relative."""
+    return _scenario_of(parse(text, str(path)), path, catalogue)
+
+
 def load_any(path: Path, catalogue: Catalogue) -> Loaded[Topology] | Loaded[DesignSpec | ReadCni] | LoadedScenario:
     """The topology, scenario or design in a file, detected by its keys. Raises SpecError with every problem."""
     if _is_network_file(path):

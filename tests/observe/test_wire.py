@@ -189,6 +189,15 @@ def test_a_tunnel_is_decoded(frame: bytes, tunnel: Tunnel) -> None:
     assert (found.source, found.target, found.ports) == ("10.0.0.1", "10.0.0.2", (1000, 7472))
 
 
+def test_the_marked_one_of_several_frames_in_a_datagram_is_found() -> None:
+    """Weave sends frames that are ready together in one datagram, also those of other pods."""
+    frames = [bytes([*range(11), number]) + b"\x08\x00" + packet() + b"mark %d" % number for number in range(3)]
+    carried = bytes(6) + b"".join(bytes(12) + len(one).to_bytes(2, "big") + one for one in frames)
+    seen = unwrapped(over_udp(6783, carried), mark=b"mark 1")
+    assert seen
+    assert [one.inner_macs for one in seen.tunnels] == [("06:07:08:09:0a:01", "00:01:02:03:04:05")]
+
+
 def test_segment_routing_is_decoded() -> None:
     routing = bytes([4, 2, 4, 0, 0, 0, 0, 0]) + SIX["dst"]
     ip = dpkt.ip6.IP6(**SIX, nxt=43, plen=len(routing) + len(packet()), hlim=64)

@@ -23,6 +23,7 @@ WAYS = (
     ("calico", "calico-vxlan", 4, ()),
     ("calico", "calico-vxlan", 6, ()),
     ("kube-router", "kube-router", 4, SOME),
+    ("weave", "weave-sleeve", 4, ()),
 )
 """Engine, design, family, and the names of cases; none for all."""
 CASES = list(own_cases())

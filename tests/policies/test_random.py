@@ -12,8 +12,13 @@ from tests.policies.labs import designed, differences, enforced
 
 PORTS = (("TCP", 80), ("TCP", 81), ("UDP", 80))
 MANY = 500
-WAYS = (("nftables", "vxlan"), ("calico", "calico-vxlan"), ("kube-router", "kube-router"))
-FEW = {"nftables": 15, "calico": 15, "kube-router": 3}
+WAYS = (
+    ("nftables", "vxlan"),
+    ("calico", "calico-vxlan"),
+    ("kube-router", "kube-router"),
+    ("weave", "weave-sleeve"),
+)
+FEW = {"nftables": 15, "calico": 15, "kube-router": 3, "weave": 8}
 """Examples in an ordinary run; CNI plugins attach kube-router's pods, which takes longer."""
 
 

@@ -30,8 +30,8 @@ from testbed.spec.load import topology_of_text
 pytestmark = pytest.mark.sealed
 TALKING = Path(__file__).with_name("talking.py")
 PORT = 8080
-TIMES = 24
-"""Of three endpoints one is never chosen in this many connections with a probability of 2 in 10,000."""
+TIMES = 48
+"""Of three endpoints one is never chosen in this many connections with a probability of 1 in 100 million."""
 TOPOLOGY = """
 name: services
 cluster: {pod_cidr: [10.244.0.0/16, "fd00:10:244::/56"]}

@@ -36,7 +36,7 @@ from testbed.report.plots.sheet import (
     title_panel,
 )
 from testbed.report.run import Run
-from testbed.report.statistics import Summary
+from testbed.report.statistics import RESOLVED, Summary
 from testbed.spec.scenario import AA
 
 ROW = 0.2
@@ -121,7 +121,7 @@ def _notes(run: Run, summaries: Sequence[Summary]) -> Iterator[str]:
 
 
 def _legend(run: Run, summaries: Sequence[Summary]) -> list[Line2D]:
-    resolved = any(s.verdict in ("faster", "slower") for s in summaries)
+    resolved = any(s.verdict in RESOLVED for s in summaries)
     kinds = [("faster or slower", resolved, False), ("not resolved", True, True)]
     entries = [
         Line2D([], [], ls="none", ms=5, label=label, **Look(INK, "o", hollow=hollow).mark())
@@ -174,7 +174,7 @@ def _band(axes: Axes, rows: Sequence[Summary], top: float) -> None:
 
 def _row(run: Run, axes: Axes, s: Summary, y: float) -> None:
     """Draw one comparison: interval (with an arrow where it exceeds the axis), mark, and text on both sides."""
-    how, resolved = looks(run)[s.design], s.verdict in ("faster", "slower")
+    how, resolved = looks(run)[s.design], s.verdict in RESOLVED
     low, high = axes.get_xlim()
     ratio, ends = s.ratio or 0, (s.ratio_low or 0, s.ratio_high or 0)
     axes.plot([max(ends[0], low), min(ends[1], high)], [y] * 2, color=how.colour, lw=1.6)

@@ -27,7 +27,7 @@ from testbed.report.plots.sheet import (
     short,
 )
 from testbed.report.run import Path, Run
-from testbed.report.statistics import Summary
+from testbed.report.statistics import RESOLVED, Summary
 from testbed.spec.scenario import AA
 
 MAX_ROWS = 6
@@ -218,7 +218,7 @@ def _ratios(axes: Axes, lines: Sequence[Line], axis: Factor, limits: tuple[float
             continue
         axes.plot(compared.places, [s.ratio or 0 for s in compared.summaries], color=line.look.colour, lw=1.4)
         for place, s in known:
-            resolved = s.verdict in ("faster", "slower")
+            resolved = s.verdict in RESOLVED
             axes.plot(place, s.ratio or 0, ls="none", ms=4.5, **line.look.mark(hollow=not resolved))
 
 

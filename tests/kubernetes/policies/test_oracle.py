@@ -170,11 +170,11 @@ def test_a_thousand_policies_over_a_thousand_pods_are_resolved_and_a_million_pai
         metadata = {"name": f"np{number}", "namespace": f"ns{number % 50}"}
         made.append({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec})
     state = cluster({f"ns{number}": {} for number in range(50)}, pods, yaml.dump_all(made, Dumper=yaml.CSafeDumper))
-    begin = time.perf_counter()
+    begin = time.process_time()
     policies = resolve(state)
-    resolved = time.perf_counter()
+    resolved = time.process_time()
     table = reach(policies, 80)
-    done = time.perf_counter()
+    done = time.process_time()
     assert 1000 < sum(row.bit_count() for row in table) < 1_000_000
     assert resolved - begin < 1, resolved - begin
     assert done - resolved < 4, done - resolved

@@ -25,3 +25,11 @@ def test_case(folder: Path) -> None:
         if verdict.is_allowed is not row.is_allowed
     ]
     assert wrong == []
+
+
+@pytest.mark.skipif(not FOLDERS, reason="TESTBED_CASES names no folder with cases")
+def test_disputed_cases_are_known() -> None:
+    """Cases in which the manifest and its author's text differ; the oracle follows the manifest."""
+    disputes = {folder.name: case.dispute for folder in FOLDERS if (case := of_folder(folder)).dispute}
+    assert list(disputes) == ["recipe-14-HEAD-DISPUTED"]
+    assert "allows only DNS" in disputes["recipe-14-HEAD-DISPUTED"]

@@ -1,0 +1,1 @@
+"""Counts the instructions of packets' paths, in a virtual machine whose clock counts instructions."""
