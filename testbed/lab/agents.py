@@ -1,14 +1,12 @@
 """What runs on the nodes of a lab beside its design: a service proxy and a policy engine."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Self
 
 from testbed.kubernetes.kinds import BY_NAME
-from testbed.kubernetes.oracle import ServedPort
-from testbed.kubernetes.policies import Direction, allowed, resolve
 from testbed.kubernetes.services.ports import ServicePort, service_ports
 from testbed.kubernetes.state import ClusterState, Pod
 from testbed.lab.flows import forget_stale
@@ -19,7 +17,6 @@ from testbed.plan.objects import Kind, Plan
 from testbed.policies import ENGINES, with_policies
 from testbed.services.planned import with_services
 from testbed.spec.agents import NONE, OWN, WrongEngine
-from testbed.spec.topology import DEFAULT_NAMESPACE
 
 FOLLOWED = tuple(
     name
@@ -78,53 +75,6 @@ class Agents:
             remedy = self.bypass or "no service proxy runs; `testbed up --proxy iptables` adds one"
             lines.append(f"Services lead nowhere: {remedy}")
         return tuple(lines)
-
-    def closed(self, state: ClusterState, places: Iterable[str], ports: Iterable[ServedPort]) -> "Closed":
-        """What the policies forbid, as the engine enforces them."""
-        if self.policies == NONE:
-            return Closed()
-        engine = ENGINES[self.policies]
-        places, ports = list(places), list(ports)
-        families = {ip_address(address).version for pod in state.pods for address in pod.ips}
-        covered: set[str] = set()
-        closed: dict[tuple[str, int, str], dict[int, list[str]]] = {}
-        for family in sorted(families):
-            policies = engine.as_enforced(resolve(state), family)
-            ids = {place_of(member.key): member.name for member in policies.members.pods}
-            covered |= {
-                place
-                for place, name in ids.items()
-                if any(policies.selecting(policies.members.place(name, family).pod, way) for way in Direction)  # type: ignore[arg-type]
-            }
-            for one in ports:
-                target = pod_id(one.pod)
-                if one.pod.spec.host_network or target not in ids:
-                    continue
-                key = (target, one.port, one.protocol)
-                verdicts = {
-                    place: allowed(
-                        policies, ids.get(place, place), ids[target], one.port, one.protocol, family, engine.to_own_node
-                    ).is_allowed
-                    for place in places
-                }
-                closed.setdefault(key, {})[family] = [place for place, is_open in verdicts.items() if not is_open]
-        return Closed(frozenset(covered), closed)
-
-
-@dataclass(frozen=True)
-class Closed:
-    """What policies forbid."""
-
-    covered: frozenset[str] = frozenset()
-    """The places of pods that a policy selects."""
-    ports: Mapping[tuple[str, int, str], Mapping[int, list[str]]] = field(default_factory=dict)
-    """By place, number and protocol of a port, then by family: the places that must not reach it."""
-
-
-def place_of(key: tuple[str, str]) -> str:
-    """The name of a pod's place, from its namespace and name."""
-    namespace, name = key
-    return name if namespace == DEFAULT_NAMESPACE else f"{name}.{namespace}"
 
 
 def chosen(proxy: str, policies: str, plan: Plan) -> Agents:

@@ -9,25 +9,25 @@ time: a thread applies those for as long as the lab lives.
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from operator import is_
 from typing import Any
 
 from testbed.kernel.refusal import NotAttached, PlanRefused
 from testbed.kubernetes.nodes import is_unreachable, with_node_ready
-from testbed.kubernetes.oracle import ServedPort
 from testbed.kubernetes.pod_status import followed
 from testbed.kubernetes.state import ClusterState, Pod
 from testbed.kubernetes.verbs import VERBS, Outcome
 from testbed.kubernetes.workloads import due, step
-from testbed.lab.agents import FOLLOWED, Agents, Closed, addressed
+from testbed.lab.agents import FOLLOWED, Agents, addressed
 from testbed.lab.editing import Editing, EditRefused
+from testbed.lab.expecting import Expecting
 from testbed.lab.heartbeats import Heartbeats
 from testbed.lab.kubelet import Kubelet, PodStatus
 from testbed.plan.cluster import attached, following, pod_id, with_pods
 from testbed.plan.collecting import without_collecting
-from testbed.plan.objects import Kind, Plan
+from testbed.plan.objects import Plan
 from testbed.plan.parts import parts_of
 
 QUIET_PATIENCE_S = 60.0
@@ -153,11 +153,9 @@ class Cluster:
         with self._lock:
             self._await(lambda: self.state.version != version, time.monotonic() + patience_s)
 
-    def closed(self, ports: Iterable[ServedPort]) -> Closed:
-        """What policies forbid now."""
-        plan = self._editing.lab.plan
-        places = [space.name for space in plan.of_kind(Kind.POD, Kind.NODE)]
-        return self._agents.closed(self.state, places, ports)
+    def expecting(self) -> Expecting:
+        """What must be reachable now."""
+        return Expecting(self._agents, self.state, self._editing.lab.plan)
 
     @property
     def agents(self) -> Agents:

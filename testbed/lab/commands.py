@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from testbed.kubernetes.oracle import served_ports
 from testbed.kubernetes.references import Scope, found, references
 from testbed.kubernetes.refused import Refused
 from testbed.kubernetes.state import ClusterState, Pod, Resource
@@ -104,20 +103,3 @@ def _pods_of(state: ClusterState, one: Resource) -> list[Pod]:
     for child in state.children(one, "ReplicaSet"):
         own += state.pods_of(child)
     return own
-
-
-def ports_of(cluster: Cluster) -> dict[str, Any]:
-    """What must be reachable: ports of containers that run, and what policies forbid.
-
-    `ports` have pod, place, container, number, protocol, and by family the places that must not reach them; `covered`
-    are the places of pods that a policy selects, of which nothing but ports is known.
-    """
-    served = list(served_ports(cluster.state))
-    closed = cluster.closed(served)
-    ports = []
-    for one in served:
-        place = one.pod.node if one.pod.spec.host_network else pod_id(one.pod)
-        forbidden = closed.ports.get((place, one.port, one.protocol), {})
-        pod = f"{one.pod.namespace}/{one.pod.name}"
-        ports.append([pod, place, one.container, one.port, one.protocol, forbidden])
-    return {"ports": ports, "covered": sorted(closed.covered), "policies": cluster.agents.policies}

@@ -16,7 +16,7 @@ descriptors:
 - `cluster`: changes the Kubernetes objects of the lab by a command of `testbed.kubernetes.verbs`.
 - `objects`: Kubernetes objects, as kubectl prints them.
 - `containers`: output and variables of containers (`testbed.lab.containers`).
-- `ports`: the ports of containers that must answer.
+- `ports`: the ports of containers and Services that must answer.
 - `down`: a descriptor of the capsule's first process; the lab has ended when this process has. If CNI plugins have
   attached pods, a second answer has the log of their calls and the errors.
 """
@@ -311,12 +311,10 @@ class _Keeper:
             say(connection, {}, [file])
 
     def _send_ports(self, connection: socket.socket, _: dict[str, Any]) -> None:
-        from testbed.lab.commands import ports_of
-
         if self._lab is None or not self._built.is_set():
             return
         with self._stepping:
-            ports = ports_of(self._cluster) if self._cluster else {}
+            ports = self._cluster.expecting().as_data() if self._cluster else {}
         with _file(json.dumps(ports).encode()) as file:
             say(connection, {}, [file])
 

@@ -246,7 +246,7 @@ class LivingLab:
         return design_of_data(self.facts["design_spec"])
 
     def reachable(self) -> dict[str, Any]:
-        """What must be reachable, see `testbed.lab.commands.ports_of`; empty without Kubernetes objects."""
+        """What must be reachable, see `testbed.lab.expecting`; empty without Kubernetes objects."""
         _, (file,) = self._ask("ports", COMMAND_PATIENCE_S)
         return dict(json.loads(_read(file)))
 

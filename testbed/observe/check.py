@@ -25,12 +25,11 @@ from testbed.plan.objects import Kind, Plan
 from testbed.plan.plugged import unaddressed
 from testbed.spec.topology import Topology
 
-POLICIES = "NetworkPolicies"
 _UNASKED = (
     "egress (no external host in the topology)",
     "hostPort",
     "Services",
-    POLICIES,
+    "NetworkPolicies",
 )
 
 
@@ -102,7 +101,7 @@ def check(
             *(("large messages (the path MTU fails)",) if misfits else ()),
             *((served.partly,) if served.partly else ()),
             *(() if has_sctp() else (f"SCTP ({SCTP_LACKS})",)),
-            *(what for what in _UNASKED if what != POLICIES or not expected.has_policies),
+            *(what for what in _UNASKED if what not in expected.asked),
             *(f"{pod.name} ({'no address' if plan.devices_of(pod.name) else 'detached'})" for pod in bare),
         ),
         unaddressed=tuple(unaddressed(plan)),

@@ -12,6 +12,7 @@ import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from itertools import groupby
 from typing import Any, NamedTuple, Self
 
@@ -39,23 +40,29 @@ _PROTOCOLS = {
 class Port(NamedTuple):
     """A port that must answer."""
 
-    pod: str
-    """Namespace and name of the pod: `shop/web-1`."""
+    of: str
+    """Namespace and name of the pod, such as `shop/web-1`, or of a Service and its port."""
     place: str
-    """The pod, or for hostNetwork its node, by its name in the lab."""
+    """The pod, or for hostNetwork its node, by its name in the lab; of a Service one that answers."""
     container: str
+    """Empty for a Service."""
     number: int
     protocol: str
     """TCP, UDP or SCTP."""
     closed: tuple[tuple[int, frozenset[str]], ...] = ()
     """By family: the places that must not reach it."""
+    address: str = ""
+    """The address to ask; empty for those of the place."""
+    unasked: tuple[str, ...] = ()
+    """Places that do not ask."""
 
     def is_open(self, source: str, family: int) -> bool:
         """Whether a place must reach it."""
         return not any(source in places for own, places in self.closed if own == family)
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.protocol} of {self.pod} ({self.container})"
+        inside = self.address or self.container
+        return f"{self.number}/{self.protocol} of {self.of} ({inside})"
 
 
 class Question(NamedTuple):
@@ -73,20 +80,17 @@ class Expected(NamedTuple):
     ports: tuple[Port, ...] = ()
     covered: frozenset[str] = frozenset()
     """The places of pods under policies: of these, only ports are asked."""
-    has_policies: bool = False
-    """Whether policies are enforced."""
+    asked: tuple[str, ...] = ()
+    """What else is part of the ports: `Services`, `NetworkPolicies`."""
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Self:
         """From plain data, as the lab sends it."""
-        ports = tuple(
-            Port(
-                *(pod, place, container, int(number), protocol),
-                tuple((int(family), frozenset(places)) for family, places in closed.items()),
-            )
-            for pod, place, container, number, protocol, closed in data.get("ports", ())
-        )
-        return cls(ports, frozenset(data.get("covered", ())), data.get("policies", "none") != "none")
+        ports = []
+        for one in data.get("ports", ()):
+            closed = tuple((int(family), frozenset(places)) for family, places in one["closed"].items())
+            ports.append(Port(**{**one, "closed": closed, "unasked": tuple(one["unasked"])}))
+        return cls(tuple(ports), frozenset(data.get("covered", ())), tuple(data.get("asked", ())))
 
 
 class Result(NamedTuple):
@@ -115,7 +119,7 @@ def check_ports(plan: Plan, namespaces: Namespaces, ports: Sequence[Port]) -> Re
         for question, found in _asked(batch, namespaces):
             is_open = question.port.is_open(question.source.name, question.address.version)
             if is_open != (found == OPEN):
-                expected = OPEN if is_open else "closed by policies"
+                expected = OPEN if is_open else "closed"
                 failed.append((question, f"expected {expected}, found {found}"))
         if learners:
             forget_learned_in(namespaces[place] for place in learners)
@@ -136,9 +140,12 @@ def _questions(
             if source is target:
                 continue
             families = {address.version for address in source.reached_at}
-            for address in target.reached_at:
-                if address.version in families:
-                    yield from (Question(source, target, address, port) for port in asked)
+            for port in asked:
+                if source.name in port.unasked:
+                    continue
+                for address in [ip_address(port.address)] if port.address else target.reached_at:
+                    if address.version in families:
+                        yield Question(source, target, address, port)
 
 
 def _asked(batch: Sequence[Question], namespaces: Namespaces) -> Iterator[tuple[Question, str]]:
