@@ -203,29 +203,29 @@ END
 
 # --- Pods that CNI plugins attach
 mkdir -p /run/roots/node1/run/netns; touch /run/roots/node1/run/netns/client; mount --bind /run/netns/client /run/roots/node1/run/netns/client
-result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=client CNI_NETNS=/run/netns/client CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" flannel <<END
+result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=client CNI_NETNS=/run/netns/client CNI_IFNAME=eth0 CNI_ARGS='IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=client;K8S_POD_INFRA_CONTAINER_ID=client;K8S_POD_UID=1b22e939-cac1-4056-a7ea-710aa51ac6c3' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" flannel <<END
 {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}, "cniVersion": "0.3.1", "name": "cbr0"}
 END
 )
-result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=client CNI_NETNS=/run/netns/client CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" portmap <<END
+result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=client CNI_NETNS=/run/netns/client CNI_IFNAME=eth0 CNI_ARGS='IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=client;K8S_POD_INFRA_CONTAINER_ID=client;K8S_POD_UID=1b22e939-cac1-4056-a7ea-710aa51ac6c3' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" portmap <<END
 {"type": "portmap", "cniVersion": "0.3.1", "name": "cbr0", "prevResult": $result}
 END
 )
 mkdir -p /run/roots/node1/run/netns; touch /run/roots/node1/run/netns/web-1; mount --bind /run/netns/web-1 /run/roots/node1/run/netns/web-1
-result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-1 CNI_NETNS=/run/netns/web-1 CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" flannel <<END
+result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-1 CNI_NETNS=/run/netns/web-1 CNI_IFNAME=eth0 CNI_ARGS='IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-1;K8S_POD_INFRA_CONTAINER_ID=web-1;K8S_POD_UID=fcba73ef-4268-4f3e-bd5b-0e2afe661285' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" flannel <<END
 {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}, "cniVersion": "0.3.1", "name": "cbr0"}
 END
 )
-result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-1 CNI_NETNS=/run/netns/web-1 CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" portmap <<END
+result=$(in_folders_of node1 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-1 CNI_NETNS=/run/netns/web-1 CNI_IFNAME=eth0 CNI_ARGS='IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-1;K8S_POD_INFRA_CONTAINER_ID=web-1;K8S_POD_UID=fcba73ef-4268-4f3e-bd5b-0e2afe661285' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" portmap <<END
 {"type": "portmap", "cniVersion": "0.3.1", "name": "cbr0", "prevResult": $result}
 END
 )
 mkdir -p /run/roots/node2/run/netns; touch /run/roots/node2/run/netns/web-2; mount --bind /run/netns/web-2 /run/roots/node2/run/netns/web-2
-result=$(in_folders_of node2 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-2 CNI_NETNS=/run/netns/web-2 CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" flannel <<END
+result=$(in_folders_of node2 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-2 CNI_NETNS=/run/netns/web-2 CNI_IFNAME=eth0 CNI_ARGS='IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-2;K8S_POD_INFRA_CONTAINER_ID=web-2;K8S_POD_UID=63f0372d-3d6a-428a-ae68-3aae342b4cde' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" flannel <<END
 {"type": "flannel", "delegate": {"hairpinMode": true, "isDefaultGateway": true}, "cniVersion": "0.3.1", "name": "cbr0"}
 END
 )
-result=$(in_folders_of node2 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-2 CNI_NETNS=/run/netns/web-2 CNI_IFNAME=eth0 CNI_ARGS='' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" portmap <<END
+result=$(in_folders_of node2 env CNI_COMMAND=ADD CNI_PATH=testbed/cni/plugins:/usr/lib/cni CNI_CONTAINERID=web-2 CNI_NETNS=/run/netns/web-2 CNI_IFNAME=eth0 CNI_ARGS='IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-2;K8S_POD_INFRA_CONTAINER_ID=web-2;K8S_POD_UID=63f0372d-3d6a-428a-ae68-3aae342b4cde' PATH=testbed/cni/plugins:/usr/lib/cni:"$PATH" portmap <<END
 {"type": "portmap", "cniVersion": "0.3.1", "name": "cbr0", "prevResult": $result}
 END
 )
