@@ -47,7 +47,7 @@ def labelled() -> Topology:
     pods = [{"name": name, "labels": {"app": app}} for name, app in (("a", "web"), ("b", "db"), ("c", "web"))]
     written = topology("two-nodes").model_dump(mode="json", by_alias=True)
     written["nodes"] = {"node1": {"pods": pods[:2]}, "node2": {"pods": [pods[2], "d"]}}
-    return Topology.model_validate(written)
+    return Topology.of_data(written)
 
 
 def up(name: str, wanted: Topology) -> Lab:
