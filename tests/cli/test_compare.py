@@ -101,10 +101,9 @@ def test_a_difference_without_conditions_is_exit_code_0(make: Make, tmp_path: Pa
     make("new", 2, vxlan=0.7)
     said = cli("old", "new", cwd=tmp_path)
     assert (said.returncode, said.stderr) == (0, "")
-    assert (
-        sum(line.startswith("vxlan") and line.endswith("slower") for line in map(str.strip, said.stdout.splitlines()))
-        == 3
-    )
+    lines = [line.strip() for line in said.stdout.splitlines()]
+    # Verdicts that are no headline's have a mark.
+    assert sum(line.startswith("vxlan") and line.removesuffix("*").rstrip().endswith("slower") for line in lines) == 3
     assert max(map(len, said.stdout.splitlines())) <= 80
 
 

@@ -299,7 +299,7 @@ def test_rare_disturbances_weaken_the_claim_but_not_the_verdicts(n: int) -> None
     false = has_verdict(decide(log_ratios(kind, 2_000, n, seed=6), ALL_HEADLINE))
     assert at_most(false.sum(), len(false)) <= 0.05
     found = seen(kind, n)
-    assert at_least(found.sum(), len(found)) >= 0.85
+    assert at_least(found.sum(), len(found)) >= 0.84
 
 
 @pytest.mark.parametrize("n", ROUNDS)
