@@ -75,7 +75,8 @@ class Path(Spec):
             yield Misfit((str(Path.model_fields[field].alias),), message, valid=tuple(known))
 
     def _equal(self) -> Iterator[Misfit]:
-        if self.source == self.target:
+        # Two ends that name several pods of manifests are two of them.
+        if self.source == self.target and not {"/", "="} & set(self.source):
             yield Misfit(("to",), f"both ends are '{self.source}'; write two different pods or nodes")
 
 
