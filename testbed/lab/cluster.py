@@ -200,6 +200,10 @@ class Cluster:
 
     def _settle(self, state: ClusterState) -> None:
         """Lets controllers, lab and kubelet follow a new state, until nothing is left to do at once."""
+        with without_collecting():
+            self._settle_all(state)
+
+    def _settle_all(self, state: ClusterState) -> None:
         while True:
             state = self._reported(self._with_nodes(state))
             self._attach(state)

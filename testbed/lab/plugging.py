@@ -162,9 +162,12 @@ class Plugging:
         return plan
 
     def mismatched(self) -> dict[str, str]:
-        """The pods whose plugin result does not match the kernel, with the error."""
+        """The pods whose plugin result does not match the kernel, with the first error."""
         items = {item.space: item for item in self.drawn.plugged}
-        return {pod: f"in {items[pod].node}, pod {pod}: {what}" for pod, what in self._mismatches(items)}
+        found: dict[str, str] = {}
+        for pod, what in self._mismatches(items):
+            found.setdefault(pod, f"in {items[pod].node}, pod {pod}: {what}")
+        return found
 
     def _mismatches(self, pods: Iterable[str]) -> Iterator[tuple[str, str]]:
         """Pods whose plugin result does not match the kernel, with the error; of two with one address the later."""

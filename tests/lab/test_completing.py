@@ -96,7 +96,7 @@ def test_a_plugin_result_that_differs_from_the_kernel_is_refused(
 ) -> None:
     with pytest.raises(PlanRefused) as raised:
         Lab(lying(tmp_path, does).plan(two_nodes))
-    assert str(raised.value) == what
+    assert str(raised.value).splitlines()[0] == what
 
 
 @pytest.fixture
