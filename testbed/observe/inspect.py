@@ -85,8 +85,9 @@ def state_for(space: Space) -> State:
     """The state of the calling thread's namespace, as far as the plan of this space covers it."""
     wanted = space.of(Sysctl), to_list(space.of(Ruleset)), space.bpf
     now = state(*wanted)
-    if any(one.what == "bridge port disabled" for one in now.others):
-        # A bridge may learn of the carrier of a new port a second late.
+    if any(one.what == "bridge port disabled" or one.what.startswith("local route to ") for one in now.others):
+        # The kernel may notice the carrier of a new device a second late: a bridge then enables its port, and an
+        # address of IPv6 gets its local route.
         time.sleep(_CARRIER_S)
         return state(*wanted)
     return now

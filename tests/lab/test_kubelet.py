@@ -302,9 +302,9 @@ def test_gates_keep_a_pod_from_being_ready(two_nodes: Topology) -> None:
 @pytest.mark.sealed
 def test_a_failing_liveness_probe_restarts_the_container(two_nodes: Topology) -> None:
     probe = {"exec": {"command": ["test", "!", "-e", "/run/bad"]}, "periodSeconds": 1, "failureThreshold": 2}
-    one = program("echo run; rm -f /run/bad; sleep 1000", livenessProbe=probe)
+    one = program("rm -f /run/bad; echo run; sleep 1000", livenessProbe=probe)
     with running(two_nodes, pod("web-1", one, terminationGracePeriodSeconds=1)) as lab:
-        lab.until_ready("web-1")
+        lab.until(lambda: "run" in lab.output("web-1"))
         lab.lab.run("web-1", ["touch", "/run/bad"])
         lab.until(lambda: lab.container("web-1").restart_count == 1 and lab.container("web-1").state == "running")
         last = lab.container("web-1").last
